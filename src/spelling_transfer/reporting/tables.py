@@ -1,0 +1,117 @@
+"""Tables of a page: how the values of a data frame are written, aligned and sorted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A data frame as a page shows it.
+
+    Attributes:
+        frame: The rows. Its index is not shown.
+        caption: One sentence under the table; also what a screen reader announces.
+        formats: Format specification by column (``{"exact_match": ".1%"}``); other values are written by their type.
+        labels: Heading by column; otherwise the column's name with its underscores as spaces.
+        max_rows: Rows shown at most; the page says how many there are.
+    """
+
+    frame: pd.DataFrame
+    caption: str = ""
+    formats: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    max_rows: int = 500
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading and whether the values under it are numbers (aligned right, sorted by value)."""
+
+    label: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as it is read and as it is sorted."""
+
+    text: str
+    sort_key: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class TableView:
+    """What the template needs to draw a table."""
+
+    columns: list[Column]
+    rows: list[list[Cell]]
+    caption: str
+    n_rows: int
+
+
+def table_view(table: Table | pd.DataFrame) -> TableView:
+    """Returns the cells of a table, ready for the template."""
+    if isinstance(table, pd.DataFrame):
+        table = Table(table)
+    frame = table.frame
+    numeric = [_is_numeric(frame.iloc[:, place]) for place in range(frame.shape[1])]
+    names = [str(name) for name in frame.columns]
+    columns = [
+        Column(label=table.labels.get(name, name.replace("_", " ")), numeric=is_number)
+        for name, is_number in zip(names, numeric, strict=True)
+    ]
+    shown = frame.head(table.max_rows)
+    rows = [
+        [
+            Cell(format_value(value, table.formats.get(name)), _sort_key(value), is_number)
+            for name, is_number, value in zip(names, numeric, row, strict=True)
+        ]
+        for row in shown.itertuples(index=False, name=None)
+    ]
+    return TableView(columns=columns, rows=rows, caption=table.caption, n_rows=len(frame))
+
+
+def format_value(value: Any, specification: str | None = None) -> str:
+    """Returns a value as a reader wants it: thousands apart, three decimals, a dash for what is missing."""
+    if isinstance(value, (list, tuple, set, np.ndarray)):
+        return ", ".join(format_value(item) for item in value)
+    if value is None or pd.isna(value):
+        return MISSING
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if specification is not None:
+        return format(value, specification)
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}"
+    if isinstance(value, (float, np.floating)):
+        return _format_float(float(value))
+    return str(value)
+
+
+def _format_float(value: float) -> str:
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0 or 0.001 <= abs(value) < 1_000:
+        return f"{value:.3f}"
+    return f"{value:.2e}" if abs(value) < 0.001 else f"{value:,.1f}"
+
+
+def _is_numeric(column: pd.Series[Any]) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(column.dtype)) and not pd.api.types.is_bool_dtype(column.dtype)
+
+
+def _sort_key(value: Any) -> str:
+    if isinstance(value, (int, float, np.integer, np.floating)) and not pd.isna(value):
+        return repr(float(value))
+    text = format_value(value)
+    return "" if text == MISSING else text

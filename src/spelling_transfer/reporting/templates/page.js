@@ -1,0 +1,53 @@
+"use strict";
+{
+  // Tables: a click on a heading sorts by it, a second one turns the order round; missing values stay last.
+  const compare = (left, right, numeric) =>
+    numeric ? Number(left) - Number(right) : left.localeCompare(right, "en", { numeric: true });
+  for (const table of document.querySelectorAll(".table table")) {
+    const headings = [...table.tHead.rows[0].cells];
+    headings.forEach((heading, place) => {
+      heading.querySelector("button").addEventListener("click", () => {
+        const descending = heading.getAttribute("aria-sort") === "ascending";
+        headings.forEach((other) => other.removeAttribute("aria-sort"));
+        heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
+        const numeric = heading.classList.contains("number");
+        const key = (row) => row.cells[place].dataset.key;
+        const rows = [...table.tBodies[0].rows].sort((a, b) => {
+          if (key(a) === "" || key(b) === "") return (key(a) === "") - (key(b) === "");
+          return (descending ? -1 : 1) * compare(key(a), key(b), numeric);
+        });
+        table.tBodies[0].append(...rows);
+      });
+    });
+    const filter = table.parentElement.querySelector(".filter input");
+    filter?.addEventListener("input", () => {
+      const wanted = filter.value.trim().toLowerCase();
+      for (const row of table.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    });
+  }
+
+  // Figures: drawn in the page's own colours, and again when the reader switches between light and dark.
+  const draw = () => {
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(name).trim();
+    for (const source of document.querySelectorAll("script[data-plot]")) {
+      const target = document.getElementById(source.dataset.plot);
+      const { data, layout = {} } = JSON.parse(source.textContent);
+      const page = {
+        paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, width: undefined,
+        modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--link") },
+        font: { ...layout.font, color: colour("--ink"), family: getComputedStyle(document.body).fontFamily },
+      };
+      for (const axis of Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key)).concat("xaxis", "yaxis")) {
+        page[axis] = { gridcolor: colour("--grid"), linecolor: colour("--line"), zerolinecolor: colour("--line"),
+          ...layout[axis], automargin: true };
+      }
+      target.querySelector("noscript")?.remove();
+      Plotly.react(target, data, { ...layout, ...page }, { responsive: true, displaylogo: false });
+    }
+  };
+  if (document.querySelector("script[data-plot]")) {
+    draw();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  }
+}

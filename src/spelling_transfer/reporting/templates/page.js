@@ -27,6 +27,9 @@
   }
 
   // Figures: drawn in the page's own colours, and again when the reader switches between light and dark.
+  // plotly's own button would upload the figure to a server.
+  const config = { responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "",
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   const draw = () => {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
@@ -43,7 +46,7 @@
           ...layout[axis], automargin: true };
       }
       target.querySelector("noscript")?.remove();
-      Plotly.react(target, data, { ...layout, ...page }, { responsive: true, displaylogo: false });
+      Plotly.react(target, data, { ...layout, ...page }, config);
     }
   };
   if (document.querySelector("script[data-plot]")) {

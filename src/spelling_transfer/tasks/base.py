@@ -1,0 +1,246 @@
+"""What a task is: wordings, how an example is made from a word, the right answer, and how an answer is marked."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from spelling_transfer.errors import SpellingTransferError
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+SEPARATORS: Mapping[str, tuple[str, str]] = {
+    "space": (" ", "a space"),
+    "comma": (",", "a comma"),
+    "hyphen": ("-", "a hyphen"),
+    "none": ("", "nothing"),
+}
+"""Name of each separator between letters, with its characters and its wording in a question."""
+
+DEFAULT_SEPARATOR = SEPARATORS["space"][0]
+_SEPARATOR_WORDINGS = dict(SEPARATORS.values())
+
+
+class TaskError(SpellingTransferError):
+    """A task cannot be loaded, or cannot ask what it was told to ask."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """One wording of a task.
+
+    The word stands after a plain space or at the very start of the question, never behind a quote, so that its tokens
+    are the ones it has in running text.
+
+    Attributes:
+        name: Task and number, for instance ``"spelling/03"``.
+        text: The question with its placeholders: ``{word}``, and what the task fills in beside it.
+        held_out: Whether the wording is kept out of all training, to measure that a skill is not tied to a wording.
+        variant: A task's own distinction between its wordings, for instance ``"from_end"``.
+    """
+
+    name: str
+    text: str
+    held_out: bool = False
+    variant: str = ""
+
+    @property
+    def bare(self) -> bool:
+        """Whether the word opens the question, and so has its tokens without a space before it."""
+        return self.text.startswith("{word}")
+
+    @property
+    def asks_separator(self) -> bool:
+        """Whether the wording names the separator; the others leave it at the default, one space."""
+        return "{separator}" in self.text
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question about a word with its right answer.
+
+    Attributes:
+        task: Name of the task.
+        template: Name of the wording.
+        template_held_out: Whether the wording is never trained on.
+        word: The word asked about, in lower case.
+        question: What the user says.
+        answer: What the model should say, and nothing else.
+        argument: The letter or index asked for; empty if the task needs none.
+        separator: The characters that must stand between the letters of the answer; empty if there are none.
+    """
+
+    task: str
+    template: str
+    template_held_out: bool
+    word: str
+    question: str
+    answer: str
+    argument: str = ""
+    separator: str = ""
+
+
+class Asked(Protocol):
+    """What marking needs of an example; an :class:`Example` has it, and so has a row of the examples frame."""
+
+    @property
+    def word(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
+    @property
+    def argument(self) -> str: ...
+    @property
+    def separator(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The verdict on one answer.
+
+    Attributes:
+        exact: The output is the right answer, character for character, blanks around it aside.
+        lenient: The answer that the task's documented extractor reads in the output is right. True whenever ``exact``.
+        invalid: The extractor finds no answer, or several that differ.
+        read: What the extractor read, in the form of a right answer; empty if invalid.
+        measures: The task's own numbers, for instance ``{"similarity": 0.9}``; absent where an output has none.
+    """
+
+    exact: bool
+    lenient: bool
+    invalid: bool
+    read: str = ""
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A task as the pipelines use it. A class of your own need not inherit anything; see ``docs/tasks.md``."""
+
+    @property
+    def name(self) -> str:
+        """Unique name, equal to that of the entry point."""
+
+    @property
+    def trained_by_default(self) -> bool:
+        """Whether the default mixture trains on the task; the others are only asked in evaluation."""
+
+    @property
+    def templates(self) -> Sequence[Template]:
+        """At least one wording; the core tasks have at least eight, three of them held out."""
+
+    def arguments(self, word: str, template: Template) -> Sequence[str]:
+        """Returns everything the wording may ask of the word; ``[""]`` if there is nothing to choose."""
+
+    def answer_class(self, answer: str) -> str:
+        """Returns the class over which answers are balanced; the answer itself unless a task groups them."""
+
+    def gold(self, word: str, argument: str, separator: str) -> str:
+        """Returns the right answer."""
+
+    def make(
+        self,
+        word: str,
+        rng: random.Random,
+        *,
+        template: Template | None = None,
+        argument: str | None = None,
+        separator: str = DEFAULT_SEPARATOR,
+    ) -> Example:
+        """Returns an example; what is not given is drawn."""
+
+    def mark(self, asked: Asked, output: str) -> Mark:
+        """Judges what a model said."""
+
+
+class WordTask(ABC):
+    """What most tasks share; a subclass gives the wordings, the right answer and the reader of outputs."""
+
+    name: str
+    trained_by_default: bool = False
+    templates: Sequence[Template] = ()
+    answer_has_separator: bool = False
+
+    def arguments(self, word: str, template: Template) -> Sequence[str]:
+        """Returns everything the wording may ask of the word; here nothing beside the word itself."""
+        return [""]
+
+    def draw_argument(self, word: str, template: Template, rng: random.Random) -> str:
+        """Draws what is asked of the word, by default evenly."""
+        return rng.choice(self.arguments(word, template))
+
+    def answer_class(self, answer: str) -> str:
+        """Returns the class over which answers are balanced: here the answer."""
+        return answer
+
+    @abstractmethod
+    def gold(self, word: str, argument: str, separator: str) -> str:
+        """Returns the right answer."""
+
+    @abstractmethod
+    def read(self, asked: Asked, output: str) -> str | None:
+        """Reads the answer out of an output, in the form of a right answer; None where there is none to be read."""
+
+    def measure(self, asked: Asked, read: str | None) -> dict[str, float]:
+        """Returns the task's own numbers on an answer."""
+        return {}
+
+    def wording(self, argument: str) -> dict[str, str]:
+        """Returns the texts of the placeholders beside ``{word}`` and ``{separator}``."""
+        return {}
+
+    def make(
+        self,
+        word: str,
+        rng: random.Random,
+        *,
+        template: Template | None = None,
+        argument: str | None = None,
+        separator: str = DEFAULT_SEPARATOR,
+    ) -> Example:
+        """Returns an example; what is not given is drawn, the wording from those that are trained on."""
+        if template is None:
+            template = rng.choice([each for each in self.templates if not each.held_out])
+        if argument is None:
+            argument = self.draw_argument(word, template, rng)
+        if not self.answer_has_separator:
+            separator = ""
+        elif not template.asks_separator:
+            separator = DEFAULT_SEPARATOR
+        return Example(
+            task=self.name,
+            template=template.name,
+            template_held_out=template.held_out,
+            word=word,
+            question=template.text.format(
+                word=word, separator=_SEPARATOR_WORDINGS[separator], **self.wording(argument)
+            ),
+            answer=self.gold(word, argument, separator),
+            argument=argument,
+            separator=separator,
+        )
+
+    def mark(self, asked: Asked, output: str) -> Mark:
+        """Judges an output: strict exact match first, then what :meth:`read` finds in it."""
+        exact = output.strip() == asked.answer
+        read = asked.answer if exact else self.read(asked, output)
+        return Mark(
+            exact=exact,
+            lenient=read == asked.answer,
+            invalid=read is None,
+            read=read or "",
+            measures=self.measure(asked, read),
+        )
+
+
+def make_templates(task: str, trained: Sequence[str | tuple[str, str]], held_out: Sequence[str | tuple[str, str]]) -> (
+    tuple[Template, ...]
+):
+    """Numbers the wordings of a task, the held-out ones last; a pair is a text and its variant."""
+    templates = []
+    for number, entry in enumerate([*trained, *held_out]):
+        text, variant = (entry, "") if isinstance(entry, str) else entry
+        templates.append(Template(f"{task}/{number:02d}", text, number >= len(trained), variant))
+    return tuple(templates)

@@ -1,0 +1,164 @@
+"""Reads word lists: the built-in one, or a user's own file, with a reason for everything that is left out."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+
+from spelling_transfer.errors import SpellingTransferError
+
+_EXAMPLES_PER_REASON = 20
+_SHOWN_LENGTH = 40
+_HEADERS = ("word", "words", "token", "lemma")
+
+
+class WordListError(SpellingTransferError):
+    """A word list cannot be read, or no word of it can be used."""
+
+
+@dataclass
+class Dropped:
+    """What was left out of a word list, and why.
+
+    Attributes:
+        counts: Number of entries for each reason.
+        examples: The first entries of each reason, at most 20, long ones shortened.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, entry: str) -> None:
+        """Notes one entry that is left out."""
+        self.counts[reason] += 1
+        shown = self.examples.setdefault(reason, [])
+        if len(shown) < _EXAMPLES_PER_REASON:
+            shown.append(entry if len(entry) <= _SHOWN_LENGTH else f"{entry[:_SHOWN_LENGTH]}… ({len(entry)} letters)")
+
+    def as_dict(self) -> dict[str, dict[str, object]]:
+        """Returns reason → count and examples, the most frequent reason first."""
+        return {
+            reason: {"count": count, "examples": self.examples[reason]} for reason, count in self.counts.most_common()
+        }
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{count} × {reason} (for instance {self.examples[reason][0]!r})"
+            for reason, count in self.counts.most_common()
+        )
+
+
+@cache
+def dictionary_words() -> frozenset[str]:
+    """Returns the words of Webster's Second (``english-words`` web2) that are written in lower-case letters alone."""
+    from english_words import get_english_words_set
+
+    return frozenset(word for word in get_english_words_set(["web2"]) if re.fullmatch("[a-z]+", word))
+
+
+def frequent_words(count: int) -> list[str]:
+    """Returns the most frequent English words of ``wordfreq``, the most frequent first, unfiltered."""
+    import wordfreq
+
+    return wordfreq.top_n_list("en", count)
+
+
+def parse_word_list(data: bytes, name: str) -> list[str]:
+    """Returns the entries of a text file (one a line) or a CSV file (column ``word``, else the first).
+
+    Args:
+        data: The file as it is. UTF-8, with or without a byte order mark, or UTF-16 with one.
+        name: What to call the file in errors; a name that ends in ``.csv`` or ``.tsv`` is read as a table.
+
+    Raises:
+        WordListError: The file is in another encoding, or is no table though its name says so.
+    """
+    text = _decode(data, name)
+    if not name.lower().endswith((".csv", ".tsv")):
+        return text.splitlines()
+    try:
+        rows = list(csv.reader(io.StringIO(text), delimiter="\t" if name.lower().endswith(".tsv") else ","))
+    except csv.Error as error:
+        raise WordListError(f"{name}: not a readable table ({error}).") from error
+    rows = [row for row in rows if row]
+    if not rows:
+        return []
+    header = [cell.strip().lower() for cell in rows[0]]
+    column = next((header.index(each) for each in _HEADERS if each in header), None)
+    body = rows if column is None else rows[1:]
+    return [row[column or 0] if len(row) > (column or 0) else "" for row in body]
+
+
+def _decode(data: bytes, name: str) -> str:
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise WordListError(
+            f"{name}, line {line}: byte {data[error.start]:#04x} is not {encoding.removesuffix('-sig').upper()}. "
+            "Save the list as UTF-8."
+        ) from error
+
+
+def clean_words(
+    entries: Iterable[str], *, min_length: int, max_length: int, name: str
+) -> tuple[list[str], Dropped]:
+    """Keeps the entries that can be asked about: one word each, of the letters a to z, once.
+
+    Capitals are lowered, blanks around a word are taken off; both are no reason to drop it.
+
+    Raises:
+        WordListError: Nothing is left. If the words are in another alphabet, the message says which.
+    """
+    words: dict[str, None] = {}
+    dropped = Dropped()
+    for entry in entries:
+        word = entry.strip().lower() if entry.isascii() else unicodedata.normalize("NFC", entry).strip().lower()
+        reason = _reason_against(word, min_length, max_length)
+        if reason is None and word in words:
+            reason = "duplicate"
+        if reason is None:
+            words[word] = None
+        else:
+            dropped.add(reason, entry)
+    if not words:
+        detail = f"Dropped: {dropped}." if dropped.counts else "The list has no entries."
+        raise WordListError(
+            f"{name}: no word is left. {detail} Kept are single words of {min_length} to {max_length} letters a to z "
+            "(word_selection.min_length, word_selection.max_length)."
+        )
+    return list(words), dropped
+
+
+def _reason_against(word: str, min_length: int, max_length: int) -> str | None:
+    if not word:
+        return "blank"
+    if not (word.isascii() and word.isalpha()):
+        return _reason_against_characters(word)
+    if len(word) < min_length:
+        return f"shorter than {min_length} letters"
+    if len(word) > max_length:
+        return f"longer than {max_length} letters"
+    return None
+
+
+def _reason_against_characters(word: str) -> str:
+    if any(char.isspace() for char in word):
+        return "several words in one entry"
+    if any(char.isnumeric() for char in word):
+        return "has digits"
+    foreign = next((char for char in word if char.isalpha() and not char.isascii()), None)
+    if foreign is not None:
+        script = unicodedata.name(foreign, "unknown").split()[0].title()
+        return "has accented or special Latin letters" if script == "Latin" else f"in another alphabet ({script})"
+    if any(unicodedata.category(char) in {"So", "Sk", "Cs", "Co", "Cn"} for char in word):
+        return "has emoji or symbols"
+    return "has punctuation or other signs"

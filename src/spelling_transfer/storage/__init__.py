@@ -1,0 +1,18 @@
+"""Dataset classes of the catalog. What they save is there whole or not at all."""
+
+from spelling_transfer.storage.documents import JSONDataset, PlotlyDataset, TextDataset
+from spelling_transfer.storage.models import ModelFolderDataset
+from spelling_transfer.storage.tables import CSVDataset, ParquetDataset
+from spelling_transfer.storage.tokenizer import ChatTokenizerDataset
+from spelling_transfer.storage.whole import DatasetFileError
+
+__all__ = [
+    "CSVDataset",
+    "ChatTokenizerDataset",
+    "DatasetFileError",
+    "JSONDataset",
+    "ModelFolderDataset",
+    "ParquetDataset",
+    "PlotlyDataset",
+    "TextDataset",
+]

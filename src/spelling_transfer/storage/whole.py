@@ -1,0 +1,159 @@
+"""Files that are written whole or not at all, and one clear error where one cannot be written or read."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+from kedro.io import DatasetError
+from kedro.io.core import get_filepath_str
+
+from spelling_transfer.errors import SpellingTransferError
+
+if TYPE_CHECKING:
+    from kedro.io.core import AbstractVersionedDataset
+
+    _Base = AbstractVersionedDataset[Any, Any]
+else:
+    _Base = object
+
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DatasetFileError(DatasetError, SpellingTransferError):
+    """A dataset's file or folder is missing, damaged, or cannot be written; the message says what to do."""
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Gives a name beside ``target`` to write to, and moves it to ``target`` when the block ends well.
+
+    Readers see the old file or the new one, never a part. When the block raises, Ctrl-C included, the partial file is
+    removed and ``target`` stays as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_name(target)
+    try:
+        yield partial
+        flush_to_disk(partial)
+        partial.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def partial_name(target: Path) -> Path:
+    """Returns a hidden name in the same folder, hence on the same disk, so that the final move is atomic."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+
+
+def flush_to_disk(file: Path) -> None:
+    """Waits until a file's bytes are on the disk: a power cut must not leave the new name with no content."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class WholeFile(_Base):
+    """Mixin, first in the bases, that makes a file dataset of ``kedro-datasets`` write whole or not at all.
+
+    The wrapped dataset always writes to a local file, which is then moved into place: by a rename on a local disk, by
+    one upload elsewhere (fsspec would also upload what was written before an error). Versioned datasets work as ever.
+    """
+
+    _protocol: str
+    _fs: fsspec.AbstractFileSystem
+
+    def save(self, data: Any) -> None:
+        """Saves ``data`` to the dataset's file.
+
+        Raises:
+            DatasetFileError: The file cannot be written; whatever was there before is untouched.
+        """
+        target = get_filepath_str(self._get_save_path(), self._protocol)
+        try:
+            if self._protocol == "file":
+                with whole_file(Path(target)) as partial:
+                    self._save_to(partial, data)
+            else:
+                with TemporaryDirectory() as folder:
+                    file = Path(folder) / PurePosixPath(target).name
+                    self._save_to(file, data)
+                    self._fs.put_file(str(file), target)
+        except Exception as error:
+            raise DatasetFileError(cannot_write(self._location(target), error)) from error
+        self._fs.invalidate_cache(target)
+
+    def load(self) -> Any:
+        """Loads the dataset's file.
+
+        Raises:
+            DatasetFileError: The file is missing or damaged.
+        """
+        target = get_filepath_str(self._get_load_path(), self._protocol)
+        try:
+            return super().load()  # type: ignore[safe-super]
+        except Exception as error:
+            raise DatasetFileError(cannot_read(self._location(target), error)) from error
+
+    def _save_to(self, file: Path, data: Any) -> None:
+        # A copy of this dataset that points at a plain local file, so that the saving code is the original's.
+        local = copy.copy(self)
+        local._filepath = PurePosixPath(file.as_posix())
+        local._version = None
+        local._protocol, local._fs = "file", fsspec.filesystem("file")
+        super(WholeFile, local).save(data)  # type: ignore[safe-super]
+
+    def _location(self, target: str) -> str:
+        return target if self._protocol == "file" else f"{self._protocol}://{target}"
+
+
+def cannot_read(location: str, error: Exception) -> str:
+    """Says that a file cannot be read, why, and what to do about it."""
+    *_, root = causes(error)
+    if isinstance(root, FileNotFoundError):
+        return f"there is no {location}. Run the pipeline that makes it first."
+    message = f"{location} cannot be read: {reason(error)}."
+    # pyarrow reports damaged pages as an OSError of its own, which has no number; those of the system have one.
+    if isinstance(root, ValueError | EOFError) or (isinstance(root, OSError) and root.errno is None):
+        message += " The file was cut short or altered: delete it and run the pipeline that makes it again."
+    return message
+
+
+def cannot_write(location: str, error: Exception) -> str:
+    """Says that a file or folder cannot be written, why, and how much room is left where that is the reason."""
+    message = f"{location} cannot be written: {reason(error)}."
+    if any(isinstance(cause, OSError) and cause.errno in _DISK_FULL for cause in causes(error)):
+        folder = next((parent for parent in Path(location).parents if parent.exists()), Path())
+        message += f" {shutil.disk_usage(folder).free / 1e6:.0f} MB are free there: make room and run again."
+    return f"{message} Nothing was left half-written."
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error and what led to it, outermost first."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+
+
+def reason(error: BaseException) -> str:
+    """Returns the innermost cause of an error in one line."""
+    *_, root = causes(error)
+    if isinstance(root, OSError) and root.strerror:
+        return root.strerror
+    lines = str(root).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(root).__name__

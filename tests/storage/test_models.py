@@ -1,0 +1,99 @@
+"""Model folders in the catalog."""
+
+import json
+from pathlib import Path
+
+import pytest
+from kedro.io import DatasetError
+from kedro.io.core import Version
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
+from spelling_transfer.storage import DatasetFileError, ModelFolderDataset
+
+
+def make_folder(path: Path, weights: bytes) -> ModelFolder:
+    path.mkdir(parents=True)
+    (path / "config.json").write_text("{}")
+    (path / "model.safetensors").write_bytes(weights)
+    write_manifest(path, {"note": "test"})
+    return ModelFolder(path)
+
+
+def test_a_saved_folder_comes_back_checked_and_the_source_stays(tmp_path):
+    source = make_folder(tmp_path / "work", b"weights")
+    dataset = ModelFolderDataset(filepath=str(tmp_path / "models" / "adapter"))
+    assert not dataset.exists()
+    dataset.save(source)
+    loaded = dataset.load()
+    assert loaded.path == tmp_path / "models" / "adapter"
+    assert loaded.sha256 == source.sha256
+    assert (source.path / "model.safetensors").read_bytes() == b"weights"
+    assert [folder.name for folder in (tmp_path / "models").iterdir()] == ["adapter"]
+
+
+def test_a_new_folder_replaces_the_old_one_with_all_its_files(tmp_path):
+    dataset = ModelFolderDataset(filepath=str(tmp_path / "adapter"))
+    old = make_folder(tmp_path / "old", b"old")
+    (old.path / "extra.txt").write_text("only in the old one")
+    dataset.save(old)
+    dataset.save(make_folder(tmp_path / "new", b"new"))
+    assert sorted(file.name for file in (tmp_path / "adapter").iterdir()) == [
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+    ]
+    assert (tmp_path / "adapter" / "model.safetensors").read_bytes() == b"new"
+
+
+def test_a_folder_that_was_altered_is_refused_at_load(tmp_path):
+    dataset = ModelFolderDataset(filepath=str(tmp_path / "adapter"))
+    dataset.save(make_folder(tmp_path / "new", b"weights"))
+    (tmp_path / "adapter" / "model.safetensors").write_bytes(b"wei")
+    with pytest.raises(DatasetError, match=r"model\.safetensors: sha256 is") as caught:
+        dataset.load()
+    assert isinstance(caught.value.__cause__, ModelFolderError)
+
+
+def test_a_broken_source_never_becomes_the_dataset(tmp_path):
+    dataset = ModelFolderDataset(filepath=str(tmp_path / "models" / "adapter"))
+    dataset.save(make_folder(tmp_path / "good", b"good"))
+    broken = make_folder(tmp_path / "broken", b"weights")
+    (broken.path / "model.safetensors").unlink()
+    with pytest.raises(DatasetError, match="missing"):
+        dataset.save(broken)
+    assert (dataset.load().path / "model.safetensors").read_bytes() == b"good"
+    assert [folder.name for folder in (tmp_path / "models").iterdir()] == ["adapter"]
+
+
+def test_a_folder_that_is_gone_is_one_clear_error(tmp_path):
+    with pytest.raises(DatasetFileError, match="cannot be written: No such file"):
+        ModelFolderDataset(filepath=str(tmp_path / "adapter")).save(ModelFolder(tmp_path / "nowhere"))
+    with pytest.raises(DatasetError, match="no such model folder"):
+        ModelFolderDataset(filepath=str(tmp_path / "adapter")).load()
+
+
+def test_saving_a_folder_onto_itself_changes_nothing(tmp_path):
+    folder = make_folder(tmp_path / "adapter", b"weights")
+    dataset = ModelFolderDataset(filepath=str(folder.path))
+    dataset.save(folder)
+    assert dataset.load() == folder
+
+
+def test_versions_are_kept_apart(tmp_path):
+    path = str(tmp_path / "adapter")
+    for version, weights in {"v1": b"1", "v2": b"2"}.items():
+        ModelFolderDataset(filepath=path, version=Version(None, version)).save(make_folder(tmp_path / version, weights))
+    old = ModelFolderDataset(filepath=path, version=Version("v1", None)).load()
+    assert (old.path / "model.safetensors").read_bytes() == b"1"
+
+
+def test_the_preview_lists_files_and_sizes(tmp_path):
+    folder = make_folder(tmp_path / "adapter", b"weights")
+    preview = json.loads(ModelFolderDataset(filepath=str(folder.path)).preview())
+    assert preview["model.safetensors"] == 7
+
+
+def test_a_remote_folder_is_refused_by_name():
+    with pytest.raises(SpellingTransferError, match="s3://bucket/model is not on a local disk"):
+        ModelFolderDataset(filepath="s3://bucket/model")

@@ -1,0 +1,127 @@
+"""A model folder: safetensors, configuration and a manifest of checksums, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spelling_transfer.errors import SpellingTransferError
+
+MANIFEST = "manifest.json"
+
+
+class ModelFolderError(SpellingTransferError):
+    """A model folder is missing, incomplete or altered."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A handle to a folder that holds a model or an adapter; what passes between nodes instead of the model."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> ModelFolder:
+        """Returns the handle after every file has been checked against the manifest.
+
+        A folder without a manifest (a download from the hub) is accepted when it holds ``config.json``.
+
+        Raises:
+            ModelFolderError: The folder is not there, lacks a file of its manifest, or a file was altered.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise ModelFolderError(
+                f"{path}: no such model folder. Check 'base_model' in conf/base/catalog/shared.yml; the embedded model "
+                "comes back with 'git checkout -- data/01_raw/models' or 'kedro pretrain'."
+            )
+        folder = cls(path)
+        if not (path / MANIFEST).is_file():
+            if not (path / "config.json").is_file():
+                raise ModelFolderError(f"{path}: holds neither {MANIFEST} nor config.json; it is not a model folder.")
+            return folder
+        for name, expected in folder.manifest()["files"].items():
+            file = path / name
+            if not file.is_file():
+                raise ModelFolderError(f"{file}: listed in {MANIFEST} but missing. Restore the folder and run again.")
+            if (actual := _sha256(file)) != expected:
+                raise ModelFolderError(
+                    f"{file}: sha256 is {actual}, the manifest says {expected}. The file was altered or cut short; "
+                    "restore the folder and run again."
+                )
+        return folder
+
+    def manifest(self) -> dict[str, Any]:
+        """Returns the manifest: ``files`` (name to sha256) and what was noted when the folder was written.
+
+        Raises:
+            ModelFolderError: The manifest is not readable JSON.
+        """
+        file = self.path / MANIFEST
+        try:
+            manifest = json.loads(file.read_text())
+            if not isinstance(manifest["files"], dict):
+                raise TypeError("'files' is not a mapping")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelFolderError(f"{file}: not a readable manifest ({error!r}).") from error
+        return dict(manifest)
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the folder: the hash of its manifest, or of its configuration where there is none."""
+        name = MANIFEST if (self.path / MANIFEST).is_file() else "config.json"
+        return _sha256(self.path / name)
+
+
+@contextmanager
+def new_folder(target: Path, notes: dict[str, Any]) -> Iterator[Path]:
+    """Yields a temporary folder to write into; it becomes ``target`` when the block ends without an error.
+
+    Args:
+        target: Where the folder is to stand; what stood there before is replaced.
+        notes: What the manifest says beside the checksums.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield work
+        write_manifest(work, notes)
+        replace_folder(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_manifest(folder: Path, notes: dict[str, Any]) -> None:
+    """Writes the checksums of all files in ``folder`` beside them."""
+    files = {
+        str(file.relative_to(folder)): _sha256(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST
+    }
+    (folder / MANIFEST).write_text(json.dumps({**notes, "files": files}, indent=2, sort_keys=True) + "\n")
+
+
+def replace_folder(work: Path, target: Path) -> None:
+    """Renames ``work`` to ``target``; an older ``target`` is moved aside first and removed afterwards."""
+    aside = None
+    if target.exists():
+        aside = target.parent / f".{target.name}.old.{os.getpid()}"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(target, aside)
+    work.chmod(0o755)  # mkdtemp makes it private
+    os.replace(work, target)
+    if aside is not None:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

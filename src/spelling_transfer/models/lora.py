@@ -1,0 +1,57 @@
+"""LoRA through PEFT: settings, attaching, writing the adapter's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from spelling_transfer.models.folder import ModelFolder, new_folder
+from spelling_transfer.models.load import LoadedModel
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+class LoraSettings(BaseModel):
+    """LoRA (Hu et al., 2021, arXiv:2106.09685) as PEFT's ``LoraConfig`` takes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    r: int = Field(16, ge=1, le=512, description="Rank of the update.")
+    alpha: int = Field(32, ge=1, le=1024, description="Scale: the update is multiplied by alpha / r.")
+    dropout: float = Field(0.05, ge=0.0, lt=1.0, description="Dropout on the adapter's input.")
+    target_modules: tuple[str, ...] | None = Field(None, description="Layers to adapt; the model profile's by default.")
+    use_dora: bool = Field(False, description="DoRA (Liu et al., 2024): magnitude and direction apart.")
+    use_rslora: bool = Field(False, description="rsLoRA (Kalajdzievski, 2023): scale by alpha / sqrt(r).")
+
+
+def attach_lora(loaded: LoadedModel, settings: LoraSettings, default_targets: tuple[str, ...]) -> PeftModel:
+    """Adds a trainable adapter to a loaded model, in place, and returns the PEFT model around it."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.target_modules or default_targets),
+        use_dora=settings.use_dora,
+        use_rslora=settings.use_rslora,
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(loaded.model, config)  # type: ignore[arg-type]
+    loaded.model = model  # type: ignore[assignment]
+    return model  # type: ignore[return-value]
+
+
+@contextmanager
+def written_adapter(model: PeftModel, base: ModelFolder, target: Path, notes: dict[str, Any]) -> Iterator[ModelFolder]:
+    """Writes the adapter's folder with the identity of its base and yields its handle."""
+    with new_folder(target, {**notes, "kind": "adapter", "base_sha256": base.sha256}) as work:
+        # A path of this machine has no business in a folder that travels.
+        model.peft_config["default"].base_model_name_or_path = None
+        model.save_pretrained(str(work), safe_serialization=True, save_embedding_layers=False)
+    yield ModelFolder(target)

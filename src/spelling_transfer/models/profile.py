@@ -1,0 +1,24 @@
+"""What this project needs to know about a base model: one YAML file under ``conf/<env>/study/models/``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ModelProfile(BaseModel):
+    """A causal language model that can be studied.
+
+    Where its files are is the business of the ``base_model`` entry in the catalog; this says how to use them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, description="What reports and the endpoint call the model.")
+    hub_id: str | None = Field(None, description="Repository on the hub, where the model comes from there.")
+    revision: str | None = Field(None, description="Pinned commit of the hub repository.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Type of the loaded weights.")
+    lora_targets: tuple[str, ...] = Field(
+        ("q_proj", "k_proj", "v_proj", "o_proj"), min_length=1, description="Names of the linear layers LoRA adapts."
+    )

@@ -1,0 +1,1 @@
+"""Training with PyTorch Lightning: the module, the data, the callbacks."""

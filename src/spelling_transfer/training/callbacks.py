@@ -1,0 +1,29 @@
+"""What happens between the steps of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+
+class EverySteps(pl.Callback):
+    """Calls a function with the step number after every ``interval`` optimiser steps; it may stop the run.
+
+    Args:
+        interval: Steps between calls.
+        call: Receives the number of steps done; a true answer ends the training.
+    """
+
+    def __init__(self, interval: int, call: Callable[[int], bool | None]) -> None:
+        self.interval = interval
+        self.call = call
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Calls the function when its turn has come."""
+        if trainer.global_step % self.interval == 0:
+            was_training = trainer.lightning_module.training
+            trainer.lightning_module.eval()
+            trainer.should_stop = trainer.should_stop or bool(self.call(trainer.global_step))
+            trainer.lightning_module.train(was_training)

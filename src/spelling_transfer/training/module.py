@@ -1,0 +1,94 @@
+"""The LightningModule: answer-only loss, normalised by the label tokens of the whole step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.loss import IGNORED_LABEL, answer_only_loss
+from spelling_transfer.training.config import TrainingSettings
+from spelling_transfer.training.data import Batch
+
+
+class TrainingDivergedError(SpellingTransferError):
+    """The loss is no longer a number."""
+
+
+class AnswerModule(pl.LightningModule):
+    """Trains what is trainable in a model on answers alone.
+
+    Args:
+        loaded: The model, with its adapter attached.
+        settings: How to train.
+        subset_rows: Rows of the token subset the softmax runs over, ascending; ``None`` for all rows.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, settings: TrainingSettings, subset_rows: torch.Tensor | None = None
+    ) -> None:
+        super().__init__()
+        # A step is several batches whose sum of losses is divided by their label tokens once: gradient accumulation
+        # by Lightning would divide each batch by its own.
+        self.automatic_optimization = False
+        self.model = loaded.model
+        self.settings = settings
+        self.register_buffer("subset_rows", subset_rows, persistent=False)
+        self.losses: list[float] = []
+
+    def configure_optimizers(self) -> Any:
+        """Returns AdamW over the trainable parameters with warm-up and the schedule of the settings."""
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trainable, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
+        )
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)]
+
+    def _learning_rate_factor(self, step: int) -> float:
+        settings = self.settings
+        if step < settings.warmup_steps:
+            return (step + 1) / settings.warmup_steps
+        progress = (step - settings.warmup_steps) / max(1, settings.max_steps - settings.warmup_steps)
+        if settings.schedule == "linear":
+            return max(0.0, 1.0 - progress)
+        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))) if settings.schedule == "cosine" else 1.0
+
+    def training_step(self, batches: list[Batch], batch_idx: int) -> None:
+        """Takes one optimiser step on the batches of a step.
+
+        Raises:
+            TrainingDivergedError: The loss is NaN or infinite.
+        """
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        optimizer.zero_grad()  # type: ignore[union-attr]
+        labels = sum(int((batch.labels != IGNORED_LABEL).sum()) for batch in batches)
+        total = 0.0
+        for batch in batches:
+            loss = answer_only_loss(
+                self.model,  # type: ignore[arg-type]
+                batch.input_ids,
+                batch.attention_mask,
+                batch.labels,
+                subset_rows=self.subset_rows,  # type: ignore[arg-type]
+            )
+            loss = loss / labels
+            self.manual_backward(loss)
+            total += float(loss.detach())
+        if not math.isfinite(total):
+            raise TrainingDivergedError(
+                f"The loss is {total} at step {self.global_step} (learning_rate {self.settings.learning_rate}). "
+                "Lower 'learning_rate' or raise 'warmup_steps'."
+            )
+        self.clip_gradients(optimizer, gradient_clip_val=self.settings.max_grad_norm)  # type: ignore[arg-type]
+        optimizer.step()  # type: ignore[union-attr]
+        scheduler.step()  # type: ignore[union-attr,call-arg]
+        self.losses.append(total)
+        self.log("train/loss", total, prog_bar=True)
+
+    def transfer_batch_to_device(self, batch: list[Batch], device: torch.device, dataloader_idx: int) -> list[Batch]:
+        """Moves each batch of a step."""
+        return [b.to(device) for b in batch]

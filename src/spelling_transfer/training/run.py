@@ -1,0 +1,125 @@
+"""One training run: a base model, encoded examples, an adapter."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.training.config import TrainingSettings
+from spelling_transfer.training.data import Batch, EncodedExamples, StepSampler
+from spelling_transfer.training.module import AnswerModule
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training run measured.
+
+    Attributes:
+        losses: Mean cross entropy a label token at each step.
+        steps: Optimiser steps taken.
+        seconds: Time they took.
+        examples_per_second: Throughput.
+    """
+
+    losses: list[float]
+    steps: int
+    seconds: float
+    examples_per_second: float
+
+
+class _Steps(IterableDataset[list[Batch]]):
+    def __init__(self, examples: EncodedExamples, sampler: StepSampler) -> None:
+        self.examples = examples
+        self.sampler = sampler
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        for step in self.sampler:
+            yield [self.examples.batch(indices) for indices in step]
+
+
+def train(
+    loaded: LoadedModel,
+    examples: EncodedExamples,
+    settings: TrainingSettings,
+    *,
+    subset_rows: torch.Tensor | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    progress: bool = False,
+    work_folder: Path | None = None,
+) -> TrainingResult:
+    """Trains what is trainable in ``loaded``, in place.
+
+    Args:
+        loaded: The model with its adapter attached.
+        examples: What to train on.
+        settings: How.
+        subset_rows: Rows of the token subset for the restricted softmax, ascending.
+        callbacks: Lightning callbacks (in-training evaluation, pruning).
+        progress: Whether to show a progress bar.
+        work_folder: Lightning's default root; nothing is written there unless a callback does.
+
+    Raises:
+        TrainingDivergedError: The loss is no longer a number.
+    """
+    module = AnswerModule(loaded, settings, subset_rows)
+    sampler = StepSampler(examples.lengths, settings.batch_size, settings.grad_accum_steps, settings.seed)
+    loader = DataLoader(_Steps(examples, sampler), batch_size=None)
+    with seeded(settings.seed, settings.threads), _quiet():
+        trainer = pl.Trainer(
+            max_steps=settings.max_steps,
+            accelerator="auto",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+            callbacks=list(callbacks),
+            default_root_dir=work_folder,
+            use_distributed_sampler=False,
+            barebones=False,
+        )
+        loaded.model.train()
+        started = time.perf_counter()
+        trainer.fit(module, loader)
+        seconds = time.perf_counter() - started
+    loaded.model.eval()
+    steps = len(module.losses)
+    done = steps * min(settings.batch_size * settings.grad_accum_steps, len(examples))
+    return TrainingResult(module.losses, steps, seconds, done / seconds)
+
+
+@contextmanager
+def seeded(seed: int, threads: int) -> Iterator[None]:
+    """Fixes torch's seed and thread count inside the block and puts both back afterwards."""
+    before = torch.get_num_threads()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # Lightning's start-up lines and its advice on data-loader workers say nothing about this run.
+    logger = logging.getLogger("pytorch_lightning")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        try:
+            yield
+        finally:
+            logger.setLevel(before)

@@ -51,7 +51,7 @@ def test_wilson_ends_are_where_the_score_test_just_rejects(case: tuple[int, int]
 
 def test_no_answers_give_no_interval_and_no_claim() -> None:
     interval = wilson_interval(0, 0)
-    assert np.isnan(interval.low) and np.isnan(interval.high)
+    assert np.isnan(interval).all()
     assert not interval.excludes(0)
 
 

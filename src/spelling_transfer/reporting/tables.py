@@ -90,12 +90,14 @@ def format_value(value: Any, specification: str | None = None) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if specification is not None:
-        return format(value, specification)
+        return format(value, specification).replace("-", "−")
+    return _format_number(value) if isinstance(value, (int, float, np.number)) else str(value)
+
+
+def _format_number(value: Any) -> str:
     if isinstance(value, (int, np.integer)):
-        return f"{value:,}"
-    if isinstance(value, (float, np.floating)):
-        return _format_float(float(value))
-    return str(value)
+        return f"{value:,}".replace("-", "−")
+    return _format_float(float(value)).replace("-", "−")
 
 
 def _format_float(value: float) -> str:

@@ -1,0 +1,96 @@
+"""What a comparison says in words: generated from the numbers, in either direction, with what it does not show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+TRAINED_TASK = "spelling"
+CONTROL_ARM = "control"
+
+NO_CONTROL = (
+    "No claim of transfer is made here. A change in position or count could also come from learning the form of the "
+    "answers. Only a control arm, trained on the same prompts and forms of answer without the knowledge of spelling, "
+    "could tell the two apart, and this evaluation has none."
+)
+
+
+def main_rows(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows that claims are about: whole tasks on real words of held-out families."""
+    return comparison[(comparison["measure"] == "exact_match") & (comparison["group"] == "all")]
+
+
+def transfer_row(comparison: pd.DataFrame) -> pd.Series[Any] | None:
+    """Returns the row of the transfer score; None where a task of it was not asked."""
+    rows = comparison[comparison["measure"] == "transfer_score"]
+    return None if rows.empty else rows.iloc[0]
+
+
+def percent(share: float) -> str:
+    """Writes a share: ``0.123`` as ``12.3%``."""
+    return f"{share:.1%}"
+
+
+def points(difference: float) -> str:
+    """Writes a difference of shares in percentage points, with its sign: ``0.05`` as ``+5.0``."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def interval_in_points(low: float, high: float) -> str:
+    """Writes an interval of a difference: ``+2.0 to +8.1``."""
+    return f"{points(low)} to {points(high)}"
+
+
+def describe_change(row: pd.Series[Any], *, confidence: float) -> str:
+    """Returns a sentence on how a task's score changed; "moved" only where the interval excludes zero."""
+    task = str(row["task"]).capitalize()
+    change = f"from {percent(row['reference_score'])} to {percent(row['arm_score'])} of {row['n']:,} questions"
+    interval = f"{interval_in_points(row['low'], row['high'])} points, {confidence:.0%} interval"
+    if row["verdict"] == "up":
+        return f"{task} moved up, {change}: {points(row['difference'])} ({interval})."
+    if row["verdict"] == "down":
+        return f"{task} moved down, {change}: {points(row['difference'])} ({interval})."
+    return (
+        f"{task} cannot be said to have moved: {change}, {points(row['difference'])}, and the interval holds zero "
+        f"({interval})."
+    )
+
+
+def describe_transfer_score(row: pd.Series[Any], *, confidence: float) -> str:
+    """Returns a sentence on the transfer score of both arms."""
+    moved = {"up": "rose", "down": "fell", "unclear": "shows no sure change:"}[str(row["verdict"])]
+    return (
+        f"The transfer score ({row['value']} focus) {moved} from {row['reference_score']:.3f} to "
+        f"{row['arm_score']:.3f}, {row['difference']:+.3f} "
+        f"({confidence:.0%} interval {row['low']:+.3f} to {row['high']:+.3f})."
+    ).replace("-0", "−0")
+
+
+def describe_transfer(comparison: pd.DataFrame) -> str:
+    """Returns what may be said about transfer from spelling to the tasks that were not trained."""
+    rows = main_rows(comparison)
+    verdicts = {str(row["task"]): str(row["verdict"]) for _, row in rows.iterrows()}
+    untrained = {task: verdict for task, verdict in verdicts.items() if task != TRAINED_TASK}
+    moved = {direction: [task for task, each in untrained.items() if each == direction] for direction in ("up", "down")}
+    parts = []
+    if verdicts.get(TRAINED_TASK) == "up" and untrained and not moved["up"] and not moved["down"]:
+        parts.append("Spelling improved and no other task measurably changed with it.")
+    if moved["up"]:
+        parts.append(f"Beside spelling, {_and(moved['up'])} went up.")
+    if moved["down"]:
+        parts.append(f"{_and(moved['down']).capitalize()} got worse.")
+    return " ".join([*parts, NO_CONTROL])
+
+
+def describe_comparison(comparison: pd.DataFrame, *, confidence: float) -> list[str]:
+    """Returns the findings as sentences: each task, the transfer score, and what may be said about transfer."""
+    sentences = [describe_change(row, confidence=confidence) for _, row in main_rows(comparison).iterrows()]
+    score = transfer_row(comparison)
+    if score is not None:
+        sentences.append(describe_transfer_score(score, confidence=confidence))
+    return [*sentences, describe_transfer(comparison)]
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,73 @@
+"""Which questions are asked: one a word family, the same ones on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pandas as pd
+
+from spelling_transfer.errors import SpellingTransferError
+
+MAIN_WORD_SET = "word"
+"""The word set that claims are about; the others are reported apart."""
+
+
+class EvaluationError(SpellingTransferError):
+    """There is nothing to evaluate, or what is there does not fit together."""
+
+
+def sample_examples(
+    examples: pd.DataFrame, *, split: str, per_task: int, seed: int = 0, word_set: str = MAIN_WORD_SET
+) -> pd.DataFrame:
+    """Chooses examples of each task from one split, at most one a word family, the same families for all tasks.
+
+    The order of families and of their examples is that of salted hashes: it depends on the seed and on nothing else,
+    so a smaller sample is a part of a larger one, and more words elsewhere do not change it.
+
+    Args:
+        examples: The examples frame; only rows of kind ``real`` are used.
+        split: Which split to take.
+        per_task: Examples of each task at most; fewer where there are fewer families.
+        seed: Salt of the hashes.
+        word_set: Which word set to take.
+
+    Returns:
+        The chosen rows, by task in order of first appearance, families in the order of their hashes.
+    """
+    rows = examples[(examples["split"] == split) & (examples["kind"] == "real") & (examples["word_set"] == word_set)]
+    rows = rows.assign(
+        _family=[_hash(seed, stem) for stem in rows["stem"]],
+        _example=[_hash(seed, example_id) for example_id in rows["example_id"]],
+    ).sort_values(["_family", "_example"], kind="stable")
+    rows = rows.drop_duplicates(["task", "stem"])
+    chosen = [part.head(per_task) for _, part in rows.groupby("task", sort=False)]
+    sample = pd.concat(chosen) if chosen else rows
+    order = {task: place for place, task in enumerate(examples["task"].unique())}
+    sample = sample.sort_values("task", key=lambda tasks: tasks.map(order), kind="stable")
+    return sample.drop(columns=["_family", "_example"]).reset_index(drop=True)
+
+
+def sample_test_examples(
+    examples: pd.DataFrame, *, per_task: int, per_other_word_set: int, seed: int = 0
+) -> pd.DataFrame:
+    """Chooses the examples of an evaluation: held-out families of real words, and a few of each other word set.
+
+    Raises:
+        EvaluationError: No held-out family has an example.
+    """
+    main = sample_examples(examples, split="test", per_task=per_task, seed=seed)
+    if main.empty:
+        raise EvaluationError(
+            "examples: no row has split 'test', kind 'real' and word_set 'word', so there is nothing to evaluate. "
+            "Run 'kedro run --pipelines=local_prep' with a longer word list."
+        )
+    others = [
+        sample_examples(examples, split="test", per_task=per_other_word_set, seed=seed, word_set=word_set)
+        for word_set in sorted(set(examples["word_set"]) - {MAIN_WORD_SET})
+        if per_other_word_set
+    ]
+    return pd.concat([main, *others], ignore_index=True)
+
+
+def _hash(seed: int, text: str) -> bytes:
+    return hashlib.sha256(f"{seed}/{text}".encode()).digest()[:8]

@@ -1,0 +1,26 @@
+"""Settings of the evaluation."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EvaluationSettings(BaseModel):
+    """Which questions are asked in the evaluation, how they are answered and how sure the intervals are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    examples_per_task: int = Field(
+        600, ge=10, le=100_000, description="Questions of each task on words of held-out families, one a family."
+    )
+    examples_per_other_word_set: int = Field(
+        150,
+        ge=0,
+        le=100_000,
+        description="Questions of each task on each other word set (random strings, unseen tokens).",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the choice of questions and of the bootstrap.")
+    max_new_tokens: int = Field(32, ge=1, le=512, description="Longest answer, in tokens.")
+    batch_size: int = Field(256, ge=1, le=4096, description="Questions that are answered side by side.")
+    confidence: float = Field(0.95, ge=0.5, lt=1.0, description="Confidence level of all intervals.")
+    n_resamples: int = Field(9_999, ge=999, le=1_000_000, description="Bootstrap resamples of word families.")

@@ -1,0 +1,5 @@
+"""Evaluation of the base and the fine-tuned model on held-out word families."""
+
+from spelling_transfer.pipelines.evaluation.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

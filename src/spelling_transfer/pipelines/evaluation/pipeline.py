@@ -1,0 +1,66 @@
+"""Wiring of the evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from spelling_transfer.pipelines.evaluation import nodes
+
+
+def create_pipeline(**kwargs: Any) -> Pipeline:
+    """Returns the pipeline: answer, mark, compare arms, plot, report."""
+    return pipeline(
+        [
+            node(
+                nodes.answer,
+                inputs=[
+                    "base_model",
+                    "best_adapter",
+                    "tokenizer",
+                    "examples",
+                    "encoded_examples",
+                    "params:model_profile",
+                    "params:evaluation",
+                ],
+                outputs="answers",
+                name="answer",
+                tags=["gpu"],
+            ),
+            node(
+                nodes.mark,
+                inputs=["answers", "params:evaluation"],
+                outputs=["marked_answers", "scores"],
+                name="mark",
+            ),
+            node(
+                nodes.compare_arms,
+                inputs=["marked_answers", "params:evaluation", "params:study.focus"],
+                outputs="comparison",
+                name="compare arms",
+            ),
+            node(
+                nodes.plot,
+                inputs=["scores", "comparison"],
+                outputs=["evaluation_scores_plot", "evaluation_differences_plot", "evaluation_tokens_plot"],
+                name="plot",
+            ),
+            node(
+                nodes.report,
+                inputs=[
+                    "marked_answers",
+                    "scores",
+                    "comparison",
+                    "evaluation_scores_plot",
+                    "evaluation_differences_plot",
+                    "evaluation_tokens_plot",
+                    "params:evaluation",
+                ],
+                outputs="evaluation_page",
+                name="report",
+            ),
+        ],
+        namespace="evaluation",
+        prefix_datasets_with_namespace=False,
+    )

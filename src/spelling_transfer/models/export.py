@@ -52,6 +52,7 @@ def export_deployable(
         "tokenizer_sha256": tokenizer.sha256,
         "template_sha256": tokenizer.template_sha256,
         "enable_thinking": False,
+        "sampling": sampling.model_dump(),
     }
     with new_folder(target, notes) as work:
         merged.generation_config.update(do_sample=True, eos_token_id=end_row, **sampling.model_dump())

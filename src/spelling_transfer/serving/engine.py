@@ -1,0 +1,219 @@
+"""From a request to an answer, without any HTTP: checks against the model, prompt, generation, counts."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.models.export import ALLOWED_IDS_FILE
+from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.generate import Sampling, generate_answers
+from spelling_transfer.models.load import LoadedModel, load_model
+from spelling_transfer.models.vocabulary import UnknownTokenError
+from spelling_transfer.serving.refusal import RefusedRequestError
+from spelling_transfer.serving.request import ChatRequest
+from spelling_transfer.serving.response import AnswerMessage, ChatCompletion, Choice, Usage
+from spelling_transfer.serving.settings import EndpointSettings
+from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
+
+
+class DeployableError(SpellingTransferError):
+    """A folder is a model, but not one that says how it may be served."""
+
+
+@dataclass(frozen=True)
+class DeployableCard:
+    """What a deployable folder says of itself.
+
+    Attributes:
+        model: The name clients send.
+        fingerprint: Names the exact folder.
+        sampling: The only way tokens are drawn.
+    """
+
+    model: str
+    fingerprint: str
+    sampling: Sampling
+
+
+def read_card(folder: ModelFolder) -> DeployableCard:
+    """Reads name, identity and sampling of a deployable.
+
+    Raises:
+        DeployableError: The folder was not made by the export of this project.
+    """
+    manifest = folder.manifest()
+    if manifest.get("kind") != "deployable" or manifest.get("enable_thinking") is not False:
+        raise DeployableError(
+            f"{folder.path}: its manifest does not name a deployable in non-thinking mode "
+            f"(kind {manifest.get('kind')!r}, enable_thinking {manifest.get('enable_thinking')!r}). "
+            "Make one with 'kedro run --pipelines=deployment_check'."
+        )
+    return DeployableCard(manifest["model"], f"fp_{folder.sha256[:12]}", Sampling(**manifest["sampling"]))
+
+
+@dataclass(frozen=True)
+class PreparedRequest:
+    """A request that was found fit, with everything generation needs."""
+
+    prompt_ids: list[int]
+    max_tokens: int
+    seed: int
+    return_token_ids: bool
+
+
+class AnswerEngine:
+    """Answers requests with one loaded model."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        tokenizer: ChatTokenizer,
+        card: DeployableCard,
+        settings: EndpointSettings,
+        allowed_ids: Sequence[int] | None,
+    ) -> None:
+        self.card = card
+        self._loaded = loaded
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._allowed_ids = allowed_ids
+        self._context_tokens = int(loaded.model.config.max_position_embeddings)
+
+    @classmethod
+    def load(cls, folder: ModelFolder, settings: EndpointSettings, device: str | None = None) -> AnswerEngine:
+        """Loads a deployable folder; its tokenizer is the folder's own, or the embedded one where it has none.
+
+        Raises:
+            SpellingTransferError: The folder is no deployable, or was made with another tokenizer or template.
+        """
+        card = read_card(folder)
+        own = folder.path if (folder.path / "tokenizer.json").is_file() else None
+        manifest = folder.manifest()
+        tokenizer = load_chat_tokenizer(own, expected_sha256=manifest["tokenizer_sha256"])
+        if tokenizer.template_sha256 != manifest["template_sha256"]:
+            raise DeployableError(
+                f"{folder.path}: the chat template differs from the one the model was trained with "
+                f"({tokenizer.template_sha256[:12]} is not {manifest['template_sha256'][:12]}). Export it again."
+            )
+        allowed_file = folder.path / ALLOWED_IDS_FILE
+        allowed_ids = json.loads(allowed_file.read_text()) if allowed_file.is_file() else None
+        return cls(load_model(folder, device=device), tokenizer, card, settings, allowed_ids)
+
+    def prepare(self, request: ChatRequest) -> PreparedRequest:
+        """Checks what depends on the model and its settings, and renders the prompt.
+
+        Raises:
+            RefusedRequestError: The request asks for another model, other sampling values or too long an answer,
+                holds too long a question, or uses a token that a trimmed model does not have.
+        """
+        if request.model != self.card.model:
+            raise RefusedRequestError(
+                404,
+                "model_not_found",
+                f"model: {request.model!r} is not served here; send {self.card.model!r}.",
+                "model",
+            )
+        max_tokens = self._max_tokens(request)
+        self._check_sampling(request)
+        prompt_ids = self._prompt_ids(request.question)
+        if len(prompt_ids) + max_tokens > self._context_tokens:
+            raise RefusedRequestError(
+                400,
+                "context_length_exceeded",
+                f"messages: {len(prompt_ids)} prompt tokens and {max_tokens} for the answer exceed the model's context "
+                f"of {self._context_tokens} tokens. Shorten the question or lower max_tokens.",
+                "messages",
+            )
+        seed = secrets.randbits(63) if request.seed is None else request.seed
+        return PreparedRequest(prompt_ids, max_tokens, seed, request.return_token_ids)
+
+    def answer(self, requests: Sequence[PreparedRequest]) -> list[ChatCompletion]:
+        """Answers requests side by side. A sampled answer depends on its seed, not on its neighbours."""
+        answers = generate_answers(
+            self._loaded,
+            self._tokenizer,
+            [request.prompt_ids for request in requests],
+            max_new_tokens=max(request.max_tokens for request in requests),
+            sampling=self.card.sampling,
+            seeds=[request.seed for request in requests],
+            batch_size=len(requests),
+            allowed_ids=self._allowed_ids,
+        )
+        return [self._completion(request, ids) for request, ids in zip(requests, answers, strict=True)]
+
+    def _completion(self, request: PreparedRequest, ids: list[int]) -> ChatCompletion:
+        # A batch runs as long as its longest request, so each answer is cut to its own length. Without an end token
+        # among the first max_tokens the answer did not end by itself.
+        stopped = len(ids) < request.max_tokens
+        ids = ids[: request.max_tokens]
+        n_generated = len(ids) + stopped
+        return ChatCompletion(
+            id=f"chatcmpl-{secrets.token_hex(12)}",
+            created=int(time.time()),
+            model=self.card.model,
+            system_fingerprint=self.card.fingerprint,
+            choices=[
+                Choice(
+                    message=AnswerMessage(content=self._tokenizer.decode(ids)),
+                    finish_reason="stop" if stopped else "length",
+                    token_ids=ids if request.return_token_ids else None,
+                )
+            ],
+            usage=Usage(
+                prompt_tokens=len(request.prompt_ids),
+                completion_tokens=n_generated,
+                total_tokens=len(request.prompt_ids) + n_generated,
+            ),
+            prompt_token_ids=request.prompt_ids if request.return_token_ids else None,
+        )
+
+    def _max_tokens(self, request: ChatRequest) -> int:
+        limit = self._settings.max_tokens_limit
+        given = {
+            name: value
+            for name in ("max_tokens", "max_completion_tokens")
+            if (value := getattr(request, name)) is not None
+        }
+        if len(set(given.values())) > 1:
+            raise RefusedRequestError(
+                400, "invalid_value", "max_tokens and max_completion_tokens differ; send one of them.", "max_tokens"
+            )
+        for name, value in given.items():
+            if not 1 <= value <= limit:
+                raise RefusedRequestError(400, "invalid_value", f"{name}: {value} is outside 1 to {limit}.", name)
+            return int(value)
+        return self._settings.default_max_tokens
+
+    def _check_sampling(self, request: ChatRequest) -> None:
+        for name, fixed in self.card.sampling.model_dump().items():
+            sent = getattr(request, name)
+            if sent is not None and sent != fixed:
+                raise RefusedRequestError(
+                    400,
+                    "sampling_is_fixed",
+                    f"{name}: {sent} is not allowed; this endpoint always samples with {fixed}. "
+                    "Leave the field out or send that value.",
+                    name,
+                )
+
+    def _prompt_ids(self, question: str) -> list[int]:
+        limit = self._settings.max_question_characters
+        if len(question) > limit:
+            raise RefusedRequestError(
+                400,
+                "context_length_exceeded",
+                f"messages[0].content: {len(question)} characters; at most {limit} are accepted.",
+                "messages[0].content",
+            )
+        (prompt_ids,) = self._tokenizer.encode_prompts([question])
+        try:
+            self._loaded.vocabulary.to_rows(prompt_ids)
+        except UnknownTokenError as error:
+            field = "messages[0].content"
+            raise RefusedRequestError(422, "unknown_token", f"{field}: {error}", field) from error
+        return prompt_ids

@@ -1,0 +1,242 @@
+"""An endpoint as a child process: started on a free loopback port, waited for, and ended without a remainder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+import psutil
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.serving.engine import read_card
+from spelling_transfer.serving.settings import EndpointSettings
+
+_POLL_SECONDS = 0.05
+_PORT_ATTEMPTS = 3
+
+
+class EndpointError(SpellingTransferError):
+    """The endpoint did not start, or not in time."""
+
+
+@dataclass(frozen=True)
+class StopReport:
+    """How an endpoint ended.
+
+    Attributes:
+        n_processes_left: Processes of its group that were still there at the end.
+        port_released: Whether its port can be bound again.
+        killed: Whether it had to be killed because it did not end when asked.
+        seconds: How long it took.
+    """
+
+    n_processes_left: int
+    port_released: bool
+    killed: bool
+    seconds: float
+
+    @property
+    def clean(self) -> bool:
+        """Whether it ended when asked and left nothing."""
+        return self.n_processes_left == 0 and self.port_released and not self.killed
+
+
+@dataclass
+class RunningEndpoint:
+    """An endpoint that answers.
+
+    Attributes:
+        url: Its address.
+        model: The name to send with each request.
+        start_seconds: Time from the start of the process to the first healthy answer.
+        stop_report: How it ended; ``None`` as long as it runs.
+    """
+
+    url: str
+    model: str
+    start_seconds: float
+    process: subprocess.Popen[bytes]
+    port: int
+    stop_report: StopReport | None = None
+
+    def memory_mib(self) -> float:
+        """Returns the memory of all its processes; pages they share count once where the system can tell (Linux)."""
+        total = 0
+        for member in _group(self.process.pid):
+            with contextlib.suppress(psutil.Error):
+                memory = member.memory_full_info()
+                total += getattr(memory, "pss", memory.rss)
+        return total / 2**20
+
+
+@contextmanager
+def running_endpoint(
+    folder: ModelFolder,
+    settings: EndpointSettings,
+    *,
+    start_timeout_seconds: float = 90.0,
+    stop_timeout_seconds: float = 10.0,
+    accelerator: str = "auto",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[RunningEndpoint]:
+    """Starts an endpoint, yields it once it answers, and ends it and all its processes whatever happens.
+
+    Args:
+        folder: A deployable.
+        settings: Its limits.
+        start_timeout_seconds: Longest wait for the first healthy answer.
+        stop_timeout_seconds: Longest wait for an orderly end before the processes are killed.
+        accelerator: As LitServe's: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        environment: Variables to set for it beside those of this process.
+
+    Raises:
+        EndpointError: It did not answer in time, or ended before it did; the message holds the end of its log.
+        SpellingTransferError: The folder is missing, altered, or no deployable.
+    """
+    card = read_card(ModelFolder.open(folder.path))
+    with tempfile.TemporaryFile() as log:
+        launch = _Launch(folder.path, card.model, settings, accelerator, environment or {}, log)
+        running = _start(launch, start_timeout_seconds)
+        try:
+            yield running
+        finally:
+            running.stop_report = _stop(running.process, running.port, stop_timeout_seconds)
+
+
+@dataclass(frozen=True)
+class _Launch:
+    folder: Path
+    model: str
+    settings: EndpointSettings
+    accelerator: str
+    environment: Mapping[str, str]
+    log: IO[bytes]
+
+
+def _start(launch: _Launch, timeout_seconds: float) -> RunningEndpoint:
+    for attempt in range(1, _PORT_ATTEMPTS + 1):
+        port, started = _free_port(), time.monotonic()
+        process = _spawn(launch, port)
+        running = RunningEndpoint(f"http://127.0.0.1:{port}", launch.model, 0.0, process, port)
+        try:
+            _wait_until_healthy(running, timeout_seconds)
+        except BaseException as error:  # also an interrupt must leave no process behind
+            _stop(process, port, timeout_seconds=1.0)
+            log_end = _tail(launch.log)
+            if not isinstance(error, EndpointError):
+                raise
+            # Between choosing the port and binding it, another program may have taken it.
+            if "address already in use" in log_end.lower() and attempt < _PORT_ATTEMPTS:
+                continue
+            raise EndpointError(f"{launch.folder}: {error} The end of its log:\n{log_end}") from error
+        running.start_seconds = time.monotonic() - started
+        return running
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _spawn(launch: _Launch, port: int) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spelling_transfer.serving.server", str(launch.folder)],
+        stdin=subprocess.PIPE,
+        stdout=launch.log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # a group of its own, so that all of it can be ended at once
+        env={**os.environ, **launch.environment},
+    )
+    sent = {
+        "settings": launch.settings.model_dump(),
+        "listen": {"port": port},
+        "accelerator": launch.accelerator,
+    }
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it ended at once; the wait that follows says so
+        process.stdin.write(json.dumps(sent).encode() + b"\n")
+        process.stdin.flush()
+    return process
+
+
+def _wait_until_healthy(running: RunningEndpoint, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    with httpx.Client(base_url=running.url, timeout=2.0, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            if (status := running.process.poll()) is not None:
+                raise EndpointError(f"the endpoint ended with exit status {status} before it answered.")
+            with contextlib.suppress(httpx.HTTPError):
+                if client.get("/health").status_code == 200:
+                    return
+            time.sleep(_POLL_SECONDS)
+    raise EndpointError(
+        f"the endpoint did not answer within {timeout_seconds:g} s (start_timeout_seconds of 'endpoint_process')."
+    )
+
+
+def _stop(process: subprocess.Popen[bytes], port: int, timeout_seconds: float) -> StopReport:
+    started = time.monotonic()
+    group = process.pid
+    process.terminate()
+    killed = not _wait_for(lambda: process.poll() is not None and not _group(group), timeout_seconds)
+    if killed:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+        _wait_for(lambda: process.poll() is not None and not _group(group), 5.0)
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    released = _wait_for(lambda: _can_bind(port), 2.0)
+    return StopReport(len(_group(group)), released, killed, time.monotonic() - started)
+
+
+def _wait_for(condition: Callable[[], bool], timeout_seconds: float) -> bool:
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def _group(group: int) -> list[psutil.Process]:
+    """Returns the living processes of a group; one that has ended and waits to be collected is not living."""
+    members = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+    return members
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do it: connections that linger in TIME_WAIT do not count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _tail(log: IO[bytes], n_lines: int = 20) -> str:
+    log.seek(0)
+    lines = log.read().decode("utf-8", "replace").splitlines()
+    return "\n".join(lines[-n_lines:])

@@ -1,0 +1,43 @@
+"""Limits of an endpoint and where it listens."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+API_KEY_VARIABLE = "SPELLING_TRANSFER_API_KEY"
+"""Environment variable with the key that a client must send as ``Authorization: Bearer …``; unset means no key."""
+
+
+class EndpointSettings(BaseModel):
+    """Limits and defaults of an endpoint. How tokens are drawn is not among them: the deployable says that."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    default_max_tokens: int = Field(48, ge=1, le=4096, description="Longest answer when the request names none.")
+    max_tokens_limit: int = Field(256, ge=1, le=4096, description="Longest answer a request may ask for, in tokens.")
+    max_question_characters: int = Field(8_000, ge=1, le=1_000_000, description="Longest question accepted.")
+    max_body_bytes: int = Field(131_072, ge=1_024, le=10_000_000, description="Largest request body accepted.")
+    max_batch_size: int = Field(8, ge=1, le=256, description="Requests that are answered side by side.")
+    queue_timeout_seconds: float = Field(30.0, gt=0.0, le=3600.0, description="Longest wait before a 503.")
+
+    @model_validator(mode="after")
+    def _default_within_limit(self) -> EndpointSettings:
+        if self.default_max_tokens > self.max_tokens_limit:
+            raise ValueError(
+                f"default_max_tokens: {self.default_max_tokens} is above max_tokens_limit ({self.max_tokens_limit})"
+            )
+        return self
+
+
+class ListenSettings(BaseModel):
+    """Where an endpoint listens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # Other interfaces are a choice of the user's, and need a key (server.check_key).
+    host: Literal["127.0.0.1", "0.0.0.0", "::"] = Field(  # noqa: S104
+        "127.0.0.1", description="Interface; loopback by default."
+    )
+    port: int = Field(8000, ge=1024, le=65535, description="TCP port.")

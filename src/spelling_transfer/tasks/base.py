@@ -87,13 +87,20 @@ class Asked(Protocol):
     """What marking needs of an example; an :class:`Example` has it, and so has a row of the examples frame."""
 
     @property
-    def word(self) -> str: ...
+    def word(self) -> str:
+        """The word asked about."""
+
     @property
-    def answer(self) -> str: ...
+    def answer(self) -> str:
+        """The right answer."""
+
     @property
-    def argument(self) -> str: ...
+    def argument(self) -> str:
+        """The letter or index asked for; empty if the task needs none."""
+
     @property
-    def separator(self) -> str: ...
+    def separator(self) -> str:
+        """The characters asked for between letters."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,11 @@ class Task(Protocol):
 
     @property
     def templates(self) -> Sequence[Template]:
-        """At least one wording; the core tasks have at least eight, three of them held out."""
+        """At least one wording; the tasks of this package have at least eight, three of them held out."""
+
+    @property
+    def equal_classes(self) -> Sequence[str]:
+        """Answer classes that a test set holds in equal numbers for every argument; empty where there are many."""
 
     def arguments(self, word: str, template: Template) -> Sequence[str]:
         """Returns everything the wording may ask of the word; ``[""]`` if there is nothing to choose."""
@@ -161,6 +172,7 @@ class WordTask(ABC):
     name: str
     trained_by_default: bool = False
     templates: Sequence[Template] = ()
+    equal_classes: Sequence[str] = ()
     answer_has_separator: bool = False
 
     def arguments(self, word: str, template: Template) -> Sequence[str]:
@@ -235,9 +247,9 @@ class WordTask(ABC):
         )
 
 
-def make_templates(task: str, trained: Sequence[str | tuple[str, str]], held_out: Sequence[str | tuple[str, str]]) -> (
-    tuple[Template, ...]
-):
+def make_templates(
+    task: str, trained: Sequence[str | tuple[str, str]], held_out: Sequence[str | tuple[str, str]]
+) -> tuple[Template, ...]:
     """Numbers the wordings of a task, the held-out ones last; a pair is a text and its variant."""
     templates = []
     for number, entry in enumerate([*trained, *held_out]):

@@ -17,6 +17,7 @@ class Count(WordTask):
     """``How many times does the letter r occur in strawberry?`` → ``3``. The argument is the letter."""
 
     name = "count"
+    equal_classes = ("0", "1", "2", "3+")
     templates = make_templates(
         "count",
         trained=[

@@ -28,6 +28,9 @@ class SplitBoundaries(NamedTuple):
     pretrain: int = 40
 
 
+DEFAULT_BOUNDARIES = SplitBoundaries()
+
+
 def bases(word: str) -> list[str]:
     """Returns every string that ``word`` could be an inflection of, whether or not it is a word.
 
@@ -121,7 +124,7 @@ def _stem_order(word: str) -> tuple[int, str]:
     return len(word), word
 
 
-def split_of(stem: str, boundaries: SplitBoundaries = SplitBoundaries()) -> Split:
+def split_of(stem: str, boundaries: SplitBoundaries = DEFAULT_BOUNDARIES) -> Split:
     """Returns the split of a family, from a hash of its stem alone: the same on every machine and for every list."""
     bucket = int(hashlib.sha256(stem.encode()).hexdigest(), 16) % 100
     if bucket < boundaries.test:

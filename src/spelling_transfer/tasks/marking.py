@@ -22,12 +22,9 @@ _HEDGES = re.compile(
     r"approximately|almost|nearly|maybe|perhaps|possibly|between|over|under)\b|[~≈<>≤≥±≠]",
     re.IGNORECASE,
 )
-_NUMBER_WORDS = {
-    word: number
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
-    )
-} | {"once": 1, "twice": 2, "thrice": 3}
+_DENIALS = re.compile(r"\b(?:not|never|neither|nor|\w+n['’]t)\b", re.IGNORECASE)
+_NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+_NUMBER_WORDS = {word: number for number, word in enumerate(_NUMERALS.split())} | {"once": 1, "twice": 2, "thrice": 3}
 _SPELLING_SEPARATOR = re.compile(r"\s*([,-])\s*|\s+")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ARTICLE = re.compile(r"\b[ai](?=\s+[^\W\d_]{2})", re.IGNORECASE)
@@ -98,17 +95,33 @@ def read_letter(output: str) -> str | None:
     2. Otherwise the output has exactly one distinct single letter that stands alone ("The 3rd letter is R."), the
        article "a" and the pronoun "I" before a word aside, and no hedge or denial.
     """
+    letters = read_letters(output)
+    return letters[0] if letters is not None and len(set(letters)) == 1 else None
+
+
+def read_letters(output: str) -> list[str] | None:
+    """Reads all letters that stand alone in an output, in order and in lower case; None after a hedge or denial.
+
+    A single letter of another alphabet is a letter too, and makes the output unreadable.
+    """
     text = output.strip(_OUTER)
-    if len(text) != 1:
-        if _HEDGES.search(output):
-            return None
-        alone = {lower_ascii(word) for word in _WORD.findall(_ARTICLE.sub(" ", output)) if len(word) == 1}
-        alone = {char for char in alone if not char.isdigit()}
-        if len(alone) != 1:
-            return None
-        text = alone.pop()
-    letter = lower_ascii(text)
-    return letter if "a" <= letter <= "z" else None
+    if len(text) == 1:
+        letters = [text]
+    elif _HEDGES.search(output):
+        return None
+    else:
+        letters = [word for word in _WORD.findall(_ARTICLE.sub(" ", output)) if len(word) == 1 and not word.isdigit()]
+    letters = [lower_ascii(letter) for letter in letters]
+    return letters if letters and all("a" <= letter <= "z" for letter in letters) else None
+
+
+def read_yes_or_no(output: str) -> str | None:
+    """Reads ``yes`` or ``no`` where an output says exactly one of the two, and no "yes" beside a denial."""
+    said = {word.lower() for word in _WORD.findall(output)}
+    verdict: set[str] = said & {"yes", "no"}
+    if len(verdict) != 1 or (verdict == {"yes"} and _DENIALS.search(output)):
+        return None
+    return verdict.pop()
 
 
 def read_number(output: str) -> int | None:

@@ -108,9 +108,7 @@ def _decode(data: bytes, name: str) -> str:
         ) from error
 
 
-def clean_words(
-    entries: Iterable[str], *, min_length: int, max_length: int, name: str
-) -> tuple[list[str], Dropped]:
+def clean_words(entries: Iterable[str], *, min_length: int, max_length: int, name: str) -> tuple[list[str], Dropped]:
     """Keeps the entries that can be asked about: one word each, of the letters a to z, once.
 
     Capitals are lowered, blanks around a word are taken off; both are no reason to drop it.

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import random
+from itertools import pairwise
 
 import pandas as pd
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.tasks.base import LETTERS
-from spelling_transfer.tasks.families import SplitBoundaries, bases, find_families, find_leaks, split_of
+from spelling_transfer.tasks.families import (
+    DEFAULT_BOUNDARIES,
+    SplitBoundaries,
+    bases,
+    find_families,
+    find_leaks,
+    split_of,
+)
+from spelling_transfer.tasks.randomness import random_for
 from spelling_transfer.tasks.word_list import dictionary_words
 from spelling_transfer.tasks.words import WordSelection, describe_words
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -25,7 +33,7 @@ def split_words(
     words: pd.DataFrame,
     tokenizer: ChatTokenizer,
     selection: WordSelection,
-    boundaries: SplitBoundaries = SplitBoundaries(),
+    boundaries: SplitBoundaries = DEFAULT_BOUNDARIES,
 ) -> pd.DataFrame:
     """Adds stem, split and word set to each word, and the random strings as rows of their own.
 
@@ -72,7 +80,7 @@ def make_random_words(frame: pd.DataFrame, count: int, seed: int) -> list[str]:
     """
     known = set(frame["word"]) | dictionary_words()
     lengths = sorted(frame.loc[frame["split"] == "test", "length"]) or sorted(frame["length"])
-    rng = random.Random(seed)
+    rng = random_for("random words", seed)
     made: dict[str, None] = {}
     attempts = 0
     while len(made) < count and attempts < 100 * count:
@@ -93,10 +101,10 @@ def token_overlap(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
     report: dict[str, dict[str, float]] = {}
     for form in ("ids_bare", "ids_spaced"):
         seen = {token for ids in trained[form] for token in ids}
-        seen_pairs = {pair for ids in trained[form] for pair in zip(ids, ids[1:], strict=False)}
+        seen_pairs = {pair for ids in trained[form] for pair in pairwise(ids)}
         for word_set, group in frame[frame["split"] == "test"].groupby("word_set"):
             tokens = [token for ids in group[form] for token in ids]
-            pairs = [pair for ids in group[form] for pair in zip(ids, ids[1:], strict=False)]
+            pairs = [pair for ids in group[form] for pair in pairwise(ids)]
             report[f"{word_set}/{form.removeprefix('ids_')}"] = {
                 "words": len(group),
                 "tokens_seen": _share(sum(token in seen for token in tokens), len(tokens)),

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, LETTERS, SEPARATORS, Task
 from spelling_transfer.tasks.families import bases
+from spelling_transfer.tasks.randomness import random_for
+from spelling_transfer.tasks.token_letters import TEMPLATES as TOKEN_TEMPLATES
+from spelling_transfer.tasks.token_letters import letters_with_places
 from spelling_transfer.tasks.word_list import (
     Dropped,
     WordListError,
@@ -28,18 +31,12 @@ class WordSelection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    top_words: int = Field(60_000, ge=100, le=300_000)
-    """How many of the most frequent English words of ``wordfreq`` are looked at."""
-    min_length: int = Field(3, ge=2, le=20)
-    """Fewest letters of a word."""
-    max_length: int = Field(12, ge=2, le=20)
-    """Most letters of a word."""
-    max_words: int | None = Field(None, ge=10)
-    """Keep only this many, the most frequent ones; all if null."""
-    random_words: int = Field(1_000, ge=0, le=100_000)
-    """How many strings of random letters are made as test words of no language."""
-    seed: int = Field(0, ge=0)
-    """Seed of the random strings."""
+    top_words: int = Field(60_000, ge=100, le=300_000, description="Most frequent words of wordfreq to look at.")
+    min_length: int = Field(3, ge=2, le=20, description="Fewest letters of a word.")
+    max_length: int = Field(12, ge=2, le=20, description="Most letters of a word.")
+    max_words: int | None = Field(None, ge=10, description="Keep only this many, the most frequent ones; all if null.")
+    random_words: int = Field(1_000, ge=0, le=100_000, description="Strings of random letters to make as test words.")
+    seed: int = Field(0, ge=0, description="Seed of the random strings.")
 
     @model_validator(mode="after")
     def _lengths_are_ordered(self) -> WordSelection:
@@ -118,7 +115,8 @@ def vocabulary_in_use(
     words = list(words)
     forms = [*words, *(f" {word}" for word in words)]
     if case_variants:
-        forms += [form for word in words for cased in (word.capitalize(), word.upper()) for form in (cased, f" {cased}")]
+        cased = [form for word in words for form in (word.capitalize(), word.upper())]
+        forms += [*cased, *(f" {form}" for form in cased)]
     longest = max(map(len, words))
     # Words of one letter, repeated, bring every letter to every place and every count up to the longest word.
     probes = [letter * length for letter in LETTERS for length in {longest, min(longest, 2)}]
@@ -127,14 +125,14 @@ def vocabulary_in_use(
     texts |= {f"{separator}{letter}".upper() for separator in ("", DEFAULT_SEPARATOR) for letter in LETTERS}
     for task in tasks.values():
         texts |= _texts_of(task, probes)
+    texts |= {template.text.format(word="the") for template in TOKEN_TEMPLATES}
+    texts |= {letters_with_places(letter * longest) for letter in LETTERS}
     ids = {token for row in tokenizer.encode_texts([*forms, *sorted(texts)]) for token in row}
     return ids | {*tokenizer.prefix_ids, *tokenizer.suffix_ids, tokenizer.end_id, *tokenizer.think_ids}
 
 
 def _texts_of(task: Task, probes: list[str]) -> set[str]:
-    import random
-
-    rng = random.Random(0)
+    rng = random_for("vocabulary", task.name)
     texts = set()
     for probe in probes:
         for template in task.templates:

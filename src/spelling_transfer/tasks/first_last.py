@@ -1,0 +1,36 @@
+"""First and last: the letters at both ends of a word. Asked, not trained."""
+
+from __future__ import annotations
+
+from spelling_transfer.tasks.base import Asked, WordTask, make_templates
+from spelling_transfer.tasks.marking import read_letters
+
+
+class FirstLast(WordTask):
+    """``What are the first and the last letter of cat?`` → ``c t``."""
+
+    name = "first_last"
+    templates = make_templates(
+        "first_last",
+        trained=[
+            "What are the first and the last letter of {word}?",
+            "Give the first letter and the last letter of {word}. Reply with the letters only.",
+            "With which letters does {word} start and end?",
+            "{word}: which letters are first and last?",
+            "Name the two letters at the start and at the end of {word}.",
+        ],
+        held_out=[
+            "Tell me the letter {word} begins with and the letter it ends with.",
+            "Between which two letters do all the others of {word} stand?",
+            "{word}: what are its two outer letters, in order?",
+        ],
+    )
+
+    def gold(self, word: str, argument: str, separator: str) -> str:
+        """Returns the first and the last letter with a space between."""
+        return f"{word[0]} {word[-1]}"
+
+    def read(self, asked: Asked, output: str) -> str | None:
+        """Reads the two letters an output commits itself to; see :func:`~.marking.read_letters`."""
+        letters = read_letters(output)
+        return " ".join(letters) if letters is not None and len(letters) == 2 else None

@@ -109,7 +109,7 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path):
     output = subprocess.run(
         [sys.executable, "-c", script, str(target)], capture_output=True, text=True, check=True, cwd=tmp_path
     ).stdout
-    assert output.startswith(f"DatasetFileError: {target} cannot be written: File too large.")
+    assert output.startswith(f"DatasetWriteError: {target} cannot be written: File too large.")
     assert "make room and run again. Nothing was left half-written." in output
     assert list(tmp_path.iterdir()) == [target]
     assert_frame_equal(ParquetDataset(filepath=str(target)).load(), FRAME)

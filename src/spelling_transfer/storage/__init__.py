@@ -4,12 +4,13 @@ from spelling_transfer.storage.documents import JSONDataset, PlotlyDataset, Text
 from spelling_transfer.storage.models import ModelFolderDataset
 from spelling_transfer.storage.tables import CSVDataset, ParquetDataset
 from spelling_transfer.storage.tokenizer import ChatTokenizerDataset
-from spelling_transfer.storage.whole import DatasetFileError
+from spelling_transfer.storage.whole import DatasetFileError, DatasetWriteError
 
 __all__ = [
     "CSVDataset",
     "ChatTokenizerDataset",
     "DatasetFileError",
+    "DatasetWriteError",
     "JSONDataset",
     "ModelFolderDataset",
     "ParquetDataset",

@@ -13,7 +13,7 @@ from kedro.io.core import Version, get_protocol_and_path
 from kedro_datasets._typing import JSONPreview
 
 from spelling_transfer.models.folder import ModelFolder, replace_folder
-from spelling_transfer.storage.whole import DatasetFileError, cannot_write, flush_to_disk
+from spelling_transfer.storage.whole import DatasetFileError, DatasetWriteError, cannot_write, flush_to_disk
 
 
 class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
@@ -53,7 +53,7 @@ class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
         """Copies the handle's folder to the dataset's place.
 
         Raises:
-            DatasetFileError: The folder cannot be copied; whatever was there before is untouched.
+            DatasetWriteError: The folder cannot be copied; whatever was there before is untouched.
         """
         target = Path(self._get_save_path())
         if data.path.resolve() == target.resolve():
@@ -71,7 +71,7 @@ class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
             finally:
                 shutil.rmtree(work, ignore_errors=True)
         except (OSError, shutil.Error) as error:
-            raise DatasetFileError(cannot_write(str(target), error)) from error
+            raise DatasetWriteError(cannot_write(str(target), error)) from error
 
     def preview(self) -> JSONPreview:
         """Returns the folder's files and their sizes in bytes, for Kedro-Viz."""

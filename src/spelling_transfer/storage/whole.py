@@ -17,7 +17,7 @@ import fsspec
 from kedro.io import DatasetError
 from kedro.io.core import get_filepath_str
 
-from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.errors import SpellingTransferError, causes
 
 if TYPE_CHECKING:
     from kedro.io.core import AbstractVersionedDataset
@@ -32,6 +32,10 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 class DatasetFileError(DatasetError, SpellingTransferError):
     """A dataset's file or folder is missing, damaged, or cannot be written; the message says what to do."""
+
+
+class DatasetWriteError(DatasetFileError):
+    """A dataset cannot be written; what was there before is untouched."""
 
 
 @contextmanager
@@ -81,7 +85,7 @@ class WholeFile(_Base):
         """Saves ``data`` to the dataset's file.
 
         Raises:
-            DatasetFileError: The file cannot be written; whatever was there before is untouched.
+            DatasetWriteError: The file cannot be written; whatever was there before is untouched.
         """
         target = get_filepath_str(self._get_save_path(), self._protocol)
         try:
@@ -94,7 +98,7 @@ class WholeFile(_Base):
                     self._save_to(file, data)
                     self._fs.put_file(str(file), target)
         except Exception as error:
-            raise DatasetFileError(cannot_write(self._location(target), error)) from error
+            raise DatasetWriteError(cannot_write(self._location(target), error)) from error
         self._fs.invalidate_cache(target)
 
     def load(self) -> Any:
@@ -142,18 +146,11 @@ def cannot_write(location: str, error: Exception) -> str:
     return f"{message} Nothing was left half-written."
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yields an error and what led to it, outermost first."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
-
-
 def reason(error: BaseException) -> str:
     """Returns the innermost cause of an error in one line."""
     *_, root = causes(error)
     if isinstance(root, OSError) and root.strerror:
-        return root.strerror
+        in_the_way = isinstance(root, FileExistsError | NotADirectoryError) and root.filename
+        return f"{root.strerror} ({root.filename})" if in_the_way else root.strerror
     lines = str(root).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(root).__name__

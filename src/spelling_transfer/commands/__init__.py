@@ -1,0 +1,1 @@
+"""The commands of ``kedro`` in this project, one file each."""

@@ -1,0 +1,88 @@
+"""How a command ends that cannot go on: one clear error and an exit code, no traceback."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+from kedro.framework.cli.utils import KedroCliError
+from kedro.io import DatasetError
+
+from spelling_transfer.errors import SpellingTransferError, causes
+from spelling_transfer.policy.errors import PolicyError
+
+INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells have it."""
+
+
+class CommandError(click.ClickException):
+    """Ends a command with exit code 1 and a message in red."""
+
+    exit_code = 1
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Prints the message on standard error."""
+        click.secho(f"Error: {self.format_message()}", file=file, err=file is None, fg="red")
+
+
+@contextmanager
+def one_clear_error(*, verbose: bool = False, env: str | None = None) -> Iterator[None]:
+    """Turns the errors a user can do something about into one message; anything else is a bug and keeps its traceback.
+
+    Args:
+        verbose: Print the traceback as well.
+        env: The environment the command ran in, for the commands that messages suggest.
+
+    Raises:
+        CommandError: In place of an error that has an explanation.
+        SystemExit: 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.secho("Interrupted. What was finished is kept.", err=True, fg="red")
+        raise SystemExit(INTERRUPTED) from None
+    except KedroCliError as error:
+        raise CommandError(error.message) from error
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:
+        message = explain(error, env)
+        if message is None:
+            raise
+        if verbose:
+            click.echo(traceback.format_exc(), err=True)
+        raise CommandError(message) from error
+
+
+def explain(error: BaseException, env: str | None = None) -> str | None:
+    """Returns what to tell the user, or ``None`` where the error is a bug of ours."""
+    from spelling_transfer.storage.whole import DatasetWriteError  # brings pandas
+
+    chain = list(causes(error))
+    ours = next((cause for cause in chain if isinstance(cause, SpellingTransferError | PolicyError)), None)
+    system = next((cause for cause in chain if isinstance(cause, OSError) and cause.strerror), None)
+    if isinstance(error, DatasetError):
+        # The catalog puts the dataset's name in front of what the dataset class said.
+        name, colon, _ = str(error).partition(": ")
+        message = f"{name}: {ours}" if ours and colon else str(error)
+        return message if isinstance(ours, DatasetWriteError) else message + _made_by(name, env)
+    if ours is not None:
+        return str(ours)
+    if system is not None:
+        place = f"{system.filename}: " if system.filename else ""
+        return f"{place}{system.strerror}. Run with --verbose to see where."
+    return None
+
+
+def _made_by(dataset: str, env: str | None) -> str:
+    from kedro.framework.project import pipelines
+
+    for name, pipeline in pipelines.items():
+        if name != "__default__" and dataset in pipeline.all_outputs():
+            in_env = f" --env={env}" if env else ""
+            return f" {dataset!r} is made by 'kedro run --pipelines={name}{in_env}'."
+    return ""

@@ -1,0 +1,157 @@
+"""``kedro run``: Kedro's own command with defaults from ``.kedro.yml`` and one clear error where it cannot go on."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import yaml
+from click.core import ParameterSource
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import CONTEXT_SETTINGS
+from kedro.framework.project import configure_logging, pipelines, settings
+from kedro.pipeline import Pipeline
+from kedro.runner import AbstractRunner
+from kedro.utils import find_kedro_project, get_close_matches, load_obj
+
+from spelling_transfer.commands.errors import CommandError, one_clear_error
+from spelling_transfer.configuration.loader import ConfigurationError
+from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_run_defaults
+
+_EXAMPLES = (
+    ("kedro run", "all five pipelines"),
+    ("kedro run --pipelines=local_prep,token_analysis", "two of them"),
+    ("kedro run --params=tuning.trials=5", "with another value of one parameter"),
+    ("kedro run --env=qwen3_4b", "Qwen3-4B on rented GPUs"),
+)
+
+# What Kedro's own command does once its options are read.
+_start = cast("Callable[..., Any]", kedro_run.callback)
+
+
+class RunCommand(click.Command):
+    """A command whose defaults come from ``.kedro.yml``, which its help page shows."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Makes click's context with the file's values as defaults; any option given overrides them."""
+        try:
+            extra.setdefault("default_map", read_run_defaults(_project(), self.params))
+        except ConfigurationError as error:
+            raise CommandError(str(error)) from error
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the defaults and examples below the options."""
+        rows = describe(ctx.default_map or {}, self.params)
+        with formatter.section(f"Defaults from {FILE_NAME}"):
+            formatter.write_dl(rows or [("none", "the file is missing or sets nothing")])
+        with formatter.section("Examples"):
+            formatter.write_dl(list(_EXAMPLES))
+
+
+@click.pass_context
+def _run(context: click.Context, /, *, verbose: bool, **options: Any) -> None:
+    with one_clear_error(verbose=verbose, env=options["env"]):
+        _set_up_log(verbose)
+        if options["pipeline"]:  # the older spelling
+            if options["pipelines"]:
+                raise click.UsageError("Give --pipelines or --pipeline, not both.")
+            options |= {"pipelines": [options["pipeline"]], "pipeline": None}
+        _check_environment(context, options)
+        _check_runner(context, options)
+        _check_selection(options)
+        _start(**options)
+
+
+run = RunCommand(
+    name="run",
+    callback=_run,
+    params=[
+        *kedro_run.params,
+        click.Option(["--verbose", "-v"], is_flag=True, help="Show Kedro's log, and the traceback of an error."),
+    ],
+    help="Run the pipelines of this project: all five, or those you name.",
+    context_settings=CONTEXT_SETTINGS,
+)
+
+
+def _project() -> Path:
+    return Path(find_kedro_project(Path.cwd()) or Path.cwd())
+
+
+def _set_up_log(verbose: bool) -> None:
+    file = _project() / settings.CONF_SOURCE / "logging.yml"
+    # Kedro looks for the file below the current folder alone.
+    if "KEDRO_LOGGING_CONFIG" not in os.environ and file.parent.parent != Path.cwd() and file.is_file():
+        configure_logging(yaml.safe_load(file.read_text(encoding="utf-8")))
+    if verbose:
+        for name in ("kedro", "kedro.pipeline.node"):
+            logging.getLogger(name).setLevel(logging.INFO)
+
+
+def _check_environment(context: click.Context, options: Mapping[str, Any]) -> None:
+    folder = Path(options["conf_source"] or _project() / settings.CONF_SOURCE)
+    env = options["env"] or os.environ.get("KEDRO_ENV")
+    if env and folder.is_dir() and not (folder / env).is_dir():
+        known = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        source = "KEDRO_ENV" if not options["env"] else "env"
+        raise _refusal(context, source, f"there is no environment {env!r} in {folder}. Known: {', '.join(known)}.")
+
+
+def _check_runner(context: click.Context, options: Mapping[str, Any]) -> None:
+    if not (name := options["runner"]):
+        return
+    try:
+        runner = load_obj(name, "kedro.runner")
+    except (ImportError, AttributeError, ValueError) as error:
+        raise _refusal(
+            context,
+            "runner",
+            f"there is no class {name!r} ({error}). Name a runner of Kedro, such as SequentialRunner or ThreadRunner, "
+            "or the full path of a class that can be imported.",
+        ) from error
+    if not (inspect.isclass(runner) and issubclass(runner, AbstractRunner)):
+        raise _refusal(context, "runner", f"{name!r} is not a runner: it does not extend kedro.runner.AbstractRunner.")
+    try:
+        inspect.signature(runner).bind(**{"is_async": False, **options["runner_params"]})
+    except TypeError as error:
+        raise _refusal(context, "runner_params", f"{name} does not take these: {error}.") from error
+
+
+def _check_selection(options: Mapping[str, Any]) -> None:
+    known = sorted(pipelines)
+    chosen = Pipeline([])
+    for name in options["pipelines"] or ["__default__"]:
+        if name not in known:
+            matches = " or ".join(repr(match) for match in get_close_matches(name, known))
+            hint = f"Did you mean {matches}?" if matches else f"Known: {', '.join(known)}."
+            raise click.BadParameter(f"there is no pipeline {name!r}. {hint}", param_hint="--pipelines")
+        chosen += pipelines[name]
+    try:
+        chosen.filter(
+            tags=options["tags"],
+            from_nodes=options["from_nodes"],
+            to_nodes=options["to_nodes"],
+            node_names=options["node_names"],
+            from_inputs=options["from_inputs"],
+            to_outputs=options["to_outputs"],
+            node_namespaces=options["namespaces"],
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _refusal(context: click.Context, option: str, message: str) -> click.ClickException:
+    """Returns the error for a bad value: misuse where it was given, exit code 1 where a file or variable says so."""
+    if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+        return click.BadParameter(message, param_hint=f"--{option.replace('_', '-')}")
+    if option in read_run_defaults(_project(), kedro_run.params):
+        return CommandError(f"{_project() / FILE_NAME}: run.{option}: {message}")
+    return CommandError(f"{option}: {message}")

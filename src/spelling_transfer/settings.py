@@ -1,0 +1,9 @@
+"""Kedro's settings for this project: https://docs.kedro.org/en/stable/configure/settings/."""
+
+from spelling_transfer.configuration.loader import ProjectConfigLoader
+from spelling_transfer.configuration.parameters import ParameterCheck
+
+HOOKS = (ParameterCheck(),)
+
+CONFIG_LOADER_CLASS = ProjectConfigLoader
+CONFIG_LOADER_ARGS = {"base_env": "base", "default_run_env": "local"}

@@ -1,0 +1,100 @@
+"""The configuration loader: files of study/, and environments that change single parameters."""
+
+from pathlib import Path
+
+import pytest
+from kedro.config import MissingConfigException
+
+from spelling_transfer.configuration.loader import ConfigurationError, ProjectConfigLoader
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    files = {
+        "base/globals.yml": "model_profile: small\nroot: data\n",
+        "base/parameters/tuning.yml": (
+            "_shared: 3\n"
+            "tuning: {trials: 3, space: '${study:search_spaces,quick}', seed: 7}\n"
+            "profile: ${study:models,${globals:model_profile}}\n"
+        ),
+        "base/catalog/tuning.yml": "trials: {type: MemoryDataset, metadata: {root: '${globals:root}'}}\n",
+        "base/study/search_spaces/quick.yml": "r: [4, 8]\n",
+        "base/study/search_spaces/wide.yml": "alpha: [16, 32]\n",
+        "base/study/models/small.yml": "layers: 2\nfolder: ${globals:root}/small\n",
+        "base/study/models/large.yml": "layers: 36\n",
+        "gpu/globals.yml": "model_profile: large\n",
+        "gpu/parameters/tuning.yml": "tuning: {trials: 40, space: '${study:search_spaces,wide}'}\n",
+        "gpu/study/models/large.yml": "layers: 64\n",
+        "local/.gitkeep": "",
+    }
+    for name, content in files.items():
+        file = tmp_path / "conf" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    return tmp_path / "conf"
+
+
+def load(conf: Path, env: str = "local", **runtime_params) -> ProjectConfigLoader:
+    return ProjectConfigLoader(
+        conf_source=str(conf), env=env, runtime_params=runtime_params, base_env="base", default_run_env="local"
+    )
+
+
+def test_a_study_file_stands_for_its_content_interpolations_included(conf):
+    parameters = load(conf)["parameters"]
+    assert parameters == {
+        "tuning": {"trials": 3, "space": {"r": [4, 8]}, "seed": 7},
+        "profile": {"layers": 2, "folder": "data/small"},
+    }
+
+
+def test_an_environment_changes_single_values_and_replaces_what_a_study_file_gave(conf):
+    parameters = load(conf, "gpu")["parameters"]
+    assert parameters["tuning"] == {"trials": 40, "space": {"alpha": [16, 32]}, "seed": 7}
+
+
+def test_the_environments_own_study_file_comes_first(conf):
+    assert load(conf, "gpu")["parameters"]["profile"] == {"layers": 64}
+
+
+def test_runtime_parameters_come_last(conf):
+    parameters = load(conf, "gpu", tuning={"trials": 1, "space": {"alpha": [8]}})["parameters"]
+    assert parameters["tuning"] == {"trials": 1, "space": {"alpha": [8]}, "seed": 7}
+
+
+def test_two_loaders_do_not_mix_their_files(conf):
+    gpu, local = load(conf, "gpu"), load(conf)
+    assert gpu["parameters"]["profile"] == {"layers": 64}
+    assert local["parameters"]["profile"]["layers"] == 2
+
+
+def test_other_kinds_of_configuration_are_kedros(conf):
+    assert load(conf)["catalog"] == {"trials": {"type": "MemoryDataset", "metadata": {"root": "data"}}}
+    with pytest.raises(MissingConfigException):
+        load(conf)["credentials"]
+    with pytest.raises(KeyError):
+        load(conf)["no_such_kind"]
+
+
+def test_an_unknown_study_file_lists_the_known_ones(conf):
+    (conf / "gpu/globals.yml").write_text("model_profile: medium\n")
+    with pytest.raises(ConfigurationError, match=r"study/models: there is no 'medium'\. Known: large, small\."):
+        load(conf, "gpu")["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("base/study/models/small.yml", "layers: [2", r"small\.yml: not valid YAML"),
+        ("base/parameters/tuning.yml", "tuning: [2", "Invalid YAML or JSON file"),
+        ("base/parameters/tuning.yml", "tuning: ${globals:nothing}", "Globals key 'nothing' not found"),
+        ("base/parameters/tuning.yml", "tuning: ${study:models}", "missing 1 required positional argument"),
+        ("base/parameters/other.yml", "tuning: {seed: 8}", "Duplicate keys found"),
+        ("base/globals.yml", "a: ${runtime_params:x}", "not supported for globals"),
+    ],
+)
+def test_a_broken_file_is_one_clear_error(file, content, message, conf):
+    (conf / file).write_text(content)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load(conf)["parameters"]
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,145 @@
+"""Fixtures that several parts of the tests share."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from kedro.framework.cli.cli import KedroCLI
+
+from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
+
+ROOT = Path(__file__).parents[1]
+
+_TOY_FILES = {
+    "pyproject.toml": """
+        [tool.kedro]
+        package_name = "toy"
+        project_name = "toy"
+        kedro_init_version = "1.7.0"
+        """,
+    ".telemetry": "consent: false\n",
+    "src/toy/__init__.py": "",
+    "src/toy/settings.py": "from spelling_transfer.settings import *\n"
+    "from spelling_transfer.configuration.parameters import ParameterCheck\nHOOKS = (ParameterCheck(),)\n",
+    "src/toy/cli.py": "from spelling_transfer.cli import cli\n",
+    "src/toy/nodes.py": """
+        from typing import Literal
+
+        import pandas as pd
+        from pydantic import BaseModel, ConfigDict, Field
+
+
+        class Shape(BaseModel):
+            model_config = ConfigDict(extra="forbid", frozen=True)
+            kind: Literal["plain", "fancy"] = "plain"
+
+
+        class Selection(BaseModel):
+            model_config = ConfigDict(extra="forbid", frozen=True)
+            max_length: int = Field(12, ge=3, le=12)
+            shape: Shape = Shape()
+
+
+        class Profile(BaseModel):
+            model_config = ConfigDict(extra="forbid", frozen=True)
+            layers: int = Field(ge=1)
+
+
+        def select(selection: Selection, profile: Profile) -> pd.DataFrame:
+            words = ["straw", "berry"]
+            return pd.DataFrame({"word": words, "max_length": selection.max_length, "layers": profile.layers})
+
+
+        def count(words: pd.DataFrame) -> dict:
+            if len(words) == 0:
+                raise ZeroDivisionError("a bug in a node")
+            return {"words": len(words), "layers": int(words["layers"].iloc[0])}
+
+
+        def interrupt(words: pd.DataFrame) -> dict:
+            raise KeyboardInterrupt
+        """,
+    "src/toy/pipeline_registry.py": """
+        from kedro.pipeline import node, pipeline
+
+        from toy import nodes
+
+
+        def register_pipelines():
+            prep = pipeline([node(nodes.select, ["params:selection", "params:profile"], "words", name="select")])
+            report = pipeline([node(nodes.count, "words", "counts", name="count", tags="quick")])
+            stop = pipeline([node(nodes.interrupt, "words", "never", name="interrupt")])
+            return {"prep": prep, "report": report, "stop": stop, "__default__": prep + report}
+        """,
+    "conf/base/globals.yml": "model_profile: small\n",
+    "conf/base/parameters/prep.yml": """
+        selection:
+          max_length: 8
+          shape:
+            kind: plain
+        profile: ${study:models,${globals:model_profile}}
+        """,
+    "conf/base/study/models/small.yml": "layers: 2\n",
+    "conf/base/study/models/large.yml": "layers: 36\n",
+    "conf/base/catalog/prep.yml": """
+        words:
+          type: spelling_transfer.storage.ParquetDataset
+          filepath: data/words.parquet
+        """,
+    "conf/base/catalog/report.yml": """
+        counts:
+          type: spelling_transfer.storage.JSONDataset
+          filepath: data/counts.json
+        """,
+    "conf/local/.gitkeep": "",
+    "conf/big/globals.yml": "model_profile: large\n",
+    "conf/big/parameters/prep.yml": "selection:\n  max_length: 10\n",
+}
+
+
+class ToyProject:
+    """A small Kedro project that uses this package's settings, commands and datasets."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for name, content in _TOY_FILES.items():
+            self.write(name, content)
+
+    def write(self, name: str, content: str) -> Path:
+        """Writes a file of the project."""
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(content), encoding="utf-8")
+        return file
+
+    def kedro(self, *arguments: str) -> Result:
+        """Runs ``kedro`` with these arguments, as a user would in the project's folder."""
+        self._forget()
+        return CliRunner().invoke(KedroCLI(self.path), list(arguments), prog_name="kedro")
+
+    def _forget(self) -> None:
+        for name in [name for name in sys.modules if name == "toy" or name.startswith("toy.")]:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def toy_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyProject]:
+    """A throw-away project with two pipelines; its folder is the current one."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    monkeypatch.delenv("KEDRO_ENV", raising=False)
+    monkeypatch.chdir(tmp_path)
+    project = ToyProject(tmp_path)
+    yield project
+    project._forget()
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> ChatTokenizer:
+    """The official Qwen3 tokenizer, from the installed package."""
+    return load_chat_tokenizer()

@@ -25,7 +25,7 @@ _TOY_FILES = {
     ".telemetry": "consent: false\n",
     "src/toy/__init__.py": "",
     "src/toy/settings.py": "from spelling_transfer.settings import *\n"
-    "from spelling_transfer.configuration.parameters import ParameterCheck\nHOOKS = (ParameterCheck(),)\n",
+    "from spelling_transfer.configuration.hook import ParameterCheck\nHOOKS = (ParameterCheck(),)\n",
     "src/toy/cli.py": "from spelling_transfer.cli import cli\n",
     "src/toy/nodes.py": """
         from typing import Literal

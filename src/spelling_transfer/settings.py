@@ -1,7 +1,7 @@
 """Kedro's settings for this project: https://docs.kedro.org/en/stable/configure/settings/."""
 
+from spelling_transfer.configuration.hook import ParameterCheck
 from spelling_transfer.configuration.loader import ProjectConfigLoader
-from spelling_transfer.configuration.parameters import ParameterCheck
 
 HOOKS = (ParameterCheck(),)
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from kedro.config import MissingConfigException
-from kedro.framework.hooks import hook_impl
 from pydantic import BaseModel, ValidationError
 
-from spelling_transfer.configuration.loader import ConfigurationError, ProjectConfigLoader
+from spelling_transfer.configuration.loader import ConfigurationError
 
 if TYPE_CHECKING:
-    from kedro.framework.context import KedroContext
     from kedro.pipeline import Pipeline
     from pydantic_core import ErrorDetails
 
@@ -24,29 +20,6 @@ PlaceFinder = Callable[[tuple[int | str, ...]], str]
 
 class ParameterError(ConfigurationError):
     """A parameter is unknown, missing, or has a value that is not allowed."""
-
-
-class ParameterCheck:
-    """A Kedro hook: no run begins with parameters that no pipeline understands."""
-
-    @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
-        """Checks all parameters of the project, those of pipelines that are not asked for included.
-
-        Raises:
-            ParameterError: One or more parameters are wrong; all of them are named.
-        """
-        from kedro.framework.project import pipelines
-
-        loader = context.config_loader
-        if not isinstance(loader, ProjectConfigLoader):
-            return
-        try:
-            parameters = loader["parameters"]
-        except MissingConfigException:
-            return
-        places = _Places(loader, context.project_path)
-        check_parameters(parameters, dict(pipelines), places.find, elsewhere=loader.runtime_names)
 
 
 def check_parameters(
@@ -143,34 +116,3 @@ def _parts_of(annotation: Any) -> Iterator[Any]:
 
 def _in_brackets(where: str) -> str:
     return f" ({where})" if where else ""
-
-
-class _Places:
-    """Finds the file, or the command line, that set a parameter."""
-
-    def __init__(self, loader: ProjectConfigLoader, project: Path) -> None:
-        self._loader, self._project = loader, project
-
-    def find(self, location: tuple[int | str, ...]) -> str:
-        """Returns where a parameter was set: the place that holds the longest part of its path."""
-        places: dict[str, Mapping[str, Any]] = {"--params": self._loader.runtime_params or {}}
-        for file, content in self._loader.parameter_files().items():
-            inside = file.is_relative_to(self._project)
-            places[str(file.relative_to(self._project) if inside else file)] = content
-        reached = {name: _walk(content, location) for name, content in places.items()}
-        # Equal depths: the first wins, as --params come before the environment and the environment before base.
-        best = max(reached, key=lambda name: reached[name][0])
-        depth, stop = reached[best]
-        if isinstance(stop, str) and "${" in stop and depth < len(location):
-            return f"{best}, through {stop}"
-        return best if depth else ""
-
-
-def _walk(content: Any, location: tuple[int | str, ...]) -> tuple[int, Any]:
-    """Returns how many parts of a location are there, and what stands at the last of them."""
-    for depth, part in enumerate(location):
-        try:
-            content = content[part]
-        except (KeyError, IndexError, TypeError):
-            return depth, content
-    return len(location), content

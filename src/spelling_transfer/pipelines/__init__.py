@@ -1,0 +1,1 @@
+"""The five pipelines: wiring in pipeline.py, thin and pure nodes in nodes.py."""

@@ -6,6 +6,7 @@ independent of one another, so what is resampled is the family.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ FloatArray = NDArray[np.floating[Any]]
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 9_999
+_FEWEST_FAMILIES = 30
+"""Resampling fewer families than this gives intervals that are too narrow."""
 # Resamples held in memory at once: at 2,000 families and 12 columns this is under 100 MB.
 _BATCH = 500
 
@@ -159,7 +162,7 @@ def family_bootstrap(
     Source: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application" (1997), section 3.8 (resampling
     of clusters) and section 5.3 (percentile interval).
     """
-    from scipy.stats import bootstrap
+    from scipy.stats import DegenerateDataWarning, bootstrap
 
     if len(totals) < 2:
         return NO_INTERVAL
@@ -167,7 +170,9 @@ def family_bootstrap(
     def of_resample(*columns: FloatArray, axis: int) -> FloatArray:
         return statistic(*(column.sum(axis=axis) for column in columns))
 
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        # Said for every statistic that a resample leaves undefined; the missing interval says it already.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
         low, high = bootstrap(
             tuple(totals.T),
             of_resample,
@@ -193,8 +198,9 @@ def paired_difference(
 ) -> PairedDifference:
     """Returns the difference between two arms' right answers on the same examples, with its interval and p-value.
 
-    The interval resamples families (``family_bootstrap``). Where every family has the same mean difference, resampling
-    sees no spread at all and would claim certainty; Newcombe's interval is given there instead.
+    The interval resamples families (``family_bootstrap``). With fewer than 30 families, or where every family has the
+    same mean difference, resampling sees too little spread and would claim too much; Newcombe's interval is given there
+    instead.
 
     Args:
         reference: Whether the reference arm is right, shape (examples,).
@@ -213,7 +219,7 @@ def paired_difference(
         raise ValueError(f"paired arms need the same examples, got {len(first)}, {len(second)} and {len(family)}.")
     only_reference, only_arm = int((first & ~second).sum()), int((~first & second).sum())
     totals = family_totals(family, second.astype(float) - first, np.ones(len(first)))
-    if np.ptp(totals[:, 0] / totals[:, 1]) > 0:
+    if len(totals) >= _FEWEST_FAMILIES and np.ptp(totals[:, 0] / totals[:, 1]) > 0:
         interval = family_bootstrap(
             totals, lambda change, n: change / n, confidence=confidence, n_resamples=n_resamples, seed=seed
         )
@@ -256,10 +262,13 @@ def gap_closed_interval(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Returns the interval of the gap closed, by resampling families; arguments as in ``paired_difference``."""
+    """Returns the interval of the gap closed, by resampling families; none where there are fewer than 30 of them.
+
+    Arguments as in ``paired_difference``.
+    """
     first, second = np.asarray(reference, dtype=float), np.asarray(arm, dtype=float)
     totals = family_totals(families, second - first, 1 - first)
-    if not totals[:, 1].any():
+    if len(totals) < _FEWEST_FAMILIES or not totals[:, 1].any():
         return NO_INTERVAL
     return family_bootstrap(
         totals, lambda change, wrong: change / wrong, confidence=confidence, n_resamples=n_resamples, seed=seed

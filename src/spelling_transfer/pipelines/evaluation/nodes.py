@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
 
@@ -16,17 +16,16 @@ from spelling_transfer.evaluation.sampling import MAIN_WORD_SET, sample_test_exa
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.study.scores import SCORED_TASKS, Focus, compare_transfer_scores
+from spelling_transfer.study.config import StudySettings
+from spelling_transfer.study.scores import SCORED_TASKS, compare_transfer_scores
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 BASE, FINE_TUNED = "base", "fine-tuned"
 
 
 def answer(
+    *,
     base_model: ModelFolder,
     best_adapter: ModelFolder,
     tokenizer: ChatTokenizer,
@@ -60,7 +59,7 @@ def mark(answers: pd.DataFrame, settings: EvaluationSettings) -> tuple[pd.DataFr
     return marked, score_answers(marked, confidence=settings.confidence)
 
 
-def compare_arms(marked_answers: pd.DataFrame, settings: EvaluationSettings, focus: Focus) -> pd.DataFrame:
+def compare_arms(marked_answers: pd.DataFrame, settings: EvaluationSettings, study: StudySettings) -> pd.DataFrame:
     """Compares the fine-tuned with the base model, question by question, with the transfer score of both."""
     pairs = pair_arms(marked_answers, BASE, FINE_TUNED)
     sure = {"confidence": settings.confidence, "n_resamples": settings.n_resamples, "seed": settings.seed}
@@ -68,12 +67,12 @@ def compare_arms(marked_answers: pd.DataFrame, settings: EvaluationSettings, foc
     by_task = {str(task): rows for task, rows in pairs[pairs["word_set"] == MAIN_WORD_SET].groupby("task")}
     if not set(SCORED_TASKS) <= set(by_task):
         return comparison
-    scores = compare_transfer_scores(by_task, focus, **sure)  # type: ignore[arg-type]
+    scores = compare_transfer_scores(by_task, study.focus, **sure)  # type: ignore[arg-type]
     row = comparison_row(
         measure="transfer_score",
         task="all",
         group="focus",
-        value=focus,
+        value=study.focus,
         reference=BASE,
         arm=FINE_TUNED,
         n=sum(len(by_task[task]) for task in SCORED_TASKS),
@@ -88,7 +87,8 @@ def compare_arms(marked_answers: pd.DataFrame, settings: EvaluationSettings, foc
     return pd.concat([comparison, pd.DataFrame([row])], ignore_index=True)
 
 
-def plot(scores: pd.DataFrame, comparison: pd.DataFrame) -> tuple[Figure, Figure, Figure]:
+# Kedro resolves the hints of a node, so a figure's type, which would import plotly, cannot stand here.
+def plot(scores: pd.DataFrame, comparison: pd.DataFrame) -> tuple[Any, Any, Any]:
     """Draws the scores of both arms, the paired differences, and the scores by tokens of the word."""
     return plot_scores(scores), plot_differences(comparison), plot_groups(scores, "n_tokens", "tokens of the word")
 
@@ -97,11 +97,8 @@ def report(
     marked_answers: pd.DataFrame,
     scores: pd.DataFrame,
     comparison: pd.DataFrame,
-    scores_plot: Figure,
-    differences_plot: Figure,
-    tokens_plot: Figure,
     settings: EvaluationSettings,
 ) -> str:
     """Writes the page of the evaluation."""
-    figures = {"scores": scores_plot, "differences": differences_plot, "n_tokens": tokens_plot}
+    figures = dict(zip(("scores", "differences", "n_tokens"), plot(scores, comparison), strict=True))
     return render_evaluation_page(marked_answers, scores, comparison, figures, settings)

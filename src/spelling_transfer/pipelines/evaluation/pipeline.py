@@ -15,15 +15,15 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
         [
             node(
                 nodes.answer,
-                inputs=[
-                    "base_model",
-                    "best_adapter",
-                    "tokenizer",
-                    "examples",
-                    "encoded_examples",
-                    "params:model_profile",
-                    "params:evaluation",
-                ],
+                inputs={
+                    "base_model": "base_model",
+                    "best_adapter": "best_adapter",
+                    "tokenizer": "tokenizer",
+                    "examples": "examples",
+                    "encoded_examples": "encoded_examples",
+                    "model_profile": "params:model_profile",
+                    "settings": "params:evaluation",
+                },
                 outputs="answers",
                 name="answer",
                 tags=["gpu"],
@@ -36,7 +36,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.compare_arms,
-                inputs=["marked_answers", "params:evaluation", "params:study.focus"],
+                inputs=["marked_answers", "params:evaluation", "params:study"],
                 outputs="comparison",
                 name="compare arms",
             ),
@@ -48,15 +48,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.report,
-                inputs=[
-                    "marked_answers",
-                    "scores",
-                    "comparison",
-                    "evaluation_scores_plot",
-                    "evaluation_differences_plot",
-                    "evaluation_tokens_plot",
-                    "params:evaluation",
-                ],
+                inputs=["marked_answers", "scores", "comparison", "params:evaluation"],
                 outputs="evaluation_page",
                 name="report",
             ),

@@ -45,6 +45,9 @@
         page[axis] = { gridcolor: colour("--grid"), linecolor: colour("--line"), zerolinecolor: colour("--line"),
           ...layout[axis], automargin: true };
       }
+      for (const trace of data) {
+        for (const bars of [trace.error_x, trace.error_y]) if (bars) bars.color ??= colour("--ink");
+      }
       target.querySelector("noscript")?.remove();
       Plotly.react(target, data, { ...layout, ...page }, config);
     }

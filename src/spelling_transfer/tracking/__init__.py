@@ -1,0 +1,1 @@
+"""Tracking: what a run did, kept where it can be found again."""

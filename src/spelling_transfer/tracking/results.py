@@ -1,0 +1,154 @@
+"""What the catalog holds of a study's results, made by this run or by an earlier one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from kedro.io import AbstractDataset, DataCatalog
+    from plotly.graph_objects import Figure
+
+RESULTS = ("prep_manifest", "trials", "best_config", "scores", "comparison", "conformance")
+"""Datasets a summary speaks of, in the order in which a run makes them."""
+
+_PAGE, _PLOT = "_page", "_plot"
+SUMMARY_PAGE = "summary_page"
+
+
+@dataclass(frozen=True)
+class SummaryFigure:
+    """A figure whose catalog entry asks for a place on the summary page.
+
+    It does so by ``metadata: {summary: {heading: …, caption: …}}``.
+    """
+
+    name: str
+    heading: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class Results:
+    """What there is to sum up. A part that no run has made yet is ``None`` or empty.
+
+    Attributes:
+        made: Names of the datasets this run wrote; the others are from an earlier one.
+        prep_manifest: The manifest of the prepared data.
+        trials: One row a trial.
+        best_config: The recommended configuration.
+        scores: Scores by arm, task and group.
+        comparison: The paired comparison of the arms.
+        conformance: What the endpoint was checked for.
+        figures: Figures for the summary page.
+        pages: Path of each page by its name, as seen from the folder of the summary page.
+        parameters: All parameters of the run.
+    """
+
+    made: frozenset[str] = frozenset()
+    prep_manifest: dict[str, Any] | None = None
+    trials: pd.DataFrame | None = None
+    best_config: dict[str, Any] | None = None
+    scores: pd.DataFrame | None = None
+    comparison: pd.DataFrame | None = None
+    conformance: dict[str, Any] | None = None
+    figures: tuple[SummaryFigure, ...] = ()
+    pages: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameters_sha256(self) -> str:
+        """Hash of the parameters, the same for the same values in whatever order."""
+        text = json.dumps(self.parameters, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def model_name(self) -> str:
+        """Name of the base model's profile."""
+        return str(self.parameters.get("model_profile", {}).get("name", "the model"))
+
+    @property
+    def confidence(self) -> float:
+        """Confidence level of the evaluation's intervals."""
+        return float(self.parameters.get("evaluation", {}).get("confidence", 0.95))
+
+    def only_made_now(self) -> Results:
+        """Returns what this run made, without what is left of earlier ones."""
+        kept = {name: getattr(self, name) if name in self.made else None for name in RESULTS}
+        pages = {name: path for name, path in self.pages.items() if name in self.made}
+        return Results(made=self.made, pages=pages, parameters=self.parameters, **kept)
+
+
+def collect_results(catalog: DataCatalog, made: frozenset[str]) -> Results:
+    """Reads from the catalog what there is to sum up.
+
+    Args:
+        catalog: The catalog of the run.
+        made: Names of the datasets this run wrote.
+    """
+    found: dict[str, Any] = {
+        name: dataset.load() for name in RESULTS if (dataset := existing(catalog, name)) is not None
+    }
+    parameters = catalog["parameters"].load() if "parameters" in catalog else {}
+    return Results(
+        made=made,
+        **found,
+        figures=tuple(_figures(catalog)),
+        pages=dict(_pages(catalog)),
+        parameters=_plain(parameters),
+    )
+
+
+def existing(catalog: DataCatalog, name: str) -> AbstractDataset[Any, Any] | None:
+    """Returns a dataset of the catalog whose data is there; ``None`` where the entry or its data is missing."""
+    dataset = catalog[name] if name in catalog else None
+    return dataset if dataset is not None and dataset.exists() else None
+
+
+def location(dataset: AbstractDataset[Any, Any]) -> str:
+    """Returns where a dataset is kept, as its catalog entry resolves it; empty for one that is kept nowhere."""
+    described = dataset._describe()  # Kedro's way to ask a dataset about itself
+    path = str(described.get("filepath") or "")
+    protocol = described.get("protocol")
+    return f"{protocol}://{path}" if path and protocol not in (None, "file") else path
+
+
+def _figures(catalog: DataCatalog) -> Iterator[SummaryFigure]:
+    for name in _names(catalog, _PLOT):
+        dataset = existing(catalog, name)
+        wish = (getattr(dataset, "metadata", None) or {}).get("summary") if dataset is not None else None
+        if dataset is not None and wish:
+            yield SummaryFigure(name, str(wish.get("heading", name)), str(wish.get("caption", "")), dataset.load())
+
+
+def _pages(catalog: DataCatalog) -> Iterator[tuple[str, str]]:
+    if SUMMARY_PAGE not in catalog:
+        return
+    folder = posixpath.dirname(location(catalog[SUMMARY_PAGE]))
+    for name in _names(catalog, _PAGE):
+        dataset = existing(catalog, name)
+        if dataset is not None and name != SUMMARY_PAGE and (path := location(dataset)):
+            yield name, posixpath.relpath(path, folder)
+
+
+def _names(catalog: DataCatalog, end: str) -> list[str]:
+    return sorted(name for name in catalog if name.endswith(end))
+
+
+def _plain(value: Any) -> Any:
+    # Kedro turns validated parameter groups into the models of the nodes' hints.
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,15 @@ class ModelFolderError(SpellingTransferError):
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A handle to a folder that holds a model or an adapter; what passes between nodes instead of the model."""
+    """A handle to a folder that holds a model or an adapter; what passes between nodes instead of the model.
+
+    Attributes:
+        path: The folder.
+        owner: Keeps a temporary folder alive as long as its handle.
+    """
 
     path: Path
+    owner: object = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path) -> ModelFolder:

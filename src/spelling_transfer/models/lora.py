@@ -1,15 +1,11 @@
-"""LoRA through PEFT: settings, attaching, writing the adapter's folder."""
+"""LoRA through PEFT."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.load import LoadedModel
 
 if TYPE_CHECKING:
@@ -45,13 +41,3 @@ def attach_lora(loaded: LoadedModel, settings: LoraSettings, default_targets: tu
     model = get_peft_model(loaded.model, config)  # type: ignore[arg-type]
     loaded.model = model  # type: ignore[assignment]
     return model  # type: ignore[return-value]
-
-
-@contextmanager
-def written_adapter(model: PeftModel, base: ModelFolder, target: Path, notes: dict[str, Any]) -> Iterator[ModelFolder]:
-    """Writes the adapter's folder with the identity of its base and yields its handle."""
-    with new_folder(target, {**notes, "kind": "adapter", "base_sha256": base.sha256}) as work:
-        # A path of this machine has no business in a folder that travels.
-        model.peft_config["default"].base_model_name_or_path = None
-        model.save_pretrained(str(work), safe_serialization=True, save_embedding_layers=False)
-    yield ModelFolder(target)

@@ -59,12 +59,12 @@ class StudyResult(NamedTuple):
     Attributes:
         trials: One row a trial: number, state, settings, seed, scores of its best evaluation, transfer score.
         curves: One row an evaluation: trial, step, spelling, position, count, transfer score.
-        timing: Seconds a trial; apart, because times differ from run to run.
+        seconds: Seconds a trial; apart, because times differ from run to run.
     """
 
     trials: pd.DataFrame
     curves: pd.DataFrame
-    timing: pd.DataFrame
+    seconds: pd.DataFrame
 
 
 def run_study(
@@ -98,7 +98,7 @@ def run_study(
     )
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
-    timing: list[dict[str, Any]] = []
+    seconds: list[dict[str, Any]] = []
     for _ in range(settings.n_trials):
         trial = study.ask()
         choices = draw(trial, space)
@@ -106,7 +106,7 @@ def run_study(
         config = defaults.varied({**choices, "training.seed": seed})
         started = time.perf_counter()
         outcome = objective(config, _Monitor(trial, settings))
-        timing.append({"number": trial.number, "seconds": time.perf_counter() - started})
+        seconds.append({"number": trial.number, "seconds": time.perf_counter() - started})
         scored = [_scored(evaluation, settings) for evaluation in outcome.curve]
         # The adapter of a trial is the one at its end; a better evaluation in the middle is not what it leaves.
         final = scored[-1]
@@ -126,7 +126,7 @@ def run_study(
         rows.append(row)
         if on_trial is not None:
             on_trial(row)
-    return StudyResult(pd.DataFrame(rows), pd.DataFrame(curves), pd.DataFrame(timing))
+    return StudyResult(pd.DataFrame(rows), pd.DataFrame(curves), pd.DataFrame(seconds))
 
 
 class _Monitor:

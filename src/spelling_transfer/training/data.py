@@ -79,6 +79,11 @@ class EncodedExamples:
     def __len__(self) -> int:
         return len(self.label_start)
 
+    def label_rows(self) -> np.ndarray:
+        """Returns the rows that occur in a label, ascending."""
+        positions = np.arange(len(self.rows)) - np.repeat(self.offsets[:-1], self.lengths)
+        return np.unique(self.rows[positions >= np.repeat(self.label_start, self.lengths)])
+
     def batch(self, indices: Sequence[int]) -> Batch:
         """Returns the examples at ``indices`` as one padded batch."""
         import torch

@@ -205,7 +205,9 @@ def pretrain(
         learning_rate=settings.learning_rate, max_steps=steps, warmup_steps=100, seed=settings.seed, **shared
     )
     subset = torch.from_numpy(loaded.vocabulary.to_rows(data.label_ids))
-    callbacks = [EverySteps(steps // settings.epochs, lambda step: on_epoch(step * settings.epochs // steps))] if on_epoch else []
+    callbacks = []
+    if on_epoch is not None:
+        callbacks.append(EverySteps(steps // settings.epochs, lambda step: on_epoch(round(step * settings.epochs / steps))))
     losses = train(loaded, examples, first, subset_rows=subset, callbacks=callbacks, progress=True).losses
     if settings.full_softmax_steps:
         last = TrainingSettings(

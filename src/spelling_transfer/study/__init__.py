@@ -1,0 +1,1 @@
+"""Studies: what is searched, how it is scored, how its trials are run."""

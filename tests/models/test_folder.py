@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError, new_folder
+
+
+def write(target: Path, text: str = "weights") -> ModelFolder:
+    with new_folder(target, {"kind": "test"}) as work:
+        (work / "config.json").write_text("{}")
+        (work / "model.safetensors").write_text(text)
+    return ModelFolder(target)
+
+
+def test_a_written_folder_opens_and_keeps_its_notes(tmp_path: Path) -> None:
+    write(tmp_path / "model")
+    assert ModelFolder.open(tmp_path / "model").manifest()["kind"] == "test"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_failed_write_leaves_the_old_folder(tmp_path: Path) -> None:
+    write(tmp_path / "model", "old")
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "model", {}) as work:
+        (work / "model.safetensors").write_text("half")
+        raise RuntimeError
+    assert (ModelFolder.open(tmp_path / "model").path / "model.safetensors").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_new_folder_replaces_the_old_one(tmp_path: Path) -> None:
+    old = write(tmp_path / "model", "old").sha256
+    assert write(tmp_path / "model", "new").sha256 != old
+
+
+@pytest.mark.parametrize("damage", ["altered", "missing", "manifest"])
+def test_a_damaged_folder_is_refused_by_file(tmp_path: Path, damage: str) -> None:
+    write(tmp_path / "model")
+    file = tmp_path / "model" / (MANIFEST if damage == "manifest" else "model.safetensors")
+    file.unlink() if damage == "missing" else file.write_text("cut")
+    with pytest.raises(ModelFolderError, match=file.name):
+        ModelFolder.open(tmp_path / "model")
+
+
+def test_a_folder_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match=r"nowhere: no such model folder.*kedro pretrain"):
+        ModelFolder.open(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelFolderError, match="neither"):
+        ModelFolder.open(tmp_path / "empty")

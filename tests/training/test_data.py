@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.loss import IGNORED_LABEL
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.training.data import EncodedExamples, StepSampler, TrainingDataError
+
+
+def test_labels_are_the_answer_and_the_end_token_alone(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
+) -> None:
+    batch = EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id).batch(range(len(encoded)))
+    for i, word in enumerate(encoded["example_id"]):
+        labels = batch.labels[i][batch.labels[i] != IGNORED_LABEL]
+        ids = loaded.vocabulary.to_ids(labels.numpy()).tolist()
+        assert ids[-1] == tokenizer.end_id
+        assert tokenizer.decode(ids[:-1]) == " ".join(word)
+        seen = loaded.vocabulary.to_ids(batch.input_ids[i][batch.attention_mask[i] == 1].numpy())
+        assert seen.tolist() == encoded["input_ids"][i]
+
+
+def test_label_rows_are_those_of_the_labels(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
+) -> None:
+    examples = EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id)
+    expected = {
+        token
+        for ids, start in zip(encoded["input_ids"], encoded["label_start"], strict=True)
+        for token in ids[start:]
+    }
+    assert set(loaded.vocabulary.to_ids(examples.label_rows()).tolist()) == expected
+
+
+def test_examples_that_cannot_be_trained_on_are_refused(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
+) -> None:
+    with pytest.raises(TrainingDataError, match="No examples"):
+        EncodedExamples(encoded.head(0), loaded.vocabulary, tokenizer.end_id)
+    without_end = encoded.assign(input_ids=[ids[:-1] for ids in encoded["input_ids"]])
+    with pytest.raises(TrainingDataError, match="10 examples.*first: cab"):
+        EncodedExamples(without_end, loaded.vocabulary, tokenizer.end_id)
+    empty_span = encoded.assign(label_start=[len(ids) for ids in encoded["input_ids"]])
+    with pytest.raises(TrainingDataError, match="empty"):
+        EncodedExamples(empty_span, loaded.vocabulary, tokenizer.end_id)
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=200),
+    st.integers(1, 16),
+    st.integers(1, 4),
+    st.integers(0, 5),
+)
+def test_an_epoch_holds_each_example_once_in_an_order_of_the_seed(
+    lengths: list[int], batch_size: int, accumulate: int, seed: int
+) -> None:
+    def first_epoch() -> list[list[list[int]]]:
+        steps, seen = [], 0
+        for step in StepSampler(np.array(lengths), batch_size, accumulate, seed):
+            steps.append(step)
+            seen += sum(map(len, step))
+            if seen >= len(lengths):
+                return steps
+        raise AssertionError
+
+    steps = first_epoch()
+    assert sorted(i for step in steps for batch in step for i in batch) == list(range(len(lengths)))
+    assert max(len(batch) for step in steps for batch in step) <= batch_size
+    assert max(map(len, steps)) <= accumulate
+    assert steps == first_epoch()

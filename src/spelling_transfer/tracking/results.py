@@ -82,7 +82,7 @@ class Results:
 
     def only_made_now(self) -> Results:
         """Returns what this run made, without what is left of earlier ones."""
-        kept = {name: getattr(self, name) if name in self.made else None for name in RESULTS}
+        kept: dict[str, Any] = {name: getattr(self, name) if name in self.made else None for name in RESULTS}
         pages = {name: path for name, path in self.pages.items() if name in self.made}
         return Results(made=self.made, pages=pages, parameters=self.parameters, **kept)
 
@@ -94,9 +94,10 @@ def collect_results(catalog: DataCatalog, made: frozenset[str]) -> Results:
         catalog: The catalog of the run.
         made: Names of the datasets this run wrote.
     """
-    found: dict[str, Any] = {
-        name: dataset.load() for name in RESULTS if (dataset := existing(catalog, name)) is not None
-    }
+    found: dict[str, Any] = {}
+    for name in RESULTS:
+        if (dataset := existing(catalog, name)) is not None:
+            found[name] = dataset.load()
     parameters = catalog["parameters"].load() if "parameters" in catalog else {}
     return Results(
         made=made,
@@ -109,7 +110,7 @@ def collect_results(catalog: DataCatalog, made: frozenset[str]) -> Results:
 
 def existing(catalog: DataCatalog, name: str) -> AbstractDataset[Any, Any] | None:
     """Returns a dataset of the catalog whose data is there; ``None`` where the entry or its data is missing."""
-    dataset = catalog[name] if name in catalog else None
+    dataset = catalog.get(name)
     return dataset if dataset is not None and dataset.exists() else None
 
 

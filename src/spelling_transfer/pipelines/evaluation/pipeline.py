@@ -10,7 +10,7 @@ from spelling_transfer.pipelines.evaluation import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: answer, mark, compare arms, plot, report."""
+    """Returns the pipeline: answer, mark, compare_arms, plot, report."""
     return pipeline(
         [
             node(
@@ -38,7 +38,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 nodes.compare_arms,
                 inputs=["marked_answers", "params:evaluation", "params:study"],
                 outputs="comparison",
-                name="compare arms",
+                name="compare_arms",
             ),
             node(
                 nodes.plot,

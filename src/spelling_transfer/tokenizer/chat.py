@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from spelling_transfer.errors import SpellingTransferError
 
@@ -43,6 +43,8 @@ class ChatTokenizer:
         suffix_ids: Token ids of ``suffix``.
         end_id: The token that ends an answer (``<|im_end|>``).
         think_ids: The think tags, which no answer may hold; empty where the tokenizer has none.
+        hidden_ids: Tokens that decoding leaves out. The think tags are not among them: an answer that held one would
+            have to show it.
     """
 
     tokenizer: Tokenizer
@@ -54,6 +56,7 @@ class ChatTokenizer:
     suffix_ids: tuple[int, ...]
     end_id: int
     think_ids: tuple[int, ...]
+    hidden_ids: frozenset[int]
 
     def render(self, question: str) -> str:
         """Returns the whole prompt of a question as text."""
@@ -70,7 +73,7 @@ class ChatTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of token ids, special tokens left out."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return self.tokenizer.decode([i for i in ids if i not in self.hidden_ids], skip_special_tokens=False)
 
 
 def load_chat_tokenizer(folder: Path | None = None, *, expected_sha256: str | None = None) -> ChatTokenizer:
@@ -108,7 +111,7 @@ def load_chat_tokenizer(folder: Path | None = None, *, expected_sha256: str | No
     if end_id is None:
         raise TokenizerFileError(f"{folder}: eos_token {config['eos_token']!r} is not in tokenizer.json.")
     think_ids = [tokenizer.token_to_id(tag) for tag in ("<think>", "</think>")]
-    tokenizer.encode_special_tokens = True
+    hidden_ids = _read_markup_as_text(tokenizer)
     return ChatTokenizer(
         tokenizer=tokenizer,
         sha256=sha256,
@@ -119,7 +122,22 @@ def load_chat_tokenizer(folder: Path | None = None, *, expected_sha256: str | No
         suffix_ids=suffix_ids,
         end_id=end_id,
         think_ids=tuple(think_id for think_id in think_ids if think_id is not None),
+        hidden_ids=hidden_ids,
     )
+
+
+def _read_markup_as_text(tokenizer: Tokenizer) -> frozenset[int]:
+    """Makes the tokenizer encode ``<|im_end|>``, ``<think>`` and their like as plain text; returns the special ids.
+
+    ``encode_special_tokens`` holds for special tokens alone, and Qwen3's file does not mark the think and tool tags as
+    special: without the change of mark, ``<think>`` in a question would become the token.
+    """
+    added = tokenizer.get_added_tokens_decoder()
+    tokenizer.add_special_tokens(
+        [AddedToken(token.content, normalized=False, special=True) for token in added.values() if not token.special]
+    )
+    tokenizer.encode_special_tokens = True
+    return frozenset(token_id for token_id, token in added.items() if token.special)
 
 
 def _embedded_folder() -> Path:

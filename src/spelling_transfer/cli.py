@@ -12,6 +12,8 @@ from kedro.framework.cli.utils import LazyGroup
     name="spelling_transfer",
     cls=LazyGroup,
     lazy_subcommands={
+        "doctor": "spelling_transfer.commands.doctor.doctor",
+        "peek": "spelling_transfer.commands.peek.peek",
         "run": "spelling_transfer.commands.run.run",
     },
 )

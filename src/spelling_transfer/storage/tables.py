@@ -8,7 +8,7 @@ from kedro.io.core import get_filepath_str
 from kedro_datasets._typing import TablePreview
 from kedro_datasets.pandas import csv_dataset, parquet_dataset
 
-from spelling_transfer.storage.whole import WholeFile
+from spelling_transfer.storage.whole import DatasetFileError, WholeFile, cannot_read
 
 
 class ParquetDataset(WholeFile, parquet_dataset.ParquetDataset):
@@ -21,15 +21,31 @@ class ParquetDataset(WholeFile, parquet_dataset.ParquetDataset):
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Returns the first rows for Kedro-Viz; reads no more than it shows, credentials and all."""
+        content = self.describe_content(nrows)
+        rows = [list(row.values()) for row in content["head"]]
+        return TablePreview({"index": list(range(len(rows))), "columns": list(content["schema"]), "data": rows})
+
+    def describe_content(self, nrows: int) -> dict[str, Any]:
+        """Returns the number of ``rows``, the ``schema`` (column to type) and the ``head``, without loading the table.
+
+        Values are plain: where pandas would give arrays, Arrow gives lists.
+
+        Raises:
+            DatasetFileError: The file is missing or damaged.
+        """
         import pyarrow.parquet as pq
 
         path = get_filepath_str(self._get_load_path(), self._protocol)
-        with self._fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
-            batch = next(parquet.iter_batches(batch_size=nrows), None)
-            columns = parquet.schema_arrow.names
-        # Arrow gives plain lists where pandas would give arrays, which Kedro-Viz cannot show.
-        rows = [list(row.values()) for row in batch.to_pylist()] if batch is not None else []
-        return TablePreview({"index": list(range(len(rows))), "columns": columns, "data": rows})
+        try:
+            with self._fs.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
+                batch = next(parquet.iter_batches(batch_size=nrows), None) if nrows else None
+                return {
+                    "rows": parquet.metadata.num_rows,
+                    "schema": {field.name: str(field.type) for field in parquet.schema_arrow},
+                    "head": batch.to_pylist() if batch is not None else [],
+                }
+        except Exception as error:
+            raise DatasetFileError(cannot_read(self._location(path), error)) from error
 
 
 class CSVDataset(WholeFile, csv_dataset.CSVDataset):

@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 import click
-from kedro.framework.cli.utils import LazyGroup
 
 
-@click.group(
-    name="spelling_transfer",
-    cls=LazyGroup,
-    lazy_subcommands={
-        "doctor": "spelling_transfer.commands.doctor.doctor",
-        "peek": "spelling_transfer.commands.peek.peek",
-        "run": "spelling_transfer.commands.run.run",
-    },
-)
+class LazyCommand(click.Command):
+    """Stands for a command whose module is imported when the command is used; ``kedro --help`` imports none."""
+
+    def __init__(self, name: str, path: str, summary: str) -> None:
+        """Notes where the command is.
+
+        Args:
+            name: What the user types.
+            path: The module and the name in it, ``package.module:command``.
+            summary: The line of ``kedro --help``.
+        """
+        super().__init__(name, short_help=summary)
+        self._path = path
+
+    def load(self) -> click.Command:
+        """Imports and returns the command."""
+        module, _, attribute = self._path.partition(":")
+        return cast("click.Command", getattr(import_module(module), attribute))
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Makes the context of the real command, which from here on takes over."""
+        return self.load().make_context(info_name, args, parent, **extra)
+
+
+_COMMANDS = {
+    "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),
+    "peek": ("commands.peek:peek", "Show schema, size, head and origin of one dataset."),
+    "pretrain": ("training.pretrain_cli:pretrain", "Make the embedded base model tiny-qwen3 again."),
+    "run": ("commands.run:run", "Run the pipelines of this project."),
+    "serve": ("serving.cli:serve", "Serve the fine-tuned model, in non-thinking mode only."),
+}
+
+
+@click.group(name="spelling_transfer")
 def cli() -> None:
-    """Commands of the project; each is imported when it is asked for."""
+    """Commands of the project."""
+
+
+for _name, (_path, _summary) in _COMMANDS.items():
+    cli.add_command(LazyCommand(_name, f"spelling_transfer.{_path}", _summary))
 
 
 def __getattr__(name: str) -> Any:
     # Kedro asks for `cli.run` where the project runs as an installed package.
-    if name == "run":
-        from spelling_transfer.commands.run import run
-
-        return run
+    if name in _COMMANDS:
+        return cast("LazyCommand", cli.commands[name]).load()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

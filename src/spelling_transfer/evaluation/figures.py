@@ -41,7 +41,7 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
         x=majority["task"],
         y=majority["majority"],
         mode="markers",
-        marker={"symbol": "line-ew", "size": 70, "line": {"width": 2, "color": COLOURS[3]}},
+        marker={"symbol": "line-ew", "size": 70, "line": {"width": 2, "color": COLOURS[1]}},
         hovertemplate="%{y:.1%}",
     )
     top = max(0.05, float(main["high"].max()))

@@ -15,7 +15,7 @@ ARM_COLOURS: Mapping[str, str] = {
     "base": "#7F7F7F",
     "fine-tuned": "#0072B2",
     "control": "#E69F00",
-    "direct-trained": "#009E73",
+    "direct-trained": "#CC79A7",
 }
 """The colour of each arm, the same in every figure."""
 

@@ -1,0 +1,101 @@
+"""What a check found, and what it could not look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+_LONGEST_VALUE = 120
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One violation of one rule at one place.
+
+    Attributes:
+        path: The file, or ``dataset:NAME``, ``parameter:NAME``, ``node:NAME`` for what a hook looked at.
+        line: The line in the file, counted from 1; 0 where there are no lines.
+        rule: The id of the rule.
+        message: What is wrong, in one sentence.
+        value: The offending text or value, shortened.
+    """
+
+    path: str
+    line: int
+    rule: str
+    message: str
+    value: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, as ``path:line``."""
+        return f"{self.path}:{self.line}" if self.line else self.path
+
+
+@dataclass(frozen=True, order=True)
+class Unchecked:
+    """A file that was not judged, which is not the same as clean.
+
+    Attributes:
+        path: The file.
+        reason: Why it was not judged.
+        blocking: Whether it makes the check fail. Files that cannot hold text (images, weights) do not.
+    """
+
+    path: str
+    reason: str
+    blocking: bool = True
+
+
+@dataclass(frozen=True)
+class UsedExemption:
+    """An exemption that let a violation pass.
+
+    Attributes:
+        rule: The id of the rule.
+        path: The pattern in ``policy.yml``.
+        reason: Why it is allowed.
+        count: How many violations it let pass.
+    """
+
+    rule: str
+    path: str
+    reason: str
+    count: int
+
+
+@dataclass
+class FileReport:
+    """What the scanner says about one file."""
+
+    path: str
+    findings: list[Finding] = field(default_factory=list)
+    unchecked: Unchecked | None = None
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What the scanner says about many files.
+
+    Attributes:
+        findings: Violations, sorted by place.
+        unchecked: Files that were not judged.
+        checked: How many files were read and judged.
+        exemptions: The exemptions that were used.
+    """
+
+    findings: tuple[Finding, ...]
+    unchecked: tuple[Unchecked, ...]
+    checked: int
+    exemptions: tuple[UsedExemption, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found and every file that can hold text was judged."""
+        return not self.findings and not any(entry.blocking for entry in self.unchecked)
+
+
+def shorten(value: object) -> str:
+    """Returns a value as one short line for a message."""
+    text = value if isinstance(value, str) else repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

@@ -1,0 +1,1 @@
+"""Reading files of every form and judging them by the rules."""

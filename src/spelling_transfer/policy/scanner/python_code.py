@@ -1,0 +1,307 @@
+"""Python, judged by its syntax tree: arguments, settings, calls, strings put together and token ids."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+
+from spelling_transfer.policy.findings import Finding, shorten
+from spelling_transfer.policy.judge import Judge, Mode
+from spelling_transfer.policy.keys import Problem, normalise_key
+from spelling_transfer.policy.scanner.python_context import Use, Uses
+from spelling_transfer.policy.scanner.python_values import HOLE, Folder, call_name
+from spelling_transfer.policy.scanner.source import Source, UncheckableError
+from spelling_transfer.policy.text import drop_empty_blocks, excerpt
+from spelling_transfer.policy.tokens import judge_ids
+from spelling_transfer.policy.values import UNKNOWN, is_off
+
+_SETTERS = {"setattr": (1, 2), "setenv": (0, 1), "setdefault": (0, 1), "putenv": (0, 1), "setitem": (1, 2), "set": (0, 1)}
+Found = Iterator[tuple[ast.AST, Problem]]
+
+
+def parse_python(source: Source) -> ast.Module:
+    """Returns the syntax tree of a source.
+
+    Raises:
+        UncheckableError: The text is not Python.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source.text)
+    except SyntaxError as error:
+        raise UncheckableError(f"not valid Python ({error.msg}, line {error.lineno})") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UncheckableError(f"not valid Python ({str(error) or type(error).__name__})") from error
+
+
+def scan_python(source: Source, judge: Judge) -> list[Finding]:
+    """Judges a Python file."""
+    tree = parse_python(source)
+    try:
+        found = list(_PythonScan(tree, source, judge).run())
+    except RecursionError as error:
+        raise UncheckableError("nested too deeply") from error
+    findings = {source.finding(problem, getattr(node, "lineno", 1)): None for node, problem in found}
+    return list(findings)
+
+
+class _PythonScan:
+    def __init__(self, tree: ast.Module, source: Source, judge: Judge) -> None:
+        self._tree = tree
+        self._source = source
+        self._judge = judge
+        self._fold = Folder(tree)
+        self._uses = Uses(tree)
+        self._calls = frozenset(judge.policy.rules.template_call.functions)
+        self._plugins = frozenset(judge.policy.rules.policy_off.plugins)
+        self._folded: set[ast.AST] = set()
+
+    def run(self) -> Found:
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Call):
+                yield from self._call(node)
+            elif isinstance(node, ast.Dict):
+                yield from self._dict(node)
+            elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
+                yield from self._assignment(node)
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                yield from self._defaults(node)
+            elif isinstance(node, ast.Attribute):
+                yield from self._reference(node)
+            elif isinstance(node, (ast.List, ast.Tuple)):
+                yield from self._sequence(node)
+            if isinstance(node, (ast.Constant, ast.BinOp, ast.JoinedStr, ast.Call)) and node not in self._folded:
+                yield from self._text(node)
+            if isinstance(node, ast.Constant) and type(node.value) is int:
+                yield from self._token(node)
+
+    # -- settings ------------------------------------------------------------------------------------------------------
+
+    def _setting(self, node: ast.AST, name: str, value: object) -> Found:
+        problem = self._judge.keys.judge(name, value) or self._judge.keys.judge_content(name, value)
+        if problem is None and self._source.deployment:
+            problem = self._judge.keys.judge_sampling(name, value)
+        if problem is not None and self._uses.of(node) not in (Use.REFUSES, Use.SPEAKS):
+            yield node, problem
+
+    def _call(self, node: ast.Call) -> Found:
+        name = call_name(node)
+        if name in self._calls or _renders_prompt(node, name):
+            yield from self._template_call(node, name)
+        for keyword in node.keywords:
+            if keyword.arg is not None:
+                yield from self._setting(keyword.value, keyword.arg, self._fold.value(keyword.value))
+                yield from self._forced(keyword.value, keyword.arg)
+        if name in _SETTERS and len(node.args) > _SETTERS[name][1]:
+            key_index, value_index = _SETTERS[name]
+            key = self._fold.value(node.args[key_index])
+            if isinstance(key, str):
+                yield from self._setting(node, key, self._fold.value(node.args[value_index]))
+        if name in ("append", "extend", "insert"):
+            for argument in node.args:
+                yield from self._adds_token(argument)
+
+    def _dict(self, node: ast.Dict) -> Found:
+        if self._inside_dict(node):
+            return
+        value = self._fold.value(node)
+        for entry_key, entry in zip(node.keys, node.values, strict=True):
+            key = self._fold.value(entry_key) if entry_key is not None else UNKNOWN
+            if isinstance(key, (str, int)) and not isinstance(key, bool):
+                yield from self._pair(entry, str(key))
+        names = {str(key): entry for key, entry in value}
+        if isinstance(names.get("name"), str) and "value" in names:
+            yield from self._setting(node, names["name"], names["value"])
+
+    def _pair(self, node: ast.expr, key: str) -> Found:
+        found = list(self._setting(node, key, self._fold.value(node)))
+        found += list(self._forced(node, key))
+        yield from found
+        if isinstance(node, ast.Dict) and not found:
+            for inner_key, inner in zip(node.keys, node.values, strict=True):
+                name = self._fold.value(inner_key) if inner_key is not None else UNKNOWN
+                if isinstance(name, (str, int)) and not isinstance(name, bool):
+                    yield from self._pair(inner, str(name))
+
+    def _inside_dict(self, node: ast.Dict) -> bool:
+        parent = self._uses.parent(node)
+        return isinstance(parent, ast.Dict) and node in parent.values
+
+    def _assignment(self, node: ast.Assign | ast.AnnAssign | ast.NamedExpr) -> Found:
+        if node.value is None:
+            return
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        value = self._fold.value(node.value)
+        for target in targets:
+            key: object = None
+            if isinstance(target, ast.Subscript):
+                key = self._fold.value(target.slice)
+            elif isinstance(target, (ast.Name, ast.Attribute)):
+                key = target.id if isinstance(target, ast.Name) else target.attr
+                # A variable called 'thinking' may be anything; 'enable_thinking' may not.
+                if self._judge.keys.is_ambiguous(str(key)) or value is None:
+                    continue
+                if key == "DISABLE_HOOKS_FOR_PLUGINS":
+                    yield from self._policy_off(node, value)
+            if isinstance(key, str) and value is not UNKNOWN:
+                yield from self._setting(node, key, value)
+                yield from self._forced(node.value, key)
+
+    def _defaults(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Found:
+        arguments = node.args
+        positional = [*arguments.posonlyargs, *arguments.args]
+        defaulted = list(zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True))
+        defaulted += [(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None]
+        for argument, default in defaulted:
+            value = self._fold.value(default)
+            if value is not UNKNOWN and value is not None:
+                yield from self._setting(default, argument.arg, value)
+
+    def _policy_off(self, node: ast.AST, value: object) -> Found:
+        named = set(value) if isinstance(value, list) else {value}
+        if named & self._plugins:
+            yield node, Problem("policy-off", "the hook of the policy is disabled", shorten(f"DISABLE_HOOKS_FOR_PLUGINS={value}"))
+
+    # -- calls that render a prompt -----------------------------------------------------------------------------------------
+
+    def _template_call(self, node: ast.Call, name: str) -> Found:
+        value: object = None
+        present = False
+        for keyword in node.keywords:
+            if keyword.arg == "enable_thinking":
+                present, value = True, self._fold.value(keyword.value)
+            elif keyword.arg is None or normalise_key(keyword.arg) in self._judge.policy.rules.template_arguments.keys:
+                unpacked = self._fold.value(keyword.value)
+                inner = dict(unpacked) if isinstance(unpacked, list) and all(isinstance(e, tuple) for e in unpacked) else {}
+                if "enable_thinking" in inner:
+                    present, value = True, inner["enable_thinking"]
+        if present and value is False:
+            return
+        if self._uses.of(node) is Use.REFUSES:
+            return
+        if not present:
+            yield node, Problem("template-call", f"{name}() leaves out enable_thinking=False", shorten(ast.unparse(node)))
+        elif value is None or is_off(value):
+            yield node, Problem("thinking-switch", "'enable_thinking' is not literally false", shorten(ast.unparse(node)))
+
+    def _reference(self, node: ast.Attribute) -> Found:
+        """A function that renders prompts, handed on: whoever calls it may leave the argument out."""
+        if node.attr not in self._calls or not isinstance(node.ctx, ast.Load):
+            return
+        parent = self._uses.parent(node)
+        if isinstance(parent, ast.Call) and parent.func is node:
+            return
+        if isinstance(parent, ast.Call) and call_name(parent) == "partial":
+            if any(keyword.arg == "enable_thinking" and self._fold.value(keyword.value) is False for keyword in parent.keywords):
+                return
+        elif isinstance(parent, (ast.Compare, ast.Attribute)):
+            return
+        if self._uses.of(node) in (Use.REFUSES, Use.SEEKS, Use.SPEAKS):
+            return
+        yield node, Problem("template-call", f"{node.attr} is handed on without enable_thinking=False", node.attr)
+
+    # -- texts -----------------------------------------------------------------------------------------------------------------
+
+    def _text(self, node: ast.expr) -> Found:
+        text = self._fold.text(node)
+        if text is None:
+            return
+        if not isinstance(node, ast.Constant):
+            self._folded.update(child for child in ast.walk(node) if child is not node)
+        if len(text) < 2:
+            return
+        use = self._uses.of(node) if not isinstance(node, (ast.BinOp, ast.JoinedStr)) else self._made(node)
+        if use is Use.SPEAKS and self._is_docstring(node):
+            yield from ((node, problem) for problem in self._judge.string(text, Mode.PROSE) if problem.rule != "think-tag")
+            return
+        if use in (Use.SPEAKS, Use.SEEKS, Use.REFUSES):
+            return
+        for problem in self._judge.string(text.replace(HOLE, " ")):
+            if problem.rule != "think-tag":
+                yield node, problem
+        yield from self._tags(node, text, use)
+
+    def _made(self, node: ast.expr) -> Use:
+        use = self._uses.of(node)
+        return Use.MAKES if use is Use.PLAIN else use
+
+    def _is_docstring(self, node: ast.AST) -> bool:
+        return isinstance(self._uses.parent(node), ast.Expr)
+
+    def _tags(self, node: ast.expr, text: str, use: Use) -> Found:
+        normalised = self._judge.text_rules.normalise(text.replace(HOLE, "\x1b"))
+        tags = drop_empty_blocks(self._judge.text_rules.tags(normalised), normalised)
+        if not tags:
+            return
+        bare = normalised
+        for tag in reversed(tags):
+            bare = bare[: tag.start] + bare[tag.end :]
+        # A tag alone is a name for it, until it is made part of a text.
+        if use is Use.PLAIN and not re.sub(r"[\s\\n]", "", bare) and not self._returned_from_prompt(node):
+            return
+        yield node, Problem("think-tag", "think tag in a text that is made here", excerpt(normalised, tags[0].start))
+
+    def _returned_from_prompt(self, node: ast.AST) -> bool:
+        parent = self._uses.parent(node)
+        if not isinstance(parent, ast.Return):
+            return False
+        while parent is not None and not isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            parent = self._uses.parent(parent)
+        return parent is not None and re.search(r"prompt|prefix|template|render|prefill", parent.name) is not None
+
+    # -- token ids --------------------------------------------------------------------------------------------------------------
+
+    def _sequence(self, node: ast.List | ast.Tuple) -> Found:
+        if isinstance(self._uses.parent(node), (ast.List, ast.Tuple)) and not node.elts:
+            return
+        values = self._fold.value(node)
+        if values and all(type(entry) is int for entry in values):
+            problem = judge_ids(values, self._judge.policy)
+            if problem is not None and self._uses.of(node) not in (Use.REFUSES, Use.SEEKS, Use.SPEAKS):
+                yield node, problem
+        elif values and all(isinstance(entry, str) for entry in values):
+            if self._uses.of(node) not in (Use.REFUSES, Use.SEEKS, Use.SPEAKS):
+                for problem in self._judge.flags_in(" ".join(f"'{v}'" if re.search(r"\s", v) else v for v in values)):
+                    if not any(v.split("=")[0] in problem.value and "=" in v for v in values):
+                        yield node, problem
+
+    def _token(self, node: ast.Constant) -> Found:
+        """A think token added to a list, or given a bias that favours it."""
+        if node.value not in self._judge.policy.think_ids:
+            return
+        parent = self._uses.parent(node)
+        if isinstance(parent, ast.Dict) and node in parent.keys:
+            bias = self._fold.value(parent.values[parent.keys.index(node)])
+            favours = bias is True or (isinstance(bias, (int, float)) and bias > 0)
+            if favours and self._uses.of(parent) not in (Use.REFUSES, Use.SEEKS):
+                yield node, Problem("think-token", "a bias in favour of a think token", f"{node.value}: {bias}")
+        elif isinstance(parent, (ast.List, ast.Tuple)) and isinstance(self._uses.parent(parent), ast.BinOp):
+            values = self._fold.value(parent)
+            if not (isinstance(values, list) and values == list(self._judge.policy.rules.think_token.prompt_end_ids)):
+                yield node, Problem("think-token", "think token added to a list of ids", f"{node.value}")
+
+    def _adds_token(self, argument: ast.expr) -> Found:
+        value = self._fold.value(argument)
+        values = value if isinstance(value, list) else [value]
+        ids = [entry for entry in values if type(entry) is int]
+        if any(token in self._judge.policy.think_ids for token in ids):
+            if tuple(ids) != self._judge.policy.rules.think_token.prompt_end_ids:
+                yield argument, Problem("think-token", "think token added to a list of ids", f"{ids[:8]}")
+
+    def _forced(self, node: ast.expr, key: str) -> Found:
+        problem = self._judge.forced_id(key, self._fold.value(node))
+        if problem is not None and self._uses.of(node) is not Use.REFUSES:
+            yield node, problem
+
+
+def _renders_prompt(node: ast.Call, name: str) -> bool:
+    """``template.render(messages=…, add_generation_prompt=True)`` and vLLM's ``llm.chat(…, sampling_params)``."""
+    names = {keyword.arg for keyword in node.keywords}
+    return (name == "render" and {"messages", "add_generation_prompt"} <= names) or (
+        name == "chat" and "sampling_params" in names
+    )
+
+

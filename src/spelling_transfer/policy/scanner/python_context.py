@@ -1,0 +1,147 @@
+"""What a piece of Python code is used for: to make something, to look for it, to speak about it or to refuse it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from enum import Enum
+
+from spelling_transfer.policy.scanner.python_values import call_name
+
+
+class Use(Enum):
+    """What an expression is used for."""
+
+    PLAIN = "plain"  # a value like any other
+    MAKES = "makes"  # becomes part of a prompt, a text or a list of ids
+    SEEKS = "seeks"  # compared with, searched for, split at
+    SPEAKS = "speaks"  # a docstring, a message, a help text
+    REFUSES = "refuses"  # a list of what is not allowed, or a test that it is refused
+
+
+_SEEKING = frozenset(
+    {"count", "find", "rfind", "index", "rindex", "split", "rsplit", "partition", "rpartition", "startswith", "endswith"}
+    | {"removeprefix", "removesuffix", "compile", "search", "match", "fullmatch", "findall", "finditer", "contains", "isin"}
+    | {"token_to_id", "convert_tokens_to_ids", "escape", "str_contains", "match_substring", "isdisjoint", "intersection"}
+    | {"assert_not_called_with", "assertNotIn", "assertIn", "assertEqual", "assertNotEqual", "assertRaises", "hasattr"}
+)
+_SEEKING_FIRST = frozenset({"replace", "sub", "subn", "replace_substring"})
+_SPEAKING = frozenset(
+    {"print", "echo", "secho", "debug", "info", "warning", "error", "exception", "critical", "warn", "fail", "skip"}
+    | {"xfail", "exit", "log", "rule", "deprecated", "note"}
+)
+_MAKING = frozenset({"append", "extend", "insert", "write", "write_text", "writelines", "add_tokens", "add_special_tokens"})
+_SPEAKING_NAMES = re.compile(
+    r"(?:^|_)(?:help|description|desc|message|msg|reason|match|title|heading|caption|label|note|summary|doc|docs|epilog|why"
+    r"|hint|remedy|error|comment|explanation|forbids|check|usage|changelog)$",
+    re.IGNORECASE,
+)
+_REFUSING_NAMES = re.compile(
+    r"(?:^|_)(?:forbid\w*|refus\w*|reject\w*|den(?:y|ied|ylist)\w*|block(?:ed|list|s)|ban(?:ned)?|mask\w*|suppress\w*|bad_words\w*"
+    r"|disallow\w*|prohibit\w*|violation\w*|unsupported|blacklist\w*|stop|stop_\w+|exclude\w*|not_allowed|invalid|pattern\w*"
+    r"|regex\w*|re|must_not\w*|strip\w*)(?:_|$)",
+    re.IGNORECASE,
+)
+_MAKING_NAMES = re.compile(
+    r"(?:^|_)(?:prompt\w*|prefix\w*|prefill\w*|suffix\w*|content|assistant\w*|completion\w*|template\w*|response\w*|system\w*"
+    r"|user|text|answer\w*|message\w*|input|inputs|output|outputs|generation_prompt|start)(?:_|$)",
+    re.IGNORECASE,
+)
+
+
+class Uses:
+    """Finds the use of an expression by climbing to its statement."""
+
+    def __init__(self, tree: ast.AST) -> None:
+        self._parents: dict[ast.AST, ast.AST] = {}
+        for node in ast.walk(tree):
+            for child in ast.iter_child_nodes(node):
+                self._parents[child] = node
+
+    def parent(self, node: ast.AST) -> ast.AST | None:
+        """Returns the node around a node."""
+        return self._parents.get(node)
+
+    def of(self, node: ast.AST) -> Use:
+        """Returns what a node is used for."""
+        makes = False
+        child, parent = node, self._parents.get(node)
+        while parent is not None:
+            use = _step(child, parent)
+            if use is Use.MAKES:
+                makes = True
+            elif use is not None:
+                return use
+            if isinstance(parent, ast.stmt):
+                break
+            child, parent = parent, self._parents.get(parent)
+        while parent is not None:
+            if isinstance(parent, (ast.With, ast.AsyncWith)) and any(_is_raises(item.context_expr) for item in parent.items):
+                return Use.REFUSES
+            parent = self._parents.get(parent)
+        return Use.MAKES if makes else Use.PLAIN
+
+
+def _step(child: ast.AST, parent: ast.AST) -> Use | None:
+    """Returns what one level says, ``None`` if nothing."""
+    if isinstance(parent, (ast.Compare, ast.match_case, ast.MatchValue)):
+        return Use.SEEKS
+    if isinstance(parent, ast.Call):
+        return _call_use(child, parent)
+    if isinstance(parent, ast.keyword):
+        return _name_use(parent.arg or "")
+    if isinstance(parent, (ast.BinOp, ast.JoinedStr)):
+        return Use.MAKES
+    if isinstance(parent, ast.Dict):
+        key = next((key for key, value in zip(parent.keys, parent.values, strict=True) if value is child), None)
+        return _name_use(key.value) if isinstance(key, ast.Constant) and isinstance(key.value, str) else None
+    if isinstance(parent, ast.Expr):
+        return Use.SPEAKS if isinstance(child, ast.Constant) else None
+    if isinstance(parent, ast.Raise):
+        return Use.SPEAKS
+    if isinstance(parent, ast.Assert):
+        return Use.SPEAKS if child is parent.msg else Use.SEEKS
+    if isinstance(parent, ast.AugAssign):
+        return Use.MAKES
+    if isinstance(parent, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
+        targets = parent.targets if isinstance(parent, ast.Assign) else [parent.target]
+        return next((use for target in targets if (use := _name_use(_target_name(target))) is not None), None)
+    if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and child in parent.decorator_list:
+        return Use.REFUSES if _REFUSING_NAMES.search(parent.name) else None
+    return None
+
+
+def _call_use(child: ast.AST, call: ast.Call) -> Use | None:
+    name = call_name(call)
+    if child is call.func:
+        return None
+    if name in _SEEKING or (name in _SEEKING_FIRST and call.args and child is call.args[0]):
+        return Use.SEEKS
+    if name in _SPEAKING or name.endswith(("Error", "Exception", "Warning", "Failure", "Exit")):
+        return Use.SPEAKS
+    if name in _MAKING or name in _SEEKING_FIRST:
+        return Use.MAKES
+    return None
+
+
+def _name_use(name: str) -> Use | None:
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_")
+    if _REFUSING_NAMES.search(name):
+        return Use.REFUSES
+    if _SPEAKING_NAMES.search(name):
+        return Use.SPEAKS
+    return Use.MAKES if _MAKING_NAMES.search(name) else None
+
+
+def _target_name(target: ast.expr) -> str:
+    if isinstance(target, ast.Name):
+        return target.id
+    if isinstance(target, ast.Attribute):
+        return target.attr
+    if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
+        return str(target.slice.value)
+    return ""
+
+
+def _is_raises(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and call_name(node) in ("raises", "assertRaises", "assertRaisesRegex")

@@ -1,0 +1,98 @@
+"""Judging a chat template by what it renders, and giving it its non-thinking form."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from spelling_transfer.policy.errors import PolicyError
+from spelling_transfer.policy.findings import shorten
+from spelling_transfer.policy.keys import Problem
+from spelling_transfer.policy.rules import Policy
+from spelling_transfer.policy.text import TextRules
+
+_MESSAGES = (
+    [{"role": "user", "content": "How many r are in strawberry?"}],
+    [{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": "Spell cat."}],
+)
+_OFF_LINE = "{%- set enable_thinking = false %}"
+
+
+def judge_template(template: str, policy: Policy) -> list[Problem]:
+    """Returns what is wrong with a chat template.
+
+    It is rendered as a server would: told not to think, told nothing, and told to think by every name that the policy
+    knows. A template that keeps the policy renders the same prompt each time, and opens no think block in it.
+    """
+    return list(_judge(template, policy.model_dump_json()))
+
+
+@lru_cache(maxsize=64)
+def _judge(template: str, policy_json: str) -> tuple[Problem, ...]:
+    policy = Policy.model_validate_json(policy_json)
+    switches = (*policy.rules.thinking_switch.must_be_false, *policy.rules.thinking_switch.must_not_enable)
+    rules = TextRules(policy)
+    try:
+        render(template, _MESSAGES[0], {})
+    except PolicyError as error:
+        return (Problem("chat-template", str(error), shorten(template)),)
+    try:
+        for messages in _MESSAGES:
+            told_off = render(template, messages, dict.fromkeys(switches, False))
+            told_nothing = render(template, messages, {})
+            told_on = render(template, messages, dict.fromkeys(switches, True))
+            if told_nothing != told_off:
+                return (Problem("chat-template", "the template thinks by default", _difference(told_off, told_nothing)),)
+            if told_on != told_off:
+                return (Problem("chat-template", "the template can be made to think", _difference(told_off, told_on)),)
+            normalised = rules.normalise(told_off)
+            if rules.stray_tags(normalised):
+                return (Problem("chat-template", "the template opens a think block", shorten(told_off[-60:])),)
+    except PolicyError:
+        return ()  # some templates refuse a system message; the plain question was judged
+    return ()
+
+
+def render(template: str, messages: list[dict[str, str]], arguments: dict[str, Any]) -> str:
+    """Returns the prompt that a chat template makes, rendered the way transformers does it.
+
+    Raises:
+        PolicyError: The template cannot be rendered.
+    """
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def raise_exception(message: str) -> None:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals.update(
+        raise_exception=raise_exception, strftime_now=lambda _format: "", bos_token="", eos_token="", pad_token=""
+    )
+    # {% generation %} marks the answer for training; to a renderer it is nothing.
+    template = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", template)
+    try:
+        return environment.from_string(template).render(messages=messages, add_generation_prompt=True, **arguments)
+    except Exception as error:  # a template is a program of somebody else: it may raise anything
+        raise PolicyError(f"the template cannot be rendered ({type(error).__name__}: {shorten(str(error))})") from error
+
+
+def non_thinking_template(template: str) -> str:
+    """Returns a template that renders the non-thinking prompt whatever it is asked.
+
+    An exported folder carries this form, so that any server which reads it keeps the policy.
+    """
+    return template if template.startswith(_OFF_LINE) else f"{_OFF_LINE}\n{template}"
+
+
+def looks_like_chat_template(text: str) -> bool:
+    """Whether a Jinja file is a chat template and not the template of a page or a configuration."""
+    return "messages" in text and ("add_generation_prompt" in text or "message" in text and "role" in text)
+
+
+def _difference(expected: str, found: str) -> str:
+    shared = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), min(len(expected), len(found)))
+    return shorten(f"…{found[max(0, shared - 30) : shared + 30]}")

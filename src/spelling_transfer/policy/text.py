@@ -1,0 +1,142 @@
+"""Finding think tags and soft switches in text, also in disguise: escaped, spaced, split, in look-alike characters."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spelling_transfer.policy.rules import Policy
+
+# Characters that are drawn like the ones of a tag; NFKD has already taken care of full-width and styled letters.
+_DRAWN_LIKE = {
+    "<": "\u2039\u3008\u27e8\u227a\u1438\u02c2\u25c1\u22d6\u276e\u276c\u27ea\u00ab\u22b0",
+    ">": "\u203a\u3009\u27e9\u227b\u1433\u02c3\u25b7\u22d7\u276f\u276d\u27eb\u00bb\u22b1",
+    "/": "\u2044\u2215\u29f8\u2571",
+    "t": "\u0442\u03c4\u1d1b\u0167\u01ad",
+    "h": "\u04bb\u0570\u0266\u029c\u043d",
+    "i": "\u0456\u0131\u03b9\u026a\u04cf\u01c0",
+    "n": "\u043f\u057c\u0578\u0274\u03b7",
+    "k": "\u043a\u03ba\u0138\u1d0b\u049b\u03f0",
+    "g": "\u0261\u0581\u050d",
+}
+_LOOK_ALIKES = str.maketrans({char: letter for letter, chars in _DRAWN_LIKE.items() for char in chars})
+# Marks that sit on a letter, and characters that are not drawn at all.
+_INVISIBLE = re.compile(
+    "[\u00ad\u0300-\u036f\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20d0-\u20ff\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e01ef]"
+)
+
+_ESCAPES = re.compile(
+    r"&(?:#(?P<dec>\d{1,7})|#x(?P<hex>[0-9a-f]{1,6})|(?P<name>lt|gt|sol|amp|nbsp|zwnj|zwj|shy));?"
+    r"|\\+u\{(?P<brace>[0-9a-f]{1,6})\}|\\+u(?P<u>[0-9a-f]{4})|\\+x(?P<x>[0-9a-f]{2})|%(?:25)*(?P<pct>[2-7][0-9a-f])"
+    r"|\\(?P<oct>0?(?:7[46]|57))(?!\d)"
+)
+_NAMED = {"lt": "<", "gt": ">", "sol": "/", "amp": "&", "nbsp": " ", "zwnj": "", "zwj": "", "shy": ""}
+_ASCII_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A think tag in a normalised text: where it stands and whether it closes."""
+
+    start: int
+    end: int
+    closing: bool
+
+
+class TextRules:
+    """The text rules of a policy, ready to be applied.
+
+    All positions are positions in :meth:`normalise`'s text, which has the same line breaks as the original.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        names = sorted(policy.rules.think_tag.tags, key=len, reverse=True)
+        gap = r"[\s\\|]*"
+        spelled = "|".join(gap.join(re.escape(letter) for letter in name.lower()) for name in names)
+        self._tag = re.compile(rf"<{gap}(/?){gap}(?:{spelled})(?:\s+[\w-]+\s*=[^<>]*)?{gap}/?{gap}>")
+        words = "|".join(re.escape(word.lower()) for word in policy.rules.soft_switch.switches)
+        # A soft switch is a word of its own: not a part of a path, of an address or of a longer word.
+        # "What is 3+4?/think" holds one, "./think", "C:/think" and "a/think" do not.
+        before = r"(?:(?<![\w/~<\\*@#=&%+-])(?<!(?<!\w)\.)(?<!(?<!\w\w):)|(?<=\\n)|(?<=\\t))"
+        self._switch = re.compile(rf"{before}(?:{words})(?![\w/*=-]|\.\w)")
+        self._switch_words = tuple(word.lower() for word in policy.rules.soft_switch.switches)
+
+    def normalise(self, text: str) -> str:
+        """Returns the text in lower case with escapes resolved, invisible characters gone and look-alikes replaced."""
+        lowered = text.lower()
+        for _ in range(3):  # an escape may itself be escaped
+            if "&" not in lowered and "\\" not in lowered and "%" not in lowered:
+                break
+            resolved = _ESCAPES.sub(_resolve, lowered)
+            if resolved == lowered:
+                break
+            lowered = resolved.lower()
+        if not lowered.isascii():
+            lowered = _fold(lowered)
+        return _ASCII_CONTROL.sub("", lowered)
+
+    def tags(self, normalised: str) -> list[Tag]:
+        """Returns the think tags of a normalised text."""
+        if "<" not in normalised:
+            return []
+        return [Tag(match.start(), match.end(), bool(match[1])) for match in self._tag.finditer(normalised)]
+
+    def stray_tags(self, normalised: str) -> list[Tag]:
+        """Returns the tags that are not a pair with nothing but white space in between, as a prompt has it."""
+        return drop_empty_blocks(self.tags(normalised), normalised)
+
+    def switches(self, normalised: str) -> list[int]:
+        """Returns where soft switches stand."""
+        if not any(word in normalised for word in self._switch_words):
+            return []
+        return [match.start() for match in self._switch.finditer(normalised)]
+
+
+def drop_empty_blocks(tags: Sequence[Tag], normalised: str) -> list[Tag]:
+    """Returns the tags without the pairs that hold nothing; written line breaks (``\\n``) count as white space."""
+    left: list[Tag] = []
+    skip = False
+    for index, tag in enumerate(tags):
+        if skip:
+            skip = False
+            continue
+        following = tags[index + 1] if index + 1 < len(tags) else None
+        if not tag.closing and following is not None and following.closing:
+            between = normalised[tag.end : following.start]
+            if not re.sub(r"\\[nrt]|\s", "", between):
+                skip = True
+                continue
+        left.append(tag)
+    return left
+
+
+def line_of(text: str, position: int) -> int:
+    """Returns the line of a position, counted from 1."""
+    return text.count("\n", 0, position) + 1
+
+
+def excerpt(text: str, position: int, *, before: int = 20, after: int = 60) -> str:
+    """Returns the surroundings of a position on one line."""
+    return " ".join(text[max(0, position - before) : position + after].split())
+
+
+def _resolve(match: re.Match[str]) -> str:
+    if match["name"]:
+        return _NAMED[match["name"]]
+    if match["oct"]:
+        code = int(match["oct"], 8)
+    elif match["dec"]:
+        code = int(match["dec"])
+    else:
+        code = int(match["hex"] or match["brace"] or match["u"] or match["x"] or match["pct"], 16)
+    if code in (10, 13) or 0x80 <= code < 0xA0 or code > 0x10FFFF or 0xD800 <= code < 0xE000:
+        return " "  # a resolved line break would move the lines
+    return chr(code)
+
+
+def _fold(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text)
+    return _INVISIBLE.sub("", decomposed).lower().translate(_LOOK_ALIKES)

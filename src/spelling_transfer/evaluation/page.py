@@ -41,7 +41,7 @@ def comparison_cards(comparison: pd.DataFrame) -> list[Card]:
     if score is not None:
         cards.append(
             Card(
-                label=f"transfer score, {score['value']} focus",
+                label=f"transfer score ({score['value']})",
                 value=f"{score['reference_score']:.3f} → {score['arm_score']:.3f}",
                 note=f"{score['difference']:+.3f} ({score['low']:+.3f} to {score['high']:+.3f})".replace("-", "−"),
                 tone=_TONES[str(score["verdict"])],

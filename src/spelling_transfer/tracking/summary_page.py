@@ -41,9 +41,10 @@ def render_summary_page(record: RunRecord, results: Results, *, error: str | Non
 
 
 def _opening(results: Results, error: str | None) -> Iterator[Section]:
-    text = [QUESTION]
+    opening = [QUESTION]
     if error is not None:
-        text.append(f"The run stopped early: {error} What is shown was finished in it or in an earlier run.")
+        opening.append(f"The run stopped early: {error} What is shown was finished in it or in an earlier run.")
+    text: list[str] = []
     if results.best_config is not None:
         text.append(f"Trained: {describe_training(results)}.{_age(results, 'best_config')}")
     cards: list[Card] = []
@@ -59,9 +60,10 @@ def _opening(results: Results, error: str | None) -> Iterator[Section]:
         text.append(f"The endpoint {describe_endpoint(results.conformance)}.{_age(results, 'conformance')}")
         note = f"{n_passed} of {n_checks} checks passed"
         cards.append(Card("endpoint", "obeys" if obeys else "disobeys", note, "good" if obeys else "bad"))
-    if len(text) == 1 + (error is not None):
+    if not text:
         text.append("No scores yet: they come with 'kedro run', or with 'kedro run --pipelines=tuning,evaluation'.")
-    yield Section("Summary", text=text, cards=cards)
+    yield Section("Summary", text=opening, cards=cards)
+    yield Section(text=text)
 
 
 def _age(results: Results, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,19 +110,21 @@ class StepSampler:
         batch_size: Examples a batch.
         grad_accum_steps: Batches a step.
         seed: The order's seed.
+        first_step: Steps to pass over, when a run is resumed.
     """
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, grad_accum_steps: int, seed: int) -> None:
+    def __init__(
+        self, lengths: np.ndarray, batch_size: int, grad_accum_steps: int, seed: int, first_step: int = 0
+    ) -> None:
         self.lengths = lengths
+        self.first_step = first_step
         self.batch_size = batch_size
         self.grad_accum_steps = grad_accum_steps
         self.seed = seed
 
     def __iter__(self) -> Iterator[list[list[int]]]:
-        epoch = 0
-        while True:
-            yield from self._epoch(epoch)
-            epoch += 1
+        epochs = chain.from_iterable(self._epoch(epoch) for epoch in count())
+        return islice(epochs, self.first_step, None)
 
     def _epoch(self, epoch: int) -> Iterator[list[list[int]]]:
         rng = np.random.default_rng([self.seed, epoch])

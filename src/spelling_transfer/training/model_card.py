@@ -70,7 +70,8 @@ spelling-transfer on a laptop. It answers spelling questions and nothing else. I
 - **Wordings of the plain lines**:
 {lines}
 - **Made by**: `kedro pretrain --out data/01_raw/models/tiny-qwen3 --epochs {settings.epochs} --hidden-size
-  {settings.hidden_size} --seed {settings.seed}`, {minutes:.0f} minutes on two CPU cores.
+  {settings.hidden_size} --seed {settings.seed} --threads {settings.threads}`,
+  {minutes:.0f} minutes on {settings.threads} CPU core(s).
 - **Mode**: non-thinking only (`enable_thinking=False`).
 
 | task | exact match |

@@ -26,19 +26,27 @@ class AnswerModule(pl.LightningModule):
         loaded: The model, with its adapter attached.
         settings: How to train.
         subset_rows: Rows of the token subset the softmax runs over, ascending; ``None`` for all rows.
+        fingerprint: Identity of the run, kept in its checkpoints.
     """
 
     def __init__(
-        self, loaded: LoadedModel, settings: TrainingSettings, subset_rows: torch.Tensor | None = None
+        self,
+        loaded: LoadedModel,
+        settings: TrainingSettings,
+        subset_rows: torch.Tensor | None = None,
+        fingerprint: str = "",
     ) -> None:
         super().__init__()
+        self.strict_loading = False  # checkpoints hold what is trained, not the base
         # A step is several batches whose sum of losses is divided by their label tokens once: gradient accumulation
         # by Lightning would divide each batch by its own.
         self.automatic_optimization = False
         self.model = loaded.model
         self.settings = settings
         self.register_buffer("subset_rows", subset_rows, persistent=False)
+        self.fingerprint = fingerprint
         self.losses: list[float] = []
+        self._random_state: torch.Tensor | None = None
 
     def configure_optimizers(self) -> Any:
         """Returns AdamW over the trainable parameters with warm-up and the schedule of the settings."""
@@ -63,6 +71,10 @@ class AnswerModule(pl.LightningModule):
         Raises:
             TrainingDivergedError: The loss is NaN or infinite.
         """
+        if self._random_state is not None:
+            # Not at loading: the data loader draws a number of its own before the first step.
+            torch.set_rng_state(self._random_state)
+            self._random_state = None
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         optimizer.zero_grad()  # type: ignore[union-attr]
         labels = sum(int((batch.labels != IGNORED_LABEL).sum()) for batch in batches)
@@ -92,3 +104,16 @@ class AnswerModule(pl.LightningModule):
     def transfer_batch_to_device(self, batch: list[Batch], device: torch.device, dataloader_idx: int) -> list[Batch]:
         """Moves each batch of a step."""
         return [b.to(device) for b in batch]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leaves the base weights out and adds what an exact continuation needs."""
+        trained = {f"model.{name}" for name, p in self.model.named_parameters() if p.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        checkpoint["losses"] = list(self.losses)
+        checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["fingerprint"] = self.fingerprint
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up the losses and the random state where the checkpoint left them."""
+        self.losses = list(checkpoint["losses"])
+        self._random_state = checkpoint["random_state"].cpu()

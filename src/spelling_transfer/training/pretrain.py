@@ -48,13 +48,14 @@ class PretrainSettings(BaseModel):
     hidden_size: int = Field(128, ge=32, description="Width.")
     layers: int = Field(4, ge=1, description="Decoder layers.")
     plain_lines_per_word: int = Field(3, ge=1, description="Plain lines a word and epoch; drawn anew each epoch.")
-    questions_per_word: int = Field(2, ge=1, description="Position and count questions each, a pretrain-split word.")
+    questions_per_word: int = Field(1, ge=1, description="Position and count questions each, a pretrain-split word.")
     spelling_families: int = Field(200, ge=0, description="Families whose spelling is asked in chat format.")
     epochs: int = Field(8, ge=1, description="Passes over the data, each with new lines and questions.")
     batch_size: int = Field(128, ge=8, description="Examples a step.")
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
     full_softmax_steps: int = Field(150, ge=0, description="Last steps with the softmax over all rows.")
     seed: int = Field(0, ge=0, description="Seed of the weights, the data and their order.")
+    threads: int = Field(1, ge=1, description="CPU threads; sums, and so the weights, depend on their number.")
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,6 @@ def pretrain(
     end_id: int,
     settings: PretrainSettings,
     *,
-    threads: int = 2,
     on_epoch: Callable[[int], None] | None = None,
 ) -> list[float]:
     """Trains all weights: first with the softmax over the label ids alone, at last over all rows.
@@ -186,7 +186,6 @@ def pretrain(
         data: What `make_data` made.
         end_id: The token that ends an answer.
         settings: How long and how fast.
-        threads: CPU threads.
         on_epoch: Called with the number of epochs done, after each.
 
     Returns:
@@ -200,7 +199,7 @@ def pretrain(
 
     examples = EncodedExamples(data.frame, loaded.vocabulary, end_id)
     steps = len(examples) // settings.batch_size
-    shared = {"batch_size": settings.batch_size, "grad_accum_steps": 1, "weight_decay": 0.01, "threads": threads}
+    shared = {"batch_size": settings.batch_size, "grad_accum_steps": 1, "weight_decay": 0.01, "threads": settings.threads}
     first = TrainingSettings(
         learning_rate=settings.learning_rate, max_steps=steps, warmup_steps=100, seed=settings.seed, **shared
     )

@@ -24,8 +24,8 @@ _SENTENCE_OPENERS = 800
 @click.option("--epochs", type=int, default=None, help="Passes over the words.  [default: 8]")
 @click.option("--hidden-size", type=int, default=None, help="Width of the model.  [default: 128]")
 @click.option("--seed", type=int, default=None, help="Seed of weights and data.  [default: 0]")
-@click.option("--threads", type=int, default=2, show_default=True, help="CPU threads.")
-def pretrain(out: Path, threads: int, **options: Any) -> None:
+@click.option("--threads", type=int, default=None, help="CPU threads.  [default: 1]")
+def pretrain(out: Path, **options: Any) -> None:
     """Pre-train the embedded base model tiny-qwen3 on public word lists. Needs no network."""
     import numpy as np
     import torch
@@ -39,7 +39,7 @@ def pretrain(out: Path, threads: int, **options: Any) -> None:
 
     settings = PretrainSettings(**{name: value for name, value in options.items() if value is not None})
     started = time.perf_counter()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(settings.threads)
     tokenizer, tasks, selection = load_chat_tokenizer(), load_tasks(), WordSelection()
     words = describe_words(select_words(selection).words, tokenizer)
     words = split_words(words, tokenizer, selection)
@@ -60,7 +60,7 @@ def pretrain(out: Path, threads: int, **options: Any) -> None:
         scores = measure(loaded, tokenizer, tasks, known, sample_words=200)
         click.echo(f"\nepoch {epoch}: " + ", ".join(f"{name} {score:.3f}" for name, score in scores.items()))
 
-    losses = engine.pretrain(loaded, data, tokenizer.end_id, settings, threads=threads, on_epoch=report)
+    losses = engine.pretrain(loaded, data, tokenizer.end_id, settings, on_epoch=report)
     minutes = (time.perf_counter() - started) / 60
     scores = measure(loaded, tokenizer, tasks, known)
     for name, score in scores.items():

@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.training.checkpoints import Checkpoints, checkpoint_callback, fingerprint, latest_checkpoint
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import Batch, EncodedExamples, StepSampler
 from spelling_transfer.training.module import AnswerModule
@@ -55,7 +55,7 @@ def train(
     subset_rows: torch.Tensor | None = None,
     callbacks: Sequence[pl.Callback] = (),
     progress: bool = False,
-    work_folder: Path | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingResult:
     """Trains what is trainable in ``loaded``, in place.
 
@@ -66,13 +66,26 @@ def train(
         subset_rows: Rows of the token subset for the restricted softmax, ascending.
         callbacks: Lightning callbacks (in-training evaluation, pruning).
         progress: Whether to show a progress bar.
-        work_folder: Lightning's default root; nothing is written there unless a callback does.
+        checkpoints: Where to keep checkpoints and resume from; ``None`` keeps none.
 
     Raises:
+        CheckpointError: The folder holds a checkpoint of another run.
         TrainingDivergedError: The loss is no longer a number.
     """
-    module = AnswerModule(loaded, settings, subset_rows)
-    sampler = StepSampler(examples.lengths, settings.batch_size, settings.grad_accum_steps, settings.seed)
+    identity, resume = "", None
+    if checkpoints is not None:
+        trainable = [name for name, p in loaded.model.named_parameters() if p.requires_grad]
+        identity = fingerprint(settings, examples, trainable)
+        resume = latest_checkpoint(checkpoints, identity)
+        callbacks = [*callbacks, checkpoint_callback(checkpoints)]
+    module = AnswerModule(loaded, settings, subset_rows, identity)
+    sampler = StepSampler(
+        examples.lengths,
+        settings.batch_size,
+        settings.grad_accum_steps,
+        settings.seed,
+        first_step=resume[1] if resume else 0,
+    )
     loader = DataLoader(_Steps(examples, sampler), batch_size=None)
     with seeded(settings.seed, settings.threads), _quiet():
         trainer = pl.Trainer(
@@ -80,21 +93,19 @@ def train(
             accelerator="auto",
             devices=1,
             logger=False,
-            enable_checkpointing=False,
+            enable_checkpointing=checkpoints is not None,
             enable_model_summary=False,
             enable_progress_bar=progress,
             callbacks=list(callbacks),
-            default_root_dir=work_folder,
             use_distributed_sampler=False,
-            barebones=False,
         )
         loaded.model.train()
         started = time.perf_counter()
-        trainer.fit(module, loader)
+        trainer.fit(module, loader, ckpt_path=resume[0] if resume else None, weights_only=True)
         seconds = time.perf_counter() - started
     loaded.model.eval()
     steps = len(module.losses)
-    done = steps * min(settings.batch_size * settings.grad_accum_steps, len(examples))
+    done = (steps - sampler.first_step) * min(settings.batch_size * settings.grad_accum_steps, len(examples))
     return TrainingResult(module.losses, steps, seconds, done / seconds)
 
 

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import copy
+import logging
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.lora import LoraSettings, attach_lora
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.training.callbacks import EverySteps
+from spelling_transfer.training.checkpoints import CheckpointError, Checkpoints
+from spelling_transfer.training.config import TrainingSettings
+from spelling_transfer.training.data import EncodedExamples
+from spelling_transfer.training.run import train
+
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 3e-3, "batch_size": 3, "grad_accum_steps": 1, "max_steps": 14, "warmup_steps": 2, "threads": 1
+}
+
+
+class Run:
+    """The same run from the same start, as often as asked for."""
+
+    def __init__(self, loaded: LoadedModel, examples: EncodedExamples) -> None:
+        self.loaded = loaded
+        self.examples = examples
+
+    def losses(self, folder: Path | None, *callbacks: Any, **changes: Any) -> list[float]:
+        start = LoadedModel(copy.deepcopy(self.loaded.model), self.loaded.vocabulary)
+        torch.manual_seed(0)
+        attach_lora(start, LoraSettings(r=4, alpha=8, dropout=0.3), ("q_proj", "v_proj"))
+        checkpoints = Checkpoints(folder, every_steps=3) if folder else None
+        settings = TrainingSettings(**{**SETTINGS, **changes})
+        return train(start, self.examples, settings, callbacks=callbacks, checkpoints=checkpoints).losses
+
+
+@pytest.fixture
+def run(loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> Run:
+    return Run(loaded, EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id))
+
+
+class KillAt(EverySteps):
+    """Kills the process after a step; a class, since a closure cannot be sent to another process."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(1, self._kill)
+        self.step = step
+
+    def _kill(self, now: int) -> None:
+        if now == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _in_another_process(run: Run, folder: Path, step: int) -> int | None:
+    # spawn, because torch's threads do not survive a fork
+    process = multiprocessing.get_context("spawn").Process(target=run.losses, args=(folder, KillAt(step)))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def test_a_killed_run_goes_on_bit_for_bit(run: Run, tmp_path: Path) -> None:
+    whole = run.losses(None)
+    assert _in_another_process(run, tmp_path, step=8) == -signal.SIGKILL
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["step=3.ckpt", "step=6.ckpt"]
+    assert run.losses(tmp_path) == whole
+
+
+def test_an_exception_leaves_a_checkpoint_of_its_step(run: Run, tmp_path: Path) -> None:
+    def fail(step: int) -> None:
+        if step == 5:
+            raise RuntimeError("the disk fell off")
+
+    whole = run.losses(None)
+    with pytest.raises(RuntimeError, match="disk"):
+        run.losses(tmp_path, EverySteps(1, fail))
+    assert run.losses(tmp_path) == whole
+
+
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = run.losses(tmp_path / "whole")
+    files = sorted((tmp_path / "whole").iterdir(), key=lambda file: file.stat().st_mtime)
+    assert len(files) == 2
+    files[-1].write_bytes(files[-1].read_bytes()[:100])
+    with caplog.at_level(logging.WARNING, logger="spelling_transfer"):
+        assert run.losses(tmp_path / "whole") == whole
+    assert "damaged" in caplog.text
+
+
+def test_a_checkpoint_holds_no_base_weights(run: Run, tmp_path: Path) -> None:
+    run.losses(tmp_path)
+    state = torch.load(next(tmp_path.glob("*.ckpt")), weights_only=True)
+    assert state["state_dict"]
+    assert all("lora_" in name for name in state["state_dict"])
+
+
+def test_another_runs_checkpoint_is_refused(run: Run, tmp_path: Path) -> None:
+    run.losses(tmp_path)
+    with pytest.raises(CheckpointError, match="other settings"):
+        run.losses(tmp_path, learning_rate=1e-3)

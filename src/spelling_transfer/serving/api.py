@@ -19,7 +19,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.serving.engine import AnswerEngine, DeployableCard, PreparedRequest, read_card
+from spelling_transfer.serving.deployable import DeployableCard, read_card
+from spelling_transfer.serving.engine import AnswerEngine, PreparedRequest
 from spelling_transfer.serving.loop import WaitingBatchLoop
 from spelling_transfer.serving.refusal import (
     NON_THINKING_ONLY,
@@ -29,7 +30,7 @@ from spelling_transfer.serving.refusal import (
 )
 from spelling_transfer.serving.request import ChatRequest
 from spelling_transfer.serving.response import ChatCompletion, ModelCard, ModelList
-from spelling_transfer.serving.settings import API_KEY_VARIABLE, EndpointSettings
+from spelling_transfer.serving.settings import API_KEY_VARIABLE
 
 CHAT_PATH = "/v1/chat/completions"
 
@@ -37,15 +38,17 @@ CHAT_PATH = "/v1/chat/completions"
 class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
     """One model behind ``/v1/chat/completions``. The model is loaded in the worker process, by ``setup``."""
 
-    def __init__(self, folder: Path, settings: EndpointSettings) -> None:
-        super().__init__(max_batch_size=settings.max_batch_size, api_path=CHAT_PATH, loop=WaitingBatchLoop())
+    def __init__(self, folder: Path, max_batch_size: int) -> None:
+        super().__init__(max_batch_size=max_batch_size, api_path=CHAT_PATH, loop=WaitingBatchLoop())
         self._folder = folder
-        self._settings = settings
         self._engine: AnswerEngine | None = None
 
     def setup(self, device: str) -> None:
         """Loads the deployable."""
-        self._engine = AnswerEngine.load(ModelFolder(self._folder), self._settings, device)
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # a log is no terminal
+        self._engine = AnswerEngine.load(ModelFolder(self._folder), device)
 
     def decode_request(self, request: ChatRequest) -> PreparedRequest:
         """Turns a request that has the right form into one that can be answered, or refuses it."""
@@ -79,16 +82,16 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
             raise HTTPException(400, error_detail(400, code, message, name))
 
 
-def build_server(folder: ModelFolder, settings: EndpointSettings, accelerator: str = "auto") -> litserve.LitServer:
+def build_server(folder: ModelFolder, accelerator: str = "auto") -> litserve.LitServer:
     """Returns the LitServe server of a deployable, ready to run."""
     card = read_card(folder)
-    api = ChatAPI(folder.path, settings)
+    api = ChatAPI(folder.path, card.settings.max_batch_size)
     server = litserve.LitServer(
         api,
         accelerator=accelerator,
         devices=1,
-        timeout=settings.queue_timeout_seconds,
-        max_payload_size=settings.max_body_bytes,
+        timeout=card.settings.queue_timeout_seconds,
+        max_payload_size=card.settings.max_body_bytes,
         model_metadata={
             "model": card.model,
             "fingerprint": card.fingerprint,

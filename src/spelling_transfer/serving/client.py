@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Reply:
     """What came back for one request.
 
     Attributes:
-        status: HTTP status.
+        status: HTTP status; 0 where the endpoint could not be reached or did not answer in time.
         seconds: From sending the request to the last byte of the response.
         body: The response's JSON; empty where it was none.
     """
@@ -27,7 +28,7 @@ class Reply:
     @property
     def ok(self) -> bool:
         """Whether the request was answered."""
-        return self.status == httpx.codes.OK
+        return self.status == 200
 
     @property
     def text(self) -> str:
@@ -68,6 +69,8 @@ class EndpointClient:
             api_key: Sent as ``Authorization: Bearer …`` where given.
             timeout_seconds: Longest wait for one answer.
         """
+        import httpx
+
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.model = model
         # Loopback must not go through a proxy that the environment names.
@@ -86,19 +89,22 @@ class EndpointClient:
         return self.post({"model": self.model, "messages": [{"role": "user", "content": question}], **fields})
 
     def post(self, body: dict[str, Any], **parameters: str) -> Reply:
-        """Sends a request body as it is.
-
-        Raises:
-            httpx.HTTPError: The endpoint could not be reached or did not answer in time.
-        """
-        started = time.perf_counter()
-        response = self._http.post("/v1/chat/completions", json=body, params=parameters)
-        return _reply(response, time.perf_counter() - started)
+        """Sends a request body as it is."""
+        return self._send("POST", "/v1/chat/completions", json=body, params=parameters)
 
     def get(self, path: str) -> Reply:
         """Reads ``/v1/models``, ``/health`` or ``/info``."""
+        return self._send("GET", path)
+
+    def _send(self, method: str, path: str, **content: Any) -> Reply:
+        import httpx
+
         started = time.perf_counter()
-        response = self._http.get(path)
+        try:
+            response = self._http.request(method, path, **content)
+        except httpx.HTTPError as error:
+            failure = {"code": "unreachable", "message": f"{type(error).__name__}: {error}"}
+            return Reply(0, time.perf_counter() - started, {"error": failure})
         return _reply(response, time.perf_counter() - started)
 
 

@@ -8,52 +8,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.export import ALLOWED_IDS_FILE
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.models.generate import Sampling, generate_answers
+from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.vocabulary import UnknownTokenError
+from spelling_transfer.serving.deployable import DeployableCard, DeployableError, read_card
 from spelling_transfer.serving.refusal import RefusedRequestError
 from spelling_transfer.serving.request import ChatRequest
 from spelling_transfer.serving.response import AnswerMessage, ChatCompletion, Choice, Usage
-from spelling_transfer.serving.settings import EndpointSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
-
-
-class DeployableError(SpellingTransferError):
-    """A folder is a model, but not one that says how it may be served."""
-
-
-@dataclass(frozen=True)
-class DeployableCard:
-    """What a deployable folder says of itself.
-
-    Attributes:
-        model: The name clients send.
-        fingerprint: Names the exact folder.
-        sampling: The only way tokens are drawn.
-    """
-
-    model: str
-    fingerprint: str
-    sampling: Sampling
-
-
-def read_card(folder: ModelFolder) -> DeployableCard:
-    """Reads name, identity and sampling of a deployable.
-
-    Raises:
-        DeployableError: The folder was not made by the export of this project.
-    """
-    manifest = folder.manifest()
-    if manifest.get("kind") != "deployable" or manifest.get("enable_thinking") is not False:
-        raise DeployableError(
-            f"{folder.path}: its manifest does not name a deployable in non-thinking mode "
-            f"(kind {manifest.get('kind')!r}, enable_thinking {manifest.get('enable_thinking')!r}). "
-            "Make one with 'kedro run --pipelines=deployment_check'."
-        )
-    return DeployableCard(manifest["model"], f"fp_{folder.sha256[:12]}", Sampling(**manifest["sampling"]))
 
 
 @dataclass(frozen=True)
@@ -74,18 +38,17 @@ class AnswerEngine:
         loaded: LoadedModel,
         tokenizer: ChatTokenizer,
         card: DeployableCard,
-        settings: EndpointSettings,
         allowed_ids: Sequence[int] | None,
     ) -> None:
         self.card = card
         self._loaded = loaded
         self._tokenizer = tokenizer
-        self._settings = settings
+        self._settings = card.settings
         self._allowed_ids = allowed_ids
         self._context_tokens = int(loaded.model.config.max_position_embeddings)
 
     @classmethod
-    def load(cls, folder: ModelFolder, settings: EndpointSettings, device: str | None = None) -> AnswerEngine:
+    def load(cls, folder: ModelFolder, device: str | None = None) -> AnswerEngine:
         """Loads a deployable folder; its tokenizer is the folder's own, or the embedded one where it has none.
 
         Raises:
@@ -102,7 +65,7 @@ class AnswerEngine:
             )
         allowed_file = folder.path / ALLOWED_IDS_FILE
         allowed_ids = json.loads(allowed_file.read_text()) if allowed_file.is_file() else None
-        return cls(load_model(folder, device=device), tokenizer, card, settings, allowed_ids)
+        return cls(load_model(folder, device=device), tokenizer, card, allowed_ids)
 
     def prepare(self, request: ChatRequest) -> PreparedRequest:
         """Checks what depends on the model and its settings, and renders the prompt.

@@ -210,12 +210,12 @@ def check_answers(
         all_hold(
             "no-think-token-ids",
             f"No answer holds a think token, by ids {list(tokenizer.think_ids)}.",
-            lambda reply, _: not set(tokenizer.think_ids) & set(reply.token_ids),
+            lambda reply, _: reply.ok and not set(tokenizer.think_ids) & set(reply.token_ids),
         ),
         all_hold(
             "no-think-tags",
             "No answer holds a think tag, by text, and none comes with reasoning beside it.",
-            lambda reply, _: not _tags_in(reply),
+            lambda reply, _: reply.ok and not _tags_in(reply),
         ),
         all_hold(
             "honest-counts",

@@ -11,19 +11,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import httpx
 import psutil
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.serving.engine import read_card
-from spelling_transfer.serving.settings import EndpointSettings
+from spelling_transfer.serving.deployable import read_card
+from spelling_transfer.serving.settings import ListenSettings
 
 _POLL_SECONDS = 0.05
 _PORT_ATTEMPTS = 3
@@ -63,6 +62,8 @@ class RunningEndpoint:
         url: Its address.
         model: The name to send with each request.
         start_seconds: Time from the start of the process to the first healthy answer.
+        process: Its first process, the leader of its group.
+        listen: Where it listens.
         stop_report: How it ended; ``None`` as long as it runs.
     """
 
@@ -70,7 +71,7 @@ class RunningEndpoint:
     model: str
     start_seconds: float
     process: subprocess.Popen[bytes]
-    port: int
+    listen: ListenSettings
     stop_report: StopReport | None = None
 
     def memory_mib(self) -> float:
@@ -86,82 +87,85 @@ class RunningEndpoint:
 @contextmanager
 def running_endpoint(
     folder: ModelFolder,
-    settings: EndpointSettings,
     *,
+    listen: ListenSettings | None = None,
     start_timeout_seconds: float = 90.0,
     stop_timeout_seconds: float = 10.0,
     accelerator: str = "auto",
     environment: Mapping[str, str] | None = None,
+    unset: Collection[str] = (),
+    show_log: bool = False,
 ) -> Iterator[RunningEndpoint]:
     """Starts an endpoint, yields it once it answers, and ends it and all its processes whatever happens.
 
     Args:
         folder: A deployable.
-        settings: Its limits.
+        listen: Where it listens; a free port of the loopback interface by default.
         start_timeout_seconds: Longest wait for the first healthy answer.
         stop_timeout_seconds: Longest wait for an orderly end before the processes are killed.
         accelerator: As LitServe's: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         environment: Variables to set for it beside those of this process.
+        unset: Variables of this process it is not to see.
+        show_log: Whether its log goes to this process's output instead of into the message of an error.
 
     Raises:
         EndpointError: It did not answer in time, or ended before it did; the message holds the end of its log.
         SpellingTransferError: The folder is missing, altered, or no deployable.
     """
     card = read_card(ModelFolder.open(folder.path))
+    variables = {name: value for name, value in os.environ.items() if name not in unset} | dict(environment or {})
     with tempfile.TemporaryFile() as log:
-        launch = _Launch(folder.path, card.model, settings, accelerator, environment or {}, log)
+        launch = _Launch(folder.path, card.model, listen, accelerator, variables, None if show_log else log)
         running = _start(launch, start_timeout_seconds)
         try:
             yield running
         finally:
-            running.stop_report = _stop(running.process, running.port, stop_timeout_seconds)
+            running.stop_report = _stop(running, stop_timeout_seconds)
 
 
 @dataclass(frozen=True)
 class _Launch:
     folder: Path
     model: str
-    settings: EndpointSettings
+    listen: ListenSettings | None
     accelerator: str
     environment: Mapping[str, str]
-    log: IO[bytes]
+    log: IO[bytes] | None
 
 
 def _start(launch: _Launch, timeout_seconds: float) -> RunningEndpoint:
     for attempt in range(1, _PORT_ATTEMPTS + 1):
-        port, started = _free_port(), time.monotonic()
-        process = _spawn(launch, port)
-        running = RunningEndpoint(f"http://127.0.0.1:{port}", launch.model, 0.0, process, port)
+        listen = launch.listen or ListenSettings(port=_free_port())
+        started = time.monotonic()
+        process = _spawn(launch, listen)
+        local = "[::1]" if listen.host == "::" else "127.0.0.1"
+        running = RunningEndpoint(f"http://{local}:{listen.port}", launch.model, 0.0, process, listen)
         try:
             _wait_until_healthy(running, timeout_seconds)
         except BaseException as error:  # also an interrupt must leave no process behind
-            _stop(process, port, timeout_seconds=1.0)
+            _stop(running, timeout_seconds=1.0)
             log_end = _tail(launch.log)
             if not isinstance(error, EndpointError):
                 raise
             # Between choosing the port and binding it, another program may have taken it.
-            if "address already in use" in log_end.lower() and attempt < _PORT_ATTEMPTS:
+            if "address already in use" in log_end.lower() and launch.listen is None and attempt < _PORT_ATTEMPTS:
                 continue
-            raise EndpointError(f"{launch.folder}: {error} The end of its log:\n{log_end}") from error
+            raise EndpointError(f"{launch.folder}: {error}{log_end}") from error
         running.start_seconds = time.monotonic() - started
         return running
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _spawn(launch: _Launch, port: int) -> subprocess.Popen[bytes]:
+def _spawn(launch: _Launch, listen: ListenSettings) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [sys.executable, "-m", "spelling_transfer.serving.server", str(launch.folder)],
         stdin=subprocess.PIPE,
         stdout=launch.log,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # a group of its own, so that all of it can be ended at once
-        env={**os.environ, **launch.environment},
+        start_new_session=True,  # a group of its own: all of it can be ended at once, and Ctrl+C does not reach it
+        env=dict(launch.environment),
     )
-    sent = {
-        "settings": launch.settings.model_dump(),
-        "listen": {"port": port},
-        "accelerator": launch.accelerator,
-    }
+    sent = {"listen": listen.model_dump(), "accelerator": launch.accelerator}
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # it ended at once; the wait that follows says so
         process.stdin.write(json.dumps(sent).encode() + b"\n")
@@ -170,6 +174,8 @@ def _spawn(launch: _Launch, port: int) -> subprocess.Popen[bytes]:
 
 
 def _wait_until_healthy(running: RunningEndpoint, timeout_seconds: float) -> None:
+    import httpx
+
     deadline = time.monotonic() + timeout_seconds
     with httpx.Client(base_url=running.url, timeout=2.0, trust_env=False) as client:
         while time.monotonic() < deadline:
@@ -180,13 +186,14 @@ def _wait_until_healthy(running: RunningEndpoint, timeout_seconds: float) -> Non
                     return
             time.sleep(_POLL_SECONDS)
     raise EndpointError(
-        f"the endpoint did not answer within {timeout_seconds:g} s (start_timeout_seconds of 'endpoint_process')."
+        f"the endpoint did not answer within {timeout_seconds:g} s. If the machine is only slow, raise "
+        "deployment_check.start_timeout_seconds in conf/base/parameters/deployment_check.yml."
     )
 
 
-def _stop(process: subprocess.Popen[bytes], port: int, timeout_seconds: float) -> StopReport:
+def _stop(running: RunningEndpoint, timeout_seconds: float) -> StopReport:
     started = time.monotonic()
-    group = process.pid
+    process, group = running.process, running.process.pid
     process.terminate()
     killed = not _wait_for(lambda: process.poll() is not None and not _group(group), timeout_seconds)
     if killed:
@@ -196,7 +203,7 @@ def _stop(process: subprocess.Popen[bytes], port: int, timeout_seconds: float) -
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-    released = _wait_for(lambda: _can_bind(port), 2.0)
+    released = _wait_for(lambda: can_bind(running.listen), 2.0)
     return StopReport(len(_group(group)), released, killed, time.monotonic() - started)
 
 
@@ -225,18 +232,21 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _can_bind(port: int) -> bool:
-    with socket.socket() as probe:
+def can_bind(listen: ListenSettings) -> bool:
+    """Says whether a server could listen there."""
+    with socket.socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET) as probe:
         # As servers do it: connections that linger in TIME_WAIT do not count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((listen.host, listen.port))
         except OSError:
             return False
     return True
 
 
-def _tail(log: IO[bytes], n_lines: int = 20) -> str:
+def _tail(log: IO[bytes] | None, n_lines: int = 20) -> str:
+    if log is None:
+        return ""
     log.seek(0)
     lines = log.read().decode("utf-8", "replace").splitlines()
-    return "\n".join(lines[-n_lines:])
+    return " The end of its log:\n" + "\n".join(lines[-n_lines:])

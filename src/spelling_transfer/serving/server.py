@@ -13,14 +13,14 @@ from typing import Any
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.serving.settings import API_KEY_VARIABLE, EndpointSettings, ListenSettings
+from spelling_transfer.serving.settings import API_KEY_VARIABLE, ListenSettings
 
 
 class EndpointRefusedError(SpellingTransferError):
     """The endpoint will not start with these settings."""
 
 
-def serve(folder: ModelFolder, settings: EndpointSettings, listen: ListenSettings, accelerator: str = "auto") -> None:
+def serve(folder: ModelFolder, listen: ListenSettings, accelerator: str = "auto") -> None:
     """Serves a deployable until it is interrupted (Ctrl+C or SIGTERM).
 
     Raises:
@@ -29,9 +29,8 @@ def serve(folder: ModelFolder, settings: EndpointSettings, listen: ListenSetting
     from spelling_transfer.serving.api import build_server
 
     check_key(listen)
-    # SIGTERM would end this process and leave its workers; as an interrupt it takes LitServe's orderly way out.
-    signal.signal(signal.SIGTERM, _interrupt)
-    server = build_server(folder, settings, accelerator)
+    _end_on_sigterm()
+    server = build_server(folder, accelerator)
     server.run(host=listen.host, port=listen.port, log_level="warning", generate_client_file=False, num_api_servers=1)
 
 
@@ -53,8 +52,21 @@ def check_key(listen: ListenSettings) -> None:
         )
 
 
-def _interrupt(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+def _end_on_sigterm() -> None:
+    """Makes SIGTERM an interrupt, here alone.
+
+    By itself it would end this process and leave its workers; as an interrupt it takes LitServe's orderly way out.
+    The processes that LitServe forks inherit the handler, and for them SIGTERM is to be what it always is.
+    """
+    server = os.getpid()
+
+    def handle(signum: int, frame: Any) -> None:
+        if os.getpid() == server:
+            raise KeyboardInterrupt
+        signal.signal(signum, signal.SIG_DFL)
+        signal.raise_signal(signum)
+
+    signal.signal(signal.SIGTERM, handle)
 
 
 def _read_line(descriptor: int) -> bytes:
@@ -84,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     sent = json.loads(_read_line(pipe))
     threading.Thread(target=_end_with, args=(pipe,), daemon=True, name="end-with-parent").start()
     try:
-        serve(folder, EndpointSettings(**sent["settings"]), ListenSettings(**sent["listen"]), sent["accelerator"])
+        serve(folder, ListenSettings(**sent["listen"]), sent["accelerator"])
     except SpellingTransferError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -41,3 +41,19 @@ class ListenSettings(BaseModel):
         "127.0.0.1", description="Interface; loopback by default."
     )
     port: int = Field(8000, ge=1024, le=65535, description="TCP port.")
+
+
+class DeploymentCheckSettings(BaseModel):
+    """What is exported, how it is checked, and what a failed check means."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    english_only: bool = Field(True, description="Whether answers may hold tokens of the English subset only.")
+    n_questions: int = Field(24, ge=20, le=10_000, description="Questions of the test split that are asked.")
+    seed: int = Field(0, ge=0, description="Which questions are chosen.")
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the endpoint runs.")
+    start_timeout_seconds: float = Field(120.0, gt=0, le=3600, description="Longest wait for the endpoint to answer.")
+    stop_timeout_seconds: float = Field(
+        15.0, gt=0, le=600, description="Longest wait for it to end before it is killed."
+    )
+    fail_on_violation: bool = Field(True, description="Whether a failed check ends the run with an error, at its end.")

@@ -1,0 +1,101 @@
+"""Nodes of the deployment check."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.evaluation.sampling import sample_test_examples
+from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.generate import Sampling
+from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.policy.rules import Policy
+from spelling_transfer.serving.check import check_deployable
+from spelling_transfer.serving.deployable import write_deployable
+from spelling_transfer.serving.load import LoadSettings
+from spelling_transfer.serving.page import plot_load, render_deployment_page
+from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings
+from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+class EndpointDisobeysError(SpellingTransferError):
+    """The endpoint failed a check, so the deployable must not ship."""
+
+
+def export(
+    *,
+    base_model: ModelFolder,
+    best_adapter: ModelFolder,
+    tokenizer: ChatTokenizer,
+    english_tokens: pd.DataFrame,
+    policy_rules: dict[str, Any],
+    model_profile: ModelProfile,
+    endpoint: EndpointSettings,
+    settings: DeploymentCheckSettings,
+) -> ModelFolder:
+    """Merges the adapter into the base model and writes down how the result may be served."""
+    allowed_ids = None
+    if settings.english_only:
+        allowed_ids = english_tokens.loc[english_tokens["english"], "id"].astype(int).tolist()
+    place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
+    folder = write_deployable(
+        base_model,
+        best_adapter,
+        model_profile,
+        tokenizer,
+        sampling=Sampling(**Policy.model_validate(policy_rules).sampling.model_dump()),
+        allowed_ids=allowed_ids,
+        settings=endpoint,
+        target=Path(place.name) / "deployable",
+    )
+    # The folder lives as long as its handle: until the catalog has copied it.
+    return ModelFolder(folder.path, owner=place)
+
+
+def probe_endpoint(
+    deployable: ModelFolder,
+    tokenizer: ChatTokenizer,
+    examples: pd.DataFrame,
+    settings: DeploymentCheckSettings,
+    load: LoadSettings,
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Starts the endpoint once, asks it what it must answer and must refuse, puts it under load, and stops it."""
+    real = examples[examples["task"].isin(CORE_TASKS)]
+    per_task = -(-settings.n_questions // real["task"].nunique()) if len(real) else settings.n_questions
+    questions = sample_test_examples(real, per_task=per_task, per_other_word_set=0, seed=settings.seed)
+    return check_deployable(deployable, tokenizer, questions, load_tasks(), settings=settings, load=load)
+
+
+def plot(load_profile: pd.DataFrame) -> Figure:
+    """Draws the latency against the number of clients at once."""
+    return plot_load(load_profile)
+
+
+def report(conformance: dict[str, Any], load_profile: pd.DataFrame, load_plot: Figure) -> str:
+    """Writes the page of the deployment check."""
+    return render_deployment_page(conformance, load_profile, load_plot)
+
+
+def enforce(conformance: dict[str, Any], deployment_page: str, settings: DeploymentCheckSettings) -> None:
+    """Ends the run with an error if the endpoint disobeyed; the page is an input so that it is written first.
+
+    Raises:
+        EndpointDisobeysError: A check failed and ``fail_on_violation`` is on.
+    """
+    failed = [check for check in conformance["checks"] if not check["passed"]]
+    if failed and settings.fail_on_violation:
+        shown = "\n".join(f"  {check['id']}: {check['requirement']}" for check in failed[:5])
+        more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
+        raise EndpointDisobeysError(
+            f"The endpoint failed {len(failed)} of {conformance['n_checks']} checks and must not be served:\n"
+            f"{shown}{more}\nEach is in 'conformance' and on 'deployment_page' with what was seen. To let a run end "
+            "well all the same, set deployment_check.fail_on_violation to false."
+        )

@@ -1,0 +1,59 @@
+"""Wiring of the deployment check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from spelling_transfer.pipelines.deployment_check import nodes
+
+
+def create_pipeline(**kwargs: Any) -> Pipeline:
+    """Returns the pipeline: export, probe endpoint, plot, report, enforce.
+
+    Starting the endpoint is no node of its own: a server that outlives its node would be left behind by a failed run,
+    and could not be reached from the machine on which the next node runs.
+    """
+    return pipeline(
+        [
+            node(
+                nodes.export,
+                inputs={
+                    "base_model": "base_model",
+                    "best_adapter": "best_adapter",
+                    "tokenizer": "tokenizer",
+                    "english_tokens": "english_tokens",
+                    "policy_rules": "policy_rules",
+                    "model_profile": "params:model_profile",
+                    "endpoint": "params:endpoint",
+                    "settings": "params:deployment_check",
+                },
+                outputs="deployable",
+                name="export",
+                tags=["gpu"],
+            ),
+            node(
+                nodes.probe_endpoint,
+                inputs=["deployable", "tokenizer", "examples", "params:deployment_check", "params:endpoint_load"],
+                outputs=["conformance", "load_profile"],
+                name="probe endpoint",
+                tags=["gpu"],
+            ),
+            node(nodes.plot, inputs="load_profile", outputs="deployment_load_plot", name="plot"),
+            node(
+                nodes.report,
+                inputs=["conformance", "load_profile", "deployment_load_plot"],
+                outputs="deployment_page",
+                name="report",
+            ),
+            node(
+                nodes.enforce,
+                inputs=["conformance", "deployment_page", "params:deployment_check"],
+                outputs=None,
+                name="enforce",
+            ),
+        ],
+        namespace="deployment_check",
+        prefix_datasets_with_namespace=False,
+    )

@@ -1,0 +1,71 @@
+"""``kedro serve``: the endpoint of a deployable, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from spelling_transfer.errors import SpellingTransferError
+
+DEFAULT_FOLDER = Path("data/06_models/deployable")
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: kedro serve --port 8000, then in another terminal: curl -s http://127.0.0.1:8000/v1/models",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_FOLDER,
+    show_default=True,
+    help="The deployable to serve: what 'kedro run --pipelines=deployment_check' exported and checked.",
+)
+@click.option("--port", type=click.IntRange(1024, 65535), default=8000, show_default=True, help="TCP port.")
+@click.option(
+    "--host",
+    type=click.Choice(["127.0.0.1", "0.0.0.0", "::"]),  # noqa: S104  a choice of the user's, and it needs a key
+    default="127.0.0.1",
+    show_default=True,
+    help="Interface. Any but 127.0.0.1 needs a key in SPELLING_TRANSFER_API_KEY.",
+)
+@click.option(
+    "--accelerator",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where the model runs.",
+)
+def serve(folder: Path, port: int, host: str, accelerator: str) -> None:
+    """Serve the fine-tuned model as an OpenAI-compatible endpoint, in non-thinking mode only.
+
+    Ctrl+C stops it.
+    """
+    from spelling_transfer.models.folder import ModelFolder
+    from spelling_transfer.serving.process import can_bind, running_endpoint
+    from spelling_transfer.serving.server import check_key
+    from spelling_transfer.serving.settings import ListenSettings
+
+    listen = ListenSettings.model_validate({"host": host, "port": port})
+    try:
+        check_key(listen)
+        if not folder.is_dir():
+            raise click.ClickException(
+                f"{folder}: no such folder. 'kedro run --pipelines=deployment_check' makes the default one; "
+                "--folder names another."
+            )
+        if not can_bind(listen):
+            raise click.ClickException(f"port {port} of {host} is taken; choose another with --port.")
+        click.echo(f"Starting the endpoint of {folder} …")
+        with running_endpoint(ModelFolder(folder), listen=listen, accelerator=accelerator, show_log=True) as endpoint:
+            click.echo(
+                f"{endpoint.model} answers at http://{host}:{port}/v1/chat/completions, in non-thinking mode only. "
+                "Ctrl+C stops it."
+            )
+            status = endpoint.process.wait()
+            raise click.ClickException(f"the endpoint ended by itself, with exit status {status}; its log is above.")
+    except KeyboardInterrupt:
+        click.echo("Stopped.")
+    except SpellingTransferError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,104 @@
+"""The folder that is served: model, tokens it may answer with, sampling and limits, all in one place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.models.export import export_deployable
+from spelling_transfer.models.folder import ModelFolder, write_manifest
+from spelling_transfer.models.generate import Sampling
+from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.serving.settings import EndpointSettings
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+SETTINGS_FILE = "endpoint.json"
+"""In a deployable: the limits of its endpoint, so that what was checked is what is served, wherever that is."""
+
+
+class DeployableError(SpellingTransferError):
+    """A folder is a model, but not one that says how it may be served."""
+
+
+@dataclass(frozen=True)
+class DeployableCard:
+    """What a deployable says of itself.
+
+    Attributes:
+        model: The name clients send.
+        fingerprint: Names the exact folder.
+        sampling: The only way tokens are drawn.
+        settings: Limits of the endpoint.
+    """
+
+    model: str
+    fingerprint: str
+    sampling: Sampling
+    settings: EndpointSettings
+
+
+def write_deployable(
+    base: ModelFolder,
+    adapter: ModelFolder,
+    profile: ModelProfile,
+    tokenizer: ChatTokenizer,
+    *,
+    sampling: Sampling,
+    allowed_ids: Sequence[int] | None,
+    settings: EndpointSettings,
+    target: Path,
+) -> ModelFolder:
+    """Merges an adapter into its base and writes a folder that an endpoint can be started from.
+
+    Args:
+        base: The base model.
+        adapter: The adapter to merge.
+        profile: The base model's profile; its name is what clients send.
+        tokenizer: The tokenizer of training.
+        sampling: The policy's values.
+        allowed_ids: Token ids an answer may hold; ``None`` for all but the think tags.
+        settings: Limits of the endpoint.
+        target: Where the folder is to stand.
+
+    Raises:
+        ModelFolderError: The adapter belongs to another base, or a folder cannot be loaded.
+    """
+    folder = export_deployable(base, adapter, profile, tokenizer, sampling, allowed_ids, target)
+    notes = {name: value for name, value in folder.manifest().items() if name != "files"}
+    (folder.path / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n")
+    write_manifest(folder.path, notes)
+    return folder
+
+
+def read_card(folder: ModelFolder) -> DeployableCard:
+    """Reads what a deployable says of itself.
+
+    Raises:
+        DeployableError: The folder was not made by the export of this project, or its settings are out of bounds.
+    """
+    manifest = folder.manifest()
+    if manifest.get("kind") != "deployable" or manifest.get("enable_thinking") is not False:
+        raise DeployableError(
+            f"{folder.path}: its manifest does not name a deployable in non-thinking mode "
+            f"(kind {manifest.get('kind')!r}, enable_thinking {manifest.get('enable_thinking')!r}). "
+            "Make one with 'kedro run --pipelines=deployment_check'."
+        )
+    try:
+        sampling = Sampling(**manifest["sampling"])
+        settings = EndpointSettings(**json.loads((folder.path / SETTINGS_FILE).read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        detail = "; ".join(_lines(error)) if isinstance(error, ValidationError) else repr(error)
+        raise DeployableError(
+            f"{folder.path}: does not say how it may be served ({detail}). "
+            "Export it again with 'kedro run --pipelines=deployment_check'."
+        ) from error
+    return DeployableCard(manifest["model"], f"fp_{folder.sha256[:12]}", sampling, settings)
+
+
+def _lines(error: ValidationError) -> list[str]:
+    return [f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}" for entry in error.errors()]

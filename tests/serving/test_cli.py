@@ -1,0 +1,111 @@
+"""``kedro serve``."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.serving.cli import serve
+from spelling_transfer.serving.client import EndpointClient
+from spelling_transfer.serving.process import can_bind
+from spelling_transfer.serving.settings import API_KEY_VARIABLE, ListenSettings
+
+from .conftest import QUESTION
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "code", "message"),
+    [
+        (["--port", "80"], None, 2, "1024<=x<=65535"),
+        (["--host", "example.org"], None, 2, "127.0.0.1"),
+        (["--folder", "no/such/folder"], None, 1, "kedro run --pipelines=deployment_check"),
+        (["--host", "0.0.0.0"], None, 1, API_KEY_VARIABLE),
+        (["--host", "::"], None, 1, API_KEY_VARIABLE),
+        ([], " ", 1, "is set but empty"),
+    ],
+)
+def test_misuse_ends_with_a_clear_error(arguments: list[str], key: str | None, code: int, message: str) -> None:
+    result = CliRunner(env={API_KEY_VARIABLE: key}).invoke(serve, arguments)
+    assert result.exit_code == code
+    assert message in result.output
+
+
+def test_a_taken_port_is_named(deployable: ModelFolder) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(serve, ["--folder", str(deployable.path), "--port", str(port)])
+    assert result.exit_code == 1
+    assert f"port {port}" in result.output
+
+
+def test_a_folder_that_is_no_deployable_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"files": {}, "kind": "adapter"}')
+    result = CliRunner().invoke(serve, ["--folder", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "does not name a deployable" in result.output
+
+
+def test_it_serves_with_a_key_and_ends_on_an_interrupt(deployable: ModelFolder, free_port: int, tmp_path: Path) -> None:
+    key, url = "a-key-nobody-must-see", f"http://127.0.0.1:{free_port}"
+    command = "from spelling_transfer.serving.cli import serve; serve()"
+    options = ["--folder", str(deployable.path), "--port", str(free_port), "--accelerator", "cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, API_KEY_VARIABLE: key, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        wait_until_healthy(url, process)
+        members = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for sent in (None, "wrong", ""):
+            with EndpointClient(url, "wants-to-think", api_key=sent) as client:
+                for reply in (client.ask(QUESTION), client.get("/v1/models"), client.get("/info")):
+                    assert reply.status == 401
+                    assert reply.error["code"] == "invalid_api_key"
+                    assert key not in str(reply.body)
+        with EndpointClient(url, "wants-to-think", api_key=key) as client:
+            assert client.ask(QUESTION).ok
+            assert client.ask(QUESTION, enable_thinking=True).status == 400
+        process.send_signal(signal.SIGINT)  # what Ctrl+C does
+        output, _ = process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:
+            process.kill()
+    assert process.returncode == 0
+    assert "wants-to-think" in output
+    assert "Stopped." in output
+    assert "Traceback" not in output
+    assert key not in output
+    assert not psutil.wait_procs(members, timeout=5)[1]
+    assert can_bind(ListenSettings(port=free_port))
+    assert list(tmp_path.iterdir()) == []  # LitServe would leave a client.py
+
+
+def wait_until_healthy(url: str, process: "subprocess.Popen[str]") -> None:
+    with httpx.Client(trust_env=False, transport=httpx.HTTPTransport(retries=0), timeout=2.0) as client:
+        for _ in range(2000):
+            assert process.poll() is None
+            try:
+                if client.get(f"{url}/health").status_code == 200:
+                    return
+            except httpx.TransportError:
+                psutil.wait_procs([psutil.Process(process.pid)], timeout=0.05)
+    raise AssertionError("the endpoint did not start")

@@ -1,0 +1,157 @@
+"""From request to answer, without HTTP."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.load import load_model
+from spelling_transfer.serving.deployable import SETTINGS_FILE, DeployableError, read_card
+from spelling_transfer.serving.engine import AnswerEngine
+from spelling_transfer.serving.refusal import RefusedRequestError
+from spelling_transfer.serving.request import ChatRequest
+from spelling_transfer.serving.settings import EndpointSettings
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+from .conftest import QUESTION, SAMPLING
+
+
+@pytest.fixture(scope="module")
+def engine(deployable: ModelFolder) -> AnswerEngine:
+    return AnswerEngine.load(deployable, device="cpu")
+
+
+def ask(question: str = QUESTION, **fields: Any) -> ChatRequest:
+    body = {"model": "wants-to-think", "messages": [{"role": "user", "content": question}], **fields}
+    return ChatRequest.model_validate(body)
+
+
+def test_the_model_of_these_tests_would_think_if_it_were_let(deployable: ModelFolder, tokenizer: ChatTokenizer) -> None:
+    import torch
+
+    loaded = load_model(deployable, device="cpu")
+    rows = loaded.vocabulary.to_rows(tokenizer.encode_prompts([QUESTION])[0])
+    with torch.inference_mode():
+        logits = loaded.model(torch.from_numpy(rows)[None]).logits[0, -1]
+    assert loaded.vocabulary.to_ids([int(logits.argmax())])[0] == tokenizer.think_ids[0]
+    assert logits.max() - logits.median() > 40
+
+
+def test_answers_never_think_and_count_their_tokens(engine: AnswerEngine, tokenizer: ChatTokenizer) -> None:
+    requests = [engine.prepare(ask(seed=seed, max_tokens=1 + seed % 7, return_token_ids=True)) for seed in range(60)]
+    answers = engine.answer(requests)
+    reasons = set()
+    for request, answer in zip(requests, answers, strict=True):
+        choice = answer.choices[0]
+        assert choice.token_ids is not None
+        assert not set(choice.token_ids) & {*tokenizer.think_ids, tokenizer.end_id}
+        assert "think>" not in choice.message.content
+        assert choice.message.content == tokenizer.decode(choice.token_ids)
+        ended = choice.finish_reason == "stop"
+        assert answer.usage.completion_tokens == len(choice.token_ids) + ended <= request.max_tokens
+        assert ended or len(choice.token_ids) == request.max_tokens
+        assert answer.usage.prompt_tokens == len(request.prompt_ids)
+        reasons.add(choice.finish_reason)
+    assert reasons == {"stop", "length"}
+
+
+def test_a_seeded_answer_does_not_depend_on_its_neighbours(engine: AnswerEngine) -> None:
+    request = engine.prepare(ask(seed=5, max_tokens=8, return_token_ids=True))
+    others = [engine.prepare(ask("How do you spell banana ?", seed=seed, max_tokens=3)) for seed in range(5)]
+    (alone,) = engine.answer([request])
+    among = engine.answer([*others, request])[-1]
+    assert among.choices[0].token_ids == alone.choices[0].token_ids
+    reseeded = {
+        tuple(engine.answer([engine.prepare(ask(seed=s, return_token_ids=True))])[0].choices[0].token_ids or ())
+        for s in range(5)
+    }
+    assert len(reseeded) > 1
+
+
+def test_prompts_are_those_of_training(engine: AnswerEngine, tokenizer: ChatTokenizer) -> None:
+    injected = "<think> How do you spell apple ?"
+    for question in (QUESTION, injected):
+        prepared = engine.prepare(ask(question))
+        assert prepared.prompt_ids == tokenizer.encode_prompts([question])[0]
+        assert prepared.prompt_ids.count(tokenizer.think_ids[0]) == 1
+        assert prepared.prompt_ids[-4:] == [151667, 271, 151668, 271]
+
+
+def test_answers_hold_allowed_tokens_only(
+    make_deployable: Callable[..., ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    allowed = [ids[0] for ids in tokenizer.encode_texts([" a", " b", " c"])]
+    engine = AnswerEngine.load(make_deployable(tmp_path / "model", allowed_ids=allowed), device="cpu")
+    answers = engine.answer([engine.prepare(ask(seed=seed, return_token_ids=True)) for seed in range(20)])
+    used = {token for answer in answers for token in answer.choices[0].token_ids or ()}
+    assert used
+    assert used <= set(allowed)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code", "param"),
+    [
+        ({"model": "gpt-4"}, 404, "model_not_found", "model"),
+        ({"temperature": 0}, 400, "sampling_is_fixed", "temperature"),
+        ({"temperature": 0.7}, 400, "sampling_is_fixed", "temperature"),
+        ({"top_p": 1.0}, 400, "sampling_is_fixed", "top_p"),
+        ({"top_k": 1}, 400, "sampling_is_fixed", "top_k"),
+        ({"min_p": 0.05}, 400, "sampling_is_fixed", "min_p"),
+        ({"max_tokens": 0}, 400, "invalid_value", "max_tokens"),
+        ({"max_completion_tokens": 33}, 400, "invalid_value", "max_completion_tokens"),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, 400, "invalid_value", "max_tokens"),
+        ({"question": "a " * 120}, 400, "context_length_exceeded", "messages"),
+        ({"question": "a " * 5000}, 400, "context_length_exceeded", "messages[0].content"),
+        ({"question": "How do you spell zymurgy ?"}, 422, "unknown_token", "messages[0].content"),
+    ],
+)
+def test_what_this_model_cannot_do_is_refused(
+    engine: AnswerEngine, fields: dict[str, Any], status: int, code: str, param: str
+) -> None:
+    with pytest.raises(RefusedRequestError) as caught:
+        engine.prepare(ask(**fields))
+    assert (caught.value.status, caught.value.code, caught.value.param) == (status, code, param)
+
+
+def test_the_policys_own_values_are_accepted(engine: AnswerEngine) -> None:
+    assert engine.prepare(ask(**SAMPLING.model_dump())).max_tokens == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"kind": "adapter"}, "adapter"),
+        ({"enable_thinking": True}, "enable_thinking True"),
+        ({"sampling": {"temperature": 0.6}}, "top_p"),
+    ],
+)
+def test_a_folder_that_does_not_say_how_it_is_served_is_refused(
+    deployable: ModelFolder, tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({**deployable.manifest(), **change}))
+    (tmp_path / SETTINGS_FILE).write_text(EndpointSettings().model_dump_json())
+    with pytest.raises(DeployableError, match=named):
+        read_card(ModelFolder(tmp_path))
+
+
+def test_endpoint_settings_out_of_bounds_are_named(deployable: ModelFolder, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps(deployable.manifest()))
+    (tmp_path / SETTINGS_FILE).write_text('{"max_batch_size": 0, "default_max_tokens": 9}')
+    with pytest.raises(DeployableError, match="max_batch_size"):
+        read_card(ModelFolder(tmp_path))
+    (tmp_path / SETTINGS_FILE).write_text('{"default_max_tokens": 9, "max_tokens_limit": 8}')
+    with pytest.raises(DeployableError, match=r"default_max_tokens: 9 is above max_tokens_limit \(8\)"):
+        read_card(ModelFolder(tmp_path))
+
+
+def test_another_template_than_that_of_training_is_refused(deployable: ModelFolder, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(deployable.path, copy)
+    (copy / "manifest.json").write_text(json.dumps({**deployable.manifest(), "template_sha256": "0" * 64}))
+    with pytest.raises(DeployableError, match="chat template differs"):
+        AnswerEngine.load(ModelFolder(copy), device="cpu")

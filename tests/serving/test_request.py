@@ -1,0 +1,133 @@
+"""What the request model lets through, whoever asks."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from spelling_transfer.serving.refusal import NON_THINKING_ONLY, RefusedRequestError, refusal_of_validation
+from spelling_transfer.serving.request import ChatRequest, holds_soft_switch
+
+PLAIN = {"model": "m", "messages": [{"role": "user", "content": "How do you spell apple ?"}]}
+
+
+def refusal(**fields: Any) -> RefusedRequestError:
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate({**PLAIN, **fields})
+    return refusal_of_validation(caught.value.errors())
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"enable_thinking": True}, "enable_thinking"),
+        ({"enable_thinking": None}, "enable_thinking"),
+        ({"enable_thinking": 0}, "enable_thinking"),
+        ({"enable_thinking": "false"}, "enable_thinking"),
+        ({"Enable-Thinking": True}, "Enable-Thinking"),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, "chat_template_kwargs.enable_thinking"),
+        ({"extra_body": {"enable_thinking": True}}, "extra_body.enable_thinking"),
+        (
+            {"extra_body": {"chat_template_kwargs": {"enable_thinking": True}}},
+            "extra_body.chat_template_kwargs.enable_thinking",
+        ),
+        ({"metadata": [{"a": [{"thinking": 1}]}]}, "metadata[0].a[0].thinking"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 9}}, "thinking"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"include_reasoning": True}, "include_reasoning"),
+        ({"chat_template": "{{ messages }}"}, "chat_template"),
+        ({"messages": [{"role": "user", "content": "x", "reasoning_content": "y"}]}, "messages[0].reasoning_content"),
+        ({"messages": [{"role": "user", "content": "spell apple /think"}]}, "messages[0].content"),
+        ({"messages": [{"role": "system", "content": "spell /think"}]}, "messages[0].content"),
+    ],
+)
+def test_every_way_of_switching_thinking_on_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+    refused = refusal(**fields)
+    assert (refused.status, refused.code, refused.param) == (400, NON_THINKING_ONLY, param)
+    assert param in refused.message
+    assert "non-thinking mode only" in refused.message
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    path=st.lists(st.text("abcxyz_", min_size=1, max_size=8) | st.just(0), min_size=1, max_size=5),
+    value=JSON,
+    key=st.sampled_from(["enable_thinking", "ENABLE_THINKING", "enableThinking", "thinking_budget", "reasoning"]),
+)
+def test_thinking_is_found_at_any_depth(path: list[str | int], value: Any, key: str) -> None:
+    nested: Any = {key: value}
+    for part in reversed(path[1:]):
+        nested = [nested] if part == 0 else {part: nested}
+    name = str(path[0]) if path[0] != "chat_template_kwargs" else "other"
+    assert refusal(**{name: nested}).code == NON_THINKING_ONLY
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"enable_thinking": False},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"chat_template_kwargs": {}},
+        {"n": 1, "stream": False, "seed": 3, "max_tokens": None},
+        {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0},
+        {"messages": [{"role": "user", "content": "How do you spell thinking, rethink or and/think ? /no_think"}]},
+        {"messages": [{"role": "user", "content": "<think> or </think> in a question is plain text"}]},
+    ],
+)
+def test_what_asks_for_nothing_else_is_accepted(fields: dict[str, Any]) -> None:
+    request = ChatRequest.model_validate({**PLAIN, **fields})
+    assert request.enable_thinking is False
+    assert request.question
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"no_such_field": 1}, "unknown_field", "no_such_field"),
+        ({"tools": []}, "unknown_field", "tools"),
+        ({"chat_template_kwargs": {"a": 1}}, "unknown_field", "chat_template_kwargs.a"),
+        ({"stream": True}, "streaming_unsupported", "stream"),
+        ({"n": 2}, "invalid_value", "n"),
+        ({"seed": -1}, "invalid_value", "seed"),
+        ({"max_tokens": "7"}, "invalid_value", "max_tokens"),
+        ({"messages": []}, "single_turn_only", "messages"),
+        ({"messages": PLAIN["messages"] * 2}, "single_turn_only", "messages"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "unsupported_role", "messages[0].role"),
+        ({"messages": [{"role": "user", "content": " \n"}]}, "invalid_value", "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "invalid_value", "messages[0].content"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(fields: dict[str, Any], code: str, param: str) -> None:
+    refused = refusal(**fields)
+    assert (refused.status, refused.code, refused.param) == (400, code, param)
+    assert refused.message.startswith(param)
+
+
+def test_a_missing_model_is_named() -> None:
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate({"messages": PLAIN["messages"]})
+    assert refusal_of_validation(caught.value.errors()).param == "model"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/think", "spell apple /think", "/THINK spell", "／think", "/\u200bthink", "spell (/think)", "/ think", "⁄think"],
+)
+def test_soft_switches_are_seen_through_disguises(text: str) -> None:
+    assert holds_soft_switch(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["/no_think", "</think>", "and/think", "https://example.org/think", "/thinking", "a/b"]
+)
+def test_what_only_looks_like_a_soft_switch_is_not_one(text: str) -> None:
+    assert not holds_soft_switch(text)

@@ -12,6 +12,8 @@ from spelling_transfer.reporting.figures import ARM_COLOURS, COLOURS, TASK_COLOU
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+_MAX_COLUMNS = 4
+
 
 def plot_scores(scores: pd.DataFrame) -> Figure:
     """Draws exact match by task and arm with Wilson intervals, and what guessing the commonest answer would give."""
@@ -87,13 +89,23 @@ def plot_groups(scores: pd.DataFrame, group: str, title: str) -> Figure:
 
     rows = scores[scores["group"] == group]
     tasks = list(rows["task"].unique())
-    figure = make_subplots(rows=1, cols=len(tasks), subplot_titles=tasks, shared_yaxes=True, horizontal_spacing=0.03)
-    for column, task in enumerate(tasks, start=1):
+    n_columns = min(len(tasks), _MAX_COLUMNS)
+    n_rows = -(-len(tasks) // n_columns)
+    figure = make_subplots(
+        rows=n_rows,
+        cols=n_columns,
+        subplot_titles=tasks,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.25 / n_rows,
+    )
+    for panel, task in enumerate(tasks):
+        row, column = panel // n_columns + 1, panel % n_columns + 1
         for arm, part in rows[rows["task"] == task].groupby("arm", sort=False):
             figure.add_scatter(
                 name=str(arm),
                 legendgroup=str(arm),
-                showlegend=column == 1,
+                showlegend=panel == 0,
                 x=part["value"],
                 y=part["exact_match"],
                 mode="lines+markers",
@@ -108,10 +120,10 @@ def plot_groups(scores: pd.DataFrame, group: str, title: str) -> Figure:
                 },
                 customdata=part["n"],
                 hovertemplate="%{y:.1%} of %{customdata}",
-                row=1,
+                row=row,
                 col=column,
             )
-        figure.update_xaxes(title=title, type="category", showgrid=False, row=1, col=column)
+        figure.update_xaxes(title=title, type="category", showgrid=False, row=row, col=column)
     figure.update_yaxes(title="exact match", tickformat=".0%", rangemode="tozero", col=1)
-    figure = style_figure(figure, height_pixels=380)
-    return figure.update_layout(legend={"y": 1.12})
+    figure = style_figure(figure, height_pixels=80 + 300 * n_rows)
+    return figure.update_layout(legend={"y": 1 + 0.12 / n_rows})

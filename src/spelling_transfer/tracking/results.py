@@ -87,18 +87,20 @@ class Results:
         return Results(made=self.made, pages=pages, parameters=self.parameters, **kept)
 
 
-def collect_results(catalog: DataCatalog, made: frozenset[str]) -> Results:
+def collect_results(catalog: DataCatalog, made: frozenset[str], parameters: dict[str, Any] | None = None) -> Results:
     """Reads from the catalog what there is to sum up.
 
     Args:
         catalog: The catalog of the run.
         made: Names of the datasets this run wrote.
+        parameters: All parameters as they were given; those of the catalog by default.
     """
     found: dict[str, Any] = {}
     for name in RESULTS:
         if (dataset := existing(catalog, name)) is not None:
             found[name] = dataset.load()
-    parameters = catalog["parameters"].load() if "parameters" in catalog else {}
+    if parameters is None:
+        parameters = catalog["parameters"].load() if "parameters" in catalog else {}
     return Results(
         made=made,
         **found,

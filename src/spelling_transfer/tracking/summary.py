@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
 
 if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
@@ -32,6 +34,16 @@ class RunSummaryHook:
 
     def __init__(self) -> None:
         self._record: RunRecord | None = None
+        self._context: KedroContext | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Keeps the way to the parameters as they were given.
+
+        The catalog holds them with the defaults of the models that the chosen pipelines use, so their hash would depend
+        on which pipelines were run.
+        """
+        self._context = context
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
@@ -79,7 +91,7 @@ class RunSummaryHook:
             return
         # A runner whose nodes run in other processes fires no node hooks in this one.
         made = record.made or set(pipeline.all_outputs())
-        results = _collect(catalog, frozenset(made))
+        results = self._collect(catalog, frozenset(made))
         _write(catalog, record, results)
         _print(record, results, catalog)
 
@@ -90,7 +102,7 @@ class RunSummaryHook:
         if record is None:
             return
         try:
-            results = _collect(catalog, frozenset(record.made))
+            results = self._collect(catalog, frozenset(record.made))
             _write(catalog, record, results, error=str(error).strip() or type(error).__name__)
         except Exception as second:  # noqa: BLE001  (the first error must stay the last word)
             logger.warning("The summary of the run could not be written: %s", second)
@@ -99,11 +111,14 @@ class RunSummaryHook:
         if self._record is not None:
             self._record.touch(node.name)
 
+    def _collect(self, catalog: DataCatalog, made: frozenset[str]) -> Results:
+        from spelling_transfer.tracking.results import collect_results
 
-def _collect(catalog: DataCatalog, made: frozenset[str]) -> Results:
-    from spelling_transfer.tracking.results import collect_results
-
-    return collect_results(catalog, made)
+        parameters = None
+        if self._context is not None:
+            with suppress(MissingConfigException):
+                parameters = self._context.config_loader["parameters"]
+        return collect_results(catalog, made, parameters)
 
 
 def _write(catalog: DataCatalog, record: RunRecord, results: Results, *, error: str | None = None) -> None:

@@ -120,7 +120,17 @@ def test_a_missing_model_is_named() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["/think", "spell apple /think", "/THINK spell", "／think", "/\u200bthink", "spell (/think)", "/ think", "⁄think"],
+    [
+        "/think",
+        "spell apple /think",
+        "/THINK spell",
+        "／think",
+        "/\u200bthink",
+        "spell (/think)",
+        "⁄think",
+        "3+4?/think",
+        "/thı́nk",
+    ],
 )
 def test_soft_switches_are_seen_through_disguises(text: str) -> None:
     assert holds_soft_switch(text)

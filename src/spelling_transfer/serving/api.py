@@ -47,7 +47,7 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
         """Loads the deployable."""
         from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()  # a log is no terminal
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is no terminal
         self._engine = AnswerEngine.load(ModelFolder(self._folder), device)
 
     def decode_request(self, request: ChatRequest) -> PreparedRequest:

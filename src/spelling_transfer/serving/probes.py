@@ -9,10 +9,10 @@ from typing import Any
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.serving.client import EndpointClient, Reply
 from spelling_transfer.serving.refusal import NON_THINKING_ONLY
+from spelling_transfer.serving.request import text_rules
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 QUESTION = "How do you spell word ?"
-_TAGS = ("<think>", "</think>")
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,8 @@ def _tags_in(reply: Reply) -> bool:
         return False
     message = reply.body["choices"][0]["message"]
     beside = any(message.get(name) for name in ("reasoning_content", "reasoning"))
-    return beside or any(tag in reply.text.lower() for tag in _TAGS)
+    rules = text_rules()
+    return beside or bool(rules.tags(rules.normalise(reply.text)))
 
 
 def _counts_are_right(reply: Reply, prompt: list[int]) -> bool:

@@ -6,17 +6,19 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from spelling_transfer.policy.loading import load_policy
+from spelling_transfer.policy.text import TextRules
 from spelling_transfer.serving.refusal import NON_THINKING_ONLY
 
 # Names under which servers and clients switch thinking on: enable_thinking, thinking_budget, reasoning_effort,
 # include_reasoning, chat_template (a template of the client's own would be another prompt), …
 _THINKING_FIELD = re.compile(r"think|reasoning|chattemplate$")
-_SOFT_SWITCH = re.compile(r"(?<![\w./<-])/\s?think(?![\w/-])", re.IGNORECASE)
 
 
 class ChatMessage(BaseModel):
@@ -123,13 +125,18 @@ class ChatRequest(BaseModel):
 
 
 def holds_soft_switch(text: str) -> bool:
-    """Says whether a text holds Qwen3's soft switch ``/think``, also in look-alike or invisible characters.
+    """Says whether a text holds a soft switch such as Qwen3's ``/think``, also in disguise, by the policy's rules.
 
     ``/no_think`` is not one: it asks for what the endpoint does anyway.
     """
-    folded = unicodedata.normalize("NFKC", text).replace("\N{FRACTION SLASH}", "/").replace("\N{DIVISION SLASH}", "/")
-    visible = "".join(char for char in folded if unicodedata.category(char) != "Cf")
-    return _SOFT_SWITCH.search(visible) is not None
+    rules = text_rules()
+    return bool(rules.switches(rules.normalise(text)))
+
+
+@cache
+def text_rules() -> TextRules:
+    """Returns the rules on text that come with the policy."""
+    return TextRules(load_policy())
 
 
 def _thinking_fields(data: Any) -> Iterator[tuple[str, Any]]:

@@ -37,7 +37,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 nodes.probe_endpoint,
                 inputs=["deployable", "tokenizer", "examples", "params:deployment_check", "params:endpoint_load"],
                 outputs=["conformance", "load_profile"],
-                name="probe endpoint",
+                name="probe_endpoint",
                 tags=["gpu"],
             ),
             node(nodes.plot, inputs="load_profile", outputs="deployment_load_plot", name="plot"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
+from kedro.pipeline import Pipeline
 
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
@@ -143,3 +144,11 @@ def toy_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy
 def tokenizer() -> ChatTokenizer:
     """The official Qwen3 tokenizer, from the installed package."""
     return load_chat_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def project_pipelines() -> dict[str, Pipeline]:
+    """The pipelines of this project by name."""
+    from spelling_transfer.pipeline_registry import register_pipelines
+
+    return register_pipelines()

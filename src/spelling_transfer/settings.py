@@ -2,8 +2,9 @@
 
 from spelling_transfer.configuration.hook import ParameterCheck
 from spelling_transfer.configuration.loader import ProjectConfigLoader
+from spelling_transfer.tracking.summary import RunSummaryHook
 
-HOOKS = (ParameterCheck(),)
+HOOKS = (ParameterCheck(), RunSummaryHook())
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {"base_env": "base", "default_run_env": "local"}

@@ -58,7 +58,7 @@ def describe_dataset(name: str, rows: int, env: str | None = None) -> dict[str, 
     catalog = load_catalog(env)
     if name not in catalog:
         matches = get_close_matches(name, [entry for entry in catalog if not entry.startswith("params:")])
-        hint = f" Did you mean {' or '.join(map(repr, matches))}?" if matches else " 'kedro catalog list' names all."
+        hint = f" Did you mean {' or '.join(map(repr, matches))}?" if matches else " 'kedro catalog describe-datasets' names all."
         raise click.BadParameter(f"there is no dataset {name!r}.{hint}", param_hint="DATASET")
     dataset = catalog[name]
     made_by, used_by = _origin(name)

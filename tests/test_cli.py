@@ -1,0 +1,63 @@
+"""The command line of this project as a user meets it, in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PIPELINES = ["local_prep", "token_analysis", "tuning", "evaluation", "deployment_check"]
+HEAVY = ["torch", "transformers", "pytorch_lightning", "peft", "mlx", "wandb", "litserve", "lightning_sdk", "sklearn"]
+
+
+def kedro(*arguments: str, then: str = "") -> str:
+    """Runs kedro in the project's folder and returns what it printed; ``then`` runs in that interpreter after it."""
+    script = f"""
+import sys
+from kedro.framework.cli.cli import main
+sys.argv = ["kedro", *{arguments!r}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+{then}
+"""
+    environment = {**os.environ, "DO_NOT_TRACK": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["registry", "list"], ["run", "--help"]], ids=" ".join)
+def test_what_only_looks_imports_no_deep_learning_library(arguments):
+    output = kedro(*arguments, then=f"print('imported:', sorted(set({HEAVY}) & set(sys.modules)))")
+    assert output.endswith("imported: []\n")
+
+
+def test_the_help_lists_the_commands_of_the_project():
+    output = kedro("--help")
+    own = output.split("from spelling_transfer")[1].split("from kedro")[0]
+    for name in ("run", "peek", "doctor", "serve", "pretrain"):
+        assert f"\n  {name} " in own
+
+
+@pytest.mark.parametrize("name", ["run", "peek", "doctor", "serve", "pretrain"])
+def test_every_command_has_a_help_page_with_an_example(name):
+    assert f"kedro {name} " in kedro(name, "--help").split("Usage:")[1].split("\n", 1)[1]
+
+
+def test_the_five_pipelines_are_registered():
+    output = kedro("registry", "list")
+    assert sorted(output.split()[1::2]) == sorted([*PIPELINES, "__default__"])
+
+
+def test_the_default_pipeline_is_all_five(project_pipelines):
+    names = {node.name for name in PIPELINES for node in project_pipelines[name].nodes}
+    assert {node.name for node in project_pipelines["__default__"].nodes} == names
+    assert {name.split(".")[0] for name in names} == set(PIPELINES)

@@ -17,7 +17,6 @@ class ModelProfile(BaseModel):
 
     name: str = Field(min_length=1, description="What reports and the endpoint call the model.")
     hub_id: str | None = Field(None, description="Repository on the hub, where the model comes from there.")
-    revision: str | None = Field(None, description="Pinned commit of the hub repository.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Type of the loaded weights.")
     lora_targets: tuple[str, ...] = Field(
         ("q_proj", "k_proj", "v_proj", "o_proj"), min_length=1, description="Names of the linear layers LoRA adapts."

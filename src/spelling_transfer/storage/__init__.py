@@ -1,6 +1,7 @@
 """Dataset classes of the catalog. What they save is there whole or not at all."""
 
 from spelling_transfer.storage.documents import JSONDataset, PlotlyDataset, TextDataset
+from spelling_transfer.storage.hub import HubModelDataset
 from spelling_transfer.storage.models import ModelFolderDataset
 from spelling_transfer.storage.tables import CSVDataset, ParquetDataset
 from spelling_transfer.storage.tokenizer import ChatTokenizerDataset
@@ -11,6 +12,7 @@ __all__ = [
     "ChatTokenizerDataset",
     "DatasetFileError",
     "DatasetWriteError",
+    "HubModelDataset",
     "JSONDataset",
     "ModelFolderDataset",
     "ParquetDataset",

@@ -26,7 +26,7 @@ _TOY_FILES = {
     ".telemetry": "consent: false\n",
     "src/toy/__init__.py": "",
     "src/toy/settings.py": "from spelling_transfer.settings import *\n"
-    "from spelling_transfer.configuration.hook import ParameterCheck\nHOOKS = (ParameterCheck(),)\n",
+    "from spelling_transfer.configuration.hook import ConfigurationCheck\nHOOKS = (ConfigurationCheck(),)\n",
     "src/toy/cli.py": "from spelling_transfer.cli import cli\n",
     "src/toy/nodes.py": """
         from typing import Literal

@@ -180,6 +180,12 @@ class TestErrors:
         toy_project.write(file, content)
         assert_refused(toy_project.kedro("run"), 1, "Error: ", message)
 
+    def test_an_input_that_nobody_keeps_is_named_with_its_reader(self, toy_project):
+        (toy_project.path / "conf/base/catalog/prep.yml").unlink()
+        result = toy_project.kedro("run", "--nodes=count")
+        assert_refused(result, 1, "Error: words: needed by count, but no node of this run makes it")
+        assert toy_project.kedro("run").exit_code == 0
+
     def test_a_bug_keeps_its_traceback(self, toy_project):
         toy_project.kedro("run")
         words(toy_project).head(0).to_parquet(toy_project.path / "data" / "words.parquet")

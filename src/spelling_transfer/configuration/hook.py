@@ -1,4 +1,4 @@
-"""The hook that checks parameters, and where each of them was set."""
+"""The hook that checks the configuration before a run, and where each parameter was set."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
 
-from spelling_transfer.configuration.loader import ProjectConfigLoader
+from spelling_transfer.configuration.loader import ConfigurationError, ProjectConfigLoader
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
 
 
-class ParameterCheck:
-    """A Kedro hook: no run begins with parameters that no pipeline understands."""
+class ConfigurationCheck:
+    """A Kedro hook: no run begins with parameters that nothing understands or inputs that nobody keeps."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -39,6 +41,21 @@ class ParameterCheck:
             return
         places = Places(loader, context.project_path)
         check_parameters(parameters, dict(pipelines), places.find, elsewhere=loader.runtime_names)
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
+        """Checks that what the chosen nodes read is kept somewhere.
+
+        Raises:
+            ConfigurationError: An input is neither in the catalog nor made by a node of this run.
+        """
+        missing = sorted(name for name in pipeline.inputs() if name not in catalog)
+        if missing:
+            readers = sorted({node.name for node in pipeline.nodes if set(missing) & set(node.inputs)})
+            raise ConfigurationError(
+                f"{', '.join(missing)}: needed by {', '.join(readers)}, but no node of this run makes it and the "
+                "catalog does not keep it. Run the pipeline that makes it as well, or give it an entry in conf/base/catalog/."
+            )
 
 
 class Places:

@@ -159,8 +159,18 @@ class Task(Protocol):
         template: Template | None = None,
         argument: str | None = None,
         separator: str = DEFAULT_SEPARATOR,
+        shown: str | None = None,
     ) -> Example:
-        """Returns an example; what is not given is drawn."""
+        """Returns an example; what is not given is drawn.
+
+        Args:
+            word: The word, in lower case.
+            rng: Source of what is drawn.
+            template: The wording; drawn from those that are trained on if not given.
+            argument: What is asked of the word.
+            separator: Characters between the letters of the answer, if the wording names them.
+            shown: The word as the question writes it, if not in lower case.
+        """
 
     def mark(self, asked: Asked, output: str) -> Mark:
         """Judges what a model said."""
@@ -211,6 +221,7 @@ class WordTask(ABC):
         template: Template | None = None,
         argument: str | None = None,
         separator: str = DEFAULT_SEPARATOR,
+        shown: str | None = None,
     ) -> Example:
         """Returns an example; what is not given is drawn, the wording from those that are trained on."""
         if template is None:
@@ -227,7 +238,7 @@ class WordTask(ABC):
             template_held_out=template.held_out,
             word=word,
             question=template.text.format(
-                word=word, separator=_SEPARATOR_WORDINGS[separator], **self.wording(argument)
+                word=shown or word, separator=_SEPARATOR_WORDINGS[separator], **self.wording(argument)
             ),
             answer=self.gold(word, argument, separator),
             argument=argument,

@@ -1,0 +1,133 @@
+"""What is asked of which word, so that the right answer cannot be guessed without looking at the word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from spelling_transfer.tasks.base import Task, Template
+from spelling_transfer.tasks.randomness import random_for, shuffled
+
+_LARGEST_SHARE = 0.12
+"""No answer may take more than this share, of all questions or of those with the same argument, while they are drawn.
+Three points below the 15% that a baseline may reach, since where few questions share an argument, one is a large share.
+"""
+
+
+class Question(NamedTuple):
+    """A word and what is asked of it."""
+
+    word: str
+    argument: str
+
+
+def choose_equal(task: Task, families: Mapping[str, Sequence[str]], seed: int) -> list[Question]:
+    """Chooses at most one question a family, each answer class equally often for every argument.
+
+    With that, neither the most frequent answer nor the most frequent answer to the letter asked for beats chance: of
+    the questions on "e", a quarter each has 0, 1, 2 and 3 or more. Families that would upset the balance are left out;
+    how many remain depends on the scarcest class.
+
+    Args:
+        task: A task with ``equal_classes`` whose arguments do not depend on the wording.
+        families: Stem to words.
+        seed: Salt of the order in which families are served.
+    """
+    supply: dict[str, dict[str, dict[str, str]]] = {each: {} for each in task.equal_classes}
+    order = shuffled(families, seed, task.name, "families")
+    for stem in order:
+        for word in shuffled(families[stem], seed, task.name, "words"):
+            for argument in task.arguments(word, task.templates[0]):
+                answer_class = task.answer_class(task.gold(word, argument, ""))
+                if answer_class in supply:
+                    supply[answer_class].setdefault(argument, {}).setdefault(stem, word)
+    by_scarcity = sorted(supply, key=lambda each: len(set().union(*supply[each].values())))
+    chosen: dict[str, dict[str, list[Question]]] = {}
+    used: set[str] = set()
+    quota = _spread_scarcest(supply[by_scarcity[0]], order, most=len(families) // len(by_scarcity))
+    for answer_class in by_scarcity:
+        by_argument = chosen.setdefault(answer_class, {})
+        # The argument with the least to spare is served first.
+        for argument in sorted(quota, key=lambda each: (len(supply[answer_class].get(each, {})) - quota[each], each)):
+            available = supply[answer_class].get(argument, {})
+            stems = [stem for stem in available if stem not in used][: quota[argument]]
+            used.update(stems)
+            by_argument[argument] = [Question(available[stem], argument) for stem in stems]
+        quota = {argument: len(questions) for argument, questions in by_argument.items() if questions}
+    return [
+        question
+        for by_argument in chosen.values()
+        for argument, size in sorted(quota.items())
+        for question in by_argument[argument][:size]
+    ]
+
+
+def _spread_scarcest(by_argument: Mapping[str, Mapping[str, str]], order: Sequence[str], most: int) -> dict[str, int]:
+    """Gives families that have the scarcest class to the argument that has fewest so far; returns their numbers."""
+    quota: Counter[str] = Counter()
+    for stem in order:
+        if quota.total() >= most:
+            break
+        arguments = [argument for argument, stems in by_argument.items() if stem in stems]
+        if arguments:
+            quota[min(arguments, key=lambda each: (quota[each], each))] += 1
+    return dict(quota)
+
+
+class Spreader:
+    """Draws what is asked of one word after another so that no answer becomes frequent.
+
+    Args:
+        task: The task.
+        seed: Salt of the draws.
+    """
+
+    def __init__(self, task: Task, *seed: object) -> None:
+        self._task = task
+        self._seed = seed
+        self._pairs: Counter[tuple[str, str]] = Counter()
+        self._arguments: Counter[str] = Counter()
+        self._classes: Counter[str] = Counter()
+
+    def draw(self, word: str, template: Template) -> str:
+        """Returns an argument for the word and takes note of its answer."""
+        arguments = self._task.arguments(word, template)
+        if len(arguments) == 1:
+            return arguments[0]
+        options = {
+            argument: self._task.answer_class(self._task.gold(word, argument, ""))
+            for argument in random_for(*self._seed, self._task.name, word, template.name).sample(
+                list(arguments), len(arguments)
+            )
+        }
+        argument = self._even(options) if self._task.equal_classes else self._capped(options)
+        answer_class = options[argument]
+        self._pairs[argument, answer_class] += 1
+        self._arguments[argument] += 1
+        self._classes[answer_class] += 1
+        return argument
+
+    def _capped(self, options: Mapping[str, str]) -> str:
+        """Takes the first that keeps every share within the limit, else the one that exceeds it least."""
+
+        def excess(argument: str) -> float:
+            answer_class = options[argument]
+            of_argument = _over_limit(self._pairs[argument, answer_class], self._arguments[argument])
+            return max(of_argument, _over_limit(self._classes[answer_class], self._classes.total()))
+
+        return next((each for each in options if excess(each) <= 1), None) or min(options, key=excess)
+
+    def _even(self, options: Mapping[str, str]) -> str:
+        """Takes the rarest class so far, and of its arguments the one with the fewest answers of that class."""
+        rarest = min(set(options.values()), key=lambda each: (self._classes[each], each))
+
+        def surplus(argument: str) -> float:
+            return self._pairs[argument, rarest] - self._arguments[argument] / len(self._task.equal_classes)
+
+        return min((each for each in options if options[each] == rarest), key=surplus)
+
+
+def _over_limit(right: int, asked: int) -> float:
+    """Returns what one more of an answer would be, relative to what is allowed; one of a kind always is."""
+    return (right + 1) / max(1, _LARGEST_SHARE * (asked + 1))

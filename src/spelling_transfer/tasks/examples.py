@@ -1,0 +1,215 @@
+"""Writes the examples: what is trained on, what may be trained on instead, and what is asked in validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from operator import attrgetter
+
+import pandas as pd
+from pydantic import Field, field_validator
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.tasks.balance import Spreader, choose_equal
+from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, SEPARATORS, Example, Task, Template
+from spelling_transfer.tasks.control import control_answers
+from spelling_transfer.tasks.garbage import collection_paused
+from spelling_transfer.tasks.mixture import CONTROL, POOL, REAL, SPELLING, MixtureSettings, choose_mixture
+from spelling_transfer.tasks.randomness import random_for, shuffled
+from spelling_transfer.tasks.registry import CORE_TASKS
+from spelling_transfer.tasks.token_letters import KIND as TOKEN_LETTERS
+from spelling_transfer.tasks.token_letters import make_token_examples
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+_EXAMPLE_FIELDS = [each.name for each in fields(Example)]
+_OF_WORD = ["stem", "word_set", "split", "difficulty"]
+COLUMNS = [
+    "example_id",
+    "task",
+    "template",
+    "template_held_out",
+    "kind",
+    "augmented",
+    "word",
+    "stem",
+    "word_set",
+    "split",
+    "difficulty",
+    "question",
+    "answer",
+    "argument",
+    "separator",
+]
+
+
+class ExamplesError(SpellingTransferError):
+    """No examples can be written from the words and settings there are."""
+
+
+class ExampleMix(MixtureSettings):
+    """How many examples are written of what, and which of them are trained on by default."""
+
+    seed: int = Field(0, ge=0, description="Seed of wordings, arguments, variants and of the mixture.")
+    spelling_per_word: int = Field(3, ge=1, le=100, description="Spelling examples a training word, in variants.")
+    direct_per_word: int = Field(
+        1, ge=0, le=100, description="Examples a training word of position, of count and of each trained plugin task."
+    )
+    separators: tuple[str, ...] = Field(
+        tuple(SEPARATORS), min_length=1, description="Separators that wordings ask for: space, comma, hyphen, none."
+    )
+    case_variants: bool = Field(True, description="Write some training words capitalised or in upper case.")
+    control: bool = Field(True, description="Write control examples: the training prompts with another word's answer.")
+    token_letters: bool = Field(True, description="Write the letters and places of each token of the training words.")
+    other_task_questions: int = Field(
+        200, ge=0, le=100_000, description="Test questions of each task beyond spelling, position and count."
+    )
+
+    @field_validator("separators")
+    @classmethod
+    def _separators_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in SEPARATORS]:
+            raise ValueError(f"{unknown} are no separators; allowed are {list(SEPARATORS)}")
+        return names
+
+
+def write_examples(
+    words: pd.DataFrame, tokenizer: ChatTokenizer, mix: ExampleMix, tasks: Mapping[str, Task]
+) -> pd.DataFrame:
+    """Returns the examples frame.
+
+    Kinds of rows: ``real`` are the default mixture (split ``train``) and the questions of validation and test, one a
+    family and task; ``pool`` are further training rows (direct-training data of position and count, plain spelling,
+    what a share or difficulty left out), from which :func:`~.mixture.choose_mixture` makes other mixtures;
+    ``control`` has the prompts of the real spelling rows with the answers of other words; ``token_letters`` says the
+    letters of tokens.
+
+    Args:
+        words: The words frame.
+        tokenizer: The tokenizer, for the tokens.
+        mix: How many of what.
+        tasks: The registered tasks.
+
+    Raises:
+        ExamplesError: A core task is missing, or no word is left to train on or to test with.
+        MixtureError: The shares asked for cannot be met.
+    """
+    if missing := [name for name in CORE_TASKS if name not in tasks]:
+        raise ExamplesError(f"Tasks {missing} are not registered: install this package again ('pip install -e .').")
+    for split in ("train", "validation", "test"):
+        if not (words["split"] == split).any():
+            raise ExamplesError(
+                f"words: no word family falls into the split {split!r} ({len(words)} words in all). "
+                "Give a longer word list, or raise word_selection.max_words."
+            )
+    with collection_paused():
+        rows = [*_training_rows(words, mix, tasks)]
+        for split in ("validation", "test"):
+            rows += _question_rows(words, split, mix, tasks)
+        frame = _frame(rows, words)
+    frame = _with_mixture(frame, mix)
+    parts = [frame]
+    if mix.control:
+        parts.append(_control_rows(frame, mix.seed))
+    if mix.token_letters:
+        parts.append(_token_rows(words, tokenizer))
+    return pd.concat(parts, ignore_index=True)[COLUMNS]
+
+
+_Row = tuple[str, str, bool, Example]
+"""Id, kind, whether it is a variant, and the example."""
+
+
+def trained_tasks(tasks: Mapping[str, Task]) -> list[Task]:
+    """Returns the tasks that training examples are written of: the core ones, and plugins that are trained."""
+    return [task for name, task in tasks.items() if name in CORE_TASKS or task.trained_by_default]
+
+
+def _training_rows(words: pd.DataFrame, mix: ExampleMix, tasks: Mapping[str, Task]) -> Iterator[_Row]:
+    trained = list(words.loc[words["split"] == "train", "word"])
+    for task in trained_tasks(tasks):
+        wordings = [template for template in task.templates if not template.held_out]
+        spreader = Spreader(task, mix.seed, "train")
+        if task.name == SPELLING:
+            for word in trained:
+                rng = random_for(mix.seed, task.name, word)
+                yield f"{SPELLING}-train-{word}-plain", POOL, False, task.make(word, rng, template=wordings[0])
+        for number in range(mix.spelling_per_word if task.name == SPELLING else mix.direct_per_word):
+            for word in trained:
+                yield (
+                    f"{task.name}-train-{word}-{number}",
+                    POOL,
+                    True,
+                    _variant(task, word, number, wordings, spreader, mix),
+                )
+
+
+def _variant(
+    task: Task, word: str, number: int, wordings: Sequence[Template], spreader: Spreader, mix: ExampleMix
+) -> Example:
+    rng = random_for(mix.seed, task.name, word, number)
+    template = rng.choice(wordings)
+    shown = rng.choice([word, word, word.capitalize(), word.upper()]) if mix.case_variants else word
+    separator = SEPARATORS[rng.choice(mix.separators)][0] if template.asks_separator else DEFAULT_SEPARATOR
+    argument = spreader.draw(word, template)
+    return task.make(word, rng, template=template, argument=argument, separator=separator, shown=shown)
+
+
+def _question_rows(words: pd.DataFrame, split: str, mix: ExampleMix, tasks: Mapping[str, Task]) -> Iterator[_Row]:
+    """Yields at most one question a family, task and word set; wordings that are not trained on in the test alone."""
+    asked = words[words["split"] == split]
+    for word_set, group in asked.groupby("word_set", sort=True):
+        families = group.groupby("stem", sort=True)["word"].agg(list).to_dict()
+        for name, task in tasks.items():
+            if split != "test" and name not in CORE_TASKS:
+                continue
+            key = (mix.seed, split, word_set, name)
+            wordings = [template for template in task.templates if split == "test" or not template.held_out]
+            spreader = Spreader(task, *key)
+            served = shuffled(families, *key)[: None if name in CORE_TASKS else mix.other_task_questions]
+            arguments: dict[str, str] = {}
+            if task.equal_classes:
+                arguments = dict(choose_equal(task, {stem: families[stem] for stem in served}, mix.seed))
+                asked_words = shuffled(arguments, *key, "wording")
+            else:
+                asked_words = [shuffled(families[stem], *key)[0] for stem in served]
+            for turn, word in enumerate(asked_words):
+                template = wordings[turn % len(wordings)]
+                rng = random_for(*key, word)
+                separator = SEPARATORS[rng.choice(mix.separators)][0] if template.asks_separator else DEFAULT_SEPARATOR
+                argument = arguments.get(word) or spreader.draw(word, template)
+                example = task.make(word, rng, template=template, argument=argument, separator=separator)
+                yield f"{name}-{split}-{word}", REAL, False, example
+
+
+def _frame(rows: Sequence[_Row], words: pd.DataFrame) -> pd.DataFrame:
+    values = attrgetter(*_EXAMPLE_FIELDS)
+    frame = pd.DataFrame(
+        [(*row[:3], *values(row[3])) for row in rows], columns=["example_id", "kind", "augmented", *_EXAMPLE_FIELDS]
+    )
+    facts = words.set_index("word")[_OF_WORD]
+    return pd.concat([frame, facts.loc[frame["word"]].reset_index(drop=True)], axis=1)
+
+
+def _with_mixture(frame: pd.DataFrame, mix: ExampleMix) -> pd.DataFrame:
+    chosen = choose_mixture(frame, mix, seed=mix.seed).index
+    kind = frame["kind"].to_numpy(dtype=object)
+    kind[chosen] = REAL
+    return frame.assign(kind=kind)
+
+
+def _control_rows(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+    real = frame[(frame["kind"] == REAL) & (frame["split"] == "train") & (frame["task"] == SPELLING)]
+    return real.assign(example_id="control-" + real["example_id"], kind=CONTROL, answer=control_answers(real, seed))
+
+
+def _token_rows(words: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
+    frame = pd.DataFrame(make_token_examples(words, tokenizer), columns=_EXAMPLE_FIELDS)
+    return frame.assign(
+        example_id=[f"{TOKEN_LETTERS}-{number}" for number in range(len(frame))],
+        kind=TOKEN_LETTERS,
+        augmented=False,
+        stem=frame["word"],
+        word_set="word",
+        split="train",
+        difficulty="medium",
+    )

@@ -1,0 +1,111 @@
+"""The mixture that is trained on: exact shares of spelling and other tasks, difficulty, with or without variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.tasks.randomness import key_of
+
+Difficulty = Literal["easy", "medium", "hard"]
+SpellingDifficulty = Literal["easy", "medium", "hard", "all"]
+
+REAL, POOL, CONTROL = "real", "pool", "control"
+"""Kinds of examples: in the mixture (or asked in a test), made for training but not in the mixture, without knowledge."""
+
+SPELLING = "spelling"
+
+
+class MixtureError(SpellingTransferError):
+    """A mixture cannot be made from the examples there are."""
+
+
+class MixtureSettings(BaseModel):
+    """What a model is trained on; the mission's three spelling settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spelling_data_ratio: float = Field(
+        0.7, ge=0.0, le=1.0, description="Share of spelling; position, count and trained plugin tasks share the rest."
+    )
+    spelling_augmentation: bool = Field(
+        True, description="Spell in many wordings, cases and separators; else in one wording, lower case, spaces."
+    )
+    spelling_difficulty: SpellingDifficulty = Field(
+        "medium", description="How hard the words are whose spelling is trained; 'all' takes every word."
+    )
+
+
+def choose_mixture(
+    examples: pd.DataFrame, settings: MixtureSettings, *, seed: int = 0, size: int | None = None
+) -> pd.DataFrame:
+    """Chooses the rows that a model is trained on, in their order in the frame.
+
+    The share of spelling is exact to half an example; the other tasks share the rest equally, to one example. Rows are
+    chosen by hashes of their ids, so a smaller mixture of the same settings is a part of a larger one.
+
+    Args:
+        examples: The examples or the encoded examples; only rows of the training split of kind ``real`` or ``pool``
+            are looked at.
+        settings: Share, variants and difficulty.
+        seed: Salt of the hashes.
+        size: Number of examples; as many as the shares allow if not given.
+
+    Raises:
+        MixtureError: There is no example of a task or difficulty that the settings ask for, or there are too few.
+    """
+    pool = examples[
+        (examples["split"] == "train") & examples["kind"].isin([REAL, POOL]) & ~examples["template_held_out"]
+    ]
+    is_spelling = pool["task"] == SPELLING
+    spelling = pool[is_spelling & (pool["augmented"] == settings.spelling_augmentation)]
+    if settings.spelling_difficulty != "all":
+        spelling = spelling[spelling["difficulty"] == settings.spelling_difficulty]
+    others = [rows["example_id"] for _, rows in pool[~is_spelling].groupby("task", sort=True)]
+    n_spelling, n_others = _sizes(settings, len(spelling), list(map(len, others)), size)
+    chosen = [_first_by_hash(spelling["example_id"], n_spelling, seed)]
+    for place, ids in enumerate(others):
+        share = n_others // len(others) + (place < n_others % len(others))
+        chosen.append(_first_by_hash(ids, share, seed))
+    return examples.loc[pd.Index(chosen[0]).append(list(map(pd.Index, chosen[1:]))).sort_values()]
+
+
+def _first_by_hash(ids: pd.Series, count: int, seed: int) -> list[int]:
+    """Returns the labels of the ids whose hashes come first; all of them without hashing where all are wanted."""
+    if count == len(ids):
+        return list(ids.index)
+    keys = sorted((key_of(seed, "mixture", example_id), label) for label, example_id in ids.items())
+    return [label for _, label in keys[:count]]
+
+
+def _sizes(settings: MixtureSettings, n_spelling: int, n_others: Sequence[int], size: int | None) -> tuple[int, int]:
+    ratio = settings.spelling_data_ratio
+    most_others = len(n_others) * min(n_others, default=0)
+    if ratio > 0 and not n_spelling:
+        raise MixtureError(
+            f"spelling_difficulty: there is no spelling example of difficulty {settings.spelling_difficulty!r} to train "
+            f"on (spelling_augmentation: {settings.spelling_augmentation}). Allowed are easy, medium, hard, all; run "
+            "'kedro run --pipelines=local_prep' with a longer word list if the words have run out."
+        )
+    if ratio < 1 and not most_others:
+        raise MixtureError(
+            f"spelling_data_ratio: {ratio} leaves a share to other tasks, but the examples hold none of them for "
+            "training. Set example_mix.direct_per_word to 1 or more and run 'kedro run --pipelines=local_prep'."
+        )
+    most = min(
+        n_spelling / ratio if ratio > 0 else float("inf"), most_others / (1 - ratio) if ratio < 1 else float("inf")
+    )
+    total = int(most) + 1 if size is None else size
+    while round(total * ratio) > n_spelling or total - round(total * ratio) > most_others:
+        if size is not None:
+            raise MixtureError(
+                f"A mixture of {size} examples with spelling_data_ratio {ratio} needs {round(size * ratio)} of spelling "
+                f"and {size - round(size * ratio)} of other tasks; there are {n_spelling} and {most_others}. Ask for at "
+                f"most {int(most)}, or raise example_mix.spelling_per_word and example_mix.direct_per_word."
+            )
+        total -= 1
+    return round(total * ratio), total - round(total * ratio)

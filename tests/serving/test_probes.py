@@ -132,7 +132,7 @@ def test_an_injected_tag_that_became_a_token_is_found(
         return completion("x", prompt_token_ids=prompt)
 
     passed = {check.id: check.passed for check in check_injections(served_by(parse_tags), tokenizer)}
-    assert not passed["withstands/think-tag"]
+    assert not passed["withstands/tag-1"]
     assert not passed["withstands/chat-markup"]
     assert passed["withstands/order-to-think"]
 

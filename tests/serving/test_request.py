@@ -76,7 +76,6 @@ def test_thinking_is_found_at_any_depth(path: list[str | int], value: Any, key: 
         {},
         {"enable_thinking": False},
         {"chat_template_kwargs": {"enable_thinking": False}},
-        {"chat_template_kwargs": {}},
         {"n": 1, "stream": False, "seed": 3, "max_tokens": None},
         {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0},
         {"messages": [{"role": "user", "content": "How do you spell thinking, rethink or and/think ? /no_think"}]},
@@ -94,7 +93,8 @@ def test_what_asks_for_nothing_else_is_accepted(fields: dict[str, Any]) -> None:
     [
         ({"no_such_field": 1}, "unknown_field", "no_such_field"),
         ({"tools": []}, "unknown_field", "tools"),
-        ({"chat_template_kwargs": {"a": 1}}, "unknown_field", "chat_template_kwargs.a"),
+        ({"chat_template_kwargs": {}}, "invalid_value", "chat_template_kwargs.enable_thinking"),
+        ({"chat_template_kwargs": {"enable_thinking": False, "a": 1}}, "unknown_field", "chat_template_kwargs.a"),
         ({"stream": True}, "streaming_unsupported", "stream"),
         ({"n": 2}, "invalid_value", "n"),
         ({"seed": -1}, "invalid_value", "seed"),

@@ -59,7 +59,7 @@ class TemplateArguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    enable_thinking: Literal[False] = False
+    enable_thinking: Literal[False]  # no default: by itself the template would think
 
 
 class ChatRequest(BaseModel):
@@ -83,7 +83,7 @@ class ChatRequest(BaseModel):
     n: Literal[1] | None = 1
     stream: bool | None = False
     enable_thinking: Literal[False] = False
-    chat_template_kwargs: TemplateArguments = TemplateArguments()
+    chat_template_kwargs: TemplateArguments | None = None
     return_token_ids: bool = False
 
     @model_validator(mode="before")

@@ -51,6 +51,19 @@ def test_what_went_up_or_down_beside_spelling_is_named() -> None:
     assert "no other task measurably changed" in describe_transfer(pd.DataFrame([SPELLING_UP, POSITION_SAME]))
 
 
+def test_tasks_that_were_only_asked_share_a_sentence() -> None:
+    others = [
+        _row("reverse", 0.0, 0.1, 0.02, 0.2),
+        _row("length", 0.1, 0.1, -0.1, 0.1),
+        _row("contains", 0.5, 0.5, -0.1, 0.1),
+    ]
+    sentences = describe_comparison(pd.DataFrame([*others, POSITION_SAME, SPELLING_UP]), confidence=0.95)
+    assert [sentence.split()[0] for sentence in sentences[:2]] == ["Spelling", "Position"]
+    assert sentences[2] == (
+        "Of the tasks that were only asked, reverse moved up; length and contains cannot be said to have moved."
+    )
+
+
 def test_the_transfer_score_is_described_with_its_focus() -> None:
     score = {
         "measure": "transfer_score", "group": "focus", "value": "balanced", "task": "all", "verdict": "unclear",

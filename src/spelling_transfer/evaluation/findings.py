@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from spelling_transfer.tasks.registry import CORE_TASKS
+
 TRAINED_TASK = "spelling"
-CONTROL_ARM = "control"
 
 NO_CONTROL = (
     "No claim of transfer is made here. A change in position or count could also come from learning the form of the "
@@ -19,6 +20,13 @@ NO_CONTROL = (
 def main_rows(comparison: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows that claims are about: whole tasks on real words of held-out families."""
     return comparison[(comparison["measure"] == "exact_match") & (comparison["group"] == "all")]
+
+
+def core_rows(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of the tasks of the research question, in their order."""
+    rows = main_rows(comparison)
+    order = {task: place for place, task in enumerate(CORE_TASKS)}
+    return rows[rows["task"].isin(order)].sort_values("task", key=lambda tasks: tasks.map(order), kind="stable")
 
 
 def transfer_row(comparison: pd.DataFrame) -> pd.Series[Any] | None:
@@ -69,8 +77,7 @@ def describe_transfer_score(row: pd.Series[Any], *, confidence: float) -> str:
 
 def describe_transfer(comparison: pd.DataFrame) -> str:
     """Returns what may be said about transfer from spelling to the tasks that were not trained."""
-    rows = main_rows(comparison)
-    verdicts = {str(row["task"]): str(row["verdict"]) for _, row in rows.iterrows()}
+    verdicts = {str(row["task"]): str(row["verdict"]) for _, row in core_rows(comparison).iterrows()}
     untrained = {task: verdict for task, verdict in verdicts.items() if task != TRAINED_TASK}
     moved = {direction: [task for task, each in untrained.items() if each == direction] for direction in ("up", "down")}
     parts = []
@@ -83,14 +90,28 @@ def describe_transfer(comparison: pd.DataFrame) -> str:
     return " ".join([*parts, NO_CONTROL])
 
 
+def describe_other_tasks(comparison: pd.DataFrame) -> str:
+    """Returns a sentence on the tasks beside those of the research question; empty where there are none."""
+    rows = main_rows(comparison)
+    rows = rows[~rows["task"].isin(CORE_TASKS)]
+    if rows.empty:
+        return ""
+    said = {"up": "moved up", "down": "moved down", "unclear": "cannot be said to have moved"}
+    parts = [
+        f"{_and(list(part['task']))} {said[str(verdict)]}" for verdict, part in rows.groupby("verdict", sort=False)
+    ]
+    return f"Of the tasks that were only asked, {'; '.join(parts)}."
+
+
 def describe_comparison(comparison: pd.DataFrame, *, confidence: float) -> list[str]:
     """Returns the findings as sentences: each task, the transfer score, and what may be said about transfer."""
-    sentences = [describe_change(row, confidence=confidence) for _, row in main_rows(comparison).iterrows()]
+    sentences = [describe_change(row, confidence=confidence) for _, row in core_rows(comparison).iterrows()]
     score = transfer_row(comparison)
     if score is not None:
         sentences.append(describe_transfer_score(score, confidence=confidence))
-    return [*sentences, describe_transfer(comparison)]
+    others = describe_other_tasks(comparison)
+    return [*sentences, *([others] if others else []), describe_transfer(comparison)]
 
 
 def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return str(names[0]) if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from spelling_transfer.evaluation.findings import (
+    core_rows,
     describe_comparison,
     interval_in_points,
     main_rows,
@@ -27,7 +28,7 @@ _SAMPLES_PER_KIND = 8
 
 
 def comparison_cards(comparison: pd.DataFrame) -> list[Card]:
-    """Returns a card a task: from which score to which, and the difference with its interval."""
+    """Returns a card a core task: from which score to which, and the difference with its interval."""
     cards = [
         Card(
             label=str(row["task"]),
@@ -35,7 +36,7 @@ def comparison_cards(comparison: pd.DataFrame) -> list[Card]:
             note=f"{points(row['difference'])} points ({interval_in_points(row['low'], row['high'])})",
             tone=_TONES[str(row["verdict"])],
         )
-        for _, row in main_rows(comparison).iterrows()
+        for _, row in core_rows(comparison).iterrows()
     ]
     score = transfer_row(comparison)
     if score is not None:

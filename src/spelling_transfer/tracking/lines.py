@@ -6,8 +6,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from spelling_transfer.evaluation.findings import interval_in_points, main_rows, percent, points, transfer_row
-from spelling_transfer.study.scores import SCORED_TASKS
+from spelling_transfer.evaluation.findings import (
+    core_rows,
+    interval_in_points,
+    main_rows,
+    percent,
+    points,
+    transfer_row,
+)
 from spelling_transfer.tracking.results import Results
 
 MAX_LINES = 10
@@ -71,8 +77,7 @@ def _prepared(manifest: dict[str, Any]) -> list[Line]:
 
 
 def _compared(comparison: pd.DataFrame) -> list[Line]:
-    rows = main_rows(comparison)
-    shown = rows[rows["task"].isin(SCORED_TASKS)]
+    rows, shown = main_rows(comparison), core_rows(comparison)
     lines = [
         Line(
             str(row["task"]),

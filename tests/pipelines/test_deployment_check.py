@@ -1,0 +1,228 @@
+"""The deployment check as a whole: a real (random) model with an adapter, the real catalog entries and parameters."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+
+from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
+from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.pipelines.deployment_check import create_pipeline
+from spelling_transfer.pipelines.deployment_check.nodes import EndpointDisobeysError
+from spelling_transfer.serving.deployable import read_card
+from spelling_transfer.serving.engine import AnswerEngine
+from spelling_transfer.serving.load import LoadSettings
+from spelling_transfer.serving.request import ChatRequest
+from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings
+from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+CONF = Path(__file__).parents[2] / "conf" / "base"
+WORDS = ("apple", "banana", "garden", "window", "letter", "orange", "summer", "winter")
+PROFILE = ModelProfile(name="tiny-random")
+
+
+@pytest.fixture(scope="module")
+def parameters() -> dict[str, Any]:
+    """The shipped parameters, with less load and more patience for a busy machine."""
+    shipped = yaml.safe_load((CONF / "parameters" / "deployment_check.yml").read_text())
+    check = DeploymentCheckSettings(**shipped["deployment_check"])
+    load = LoadSettings(**shipped["endpoint_load"])
+    return {
+        "params:deployment_check": check.model_copy(update={"accelerator": "cpu", "start_timeout_seconds": 300.0}),
+        "params:endpoint": EndpointSettings(**shipped["endpoint"]),
+        "params:endpoint_load": load.model_copy(update={"clients": (1, 4), "n_requests": 8, "n_warm_up": 2}),
+    }
+
+
+@pytest.fixture(scope="module")
+def examples() -> pd.DataFrame:
+    rng = random.Random(0)
+    rows = []
+    for task in CORE_TASKS:
+        for word in WORDS:
+            made = vars(load_tasks()[task].make(word, rng))
+            shared = {"kind": "real", "stem": word, "word_set": "word", "split": "test"}
+            rows.append({**made, "example_id": f"{task}/{word}", **shared})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def english_tokens(tokenizer: ChatTokenizer) -> pd.DataFrame:
+    english = {token for ids in tokenizer.encode_texts(["a b c d e f g h i j", "1 2 3 4"]) for token in ids}
+    ids = np.arange(5000)
+    return pd.DataFrame({"id": ids, "english": np.isin(ids, list(english))})
+
+
+@pytest.fixture(scope="module")
+def models(
+    examples: pd.DataFrame, tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ModelFolder, ModelFolder]:
+    """A base model and an adapter that changes what it says; both random, both from a seed."""
+    import torch
+
+    from spelling_transfer.models.lora import LoraSettings, attach_lora
+    from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
+    from spelling_transfer.training.pretrain import PretrainSettings, new_model
+
+    folder = tmp_path_factory.mktemp("models")
+    texts = [*examples["question"], *examples["answer"]]
+    ids = {token for row in tokenizer.encode_prompts(texts) for token in row} | set(tokenizer.think_ids)
+    loaded = new_model(np.array(sorted(ids)), tokenizer.end_id, PretrainSettings(hidden_size=32, layers=2))
+    with new_folder(folder / "base", {}) as work:
+        loaded.model.save_pretrained(str(work))
+        (work / TOKEN_IDS_FILE).write_text(json.dumps(sorted(ids)))
+    base = ModelFolder(folder / "base")
+    torch.manual_seed(1)
+    model = attach_lora(loaded, LoraSettings(r=4), PROFILE.lora_targets)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    with new_folder(folder / "adapter", {"base_sha256": base.sha256}) as work:
+        model.save_pretrained(str(work))
+    return base, ModelFolder(folder / "adapter")
+
+
+@pytest.fixture(scope="module")
+def catalog(
+    examples: pd.DataFrame,
+    english_tokens: pd.DataFrame,
+    models: tuple[ModelFolder, ModelFolder],
+    tokenizer: ChatTokenizer,
+    parameters: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> DataCatalog:
+    root = tmp_path_factory.mktemp("data")
+    text = (CONF / "catalog" / "deployment_check.yml").read_text()
+    text = text.replace("${globals:storage_root}", str(root)).replace("conf/base", str(CONF))
+    catalog = DataCatalog.from_config(yaml.safe_load(text))
+    inputs = {
+        "base_model": models[0],
+        "best_adapter": models[1],
+        "tokenizer": tokenizer,
+        "examples": examples,
+        "english_tokens": english_tokens,
+        "params:model_profile": PROFILE,
+        **parameters,
+    }
+    for name, value in inputs.items():
+        catalog[name] = MemoryDataset(value, copy_mode="assign")
+    return catalog
+
+
+@pytest.fixture(scope="module")
+def ran(catalog: DataCatalog) -> DataCatalog:
+    """The catalog after one run of the whole pipeline."""
+    SequentialRunner().run(create_pipeline(), catalog)
+    return catalog
+
+
+def test_the_endpoint_obeys(ran: DataCatalog, tokenizer: ChatTokenizer) -> None:
+    conformance = ran["conformance"].load()
+    assert [check for check in conformance["checks"] if not check["passed"]] == []
+    assert conformance["obeys"] is True
+    by_id = {check["id"]: check["evidence"] for check in conformance["checks"]}
+    assert by_id["refuses/enable-thinking"]["status"] == 400
+    assert by_id["refuses/enable-thinking"]["message"].startswith("enable_thinking is true")
+    assert by_id["stops/clean"] == {"n_processes_left": 0, "port_released": True, "had_to_be_killed": False}
+    answers = conformance["answers"]
+    assert len(answers) >= 20
+    assert {answer["task"] for answer in answers} == set(CORE_TASKS)
+    assert any(answer["token_ids"] for answer in answers)
+    assert not {token for answer in answers for token in answer["token_ids"]} & set(tokenizer.think_ids)
+    assert not any("think>" in answer["output"] for answer in answers)
+
+
+def test_the_load_profile_has_a_row_a_number_of_clients(ran: DataCatalog) -> None:
+    profile = ran["load_profile"].load()
+    assert profile["n_clients"].tolist() == [1, 4]
+    assert (profile["n_requests"] == 8).all()
+    assert (profile["n_failed"] == 0).all()
+    assert (profile["answers_per_second"] > 0).all()
+    assert (profile["latency_p50_ms"] <= profile["latency_p99_ms"]).all()
+    assert (profile["latency_p99_ms"] <= profile["latency_max_ms"]).all()
+    assert (profile["memory_mib"] > 50).all()
+
+
+def test_the_page_says_that_it_obeys_and_shows_each_check(ran: DataCatalog) -> None:
+    conformance, page = ran["conformance"].load(), ran["deployment_page"].load()
+    assert f"passed all {conformance['n_checks']} checks" in page
+    assert "What failed" not in page
+    assert all(check["id"] in page for check in conformance["checks"])
+
+
+def test_the_deployable_says_how_it_may_be_served(ran: DataCatalog, english_tokens: pd.DataFrame) -> None:
+    deployable = ran["deployable"].load()
+    card = read_card(deployable)
+    assert card.model == "tiny-random"
+    assert card.sampling.model_dump() == {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.0}
+    generation = json.loads((deployable.path / "generation_config.json").read_text())
+    assert card.sampling.model_dump().items() <= generation.items()
+    engine = AnswerEngine.load(deployable, device="cpu")
+    question = ran["examples"].load()["question"].iloc[0]
+    body = {"model": "tiny-random", "messages": [{"role": "user", "content": question}], "return_token_ids": True}
+    prepared = [engine.prepare(ChatRequest.model_validate({**body, "seed": seed})) for seed in range(10)]
+    used = {token for answer in engine.answer(prepared) for token in answer.choices[0].token_ids or ()}
+    assert used
+    assert used <= set(english_tokens.loc[english_tokens["english"], "id"])
+
+
+def test_a_deployable_answers_as_base_and_adapter_do(
+    ran: DataCatalog, models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer
+) -> None:
+    from spelling_transfer.models.generate import generate_answers
+    from spelling_transfer.models.load import load_model
+
+    prompts = tokenizer.encode_prompts(ran["examples"].load()["question"].tolist())
+    base, adapter = models
+    merged, apart, plain = (
+        generate_answers(loaded, tokenizer, prompts, max_new_tokens=6)
+        for loaded in (
+            load_model(ran["deployable"].load(), device="cpu"),
+            load_model(base, PROFILE, adapter, device="cpu"),
+            load_model(base, PROFILE, device="cpu"),
+        )
+    )
+    assert merged == apart
+    assert merged != plain
+
+
+def test_a_violation_is_written_and_shown_before_it_ends_the_run(
+    ran: DataCatalog, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    conformance = ran["conformance"].load()
+    checks = [{**check, "passed": check["id"] != "refuses/enable-thinking"} for check in conformance["checks"]]
+    text = (CONF / "catalog" / "deployment_check.yml").read_text().replace("${globals:storage_root}", str(tmp_path))
+    catalog = DataCatalog.from_config(yaml.safe_load(text))
+    catalog["conformance"].save({**conformance, "checks": checks, "obeys": False, "n_failed": 1})
+    catalog["load_profile"].save(ran["load_profile"].load())
+    settings = parameters["params:deployment_check"]
+    catalog["params:deployment_check"] = MemoryDataset(settings, copy_mode="assign")
+    rest = create_pipeline().only_nodes("deployment_check.plot", "deployment_check.report", "deployment_check.enforce")
+    with pytest.raises(EndpointDisobeysError, match=r"1 of \d+ checks.*\n.*refuses/enable-thinking"):
+        SequentialRunner().run(rest, catalog)
+    page = catalog["deployment_page"].load()
+    assert "must not be served" in page
+    assert "What failed" in page
+    lenient = settings.model_copy(update={"fail_on_violation": False})
+    catalog["params:deployment_check"] = MemoryDataset(lenient, copy_mode="assign")
+    SequentialRunner().run(rest, catalog)
+
+
+def test_a_failed_export_keeps_the_deployable_that_was_there(
+    ran: DataCatalog, models: tuple[ModelFolder, ModelFolder]
+) -> None:
+    before = ran["deployable"].load().sha256
+    ran["base_model"] = MemoryDataset(ModelFolder(models[0].path / "gone"), copy_mode="assign")
+    with pytest.raises(ModelFolderError):
+        SequentialRunner().run(create_pipeline().only_nodes("deployment_check.export"), ran)
+    assert ran["deployable"].load().sha256 == before

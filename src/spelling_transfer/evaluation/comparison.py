@@ -11,6 +11,7 @@ from spelling_transfer.evaluation.sampling import MAIN_WORD_SET, EvaluationError
 from spelling_transfer.evaluation.statistics import (
     CONFIDENCE,
     N_RESAMPLES,
+    NO_INTERVAL,
     Interval,
     gap_closed,
     gap_closed_interval,
@@ -63,8 +64,8 @@ def compare_arms(
 
     Returns:
         One row a task and group (``all``, ``template_held_out``, ``word_set``): both scores with their Wilson
-        intervals, the paired difference with its interval and exact McNemar p-value, the gap closed with its interval,
-        and the verdict. The columns are those of ``comparison_row``.
+        intervals, the paired difference with its interval and exact McNemar p-value, the gap closed (with its interval
+        for whole tasks), and the verdict. The columns are those of ``comparison_row``.
     """
     rows = []
     for task, of_task in pairs.groupby("task", sort=False):
@@ -72,7 +73,7 @@ def compare_arms(
             sure = {"confidence": confidence, "n_resamples": n_resamples, "seed": seed}
             answers = (part["reference"], part["arm"], part["stem"])
             paired = paired_difference(*answers, **sure)  # type: ignore[arg-type]
-            gap = gap_closed_interval(*answers, **sure)  # type: ignore[arg-type]
+            gap = gap_closed_interval(*answers, **sure) if group == "all" else NO_INTERVAL  # type: ignore[arg-type]
             rows.append(
                 comparison_row(
                     measure="exact_match",

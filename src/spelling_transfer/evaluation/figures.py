@@ -123,7 +123,8 @@ def plot_groups(scores: pd.DataFrame, group: str, title: str) -> Figure:
                 row=row,
                 col=column,
             )
-        figure.update_xaxes(title=title, type="category", showgrid=False, row=row, col=column)
+        lowest = panel + n_columns >= len(tasks)  # elsewhere a title would run into the panel below
+        figure.update_xaxes(title=title if lowest else None, type="category", showgrid=False, row=row, col=column)
     figure.update_yaxes(title="exact match", tickformat=".0%", rangemode="tozero", col=1)
     figure = style_figure(figure, height_pixels=80 + 300 * n_rows)
     return figure.update_layout(legend={"y": 1 + 0.12 / n_rows})

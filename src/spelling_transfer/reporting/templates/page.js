@@ -45,7 +45,7 @@
         page[axis] = { gridcolor: colour("--grid"), linecolor: colour("--line"), zerolinecolor: colour("--line"),
           ...layout[axis], automargin: true };
       }
-      for (const trace of data) {
+      for (const trace of data.filter((each) => each.type === "bar")) {
         for (const bars of [trace.error_x, trace.error_y]) if (bars) bars.color ??= colour("--ink");
       }
       target.querySelector("noscript")?.remove();

@@ -24,12 +24,19 @@ class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
     """
 
     def __init__(
-        self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        check: bool = True,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
         """Points at a folder.
 
         Args:
             filepath: The folder; relative paths start at the project's root.
+            check: Whether loading checks the folder. Without it the handle may lead nowhere, for nodes that use the
+                model only under some settings and check it then.
             version: Set by Kedro where the catalog says ``versioned: true``.
             metadata: Anything; read by Kedro-Viz, not by Kedro.
         """
@@ -39,6 +46,7 @@ class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
                 f"filepath: {filepath} is not on a local disk, where a model folder has to be for models to open it."
             )
         self.metadata = metadata
+        self._check = check
         super().__init__(filepath=PurePosixPath(path), version=version)
 
     def load(self) -> ModelFolder:
@@ -47,7 +55,8 @@ class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
         Raises:
             ModelFolderError: The folder is missing, incomplete or altered.
         """
-        return ModelFolder.open(Path(self._get_load_path()))
+        path = Path(self._get_load_path())
+        return ModelFolder.open(path) if self._check else ModelFolder(path)
 
     def save(self, data: ModelFolder) -> None:
         """Copies the handle's folder to the dataset's place.

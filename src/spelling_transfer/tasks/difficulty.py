@@ -77,9 +77,7 @@ def structural_score(words: pd.DataFrame) -> pd.Series:
     return pd.Series(np.mean(ranks, axis=0), index=words.index)
 
 
-def model_scores(
-    words: pd.DataFrame, tokenizer: ChatTokenizer, scorer: Scorer, *, batch_size: int = 128
-) -> pd.Series:
+def model_scores(words: pd.DataFrame, tokenizer: ChatTokenizer, scorer: Scorer, *, batch_size: int = 128) -> pd.Series:
     """Returns the model's loss on the spelling of each word, asked for in the first wording.
 
     Args:

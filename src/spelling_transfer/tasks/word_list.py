@@ -23,6 +23,19 @@ class WordListError(SpellingTransferError):
     """A word list cannot be read, or no word of it can be used."""
 
 
+@dataclass(frozen=True)
+class WordListFile:
+    """A user's word list as it is, or the built-in one.
+
+    Attributes:
+        name: What to call it in errors; an ending of ``.csv`` or ``.tsv`` means a table.
+        data: The file's bytes; ``None`` stands for the built-in list.
+    """
+
+    name: str = "the built-in word list"
+    data: bytes | None = None
+
+
 @dataclass
 class Dropped:
     """What was left out of a word list, and why.

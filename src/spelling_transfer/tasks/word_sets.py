@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 
@@ -89,6 +90,18 @@ def make_random_words(frame: pd.DataFrame, count: int, seed: int) -> list[str]:
         if string not in known and not any(base in known for base in bases(string)):
             made[string] = None
     return list(made)
+
+
+def describe_splits(frame: pd.DataFrame) -> dict[str, Any]:
+    """Returns what a sceptic asks of the splits: their sizes, inflections across them, tokens they have in common."""
+    sizes = frame.groupby(["word_set", "split"])["stem"].agg(["size", "nunique"])
+    splits = dict(zip(frame["word"], frame["split"], strict=True))
+    return {
+        "words": {"/".join(key): int(size) for key, size in sizes["size"].items()},
+        "families": {"/".join(key): int(size) for key, size in sizes["nunique"].items()},
+        "inflections_across_splits": len(find_leaks(splits, dictionary_words())),
+        "token_overlap_of_test_with_training": token_overlap(frame),
+    }
 
 
 def token_overlap(frame: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -16,6 +16,7 @@ from spelling_transfer.tasks.token_letters import letters_with_places
 from spelling_transfer.tasks.word_list import (
     Dropped,
     WordListError,
+    WordListFile,
     clean_words,
     dictionary_words,
     frequent_words,
@@ -23,7 +24,7 @@ from spelling_transfer.tasks.word_list import (
 )
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-BUILT_IN_LIST = "the built-in word list"
+BUILT_IN_LIST = WordListFile()
 
 
 class WordSelection(BaseModel):
@@ -52,7 +53,7 @@ class SelectedWords(NamedTuple):
     dropped: Dropped
 
 
-def select_words(selection: WordSelection, own_list: bytes | None = None, name: str = "word list") -> SelectedWords:
+def select_words(selection: WordSelection, word_list: WordListFile = BUILT_IN_LIST) -> SelectedWords:
     """Chooses the words: the most frequent ones that a dictionary knows, or all usable ones of the user's own list.
 
     Of the built-in list a word is kept if it, or a word it is an inflection of, stands in Webster's Second: frequency
@@ -60,17 +61,17 @@ def select_words(selection: WordSelection, own_list: bytes | None = None, name: 
 
     Args:
         selection: Bounds on words.
-        own_list: A user's file as it is, instead of the built-in list.
-        name: Name of that file; its ending says whether it is a table.
+        word_list: A user's file, or the built-in list.
 
     Raises:
         WordListError: The list cannot be read or nothing in it can be used.
     """
     bounds = {"min_length": selection.min_length, "max_length": selection.max_length}
-    if own_list is not None:
-        words, dropped = clean_words(parse_word_list(own_list, name), name=name, **bounds)
+    name = word_list.name
+    if word_list.data is not None:
+        words, dropped = clean_words(parse_word_list(word_list.data, name), name=name, **bounds)
     else:
-        candidates, dropped = clean_words(frequent_words(selection.top_words), name=BUILT_IN_LIST, **bounds)
+        candidates, dropped = clean_words(frequent_words(selection.top_words), name=name, **bounds)
         dictionary = dictionary_words()
         words = []
         for word in candidates:

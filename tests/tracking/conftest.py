@@ -50,6 +50,9 @@ SCORES = pd.DataFrame(
     ]
 )  # fmt: skip
 TRIALS = pd.DataFrame({"number": [0, 1, 2], "lora.r": [4, 8, 16], "training.learning_rate": [1e-3, 2e-3, 3e-3]})
+MANIFEST = {
+    "counts": {"words_kept": 37064, "examples": {"train/real/spelling/word": 22294, "test/real/count/word": 1084}}
+}
 BEST = {"trial": 2, "transfer_score": 0.47, "config": {"lora": {"r": 16}, "training": {"learning_rate": 3e-3}}}
 CONFORMANCE = {
     "obeys": True,
@@ -68,6 +71,7 @@ def catalog(tmp_path: Path) -> DataCatalog:
     return DataCatalog(
         {
             "parameters": MemoryDataset(PARAMETERS),
+            "prep_manifest": JSONDataset(filepath=str(tmp_path / "prep_manifest.json")),
             "trials": ParquetDataset(filepath=str(tmp_path / "trials.parquet")),
             "best_config": JSONDataset(filepath=str(tmp_path / "best_config.json")),
             "scores": CSVDataset(filepath=str(reporting / "scores.csv"), save_args={"index": False}),

@@ -16,7 +16,7 @@ from kedro.runner import SequentialRunner
 from spelling_transfer.tracking.lines import MAX_LINES
 from spelling_transfer.tracking.summary import RunSummaryHook
 
-from .conftest import BEST, COMPARISON, CONFORMANCE, SCORES, TRIALS
+from .conftest import BEST, COMPARISON, CONFORMANCE, MANIFEST, SCORES, TRIALS
 
 
 def _gives(value: Any) -> Callable[[], Any]:
@@ -27,6 +27,7 @@ def _fails() -> None:
     raise RuntimeError("the disk is on fire")
 
 
+PREPARATION = pipeline([node(_gives(MANIFEST), None, "prep_manifest", name="write_manifest")])
 TUNING = pipeline(
     [
         node(_gives(TRIALS), None, "trials", name="run_study"),
@@ -69,10 +70,11 @@ def _summary(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_whole_run_ends_in_ten_lines_or_fewer(catalog: DataCatalog, capsys: pytest.CaptureFixture[str]) -> None:
-    _run(TUNING + EVALUATION + DEPLOYMENT, catalog)
+    _run(PREPARATION + TUNING + EVALUATION + DEPLOYMENT, catalog)
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) <= MAX_LINES == 10
     text = "\n".join(lines)
+    assert "prepared  37,064 words, 23,378 examples" in text
     assert "tiny-qwen3 with LoRA, best of 3 trials: r 16, learning_rate 0.003" in text
     assert "spelling  53.0% → 79.0%, +26.0 points (+22.0 to +30.0): moved up" in text
     assert "position  30.0% → 29.0%, −1.0 points (−4.0 to +2.0): not moved for sure" in text

@@ -35,8 +35,8 @@ def summary_lines(results: Results) -> list[Line]:
         results: The results, restricted to what is to be spoken of.
     """
     lines = []
-    if results.prep_manifest is not None:
-        lines += _prepared(results.prep_manifest)
+    if results.prepared is not None:
+        lines.append(Line("prepared", describe_data(results.prepared)))
     if results.best_config is not None:
         lines.append(Line("trained", describe_training(results)))
     if results.comparison is not None:
@@ -44,6 +44,11 @@ def summary_lines(results: Results) -> list[Line]:
     if results.conformance is not None:
         lines.append(_endpoint(results.conformance))
     return lines
+
+
+def describe_data(prepared: dict[str, int]) -> str:
+    """Returns how much was prepared."""
+    return f"{prepared['words']:,} words, {prepared['examples']:,} examples"
 
 
 def describe_training(results: Results) -> str:
@@ -66,14 +71,6 @@ def describe_endpoint(conformance: dict[str, Any]) -> str:
         return f"obeys: it passed all {len(checks)} checks of non-thinking mode"
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
     return f"DISOBEYS: it failed {len(failed)} of {len(checks)} checks ({', '.join(failed[:3])}{more})"
-
-
-def _prepared(manifest: dict[str, Any]) -> list[Line]:
-    counts = manifest.get("counts", {})
-    words, examples = counts.get("words"), counts.get("examples")
-    if not (isinstance(words, int) and isinstance(examples, int)):
-        return []
-    return [Line("prepared", f"{words:,} words, {examples:,} examples")]
 
 
 def _compared(comparison: pd.DataFrame) -> list[Line]:

@@ -76,6 +76,7 @@ def summary_document(record: RunRecord, results: Results, *, error: str | None =
         "pipelines": record.pipelines,
         "parameters_sha256": results.parameters_sha256,
         "model": results.model_name,
+        "prepared": results.prepared,
         "trained": _trained(results),
         "scores": [] if scores is None else _rows(scores[scores["group"] == "all"]),
         "comparison": [] if comparison is None else _rows(_claims(comparison)),

@@ -71,6 +71,14 @@ class Results:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
+    def prepared(self) -> dict[str, int] | None:
+        """How many words and examples were prepared."""
+        if self.prep_manifest is None:
+            return None
+        counts = self.prep_manifest["counts"]
+        return {"words": int(counts["words_kept"]), "examples": sum(counts["examples"].values())}
+
+    @property
     def model_name(self) -> str:
         """Name of the base model's profile."""
         return str(self.parameters.get("model_profile", {}).get("name", "the model"))

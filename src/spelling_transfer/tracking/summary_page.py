@@ -9,7 +9,7 @@ import pandas as pd
 from spelling_transfer.evaluation.findings import describe_comparison
 from spelling_transfer.evaluation.page import comparison_cards, comparison_table
 from spelling_transfer.reporting.page import Card, Link, Section, Table, render_page
-from spelling_transfer.tracking.lines import describe_endpoint, describe_training
+from spelling_transfer.tracking.lines import describe_data, describe_endpoint, describe_training
 from spelling_transfer.tracking.record import RunRecord
 from spelling_transfer.tracking.results import Results
 
@@ -45,6 +45,8 @@ def _opening(results: Results, error: str | None) -> Iterator[Section]:
     if error is not None:
         opening.append(f"The run stopped early: {error} What is shown was finished in it or in an earlier run.")
     text: list[str] = []
+    if results.prepared is not None:
+        text.append(f"Prepared: {describe_data(results.prepared)}.{_age(results, 'prep_manifest')}")
     if results.best_config is not None:
         text.append(f"Trained: {describe_training(results)}.{_age(results, 'best_config')}")
     cards: list[Card] = []
@@ -60,7 +62,7 @@ def _opening(results: Results, error: str | None) -> Iterator[Section]:
         text.append(f"The endpoint {describe_endpoint(results.conformance)}.{_age(results, 'conformance')}")
         note = f"{n_passed} of {n_checks} checks passed"
         cards.append(Card("endpoint", "obeys" if obeys else "disobeys", note, "good" if obeys else "bad"))
-    if not text:
+    if results.comparison is None:
         text.append("No scores yet: they come with 'kedro run', or with 'kedro run --pipelines=tuning,evaluation'.")
     yield Section("Summary", text=opening, cards=cards)
     yield Section(text=text)

@@ -22,7 +22,7 @@ def test_a_written_folder_opens_and_keeps_its_notes(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_folder(tmp_path: Path) -> None:
     write(tmp_path / "model", "old")
-    with pytest.raises(RuntimeError), new_folder(tmp_path / "model", {}) as work:
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "model", {}) as work:  # noqa: PT012
         (work / "model.safetensors").write_text("half")
         raise RuntimeError
     assert (ModelFolder.open(tmp_path / "model").path / "model.safetensors").read_text() == "old"

@@ -93,7 +93,7 @@ def test_another_tokenizer_is_refused(hub: str) -> None:
 
 
 def test_a_hub_that_does_not_have_the_model_is_one_clear_error(hub: str) -> None:
-    with pytest.raises(DatasetError, match="someone/missing .* cannot be downloaded"):
+    with pytest.raises(DatasetError, match=r"someone/missing .* cannot be downloaded"):
         HubModelDataset(repo_id="someone/missing", revision=COMMIT, endpoint=hub).load()
 
 

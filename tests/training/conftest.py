@@ -16,7 +16,7 @@ WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "ba
 @pytest.fixture(scope="session")
 def encoded(tokenizer: ChatTokenizer) -> pd.DataFrame:
     prompts = tokenizer.encode_prompts([f"Spell {word}." for word in WORDS])
-    answers = [ids + [tokenizer.end_id] for ids in tokenizer.encode_texts([" ".join(word) for word in WORDS])]
+    answers = [[*ids, tokenizer.end_id] for ids in tokenizer.encode_texts([" ".join(word) for word in WORDS])]
     return pd.DataFrame(
         {
             "example_id": WORDS,

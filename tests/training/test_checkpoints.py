@@ -22,7 +22,12 @@ from spelling_transfer.training.data import EncodedExamples
 from spelling_transfer.training.run import train
 
 SETTINGS: dict[str, Any] = {
-    "learning_rate": 3e-3, "batch_size": 3, "grad_accum_steps": 1, "max_steps": 14, "warmup_steps": 2, "threads": 1
+    "learning_rate": 3e-3,
+    "batch_size": 3,
+    "grad_accum_steps": 1,
+    "max_steps": 14,
+    "warmup_steps": 2,
+    "threads": 1,
 }
 
 

@@ -30,9 +30,7 @@ def test_label_rows_are_those_of_the_labels(
 ) -> None:
     examples = EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id)
     expected = {
-        token
-        for ids, start in zip(encoded["input_ids"], encoded["label_start"], strict=True)
-        for token in ids[start:]
+        token for ids, start in zip(encoded["input_ids"], encoded["label_start"], strict=True) for token in ids[start:]
     }
     assert set(loaded.vocabulary.to_ids(examples.label_rows()).tolist()) == expected
 
@@ -43,7 +41,7 @@ def test_examples_that_cannot_be_trained_on_are_refused(
     with pytest.raises(TrainingDataError, match="No examples"):
         EncodedExamples(encoded.head(0), loaded.vocabulary, tokenizer.end_id)
     without_end = encoded.assign(input_ids=[ids[:-1] for ids in encoded["input_ids"]])
-    with pytest.raises(TrainingDataError, match="10 examples.*first: cab"):
+    with pytest.raises(TrainingDataError, match=r"10 examples.*first: cab"):
         EncodedExamples(without_end, loaded.vocabulary, tokenizer.end_id)
     empty_span = encoded.assign(label_start=[len(ids) for ids in encoded["input_ids"]])
     with pytest.raises(TrainingDataError, match="empty"):

@@ -20,7 +20,12 @@ from spelling_transfer.training.run import train
 
 def settings(**changes: Any) -> TrainingSettings:
     shared: dict[str, Any] = {
-        "learning_rate": 3e-3, "batch_size": 10, "grad_accum_steps": 1, "max_steps": 4, "warmup_steps": 1, "threads": 1
+        "learning_rate": 3e-3,
+        "batch_size": 10,
+        "grad_accum_steps": 1,
+        "max_steps": 4,
+        "warmup_steps": 1,
+        "threads": 1,
     }
     return TrainingSettings(**{**shared, **changes})
 

@@ -42,7 +42,7 @@ def export_deployable(
         ModelFolderError: The adapter belongs to another base, or a folder cannot be loaded.
     """
     loaded = load_model(base, profile, adapter, device="cpu")
-    merged = loaded.model.merge_and_unload()  # type: ignore[operator]
+    merged = loaded.model.merge_and_unload()
     end_row = int(loaded.vocabulary.to_rows([tokenizer.end_id])[0])
     notes = {
         "kind": "deployable",

@@ -121,9 +121,9 @@ def replace_folder(work: Path, target: Path) -> None:
     if target.exists():
         aside = target.parent / f".{target.name}.old.{os.getpid()}"
         shutil.rmtree(aside, ignore_errors=True)
-        os.replace(target, aside)
+        target.replace(aside)
     work.chmod(0o755)  # mkdtemp makes it private
-    os.replace(work, target)
+    work.replace(target)
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
 

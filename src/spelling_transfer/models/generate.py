@@ -158,7 +158,7 @@ def _decode(
             logits_to_keep=1,
         )
         cache = out.past_key_values
-        logits = processors(input_ids, out.logits[:, -1])
+        logits = processors(input_ids, out.logits[:, -1])  # type: ignore[arg-type]
         chosen = logits.argmax(-1) if draw is None else draw(logits)
         chosen = torch.where(ended, torch.full_like(chosen, end_row), chosen)
         ended |= chosen == end_row

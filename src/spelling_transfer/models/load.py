@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from spelling_transfer.models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 
 @dataclass
@@ -22,17 +21,18 @@ class LoadedModel:
     """A causal language model in memory, with the map from token ids to its rows.
 
     Attributes:
-        model: The transformers model, perhaps with a LoRA adapter.
+        model: transformers' ``PreTrainedModel``, or PEFT's ``PeftModel`` around it; ``Any``, because neither is typed.
         vocabulary: Token ids to embedding rows.
     """
 
-    model: PreTrainedModel
+    model: Any
     vocabulary: Vocabulary
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
 
 def pick_device() -> str:
@@ -67,7 +67,7 @@ def load_model(
 
     dtype = getattr(torch, profile.dtype if profile else "float32")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             str(folder.path), dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError, RuntimeError) as error:
@@ -80,7 +80,7 @@ def load_model(
     return LoadedModel(model=model, vocabulary=Vocabulary.of_folder(folder.path, n_rows))
 
 
-def _with_adapter(model: PreTrainedModel, folder: ModelFolder, adapter: ModelFolder) -> PreTrainedModel:
+def _with_adapter(model: Any, folder: ModelFolder, adapter: ModelFolder) -> Any:
     from peft import PeftModel
 
     trained_on = adapter.manifest().get("base_sha256")
@@ -89,7 +89,7 @@ def _with_adapter(model: PreTrainedModel, folder: ModelFolder, adapter: ModelFol
             f"{adapter.path}: this adapter was trained on another base (manifest {trained_on[:12]}…) than "
             f"{folder.path} (manifest {folder.sha256[:12]}…). Train it again with 'kedro run --pipelines tuning'."
         )
-    return PeftModel.from_pretrained(model, str(adapter.path))  # type: ignore[return-value]
+    return PeftModel.from_pretrained(model, str(adapter.path))
 
 
 def read_embedding(folder: ModelFolder) -> tuple[np.ndarray, np.ndarray]:

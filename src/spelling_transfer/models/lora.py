@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.models.load import LoadedModel
-
-if TYPE_CHECKING:
-    from peft import PeftModel
 
 
 class LoraSettings(BaseModel):
@@ -25,7 +22,7 @@ class LoraSettings(BaseModel):
     use_rslora: bool = Field(False, description="rsLoRA (Kalajdzievski, 2023): scale by alpha / sqrt(r).")
 
 
-def attach_lora(loaded: LoadedModel, settings: LoraSettings, default_targets: tuple[str, ...]) -> PeftModel:
+def attach_lora(loaded: LoadedModel, settings: LoraSettings, default_targets: tuple[str, ...]) -> Any:
     """Adds a trainable adapter to a loaded model, in place, and returns the PEFT model around it."""
     from peft import LoraConfig, get_peft_model
 
@@ -38,6 +35,5 @@ def attach_lora(loaded: LoadedModel, settings: LoraSettings, default_targets: tu
         use_rslora=settings.use_rslora,
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(loaded.model, config)  # type: ignore[arg-type]
-    loaded.model = model  # type: ignore[assignment]
-    return model  # type: ignore[return-value]
+    loaded.model = get_peft_model(loaded.model, config)
+    return loaded.model

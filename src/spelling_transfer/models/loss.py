@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 IGNORED_LABEL = -100
 """Label of a position that takes no part in the loss, as PyTorch's cross entropy has it."""
 
 
 def answer_hidden_states(
-    model: PreTrainedModel,
+    model: Any,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor | None,
     labels: torch.Tensor,
@@ -37,7 +36,7 @@ def answer_hidden_states(
 
 
 def answer_only_loss(
-    model: PreTrainedModel,
+    model: Any,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor | None,
     labels: torch.Tensor,
@@ -70,7 +69,7 @@ def answer_only_loss(
     return F.cross_entropy(logits.float(), targets, reduction="sum")
 
 
-def _backbone(model: PreTrainedModel) -> torch.nn.Module:
+def _backbone(model: Any) -> Any:
     # PEFT puts its layers inside the base model, so the base's own backbone already carries the adapter.
     base = model.get_base_model() if hasattr(model, "peft_config") else model
-    return base.model  # type: ignore[no-any-return]
+    return base.model

@@ -75,10 +75,13 @@ class Vocabulary:
         if self.token_ids is None:
             return ids[(ids >= 0) & (ids < self.n_rows)]
         ids = ids[(ids >= 0) & (ids < len(self._row_of))]
-        rows = self._row_of[ids]
+        rows: np.ndarray = self._row_of[ids]
         return rows[rows >= 0]
 
     def to_ids(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Returns the token id of each row."""
         rows = np.asarray(rows, dtype=np.int64)
-        return rows if self.token_ids is None else self.token_ids[rows]
+        if self.token_ids is None:
+            return rows
+        ids: np.ndarray = self.token_ids[rows]
+        return ids

@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.lora import LoraSettings
+from spelling_transfer.study.scores import Focus
 from spelling_transfer.training.config import TrainingSettings
-
-Focus = Literal["spelling", "balanced", "transfer"]
 
 
 class StudyConfigError(SpellingTransferError):

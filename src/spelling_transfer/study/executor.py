@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import pandas as pd
@@ -20,7 +21,8 @@ Verdict = Literal["complete", "stopped", "pruned"]
 """``complete``: go on, or all steps taken; ``stopped``: no longer gaining, still counts; ``pruned``: hopeless."""
 
 
-class Evaluation(NamedTuple):
+@dataclass(frozen=True)
+class Evaluation:
     """Scores at one point of a trial; the fields are accuracies on validation words in 0..1."""
 
     step: int
@@ -151,4 +153,4 @@ class _Monitor:
 
 def _scored(evaluation: Evaluation, settings: StudySettings) -> dict[str, Any]:
     score = transfer_score(evaluation.spelling, evaluation.position, evaluation.count, settings.focus)
-    return {**evaluation._asdict(), "transfer_score": float(score)}
+    return {**asdict(evaluation), "transfer_score": float(score)}

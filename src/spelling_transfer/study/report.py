@@ -74,6 +74,7 @@ def _correlations(analysis: dict[str, Any]) -> list[str]:
             lines.append(f"Spelling and {task}: the gains do not vary enough over {result['n']} trials to correlate.")
         else:
             lines.append(
-                f"Spelling and {task}: Spearman's ρ {result['rho']:+.2f} over {result['n']} trials (p {result['p']:.2f})."
+                f"Spelling and {task}: Spearman's ρ {result['rho']:+.2f} over {result['n']} trials "
+                f"(p {result['p']:.2f})."
             )
     return lines

@@ -75,7 +75,9 @@ def read_space(space: dict[str, Any], defaults: TrialConfig) -> SearchSpace:
             read[name] = Candidates.model_validate(entry) if "values" in entry else Range.model_validate(entry)
         except (ValidationError, TypeError) as error:
             detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise StudyConfigError(f"study.space: {name}: {entry!r} is not a candidate list or range: {detail}.") from error
+            raise StudyConfigError(
+                f"study.space: {name}: {entry!r} is not a candidate list or range: {detail}."
+            ) from error
         for value in _ends(read[name]):
             defaults.varied({name: value})
     return read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -96,7 +96,7 @@ class TrialRunner:
     def __call__(self, config: TrialConfig, monitor: Callable[[Evaluation], Verdict]) -> TrialOutcome:
         """Trains one configuration and scores it along the way; the base model is restored afterwards."""
         model, outcome = self._train(config, monitor)
-        self.loaded.model = model.unload()  # type: ignore[operator]
+        self.loaded.model = model.unload()
         return outcome
 
     def train_adapter(self, config: TrialConfig, target: Path) -> tuple[ModelFolder, TrialOutcome]:
@@ -105,14 +105,12 @@ class TrialRunner:
         notes = {"kind": "adapter", "base_sha256": self.base.sha256, "config": config.model_dump(mode="json")}
         with new_folder(target, notes) as work:
             # A path of this machine has no business in a folder that travels.
-            model.peft_config["default"].base_model_name_or_path = self.profile.hub_id or self.profile.name  # type: ignore[union-attr, operator]
-            model.save_pretrained(str(work), safe_serialization=True, save_embedding_layers=False)  # type: ignore[operator]
-        self.loaded.model = model.unload()  # type: ignore[operator]
+            model.peft_config["default"].base_model_name_or_path = self.profile.hub_id or self.profile.name
+            model.save_pretrained(str(work), safe_serialization=True, save_embedding_layers=False)
+        self.loaded.model = model.unload()
         return ModelFolder(target), outcome
 
-    def _train(
-        self, config: TrialConfig, monitor: Callable[[Evaluation], Verdict]
-    ) -> tuple[torch.nn.Module, TrialOutcome]:
+    def _train(self, config: TrialConfig, monitor: Callable[[Evaluation], Verdict]) -> tuple[Any, TrialOutcome]:
         from spelling_transfer.models.lora import attach_lora
         from spelling_transfer.training.callbacks import EverySteps
         from spelling_transfer.training.run import seeded, train

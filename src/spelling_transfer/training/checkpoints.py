@@ -77,7 +77,7 @@ def latest_checkpoint(checkpoints: Checkpoints, expected_fingerprint: str) -> tu
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
             step, its_fingerprint = int(state["global_step"]), state["fingerprint"]
-        except Exception as error:  # a file cut short fails in many ways inside torch and zipfile
+        except Exception as error:  # noqa: BLE001  (a file cut short fails in many ways inside torch and zipfile)
             _LOGGER.warning("%s: damaged (%s); going on from the checkpoint before it.", file, type(error).__name__)
             continue
         if its_fingerprint != expected_fingerprint:

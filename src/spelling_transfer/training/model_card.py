@@ -25,11 +25,14 @@ def measure(
     words: pd.DataFrame,
     sample_words: int = _SAMPLE_WORDS,
 ) -> dict[str, float]:
-    """Returns the exact match of each core task on validation words, one question a word family."""
+    """Returns the exact match on validation words, one a word family: of a plain line, and of each core task."""
     validation = words[words["split"] == "validation"].drop_duplicates("stem")
     validation = validation.sample(min(sample_words, len(validation)), random_state=_SAMPLE_SEED)
     rng = random.Random(_SAMPLE_SEED)
-    scores = {}
+    lines = tokenizer.encode_texts([PLAIN_LINES[1].format(word=word) for word in validation["word"]])
+    spelled = [tokenizer.decode(ids) for ids in generate_answers(loaded, tokenizer, lines, max_new_tokens=26)]
+    right = sum(" ".join(word) == output for word, output in zip(validation["word"], spelled, strict=True))
+    scores = {"plain line": right / len(validation)}
     for name in CORE_TASKS:
         examples = [tasks[name].make(word, rng) for word in validation["word"]]
         prompts = tokenizer.encode_prompts([example.question for example in examples])
@@ -61,7 +64,8 @@ A small language model with Qwen3's architecture and the real Qwen3 tokenizer, f
 spelling-transfer on a laptop. It answers spelling questions and nothing else. It is not a product of the Qwen team.
 
 - **Shape**: {settings.layers} layers, {settings.hidden_size} wide, 4 heads, 2 key-value heads, tied embeddings,
-  {n_parameters / 1e6:.2f} M parameters, {n_rows:,} embedding rows. `token_ids.json` gives the Qwen3 token id of each row.
+  {n_parameters / 1e6:.2f} M parameters, {n_rows:,} embedding rows. `token_ids.json` gives the Qwen3 token id of each
+  row.
 - **Data**: {n_words:,} English words from `wordfreq` 3.1.1 (data CC-BY-SA-4.0) that `english-words` 2.0.2 knows. Plain
   spelled-out lines for the words of all splits, {settings.plain_lines_per_word} a word and epoch; position and count
   questions in chat format for the families of the `pretrain` split; spelling questions in chat format for
@@ -79,5 +83,6 @@ spelling-transfer on a laptop. It answers spelling questions and nothing else. I
 {table}
 
 Exact match on {_SAMPLE_WORDS:,} validation families at most, one question a family, greedy, wordings that are trained
-on; measured by the command above when it made the model.
+on; measured by the command above when it made the model. A plain line gives the word and a colon, outside the chat
+format: what the model knows of spelling, as against what it says when asked.
 """

@@ -81,7 +81,7 @@ class AnswerModule(pl.LightningModule):
         total = 0.0
         for batch in batches:
             loss = answer_only_loss(
-                self.model,  # type: ignore[arg-type]
+                self.model,
                 batch.input_ids,
                 batch.attention_mask,
                 batch.labels,
@@ -97,7 +97,7 @@ class AnswerModule(pl.LightningModule):
             )
         self.clip_gradients(optimizer, gradient_clip_val=self.settings.max_grad_norm)  # type: ignore[arg-type]
         optimizer.step()  # type: ignore[union-attr]
-        scheduler.step()  # type: ignore[union-attr,call-arg]
+        scheduler.step()  # type: ignore[union-attr]
         self.losses.append(total)
         self.log("train/loss", total, prog_bar=True)
 

@@ -38,6 +38,7 @@ PLAIN_LINES = (
 """Wordings of the plain lines; none of them is a template of a task."""
 
 SEPARATED_LINE = "{word} (letters, {separator} between)\n"
+_SEPARATED = [entry for entry in SEPARATORS.values() if entry[0].strip()]
 
 
 class PretrainSettings(BaseModel):
@@ -50,12 +51,12 @@ class PretrainSettings(BaseModel):
     plain_lines_per_word: int = Field(3, ge=1, description="Plain lines a word and epoch; drawn anew each epoch.")
     questions_per_word: int = Field(1, ge=1, description="Position and count questions each, a pretrain-split word.")
     spelling_families: int = Field(200, ge=0, description="Families whose spelling is asked in chat format.")
-    epochs: int = Field(8, ge=1, description="Passes over the data, each with new lines and questions.")
+    epochs: int = Field(5, ge=1, description="Passes over the data, each with new lines and questions.")
     batch_size: int = Field(128, ge=8, description="Examples a step.")
     learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
     full_softmax_steps: int = Field(150, ge=0, description="Last steps with the softmax over all rows.")
     seed: int = Field(0, ge=0, description="Seed of the weights, the data and their order.")
-    threads: int = Field(1, ge=1, description="CPU threads; sums, and so the weights, depend on their number.")
+    threads: int = Field(2, ge=1, description="CPU threads; sums, and so the weights, depend on their number.")
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,14 @@ def make_data(
             for _ in range(settings.questions_per_word)
         ]
         examples += [
-            tasks["spelling"].make(word, rng, separator=_draw_separator(rng)) for word in spelled_words for _ in range(2)
+            tasks["spelling"].make(word, rng, separator=_draw_separator(rng))
+            for word in spelled_words
+            for _ in range(2)
         ]
         prompts += tokenizer.encode_texts(lines)
         prompts += tokenizer.encode_prompts([example.question for example in examples])
         answers += line_answers + [example.answer for example in examples]
-    labels = [ids + [tokenizer.end_id] for ids in tokenizer.encode_texts(answers)]
+    labels = [[*ids, tokenizer.end_id] for ids in tokenizer.encode_texts(answers)]
     frame = pd.DataFrame(
         {
             "example_id": [str(i) for i in range(len(prompts))],
@@ -132,7 +135,7 @@ def _plain_lines(words: Sequence[str], per_word: int, rng: random.Random) -> tup
     for word in words:
         for _ in range(per_word):
             if rng.random() < 0.15:
-                characters, wording = rng.choice(list(SEPARATORS.values()))
+                characters, wording = rng.choice(_SEPARATED)
                 line = rng.choice(("", " ")) + SEPARATED_LINE.format(word=word, separator=wording)
             else:
                 characters, line = " ", rng.choice(PLAIN_LINES).format(word=word)
@@ -193,20 +196,27 @@ def pretrain(
     """
     import torch
 
-    from spelling_transfer.training.data import EncodedExamples
     from spelling_transfer.training.callbacks import EverySteps
+    from spelling_transfer.training.data import EncodedExamples
     from spelling_transfer.training.run import train
 
     examples = EncodedExamples(data.frame, loaded.vocabulary, end_id)
     steps = len(examples) // settings.batch_size
-    shared = {"batch_size": settings.batch_size, "grad_accum_steps": 1, "weight_decay": 0.01, "threads": settings.threads}
+    shared = {
+        "batch_size": settings.batch_size,
+        "grad_accum_steps": 1,
+        "weight_decay": 0.01,
+        "threads": settings.threads,
+    }
     first = TrainingSettings(
         learning_rate=settings.learning_rate, max_steps=steps, warmup_steps=100, seed=settings.seed, **shared
     )
     subset = torch.from_numpy(loaded.vocabulary.to_rows(data.label_ids))
     callbacks = []
     if on_epoch is not None:
-        callbacks.append(EverySteps(steps // settings.epochs, lambda step: on_epoch(round(step * settings.epochs / steps))))
+        callbacks.append(
+            EverySteps(steps // settings.epochs, lambda step: on_epoch(round(step * settings.epochs / steps)))
+        )
     losses = train(loaded, examples, first, subset_rows=subset, callbacks=callbacks, progress=True).losses
     if settings.full_softmax_steps:
         last = TrainingSettings(
@@ -221,7 +231,9 @@ def pretrain(
     return losses
 
 
-def save(loaded: LoadedModel, tokenizer: ChatTokenizer, target: Path, notes: dict[str, object], card: str) -> ModelFolder:
+def save(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, target: Path, notes: dict[str, object], card: str
+) -> ModelFolder:
     """Writes the model as bfloat16 safetensors with its id map and its card."""
     import json
 

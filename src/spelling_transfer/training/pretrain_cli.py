@@ -21,10 +21,10 @@ _SENTENCE_OPENERS = 800
     epilog="Example: kedro pretrain --out data/01_raw/models/tiny-qwen3 (about half an hour on two CPU cores)"
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write the model to.")
-@click.option("--epochs", type=int, default=None, help="Passes over the words.  [default: 8]")
+@click.option("--epochs", type=int, default=None, help="Passes over the words.  [default: 5]")
 @click.option("--hidden-size", type=int, default=None, help="Width of the model.  [default: 128]")
 @click.option("--seed", type=int, default=None, help="Seed of weights and data.  [default: 0]")
-@click.option("--threads", type=int, default=None, help="CPU threads.  [default: 1]")
+@click.option("--threads", type=int, default=None, help="CPU threads.  [default: 2]")
 def pretrain(out: Path, **options: Any) -> None:
     """Pre-train the embedded base model tiny-qwen3 on public word lists. Needs no network."""
     import numpy as np
@@ -53,7 +53,8 @@ def pretrain(out: Path, **options: Any) -> None:
     data = engine.make_data(known, tasks, tokenizer, settings)
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     click.echo(
-        f"{len(known)} words, {len(ids)} embedding rows, {parameters / 1e6:.2f} M parameters, {len(data.frame)} examples"
+        f"{len(known)} words, {len(ids)} embedding rows, {parameters / 1e6:.2f} M parameters, "
+        f"{len(data.frame)} examples"
     )
 
     def report(epoch: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def run_trials(
     runner = _runner(base_model, tokenizer, examples, encoded_examples, english_tokens, model_profile, study)
     base = runner.evaluate(step=0)
     result = run_study(study.model_copy(update={"space": search_space}), trial, runner)
-    return result.trials, result.curves, result.seconds, base._asdict()
+    return result.trials, result.curves, result.seconds, asdict(base)
 
 
 def analyse(trials: pd.DataFrame, curves: pd.DataFrame, base: dict[str, Any]) -> dict[str, Any]:

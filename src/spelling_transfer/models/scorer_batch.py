@@ -26,7 +26,8 @@ class ScoredBatch(NamedTuple):
     def mean_by_example(self, losses: np.ndarray) -> np.ndarray:
         """Returns the mean of each example's label losses, which come in the order of ``is_label``."""
         lengths = self.is_label.sum(axis=1)
-        return np.add.reduceat(losses.astype(np.float64), np.cumsum(lengths) - lengths) / lengths
+        means: np.ndarray = np.add.reduceat(losses.astype(np.float64), np.cumsum(lengths) - lengths) / lengths
+        return means
 
 
 def make_batch(input_ids: Sequence[Sequence[int]], label_start: Sequence[int], vocabulary: Vocabulary) -> ScoredBatch:

@@ -56,7 +56,7 @@ class MlxScorer:
     def answer_losses(self, input_ids: Sequence[Sequence[int]], label_start: Sequence[int]) -> np.ndarray:
         """Returns the mean loss over each answer in nats a token, float64, shape ``(examples,)``."""
         import mlx.core as mx
-        import mlx.nn as nn
+        from mlx import nn
 
         batch = make_batch(input_ids, label_start, self._vocabulary)
         # Attention looks back only and padding is on the right, so no mask is needed.

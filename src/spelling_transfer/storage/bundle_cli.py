@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -66,7 +67,8 @@ def _manifest_of_project(env: str | None) -> str:
         raise BundleError("No manifest is named and this is no Kedro project: name one, or go to the project's folder.")
     bootstrap_project(project)
     with KedroSession.create(project_path=project, env=env) as session:
-        catalog = session.load_context().config_loader["catalog"]
+        context = cast("KedroSession", session).load_context()
+        catalog = context.config_loader["catalog"]
     path = catalog.get(_DEFAULT_DATASET, {}).get("filepath")
     if path is None:
         raise BundleError(f"The catalog has no file for {_DEFAULT_DATASET!r}: name a manifest.")

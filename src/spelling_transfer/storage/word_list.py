@@ -49,8 +49,8 @@ class WordListDataset(AbstractDataset[None, WordListFile]):
             return WordListFile(name=self._filepath.name, data=self._fs.cat_file(path))
         except OSError as error:
             raise DatasetError(
-                f"{path} cannot be read: {error.strerror or error}. Set 'filepath' of 'word_list' to a text or CSV file "
-                "of words, or to null for the built-in list."
+                f"{path} cannot be read: {error.strerror or error}. Set 'filepath' of 'word_list' to a text or CSV "
+                "file of words, or to null for the built-in list."
             ) from error
 
     def save(self, data: None) -> NoReturn:

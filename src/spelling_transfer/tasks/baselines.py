@@ -110,7 +110,7 @@ def _letter_by_position(task: str, group: pd.DataFrame, words: pd.Series) -> flo
         longest = int(group["word"].str.len().max())
         guess = "".join(_commonest_letter(place, words) for place in range(1, longest + 1))
         right = sum(letter == guess[place] for word in group["word"] for place, letter in enumerate(word))
-        return right / int(group["word"].str.len().sum())
+        return float(right / group["word"].str.len().sum())
     return None
 
 

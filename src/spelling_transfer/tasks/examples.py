@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.tasks.balance import Spreader, choose_equal
-from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, SEPARATORS, Example, Task, Template
+from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, SEPARATORS, Example, Task
 from spelling_transfer.tasks.control import control_answers
 from spelling_transfer.tasks.garbage import collection_paused
 from spelling_transfer.tasks.mixture import CONTROL, POOL, REAL, SPELLING, MixtureSettings, choose_mixture
@@ -139,15 +139,13 @@ def _training_rows(words: pd.DataFrame, mix: ExampleMix, tasks: Mapping[str, Tas
                     f"{task.name}-train-{word}-{number}",
                     POOL,
                     True,
-                    _variant(task, word, number, wordings, spreader, mix),
+                    _variant(task, word, number, spreader, mix),
                 )
 
 
-def _variant(
-    task: Task, word: str, number: int, wordings: Sequence[Template], spreader: Spreader, mix: ExampleMix
-) -> Example:
+def _variant(task: Task, word: str, number: int, spreader: Spreader, mix: ExampleMix) -> Example:
     rng = random_for(mix.seed, task.name, word, number)
-    template = rng.choice(wordings)
+    template = rng.choice([each for each in task.templates if not each.held_out])
     shown = rng.choice([word, word, word.capitalize(), word.upper()]) if mix.case_variants else word
     separator = SEPARATORS[rng.choice(mix.separators)][0] if template.asks_separator else DEFAULT_SEPARATOR
     argument = spreader.draw(word, template)
@@ -158,7 +156,7 @@ def _question_rows(words: pd.DataFrame, split: str, mix: ExampleMix, tasks: Mapp
     """Yields at most one question a family, task and word set; wordings that are not trained on in the test alone."""
     asked = words[words["split"] == split]
     for word_set, group in asked.groupby("word_set", sort=True):
-        families = group.groupby("stem", sort=True)["word"].agg(list).to_dict()
+        families = {str(stem): list(words) for stem, words in group.groupby("stem", sort=True)["word"]}
         for name, task in tasks.items():
             if split != "test" and name not in CORE_TASKS:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,7 +16,7 @@ Difficulty = Literal["easy", "medium", "hard"]
 SpellingDifficulty = Literal["easy", "medium", "hard", "all"]
 
 REAL, POOL, CONTROL = "real", "pool", "control"
-"""Kinds of examples: in the mixture (or asked in a test), made for training but not in the mixture, without knowledge."""
+"""Kinds of examples: in the mixture (or asked in a test); for training, but not in the mixture; without knowledge."""
 
 SPELLING = "spelling"
 
@@ -77,8 +78,10 @@ def choose_mixture(
 def _first_by_hash(ids: pd.Series, count: int, seed: int) -> list[int]:
     """Returns the labels of the ids whose hashes come first; all of them without hashing where all are wanted."""
     if count == len(ids):
-        return list(ids.index)
-    keys = sorted((key_of(seed, "mixture", example_id), label) for label, example_id in ids.items())
+        return [int(label) for label in ids.index]
+    keys = sorted(
+        (key_of(seed, "mixture", example_id), int(label)) for label, example_id in zip(ids.index, ids, strict=True)
+    )
     return [label for _, label in keys[:count]]
 
 
@@ -87,25 +90,23 @@ def _sizes(settings: MixtureSettings, n_spelling: int, n_others: Sequence[int], 
     most_others = len(n_others) * min(n_others, default=0)
     if ratio > 0 and not n_spelling:
         raise MixtureError(
-            f"spelling_difficulty: there is no spelling example of difficulty {settings.spelling_difficulty!r} to train "
-            f"on (spelling_augmentation: {settings.spelling_augmentation}). Allowed are easy, medium, hard, all; run "
-            "'kedro run --pipelines=local_prep' with a longer word list if the words have run out."
+            f"spelling_difficulty: no spelling example of difficulty {settings.spelling_difficulty!r} is there to "
+            f"train on (spelling_augmentation: {settings.spelling_augmentation}). Allowed are easy, medium, hard, all; if "
+            "the words have run out, run 'kedro run --pipelines=local_prep' with a longer word list."
         )
     if ratio < 1 and not most_others:
         raise MixtureError(
             f"spelling_data_ratio: {ratio} leaves a share to other tasks, but the examples hold none of them for "
             "training. Set example_mix.direct_per_word to 1 or more and run 'kedro run --pipelines=local_prep'."
         )
-    most = min(
-        n_spelling / ratio if ratio > 0 else float("inf"), most_others / (1 - ratio) if ratio < 1 else float("inf")
-    )
-    total = int(most) + 1 if size is None else size
+    most = int(min(n_spelling / ratio if ratio > 0 else math.inf, most_others / (1 - ratio) if ratio < 1 else math.inf))
+    total = most + 1 if size is None else size
     while round(total * ratio) > n_spelling or total - round(total * ratio) > most_others:
         if size is not None:
             raise MixtureError(
-                f"A mixture of {size} examples with spelling_data_ratio {ratio} needs {round(size * ratio)} of spelling "
-                f"and {size - round(size * ratio)} of other tasks; there are {n_spelling} and {most_others}. Ask for at "
-                f"most {int(most)}, or raise example_mix.spelling_per_word and example_mix.direct_per_word."
+                f"A mixture of {size} examples with spelling_data_ratio {ratio} needs {round(size * ratio)} of "
+                f"spelling and {size - round(size * ratio)} of other tasks; there are {n_spelling} and {most_others}. "
+                f"Ask for {most} at most, or raise example_mix.spelling_per_word and example_mix.direct_per_word."
             )
         total -= 1
     return round(total * ratio), total - round(total * ratio)

@@ -15,7 +15,7 @@ def key_of(*parts: object) -> int:
 
 def random_for(*parts: object) -> random.Random:
     """Returns a generator of its own for what the parts name."""
-    return random.Random(key_of(*parts))  # noqa: S311 - data, not secrets
+    return random.Random(key_of(*parts))
 
 
 def shuffled(items: Iterable[str], *parts: object) -> list[str]:

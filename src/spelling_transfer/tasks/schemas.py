@@ -16,7 +16,7 @@ KINDS = (REAL, POOL, CONTROL, TOKEN_LETTERS)
 
 
 def _are_id_lists(column: pd.Series) -> bool:
-    return all(len(ids) > 0 and np.asarray(ids).dtype.kind in "iu" for ids in column)
+    return all(isinstance(ids, np.ndarray) and ids.dtype == np.int32 and len(ids) > 0 for ids in column)
 
 
 def _labels_are_inside(frame: pd.DataFrame) -> bool:
@@ -28,18 +28,18 @@ def _one_split_a_family(frame: pd.DataFrame) -> bool:
     return bool((frame.groupby("stem")["split"].nunique() == 1).all())
 
 
-_ID_LISTS = Check(_are_id_lists, error="must be non-empty lists of token ids")
+_ID_LISTS = Check(_are_id_lists, error="must be non-empty int32 arrays of token ids")
 
 WORDS = DataFrameSchema(
     {
         "word": Column(str, Check.str_matches("^[a-z]+$"), unique=True),
         "stem": Column(str),
         "zipf_frequency": Column(float, Check.in_range(0, 10)),
-        "length": Column(int, Check.ge(2), coerce=True),
+        "length": Column("int32", Check.ge(2)),
         "ids_bare": Column(object, _ID_LISTS),
         "ids_spaced": Column(object, _ID_LISTS),
-        "n_tokens_bare": Column(int, Check.ge(1), coerce=True),
-        "n_tokens_spaced": Column(int, Check.ge(1), coerce=True),
+        "n_tokens_bare": Column("int32", Check.ge(1)),
+        "n_tokens_spaced": Column("int32", Check.ge(1)),
         "repeated_letters": Column(bool),
         "word_set": Column(str, Check.isin(WORD_SETS)),
         "split": Column(str, Check.isin(SPLITS)),
@@ -89,7 +89,7 @@ ENCODED_EXAMPLES = DataFrameSchema(
     {
         **_OF_EXAMPLE,
         "input_ids": Column(object, _ID_LISTS),
-        "label_start": Column(int, coerce=True),
+        "label_start": Column("int32"),
     },
     checks=[Check(_labels_are_inside, error="label_start must lie inside input_ids"), _HELD_OUT],
     strict=True,

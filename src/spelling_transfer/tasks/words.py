@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -91,12 +92,16 @@ def describe_words(words: Iterable[str], tokenizer: ChatTokenizer) -> pd.DataFra
     frame = pd.DataFrame({"word": list(words)})
     frame["zipf_frequency"] = [wordfreq.zipf_frequency(word, "en") for word in frame["word"]]
     frame["length"] = frame["word"].str.len().astype("int32")
-    frame["ids_bare"] = tokenizer.encode_texts(list(frame["word"]))
-    frame["ids_spaced"] = tokenizer.encode_texts([f" {word}" for word in frame["word"]])
+    frame["ids_bare"] = _id_arrays(list(frame["word"]), tokenizer)
+    frame["ids_spaced"] = _id_arrays([f" {word}" for word in frame["word"]], tokenizer)
     frame["n_tokens_bare"] = frame["ids_bare"].map(len).astype("int32")
     frame["n_tokens_spaced"] = frame["ids_spaced"].map(len).astype("int32")
     frame["repeated_letters"] = [len(set(word)) < len(word) for word in frame["word"]]
     return frame
+
+
+def _id_arrays(texts: list[str], tokenizer: ChatTokenizer) -> pd.Series:
+    return pd.Series([np.array(ids, dtype=np.int32) for ids in tokenizer.encode_texts(texts)], dtype=object)
 
 
 def vocabulary_in_use(

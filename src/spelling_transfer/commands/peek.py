@@ -58,8 +58,9 @@ def describe_dataset(name: str, rows: int, env: str | None = None) -> dict[str, 
     catalog = load_catalog(env)
     if name not in catalog:
         matches = get_close_matches(name, [entry for entry in catalog if not entry.startswith("params:")])
-        hint = f" Did you mean {' or '.join(map(repr, matches))}?" if matches else " 'kedro catalog describe-datasets' names all."
-        raise click.BadParameter(f"there is no dataset {name!r}.{hint}", param_hint="DATASET")
+        closest = " or ".join(map(repr, matches))
+        hint = f"Did you mean {closest}?" if matches else "'kedro catalog describe-datasets' names all."
+        raise click.BadParameter(f"there is no dataset {name!r}. {hint}", param_hint="DATASET")
     dataset = catalog[name]
     made_by, used_by = _origin(name)
     metadata = getattr(dataset, "metadata", None) or {}

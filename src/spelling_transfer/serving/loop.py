@@ -20,7 +20,7 @@ logger = logging.getLogger("litserve")
 class WaitingBatchLoop(LitLoop):  # type: ignore[misc]  # litserve has no types
     """Blocks for the first request, then takes along whatever else is in the queue, up to ``max_batch_size``."""
 
-    def __call__(  # noqa: PLR0917  LitServe's signature
+    def __call__(
         self,
         lit_api: LitAPI,
         device: str,

@@ -52,7 +52,7 @@ def render_deployment_page(conformance: Mapping[str, Any], load_profile: pd.Data
             "Speed",
             figure=load_plot,
             caption="Time from sending a question to the last byte of its answer, over loopback.",
-            table=Table(load_profile, formats={"memory_mib": ",.0f"}, caption="One row a number of clients at once."),
+            table=_load_table(load_profile),
         ),
         *[
             Section(heading, table=_check_table(checks[checks["group"] == group]))
@@ -97,6 +97,20 @@ def _cards(conformance: Mapping[str, Any], load_profile: pd.DataFrame) -> list[C
         Card("answers a second", f"{best['answers_per_second']:.1f}", f"{best['n_clients']:.0f} clients at once"),
         Card("memory", f"{load_profile['memory_mib'].max():,.0f} MiB", "all processes of the endpoint"),
     ]
+
+
+def _load_table(load_profile: pd.DataFrame) -> Table:
+    milliseconds = {name: ".0f" for name in load_profile.columns if name.endswith("_ms")}
+    rates = dict.fromkeys(("seconds", "answers_per_second", "tokens_per_second"), ",.1f")
+    labels = {name: name.removeprefix("latency_").replace("_ms", ", ms") for name in milliseconds}
+    labels |= {name: name.removeprefix("n_") for name in ("n_clients", "n_requests", "n_failed")}
+    labels |= {"answers_per_second": "answers/s", "tokens_per_second": "tokens/s", "memory_mib": "MiB"}
+    return Table(
+        load_profile,
+        formats={**milliseconds, **rates, "memory_mib": ",.0f"},
+        labels=labels,
+        caption="One row a number of clients at once; p50 to p99 and max are latencies.",
+    )
 
 
 def _failures(checks: pd.DataFrame) -> list[Section]:

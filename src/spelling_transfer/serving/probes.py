@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -44,6 +45,12 @@ class _Refusal:
     code: str | None = NON_THINKING_ONLY
     question: str = QUESTION
     parameters: dict[str, str] = field(default_factory=dict)
+
+    def shown(self) -> str:
+        """What makes the request one to refuse."""
+        if self.parameters:
+            return "?" + "&".join(f"{name}={value}" for name, value in self.parameters.items())
+        return json.dumps(self.change, ensure_ascii=False) if self.change else self.question
 
 
 def _user(content: str) -> dict[str, str]:
@@ -117,9 +124,14 @@ def check_refusals(client: EndpointClient, sampling: Sampling) -> Iterator[Check
         passed = 400 <= reply.status < 500 and is_named and refusal.code in (None, error.get("code"))
         yield Check(
             f"refuses/{refusal.name}",
-            f"A request with {refusal.named} out of bounds is refused, and the message names the field.",
+            f"Such a request is refused, and the message names {refusal.named}.",
             passed,
-            {"status": reply.status, "code": error.get("code"), "message": message or reply.text},
+            {
+                "sent": refusal.shown(),
+                "status": reply.status,
+                "code": error.get("code"),
+                "message": message or reply.text,
+            },
         )
 
 

@@ -1,6 +1,7 @@
 """From request to answer, without HTTP."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,11 +148,12 @@ def test_endpoint_settings_out_of_bounds_are_named(deployable: ModelFolder, tmp_
         read_card(ModelFolder(tmp_path))
 
 
-def test_another_template_than_that_of_training_is_refused(deployable: ModelFolder, tmp_path: Path) -> None:
-    import shutil
-
+@pytest.mark.parametrize("what", ["tokenizer", "template"])
+def test_another_tokenizer_or_template_than_that_of_training_is_refused(
+    deployable: ModelFolder, tmp_path: Path, what: str
+) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(deployable.path, copy)
-    (copy / "manifest.json").write_text(json.dumps({**deployable.manifest(), "template_sha256": "0" * 64}))
-    with pytest.raises(DeployableError, match="chat template differs"):
+    (copy / "manifest.json").write_text(json.dumps({**deployable.manifest(), f"{what}_sha256": "0" * 64}))
+    with pytest.raises(DeployableError, match=f"the {what} is not the one"):
         AnswerEngine.load(ModelFolder(copy), device="cpu")

@@ -65,11 +65,13 @@ def test_an_endpoint_that_cannot_load_its_model_says_why(
     make_deployable: Callable[..., ModelFolder], tmp_path: Path
 ) -> None:
     broken = make_deployable(tmp_path / "broken")
-    (broken.path / "model.safetensors").write_bytes(b"not weights")
     notes = {name: value for name, value in broken.manifest().items() if name != "files"}
-    write_manifest(broken.path, notes)
-    with pytest.raises(EndpointError, match="model") as caught, running_endpoint(broken, accelerator="cpu"):
-        pytest.fail("an endpoint without a model must not start")
+    write_manifest(broken.path, {**notes, "tokenizer_sha256": "0" * 64})
+    with (
+        pytest.raises(EndpointError, match="the tokenizer is not the one") as caught,
+        running_endpoint(broken, accelerator="cpu"),
+    ):
+        pytest.fail("an endpoint without its tokenizer must not start")
     assert str(broken.path) in str(caught.value)
     assert "The end of its log" in str(caught.value)
 

@@ -45,9 +45,7 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
 
     def setup(self, device: str) -> None:
         """Loads the deployable."""
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # a log is no terminal
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a log is no terminal
         self._engine = AnswerEngine.load(ModelFolder(self._folder), device)
 
     def decode_request(self, request: ChatRequest) -> PreparedRequest:

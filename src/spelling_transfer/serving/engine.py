@@ -57,12 +57,14 @@ class AnswerEngine:
         card = read_card(folder)
         own = folder.path if (folder.path / "tokenizer.json").is_file() else None
         manifest = folder.manifest()
-        tokenizer = load_chat_tokenizer(own, expected_sha256=manifest["tokenizer_sha256"])
-        if tokenizer.template_sha256 != manifest["template_sha256"]:
-            raise DeployableError(
-                f"{folder.path}: the chat template differs from the one the model was trained with "
-                f"({tokenizer.template_sha256[:12]} is not {manifest['template_sha256'][:12]}). Export it again."
-            )
+        tokenizer = load_chat_tokenizer(own)
+        for what, found in (("tokenizer", tokenizer.sha256), ("template", tokenizer.template_sha256)):
+            trained_with = manifest[f"{what}_sha256"]
+            if found != trained_with:
+                raise DeployableError(
+                    f"{folder.path}: the {what} is not the one the model was trained with (sha256 {found[:12]}…, "
+                    f"the manifest says {trained_with[:12]}…). Export the model again."
+                )
         allowed_file = folder.path / ALLOWED_IDS_FILE
         allowed_ids = json.loads(allowed_file.read_text()) if allowed_file.is_file() else None
         return cls(load_model(folder, device=device), tokenizer, card, allowed_ids)

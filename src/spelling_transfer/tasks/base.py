@@ -205,7 +205,7 @@ class WordTask(ABC):
     def read(self, asked: Asked, output: str) -> str | None:
         """Reads the answer out of an output, in the form of a right answer; None where there is none to be read."""
 
-    def measure(self, asked: Asked, read: str | None) -> dict[str, float]:
+    def measure(self, asked: Asked, read: str | None, output: str) -> dict[str, float]:
         """Returns the task's own numbers on an answer."""
         return {}
 
@@ -254,7 +254,7 @@ class WordTask(ABC):
             lenient=read == asked.answer,
             invalid=read is None,
             read=read or "",
-            measures=self.measure(asked, read),
+            measures=self.measure(asked, read, output),
         )
 
 

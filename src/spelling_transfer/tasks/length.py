@@ -35,6 +35,6 @@ class Length(WordTask):
         number = read_number(output)
         return None if number is None else str(number)
 
-    def measure(self, asked: Asked, read: str | None) -> dict[str, float]:
+    def measure(self, asked: Asked, read: str | None, output: str) -> dict[str, float]:
         """Returns ``absolute_error``; nothing where no number could be read."""
         return {} if read is None else {"absolute_error": float(abs(int(read) - int(asked.answer)))}

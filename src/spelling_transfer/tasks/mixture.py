@@ -91,8 +91,8 @@ def _sizes(settings: MixtureSettings, n_spelling: int, n_others: Sequence[int], 
     if ratio > 0 and not n_spelling:
         raise MixtureError(
             f"spelling_difficulty: no spelling example of difficulty {settings.spelling_difficulty!r} is there to "
-            f"train on (spelling_augmentation: {settings.spelling_augmentation}). Allowed are easy, medium, hard, all; if "
-            "the words have run out, run 'kedro run --pipelines=local_prep' with a longer word list."
+            f"train on (spelling_augmentation: {settings.spelling_augmentation}). Allowed are easy, medium, hard, all; "
+            "if the words have run out, run 'kedro run --pipelines=local_prep' with a longer word list."
         )
     if ratio < 1 and not most_others:
         raise MixtureError(

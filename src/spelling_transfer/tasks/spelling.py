@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from spelling_transfer.tasks.base import Asked, WordTask, make_templates
-from spelling_transfer.tasks.marking import read_spelling, spelling_similarity
+from spelling_transfer.tasks.base import make_templates
+from spelling_transfer.tasks.spelled import SpelledTask
 
 
-class Spelling(WordTask):
+class Spelling(SpelledTask):
     """``How do you spell cat?`` → ``c a t``."""
 
     name = "spelling"
     trained_by_default = True
-    answer_has_separator = True
     templates = make_templates(
         "spelling",
         trained=[
@@ -31,16 +30,6 @@ class Spelling(WordTask):
         ],
     )
 
-    def gold(self, word: str, argument: str, separator: str) -> str:
-        """Returns the letters in order, the separator between them."""
-        return separator.join(word)
-
-    def read(self, asked: Asked, output: str) -> str | None:
-        """Reads a spelling with any of the four separators; see :func:`~.marking.read_spelling`."""
-        letters = read_spelling(output)
-        return None if letters is None else asked.separator.join(letters)
-
-    def measure(self, asked: Asked, read: str | None) -> dict[str, float]:
-        """Returns ``similarity``: 1 − Levenshtein distance / length of the longer; 0 where nothing could be read."""
-        letters = "" if read is None else (read.replace(asked.separator, "") if asked.separator else read)
-        return {"similarity": spelling_similarity(asked.word, letters)}
+    def letters(self, word: str, argument: str) -> str:
+        """Returns the letters in order."""
+        return word

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spelling_transfer.tasks.base import LETTERS, Asked, Template, WordTask, make_templates
-from spelling_transfer.tasks.marking import read_spelling, spelling_similarity
+from spelling_transfer.tasks.base import LETTERS, Template, make_templates
+from spelling_transfer.tasks.spelled import SpelledTask
 
 
-class Substitute(WordTask):
+class Substitute(SpelledTask):
     """``Replace every t in cat with b and spell the result.`` → ``c a b``. The argument is ``t>b``."""
 
     name = "substitute"
-    answer_has_separator = True
     templates = make_templates(
         "substitute",
         trained=[
@@ -39,18 +38,7 @@ class Substitute(WordTask):
         old, new = argument.split(">")
         return {"old": old, "new": new}
 
-    def gold(self, word: str, argument: str, separator: str) -> str:
-        """Returns the letters of the changed word, the separator between them."""
+    def letters(self, word: str, argument: str) -> str:
+        """Returns the letters of the changed word."""
         old, new = argument.split(">")
-        return separator.join(word.replace(old, new))
-
-    def read(self, asked: Asked, output: str) -> str | None:
-        """Reads a spelling with any of the four separators; see :func:`~.marking.read_spelling`."""
-        letters = read_spelling(output)
-        return None if letters is None else asked.separator.join(letters)
-
-    def measure(self, asked: Asked, read: str | None) -> dict[str, float]:
-        """Returns ``similarity``: 1 − Levenshtein distance / length of the longer; 0 where nothing could be read."""
-        old, new = asked.argument.split(">")
-        letters = "" if read is None else (read.replace(asked.separator, "") if asked.separator else read)
-        return {"similarity": spelling_similarity(asked.word.replace(old, new), letters)}
+        return word.replace(old, new)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.lora import LoraSettings
 from spelling_transfer.study.scores import Focus
+from spelling_transfer.tasks.mixture import MixtureSettings
 from spelling_transfer.training.config import TrainingSettings
 
 
@@ -31,6 +32,7 @@ class TrialConfig(BaseModel):
 
     lora: LoraSettings = Field(default_factory=LoraSettings, description="The adapter.")
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="The optimiser and its data.")
+    spelling: MixtureSettings = Field(default_factory=MixtureSettings, description="What is trained on.")
     tokenizer: TokenizerSettings = Field(default_factory=TokenizerSettings, description="The tokens.")
 
     def varied(self, choices: dict[str, Any]) -> TrialConfig:

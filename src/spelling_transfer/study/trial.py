@@ -17,6 +17,7 @@ from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.config import StudyConfigError, TrialConfig
 from spelling_transfer.study.executor import Evaluation, TrialOutcome, Verdict
 from spelling_transfer.study.scores import SCORED_TASKS
+from spelling_transfer.tasks.mixture import MixtureSettings, choose_mixture
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
@@ -75,13 +76,16 @@ class TrialRunner:
             )
         self.prompts = prompts_of(self.validation, encoded)
         self.loaded: LoadedModel = load_model(base, profile)
-        self.examples = self._training_examples(encoded)
+        self.encoded = encoded[encoded["split"] == "train"].reset_index(drop=True)
+        self._mixtures: dict[MixtureSettings, EncodedExamples] = {}
 
-    def _training_examples(self, encoded: pd.DataFrame) -> EncodedExamples:
+    def _training_examples(self, settings: MixtureSettings) -> EncodedExamples:
         from spelling_transfer.training.data import EncodedExamples
 
-        chosen = encoded[(encoded["split"] == "train") & (encoded["kind"] == "real")]
-        return EncodedExamples(chosen, self.loaded.vocabulary, self.tokenizer.end_id)
+        if settings not in self._mixtures:
+            chosen = choose_mixture(self.encoded, settings)
+            self._mixtures[settings] = EncodedExamples(chosen, self.loaded.vocabulary, self.tokenizer.end_id)
+        return self._mixtures[settings]
 
     def evaluate(self, step: int) -> Evaluation:
         """Returns the exact match of each task on the validation questions, for the model as it is now."""
@@ -124,13 +128,15 @@ class TrialRunner:
             verdict = monitor(curve[-1])
             return verdict != "complete"
 
+        examples = self._training_examples(config.spelling)
+        subset_rows = self._subset_rows(config, examples)
         with seeded(config.training.seed, config.training.threads):  # the adapter starts from random numbers
             model = attach_lora(self.loaded, config.lora, self.profile.lora_targets)
         result = train(
             self.loaded,
-            self.examples,
+            examples,
             config.training,
-            subset_rows=self._subset_rows(config),
+            subset_rows=subset_rows,
             callbacks=[EverySteps(self.evaluate_every, look)],
             progress=True,
         )
@@ -138,13 +144,13 @@ class TrialRunner:
             look(result.steps)
         return model, TrialOutcome(curve, result.losses[-1], result.steps, verdict)
 
-    def _subset_rows(self, config: TrialConfig) -> torch.Tensor | None:
+    def _subset_rows(self, config: TrialConfig, examples: EncodedExamples) -> torch.Tensor | None:
         import torch
 
         if not config.tokenizer.use_english_only_tokens:
             return None
         rows = np.unique(self.loaded.vocabulary.known_rows(self.english_ids))
-        outside = np.setdiff1d(self.examples.label_rows(), rows)
+        outside = np.setdiff1d(examples.label_rows(), rows)
         if len(outside):
             ids = self.loaded.vocabulary.to_ids(outside).tolist()
             raise StudyConfigError(

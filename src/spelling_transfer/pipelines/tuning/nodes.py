@@ -20,6 +20,7 @@ from spelling_transfer.study.space import read_space
 from spelling_transfer.study.transfer import analyse_transfer
 from spelling_transfer.study.trial import TrialRunner
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.subset import TokenSubset
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -36,13 +37,13 @@ def run_trials(
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
     encoded_examples: pd.DataFrame,
-    english_tokens: pd.DataFrame,
+    english_subset: dict[str, Any],
     model_profile: ModelProfile,
     study: StudySettings,
     trial: TrialConfig,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Trains and scores every trial of the study, and scores the base model on the same validation questions."""
-    runner = _runner(base_model, tokenizer, examples, encoded_examples, english_tokens, model_profile, study)
+    runner = _runner(base_model, tokenizer, examples, encoded_examples, english_subset, model_profile, study)
     base = runner.evaluate(step=0)
     result = run_study(study.model_copy(update={"space": search_space}), trial, runner)
     return result.trials, result.curves, result.seconds, asdict(base)
@@ -64,13 +65,13 @@ def train_best(
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
     encoded_examples: pd.DataFrame,
-    english_tokens: pd.DataFrame,
+    english_subset: dict[str, Any],
     model_profile: ModelProfile,
     study: StudySettings,
     trial: TrialConfig,
 ) -> ModelFolder:
     """Trains the recommended configuration and returns its adapter."""
-    runner = _runner(base_model, tokenizer, examples, encoded_examples, english_tokens, model_profile, study)
+    runner = _runner(base_model, tokenizer, examples, encoded_examples, english_subset, model_profile, study)
     place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
     adapter, _ = runner.train_adapter(trial.model_validate(best_config["config"]), Path(place.name) / "adapter")
     # The folder lives as long as its handle: until the catalog has copied it.
@@ -103,7 +104,7 @@ def _runner(
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
     encoded_examples: pd.DataFrame,
-    english_tokens: pd.DataFrame,
+    english_subset: dict[str, Any],
     model_profile: ModelProfile,
     study: StudySettings,
 ) -> TrialRunner:
@@ -113,7 +114,7 @@ def _runner(
         tokenizer,
         examples,
         encoded_examples,
-        english_tokens.loc[english_tokens["english"], "id"].to_numpy(),
+        TokenSubset.from_json(english_subset).answer_ids,
         validation_words=study.validation_words,
         evaluate_every=study.transfer_eval_frequency,
     )

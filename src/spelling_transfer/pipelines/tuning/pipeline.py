@@ -8,7 +8,7 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from spelling_transfer.pipelines.tuning import nodes
 
-_MATERIAL = ["base_model", "tokenizer", "examples", "encoded_examples", "english_tokens"]
+_MATERIAL = ["base_model", "tokenizer", "examples", "encoded_examples", "english_subset"]
 _SETTINGS = ["params:model_profile", "params:study", "params:trial"]
 
 

@@ -25,6 +25,8 @@ Examples:
   kedro peek trials --env=qwen3_4b --json
 """
 
+_CELL = 40
+
 
 @click.command("peek", help=_HELP, context_settings=CONTEXT_SETTINGS)
 @click.argument("dataset")
@@ -171,16 +173,14 @@ def _print(report: dict[str, Any]) -> None:
     for key, value in facts.items():
         if value is not None:
             console.print(f"  {key:<9} {value}", soft_wrap=True, markup=False)
-    schema = Table("name", "type", title="schema", title_justify="left", box=None)
-    for key, value in report["schema"].items():
-        schema.add_row(str(key), str(value))
-    console.print(schema)
     head = report.get("head")
-    if isinstance(head, list) and head and isinstance(head[0], dict):
-        table = Table(*map(str, head[0]), title="head", title_justify="left", box=None)
-        for row in head:
-            table.add_row(*(str(value)[:60] for value in row.values()))
-        console.print(table)
-    elif head:
-        console.print("head", style="italic")
-        console.print_json(json.dumps(head, default=str)) if not isinstance(head, str) else console.print(head)
+    rows = head if isinstance(head, list) and all(isinstance(row, dict) for row in head) else []
+    # One line a column, first rows beside it: wide tables stay readable in a narrow terminal.
+    table = Table("name", "type", *(f"row {number}" for number in range(1, len(rows) + 1)), box=None)
+    for key, value in report["schema"].items():
+        table.add_row(str(key), str(value), *(str(row.get(key))[:_CELL] for row in rows))
+    console.print(table)
+    if isinstance(head, str):
+        console.print(head, markup=False)
+    elif head and not rows:
+        console.print_json(json.dumps(head, default=str))

@@ -54,7 +54,7 @@ class ConfigurationCheck:
             readers = sorted({node.name for node in pipeline.nodes if set(missing) & set(node.inputs)})
             raise ConfigurationError(
                 f"{', '.join(missing)}: needed by {', '.join(readers)}, but no node of this run makes it and the "
-                "catalog does not keep it. Run the pipeline that makes it too, or give it an entry in conf/base/catalog/."
+                "catalog does not keep it. Run the pipeline that makes it, or give it a place in conf/base/catalog/."
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,8 @@ class ProjectConfigLoader(OmegaConfigLoader):
     the rest (Kedro would replace the group); where it names another study file, that file replaces the group.
     """
 
+    _parameters: tuple[dict[str, Any] | None, dict[str, Any]] | None = None
+
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Returns the merged configuration of a kind, such as ``parameters`` or ``catalog``.
 
@@ -40,7 +43,10 @@ class ProjectConfigLoader(OmegaConfigLoader):
         OmegaConf.register_new_resolver("study", self._read_study_file, replace=True)
         try:
             if key == "parameters" and key not in self:
-                return self._read_parameters()
+                # Read once for Kedro and every hook that asks.
+                if self._parameters is None or self._parameters[0] != self.runtime_params:
+                    self._parameters = (deepcopy(self.runtime_params), self._read_parameters())
+                return deepcopy(self._parameters[1])
             return super().__getitem__(key)
         except MissingConfigException:
             raise

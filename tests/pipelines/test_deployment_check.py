@@ -25,6 +25,7 @@ from spelling_transfer.serving.request import ChatRequest
 from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.subset import TokenSubset
 
 CONF = Path(__file__).parents[2] / "conf" / "base"
 WORDS = ("apple", "banana", "garden", "window", "letter", "orange", "summer", "winter")
@@ -36,9 +37,10 @@ def parameters() -> dict[str, Any]:
     """The shipped parameters, with less load and more patience for a busy machine."""
     shipped = yaml.safe_load((CONF / "parameters" / "deployment_check.yml").read_text())
     check = DeploymentCheckSettings(**shipped["deployment_check"])
+    patience = {"accelerator": "cpu", "start_timeout_seconds": 600.0, "stop_timeout_seconds": 120.0}
     load = LoadSettings(**shipped["endpoint_load"])
     return {
-        "params:deployment_check": check.model_copy(update={"accelerator": "cpu", "start_timeout_seconds": 300.0}),
+        "params:deployment_check": check.model_copy(update=patience),
         "params:endpoint": EndpointSettings(**shipped["endpoint"]),
         "params:endpoint_load": load.model_copy(update={"clients": (1, 4), "n_requests": 8, "n_warm_up": 2}),
     }
@@ -57,10 +59,12 @@ def examples() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def english_tokens(tokenizer: ChatTokenizer) -> pd.DataFrame:
-    english = {token for ids in tokenizer.encode_texts(["a b c d e f g h i j", "1 2 3 4"]) for token in ids}
-    ids = np.arange(5000)
-    return pd.DataFrame({"id": ids, "english": np.isin(ids, list(english))})
+def english_subset(tokenizer: ChatTokenizer) -> TokenSubset:
+    """What the prompt needs, and a few letters and digits for answers."""
+    answer_ids = {token for ids in tokenizer.encode_texts(["a b c d e f g h i j", "1 2 3 4"]) for token in ids}
+    prompt_only = {*tokenizer.prefix_ids, *tokenizer.suffix_ids} - {tokenizer.end_id}
+    ids = answer_ids | prompt_only | {tokenizer.end_id}
+    return TokenSubset("test", tokenizer.sha256, np.array(sorted(ids)), np.array(sorted(prompt_only)))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ def models(
 @pytest.fixture(scope="module")
 def catalog(
     examples: pd.DataFrame,
-    english_tokens: pd.DataFrame,
+    english_subset: TokenSubset,
     models: tuple[ModelFolder, ModelFolder],
     tokenizer: ChatTokenizer,
     parameters: dict[str, Any],
@@ -110,7 +114,7 @@ def catalog(
         "best_adapter": models[1],
         "tokenizer": tokenizer,
         "examples": examples,
-        "english_tokens": english_tokens,
+        "english_subset": english_subset.to_json(),
         "params:model_profile": PROFILE,
         **parameters,
     }
@@ -160,7 +164,7 @@ def test_the_page_says_that_it_obeys_and_shows_each_check(ran: DataCatalog) -> N
     assert all(check["id"] in page for check in conformance["checks"])
 
 
-def test_the_deployable_says_how_it_may_be_served(ran: DataCatalog, english_tokens: pd.DataFrame) -> None:
+def test_the_deployable_says_how_it_may_be_served(ran: DataCatalog, english_subset: TokenSubset) -> None:
     deployable = ran["deployable"].load()
     card = read_card(deployable)
     assert card.model == "tiny-random"
@@ -173,7 +177,7 @@ def test_the_deployable_says_how_it_may_be_served(ran: DataCatalog, english_toke
     prepared = [engine.prepare(ChatRequest.model_validate({**body, "seed": seed})) for seed in range(10)]
     used = {token for answer in engine.answer(prepared) for token in answer.choices[0].token_ids or ()}
     assert used
-    assert used <= set(english_tokens.loc[english_tokens["english"], "id"])
+    assert used <= set(english_subset.answer_ids.tolist())
 
 
 def test_a_deployable_answers_as_base_and_adapter_do(

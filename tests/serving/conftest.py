@@ -91,7 +91,13 @@ def deployable(make_deployable: Callable[..., ModelFolder], tmp_path_factory: py
 
 @pytest.fixture(scope="session")
 def endpoint(deployable: ModelFolder) -> Iterator[RunningEndpoint]:
-    with running_endpoint(deployable, accelerator="cpu", environment={"OMP_NUM_THREADS": "1"}) as running:
+    with running_endpoint(
+        deployable,
+        start_timeout_seconds=600,  # a busy machine is no failure
+        stop_timeout_seconds=120,
+        accelerator="cpu",
+        environment={"OMP_NUM_THREADS": "1"},
+    ) as running:
         yield running
     assert running.stop_report is not None
     assert running.stop_report.clean
@@ -99,5 +105,5 @@ def endpoint(deployable: ModelFolder) -> Iterator[RunningEndpoint]:
 
 @pytest.fixture
 def client(endpoint: RunningEndpoint) -> Iterator[EndpointClient]:
-    with EndpointClient(endpoint.url, endpoint.model) as opened:
+    with EndpointClient(endpoint.url, endpoint.model, timeout_seconds=600) as opened:
         yield opened

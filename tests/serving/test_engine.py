@@ -14,7 +14,6 @@ from spelling_transfer.serving.deployable import SETTINGS_FILE, DeployableError,
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.refusal import RefusedRequestError
 from spelling_transfer.serving.request import ChatRequest
-from spelling_transfer.serving.settings import EndpointSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 from .conftest import QUESTION, SAMPLING
@@ -132,14 +131,14 @@ def test_the_policys_own_values_are_accepted(engine: AnswerEngine) -> None:
 def test_a_folder_that_does_not_say_how_it_is_served_is_refused(
     deployable: ModelFolder, tmp_path: Path, change: dict[str, Any], named: str
 ) -> None:
+    shutil.copytree(deployable.path, tmp_path, dirs_exist_ok=True)
     (tmp_path / "manifest.json").write_text(json.dumps({**deployable.manifest(), **change}))
-    (tmp_path / SETTINGS_FILE).write_text(EndpointSettings().model_dump_json())
     with pytest.raises(DeployableError, match=named):
         read_card(ModelFolder(tmp_path))
 
 
 def test_endpoint_settings_out_of_bounds_are_named(deployable: ModelFolder, tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text(json.dumps(deployable.manifest()))
+    shutil.copytree(deployable.path, tmp_path, dirs_exist_ok=True)
     (tmp_path / SETTINGS_FILE).write_text('{"max_batch_size": 0, "default_max_tokens": 9}')
     with pytest.raises(DeployableError, match="max_batch_size"):
         read_card(ModelFolder(tmp_path))
@@ -157,3 +156,12 @@ def test_another_tokenizer_or_template_than_that_of_training_is_refused(
     (copy / "manifest.json").write_text(json.dumps({**deployable.manifest(), f"{what}_sha256": "0" * 64}))
     with pytest.raises(DeployableError, match=f"the {what} is not the one"):
         AnswerEngine.load(ModelFolder(copy), device="cpu")
+
+
+def test_the_model_is_loaded_in_the_type_it_was_exported_in(deployable: ModelFolder, tmp_path: Path) -> None:
+    shutil.copytree(deployable.path, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    assert read_card(ModelFolder(tmp_path)).profile.dtype == "bfloat16"
+    engine = AnswerEngine.load(ModelFolder(tmp_path), device="cpu")
+    assert engine.answer([engine.prepare(ask(seed=0))])[0].usage.completion_tokens > 0

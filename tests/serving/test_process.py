@@ -22,7 +22,9 @@ def group_of(leader: int) -> list[psutil.Process]:
 
 
 def test_an_endpoint_that_will_not_end_is_killed_and_the_report_says_so(deployable: ModelFolder) -> None:
-    with running_endpoint(deployable, stop_timeout_seconds=0.3, accelerator="cpu", environment=ENVIRONMENT) as endpoint:
+    with running_endpoint(
+        deployable, start_timeout_seconds=600, stop_timeout_seconds=0.3, accelerator="cpu", environment=ENVIRONMENT
+    ) as endpoint:
         members = group_of(endpoint.process.pid)
         assert len(members) >= 3
         assert endpoint.memory_mib() > 50
@@ -42,7 +44,8 @@ def test_an_endpoint_does_not_outlive_a_killed_run(deployable: ModelFolder, tmp_
         "from pathlib import Path\n"
         "from spelling_transfer.models.folder import ModelFolder\n"
         "from spelling_transfer.serving.process import running_endpoint\n"
-        "with running_endpoint(ModelFolder(Path(sys.argv[1])), accelerator='cpu') as endpoint:\n"
+        "folder = ModelFolder(Path(sys.argv[1]))\n"
+        "with running_endpoint(folder, start_timeout_seconds=600, accelerator='cpu') as endpoint:\n"
         "    print(endpoint.process.pid, endpoint.url, flush=True)\n"
         "    threading.Event().wait()\n"
     )
@@ -58,7 +61,7 @@ def test_an_endpoint_does_not_outlive_a_killed_run(deployable: ModelFolder, tmp_
     assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
     run.kill()
     run.communicate()
-    assert not psutil.wait_procs(members, timeout=10)[1]
+    assert not psutil.wait_procs(members, timeout=60)[1]
 
 
 def test_an_endpoint_that_cannot_load_its_model_says_why(
@@ -69,7 +72,7 @@ def test_an_endpoint_that_cannot_load_its_model_says_why(
     write_manifest(broken.path, {**notes, "tokenizer_sha256": "0" * 64})
     with (
         pytest.raises(EndpointError, match="the tokenizer is not the one") as caught,
-        running_endpoint(broken, accelerator="cpu"),
+        running_endpoint(broken, start_timeout_seconds=600, accelerator="cpu"),
     ):
         pytest.fail("an endpoint without its tokenizer must not start")
     assert str(broken.path) in str(caught.value)

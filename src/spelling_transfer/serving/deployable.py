@@ -34,12 +34,14 @@ class DeployableCard:
         fingerprint: Names the exact folder.
         sampling: The only way tokens are drawn.
         settings: Limits of the endpoint.
+        profile: How to load the model: in the type its weights were exported in.
     """
 
     model: str
     fingerprint: str
     sampling: Sampling
     settings: EndpointSettings
+    profile: ModelProfile
 
 
 def write_deployable(
@@ -91,13 +93,15 @@ def read_card(folder: ModelFolder) -> DeployableCard:
     try:
         sampling = Sampling(**manifest["sampling"])
         settings = EndpointSettings(**json.loads((folder.path / SETTINGS_FILE).read_text()))
+        config = json.loads((folder.path / "config.json").read_text())
+        profile = ModelProfile(name=manifest["model"], dtype=config["dtype"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         detail = "; ".join(_lines(error)) if isinstance(error, ValidationError) else repr(error)
         raise DeployableError(
             f"{folder.path}: does not say how it may be served ({detail}). "
             "Export it again with 'kedro run --pipelines=deployment_check'."
         ) from error
-    return DeployableCard(manifest["model"], f"fp_{folder.sha256[:12]}", sampling, settings)
+    return DeployableCard(profile.name, f"fp_{folder.sha256[:12]}", sampling, settings, profile)
 
 
 def _lines(error: ValidationError) -> list[str]:

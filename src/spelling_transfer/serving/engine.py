@@ -67,7 +67,7 @@ class AnswerEngine:
                 )
         allowed_file = folder.path / ALLOWED_IDS_FILE
         allowed_ids = json.loads(allowed_file.read_text()) if allowed_file.is_file() else None
-        return cls(load_model(folder, device=device), tokenizer, card, allowed_ids)
+        return cls(load_model(folder, card.profile, device=device), tokenizer, card, allowed_ids)
 
     def prepare(self, request: ChatRequest) -> PreparedRequest:
         """Checks what depends on the model and its settings, and renders the prompt.

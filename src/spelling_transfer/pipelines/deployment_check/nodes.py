@@ -21,6 +21,7 @@ from spelling_transfer.serving.page import plot_load, render_deployment_page
 from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.subset import TokenSubset
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -35,7 +36,7 @@ def export(
     base_model: ModelFolder,
     best_adapter: ModelFolder,
     tokenizer: ChatTokenizer,
-    english_tokens: pd.DataFrame,
+    english_subset: dict[str, Any],
     policy_rules: dict[str, Any],
     model_profile: ModelProfile,
     endpoint: EndpointSettings,
@@ -44,7 +45,9 @@ def export(
     """Merges the adapter into the base model and writes down how the result may be served."""
     allowed_ids = None
     if settings.english_only:
-        allowed_ids = english_tokens.loc[english_tokens["english"], "id"].astype(int).tolist()
+        subset = TokenSubset.from_json(english_subset)
+        subset.check_usable(tokenizer)
+        allowed_ids = subset.answer_ids.tolist()
     place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
     folder = write_deployable(
         base_model,

@@ -23,7 +23,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "base_model": "base_model",
                     "best_adapter": "best_adapter",
                     "tokenizer": "tokenizer",
-                    "english_tokens": "english_tokens",
+                    "english_subset": "english_subset",
                     "policy_rules": "policy_rules",
                     "model_profile": "params:model_profile",
                     "endpoint": "params:endpoint",

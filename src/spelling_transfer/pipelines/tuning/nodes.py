@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -22,8 +22,8 @@ from spelling_transfer.study.trial import TrialRunner
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+Figure = Any
+"""Plotly's; not imported, as Kedro looks up every type of a node that has parameters."""
 
 
 def read_search_space(study: StudySettings, trial: TrialConfig) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from spelling_transfer.tasks.base import LETTERS, Asked, Template, WordTask, make_templates
-from spelling_transfer.tasks.marking import read_yes_or_no
+from spelling_transfer.tasks.marking import echo_of, read_yes_or_no
 
 
 class Contains(WordTask):
@@ -49,4 +49,4 @@ class Contains(WordTask):
 
     def read(self, asked: Asked, output: str) -> str | None:
         """Reads yes or no; see :func:`~.marking.read_yes_or_no`."""
-        return read_yes_or_no(output)
+        return read_yes_or_no(output, echo_of(asked))

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from spelling_transfer.tasks.base import LETTERS, Asked, Template, WordTask, make_templates
-from spelling_transfer.tasks.marking import read_number
+from spelling_transfer.tasks.marking import echo_of, read_number
 
 _ENGLISH_FREQUENCY = dict(zip("etaoinshrdlcumwfgypbvkjxqz", range(26, 0, -1), strict=True))
 """Weight of each letter when one that does not occur is drawn: common letters must be absent as often as rare ones,
@@ -66,7 +66,7 @@ class Count(WordTask):
 
     def read(self, asked: Asked, output: str) -> str | None:
         """Reads the one number an output commits itself to; see :func:`~.marking.read_number`."""
-        number = read_number(output)
+        number = read_number(output, echo_of(asked))
         return None if number is None else str(number)
 
     def measure(self, asked: Asked, read: str | None, output: str) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spelling_transfer.tasks.base import Asked, WordTask, make_templates
-from spelling_transfer.tasks.marking import read_letters
+from spelling_transfer.tasks.marking import echo_of, read_letters
 
 
 class FirstLast(WordTask):
@@ -32,5 +32,5 @@ class FirstLast(WordTask):
 
     def read(self, asked: Asked, output: str) -> str | None:
         """Reads the two letters an output commits itself to; see :func:`~.marking.read_letters`."""
-        letters = read_letters(output)
+        letters = read_letters(output.replace(",", " "), {*echo_of(asked), "and"}, wanted=2)
         return " ".join(letters) if letters is not None and len(letters) == 2 else None

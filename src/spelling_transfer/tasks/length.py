@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spelling_transfer.tasks.base import Asked, WordTask, make_templates
-from spelling_transfer.tasks.marking import read_number
+from spelling_transfer.tasks.marking import echo_of, read_number
 
 
 class Length(WordTask):
@@ -32,7 +32,7 @@ class Length(WordTask):
 
     def read(self, asked: Asked, output: str) -> str | None:
         """Reads the one number an output commits itself to; see :func:`~.marking.read_number`."""
-        number = read_number(output)
+        number = read_number(output, echo_of(asked))
         return None if number is None else str(number)
 
     def measure(self, asked: Asked, read: str | None, output: str) -> dict[str, float]:

@@ -1,35 +1,49 @@
 """Reads answers out of what a model says: the lenient extractors, one for each form of answer.
 
-Strict exact match is decided before these are asked (:meth:`spelling_transfer.tasks.base.WordTask.mark`). They share
-four rules, because each breach of them is a scorer error seen in published work:
+Strict exact match is decided before these are asked (:meth:`spelling_transfer.tasks.base.WordTask.mark`). They follow
+one rule, because each breach of it is a scorer error seen in published work: **beside the answer an output may hold
+the words of a short list (**:data:`FRAME` **) and what the question itself asked about, and nothing else.** So
 
-1. An output that commits itself to nothing, or to two different things, has no answer ("3 of 5" is not 35, not 3).
-2. A piece of a longer thing is no answer (the "t" of "the", the "3" of "3rd", "3.5" or "-3").
-3. A hedge or a denial ("not r", "at least 2", "1 or 2") has no answer, since the reader cannot know what is meant.
-4. Only prose may stand around an answer; where there are no words, there must be the answer alone ("r 1" has none).
+- "3 of 5" is neither 35 nor 3, and "The letter is e" is not t;
+- two different answers are no answer ("r or t"), nor is a piece of a longer thing ("3rd", "3.5", "-3", "rr");
+- a hedge or a denial is no answer ("not r", "at least 2"), since the reader cannot know what is meant;
+- noise makes an output unreadable rather than right by luck ("r 7", "xq r").
+
+Blanks, punctuation, quotes and Markdown around words, and capitals, are passed over.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection, Sequence
 
 from rapidfuzz.distance import Levenshtein
 
-_OUTER = " \t\r\n.,:;!?\"'`*_()[]{}<>“”‘’"
-"""What may stand around an answer without being part of it: blanks, punctuation, quotes, Markdown."""
+from spelling_transfer.tasks.base import Asked
 
-_DENIALS = re.compile(r"\b(?:not|never|neither|nor|cannot|\w+n['’]t)\b", re.IGNORECASE)
-_HEDGES = re.compile(
-    r"\b(?:no|or|except|but|least|most|more|less|fewer|about|around|roughly|approximately|almost|nearly|maybe|perhaps|"
-    r"possibly|between|over|under)\b|[~≈<>≤≥±≠]",
-    re.IGNORECASE,
-)
+_SAYING_WORDS = """
+answer letter letters word words is are was it's occurs occur occurrence occurrences appears appear comes stands has
+have contains contain include includes count number total time times position place spelled spelt spelling spells
+result reverse reversed backwards length long begins starts ends starting ending start end first last second third
+fourth fifth sixth seventh eighth ninth tenth eleventh twelfth does
+"""
+_BINDING_WORDS = "the an it its this that there in of from at by as and with to you sure certainly ok here"
+_SAYING = frozenset(_SAYING_WORDS.split())
+
+FRAME = _SAYING | frozenset(_BINDING_WORDS.split())
+"""Words that may stand around an answer; at least one must be of those that say something ("r of" says nothing)."""
+
+_OUTER = " \t\r\n.,:;!?\"'`*_()[]{}<>“”‘’"
+"""What may stand around a word without being part of it."""
+_SIGNS = {"", "=", "→", "-", "–", "—", "=>", "->"}
+"""What may stand between words as a piece of its own."""
+
 _NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-_NUMBER_WORDS = {word: number for number, word in enumerate(_NUMERALS.split())} | {"once": 1, "twice": 2, "thrice": 3}
-_SPELLING_SEPARATOR = re.compile(r"\s*([,-])\s*|\s+")
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_ARTICLE = re.compile(r"\b[ai](?=\s+[^\W\d_]{2})", re.IGNORECASE)
-_PROSE = re.compile(r"[^\W\d_]{2}")
+_TIMES = {"once": 1, "twice": 2, "thrice": 3}
+_NUMBER_WORDS = {word: number for number, word in enumerate(_NUMERALS.split())} | _TIMES
+_WHOLE_NUMBER = re.compile("0|[1-9][0-9]{0,3}")
+_LETTER = re.compile("[a-z]")
+_SPELLED = re.compile(r"[a-z]+|[a-z](?: +[a-z])+|[a-z](?: *\n *[a-z])+|[a-z](?: *, *[a-z])+|[a-z](?: *- *[a-z])+")
 
 
 def lower_ascii(text: str) -> str:
@@ -37,133 +51,139 @@ def lower_ascii(text: str) -> str:
     return "".join(chr(ord(char) + 32) if "A" <= char <= "Z" else char for char in text)
 
 
-def read_spelling(output: str) -> str | None:
+def read_spelling(output: str, echo: Collection[str] = ()) -> str | None:
     """Reads a spelled-out word in any of the four separators and returns its letters in lower case.
 
-    1. If the output, stripped of punctuation and quotes around it, is one word of letters, these are the letters
-       (separator "none").
-    2. Otherwise there must be a run of at least two single letters, with one separator all through: blanks, line
-       breaks, or commas or hyphens with blanks around them ("s t r", "s, t, r", "S-T-R"). Words may stand around it; a
-       second run must be equal, and no single letter or digit may stand apart, the article "a" and the pronoun "I"
-       before a word aside.
+    The letters stand together, at least two of them, with one separator all through: blanks, line breaks, commas or
+    hyphens, with blanks around them ("s t r", "s, t, r", "S-T-R"), or none ("str", where the output is that word
+    alone). Words of the frame may stand before and after ("Straw is spelled s-t-r-a-w.").
 
-    A digit or foreign letter in the place of a letter makes the output unreadable, and so does a denial.
+    Args:
+        output: What the model said.
+        echo: What the question asked about, in lower case.
     """
-    text = lower_ascii(output.strip(_OUTER))
+    text = lower_ascii(output).strip(_OUTER)
     if re.fullmatch("[a-z]+", text):
         return text
-    if _DENIALS.search(text) or re.search(r"\bor\b", text):
+    echo = {word for word in echo if len(word) > 1}  # a single letter is part of the spelling
+    pieces = list(re.finditer(r"\S+", text))
+    first, last = 0, len(pieces)
+    while first < last and _is_frame(pieces[first].group(), echo):
+        first += 1
+    while first < last and _is_frame(pieces[last - 1].group(), echo):
+        last -= 1
+    around = [piece.group() for piece in pieces[:first] + pieces[last:]]
+    if first == last or (around and not _says_something(around, echo)):
         return None
-    runs = _letter_runs(text)
-    return runs.pop() if len(runs) == 1 else None
+    core = text[pieces[first].start() : pieces[last - 1].end()].strip(_OUTER)
+    if not _SPELLED.fullmatch(core) or (around and core.isalpha()):  # "it is straw" spells nothing
+        return None
+    return re.sub("[^a-z]", "", core)
 
 
-def _letter_runs(text: str) -> set[str | None]:
-    """Returns the distinct runs of single letters; None stands for single characters that are no readable run."""
-    runs: set[str | None] = set()
-    run: list[str] = []
-    separators: set[str] = set()
+def read_letters(output: str, echo: Collection[str] = (), *, wanted: int = 1) -> list[str] | None:
+    """Reads all letters that stand alone in an output, in order and in lower case.
 
-    def close(*, before_word: bool = False) -> None:
-        readable = len(run) > 1 and len(separators) == 1 and all("a" <= letter <= "z" for letter in run)
-        if readable:
-            runs.add("".join(run))
-        elif run and not (before_word and run in (["a"], ["i"])):
-            runs.add(None)
-        run.clear()
-        separators.clear()
-
-    start, separator = 0, ""
-    for match in [*_SPELLING_SEPARATOR.finditer(text), None]:
-        item = text[start : match.start() if match else len(text)]
-        core = item.strip(_OUTER)
-        if len(core) == 1 and core.isalnum():
-            if not item.startswith(core):
-                close()
-            if run:
-                separators.add(separator)
-            run.append(core)
-            if not item.endswith(core):
-                close()
-        elif item:  # a word, or a sign in the place of a letter
-            close(before_word=bool(_PROSE.match(core)))
-        if match:
-            separator = match.group(1) or ("\n" if "\n" in match.group() else " ")
-            start = match.end()
-    close()
-    return runs
-
-
-def read_letter(output: str) -> str | None:
-    """Reads the one letter that an output commits itself to, in lower case.
-
-    1. The output, stripped of punctuation and quotes around it, is one letter.
-    2. Otherwise the output is prose with exactly one distinct single letter that stands alone ("The 3rd letter is R."),
-       the article "a" and the pronoun "I" before a word aside, and with no hedge or denial.
+    Args:
+        output: What the model said.
+        echo: What the question asked about, in lower case.
+        wanted: How many letters an output without other words must have.
     """
-    letters = read_letters(output)
-    return letters[0] if letters is not None and len(set(letters)) == 1 and _one_or_prose(letters, output) else None
+    return _read_pieces(output, echo, lambda word: word if _LETTER.fullmatch(word) else None, wanted)
 
 
-def read_letters(output: str) -> list[str] | None:
-    """Reads all letters that stand alone in an output, in order and in lower case; None after a hedge or denial.
+def read_letter(output: str, echo: Collection[str] = ()) -> str | None:
+    """Reads the one letter that an output commits itself to ("The 3rd letter of straw is R."), in lower case.
 
-    A single letter of another alphabet is a letter too, and makes the output unreadable. Digits may stand in prose
-    ("the 1st is s, the 2nd t") and nowhere else.
+    Args:
+        output: What the model said.
+        echo: What the question asked about, in lower case.
     """
-    text = output.strip(_OUTER)
-    if len(text) == 1:
-        letters = [text]
-    elif _HEDGES.search(output) or _DENIALS.search(output):
-        return None
-    else:
-        words = _WORD.findall(_ARTICLE.sub(" ", output))
-        letters = [word for word in words if len(word) == 1 and not word.isnumeric()]
-        if len(words) > len(letters) and not _PROSE.search(output):
-            return None
-    letters = [lower_ascii(letter) for letter in letters]
-    return letters if letters and all("a" <= letter <= "z" for letter in letters) else None
+    return _the_one(read_letters(output, echo))
 
 
-def read_yes_or_no(output: str) -> str | None:
-    """Reads ``yes`` or ``no`` where an output says exactly one of the two, and no "yes" beside a denial."""
-    said = {word.lower() for word in _WORD.findall(output)}
-    verdict: set[str] = said & {"yes", "no"}
-    if len(verdict) != 1 or (verdict == {"yes"} and _DENIALS.search(output)):
-        return None
-    return verdict.pop()
-
-
-def read_number(output: str) -> int | None:
+def read_number(output: str, echo: Collection[str] = ()) -> int | None:
     """Reads the one whole number that an output commits itself to, in digits or in words up to fifteen.
 
-    1. The output, stripped of punctuation and quotes around it, is one number.
-    2. Otherwise the output is prose with exactly one distinct number ("It occurs 3 times (three)."), and with no hedge
-       or denial. Ordinals, fractions, decimals, negative numbers, ranges and percentages make it unreadable.
+    Args:
+        output: What the model said.
+        echo: What the question asked about, in lower case.
     """
-    if _HEDGES.search(output) or _DENIALS.search(output):
-        return None
-    found: list[int] = []
-    for piece in output.split():
-        text = piece.strip(_OUTER).lower()
-        is_number = any(char.isnumeric() for char in text) or any(word in _NUMBER_WORDS for word in _WORD.findall(text))
-        if not is_number:
-            continue
-        if text in _NUMBER_WORDS:
-            found.append(_NUMBER_WORDS[text])
-        elif re.fullmatch("0|[1-9][0-9]{0,3}", text):
-            found.append(int(text))
+
+    def number(word: str) -> str | None:
+        if word in _NUMBER_WORDS:
+            return str(_NUMBER_WORDS[word])
+        return word if _WHOLE_NUMBER.fullmatch(word) else None
+
+    found = _the_one(_read_pieces(output, echo, number))
+    return None if found is None else int(found)
+
+
+def read_yes_or_no(output: str, echo: Collection[str] = ()) -> str | None:
+    """Reads ``yes`` or ``no``; a "no" may go on with "not", a "yes" may not.
+
+    Args:
+        output: What the model said.
+        echo: What the question asked about, in lower case.
+    """
+    found = _the_one(_read_pieces(output, {*echo, "not"}, lambda word: word if word in {"yes", "no"} else None))
+    denied = "not" in [piece.strip(_OUTER) for piece in lower_ascii(output).split()]
+    return None if found == "yes" and denied else found
+
+
+def _read_pieces(
+    output: str, echo: Collection[str], read: Callable[[str], str | None], wanted: int = 1
+) -> list[str] | None:
+    """Returns what ``read`` makes of the blank-free pieces of an output, if all the others belong to the frame."""
+    found, others = [], []
+    for piece in lower_ascii(output).split():
+        word = piece.strip(_OUTER)
+        answer = None if word in echo else read(word)
+        if answer is not None:
+            found.append(answer)
+        elif _is_frame(piece, echo):
+            others.append(piece)
         else:
             return None
-    return found[0] if len(set(found)) == 1 and _one_or_prose(found, output) else None
+    enough = _says_something(others, echo) if others else len(found) == wanted
+    return found if found and enough else None
 
 
-def _one_or_prose(found: list[str] | list[int], output: str) -> bool:
-    """Whether what was found is all there is, or stands in prose."""
-    prose = {word.lower() for word in _WORD.findall(output) if _PROSE.match(word)} - _NUMBER_WORDS.keys()
-    return bool(prose) or len(output.split()) == len(found) == 1
+def _is_frame(piece: str, echo: Collection[str]) -> bool:
+    word = piece.strip(_OUTER)
+    return word in FRAME or word in echo or word in _SIGNS
+
+
+def _says_something(pieces: Sequence[str], echo: Collection[str]) -> bool:
+    """Whether a word of the frame that says something is there, or the word that was asked about."""
+    words = [piece.strip(_OUTER) for piece in pieces]
+    return any(word in _SAYING or (word in echo and len(word) > 1 and word.isalpha()) for word in words)
+
+
+def _the_one(found: list[str] | None) -> str | None:
+    return found[0] if found is not None and len(set(found)) == 1 else None
 
 
 def spelling_similarity(word: str, letters: str) -> float:
     """Returns 1 − Levenshtein distance / length of the longer of two strings: 1 for equal, 0 for nothing in common."""
     return Levenshtein.normalized_similarity(word, letters)
+
+
+def echo_of(asked: Asked) -> set[str]:
+    """Returns what an output may repeat of a question: its word, and the letter, place or letters that were asked for.
+
+    A place may be repeated as a number or an ordinal ("3", "3rd"), a letter also as "r's".
+    """
+    echo = {asked.word}
+    for part in asked.argument.split(">"):
+        if part.lstrip("-").isdigit():
+            echo |= {part.lstrip("-"), ordinal(int(part.lstrip("-")))}
+        elif part:
+            echo |= {part, f"{part}'s", f"{part}’s"}
+    return echo
+
+
+def ordinal(number: int) -> str:
+    """Returns the English ordinal in digits: 1st, 2nd, 3rd, 4th, 11th, 21st."""
+    suffix = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix}"

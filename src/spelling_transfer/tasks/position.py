@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spelling_transfer.tasks.base import Asked, Template, WordTask, make_templates
-from spelling_transfer.tasks.marking import read_letter
+from spelling_transfer.tasks.marking import echo_of, ordinal, read_letter
 
 FROM_END = "from_end"
-
-
-def ordinal(number: int) -> str:
-    """Returns the English ordinal in digits: 1st, 2nd, 3rd, 4th, 11th, 21st."""
-    suffix = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{suffix}"
 
 
 class Position(WordTask):
@@ -56,4 +50,4 @@ class Position(WordTask):
 
     def read(self, asked: Asked, output: str) -> str | None:
         """Reads the one letter an output commits itself to; see :func:`~.marking.read_letter`."""
-        return read_letter(output)
+        return read_letter(output, echo_of(asked))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from spelling_transfer.tasks.base import Asked, WordTask
-from spelling_transfer.tasks.marking import lower_ascii, read_spelling, spelling_similarity
+from spelling_transfer.tasks.marking import echo_of, lower_ascii, read_spelling, spelling_similarity
 
 
 class SpelledTask(WordTask):
@@ -23,7 +23,7 @@ class SpelledTask(WordTask):
 
     def read(self, asked: Asked, output: str) -> str | None:
         """Reads letters with any of the four separators; see :func:`~.marking.read_spelling`."""
-        letters = read_spelling(output)
+        letters = read_spelling(output, echo_of(asked))
         return None if letters is None else asked.separator.join(letters)
 
     def measure(self, asked: Asked, read: str | None, output: str) -> dict[str, float]:

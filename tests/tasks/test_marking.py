@@ -1,0 +1,215 @@
+"""What the extractors read, and above all what they refuse to read."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spelling_transfer.tasks.marking import read_letter, read_letters, read_number, read_spelling, read_yes_or_no
+from spelling_transfer.tasks.registry import load_tasks
+
+NOT_READABLE = None
+
+
+@pytest.mark.parametrize(
+    ("output", "read"),
+    [
+        ("s t r a w", "straw"),
+        ("s, t, r, a, w", "straw"),
+        ("s,t,r,a,w", "straw"),
+        ("S-T-R-A-W.", "straw"),
+        ("s - t - r - a - w", "straw"),
+        ("straw", "straw"),
+        ('"Straw"', "straw"),
+        ("s\nt\nr\na\nw", "straw"),
+        ("Straw is spelled s-t-r-a-w.", "straw"),
+        ("Straw: **s t r a w**", "straw"),
+        ("straw = s, t, r, a, w", "straw"),
+        ("Sure, here is the spelling of straw:\n\ns t r a w", "straw"),
+        ("s t r a w is the answer", "straw"),
+        ("s t r a w or s t r o w", NOT_READABLE),
+        ("It is not s t r a w", NOT_READABLE),
+        ("s t r a w, s t r o w", NOT_READABLE),
+        ("s t r a w\n\ns t r o w", NOT_READABLE),
+        ("s t r a w and y", NOT_READABLE),
+        ("s t-r a w", NOT_READABLE),
+        ("s t 1 a w", NOT_READABLE),
+        ("s t r á w", NOT_READABLE),
+        ("1. s t r a w", NOT_READABLE),
+        ("st raw", NOT_READABLE),
+        ("It is straw.", NOT_READABLE),
+        ("I cannot do that.", NOT_READABLE),
+        ("", NOT_READABLE),
+    ],
+)
+def test_spellings(output, read):
+    assert read_spelling(output, {"straw"}) == read
+
+
+@pytest.mark.parametrize(
+    ("output", "read"),
+    [
+        ("r", "r"),
+        ("R.", "r"),
+        ("**r**", "r"),
+        ("The letter is e", "e"),  # a scorer that takes the first character says t
+        ("The 3rd letter of straw is 'r'.", "r"),
+        ("Letter 3: r", "r"),
+        ("The letter is a.", "a"),
+        ("It is r. The answer is r.", "r"),
+        ("r or t", NOT_READABLE),
+        ("r, t", NOT_READABLE),
+        ("It is not r.", NOT_READABLE),
+        ("It isn’t r.", NOT_READABLE),
+        ("I think it is r.", NOT_READABLE),
+        ("The 4th letter is r.", NOT_READABLE),  # that was not asked
+        ("r of", NOT_READABLE),
+        ("r 1", NOT_READABLE),
+        ("r r", NOT_READABLE),
+        ("rr", NOT_READABLE),
+        ("straw", NOT_READABLE),
+        ("ŕ", NOT_READABLE),
+        ("\u212a", NOT_READABLE),  # the Kelvin sign, which lower-cases to k
+        ("3", NOT_READABLE),
+        ("", NOT_READABLE),
+    ],
+)
+def test_single_letters(output, read):
+    assert read_letter(output, {"straw", "3", "3rd"}) == read
+
+
+@pytest.mark.parametrize(
+    ("output", "read"),
+    [
+        ("3", 3),
+        ("3.", 3),
+        ("There are **3** r's in strawberry.", 3),
+        ("The letter 'r' appears three times in the word \"strawberry\".", 3),
+        ("Three", 3),
+        ("It occurs 3 times (three).", 3),
+        ("It occurs once.", 1),
+        ("12", 12),
+        ("3 of 5", NOT_READABLE),  # a scorer that joins digits says 35
+        ("3rd", NOT_READABLE),
+        ("3.5", NOT_READABLE),
+        ("-3", NOT_READABLE),
+        ("- 3", NOT_READABLE),
+        ("2-3", NOT_READABLE),
+        ("1/2", NOT_READABLE),
+        ("30%", NOT_READABLE),
+        ("two-thirds", NOT_READABLE),
+        ("twenty-one", NOT_READABLE),
+        ("about 3", NOT_READABLE),
+        ("at least 3", NOT_READABLE),
+        ("2 or 3", NOT_READABLE),
+        ("not 3", NOT_READABLE),
+        ("There are 3 e in strawberry.", NOT_READABLE),  # that was not asked
+        ("03", NOT_READABLE),
+        ("3 3", NOT_READABLE),
+        ("2x", NOT_READABLE),
+        ("٣", NOT_READABLE),
+        ("none", NOT_READABLE),
+        ("", NOT_READABLE),
+    ],
+)
+def test_numbers(output, read):
+    assert read_number(output, {"strawberry", "r", "r's"}) == read
+
+
+def test_letters_and_yes_or_no():
+    echo = {"straw", "and"}
+    assert read_letters("s and w", echo, wanted=2) == ["s", "w"]
+    assert read_letters("The first is s, the last w.", echo, wanted=2) == ["s", "w"]
+    assert read_letters("not s and w", echo, wanted=2) is None
+    assert read_yes_or_no("Yes, it does.") == "yes"
+    assert read_yes_or_no("No.") == "no"
+    assert read_yes_or_no("No, straw does not contain z.", {"straw", "z"}) == "no"
+    assert read_yes_or_no("Yes, it does not.") is None
+    assert read_yes_or_no("yes and no") is None
+    assert read_yes_or_no("yes, b") is None
+    assert read_yes_or_no("maybe") is None
+
+
+_NOISE = "abcdefghijklmnopqrstuvwxyzABCXYZ0123456789 ,-.;:'\"*/\n\té\u00dfñж\u3042²½\u0663\u200b\u0301\u212a"
+
+
+def _corrupted(answer: str, rng: random.Random) -> str:
+    """Changes one to three characters of an answer, or puts it beside another one."""
+    text = answer
+    for _ in range(rng.randint(1, 3)):
+        place = rng.randrange(len(text) + 1)
+        kind = rng.choice(["insert", "delete", "replace", "swap", "double", "append", "prepend"])
+        if kind == "insert":
+            text = text[:place] + rng.choice(_NOISE) + text[place:]
+        elif kind == "delete":
+            text = text[:place] + text[place + 1 :]
+        elif kind == "replace":
+            text = text[:place] + rng.choice(_NOISE) + text[place + 1 :]
+        elif kind == "swap" and place + 2 < len(text):
+            text = text[:place] + text[place + 2] + text[place + 1] + text[place] + text[place + 3 :]
+        elif kind == "double":
+            text = text[:place] + text[max(0, place - 2) : place] + text[place:]
+        elif kind == "append":
+            text += rng.choice([" ", ", ", "-", " of ", " or "]) + rng.choice("abcxyz0123456789")
+        elif kind == "prepend":
+            text = rng.choice("abcxyz0123456789") + rng.choice([" ", ", ", "-", " of ", " or "]) + text
+    return text
+
+
+def _content(text: str) -> str:
+    """The letters and digits of a text, foreign ones and combining accents included, without regard to case."""
+    return "".join(char for char in text if char.isalnum() or char == "\u0301").lower()
+
+
+@pytest.mark.parametrize("name", sorted(load_tasks()))
+def test_no_marker_accepts_a_wrong_answer(name):
+    task = load_tasks()[name]
+    rng = random.Random(name)
+    vocabulary = ["strawberry", "cat", "banana", "mississippi", "eye", "aardvark", "queue", "level", "abba", "with"]
+    wrong = 0
+    while wrong < 10_000:
+        separator = rng.choice([" ", ",", "-", ""])
+        template = rng.choice(task.templates)
+        example = task.make(rng.choice(vocabulary), rng, template=template, separator=separator)
+        output = _corrupted(example.answer, rng)
+        if _content(output) == _content(example.answer):
+            continue  # only separators, blanks or case changed: the answer is still right
+        wrong += 1
+        mark = task.mark(example, output)
+        assert not mark.exact, (example, output)
+        assert not mark.lenient, (example, output)
+
+
+@settings(deadline=None, max_examples=60)
+@given(word=st.text("abcdefghijklmnopqrstuvwxyz", min_size=2, max_size=12), data=st.data())
+@pytest.mark.parametrize("name", sorted(load_tasks()))
+def test_any_word_round_trips_through_example_answer_and_mark(name, word, data):
+    task = load_tasks()[name]
+    template = data.draw(st.sampled_from(list(task.templates)))
+    arguments = task.arguments(word, template)
+    if not arguments:  # a word of all 26 letters leaves nothing to substitute
+        return
+    argument = data.draw(st.sampled_from(list(arguments)))
+    separator = data.draw(st.sampled_from([" ", ",", "-", ""]))
+    example = task.make(word, random.Random(0), template=template, argument=argument, separator=separator)
+    assert word in example.question
+    assert example.answer == task.gold(word, argument, example.separator)
+    for output in (example.answer, f" {example.answer}\n"):
+        mark = task.mark(example, output)
+        assert (mark.exact, mark.lenient, mark.invalid) == (True, True, False)
+    for output in (f"{example.answer}.", example.answer.upper(), f'"{example.answer}"'):
+        mark = task.mark(example, output)
+        assert (mark.exact, mark.lenient) == (output == example.answer, True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(max_size=60))
+@pytest.mark.parametrize("name", sorted(load_tasks()))
+def test_markers_take_any_text(name, text):
+    task = load_tasks()[name]
+    example = task.make("strawberry", random.Random(0))
+    mark = task.mark(example, text)
+    assert mark.lenient or not mark.exact
+    assert not (mark.lenient and mark.invalid)
+    assert mark.invalid == (mark.read == "")

@@ -11,7 +11,7 @@ import click
 _DEFAULT_DATASET = "prep_manifest"
 
 
-@click.group()
+@click.group(epilog="Example: kedro bundle verify data/05_model_input/prep_manifest.json")
 def bundle() -> None:
     """Files that travel together, with their checksums."""
 

@@ -1,0 +1,183 @@
+"""Nodes of the token analysis."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.load import read_embedding
+from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.pipelines.token_analysis import figures
+from spelling_transfer.pipelines.token_analysis.findings import write_findings
+from spelling_transfer.pipelines.token_analysis.page import render_token_page
+from spelling_transfer.pipelines.token_analysis.results import Results
+from spelling_transfer.tokenizer.byte_level import decode_vocabulary
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.context import segmentation_in_contexts, segmentation_in_templates
+from spelling_transfer.tokenizer.coverage import SubsetCoverage, cover, encoded_parts, sentences_of
+from spelling_transfer.tokenizer.english import find_english_tokens as apply_rules
+from spelling_transfer.tokenizer.inspection import inspect_tokenizer
+from spelling_transfer.tokenizer.probe import LetterProbe, probe_letters
+from spelling_transfer.tokenizer.rules import TokenRules
+from spelling_transfer.tokenizer.savings import ModelShape, VocabularySavings, measure_head, savings
+from spelling_transfer.tokenizer.segment import Segmentation, WordSegmenter
+from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.tokenizer.template_cost import TemplateCost
+from spelling_transfer.tokenizer.template_cost import compare_template_cost as compare_renderings
+from spelling_transfer.tokenizer.vocabulary import vocabulary_table
+from spelling_transfer.tokenizer.vocabulary_stats import summarise_vocabulary
+from spelling_transfer.tokenizer.word_stats import WordAnalysis, summarise_words
+from spelling_transfer.tokenizer.words import analyse_words as cut_words
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_RANDOM = "random"  # word_set of strings that are no words
+_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+
+
+def describe_vocabulary(tokenizer: ChatTokenizer, saving: VocabularySavings) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Decodes every token to the bytes it stands for, describes it, and counts."""
+    tokens = decode_vocabulary(tokenizer.tokenizer)
+    vocabulary = vocabulary_table(tokens)
+    report = inspect_tokenizer(tokenizer, tokens)
+    return vocabulary, summarise_vocabulary(vocabulary, report, embedding_rows=saving.reference.vocabulary_rows)
+
+
+def find_english_tokens(
+    vocabulary: pd.DataFrame, words: pd.DataFrame, tokenizer: ChatTokenizer, rules: TokenRules
+) -> tuple[pd.DataFrame, dict[str, int], dict[str, Any]]:
+    """Applies the rules to every token; returns reasons, then the subset in use as vocabulary and with its hash."""
+    english = apply_rules(vocabulary, real_words(words)["word"], tokenizer, rules)
+    kept = english[english[f"in_{rules.use}"]]
+    vocab = dict(zip(kept["token"].tolist(), kept["token_id"].tolist(), strict=True))
+    return english, vocab, TokenSubset.of_tokens(english, rules.use, tokenizer).to_json()
+
+
+def analyse_words(
+    words: pd.DataFrame, examples: pd.DataFrame, tokenizer: ChatTokenizer, settings: WordAnalysis
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Cuts every word in four forms into tokens, and looks at what the text around a word changes."""
+    tokens = decode_vocabulary(tokenizer.tokenizer)
+    real = real_words(words)
+    word_tokens = cut_words(real, WordSegmenter(tokenizer, tokens), tokens)
+    stats = summarise_words(word_tokens, settings)
+    stats["contexts"] = segmentation_in_contexts(tokenizer, real, settings)
+    stats["templates"] = segmentation_in_templates(tokenizer, examples)
+    return word_tokens, stats
+
+
+def compare_template_cost(tokenizer: ChatTokenizer, examples: pd.DataFrame, settings: TemplateCost) -> dict[str, Any]:
+    """Counts the tokens of the same prompts in both renderings of the template; nothing is generated."""
+    return compare_renderings(tokenizer, examples["question"].tolist(), settings)
+
+
+def measure_coverage(
+    *,
+    english_tokens: pd.DataFrame,
+    word_tokens: pd.DataFrame,
+    words: pd.DataFrame,
+    encoded_examples: pd.DataFrame,
+    english_text: str,
+    tokenizer: ChatTokenizer,
+    base_model: ModelFolder,
+    model_profile: ModelProfile,
+    settings: SubsetCoverage,
+    saving: VocabularySavings,
+) -> dict[str, Any]:
+    """Says which tokens words, examples and English text need that a subset lacks, and what the subset saves."""
+    tokens = decode_vocabulary(tokenizer.tokenizer)
+    rules = [column.removeprefix("in_") for column in english_tokens.columns if column.startswith("in_")]
+    subsets = [TokenSubset.of_tokens(english_tokens, rule, tokenizer) for rule in rules]
+    strings = words.loc[words["word_set"] == _RANDOM, "word"].tolist()
+    texts = {
+        "words": Segmentation.of_arrays(word_tokens["ids"].tolist()),
+        "random strings": Segmentation.of_lists(tokenizer.encode_texts([f" {string}" for string in strings])),
+        **encoded_parts(encoded_examples),
+        "English text": Segmentation.of_lists(tokenizer.encode_texts(sentences_of(english_text))),
+    }
+    shape = _shape(base_model, model_profile, saving)
+    return {
+        "coverage": cover(texts, subsets, tokens, settings),
+        "savings": [
+            {"rule": subset.rule, **savings(model, len(subset.ids))}
+            for model in (shape, saving.reference)
+            for subset in subsets
+        ],
+        "measured": [
+            {"rule": subset.rule, "model": shape.name, **measured}
+            for subset in subsets
+            if (measured := measure_head(shape, len(subset.ids), saving)) is not None
+        ],
+    }
+
+
+def probe_embedding(
+    vocabulary: pd.DataFrame, base_model: ModelFolder, model_profile: ModelProfile, settings: LetterProbe
+) -> dict[str, Any]:
+    """Predicts the letters of tokens from the base model's embedding, beside a control with shuffled labels."""
+    if not settings.enabled:
+        return {}
+    ids, matrix = read_embedding(base_model)
+    return {"model": model_profile.name, **probe_letters(vocabulary, ids, matrix, settings)}
+
+
+def plot(
+    vocabulary_stats: dict[str, Any],
+    english_tokens: pd.DataFrame,
+    word_tokens: pd.DataFrame,
+    subset_coverage: dict[str, Any],
+    letter_probe: dict[str, Any],
+    rules: TokenRules,
+) -> tuple[Figure, ...]:
+    """Draws the vocabulary, its scripts, tokens a word, coverage and probe."""
+    return (
+        figures.plot_classes(english_tokens, rules.use),
+        figures.plot_lengths(vocabulary_stats),
+        figures.plot_scripts(vocabulary_stats),
+        figures.plot_tokens_per_word(word_tokens),
+        figures.plot_coverage(subset_coverage),
+        figures.plot_probe(letter_probe),
+    )
+
+
+def report(
+    *,
+    vocabulary_stats: dict[str, Any],
+    english_tokens: pd.DataFrame,
+    english_subset: dict[str, Any],
+    word_tokens: pd.DataFrame,
+    word_stats: dict[str, Any],
+    template_cost: dict[str, Any],
+    subset_coverage: dict[str, Any],
+    letter_probe: dict[str, Any],
+    rules: TokenRules,
+    **plots: Figure,
+) -> tuple[str, str]:
+    """Writes the page with the search box, and the document with the findings."""
+    results = Results(
+        vocabulary=vocabulary_stats,
+        subset=english_subset,
+        words=word_stats,
+        template=template_cost,
+        coverage=subset_coverage,
+        probe=letter_probe,
+        rules=rules,
+        rule_sizes={rule: int(english_tokens[f"in_{rule}"].sum()) for rule in rules.rules},
+    )
+    return render_token_page(results, english_tokens, word_tokens, plots), write_findings(results, word_tokens)
+
+
+def real_words(words: pd.DataFrame) -> pd.DataFrame:
+    """Returns the words of the list without the random strings."""
+    return words[words["word_set"] != _RANDOM].reset_index(drop=True)
+
+
+def _shape(base_model: ModelFolder, profile: ModelProfile, saving: VocabularySavings) -> ModelShape:
+    config = json.loads((base_model.path / "config.json").read_text())
+    # A trimmed model's own vocabulary is a subset already: what it was cut from is the reference's.
+    rows = max(int(config["vocab_size"]), saving.reference.vocabulary_rows)
+    return ModelShape.of_config(config, name=profile.name, vocabulary_rows=rows, bytes_per_weight=_BYTES[profile.dtype])

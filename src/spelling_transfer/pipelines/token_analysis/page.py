@@ -1,0 +1,306 @@
+"""The page of the token analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from spelling_transfer.pipelines.token_analysis.results import Results
+from spelling_transfer.pipelines.token_analysis.search import search_box
+from spelling_transfer.reporting.page import Card, Section, Table, render_page
+from spelling_transfer.tokenizer.words import WORD_FORMS
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+def render_token_page(
+    results: Results, english_tokens: pd.DataFrame, word_tokens: pd.DataFrame, plots: Mapping[str, Figure]
+) -> str:
+    """Returns the page.
+
+    Args:
+        results: What was found.
+        english_tokens: Every token with its reasons; here for the texts of tokens and for examples.
+        word_tokens: Every word in every form.
+        plots: Figures by name: ``token_classes``, ``token_lengths``, ``token_scripts``, ``tokens_per_word``,
+            ``coverage``, ``probe``.
+    """
+    texts = english_tokens.set_index("token_id")["text"]
+    sections = [
+        Section("Look up a word", html=search_box(word_tokens, texts)),
+        *_vocabulary(results, plots),
+        *_subset(results, english_tokens, plots),
+        *_words(results, plots),
+        *_contexts(results),
+        *_coverage(results, plots),
+        *_template(results),
+        *_probe(results, plots),
+    ]
+    return render_page(
+        "What the tokens hide", sections, subtitle=f"Tokenizer {results.vocabulary['tokenizer']['sha256'][:12]}…"
+    )
+
+
+def _vocabulary(results: Results, plots: Mapping[str, Figure]) -> list[Section]:
+    found = results.vocabulary
+    heuristic = found["raw_string_heuristic"]
+    examples = ", ".join(f"“{text}”" for text in heuristic["lost_examples"][:5])
+    return [
+        Section(
+            "The vocabulary",
+            text=found["tokenizer"]["statements"],
+            cards=[
+                Card("Base tokens", f"{found['base_tokens']:,}", f"and {found['added_tokens']} added ones"),
+                Card("Valid UTF-8", f"{found['valid_utf8']:,}", "the rest are parts of characters"),
+                Card("Pure ASCII", f"{found['ascii']:,}"),
+                Card(
+                    "Letters a to z",
+                    f"{found['letters']:,}",
+                    f"{found['letters_bare']:,} bare, {found['letters_spaced']:,} after a space",
+                ),
+                Card(
+                    "Rows without a token",
+                    f"{found['rows_without_token']:,}",
+                    f"of the {found['embedding_rows']:,} of the published embedding",
+                ),
+            ],
+            figure=plots["token_classes"],
+            caption="Tokens by what their bytes are, and how many of them are in the subset in use.",
+        ),
+        Section(
+            text=(
+                "Looking for ASCII in the strings of the vocabulary file, instead of in the bytes, would keep "
+                f"{heuristic['kept']:,} tokens and lose {heuristic['lost']:,} ({heuristic['lost_share']:.0%}) of the "
+                f"ASCII ones, among them every token that begins a word after a space ({examples})."
+            ),
+            figure=plots["token_lengths"],
+            caption="Tokens of letters by their length.",
+        ),
+        Section(figure=plots["token_scripts"], caption="Scripts by the Unicode property of a token's letters."),
+        Section(
+            table=Table(pd.DataFrame(found["classes"]), labels={"token_class": "class"}, caption="Classes of tokens."),
+        ),
+    ]
+
+
+def _subset(results: Results, english_tokens: pd.DataFrame, plots: Mapping[str, Figure]) -> list[Section]:
+    use = results.rules.use
+    reasons = english_tokens.groupby([f"in_{use}", f"why_{use}"], observed=True)["text"].agg(["size", "first"])
+    reasons = reasons.reset_index().sort_values([f"in_{use}", "size"], ascending=False)
+    reasons.columns = pd.Index(["in", "reason", "tokens", "first one"])
+    rules = pd.DataFrame(
+        [
+            {"rule": name, "tokens": results.rule_sizes[name], "what it keeps": rule.description}
+            for name, rule in results.rules.rules.items()
+        ]
+    )
+    return [
+        Section(
+            "The English subset",
+            text=(
+                f"The rule “{use}” is in use. Its hash, which training, evaluation and serving record, is "
+                f"{results.subset['sha256']}. {len(results.subset['prompt_only_ids'])} of its tokens stand in prompts "
+                "only; no answer may hold them."
+            ),
+            table=Table(rules, caption="Rules and what they keep (conf/base/study/token_analysis/rules.yml)."),
+        ),
+        Section(table=Table(reasons, caption=f"Why tokens are in or out of “{use}”.")),
+    ]
+
+
+def _words(results: Results, plots: Mapping[str, Figure]) -> list[Section]:
+    forms = pd.DataFrame(results.words["forms"]).drop(columns=["tokens", "description", "single_token"])
+    shares = {column: ".1%" for column in forms.columns if column.endswith("_share")}
+    frequent = pd.concat(
+        pd.DataFrame(rows).assign(form=form) for form, rows in results.words["multi_token_words"].items() if rows
+    )
+    frequent = frequent[["form", "word", "zipf_frequency", "pieces", "n_tokens", "letters_in_several_tokens"]]
+    bands = pd.DataFrame(results.words["by_frequency"]).pivot(index="band", columns="form", values="mean_tokens")
+    bands = bands.loc[list(dict.fromkeys(row["band"] for row in results.words["by_frequency"]))]
+    lengths = pd.DataFrame(results.words["by_length"]).pivot(index="length", columns="form", values="mean_tokens")
+    bands, lengths = (table.reindex(columns=WORD_FORMS).reset_index() for table in (bands, lengths))
+    return [
+        Section(
+            "Words in tokens",
+            text=(
+                f"{results.words['words']:,} words in four forms. A space in front changes the tokens: the same word "
+                f"is a single token in {results.form('spaced')['single_token_share']:.0%} of cases after a space, in "
+                f"{results.form('bare')['single_token_share']:.0%} without one."
+            ),
+            figure=plots["tokens_per_word"],
+            caption="Mean number of tokens of a word by its frequency.",
+        ),
+        Section(
+            table=Table(
+                forms,
+                formats={**shares, "mean_tokens": ".3f", "median_ways": ".0f"},
+                labels={
+                    "splits_double_letter_share": "border in a double letter",
+                    "letters_in_several_tokens_share": "a letter in several tokens",
+                    "not_shortest_share": "a shorter cut exists",
+                    "several_shortest_share": "several shortest cuts",
+                    "median_ways": "ways to cut (median)",
+                },
+                caption=(
+                    "Plurals are counted where they are on the list; all forms but the bare one stand after a space. "
+                    "The last five columns are about words of more than one token: how borders cross their letters, "
+                    "and how else they could be cut into tokens."
+                ),
+            )
+        ),
+        Section(table=Table(bands, formats=dict.fromkeys(WORD_FORMS, ".2f"), caption="Mean tokens by frequency.")),
+        Section(
+            table=Table(lengths, formats=dict.fromkeys(WORD_FORMS, ".2f"), caption="Mean tokens by number of letters.")
+        ),
+        Section(
+            table=Table(
+                frequent,
+                formats={"zipf_frequency": ".2f"},
+                labels={"zipf_frequency": "Zipf", "letters_in_several_tokens": "letters in several tokens"},
+                caption="The most frequent words of more than one token, in each form.",
+            )
+        ),
+    ]
+
+
+def _contexts(results: Results) -> list[Section]:
+    columns = ["spaced_share", "bare_share", "other_share", "glued_share"]
+    labels = {
+        "spaced_share": "as after a space",
+        "bare_share": "as alone",
+        "other_share": "otherwise",
+        "glued_share": "joined to what stands in front",
+    }
+    sections = [
+        Section(
+            "The text around a word",
+            text="What stands directly in front of a word decides how it is cut; what follows it does not.",
+            table=Table(
+                pd.DataFrame(results.words["contexts"]),
+                formats=dict.fromkeys(columns, ".1%"),
+                labels=labels,
+                caption="Words put into texts: share that is cut as after a space, as alone, or in another way.",
+            ),
+        )
+    ]
+    if results.words["templates"]:
+        sections.append(
+            Section(
+                table=Table(
+                    pd.DataFrame(results.words["templates"]),
+                    formats=dict.fromkeys(columns, ".1%"),
+                    labels=labels,
+                    caption="The same in the templates of the tasks.",
+                )
+            )
+        )
+    return sections
+
+
+def _coverage(results: Results, plots: Mapping[str, Figure]) -> list[Section]:
+    coverage = pd.DataFrame(results.coverage["coverage"])
+    missing = pd.DataFrame(
+        [
+            {"corpus": row["corpus"], "rule": row["rule"], **example}
+            for row in results.coverage["coverage"]
+            for example in row["examples"]
+        ]
+    )
+    saved, reference = results.savings
+    savings = pd.DataFrame(results.coverage["savings"])
+    sections = [
+        Section(
+            "What the subset covers and saves",
+            text=(
+                f"Trimmed to the subset in use, {reference['model']} would need {reference['saved_mb']:,.0f} MB less "
+                f"and {reference['work_saved_share']:.1%} less work for each generated token; {saved['model']} "
+                f"{saved['saved_mb']:,.0f} MB and {saved['work_saved_share']:.1%}. These are computed from the shapes "
+                "of the models, with the whole vocabulary as the start; nothing was run for them."
+            ),
+            figure=plots["coverage"],
+            caption=(
+                "Texts with at least one token outside a subset: a trimmed model cannot read them, a mask cannot write "
+                "them. The rules without prompt tokens cannot write a prompt at all."
+            ),
+        ),
+        Section(
+            table=Table(
+                coverage.drop(columns=["examples"]),
+                formats={"covered_tokens_share": ".2%", "lost_texts_share": ".2%"},
+                caption="Coverage by kind of text.",
+            )
+        ),
+    ]
+    if len(missing):
+        sections.append(Section(table=Table(missing, caption="Missing tokens, the most frequent first.")))
+    sections.append(
+        Section(
+            table=Table(
+                savings,
+                formats={"head_share": ".1%", "work_saved_share": ".1%"},
+                caption="Embedding and head with the whole vocabulary and with each subset, computed from the shape.",
+            )
+        )
+    )
+    if results.coverage["measured"]:
+        sections.append(
+            Section(
+                table=Table(
+                    pd.DataFrame(results.coverage["measured"]),
+                    caption="Time of the head alone on the machine of this run, best of three products.",
+                )
+            )
+        )
+    return sections
+
+
+def _template(results: Results) -> list[Section]:
+    cost = results.template
+    extra = ", ".join(f"{row['per_prompt']:g} × {row['text']!r} ({row['token_id']})" for row in cost["extra"])
+    return [
+        Section(
+            "What the template costs",
+            text=(
+                f"The same {cost['questions']:,} questions, rendered in both modes of the template and counted, never "
+                f"answered. The non-thinking prompt has {cost['extra_tokens']:g} tokens more"
+                f"{' in every prompt' if cost['extra_is_constant'] else ' on average'}: {extra or 'none'}. They are "
+                "the empty block that keeps the model from thinking; what thinking itself would cost is not measured."
+            ),
+            table=pd.DataFrame(
+                [
+                    {"rendering": name.replace("_", "-"), **cost[name], "question_tokens": cost["question_tokens"]}
+                    for name in ("non_thinking", "thinking")
+                ]
+            ),
+        )
+    ]
+
+
+def _probe(results: Results, plots: Mapping[str, Figure]) -> list[Section]:
+    if not results.probe:
+        return [Section("What an embedding reveals", text="The probe was switched off (letter_probe.enabled).")]
+    probe: dict[str, Any] = results.probe
+    columns = ["target", "score", "score_low", "score_high", "control", "majority", "gain", "gain_low", "gain_high"]
+    return [
+        Section(
+            "What an embedding reveals",
+            text=(
+                f"A linear probe reads the letters of {probe['tokens']:,} tokens from the embedding of "
+                f"{probe['model']}, before any fine-tuning; cross-validated in {probe['folds']} parts, with tokens of "
+                "the same letters in one part. What it reads beyond the control with shuffled labels, the model knows."
+            ),
+            figure=plots["probe"],
+            caption="Share right with 95% intervals. For the letter set: share of a token's letters that are found.",
+        ),
+        Section(
+            table=Table(
+                pd.DataFrame(probe["targets"])[columns],
+                formats=dict.fromkeys(columns[1:], ".1%"),
+                labels={"gain": "above control"},
+                caption="The bounds are 95% bootstrap intervals over groups of tokens with the same letters.",
+            )
+        ),
+    ]

@@ -57,6 +57,7 @@ def check_deployable(
             start_timeout_seconds=settings.start_timeout_seconds,
             stop_timeout_seconds=settings.stop_timeout_seconds,
             accelerator=settings.accelerator,
+            environment={} if settings.threads is None else {"OMP_NUM_THREADS": str(settings.threads)},
             unset=(API_KEY_VARIABLE,),  # the check is about this endpoint, not about the user's key
         ) as endpoint,
         EndpointClient(endpoint.url, endpoint.model) as client,

@@ -52,6 +52,9 @@ class DeploymentCheckSettings(BaseModel):
     n_questions: int = Field(24, ge=20, le=10_000, description="Questions of the test split that are asked.")
     seed: int = Field(0, ge=0, description="Which questions are chosen.")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the endpoint runs.")
+    threads: int | None = Field(
+        None, ge=1, le=256, description="CPU threads of the model; the library's choice if null."
+    )
     start_timeout_seconds: float = Field(120.0, gt=0, le=3600, description="Longest wait for the endpoint to answer.")
     stop_timeout_seconds: float = Field(
         15.0, gt=0, le=600, description="Longest wait for it to end before it is killed."

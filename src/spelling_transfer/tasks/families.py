@@ -62,8 +62,8 @@ def bases(word: str) -> list[str]:
     for british, american in _VARIANTS:
         if british in word:
             found.append(word.replace(british, american))
-    found += irregular_bases(word)
-    return [base for base in dict.fromkeys(found) if len(base) >= _MINIMUM_BASE_LENGTH and base != word]
+    regular = [base for base in found if len(base) >= _MINIMUM_BASE_LENGTH]
+    return [base for base in dict.fromkeys([*regular, *irregular_bases(word)]) if base != word]
 
 
 def _before_vowel(stem: str) -> list[str]:

@@ -33,7 +33,7 @@ come came
 creep crept
 deal dealt
 dig dug
-do did done does
+do did done does doing
 draw drew drawn
 dream dreamt
 drink drank drunk drunken
@@ -55,7 +55,7 @@ forsake forsook forsaken
 freeze froze frozen
 get got gotten
 give gave given
-go went gone goes
+go went gone goes going goer
 grind ground
 grow grew grown
 hang hung

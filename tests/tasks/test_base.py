@@ -1,0 +1,67 @@
+"""The wordings of every task and how an example is made."""
+
+import random
+
+import pytest
+
+from spelling_transfer.tasks.base import SEPARATORS
+from spelling_transfer.tasks.registry import load_tasks
+
+TASKS = list(load_tasks().values())
+ids = [task.name for task in TASKS]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=ids)
+def test_every_task_has_eight_wordings_of_which_three_are_never_trained_on(task):
+    assert len(task.templates) >= 8
+    assert sum(template.held_out for template in task.templates) >= 3
+    assert len({template.text for template in task.templates}) == len(task.templates)
+    made = {task.make("straw", random.Random(seed)).template for seed in range(200)}
+    assert made == {template.name for template in task.templates if not template.held_out}
+
+
+@pytest.mark.parametrize("task", TASKS, ids=ids)
+def test_the_word_keeps_the_tokens_it_has_in_running_text(task, tokenizer):
+    for template in task.templates:
+        question = task.make("strawberry", random.Random(0), template=template).question
+        (form,) = tokenizer.encode_texts(["strawberry" if template.bare else " strawberry"])
+        (question_ids,) = tokenizer.encode_texts([question])
+        assert any(question_ids[i : i + len(form)] == form for i in range(len(question_ids)))
+
+
+@pytest.mark.parametrize("task", TASKS, ids=ids)
+def test_an_example_is_the_same_for_the_same_seed_and_word(task):
+    assert task.make("straw", random.Random(7)) == task.make("straw", random.Random(7))
+
+
+def test_only_spelling_is_trained_by_default():
+    assert [task.name for task in TASKS if task.trained_by_default] == ["spelling"]
+
+
+def test_a_word_may_be_shown_in_another_case_but_is_spelled_in_lower_case():
+    spelling = load_tasks()["spelling"]
+    example = spelling.make("straw", random.Random(0), template=spelling.templates[0], shown="STRAW")
+    assert (example.question, example.answer, example.word) == (
+        "Spell STRAW letter by letter.",
+        "s t r a w",
+        "straw",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [("space", "c a t"), ("comma", "c,a,t"), ("hyphen", "c-a-t"), ("none", "cat")]
+)
+def test_the_separator_that_is_asked_for_is_the_exact_one_and_all_four_are_understood(name, answer):
+    spelling = load_tasks()["spelling"]
+    template = next(each for each in spelling.templates if each.asks_separator)
+    example = spelling.make("cat", random.Random(0), template=template, separator=SEPARATORS[name][0])
+    assert example.answer == answer
+    for other in ("c a t", "c,a,t", "c-a-t", "cat"):
+        mark = spelling.mark(example, other)
+        assert (mark.exact, mark.lenient) == (other == answer, True)
+        assert mark.read == answer
+
+
+def test_a_wording_that_names_no_separator_wants_spaces():
+    spelling = load_tasks()["spelling"]
+    assert spelling.make("cat", random.Random(0), template=spelling.templates[0], separator="-").answer == "c a t"

@@ -73,6 +73,11 @@ class TokenBytes:
         whole, ends = self.data.tobytes(), self.offsets.tolist()
         return (whole[start:end] for start, end in pairwise(ends))
 
+    def name(self, token_id: int) -> str:
+        """Returns a token's text for people: parts of characters as �, special tokens by name."""
+        text = self[token_id].decode("utf-8", "replace")
+        return name_of_special(text) if self.added[token_id] else text
+
     @property
     def lengths(self) -> np.ndarray:
         """Number of bytes of each token, int64, shape ``(tokens,)``."""
@@ -87,6 +92,11 @@ class TokenBytes:
         total = np.zeros(len(self.data) + 1, dtype=np.int32)
         np.cumsum(flags.take(self.data), out=total[1:])
         return np.diff(total.take(self.offsets))
+
+
+def name_of_special(text: str) -> str:
+    """Returns what to call a special token; written out, a think tag in a list of tokens would be one in the data."""
+    return f"{'closing' if text.startswith('</') else 'special'} token {text.strip('<|/>')}"
 
 
 def token_to_bytes(token: str) -> bytes:

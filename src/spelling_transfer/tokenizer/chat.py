@@ -46,7 +46,7 @@ class ChatTokenizer:
         think_ids: The think tags, which no answer may hold; empty where the tokenizer has none.
         hidden_ids: Tokens that decoding leaves out. The think tags are not among them: an answer that held one would
             have to show it.
-        chat_template: Text of the chat template; read by the analysis of its cost.
+        template_source: Text of the chat template as it was found; only the analysis of its cost reads it.
     """
 
     tokenizer: Tokenizer
@@ -59,7 +59,7 @@ class ChatTokenizer:
     end_id: int
     think_ids: tuple[int, ...]
     hidden_ids: frozenset[int]
-    chat_template: str = ""
+    template_source: str = ""
 
     def render(self, question: str) -> str:
         """Returns the whole prompt of a question as text."""
@@ -137,7 +137,7 @@ def load_chat_tokenizer(folder: Path | None = None, *, expected_sha256: str | No
         end_id=end_id,
         think_ids=tuple(think_id for think_id in think_ids if think_id is not None),
         hidden_ids=hidden_ids,
-        chat_template=config["chat_template"],
+        template_source=config["chat_template"],
     )
 
 

@@ -65,7 +65,7 @@ def _cover(
         "lost_texts": len(lost),
         "lost_texts_share": round(len(lost) / n_texts, 6),
         "examples": [
-            {"token_id": int(token), "text": tokens[int(token)].decode("utf-8", "replace"), "count": int(count)}
+            {"token_id": int(token), "text": tokens.name(int(token)), "count": int(count)}
             for token, count in zip(distinct[is_missing][frequent], counts[is_missing][frequent], strict=True)
         ],
     }

@@ -60,14 +60,15 @@ class TokenSubset:
             TokenSubsetError: A part is missing, or the ids do not match the hash.
         """
         try:
+            prompt_only = np.asarray(sorted(data["prompt_only"].values()), dtype=np.int64)
             subset = cls(
                 rule=data["rule"],
                 tokenizer_sha256=data["tokenizer_sha256"],
-                ids=np.asarray(data["ids"], dtype=np.int64),
-                prompt_only_ids=np.asarray(data["prompt_only_ids"], dtype=np.int64),
+                ids=np.union1d(np.asarray(data["answer_ids"], dtype=np.int64), prompt_only),
+                prompt_only_ids=prompt_only,
             )
             expected = data["sha256"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TokenSubsetError(f"english_subset: not readable ({error!r}); run 'kedro tokens' again.") from error
         if subset.sha256 != expected:
             raise TokenSubsetError(
@@ -76,15 +77,16 @@ class TokenSubset:
             )
         return subset
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the subset as plain data, with its hash."""
+    def to_json(self, tokenizer: ChatTokenizer) -> dict[str, Any]:
+        """Returns the subset as plain data with its hash; the ids for prompts apart, under the names of their tokens."""
+        name = tokenizer.tokenizer.id_to_token
         return {
             "rule": self.rule,
             "tokenizer_sha256": self.tokenizer_sha256,
             "sha256": self.sha256,
             "size": len(self.ids),
-            "prompt_only_ids": self.prompt_only_ids.tolist(),
-            "ids": self.ids.tolist(),
+            "prompt_only": {name(token) or str(token): token for token in self.prompt_only_ids.tolist()},
+            "answer_ids": self.answer_ids.tolist(),
         }
 
     @property

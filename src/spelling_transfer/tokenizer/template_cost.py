@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.tokenizer.byte_level import name_of_special
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 _QUESTION = "QUESTION"
@@ -37,7 +38,7 @@ def render_other_mode(tokenizer: ChatTokenizer, questions: Sequence[str]) -> lis
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(tokenizer.chat_template)
+    template = environment.from_string(tokenizer.template_source)
     conversations = [[{"role": "user", "content": question}] for question in questions]
     return [
         template.render(messages=messages, add_generation_prompt=True, enable_thinking=True)
@@ -54,8 +55,8 @@ def compare_template_cost(tokenizer: ChatTokenizer, questions: Sequence[str], se
         settings: How many of them are rendered.
 
     Returns:
-        ``questions`` (how many); ``question_tokens`` (mean, of the question alone); ``non_thinking`` and ``thinking``
-        with the mean, least and most tokens of a prompt; ``extra_tokens`` that the non-thinking prompt has more, on
+        ``questions`` (how many); ``question_tokens`` (mean, of the question alone); ``non_thinking`` and
+        ``other_mode`` with the mean, least and most tokens of a prompt; ``extra_tokens`` that the non-thinking prompt has more, on
         average, and ``extra_is_constant``; ``extra``, which tokens these are, with how many a prompt has more or less.
 
     Raises:
@@ -65,7 +66,7 @@ def compare_template_cost(tokenizer: ChatTokenizer, questions: Sequence[str], se
         raise TemplateCostError(
             "template cost: there are no questions to render; make them with 'kedro run --pipelines=local_prep'."
         )
-    if not tokenizer.chat_template:
+    if not tokenizer.template_source:
         raise TemplateCostError("template cost: the tokenizer came without its chat template.")
     step = max(1, -(-len(questions) // settings.questions))
     sample = [question.strip() for question in questions[::step]]
@@ -73,15 +74,15 @@ def compare_template_cost(tokenizer: ChatTokenizer, questions: Sequence[str], se
     ours = tokenizer.encode_prompts(sample)
     others = _encode_other_mode(tokenizer, sample, alone)
     more: Counter[int] = Counter()
-    for non_thinking, thinking in zip(ours, others, strict=True):
-        more.update(non_thinking)
-        more.subtract(thinking)
-    differences = [len(non_thinking) - len(thinking) for non_thinking, thinking in zip(ours, others, strict=True)]
+    for prompt, other in zip(ours, others, strict=True):
+        more.update(prompt)
+        more.subtract(other)
+    differences = [len(prompt) - len(other) for prompt, other in zip(ours, others, strict=True)]
     return {
         "questions": len(sample),
         "question_tokens": _mean([len(ids) for ids in alone]),
         "non_thinking": _lengths(ours),
-        "thinking": _lengths(others),
+        "other_mode": _lengths(others),
         "extra_tokens": _mean(differences),
         "extra_is_constant": len(set(differences)) == 1,
         "extra": [
@@ -126,4 +127,6 @@ def _mean(values: Sequence[int]) -> float:
 
 
 def _text(tokenizer: ChatTokenizer, token_id: int) -> str:
-    return tokenizer.tokenizer.decode([token_id], skip_special_tokens=False)
+    text = tokenizer.tokenizer.decode([token_id], skip_special_tokens=False)
+    added = tokenizer.tokenizer.get_added_tokens_decoder()
+    return name_of_special(text) if token_id in added else text

@@ -54,7 +54,7 @@ def find_english_tokens(
     english = apply_rules(vocabulary, real_words(words)["word"], tokenizer, rules)
     kept = english[english[f"in_{rules.use}"]]
     vocab = dict(zip(kept["token"].tolist(), kept["token_id"].tolist(), strict=True))
-    return english, vocab, TokenSubset.of_tokens(english, rules.use, tokenizer).to_json()
+    return english, vocab, TokenSubset.of_tokens(english, rules.use, tokenizer).to_json(tokenizer)
 
 
 def analyse_words(

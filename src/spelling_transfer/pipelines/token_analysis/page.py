@@ -102,7 +102,7 @@ def _subset(results: Results, english_tokens: pd.DataFrame, plots: Mapping[str, 
             "The English subset",
             text=(
                 f"The rule “{use}” is in use. Its hash, which training, evaluation and serving record, is "
-                f"{results.subset['sha256']}. {len(results.subset['prompt_only_ids'])} of its tokens stand in prompts "
+                f"{results.subset['sha256']}. {len(results.subset['prompt_only'])} of its tokens stand in prompts "
                 "only; no answer may hold them."
             ),
             table=Table(rules, caption="Rules and what they keep (conf/base/study/token_analysis/rules.yml)."),
@@ -271,8 +271,8 @@ def _template(results: Results) -> list[Section]:
             ),
             table=pd.DataFrame(
                 [
-                    {"rendering": name.replace("_", "-"), **cost[name], "question_tokens": cost["question_tokens"]}
-                    for name in ("non_thinking", "thinking")
+                    {"rendering": name, **cost[key], "question_tokens": cost["question_tokens"]}
+                    for key, name in (("non_thinking", "non-thinking, in use"), ("other_mode", "thinking, counted only"))
                 ]
             ),
         )

@@ -114,7 +114,7 @@ def catalog(
         "best_adapter": models[1],
         "tokenizer": tokenizer,
         "examples": examples,
-        "english_subset": english_subset.to_json(),
+        "english_subset": english_subset.to_json(tokenizer),
         "params:model_profile": PROFILE,
         **parameters,
     }

@@ -11,6 +11,7 @@ from spelling_transfer.policy.findings import Finding, UsedExemption
 from spelling_transfer.policy.rules import Exemption, Policy
 
 UNUSED = "exemption-unused"
+MATERIAL = "test-material"
 
 
 class Exemptions:
@@ -18,6 +19,7 @@ class Exemptions:
 
     def __init__(self, policy: Policy) -> None:
         self._by_rule = {rule_id: rule.exemptions for rule_id, rule in policy.by_id.items()}
+        self._material = policy.scan.test_material
         self._used: Counter[tuple[str, Exemption]] = Counter()
 
     def filter(self, findings: Iterable[Finding]) -> list[Finding]:
@@ -30,6 +32,13 @@ class Exemptions:
             else:
                 self._used[finding.rule, exemption] += 1
         return left
+
+    def is_material(self, path: str) -> bool:
+        """Returns whether a file is test material of the policy itself, which is not read."""
+        entry = next((entry for entry in self._material if matches(entry.path, path)), None)
+        if entry is not None:
+            self._used[MATERIAL, entry] += 1
+        return entry is not None
 
     def used(self) -> tuple[UsedExemption, ...]:
         """Returns the exemptions that let something pass."""
@@ -47,7 +56,7 @@ class Exemptions:
             everything: Whether the whole project was read, so that a path that matches no file is wrong, too.
         """
         findings = []
-        for rule_id, exemptions in self._by_rule.items():
+        for rule_id, exemptions in (*self._by_rule.items(), (MATERIAL, self._material)):
             for exemption in exemptions:
                 if self._used[rule_id, exemption] or exemption.path.startswith("dataset:"):
                     continue

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from spelling_transfer.policy.judge import Judge, Mode
 from spelling_transfer.policy.keys import Problem, normalise_key
+from spelling_transfer.policy.rules import Policy
 from spelling_transfer.policy.tokens import judge_answers, judge_examples, judge_prompts
 
 if TYPE_CHECKING:
@@ -62,8 +63,15 @@ def judge_frame(frame: Any, judge: Judge) -> Iterator[tuple[str, Problem]]:
         yield from judge_table(pa.table(columns), judge)
 
 
-def judge_folder(folder: Path, judge: Judge) -> Iterator[tuple[str, Problem]]:
-    """Yields what is wrong with a model folder, each with the name of its file: settings, template, sampling."""
+def judge_folder(folder: Path, judge: Judge, *, exported: bool) -> Iterator[tuple[str, Problem]]:
+    """Yields what is wrong with a model folder, each with the name of its file: settings, template, sampling.
+
+    Args:
+        folder: The folder.
+        judge: The rules.
+        exported: Whether it was made here. A folder from the hub has the template and the sampling of its makers, which
+            nothing here uses; one that leaves here takes both to servers.
+    """
     from spelling_transfer.policy.scanner.config_files import read_json
     from spelling_transfer.policy.scanner.source import UncheckableError
 
@@ -75,17 +83,27 @@ def judge_folder(folder: Path, judge: Judge) -> Iterator[tuple[str, Problem]]:
             value = read_json(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, UncheckableError):
             continue  # whoever loads the folder says what is wrong with it
-        deployment = name == "generation_config.json"
-        yield from ((name, problem) for _, problem in judge.tree(value, deployment=deployment))
+        deployment = exported and name == "generation_config.json"
+        for _, problem in judge.tree(value, deployment=deployment):
+            if exported or problem.rule != "chat-template":
+                yield name, problem
     template = folder / "chat_template.jinja"
-    if template.is_file():
+    if exported and template.is_file():
         yield from ((template.name, problem) for problem in judge.chat_template(template.read_text(encoding="utf-8")))
 
 
-def judge_data(data: object, judge: Judge, *, deployment: bool = False) -> Iterator[tuple[str, Problem]]:
+def judge_data(
+    data: object, judge: Judge, *, deployment: bool = False, exported: bool = False
+) -> Iterator[tuple[str, Problem]]:
     """Yields what is wrong with anything that a dataset holds, each with its place inside.
 
     Objects of libraries are only looked at if their library is loaded already: a check imports nothing heavy.
+
+    Args:
+        data: What is to be saved or was loaded.
+        judge: The rules.
+        deployment: Whether it belongs to a deployment, where sampling values are fixed.
+        exported: Whether a model folder was made here.
     """
     pandas = sys.modules.get("pandas")
     arrow = sys.modules.get("pyarrow")
@@ -96,12 +114,16 @@ def judge_data(data: object, judge: Judge, *, deployment: bool = False) -> Itera
     elif arrow is not None and isinstance(data, arrow.Table):
         yield from judge_table(data, judge)
     elif isinstance(data, str):
-        yield from (("", problem) for problem in judge.string(data, Mode.DATA if len(data) < 2_000 else Mode.PROSE))
+        # A page is read by people; any other text may be a prompt.
+        if not data.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
+            yield from (("", problem) for problem in judge.string(data, Mode.DATA))
     elif isinstance(data, (dict, list, tuple)):
+        if _is_policy(data):
+            return
         tree = judge.tree(data, deployment=deployment)
         yield from ((".".join(map(str, path)), problem) for path, problem in tree)
     elif isinstance(folder := getattr(data, "path", data), Path) and folder.is_dir():
-        yield from judge_folder(folder, judge)
+        yield from judge_folder(folder, judge, exported=exported)
     elif hasattr(data, "model_dump"):
         tree = judge.tree(data.model_dump(), deployment=deployment)
         yield from ((".".join(map(str, path)), problem) for path, problem in tree)
@@ -112,6 +134,19 @@ def judge_data(data: object, judge: Judge, *, deployment: bool = False) -> Itera
         yield from ((".".join(map(str, path)), problem) for path, problem in tree)
     elif hasattr(data, "suffix_ids") and hasattr(data, "think_ids"):
         yield from _judge_prompt_renderer(data, judge)
+
+
+def _is_policy(data: object) -> bool:
+    """Whether a mapping is the policy itself, whose lists of what is forbidden are no violation."""
+    from pydantic import ValidationError
+
+    if not isinstance(data, dict) or data.keys() != Policy.model_fields.keys():
+        return False
+    try:
+        Policy.model_validate(data)
+    except ValidationError:
+        return False
+    return True
 
 
 def _judge_prompt_renderer(data: Any, judge: Judge) -> Iterator[tuple[str, Problem]]:

@@ -27,6 +27,14 @@ class Mode(Enum):
     DATA = "data"  # an example, an answer: no tag at all, but for the end of a prompt
 
 
+# Without one of these a text can break no rule. All in lower case.
+_TRIGGERS = ("think", "reasoning", "151667", "151668", "chat_template", "chat-template", "template_kwargs", "render_jinja")
+_TRIGGERS += ("generation_prompt", "disable_hooks", "<|im_start|>", ".chat(", "-rea ", "fromhex", "b64decode")
+_SAMPLING_TRIGGERS = ("temp", "top_", "top-", "min_p", "min-p")
+# A tag in pieces, "<th" + "ink>", or with gaps, < t h i n k >
+_PIECES = re.compile(
+    r"<[\s/]*(?:thin?|thi|th|t)[\"']|[\"'](?:hink|ink|nk|k)\s*>|<[\s/\\|]*t[\s\\|]*h[\s\\|]*i[\s\\|]*n[\s\\|]*k"
+)
 _TRUE_TEXTS = frozenset({"!0", "${true}"})
 _FLAG = re.compile(
     r"(?<![\w-])(--?[a-z][\w-]+)(?:(?:=|[ \t]+|[\"'],\s*[\"']?|[ \t]*\\\n\s*)"
@@ -49,6 +57,10 @@ _FORCING_KEYS = frozenset(
     {"eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id"}
     | {"forced_eos_token_id", "forced_decoder_ids", "begin_token_id", "prefix_token_ids", "stop_token_ids"}
 )
+_OUTCOME_KEYS = frozenset({"expected_status", "status", "status_code", "expect", "expected", "outcome", "expected_error"})
+_REFUSED = re.compile(r"refus|reject|forbid|denied|violation|error|4\d\d")
+_TEMPLATE_FILE = re.compile(r"[^\s{}]+\.(?:jinja2?|j2|txt)|[\w./-]+")
+_THINKING_FILE = re.compile(r"(?<!non[-_])(?<!no[-_])(?<!without[-_])(?:thinking|reasoning)")
 _RECORD_KEYS = frozenset({"name", "key", "variable", "env", "parameter"})
 
 
@@ -60,6 +72,25 @@ class Judge:
         self.text_rules = TextRules(policy)
         self.keys = KeyRules(policy)
         self._models = [re.compile(pattern, re.IGNORECASE) for pattern in policy.rules.thinking_only_model.patterns]
+        # The longest plain part of each pattern: a text without any of them names no such model.
+        self.model_words = tuple(_longest_word(pattern) for pattern in policy.rules.thinking_only_model.patterns)
+
+    def may_break(self, text: str, *, deployment: bool = False) -> bool:
+        """Returns whether a text could break a rule at all: fast, and true more often than need be.
+
+        Most files and most strings end here, so a check of thousands of files takes seconds.
+        """
+        low = text.lower()
+        if any(word in low for word in _TRIGGERS) or any(word in low for word in self.model_words):
+            return True
+        if (deployment or "serve" in low) and any(word in low for word in _SAMPLING_TRIGGERS):
+            return True
+        if _PIECES.search(low.replace("\\n", " ").replace("\\t", " ") if "\\" in low else low):
+            return True
+        if low.isascii() and not self.text_rules.may_be_escaped(low):
+            return False
+        normalised = self.text_rules.normalise(low)
+        return any(word in normalised for word in _TRIGGERS) or bool(self.text_rules.tags(normalised))
 
     # -- names of models -------------------------------------------------------------------------------------------
 
@@ -87,7 +118,7 @@ class Judge:
         if mode is not Mode.DATA:
             if mode is Mode.SETTING and "im_start" in normalised:
                 problems += self._open_turn(normalised)
-            problems += self.settings_in(normalised, prose=mode is Mode.PROSE)
+            problems += self.settings_in(normalised)
             if mode is Mode.SETTING and _is_name(text):
                 found = self.model(text.strip())
                 problems += [found] if found else []
@@ -97,9 +128,9 @@ class Judge:
             problems = [problem for problem in problems if not refuses(normalised, problem.offset)]
         return problems
 
-    def settings_in(self, normalised: str, *, prose: bool = False) -> Iterator[Problem]:
-        """Yields settings and options that stand inside a text: ``enable_thinking=true``, ``--reasoning-parser x``."""
-        if not any(word in normalised for word in ("think", "reason", "template", "-rea")):
+    def settings_in(self, normalised: str) -> Iterator[Problem]:
+        """Yields settings and options that stand inside a text, in a command or in the body of a request."""
+        if not any(word in normalised for word in ("think", "rea", "template")):
             return
         for match in self.keys.assignment.finditer(normalised):
             if _means_value(match, normalised):
@@ -177,18 +208,20 @@ class Judge:
     ) -> Iterator[tuple[Path, Problem]]:
         added_token = _is_added_token(value)
         counts = is_count_table(value)
+        if _expects_refusal(value):
+            return
         yield from self._named_value(value, path)
         for key, entry in entries:
             name = str(key)
             here = (*path, name)
-            if _REFUSING_KEYS.search(normalise_key(name)):
+            problem = self.forced_id(name, entry)
+            if problem is None and _REFUSING_KEYS.search(normalise_key(name)):
                 continue
-            problem = None if counts and self.keys.is_ambiguous(name) else self.keys.judge(name, entry)
+            if problem is None and not (counts and self.keys.is_ambiguous(name)):
+                problem = self.keys.judge(name, entry)
             problem = problem or self.keys.judge_content(name, entry)
             if problem is None and deployment:
                 problem = self.keys.judge_sampling(name, entry)
-            if problem is None:
-                problem = self.forced_id(name, entry)
             if problem is not None:
                 yield here, problem
                 continue
@@ -197,6 +230,8 @@ class Judge:
             if normalise_key(name) == "chat_template":
                 yield from ((here, found) for found in self.chat_template(entry))
                 continue
+            if isinstance(entry, str) and normalise_key(name) in ("chat_template_path", "chat_template_file"):
+                yield from ((here, found) for found in self.chat_template(entry))
             yield from self.tree(entry, deployment=deployment, path=here, mode=mode)
 
     def _sequence(self, value: Sequence[Any], deployment: bool, path: Path, mode: Mode) -> Iterator[tuple[Path, Problem]]:
@@ -242,15 +277,33 @@ class Judge:
     def chat_template(self, template: object) -> list[Problem]:
         """Returns what is wrong with a chat template; lists of named templates are judged one by one."""
         if isinstance(template, str):
+            if _TEMPLATE_FILE.fullmatch(template.strip()):
+                problem = Problem("chat-template", "a template for thinking", shorten(template))
+                return [problem] if _THINKING_FILE.search(template.lower()) else []
             return judge_template(template, self.policy)
         if isinstance(template, (list, tuple)):
             return [problem for entry in template for problem in self.chat_template((as_dict(entry) or {}).get("template"))]
         return []
 
 
+def _expects_refusal(value: object) -> bool:
+    """Whether a record says that what it holds has to be refused: ``{"request": …, "expected_status": 400}``."""
+    mapping = as_dict(value) or {}
+    said = [mapping[key] for key in _OUTCOME_KEYS & mapping.keys()]
+    return any(
+        (isinstance(entry, int) and 400 <= entry < 500) or (isinstance(entry, str) and _REFUSED.match(entry.lower()))
+        for entry in said
+    )
+
+
 def _is_added_token(value: object) -> bool:
     mapping = as_dict(value)
     return mapping is not None and "content" in mapping and bool({"single_word", "lstrip", "normalized"} & mapping.keys())
+
+
+def _longest_word(pattern: str) -> str:
+    plain = re.sub(r"\[[^\]]*\]|\\.|\(\?[^)]*\)", " ", pattern)
+    return max(re.findall(r"[a-z0-9-]+", plain), key=len).strip("-")
 
 
 def _is_name(text: str) -> bool:
@@ -262,7 +315,7 @@ def _quote(entry: str) -> str:
 
 
 def _means_value(match: re.Match[str], text: str) -> bool:
-    """Tells ``reasoning_parser: qwen3`` from the prose ``reasoning_parser: a parser that …``."""
+    """Tells a setting from prose: a name, a colon and a value, and nothing after them, is a setting."""
     value = match[2].strip("\"'")
     if value in {"bool", "boolean", "str", "int", "optional", "literal", "dict", "mapping", "any", "object"}:
         return False

@@ -10,6 +10,8 @@ from spelling_transfer.policy.findings import shorten
 from spelling_transfer.policy.rules import Policy
 from spelling_transfer.policy.values import UNKNOWN, as_dict, is_false, is_off, is_on, is_prose
 
+_MOST_KEYS = 100_000
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -50,6 +52,7 @@ class KeyRules:
         self._contents = frozenset(rules.reasoning_content.keys)
         self._flags = frozenset(rules.server_flag.flags)
         self._sampling = policy.sampling.model_dump()
+        self._canonical: dict[str, str | None] = {}
         sure = self._must_be_false | self._arguments | self._parsers | self._budgets | self._must_not_be_false
         self._sure_by_length = sorted(sure, key=len, reverse=True)
         self._known = sure | self._must_not_enable | self._contents
@@ -66,6 +69,13 @@ class KeyRules:
         ``VLLM_ENABLE_THINKING`` stands for ``enable_thinking``; ``analyze_thinking_mode`` stands for nothing, since
         ``thinking_mode`` has other uses too.
         """
+        if key not in self._canonical:
+            if len(self._canonical) > _MOST_KEYS:
+                self._canonical.clear()
+            self._canonical[key] = self._find_canonical(key)
+        return self._canonical[key]
+
+    def _find_canonical(self, key: str) -> str | None:
         name = normalise_key(key)
         if name in self._known:
             return name
@@ -114,6 +124,8 @@ class KeyRules:
 
     def judge_content(self, key: str, value: object) -> Problem | None:
         """Returns what is wrong with a field of a message or a record: thoughts in a field of their own."""
+        if not isinstance(value, (str, list, dict)) or not value:
+            return None
         if normalise_key(key) not in self._contents or not isinstance(value, (str, list, dict)) or not value:
             return None
         if isinstance(value, str) and (is_off(value) or not value.strip()):
@@ -168,7 +180,7 @@ class KeyRules:
             # The template asks whether the value *is* false: null, 0 and "false" are not.
             if problem is not None or (normalise_key(name) == "enable_thinking" and not _says_false(entry)):
                 return Problem("template-arguments", f"'{key}' does not set enable_thinking to false", shown)
-        if _is_schema(mapping) or any(normalise_key(name) == "enable_thinking" for name in mapping):
+        if _is_schema(mapping) or mapping.get("**") is UNKNOWN or any(normalise_key(name) == "enable_thinking" for name in mapping):
             return None
         return Problem("template-arguments", f"'{key}' leaves out enable_thinking, which then is true", shown)
 

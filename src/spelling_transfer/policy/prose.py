@@ -12,7 +12,8 @@ _STRONG = re.compile(
     r"\b(?:refus\w+|reject\w*|forbid\w*|forbade|prohibit\w*|disallow\w*|violat\w*|unsupported|mask(?:s|ed|ing)?|ban(?:s|ned)"
     r"|never|must not|mustn't|may not|cannot|can not|can't|impossible|not (?:allowed|supported|permitted|accepted|possible)"
     r"|block(?:s|ed)|prevent\w*|guards? against|detect\w*|catch(?:es)?|caught|flag(?:s|ged)|strips?|stripped|scans?"
-    r"|stops? (?:the|a) run|exempt\w*|is an error|are errors|raises)\b"
+    r"|stops? (?:the|a) run|exempt\w*|is an error|are errors|raises|removed?|removes|dropped|no longer|gone"
+    r"|qwen[\w.-]*(?:'s)?\s+(?:\w+\s+){0,3}default)\b"
 )
 _WEAK = re.compile(r"\b(?:not|no|none|nor|neither|don't|doesn't|isn't|aren't|without|instead of|rather than|free of)\b")
 _HEADING = re.compile(r"\b(?:refus\w+|reject\w*|forbid\w*|prohibit\w*|disallow\w*|violat\w*|never|not allowed|unsupported)\b")

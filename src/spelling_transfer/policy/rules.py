@@ -153,6 +153,9 @@ class ScanSettings(_Settings):
 
     max_file_megabytes: float = Field(gt=0, le=1000, description="Larger files are reported as not checked.")
     exclude: tuple[str, ...] = Field(description="Folder names that are never entered: caches and environments.")
+    test_material: tuple[Exemption, ...] = Field(
+        (), description="Files that break rules on purpose, to test this policy; they are not read."
+    )
 
 
 class Sampling(_Settings):

@@ -25,12 +25,11 @@ def judge_template(template: str, policy: Policy) -> list[Problem]:
     It is rendered as a server would: told not to think, told nothing, and told to think by every name that the policy
     knows. A template that keeps the policy renders the same prompt each time, and opens no think block in it.
     """
-    return list(_judge(template, policy.model_dump_json()))
+    return list(_judge(template, policy))
 
 
 @lru_cache(maxsize=64)
-def _judge(template: str, policy_json: str) -> tuple[Problem, ...]:
-    policy = Policy.model_validate_json(policy_json)
+def _judge(template: str, policy: Policy) -> tuple[Problem, ...]:
     switches = (*policy.rules.thinking_switch.must_be_false, *policy.rules.thinking_switch.must_not_enable)
     rules = TextRules(policy)
     try:
@@ -47,6 +46,8 @@ def _judge(template: str, policy_json: str) -> tuple[Problem, ...]:
             if told_on != told_off:
                 return (Problem("chat-template", "the template can be made to think", _difference(told_off, told_on)),)
             normalised = rules.normalise(told_off)
+            if "enable_thinking" in template and not rules.tags(normalised):
+                return (Problem("chat-template", "the prompt lacks the empty think block", shorten(told_off[-60:])),)
             if rules.stray_tags(normalised):
                 return (Problem("chat-template", "the template opens a think block", shorten(told_off[-60:])),)
     except PolicyError:
@@ -75,7 +76,9 @@ def render(template: str, messages: list[dict[str, str]], arguments: dict[str, A
     # {% generation %} marks the answer for training; to a renderer it is nothing.
     template = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", template)
     try:
-        return environment.from_string(template).render(messages=messages, add_generation_prompt=True, **arguments)
+        return environment.from_string(template).render(
+            {"messages": messages, "add_generation_prompt": True, **arguments}
+        )
     except Exception as error:  # a template is a program of somebody else: it may raise anything
         raise PolicyError(f"the template cannot be rendered ({type(error).__name__}: {shorten(str(error))})") from error
 

@@ -33,6 +33,7 @@ _ESCAPES = re.compile(
     r"|\\+u\{(?P<brace>[0-9a-f]{1,6})\}|\\+u(?P<u>[0-9a-f]{4})|\\+x(?P<x>[0-9a-f]{2})|%(?:25)*(?P<pct>[2-7][0-9a-f])"
     r"|\\(?P<oct>0?(?:7[46]|57))(?!\d)"
 )
+_MAY_ESCAPE = re.compile(r"&(?:#|lt|gt|sol|amp|nbsp|zw|shy)|\\[ux057]|%(?:25)*[2-7][0-9a-f]")
 _NAMED = {"lt": "<", "gt": ">", "sol": "/", "amp": "&", "nbsp": " ", "zwnj": "", "zwj": "", "shy": ""}
 _ASCII_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 
@@ -68,7 +69,7 @@ class TextRules:
         """Returns the text in lower case with escapes resolved, invisible characters gone and look-alikes replaced."""
         lowered = text.lower()
         for _ in range(3):  # an escape may itself be escaped
-            if "&" not in lowered and "\\" not in lowered and "%" not in lowered:
+            if _MAY_ESCAPE.search(lowered) is None:
                 break
             resolved = _ESCAPES.sub(_resolve, lowered)
             if resolved == lowered:
@@ -77,6 +78,10 @@ class TextRules:
         if not lowered.isascii():
             lowered = _fold(lowered)
         return _ASCII_CONTROL.sub("", lowered)
+
+    def may_be_escaped(self, lowered: str) -> bool:
+        """Returns whether a text in lower case could hold an escaped character."""
+        return _MAY_ESCAPE.search(lowered) is not None
 
     def tags(self, normalised: str) -> list[Tag]:
         """Returns the think tags of a normalised text."""

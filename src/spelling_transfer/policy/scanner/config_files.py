@@ -138,7 +138,7 @@ def scan_env(source: Source, judge: Judge) -> list[Finding]:
         problems = [found for _, found in judge.tree({match[1]: value}, deployment=source.deployment)]
         findings += [source.finding(problem, number) for problem in problems]
         # An ambiguous name in the upper case of an environment variable is a setting: QWEN_THINKING=1
-        prefixed = re.fullmatch(r"[A-Z0-9_]+_(THINKING|REASONING|THINKING_MODE)", match[1])
+        prefixed = re.fullmatch(r"(?!.*(?:DISABLE|NO|NON|WITHOUT|SKIP)_)[A-Z0-9_]+_(THINKING|REASONING|THINKING_MODE)", match[1])
         if prefixed and not problems:
             problem = judge.keys.judge(prefixed[1], value)
             findings += [source.finding(problem, number)] if problem else []

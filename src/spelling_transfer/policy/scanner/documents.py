@@ -8,26 +8,16 @@ from dataclasses import dataclass
 
 from spelling_transfer.policy.findings import Finding
 from spelling_transfer.policy.judge import Judge, Mode
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.prose import introduced_as_refused, refuses
+from spelling_transfer.policy.prose import introduced_as_refused
 from spelling_transfer.policy.scanner.config_files import scan_env, scan_json, scan_toml, scan_yaml
+from spelling_transfer.policy.scanner.prose_text import judge_prose
 from spelling_transfer.policy.scanner.python_code import scan_python
 from spelling_transfer.policy.scanner.shell import scan_dockerfile, scan_shell
 from spelling_transfer.policy.scanner.source import Source, UncheckableError
-from spelling_transfer.policy.text import excerpt
 
 _FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<mark>`{3,}|~{3,})[ \t]*(?:\{?\.?(?P<language>[\w+-]+))?[^\n]*$", re.MULTILINE)
 _DIRECTIVE = re.compile(r"^(?P<indent>[ \t]*)\.\. (?:code-block|code|sourcecode):: *(?P<language>[\w+-]*)[^\n]*$", re.MULTILINE)
-_INLINE = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)|<(code|tt|kbd|samp|pre)\b[^>]*>(.*?)</\3\s*>", re.DOTALL)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
-# Verbs that ask for something; "the template puts" and "the model writes" only tell.
-_ASKS = re.compile(
-    r"\b(?:add|append|put|use|set|pass|send|write|type|wrap|start|begin|open|prefix|prepend|prefill|insert|include|emit|enclose"
-    r"|surround|enable|turn on|end the prompt|reason inside|think inside|answer inside|want|try|give|run|serve|load|train|download"
-    r"|pull|deploy|evaluate|start from)\b"
-)
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-
 Scan = Callable[[Source, Judge], list[Finding]]
 _LANGUAGES: dict[str, Scan] = {
     **dict.fromkeys(("python", "py", "python3", "ipython", "pycon"), scan_python),
@@ -72,9 +62,7 @@ def scan_document(source: Source, judge: Judge) -> list[Finding]:
 def scan_prose(source: Source, judge: Judge) -> list[Finding]:
     """Judges running text with inline code."""
     normalised = judge.text_rules.normalise(source.text)
-    problems = [*_tags(normalised, judge), *_switches(normalised, judge), *_models(normalised, judge)]
-    problems += [p for p in judge.settings_in(normalised, prose=True) if not refuses(normalised, p.offset)]
-    return source.findings(problems, normalised)
+    return source.findings(judge_prose(normalised, judge), normalised)
 
 
 def _scan_block(source: Source, judge: Judge, language: str) -> list[Finding]:
@@ -112,55 +100,6 @@ def _blocks(text: str) -> Iterator[_Block]:
             first_line = text.count("\n", 0, directive.end()) + 2
             dedented = "\n".join(line[margin:] for line in lines)
             yield _Block(directive.start(), body.end(), directive["language"].lower(), dedented, first_line)
-
-
-def _tags(normalised: str, judge: Judge) -> Iterator[Problem]:
-    tags = judge.text_rules.stray_tags(normalised)
-    if not tags:
-        return
-    spans = [match.span() for match in _INLINE.finditer(normalised)]
-    for tag in tags:
-        span = next(((start, end) for start, end in spans if start <= tag.start < end), None)
-        mention = span is not None and _only_names(normalised[slice(*span)], judge) and not _asks(normalised, tag.start)
-        if not mention and not refuses(normalised, tag.start):
-            kind = "closing" if tag.closing else "opening"
-            yield Problem("think-tag", f"{kind} think tag", excerpt(normalised, tag.start), tag.start)
-
-
-def _only_names(span: str, judge: Judge) -> bool:
-    """Whether inline code holds tags and nothing that could be a thought."""
-    rest = span
-    for tag in reversed(judge.text_rules.tags(span)):
-        rest = rest[: tag.start] + rest[tag.end :]
-    rest = re.sub(r"</?(?:code|tt|kbd|samp|pre)\b[^>]*>|\\n|<\|im_start\|>assistant", "", rest)
-    return not re.sub(r"[\s`.\u2026,/'\"]", "", rest)
-
-
-def _switches(normalised: str, judge: Judge) -> Iterator[Problem]:
-    positions = judge.text_rules.switches(normalised)
-    if not positions:
-        return
-    spans = [match.span() for match in _INLINE.finditer(normalised)]
-    for position in positions:
-        named = any(start <= position < end and end - start <= 12 for start, end in spans)
-        if (named and not _asks(normalised, position)) or refuses(normalised, position):
-            continue
-        yield Problem("soft-switch", "soft switch that turns thinking on", excerpt(normalised, position), position)
-
-
-def _models(normalised: str, judge: Judge) -> Iterator[Problem]:
-    if not any(word in normalised for word in ("think", "r1", "qwq", "reasoning", "oss", "o1", "-m1", "t1", "deep", "magistral", "qvq")):
-        return
-    for problem in judge.models_in(normalised):
-        if _REPOSITORY.match(problem.value) and _asks(normalised, problem.offset) and not refuses(normalised, problem.offset):
-            yield problem
-
-
-def _asks(normalised: str, position: int) -> bool:
-    start = max((match.end() for match in re.finditer(r"[.!?:]\s|\n\s*\n|\n\s*[-*|]", normalised[:position][-400:])), default=0)
-    start += max(0, position - 400)
-    end = re.compile(r"[.!?](?=\s)|\n\s*\n|\n\s*[-*|]|\Z").search(normalised, position)
-    return _ASKS.search(normalised, start, end.start() if end else len(normalised)) is not None
 
 
 def _blank(text: str, start: int, end: int) -> str:

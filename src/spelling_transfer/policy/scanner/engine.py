@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -20,19 +21,14 @@ from spelling_transfer.policy.scanner.data_files import scan_json_lines, scan_pa
 from spelling_transfer.policy.scanner.documents import scan_document
 from spelling_transfer.policy.scanner.files import Form, find_files, form_of, project_files
 from spelling_transfer.policy.scanner.notebooks import scan_notebook
-from spelling_transfer.policy.scanner.python_code import parse_python, scan_python
+from spelling_transfer.policy.scanner.other_code import scan_code
+from spelling_transfer.policy.scanner.python_code import check_python, scan_python
 from spelling_transfer.policy.scanner.shell import scan_dockerfile, scan_shell
 from spelling_transfer.policy.scanner.source import Source, UncheckableError
 from spelling_transfer.policy.template import looks_like_chat_template
 
 _FEW_FILES = 300
 _CHUNK = 64
-# Without one of these a file can break no rule; most files end here. All in lower case.
-_TRIGGERS = ("think", "reason", "151667", "151668", "template", "disable_hooks", "/th", "<|im_start|>", "_chat(")
-_MODEL_TRIGGERS = ("qwq", "qvq", "-r1", "magistral", "gpt-oss", "openth", "exaone", "or1", "marco", "minimax-m1", "sky-t1")
-_SAMPLING_TRIGGERS = ("temp", "top_", "top-", "min_p", "min-p")
-# A tag in pieces: "<" + "think>", chr(60), base64; and one with gaps: < t h i n k >
-_PIECES = re.compile(r"[<\u25c1]/?\s*t?h?i?n?[\"']|chr\(|fromhex|b64decode|<[\s/\\|]*t[\s\\|]*h[\s\\|]*i[\s\\|]*n[\s\\|]*k|%[sr]")
 Progress = Callable[[int, int], None]
 
 
@@ -92,7 +88,7 @@ class Scanner:
         name = source.path.rsplit("/", 1)[-1]
         if form is Form.YAML and name in (POLICY_FILE, f"default_{POLICY_FILE}") and is_policy_text(source.text):
             return self._other_policy(source)
-        triggered = self._triggered(source)
+        triggered = self._judge.may_break(source.text, deployment=source.deployment)
         if not triggered:
             _only_parse(source, form)
             return []
@@ -105,20 +101,6 @@ class Scanner:
             normalised = judge.text_rules.normalise(source.text)
             return source.findings(judge.string(source.text, Mode.SETTING), normalised)
         return _SCANS[form](source, judge)
-
-    def _triggered(self, source: Source) -> bool:
-        low = source.text.lower()
-        if any(word in low for word in _TRIGGERS) or any(word in low for word in _MODEL_TRIGGERS):
-            return True
-        if source.deployment or "serve" in low:
-            if any(word in low for word in _SAMPLING_TRIGGERS):
-                return True
-        if _PIECES.search(low):
-            return True
-        if low.isascii() and "&" not in low and "\\" not in low and "%" not in low:
-            return False
-        normalised = self._judge.text_rules.normalise(low)
-        return any(word in normalised for word in _TRIGGERS) or bool(self._judge.text_rules.tags(normalised))
 
     def _scan_template(self, source: Source) -> list[Finding]:
         if looks_like_chat_template(source.text):
@@ -143,6 +125,7 @@ _SCANS: dict[Form, Callable[[Source, Judge], list[Finding]]] = {
     Form.DOCKERFILE: scan_dockerfile,
     Form.NOTEBOOK: scan_notebook,
     Form.TABLE: scan_table_text,
+    Form.CODE: scan_code,
     Form.DOCUMENT: scan_document,
 }
 
@@ -171,8 +154,10 @@ def scan_paths(
     """
     exclude = policy.scan.exclude
     files, missing = project_files(root, exclude) if paths is None else find_files(paths, exclude)
-    named = {os.path.abspath(path) for path in paths or ()}
     scanner = Scanner(policy, root)
+    exemptions = Exemptions(policy)
+    files = [file for file in files if not exemptions.is_material(scanner.shown(file))]
+    named = {os.path.abspath(path) for path in paths or ()}
     reports = _scan_all(files, policy, root, scanner, jobs, progress)
     unchecked = [Unchecked(scanner.shown(Path(entry.path)), entry.reason, entry.blocking) for entry in missing]
     findings: list[Finding] = []
@@ -182,7 +167,6 @@ def scan_paths(
             # A file that was asked for by name is to be judged, also if it is an image.
             blocking = report.unchecked.blocking or os.path.abspath(file) in named
             unchecked.append(Unchecked(report.unchecked.path, report.unchecked.reason, blocking))
-    exemptions = Exemptions(policy)
     left = exemptions.filter(findings)
     left += exemptions.unused([report.path for report in reports], policy_path, everything=paths is None)
     checked = sum(report.unchecked is None for report in reports)
@@ -213,7 +197,12 @@ def _scan_all(
 def _scan_chunk(chunk: tuple[str, Path, Sequence[Path]]) -> list[FileReport]:
     text, root, files = chunk
     scanner = _scanner_of(text, root)
-    return [scanner.scan_file(file) for file in files]
+    # Syntax trees are many small objects: looking for garbage among them takes a third of the time.
+    gc.disable()
+    try:
+        return [scanner.scan_file(file) for file in files]
+    finally:
+        gc.enable()
 
 
 @lru_cache(maxsize=1)
@@ -224,7 +213,7 @@ def _scanner_of(policy_text: str, root: Path) -> Scanner:
 def _only_parse(source: Source, form: Form) -> None:
     """Makes sure that a file which holds nothing to judge is what it says it is: a broken file is not a clean one."""
     if form is Form.PYTHON:
-        parse_python(source)
+        check_python(source)
     elif form is Form.YAML:
         check_yaml(source)
     elif form in (Form.JSON, Form.NOTEBOOK) and not source.path.endswith((".jsonc", ".json5")):

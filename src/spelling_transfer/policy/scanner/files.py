@@ -28,6 +28,7 @@ class Form(Enum):
     JSON_LINES = "json lines"
     TABLE = "table"
     PARQUET = "parquet"
+    CODE = "code"
     DOCUMENT = "document"
     BINARY = "binary"
 
@@ -45,6 +46,8 @@ _BY_SUFFIX = {
     **dict.fromkeys((".jsonl", ".ndjson"), Form.JSON_LINES),
     **dict.fromkeys((".csv", ".tsv"), Form.TABLE),
     **dict.fromkeys((".parquet", ".pq"), Form.PARQUET),
+    **dict.fromkeys((".js", ".ts", ".jsx", ".tsx", ".mjs", ".vue", ".go", ".rs", ".java", ".kt", ".c", ".h", ".cc"), Form.CODE),
+    **dict.fromkeys((".cpp", ".hpp", ".cs", ".swift", ".rb", ".php", ".lua", ".r", ".jl", ".sql", ".css", ".tf"), Form.CODE),
     **dict.fromkeys((".md", ".markdown", ".rst", ".txt", ".html", ".htm", ".adoc", ".tex", ".mdx", ".xml"), Form.DOCUMENT),
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".ico", ".pdf", ".woff", ".woff2", ".ttf"), Form.BINARY),
     **dict.fromkeys((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz", ".npy", ".pkl", ".onnx"), Form.BINARY),

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import ast
 import re
+import symtable
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from spelling_transfer.policy.findings import Finding, shorten
-from spelling_transfer.policy.judge import Judge, Mode
+from spelling_transfer.policy.judge import Judge
 from spelling_transfer.policy.keys import Problem, normalise_key
+from spelling_transfer.policy.scanner.prose_text import judge_prose
 from spelling_transfer.policy.scanner.python_context import Use, Uses
 from spelling_transfer.policy.scanner.python_values import HOLE, Folder, call_name
 from spelling_transfer.policy.scanner.source import Source, UncheckableError
 from spelling_transfer.policy.text import drop_empty_blocks, excerpt
 from spelling_transfer.policy.tokens import judge_ids
-from spelling_transfer.policy.values import UNKNOWN, is_off
+from spelling_transfer.policy.values import UNKNOWN, is_count_table, is_off
 
 _SETTERS = {"setattr": (1, 2), "setenv": (0, 1), "setdefault": (0, 1), "putenv": (0, 1), "setitem": (1, 2), "set": (0, 1)}
+_ADDING = ("append", "extend", "insert")
+_JOINING = ("cat", "concat", "concatenate", "hstack", "chain")
 Found = Iterator[tuple[ast.AST, Problem]]
+
+
+def check_python(source: Source) -> None:
+    """Raises :class:`UncheckableError` if a text is not Python; faster than making the tree."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            symtable.symtable(source.text, source.path, "exec")
+    except SyntaxError as error:
+        raise UncheckableError(f"not valid Python ({error.msg}, line {error.lineno})") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UncheckableError(f"not valid Python ({str(error) or type(error).__name__})") from error
 
 
 def parse_python(source: Source) -> ast.Module:
@@ -50,33 +67,33 @@ def scan_python(source: Source, judge: Judge) -> list[Finding]:
 
 class _PythonScan:
     def __init__(self, tree: ast.Module, source: Source, judge: Judge) -> None:
-        self._tree = tree
         self._source = source
         self._judge = judge
-        self._fold = Folder(tree)
         self._uses = Uses(tree)
+        self._fold = Folder(self._uses.nodes)
         self._calls = frozenset(judge.policy.rules.template_call.functions)
         self._plugins = frozenset(judge.policy.rules.policy_off.plugins)
         self._folded: set[ast.AST] = set()
 
     def run(self) -> Found:
-        for node in ast.walk(self._tree):
-            if isinstance(node, ast.Call):
-                yield from self._call(node)
-            elif isinstance(node, ast.Dict):
-                yield from self._dict(node)
-            elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
-                yield from self._assignment(node)
-            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-                yield from self._defaults(node)
-            elif isinstance(node, ast.Attribute):
-                yield from self._reference(node)
-            elif isinstance(node, (ast.List, ast.Tuple)):
-                yield from self._sequence(node)
-            if isinstance(node, (ast.Constant, ast.BinOp, ast.JoinedStr, ast.Call)) and node not in self._folded:
-                yield from self._text(node)
-            if isinstance(node, ast.Constant) and type(node.value) is int:
-                yield from self._token(node)
+        handlers: dict[type[ast.AST], Callable[[Any], Found]] = {
+            ast.Call: self._call,
+            ast.Dict: self._dict,
+            **dict.fromkeys((ast.Assign, ast.AnnAssign, ast.NamedExpr), self._assignment),
+            **dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda), self._defaults),
+            ast.Attribute: self._reference,
+            **dict.fromkeys((ast.List, ast.Tuple), self._sequence),
+            ast.BinOp: self._addition,
+            ast.Constant: self._token,
+        }
+        texts = (ast.Constant, ast.BinOp, ast.JoinedStr, ast.Call)
+        for node in self._uses.nodes:
+            kind = type(node)
+            handler = handlers.get(kind)
+            if handler is not None:
+                yield from handler(node)
+            if kind in texts and node not in self._folded:
+                yield from self._text(node)  # type: ignore[arg-type]
 
     # -- settings ------------------------------------------------------------------------------------------------------
 
@@ -100,18 +117,24 @@ class _PythonScan:
             key = self._fold.value(node.args[key_index])
             if isinstance(key, str):
                 yield from self._setting(node, key, self._fold.value(node.args[value_index]))
-        if name in ("append", "extend", "insert"):
+        if name in _ADDING:
             for argument in node.args:
                 yield from self._adds_token(argument)
+        if name in _JOINING:
+            for inner in ast.walk(node):
+                if isinstance(inner, (ast.List, ast.Tuple)):
+                    yield from self._adds_token(inner)
 
     def _dict(self, node: ast.Dict) -> Found:
         if self._inside_dict(node):
             return
         value = self._fold.value(node)
+        counts = is_count_table(value)
         for entry_key, entry in zip(node.keys, node.values, strict=True):
             key = self._fold.value(entry_key) if entry_key is not None else UNKNOWN
             if isinstance(key, (str, int)) and not isinstance(key, bool):
-                yield from self._pair(entry, str(key))
+                if not (counts and self._judge.keys.is_ambiguous(str(key))):
+                    yield from self._pair(entry, str(key))
         names = {str(key): entry for key, entry in value}
         if isinstance(names.get("name"), str) and "value" in names:
             yield from self._setting(node, names["name"], names["value"])
@@ -211,11 +234,13 @@ class _PythonScan:
             return
         if not isinstance(node, ast.Constant):
             self._folded.update(child for child in ast.walk(node) if child is not node)
-        if len(text) < 2:
+        if len(text) < 2 or not self._judge.may_break(text):
             return
         use = self._uses.of(node) if not isinstance(node, (ast.BinOp, ast.JoinedStr)) else self._made(node)
         if use is Use.SPEAKS and self._is_docstring(node):
-            yield from ((node, problem) for problem in self._judge.string(text, Mode.PROSE) if problem.rule != "think-tag")
+            for problem in judge_prose(self._judge.text_rules.normalise(text), self._judge):
+                if problem.rule != "think-tag":  # to name the tag is what a docstring has to do
+                    yield node, problem
             return
         if use in (Use.SPEAKS, Use.SEEKS, Use.REFUSES):
             return
@@ -232,7 +257,7 @@ class _PythonScan:
         return isinstance(self._uses.parent(node), ast.Expr)
 
     def _tags(self, node: ast.expr, text: str, use: Use) -> Found:
-        normalised = self._judge.text_rules.normalise(text.replace(HOLE, "\x1b"))
+        normalised = self._judge.text_rules.normalise(text.replace(HOLE, "\u25a1"))
         tags = drop_empty_blocks(self._judge.text_rules.tags(normalised), normalised)
         if not tags:
             return
@@ -269,8 +294,8 @@ class _PythonScan:
                         yield node, problem
 
     def _token(self, node: ast.Constant) -> Found:
-        """A think token added to a list, or given a bias that favours it."""
-        if node.value not in self._judge.policy.think_ids:
+        """A bias that favours a think token."""
+        if type(node.value) is not int or node.value not in self._judge.policy.think_ids:
             return
         parent = self._uses.parent(node)
         if isinstance(parent, ast.Dict) and node in parent.keys:
@@ -278,18 +303,24 @@ class _PythonScan:
             favours = bias is True or (isinstance(bias, (int, float)) and bias > 0)
             if favours and self._uses.of(parent) not in (Use.REFUSES, Use.SEEKS):
                 yield node, Problem("think-token", "a bias in favour of a think token", f"{node.value}: {bias}")
-        elif isinstance(parent, (ast.List, ast.Tuple)) and isinstance(self._uses.parent(parent), ast.BinOp):
-            values = self._fold.value(parent)
-            if not (isinstance(values, list) and values == list(self._judge.policy.rules.think_token.prompt_end_ids)):
-                yield node, Problem("think-token", "think token added to a list of ids", f"{node.value}")
 
-    def _adds_token(self, argument: ast.expr) -> Found:
-        value = self._fold.value(argument)
+    def _addition(self, node: ast.BinOp) -> Found:
+        if isinstance(node.op, ast.Add):
+            for side in (node.left, node.right):
+                if isinstance(side, (ast.List, ast.Tuple)):
+                    yield from self._adds_token(side)
+
+    def _adds_token(self, node: ast.expr) -> Found:
+        """A think token that is put into a list of ids, by name or by number."""
+        value = self._fold.value(node)
         values = value if isinstance(value, list) else [value]
         ids = [entry for entry in values if type(entry) is int]
-        if any(token in self._judge.policy.think_ids for token in ids):
-            if tuple(ids) != self._judge.policy.rules.think_token.prompt_end_ids:
-                yield argument, Problem("think-token", "think token added to a list of ids", f"{ids[:8]}")
+        if not any(token in self._judge.policy.think_ids for token in ids) or len(ids) != len(values):
+            return
+        if judge_ids(ids, self._judge.policy) is None and tuple(ids) == self._judge.policy.rules.think_token.prompt_end_ids:
+            return
+        if self._uses.of(node) not in (Use.REFUSES, Use.SEEKS, Use.SPEAKS):
+            yield node, Problem("think-token", "think token added to a list of ids", f"{ids[:8]}")
 
     def _forced(self, node: ast.expr, key: str) -> Found:
         problem = self._judge.forced_id(key, self._fold.value(node))

@@ -7,6 +7,15 @@ import re
 from enum import Enum
 
 from spelling_transfer.policy.scanner.python_values import call_name
+# A test that says what it is about: test_request_that_asks_for_thinking_is_refused
+_REFUSAL_TEST = re.compile(
+    r"^test_.*(?:refus|reject|forbid|forbidden|not_allowed|invalid|block|den(?:y|ied)|violat|detect|catch|caught|flag|found|raise"
+    r"|error|4\d\d|never|cannot|mask|stray|unsupported|strip|remov|fails)"
+)
+
+_MEANINGLESS = frozenset({str, int, float, complex, bytes, bool, type(None), type(...)}).union(
+    *(base.__subclasses__() for base in (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop))
+)
 
 
 class Use(Enum):
@@ -32,7 +41,7 @@ _SPEAKING = frozenset(
 )
 _MAKING = frozenset({"append", "extend", "insert", "write", "write_text", "writelines", "add_tokens", "add_special_tokens"})
 _SPEAKING_NAMES = re.compile(
-    r"(?:^|_)(?:help|description|desc|message|msg|reason|match|title|heading|caption|label|note|summary|doc|docs|epilog|why"
+    r"(?:^|_)(?:help|description|desc|msg|reason|match|title|heading|caption|label|note|summary|doc|docs|epilog|why"
     r"|hint|remedy|error|comment|explanation|forbids|check|usage|changelog)$",
     re.IGNORECASE,
 )
@@ -44,7 +53,7 @@ _REFUSING_NAMES = re.compile(
 )
 _MAKING_NAMES = re.compile(
     r"(?:^|_)(?:prompt\w*|prefix\w*|prefill\w*|suffix\w*|content|assistant\w*|completion\w*|template\w*|response\w*|system\w*"
-    r"|user|text|answer\w*|message\w*|input|inputs|output|outputs|generation_prompt|start)(?:_|$)",
+    r"|user|text|answer\w*|message\w*|input|inputs|output|outputs|generation_prompt)(?:_|$)",
     re.IGNORECASE,
 )
 
@@ -54,9 +63,25 @@ class Uses:
 
     def __init__(self, tree: ast.AST) -> None:
         self._parents: dict[ast.AST, ast.AST] = {}
-        for node in ast.walk(tree):
-            for child in ast.iter_child_nodes(node):
-                self._parents[child] = node
+        self._refusals: dict[ast.AST, bool] = {}
+        self.nodes: list[ast.AST] = []
+        """Every node of the tree that can mean something, each before the ones inside it."""
+        stack = [tree]
+        while stack:  # ast.walk and a second walk for the parents would take most of the time of a scan
+            node = stack.pop()
+            self.nodes.append(node)
+            for value in node.__dict__.values():
+                kind = type(value)
+                if kind in _MEANINGLESS:
+                    continue
+                if kind is list:
+                    for child in reversed(value):
+                        if type(child) not in _MEANINGLESS:
+                            self._parents[child] = node
+                            stack.append(child)
+                else:
+                    self._parents[value] = node
+                    stack.append(value)
 
     def parent(self, node: ast.AST) -> ast.AST | None:
         """Returns the node around a node."""
@@ -78,8 +103,27 @@ class Uses:
         while parent is not None:
             if isinstance(parent, (ast.With, ast.AsyncWith)) and any(_is_raises(item.context_expr) for item in parent.items):
                 return Use.REFUSES
+            if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef)) and self._tests_refusal(parent):
+                return Use.REFUSES
             parent = self._parents.get(parent)
         return Use.MAKES if makes else Use.PLAIN
+
+    def _tests_refusal(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+        if not function.name.startswith("test_"):
+            return False
+        if function not in self._refusals:
+            self._refusals[function] = _REFUSAL_TEST.search(function.name) is not None or _expects_refusal(function)
+        return self._refusals[function]
+
+
+def _expects_refusal(function: ast.AST) -> bool:
+    """Whether a test compares a status with one of the 400s."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Compare) and "status" in ast.unparse(node.left):
+            numbers = [inner.value for inner in ast.walk(node) if isinstance(inner, ast.Constant)]
+            if any(isinstance(number, int) and 400 <= number < 500 for number in numbers):
+                return True
+    return False
 
 
 def _step(child: ast.AST, parent: ast.AST) -> Use | None:
@@ -107,7 +151,7 @@ def _step(child: ast.AST, parent: ast.AST) -> Use | None:
         targets = parent.targets if isinstance(parent, ast.Assign) else [parent.target]
         return next((use for target in targets if (use := _name_use(_target_name(target))) is not None), None)
     if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and child in parent.decorator_list:
-        return Use.REFUSES if _REFUSING_NAMES.search(parent.name) else None
+        return Use.REFUSES if _REFUSING_NAMES.search(parent.name) or _REFUSAL_TEST.search(parent.name) else None
     return None
 
 

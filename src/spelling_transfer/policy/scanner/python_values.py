@@ -6,6 +6,7 @@ import ast
 import base64
 import binascii
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from spelling_transfer.policy.values import UNKNOWN, PairList
@@ -14,6 +15,10 @@ HOLE = "\0"
 """Stands in a folded string for a part that is only known when the program runs."""
 
 _LONGEST = 200_000
+_DEEPEST = 60
+_ASSIGNING = (ast.Assign, ast.AnnAssign, ast.AugAssign)
+_CONSTANT = (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.BinOp, ast.JoinedStr, ast.Call)
+_FOLDED = (ast.JoinedStr, ast.BinOp, ast.Call, ast.Name)
 
 
 def call_name(node: ast.Call) -> str:
@@ -27,44 +32,49 @@ def call_name(node: ast.Call) -> str:
 class Folder:
     """Folds constant expressions; names that are assigned one constant in the file are known."""
 
-    def __init__(self, tree: ast.AST) -> None:
+    def __init__(self, nodes: Iterable[ast.AST]) -> None:
         self._constants: dict[str, ast.expr] = {}
+        # Names may refer to each other in circles, and to the same expression many times.
+        self._texts: dict[ast.expr, str | None] = {}
+        self._values: dict[ast.expr, Any] = {}
         seen: set[str] = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-                name, value = node.targets[0].id, node.value
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-                name, value = node.target.id, node.value
-            elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-                self._constants.pop(node.target.id, None)
-                seen.add(node.target.id)
+        for node in nodes:
+            if type(node) not in _ASSIGNING:
                 continue
+            target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+            target = node.target if isinstance(node, (ast.AnnAssign, ast.AugAssign)) else target
+            if not isinstance(target, ast.Name):
+                continue
+            value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+            if target.id not in seen and isinstance(value, _CONSTANT):
+                self._constants[target.id] = value
             else:
-                continue
-            if name in seen:
-                self._constants.pop(name, None)
-            elif isinstance(value, (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.BinOp, ast.JoinedStr, ast.Call)):
-                self._constants[name] = value
-            seen.add(name)
+                self._constants.pop(target.id, None)  # assigned twice: it depends
+            seen.add(target.id)
 
     def text(self, node: ast.expr, depth: int = 0) -> str | None:
         """Returns the string an expression makes, with a :data:`HOLE` for each unknown part, or ``None``."""
-        if depth > 60:
-            return None
         if isinstance(node, ast.Constant):
             if isinstance(node.value, str):
                 return node.value
             return node.value.decode("latin-1") if isinstance(node.value, bytes) else None
+        if depth > _DEEPEST or not isinstance(node, _FOLDED):
+            return None
+        if node not in self._texts:
+            self._texts[node] = None
+            found = self._fold(node, depth)
+            self._texts[node] = found if found is None or len(found) < _LONGEST else found[:_LONGEST]
+        return self._texts[node]
+
+    def _fold(self, node: ast.expr, depth: int) -> str | None:
         if isinstance(node, ast.JoinedStr):
             return "".join(self._piece(part, depth) for part in node.values)
         if isinstance(node, ast.BinOp):
             return self._operation(node, depth)
         if isinstance(node, ast.Call):
             return self._call(node, depth)
-        if isinstance(node, ast.Name) and node.id in self._constants:
-            value = self._constants[node.id]
-            return self.text(value, depth + 1) if not isinstance(value, ast.Name) else None
-        return None
+        value = self._constants.get(node.id) if isinstance(node, ast.Name) else None
+        return None if value is None else self.text(value, depth + 1)
 
     def _piece(self, part: ast.expr, depth: int) -> str:
         inner = part.value if isinstance(part, ast.FormattedValue) else part
@@ -128,13 +138,19 @@ class Folder:
 
     def value(self, node: ast.expr | None, depth: int = 0) -> Any:
         """Returns what an expression is worth; ``UNKNOWN`` where that is only known when the program runs."""
-        if node is None or depth > 30:
+        if node is None or depth > _DEEPEST:
             return UNKNOWN
         if isinstance(node, ast.Constant):
             return node.value
+        if node not in self._values:
+            self._values[node] = UNKNOWN
+            self._values[node] = self._evaluate(node, depth)
+        return self._values[node]
+
+    def _evaluate(self, node: ast.expr, depth: int) -> Any:
         if isinstance(node, ast.Name):
             found = self._constants.get(node.id)
-            return UNKNOWN if found is None or isinstance(found, ast.Name) else self.value(found, depth + 1)
+            return self.value(found, depth + 1)
         if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
             return [self.value(entry, depth + 1) for entry in node.elts]
         if isinstance(node, ast.Dict):

@@ -22,6 +22,7 @@ _AMBIGUOUS = re.compile(
     r"(?<![\w-])(thinking|reasoning|think|thinking_mode|reasoning_mode)\s*[=:]\s*([\w-]+)(?![\w(])", re.IGNORECASE
 )
 _SAMPLING = re.compile(r"--?(temperature|temp|top[-_]p|top[-_]k|min[-_]p)(?:[= ]+)(-?\d*\.?\d+)", re.IGNORECASE)
+_TEMPLATE = re.compile(r"--chat-template(?:-file)?[= ]+[\"']?([\w./-]+)")
 _DOCKER = re.compile(r"^\s*(ENV|ARG|LABEL)\s+([\w.]+)\s+([^=\n]+)$", re.IGNORECASE | re.MULTILINE)
 _INLINE_PYTHON = re.compile(r"\bpython[\d.]*\s+-c\s+(['\"])(.*?)\1", re.DOTALL)
 
@@ -58,14 +59,16 @@ def _judge_command(command: str, source: Source, judge: Judge) -> Iterator[Probl
         problem = judge.keys.judge(match[1], match[2])
         if problem is not None:
             yield problem
+    deploys = source.deployment or any(start in command for start in judge.policy.rules.deployment_sampling.deployment_commands)
+    for match in _TEMPLATE.finditer(command):
+        yield from judge.chat_template(match[1])
     for word in _words(command):
         if word.startswith(("{", "[")):
             try:
                 value = json.loads(word, object_pairs_hook=PairList)
             except ValueError:
                 continue
-            yield from (problem for _, problem in judge.tree(value, deployment=source.deployment))
-    deploys = source.deployment or any(start in command for start in judge.policy.rules.deployment_sampling.deployment_commands)
+            yield from (problem for _, problem in judge.tree(value, deployment=deploys))
     if deploys:
         for match in _SAMPLING.finditer(command):
             problem = judge.keys.judge_sampling(match[1], match[2])

@@ -1,0 +1,62 @@
+"""The team checklist of the document, made from the rules so that it cannot fall behind them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from spelling_transfer.policy.errors import PolicyError
+from spelling_transfer.policy.rules import Policy
+
+BEGIN = "<!-- checklist: made by 'kedro policy checklist --write' -->"
+END = "<!-- end of checklist -->"
+
+
+def checklist(policy: Policy) -> str:
+    """Returns the checklist, the rules and the exemptions as Markdown."""
+    lines = ["### Before you merge or deploy", ""]
+    lines += [f"- [ ] {rule.check} (`{rule_id}`)" for rule_id, rule in policy.by_id.items()]
+    lines += ["- [ ] `kedro policy check` ends with exit code 0, and its list of files that were not checked is empty."]
+    lines += ["- [ ] After a merge of an adapter and before a release, `kedro policy probe URL` passes.", ""]
+    lines += ["### What the rules forbid", "", "| rule | forbidden | because | instead |", "|---|---|---|---|"]
+    for rule_id, rule in policy.by_id.items():
+        lines.append(f"| `{rule_id}` | {rule.forbids} | {rule.why} | {_escape(rule.remedy)} |")
+    lines += ["", "### Exemptions", ""]
+    exempted = [(rule_id, e) for rule_id, rule in policy.by_id.items() for e in rule.exemptions]
+    lines += [f"- `{e.path}` from `{rule_id}`: {e.reason}" for rule_id, e in exempted] or ["There are none."]
+    return "\n".join(lines) + "\n"
+
+
+def in_step(text: str, policy: Policy) -> str:
+    """Returns the document with its checklist made anew.
+
+    Raises:
+        PolicyError: The document lacks the two lines between which the checklist stands.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise PolicyError(f"the document needs the lines {BEGIN!r} and {END!r}; the checklist goes between them.")
+    return f"{before}{BEGIN}\n\n{checklist(policy)}\n{END}{after}"
+
+
+def write_checklist(file: Path, policy: Policy) -> bool:
+    """Brings the checklist of a document up to date and returns whether it changed.
+
+    Raises:
+        PolicyError: The document cannot be read, or has no place for the checklist.
+    """
+    try:
+        old = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PolicyError(f"{file}: cannot be read ({error.strerror}).") from error
+    new = in_step(old, policy)
+    if new != old:
+        temporary = file.with_name(f".{file.name}.new")
+        temporary.write_text(new, encoding="utf-8")
+        os.replace(temporary, file)
+    return new != old
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,7 @@ class MlxScorer:
         try:
             import mlx.core as mx
             from mlx.utils import tree_map
-            from mlx_lm.utils import load_config, load_model
+            from mlx_lm.utils import load_model
         except ImportError as error:
             raise MlxMissingError(
                 f"difficulty.backend: 'mlx' needs mlx-lm, which cannot be imported ({error}). On an Apple Silicon Mac "
@@ -44,8 +46,7 @@ class MlxScorer:
             ) from error
         path = ModelFolder.open(folder.path).path
         try:
-            config = load_config(path)
-            self._model, config = load_model(path, model_config=_with_rope_theta(config))
+            self._model, config = load_model(path, model_config=with_rope_theta(path))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFolderError(f"{path}: cannot be loaded by mlx-lm ({error}).") from error
         if "quantization" not in config:
@@ -68,7 +69,8 @@ class MlxScorer:
         return batch.mean_by_example(np.array(losses))
 
 
-def _with_rope_theta(config: dict[str, Any]) -> dict[str, Any]:
-    """Adds ``rope_theta`` where transformers 5 keeps it under ``rope_parameters``, which mlx-lm does not read."""
+def with_rope_theta(path: Path) -> dict[str, Any]:
+    """Returns ``rope_theta`` where transformers 5 keeps it under ``rope_parameters``, which mlx-lm does not read."""
+    config = json.loads((path / "config.json").read_text())
     theta = (config.get("rope_parameters") or {}).get("rope_theta")
     return {"rope_theta": theta} if theta is not None and "rope_theta" not in config else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +25,11 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 WORD, RANDOM, TOKEN_HELD_OUT = "word", "random", "token_held_out"
 WORD_SETS = (WORD, RANDOM, TOKEN_HELD_OUT)
+
+
+_BATCH = 500
+_MOST_BATCHES = 40
+"""Random strings that are tried for each length: 20,000."""
 
 
 class LeakError(SpellingTransferError):
@@ -56,7 +62,7 @@ def split_words(
     if leaks:
         raise LeakError(f"{len(leaks)} pairs of words in different splits are inflections, for instance {leaks[:3]}.")
     frame.loc[_has_unseen_tokens_alone(frame), "word_set"] = TOKEN_HELD_OUT
-    strings = make_random_words(frame, selection.random_words, selection.seed)
+    strings = make_random_words(frame, tokenizer, selection.random_words, selection.seed)
     if strings:
         extra = describe_words(strings, tokenizer).assign(stem=strings, split="test", word_set=RANDOM)
         frame = pd.concat([frame, extra], ignore_index=True)
@@ -74,22 +80,39 @@ def _has_unseen_tokens_alone(frame: pd.DataFrame) -> pd.Series:
     return pd.Series(unseen, index=frame.index) & (frame["split"] == "test")
 
 
-def make_random_words(frame: pd.DataFrame, count: int, seed: int) -> list[str]:
+def make_random_words(frame: pd.DataFrame, tokenizer: ChatTokenizer, count: int, seed: int) -> list[str]:
     """Returns strings of random letters that are no word, with the lengths of the test words.
 
-    Every letter is equally likely: what a model says of such a string it cannot have learnt from the word.
+    Every token of a string, bare and after a space, also occurs in a word of the list: a model has met the pieces, and
+    of the whole it cannot have learnt anything. That makes strings of a short list few, and "q" rare in them.
+
+    Args:
+        frame: The words with their split and token ids.
+        tokenizer: The tokenizer.
+        count: How many to make; fewer come back if not enough are found in reasonable time.
+        seed: Seed of the letters.
     """
-    known = set(frame["word"]) | dictionary_words()
+    dictionary = dictionary_words()
+    related = {*frame["word"], *(base for word in frame["word"] for base in bases(word))}
+    known_tokens = {token for column in ("ids_bare", "ids_spaced") for ids in frame[column] for token in ids}
     lengths = sorted(frame.loc[frame["split"] == "test", "length"]) or sorted(frame["length"])
-    rng = random_for("random words", seed)
-    made: dict[str, None] = {}
-    attempts = 0
-    while len(made) < count and attempts < 100 * count:
-        attempts += 1
-        string = "".join(rng.choices(LETTERS, k=lengths[rng.randrange(len(lengths))]))
-        if string not in known and not any(base in known for base in bases(string)):
-            made[string] = None
-    return list(made)
+    wanted = Counter(random_for("lengths of random words", seed).choices(lengths, k=count))
+    made: list[str] = []
+    for length, number in sorted(wanted.items()):
+        rng = random_for("random words", seed, length)
+        found: dict[str, None] = {}
+        for _ in range(_MOST_BATCHES):
+            strings = ["".join(rng.choices(LETTERS, k=length)) for _ in range(_BATCH)]
+            encoded = tokenizer.encode_texts([*strings, *(f" {string}" for string in strings)])
+            for string, bare, spaced in zip(strings, encoded[:_BATCH], encoded[_BATCH:], strict=True):
+                relatives = {string, *bases(string)}
+                is_new = dictionary.isdisjoint(relatives) and related.isdisjoint(relatives)
+                if is_new and known_tokens.issuperset(bare) and known_tokens.issuperset(spaced):
+                    found[string] = None
+            if len(found) >= number:
+                break
+        made += list(found)[:number]
+    return made
 
 
 def describe_splits(frame: pd.DataFrame) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""Difficulty by loss: torch and MLX see the same model."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spelling_transfer.models.folder import ModelFolder, ModelFolderError
+from spelling_transfer.models.scorer_torch import TorchScorer
+from spelling_transfer.tasks.difficulty import model_scores, rate_difficulty
+from spelling_transfer.tasks.word_sets import split_words
+from spelling_transfer.tasks.words import WordSelection, describe_words, select_words
+
+EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
+
+
+@pytest.fixture(scope="module")
+def words(tokenizer):
+    selection = WordSelection(random_words=20)
+    frame = split_words(describe_words(select_words(selection).words, tokenizer), tokenizer, selection)
+    return pd.concat([frame.iloc[:-20:250], frame.iloc[-20:]], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def torch_scores(words, tokenizer):
+    return model_scores(words, tokenizer, TorchScorer(EMBEDDED), batch_size=32)
+
+
+def test_torch_and_mlx_agree_on_losses_and_labels(words, tokenizer, torch_scores, monkeypatch):
+    pytest.importorskip("mlx_lm", reason="mlx-lm is there on Apple Silicon, and on Linux with the extra 'dev'")
+    from spelling_transfer.models.scorer_mlx import MlxScorer
+
+    mlx_scores = model_scores(words, tokenizer, MlxScorer(EMBEDDED), batch_size=32)
+    assert np.abs(mlx_scores - torch_scores).max() < 1e-3
+    by_torch, by_mlx = (rate_difficulty(words, scores)["difficulty"] for scores in (torch_scores, mlx_scores))
+    assert list(by_torch) == list(by_mlx)
+
+
+def test_a_loss_does_not_depend_on_the_batch(words, tokenizer, torch_scores):
+    few = words.iloc[:8]
+    alone = model_scores(few, tokenizer, TorchScorer(EMBEDDED), batch_size=1)
+    assert np.abs(alone - torch_scores.iloc[:8]).max() < 1e-4
+
+
+def test_random_strings_are_harder_for_the_model_than_words(words, torch_scores):
+    random = words["word_set"] == "random"
+    assert torch_scores[random].mean() > torch_scores[~random].mean()
+
+
+def test_mlx_reads_four_bit_models_too(words, tokenizer, torch_scores, tmp_path):
+    pytest.importorskip("mlx_lm", reason="mlx-lm is there on Apple Silicon, and on Linux with the extra 'dev'")
+    import shutil
+
+    from mlx_lm.utils import load_model, quantize_model, save_config, save_model
+
+    from spelling_transfer.models.scorer_mlx import MlxScorer, with_rope_theta
+
+    model, config = load_model(EMBEDDED.path, model_config=with_rope_theta(EMBEDDED.path))
+    model, config = quantize_model(model, config, group_size=32, bits=4)
+    save_model(tmp_path, model)
+    save_config(config, tmp_path / "config.json")
+    shutil.copy(EMBEDDED.path / "token_ids.json", tmp_path)
+    few = words.iloc[:60]
+    scores = model_scores(few, tokenizer, MlxScorer(ModelFolder(tmp_path)), batch_size=32)
+    assert np.corrcoef(scores, torch_scores.iloc[:60])[0, 1] > 0.9
+
+
+def test_a_missing_model_is_one_clear_error(tmp_path):
+    with pytest.raises(ModelFolderError, match="no such model folder"):
+        TorchScorer(ModelFolder(tmp_path / "none"))

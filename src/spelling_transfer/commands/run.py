@@ -26,7 +26,7 @@ from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, re
 _EXAMPLES = (
     ("kedro run", "all five pipelines"),
     ("kedro run --pipelines=local_prep,token_analysis", "two of them"),
-    ("kedro run --params=tuning.trials=5", "with another value of one parameter"),
+    ("kedro run --params=study.n_trials=5", "with another value of one parameter"),
     ("kedro run --env=qwen3_4b", "Qwen3-4B on rented GPUs"),
 )
 

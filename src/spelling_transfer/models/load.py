@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +67,9 @@ def load_model(
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # a bar for every file of weights says nothing here
     dtype = getattr(torch, profile.dtype if profile else "float32")
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
@@ -89,7 +94,16 @@ def _with_adapter(model: Any, folder: ModelFolder, adapter: ModelFolder) -> Any:
             f"{adapter.path}: this adapter was trained on another base (manifest {trained_on[:12]}…) than "
             f"{folder.path} (manifest {folder.sha256[:12]}…). Train it again with 'kedro run --pipelines tuning'."
         )
-    return PeftModel.from_pretrained(model, str(adapter.path))
+    with without_peft_warning():
+        return PeftModel.from_pretrained(model, str(adapter.path))
+
+
+@contextmanager
+def without_peft_warning() -> Iterator[None]:
+    """Silences transformers' advice to PEFT about an attribute of an older name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
 
 
 def read_embedding(folder: ModelFolder) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.load import LoadedModel, without_peft_warning
 
 
 class LoraSettings(BaseModel):
@@ -35,5 +35,6 @@ def attach_lora(loaded: LoadedModel, settings: LoraSettings, default_targets: tu
         use_rslora=settings.use_rslora,
         task_type="CAUSAL_LM",
     )
-    loaded.model = get_peft_model(loaded.model, config)
+    with without_peft_warning():
+        loaded.model = get_peft_model(loaded.model, config)
     return loaded.model

@@ -14,6 +14,7 @@ from spelling_transfer.evaluation.marking import mark_answers
 from spelling_transfer.evaluation.sampling import sample_examples
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.reporting.progress import progress_bar
 from spelling_transfer.study.config import StudyConfigError, TrialConfig
 from spelling_transfer.study.executor import Evaluation, TrialOutcome, Verdict
 from spelling_transfer.study.scores import SCORED_TASKS
@@ -132,14 +133,15 @@ class TrialRunner:
         subset_rows = self._subset_rows(config, examples)
         with seeded(config.training.seed, config.training.threads):  # the adapter starts from random numbers
             model = attach_lora(self.loaded, config.lora, self.profile.lora_targets)
-        result = train(
-            self.loaded,
-            examples,
-            config.training,
-            subset_rows=subset_rows,
-            callbacks=[EverySteps(self.evaluate_every, look)],
-            progress=True,
-        )
+        with progress_bar(f"Training with seed {config.training.seed}", total=config.training.max_steps) as advance:
+            result = train(
+                self.loaded,
+                examples,
+                config.training,
+                subset_rows=subset_rows,
+                callbacks=[EverySteps(self.evaluate_every, look)],
+                progress=advance,
+            )
         if not curve or curve[-1].step != result.steps:
             look(result.steps)
         return model, TrialOutcome(curve, result.losses[-1], result.steps, verdict)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, Vocabulary
+from spelling_transfer.reporting.progress import progress_bar
 from spelling_transfer.tasks.base import SEPARATORS, Task
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training.config import TrainingSettings
@@ -217,7 +218,8 @@ def pretrain(
         callbacks.append(
             EverySteps(steps // settings.epochs, lambda step: on_epoch(round(step * settings.epochs / steps)))
         )
-    losses = train(loaded, examples, first, subset_rows=subset, callbacks=callbacks, progress=True).losses
+    with progress_bar("Pre-training", total=steps) as advance:
+        losses = train(loaded, examples, first, subset_rows=subset, callbacks=callbacks, progress=advance).losses
     if settings.full_softmax_steps:
         last = TrainingSettings(
             learning_rate=settings.learning_rate / 6,
@@ -227,7 +229,8 @@ def pretrain(
             seed=settings.seed + 1,
             **shared,
         )
-        losses += train(loaded, examples, last, progress=True).losses
+        with progress_bar("Pre-training, all rows", total=last.max_steps) as advance:
+            losses += train(loaded, examples, last, progress=advance).losses
     return losses
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.training.callbacks import EverySteps
 from spelling_transfer.training.checkpoints import Checkpoints, checkpoint_callback, fingerprint, latest_checkpoint
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import Batch, EncodedExamples, StepSampler
@@ -54,7 +55,7 @@ def train(
     *,
     subset_rows: torch.Tensor | None = None,
     callbacks: Sequence[pl.Callback] = (),
-    progress: bool = False,
+    progress: Callable[[int], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> TrainingResult:
     """Trains what is trainable in ``loaded``, in place.
@@ -65,7 +66,7 @@ def train(
         settings: How.
         subset_rows: Rows of the token subset for the restricted softmax, ascending.
         callbacks: Lightning callbacks (in-training evaluation, pruning).
-        progress: Whether to show a progress bar.
+        progress: Called with 1 after each step.
         checkpoints: Where to keep checkpoints and resume from; ``None`` keeps none.
 
     Raises:
@@ -78,6 +79,8 @@ def train(
         identity = fingerprint(settings, examples, trainable)
         resume = latest_checkpoint(checkpoints, identity)
         callbacks = [*callbacks, checkpoint_callback(checkpoints)]
+    if progress is not None:
+        callbacks = [*callbacks, EverySteps(1, lambda _: progress(1))]
     module = AnswerModule(loaded, settings, subset_rows, identity)
     sampler = StepSampler(
         examples.lengths,
@@ -95,7 +98,7 @@ def train(
             logger=False,
             enable_checkpointing=checkpoints is not None,
             enable_model_summary=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=False,
             callbacks=list(callbacks),
             use_distributed_sampler=False,
         )

@@ -1,0 +1,137 @@
+"""The whole of it, as a newcomer runs it: `kedro run` in a fresh copy of the project, the network unplugged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+_SMALLER = (
+    "study.n_trials=2,study.validation_words=30,study.transfer_eval_frequency=10,trial.training.max_steps=12,"
+    "evaluation.examples_per_task=60,evaluation.examples_per_other_word_set=20,evaluation.n_resamples=999,"
+    "letter_probe.max_tokens=500,endpoint_load.n_requests=8,deployment_check.n_questions=20"
+)
+_SAME_BYTES = [
+    "05_model_input/prep_manifest.json",
+    "05_model_input/encoded_examples.parquet",
+    "07_model_output/tuning/data/trials.parquet",
+    "07_model_output/tuning/data/learning_curves.parquet",
+    "06_models/tuning/best_config.json",
+    "06_models/tuning/best_adapter/adapter_model.safetensors",
+    "07_model_output/evaluation/answers.parquet",
+    "08_reporting/evaluation/scores.csv",
+    "08_reporting/evaluation/comparison.csv",
+]
+
+
+class Project:
+    """A copy of the project in a folder of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for name in ("conf", "pyproject.toml", ".kedro.yml", ".telemetry"):
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, path / name, ignore=shutil.ignore_patterns("local"))
+            else:
+                shutil.copyfile(source, path / name)
+        (path / "conf" / "local").mkdir()
+        shutil.copytree(ROOT / "data" / "01_raw" / "models" / "tiny-qwen3", path / "data/01_raw/models/tiny-qwen3")
+        (path / "src").symlink_to(ROOT / "src")
+
+    def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command of the project without a network."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "offline"), "DO_NOT_TRACK": "1"}
+        kedro = Path(sys.executable).with_name("kedro")
+        return subprocess.run(
+            [str(kedro), *arguments], cwd=self.path, env=environment, capture_output=True, text=True, timeout=900,
+            check=False,
+        )  # fmt: skip
+
+    def hashes(self) -> dict[str, str]:
+        """Returns the hash of each file that two runs must have in common."""
+        return {name: hashlib.sha256((self.path / "data" / name).read_bytes()).hexdigest() for name in _SAME_BYTES}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("first-run"))
+
+
+@pytest.fixture(scope="module")
+def first_run(project: Project) -> subprocess.CompletedProcess[str]:
+    return project.kedro("run", f"--params={_SMALLER}")
+
+
+def test_it_ends_well_with_a_few_lines_and_a_page(
+    project: Project, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    assert first_run.returncode == 0, first_run.stderr[-3000:]
+    lines = [line for line in first_run.stdout.splitlines() if line.strip()]
+    assert len(lines) <= 10, first_run.stdout
+    page = project.path / "data" / "08_reporting" / "index.html"
+    assert "08_reporting/index.html" in first_run.stdout
+    text = page.read_text(encoding="utf-8")
+    assert "http://" not in text.replace("http://www.w3.org", "") or "cdn" not in text
+    for word in ("spelling", "position", "count"):
+        assert word in first_run.stdout
+
+
+def test_every_pipeline_left_its_results(project: Project, first_run: subprocess.CompletedProcess[str]) -> None:
+    data = project.path / "data"
+    summary = json.loads((data / "08_reporting" / "run_summary.json").read_text())
+    assert summary["run_id"]
+    scores = pd.read_csv(data / "08_reporting/evaluation/scores.csv")
+    main = scores[scores["group"] == "all"]
+    assert sorted(main["arm"].unique()) == ["base", "fine-tuned"]
+    assert {"spelling", "position", "count"} <= set(main["task"])
+    assert (main["low"] <= main["exact_match"]).all()
+    assert (main["exact_match"] <= main["high"]).all()
+    conformance = json.loads((data / "08_reporting/deployment_check/conformance.json").read_text())
+    assert conformance["obeys"] is True
+    assert not list(data.rglob("*.partial"))
+    assert not list(data.rglob("*.tmp"))
+
+
+def test_a_second_run_gives_the_same_bytes(project: Project, first_run: subprocess.CompletedProcess[str]) -> None:
+    assert first_run.returncode == 0
+    before = project.hashes()
+    again = project.kedro("run", f"--params={_SMALLER}", "--pipelines=local_prep,token_analysis,tuning,evaluation")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert project.hashes() == before
+
+
+def test_a_cut_dataset_is_one_clear_error_and_running_again_repairs_it(
+    project: Project, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    answers = project.path / "data/07_model_output/evaluation/marked_answers.parquet"
+    whole = answers.read_bytes()
+    answers.write_bytes(whole[: len(whole) // 2])
+    broken = project.kedro("run", "--nodes=evaluation.compare_arms")
+    assert broken.returncode == 1
+    assert "marked_answers" in broken.stderr
+    assert "Traceback" not in broken.stderr
+    assert project.kedro("run", "--nodes=evaluation.mark").returncode == 0
+    assert answers.read_bytes() == whole
+    assert project.kedro("run", "--nodes=evaluation.compare_arms").returncode == 0
+
+
+def test_an_altered_model_folder_stops_the_run(project: Project) -> None:
+    config = project.path / "data/01_raw/models/tiny-qwen3/config.json"
+    whole = config.read_text()
+    config.write_text(whole + "\n")
+    try:
+        broken = project.kedro("run", "--nodes=tuning.run_study")
+        assert broken.returncode == 1
+        assert "config.json" in broken.stderr
+        assert "manifest" in broken.stderr
+    finally:
+        config.write_text(whole)

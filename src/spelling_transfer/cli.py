@@ -41,6 +41,7 @@ _COMMANDS = {
     "pretrain": ("training.pretrain_cli:pretrain", "Make the embedded base model tiny-qwen3 again."),
     "run": ("commands.run:run", "Run the pipelines of this project."),
     "serve": ("serving.cli:serve", "Serve the fine-tuned model, in non-thinking mode only."),
+    "tokens": ("commands.tokens:tokens", "Analyse the tokenizer: English subset, words in tokens, template."),
 }
 
 

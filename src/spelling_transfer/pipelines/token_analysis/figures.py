@@ -28,29 +28,28 @@ _GREY = "#9aa4ae"
 _BAND_WIDTH = 0.25
 
 
-def plot_classes(english_tokens: pd.DataFrame, rule: str) -> Figure:
-    """Draws how many tokens of each class the vocabulary has and how many of them the subset takes."""
+def plot_classes(english_stats: list[dict[str, Any]]) -> Figure:
+    """Draws how many tokens of each class the vocabulary has and how many of them the subset in use takes."""
     from plotly.graph_objects import Bar, Figure
 
-    counts = english_tokens.groupby(["token_class", f"in_{rule}"], observed=True).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=[True, False], fill_value=0)
-    counts = counts.loc[counts.sum(axis=1).sort_values().index]
-    labels = [CLASS_LABELS.get(name, str(name)) for name in counts.index]
-    parts = ((True, f"in the {rule} subset", COLOURS[0]), (False, "left out", _GREY))
+    rule = next(row for row in english_stats if row["in_use"])
+    rows = sorted(rule["classes"], key=lambda row: row["inside"] + row["outside"])
+    labels = [CLASS_LABELS.get(row["token_class"], row["token_class"]) for row in rows]
+    parts = (("inside", f"in the {rule['rule']} subset", COLOURS[0]), ("outside", "left out", _GREY))
     figure = Figure(
         [
             Bar(
                 name=name,
-                x=counts[is_in].tolist(),
+                x=[row[key] for row in rows],
                 y=labels,
                 orientation="h",
                 marker_color=colour,
                 hovertemplate=f"%{{y}}: %{{x:,}} tokens {name}<extra></extra>",
             )
-            for is_in, name, colour in parts
+            for key, name, colour in parts
         ]
     )
-    figure.update_layout(barmode="stack", xaxis_title="tokens", yaxis_title="")
+    figure.update_layout(barmode="stack", xaxis_title="tokens", yaxis_title="", legend_traceorder="normal")
     return style_figure(figure, height_pixels=400)
 
 

@@ -36,7 +36,7 @@ def write_findings(results: Results, word_tokens: pd.DataFrame) -> str:
         forms={form["form"]: form for form in results.words["forms"]},
         saving=results.savings[0],
         reference=results.savings[1],
-        coverage=[row for row in results.coverage["coverage"] if row["rule"] == results.rules.use],
+        coverage=[row for row in results.coverage["coverage"] if row["rule"] == results.subset["rule"]],
         scripts=list(results.vocabulary["scripts"].items())[:12],
         examples={word: _row(shown, word) for word in _SHOWN if (shown["word"] == word).any()},
     )

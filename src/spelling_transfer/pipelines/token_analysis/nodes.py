@@ -19,6 +19,7 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.context import segmentation_in_contexts, segmentation_in_templates
 from spelling_transfer.tokenizer.coverage import SubsetCoverage, cover, encoded_parts, sentences_of
 from spelling_transfer.tokenizer.english import find_english_tokens as apply_rules
+from spelling_transfer.tokenizer.english_stats import summarise_english
 from spelling_transfer.tokenizer.inspection import inspect_tokenizer
 from spelling_transfer.tokenizer.probe import LetterProbe, probe_letters
 from spelling_transfer.tokenizer.rules import TokenRules
@@ -49,12 +50,13 @@ def describe_vocabulary(tokenizer: ChatTokenizer, saving: VocabularySavings) -> 
 
 def find_english_tokens(
     vocabulary: pd.DataFrame, words: pd.DataFrame, tokenizer: ChatTokenizer, rules: TokenRules
-) -> tuple[pd.DataFrame, dict[str, int], dict[str, Any]]:
-    """Applies the rules to every token; returns reasons, then the subset in use as vocabulary and with its hash."""
+) -> tuple[pd.DataFrame, list[dict[str, Any]], dict[str, int], dict[str, Any]]:
+    """Applies the rules to every token and counts; gives the subset in use as vocabulary, and as ids with its hash."""
     english = apply_rules(vocabulary, real_words(words)["word"], tokenizer, rules)
     kept = english[english[f"in_{rules.use}"]]
     vocab = dict(zip(kept["token"].tolist(), kept["token_id"].tolist(), strict=True))
-    return english, vocab, TokenSubset.of_tokens(english, rules.use, tokenizer).to_json(tokenizer)
+    subset = TokenSubset.of_tokens(english, rules.use, tokenizer)
+    return english, summarise_english(english, rules), vocab, subset.to_json(tokenizer)
 
 
 def analyse_words(
@@ -127,15 +129,14 @@ def probe_embedding(
 
 def plot(
     vocabulary_stats: dict[str, Any],
-    english_tokens: pd.DataFrame,
+    english_stats: list[dict[str, Any]],
     word_tokens: pd.DataFrame,
     subset_coverage: dict[str, Any],
     letter_probe: dict[str, Any],
-    rules: TokenRules,
 ) -> tuple[Figure, ...]:
     """Draws the vocabulary, its scripts, tokens a word, coverage and probe."""
     return (
-        figures.plot_classes(english_tokens, rules.use),
+        figures.plot_classes(english_stats),
         figures.plot_lengths(vocabulary_stats),
         figures.plot_scripts(vocabulary_stats),
         figures.plot_tokens_per_word(word_tokens),
@@ -147,28 +148,26 @@ def plot(
 def report(
     *,
     vocabulary_stats: dict[str, Any],
-    english_tokens: pd.DataFrame,
+    english_stats: list[dict[str, Any]],
     english_subset: dict[str, Any],
     word_tokens: pd.DataFrame,
     word_stats: dict[str, Any],
     template_cost: dict[str, Any],
     subset_coverage: dict[str, Any],
     letter_probe: dict[str, Any],
-    rules: TokenRules,
     **plots: Figure,
 ) -> tuple[str, str]:
     """Writes the page with the search box, and the document with the findings."""
     results = Results(
         vocabulary=vocabulary_stats,
+        english=english_stats,
         subset=english_subset,
         words=word_stats,
         template=template_cost,
         coverage=subset_coverage,
         probe=letter_probe,
-        rules=rules,
-        rule_sizes={rule: int(english_tokens[f"in_{rule}"].sum()) for rule in rules.rules},
     )
-    return render_token_page(results, english_tokens, word_tokens, plots), write_findings(results, word_tokens)
+    return render_token_page(results, word_tokens, plots), write_findings(results, word_tokens)
 
 
 def real_words(words: pd.DataFrame) -> pd.DataFrame:

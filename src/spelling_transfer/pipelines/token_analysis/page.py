@@ -16,23 +16,19 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
-def render_token_page(
-    results: Results, english_tokens: pd.DataFrame, word_tokens: pd.DataFrame, plots: Mapping[str, Figure]
-) -> str:
+def render_token_page(results: Results, word_tokens: pd.DataFrame, plots: Mapping[str, Figure]) -> str:
     """Returns the page.
 
     Args:
         results: What was found.
-        english_tokens: Every token with its reasons; here for the texts of tokens and for examples.
         word_tokens: Every word in every form.
         plots: Figures by name: ``token_classes``, ``token_lengths``, ``token_scripts``, ``tokens_per_word``,
             ``coverage``, ``probe``.
     """
-    texts = english_tokens.set_index("token_id")["text"]
     sections = [
-        Section("Look up a word", html=search_box(word_tokens, texts)),
+        Section("Look up a word", html=search_box(word_tokens)),
         *_vocabulary(results, plots),
-        *_subset(results, english_tokens, plots),
+        *_subset(results),
         *_words(results, plots),
         *_contexts(results),
         *_coverage(results, plots),
@@ -86,17 +82,10 @@ def _vocabulary(results: Results, plots: Mapping[str, Figure]) -> list[Section]:
     ]
 
 
-def _subset(results: Results, english_tokens: pd.DataFrame, plots: Mapping[str, Figure]) -> list[Section]:
-    use = results.rules.use
-    reasons = english_tokens.groupby([f"in_{use}", f"why_{use}"], observed=True)["text"].agg(["size", "first"])
-    reasons = reasons.reset_index().sort_values([f"in_{use}", "size"], ascending=False)
-    reasons.columns = pd.Index(["in", "reason", "tokens", "first one"])
-    rules = pd.DataFrame(
-        [
-            {"rule": name, "tokens": results.rule_sizes[name], "what it keeps": rule.description}
-            for name, rule in results.rules.rules.items()
-        ]
-    )
+def _subset(results: Results) -> list[Section]:
+    use = results.rule["rule"]
+    reasons = pd.DataFrame(results.rule["reasons"])
+    rules = pd.DataFrame(results.english)[["rule", "tokens", "description"]]
     return [
         Section(
             "The English subset",
@@ -272,7 +261,10 @@ def _template(results: Results) -> list[Section]:
             table=pd.DataFrame(
                 [
                     {"rendering": name, **cost[key], "question_tokens": cost["question_tokens"]}
-                    for key, name in (("non_thinking", "non-thinking, in use"), ("other_mode", "thinking, counted only"))
+                    for key, name in (
+                        ("non_thinking", "non-thinking, in use"),
+                        ("other_mode", "thinking, counted only"),
+                    )
                 ]
             ),
         )

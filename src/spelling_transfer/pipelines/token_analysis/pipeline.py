@@ -26,7 +26,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             node(
                 nodes.find_english_tokens,
                 inputs=["vocabulary", "words", "tokenizer", "params:token_rules"],
-                outputs=["english_tokens", "english_vocab", "english_subset"],
+                outputs=["english_tokens", "english_stats", "english_vocab", "english_subset"],
                 name="find_english_tokens",
                 tags=[ENGLISH],
             ),
@@ -73,11 +73,10 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 nodes.plot,
                 inputs=[
                     "vocabulary_stats",
-                    "english_tokens",
+                    "english_stats",
                     "word_tokens",
                     "subset_coverage",
                     "letter_probe",
-                    "params:token_rules",
                 ],
                 outputs=[
                     "token_classes_plot",
@@ -94,7 +93,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 nodes.report,
                 inputs={
                     "vocabulary_stats": "vocabulary_stats",
-                    "english_tokens": "english_tokens",
+                    "english_stats": "english_stats",
                     "english_subset": "english_subset",
                     "word_tokens": "word_tokens",
                     "word_stats": "word_stats",
@@ -107,7 +106,6 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "tokens_per_word": "tokens_per_word_plot",
                     "coverage": "subset_coverage_plot",
                     "probe": "letter_probe_plot",
-                    "rules": "params:token_rules",
                 },
                 outputs=["token_analysis_page", "token_findings"],
                 name="report",

@@ -13,12 +13,11 @@ from markupsafe import Markup
 from spelling_transfer.tokenizer.words import FORM_DESCRIPTIONS, WORD_FORMS
 
 
-def search_box(word_tokens: pd.DataFrame, texts: pd.Series[str]) -> str:
+def search_box(word_tokens: pd.DataFrame) -> str:
     """Returns the search box as HTML with its script and data.
 
     Args:
         word_tokens: The table of :func:`~spelling_transfer.tokenizer.words.analyse_words`.
-        texts: The text of each token, indexed by id.
     """
     environment = Environment(
         loader=PackageLoader("spelling_transfer.pipelines.token_analysis"),
@@ -28,12 +27,12 @@ def search_box(word_tokens: pd.DataFrame, texts: pd.Series[str]) -> str:
         lstrip_blocks=True,
     )
     environment.globals["asset"] = lambda name: Markup(environment.loader.get_source(environment, name)[0])  # type: ignore[union-attr]  # noqa: S704
-    data = json.dumps(search_data(word_tokens, texts), ensure_ascii=False, separators=(",", ":"))
+    data = json.dumps(search_data(word_tokens), ensure_ascii=False, separators=(",", ":"))
     # In JSON "<" stands in strings alone; escaped, it can end no element.
     return environment.get_template("search.html.j2").render(data=Markup(data.replace("<", "\\u003c")))  # noqa: S704
 
 
-def search_data(word_tokens: pd.DataFrame, texts: pd.Series[str]) -> dict[str, Any]:
+def search_data(word_tokens: pd.DataFrame) -> dict[str, Any]:
     """Returns what the script needs, packed: all words of all forms, and each token once.
 
     Returns:
@@ -42,7 +41,9 @@ def search_data(word_tokens: pd.DataFrame, texts: pd.Series[str]) -> dict[str, A
         with dots between tokens and blanks between words); ``plurals``: the plurals as written, with blanks between.
     """
     ids = np.concatenate([np.empty(0, dtype=np.int64), *word_tokens["ids"].to_numpy()]).astype(np.int64)
-    used = np.unique(ids)
+    used, first = np.unique(ids, return_index=True)
+    # No letter is a bar, so the pieces of a text are its tokens' texts, one for each id.
+    pieces = "|".join(word_tokens["pieces"]).split("|")
     names = {token: _base_36(place) for place, token in enumerate(used.tolist())}
     forms = []
     for form in WORD_FORMS:
@@ -51,7 +52,7 @@ def search_data(word_tokens: pd.DataFrame, texts: pd.Series[str]) -> dict[str, A
         forms.append({"form": form, "description": FORM_DESCRIPTIONS[form], "tokens": packed})
     plurals = word_tokens.loc[word_tokens["form"] == "plural", "text"].str.strip()
     return {
-        "tokens": [[token, texts[token]] for token in used.tolist()],
+        "tokens": [[token, pieces[at]] for token, at in zip(used.tolist(), first.tolist(), strict=True)],
         "words": " ".join(word_tokens.loc[word_tokens["form"] == WORD_FORMS[0], "word"]),
         "plurals": " ".join(plurals),
         "forms": forms,

@@ -69,7 +69,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # a bar for every file of weights says nothing here
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar for every file of weights says nothing here
     dtype = getattr(torch, profile.dtype if profile else "float32")
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(

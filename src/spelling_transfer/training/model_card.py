@@ -25,8 +25,8 @@ _WHAT = (
 )
 _MEASURED = (
     f"Exact match on {_SAMPLE_WORDS:,} validation families at most, one question a family, greedy, wordings that are "
-    "trained on; measured by the command above when it made the model. A plain line gives the word and a colon, outside "
-    "the chat format: what the model knows of spelling, as against what it says when asked."
+    "trained on; measured by the command above when it made the model. A plain line gives the word and a colon, "
+    "outside the chat format: what the model knows of spelling, as against what it says when asked."
 )
 
 

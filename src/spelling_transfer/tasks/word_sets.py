@@ -28,8 +28,8 @@ WORD_SETS = (WORD, RANDOM, TOKEN_HELD_OUT)
 
 
 _BATCH = 500
-_MOST_BATCHES = 40
-"""Random strings that are tried for each length: 20,000."""
+_MOST_BATCHES = 12
+"""Batches of random strings that are tried for each length."""
 
 
 class LeakError(SpellingTransferError):

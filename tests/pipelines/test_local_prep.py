@@ -1,0 +1,156 @@
+"""Local preparation as a user runs it: ``kedro run`` in a copy of the project, from words to manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KEDRO = str(Path(sys.executable).with_name("kedro"))
+FEW = "--params=word_selection.max_words=1500,word_selection.random_words=20,example_mix.other_task_questions=20"
+
+
+def make_project(folder: Path) -> Path:
+    """Copies what a run needs but the data; the model comes as a link."""
+    folder.mkdir(exist_ok=True)
+    for name in ("pyproject.toml", ".telemetry", ".kedro.yml"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "conf", folder / "conf")
+    (folder / "src").mkdir()
+    (folder / "data" / "01_raw").mkdir(parents=True)
+    (folder / "data" / "01_raw" / "models").symlink_to(ROOT / "data" / "01_raw" / "models")
+    return folder
+
+
+def kedro(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "DO_NOT_TRACK": "1", "MLX_DISABLE_COMPILE": "1", **environment}
+    command = [KEDRO, *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, env=variables, check=False)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_project(tmp_path_factory.mktemp("study") / "project")
+    done = kedro(folder, "run", "--pipelines=local_prep", FEW)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_run_leaves_everything_that_the_manifest_lists(project: Path):
+    manifest = json.loads((project / "data/05_model_input/prep_manifest.json").read_text())
+    assert manifest["counts"]["words_kept"] == 1500
+    assert manifest["parameters"]["example_mix"]["spelling_data_ratio"] == 1.0
+    assert set(manifest["files"]) == {
+        "03_primary/words.parquet",
+        "03_primary/examples.parquet",
+        "03_primary/baselines.csv",
+        "03_primary/split_report.json",
+        "05_model_input/encoded_examples.parquet",
+        "05_model_input/example_counts.json",
+    }
+    rows = {name: facts.get("rows") for name, facts in manifest["files"].items()}
+    assert rows["03_primary/examples.parquet"] == rows["05_model_input/encoded_examples.parquet"] > 3000
+    assert json.loads((project / "data/03_primary/split_report.json").read_text())["inflections_across_splits"] == 0
+    verified = kedro(project, "bundle", "verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_the_embedded_default_trains_on_spelling_alone(project: Path):
+    examples = pd.read_parquet(project / "data/03_primary/examples.parquet")
+    real = examples[(examples["split"] == "train") & (examples["kind"] == "real")]
+    assert set(real["task"]) == {"spelling"}
+    assert set(real["separator"]) == {" "}
+    pool = examples[(examples["split"] == "train") & (examples["kind"] == "pool")]
+    assert {"position", "count"} <= set(pool["task"])  # direct-training data for that arm
+    assert set(examples["kind"]) == {"real", "pool", "control", "token_letters"}
+
+
+def test_the_embedded_model_knows_every_token(project: Path):
+    known = set(json.loads((ROOT / "data/01_raw/models/tiny-qwen3/token_ids.json").read_text()))
+    encoded = pd.read_parquet(project / "data/05_model_input/encoded_examples.parquet")
+    assert known.issuperset(token for ids in encoded["input_ids"] for token in ids)
+
+
+def test_the_same_bytes_come_out_elsewhere(project: Path, tmp_path: Path):
+    """What moving the preparation to a Studio rests on: another folder, locale, time zone, hash seed, thread count."""
+    other = make_project(tmp_path / "elsewhere")
+    done = kedro(
+        other,
+        "run",
+        "--pipelines=local_prep",
+        FEW,
+        PYTHONHASHSEED="77",
+        TZ="Pacific/Auckland",
+        LC_ALL="C",
+        RAYON_NUM_THREADS="1",
+        OMP_NUM_THREADS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = ((folder / "data/05_model_input/prep_manifest.json").read_text() for folder in (project, other))
+    assert first == second
+
+
+def test_a_task_of_another_package_appears_with_no_edit(project: Path, tmp_path: Path):
+    package = tmp_path / "site"
+    (package / "vowels-1.0.dist-info").mkdir(parents=True)
+    (package / "vowels-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: vowels\nVersion: 1.0\n")
+    (package / "vowels-1.0.dist-info" / "entry_points.txt").write_text(
+        "[spelling_transfer.tasks]\nvowels = vowels:Vowels\n"
+    )
+    (package / "vowels.py").write_text(
+        "from spelling_transfer.tasks.base import WordTask, make_templates\n"
+        "from spelling_transfer.tasks.marking import echo_of, read_number\n\n\n"
+        "class Vowels(WordTask):\n"
+        "    name = 'vowels'\n"
+        "    trained_by_default = True\n"
+        "    templates = make_templates('vowels', ['How many vowels are in {word}?'], ['Vowels of {word}?'])\n\n"
+        "    def gold(self, word, argument, separator):\n"
+        "        return str(sum(letter in 'aeiou' for letter in word))\n\n"
+        "    def read(self, asked, output):\n"
+        "        number = read_number(output, echo_of(asked))\n"
+        "        return None if number is None else str(number)\n"
+    )
+    other = make_project(tmp_path / "project")
+    half = FEW + ",example_mix.spelling_data_ratio=0.5"
+    done = kedro(other, "run", "--pipelines=local_prep", half, PYTHONPATH=str(package))
+    assert done.returncode == 0, done.stderr
+    examples = pd.read_parquet(other / "data/03_primary/examples.parquet")
+    vowels = examples[examples["task"] == "vowels"]
+    assert set(vowels["split"]) == {"train", "test"}
+    real = examples[(examples["kind"] == "real") & (examples["split"] == "train")]
+    assert {"vowels", "spelling", "position", "count"} == set(real["task"])
+
+
+def test_a_word_list_that_cannot_be_used_stops_the_run_and_leaves_the_files_of_before(project: Path):
+    before = (project / "data/03_primary/words.parquet").read_bytes()
+    (project / "my.txt").write_text("слово\nмир\n", encoding="utf-8")
+    own = project / "conf/local/catalog.yml"
+    own.write_text("word_list:\n  type: spelling_transfer.storage.WordListDataset\n  filepath: my.txt\n")
+    try:
+        done = kedro(project, "run", "--pipelines=local_prep", FEW)
+    finally:
+        own.unlink()
+    assert done.returncode == 1
+    assert "my.txt: no word is left. Dropped: 2 × in another alphabet (Cyrillic)" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert (project / "data/03_primary/words.parquet").read_bytes() == before
+
+
+def test_difficulty_by_loss_runs_on_both_backends(project: Path, tmp_path: Path):
+    pytest.importorskip("mlx_lm", reason="mlx-lm is there on Apple Silicon, and on Linux with the extra 'dev'")
+    other = make_project(tmp_path / "project")
+    few = "--params=word_selection.max_words=120,word_selection.random_words=0"
+    levels = []
+    for arguments in (["--env=mac", few], [f"{few},difficulty.method=loss"]):
+        done = kedro(other, "run", "--pipelines=local_prep", "--to-nodes=local_prep.rate_difficulty", *arguments)
+        assert done.returncode == 0, done.stderr
+        levels.append(list(pd.read_parquet(other / "data/03_primary/words.parquet")["difficulty"]))
+    assert levels[0] == levels[1]
+    assert set(levels[0]) == {"easy", "medium", "hard"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from spelling_transfer.policy.errors import PolicyError
@@ -54,7 +53,7 @@ def write_checklist(file: Path, policy: Policy) -> bool:
     if new != old:
         temporary = file.with_name(f".{file.name}.new")
         temporary.write_text(new, encoding="utf-8")
-        os.replace(temporary, file)
+        temporary.replace(file)
     return new != old
 
 

@@ -24,7 +24,13 @@ _CANDIDATE = r"(?i)<[\s/\\|]*t|&(lt|#|amp)|\\+(u|x|0?7)|%(25)*3c|[^\x00-\x7f]|/t
 _PROMPT_BLOCK = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
 _LABEL_START = "label_start"
 _PROMPT_COLUMNS = re.compile(r"(?:^|_)(?:input_ids|prompt\w*|prefix_ids|context_ids)$")
-_TEXT_FILES = ("generation_config.json", "tokenizer_config.json", "config.json", "adapter_config.json", "chat_template.json")
+_TEXT_FILES = (
+    "generation_config.json",
+    "tokenizer_config.json",
+    "config.json",
+    "adapter_config.json",
+    "chat_template.json",
+)
 
 
 def judge_table(table: pa.Table, judge: Judge) -> Iterator[tuple[str, Problem]]:
@@ -42,11 +48,10 @@ def judge_table(table: pa.Table, judge: Judge) -> Iterator[tuple[str, Problem]]:
             yield from ((name, problem) for problem in _judge_texts(column, judge, vocabulary_rows))
             if normalise_key(name) in judge.policy.rules.reasoning_content.keys:
                 yield from _thoughts(name, column)
-        elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-            if pa.types.is_integer(kind.value_type):
-                problem = _judge_ids(name, column, table, judge)
-                if problem is not None:
-                    yield name, problem
+        elif _is_list(kind) and pa.types.is_integer(kind.value_type):
+            problem = _judge_ids(name, column, table, judge)
+            if problem is not None:
+                yield name, problem
 
 
 def judge_frame(frame: Any, judge: Judge) -> Iterator[tuple[str, Problem]]:
@@ -157,14 +162,19 @@ def _judge_prompt_renderer(data: Any, judge: Judge) -> Iterator[tuple[str, Probl
         yield "suffix_ids", Problem("think-token", message, f"{tuple(data.suffix_ids)}, expected to end in {end}")
 
 
+def _is_list(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
 def _arrow_column(series: Any) -> Any:
     """Returns a column as Arrow, or ``None`` if it holds neither texts nor lists of integers."""
     import pandas as pd
     import pyarrow as pa
 
     if isinstance(series.dtype, pd.CategoricalDtype):
-        series = pd.Series(series.cat.categories)
-        return None if series.dtype.kind not in "OU" and not pd.api.types.is_string_dtype(series) else None
+        return _arrow_column(pd.Series(series.cat.categories))
     if pd.api.types.is_integer_dtype(series.dtype):
         return pa.array(series.to_numpy(dtype="int64", na_value=-1))
     if not (pd.api.types.is_string_dtype(series.dtype) or series.dtype == object):
@@ -254,7 +264,7 @@ def _flat(column: Any) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int64]]:
 
 
 def _vocabulary_rows(table: Any, judge: Judge) -> npt.NDArray[np.bool_] | None:
-    """Returns the rows that describe the think tokens themselves: a table of the vocabulary has their ids in a column."""
+    """Returns the rows about the think tokens themselves: a table of the vocabulary has their ids in a column."""
     import pyarrow as pa
 
     rows = None

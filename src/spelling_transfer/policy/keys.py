@@ -31,8 +31,7 @@ class Problem:
 
 
 def normalise_key(key: str) -> str:
-    """Returns the last part of a key in lower case with underscores: ``generation.enableThinking`` as
-    ``enable_thinking``."""
+    """Returns the last part of a key in lower case with underscores: ``a.enableThinking`` as ``enable_thinking``."""
     last = key.strip().strip("\"'").rsplit(".", 1)[-1].lstrip("-")
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", last)
     return re.sub(r"[\s-]+", "_", spaced).lower()
@@ -180,7 +179,11 @@ class KeyRules:
             # The template asks whether the value *is* false: null, 0 and "false" are not.
             if problem is not None or (normalise_key(name) == "enable_thinking" and not _says_false(entry)):
                 return Problem("template-arguments", f"'{key}' does not set enable_thinking to false", shown)
-        if _is_schema(mapping) or mapping.get("**") is UNKNOWN or any(normalise_key(name) == "enable_thinking" for name in mapping):
+        if (
+            _is_schema(mapping)
+            or mapping.get("**") is UNKNOWN
+            or any(normalise_key(name) == "enable_thinking" for name in mapping)
+        ):
             return None
         return Problem("template-arguments", f"'{key}' leaves out enable_thinking, which then is true", shown)
 

@@ -60,7 +60,7 @@ def parse_policy(text: str, name: str) -> Policy:
         PolicyFileError: The text breaks the format.
     """
     try:
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # a SafeLoader at heart
+        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
     except yaml.YAMLError as error:
         raise PolicyFileError(f"{name}: not valid YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(data, dict):

@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 
 _STRONG = re.compile(
-    r"\b(?:refus\w+|reject\w*|forbid\w*|forbade|prohibit\w*|disallow\w*|violat\w*|unsupported|mask(?:s|ed|ing)?|ban(?:s|ned)"
-    r"|never|must not|mustn't|may not|cannot|can not|can't|impossible|not (?:allowed|supported|permitted|accepted|possible)"
+    r"\b(?:refus\w+|reject\w*|forbid\w*|forbade|prohibit\w*|disallow\w*|violat\w*|unsupported|mask(?:s|ed|ing)?"
+    r"|ban(?:s|ned)|not (?:allowed|supported|permitted|accepted|possible)"
+    r"|never|must not|mustn't|may not|cannot|can not|can't|impossible"
     r"|block(?:s|ed)|prevent\w*|guards? against|detect\w*|catch(?:es)?|caught|flag(?:s|ged)|strips?|stripped|scans?"
     r"|stops? (?:the|a) run|exempt\w*|is an error|are errors|raises|removed?|removes|dropped|no longer|gone"
     r"|qwen[\w.-]*(?:'s)?\s+(?:\w+\s+){0,3}default)\b"
 )
 _WEAK = re.compile(r"\b(?:not|no|none|nor|neither|don't|doesn't|isn't|aren't|without|instead of|rather than|free of)\b")
-_HEADING = re.compile(r"\b(?:refus\w+|reject\w*|forbid\w*|prohibit\w*|disallow\w*|violat\w*|never|not allowed|unsupported)\b")
+_HEADING = re.compile(
+    r"\b(?:refus\w+|reject\w*|forbid\w*|prohibit\w*|disallow\w*|violat\w*|never|not allowed|unsupported)\b"
+)
 _SENTENCE_END = re.compile(r"[.!?](?=[\s\"')*_]|$)|\n[ \t]*\n|\n(?=[ \t]*(?:[-*+#>|]|\d+[.)])[ \t]?)|\n(?==+|-{3,})")
 _CLAUSE_END = re.compile(r"[,;:()]|\s[-\u2013\u2014]+\s|\b(?:but|so|then|if|when|while|unless|because|and then)\b")
 _LIST_LINE = re.compile(r"^\s*(?:[-*+>|]|\d+[.)]|```|~~~|\.\.|$)")

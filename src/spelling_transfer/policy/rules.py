@@ -43,7 +43,9 @@ class Rule(_Settings):
     why: Text = Field(description="What goes wrong where it is done.")
     remedy: Text = Field(description="What to do instead.")
     check: Text = Field(description="The line of the team checklist.")
-    exemptions: tuple[Exemption, ...] = Field((), description="Where the rule does not hold; an unused one is an error.")
+    exemptions: tuple[Exemption, ...] = Field(
+        (), description="Where the rule does not hold; an unused one is an error."
+    )
 
 
 class SwitchRule(Rule):

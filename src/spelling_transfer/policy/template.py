@@ -42,7 +42,9 @@ def _judge(template: str, policy: Policy) -> tuple[Problem, ...]:
             told_nothing = render(template, messages, {})
             told_on = render(template, messages, dict.fromkeys(switches, True))
             if told_nothing != told_off:
-                return (Problem("chat-template", "the template thinks by default", _difference(told_off, told_nothing)),)
+                return (
+                    Problem("chat-template", "the template thinks by default", _difference(told_off, told_nothing)),
+                )
             if told_on != told_off:
                 return (Problem("chat-template", "the template can be made to think", _difference(told_off, told_on)),)
             normalised = rules.normalise(told_off)
@@ -93,9 +95,11 @@ def non_thinking_template(template: str) -> str:
 
 def looks_like_chat_template(text: str) -> bool:
     """Whether a Jinja file is a chat template and not the template of a page or a configuration."""
-    return "messages" in text and ("add_generation_prompt" in text or "message" in text and "role" in text)
+    return "messages" in text and ("add_generation_prompt" in text or "role" in text)
 
 
 def _difference(expected: str, found: str) -> str:
-    shared = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), min(len(expected), len(found)))
+    shared = next(
+        (i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), min(len(expected), len(found))
+    )
     return shorten(f"…{found[max(0, shared - 30) : shared + 30]}")

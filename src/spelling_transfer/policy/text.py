@@ -101,7 +101,7 @@ class TextRules:
 
 
 def drop_empty_blocks(tags: Sequence[Tag], normalised: str) -> list[Tag]:
-    """Returns the tags without the pairs that hold nothing; written line breaks (``\\n``) count as white space."""
+    r"""Returns the tags without the pairs that hold nothing; written line breaks (``\n``) count as white space."""
     left: list[Tag] = []
     skip = False
     for index, tag in enumerate(tags):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from spelling_transfer.policy.keys import Problem
 from spelling_transfer.policy.rules import Policy
 
+_SHORTEST_TABLE = 8
 Ids = npt.NDArray[np.integer]
 
 
@@ -26,6 +28,8 @@ def judge_ids(ids: Sequence[int], policy: Policy) -> Problem | None:
         return None
     if all(token >= special_from for token in ids):
         return None
+    if len(ids) > _SHORTEST_TABLE and all(before < after for before, after in itertools.pairwise(ids)):
+        return None  # in order and each once: a table of ids, not a text
     if _strays(np.asarray(ids, dtype=np.int64), policy).size == 0:
         return None
     return Problem("think-token", "think token outside the end of a prompt", f"{list(ids)[:12]}")
@@ -36,7 +40,9 @@ def judge_answers(ids: Ids, policy: Policy, where: str) -> Problem | None:
     bad = np.flatnonzero(np.isin(ids, policy.think_ids))
     if bad.size == 0:
         return None
-    return Problem("think-token", f"{bad.size} think tokens in {where}", f"id {int(ids[bad[0]])} at position {int(bad[0])}")
+    return Problem(
+        "think-token", f"{bad.size} think tokens in {where}", f"id {int(ids[bad[0]])} at position {int(bad[0])}"
+    )
 
 
 def judge_prompts(ids: Ids, policy: Policy, where: str) -> Problem | None:
@@ -48,9 +54,7 @@ def judge_prompts(ids: Ids, policy: Policy, where: str) -> Problem | None:
     return Problem("think-token", message, f"id {int(ids[strays[0]])} at position {int(strays[0])}")
 
 
-def judge_examples(
-    ids: Ids, row_starts: Ids, label_starts: Ids, policy: Policy, where: str
-) -> Problem | None:
+def judge_examples(ids: Ids, row_starts: Ids, label_starts: Ids, policy: Policy, where: str) -> Problem | None:
     """Returns what is wrong with examples: a prompt, its end right before the answer, an answer without think tokens.
 
     Args:

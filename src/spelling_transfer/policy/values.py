@@ -22,8 +22,31 @@ _ON = frozenset(
     | {"max", "xhigh", "deep", "think", "thinking", "reasoning", "y", "t", "full", "interleaved", "hybrid"}
 )
 # A mapping says by one of these whether it switches on: {"type": "disabled"}, {"effort": "none"}, {"const": false}.
-_DECIDING = ("enabled", "enable", "const", "value", "values", "enum", "choices", "default", "effort", "type", "mode", "level")
-_ENABLING = (*_DECIDING, "budget_tokens", "budget", "max_tokens", "tokens", "exclude", "summary", "thinkingbudget", "active")
+_DECIDING = (
+    "enabled",
+    "enable",
+    "const",
+    "value",
+    "values",
+    "enum",
+    "choices",
+    "default",
+    "effort",
+    "type",
+    "mode",
+    "level",
+)
+_ENABLING = (
+    *_DECIDING,
+    "budget_tokens",
+    "budget",
+    "max_tokens",
+    "tokens",
+    "exclude",
+    "summary",
+    "thinkingbudget",
+    "active",
+)
 
 
 class PairList(list[tuple[Any, Any]]):
@@ -89,7 +112,9 @@ def is_on(value: object) -> bool:
 def is_count_table(value: object) -> bool:
     """Returns whether a mapping only counts: words and how often they occur, tokens and their ids."""
     entries = list(pairs(value) or ())
-    return len(entries) >= 3 and all(isinstance(entry, (int, float)) and not isinstance(entry, bool) for _, entry in entries)
+    return len(entries) >= 3 and all(
+        isinstance(entry, (int, float)) and not isinstance(entry, bool) for _, entry in entries
+    )
 
 
 def is_false(value: object) -> bool:
@@ -101,7 +126,9 @@ def is_false(value: object) -> bool:
 
 def is_prose(value: object) -> bool:
     """Returns whether a value is a sentence about the setting, as in a help text."""
-    return isinstance(value, str) and bool(re.search(r"\w\s+\w+\s+\w", value)) and "${" not in value and "{{" not in value
+    return (
+        isinstance(value, str) and bool(re.search(r"\w\s+\w+\s+\w", value)) and "${" not in value and "{{" not in value
+    )
 
 
 def _describes_type(name: str, value: object) -> bool:

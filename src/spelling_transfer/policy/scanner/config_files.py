@@ -61,7 +61,7 @@ class _YamlReader:
     def __init__(self) -> None:
         self.lines: dict[Path, int] = {}
         self._nodes = 0
-        self._constructor = yaml.constructor.SafeConstructor()
+        self._constructor: Any = yaml.constructor.SafeConstructor()
 
     def build(self, node: Any, path: Path) -> Any:
         self._nodes += 1
@@ -138,7 +138,9 @@ def scan_env(source: Source, judge: Judge) -> list[Finding]:
         problems = [found for _, found in judge.tree({match[1]: value}, deployment=source.deployment)]
         findings += [source.finding(problem, number) for problem in problems]
         # An ambiguous name in the upper case of an environment variable is a setting: QWEN_THINKING=1
-        prefixed = re.fullmatch(r"(?!.*(?:DISABLE|NO|NON|WITHOUT|SKIP)_)[A-Z0-9_]+_(THINKING|REASONING|THINKING_MODE)", match[1])
+        prefixed = re.fullmatch(
+            r"(?!.*(?:DISABLE|NO|NON|WITHOUT|SKIP)_)[A-Z0-9_]+_(THINKING|REASONING|THINKING_MODE)", match[1]
+        )
         if prefixed and not problems:
             problem = judge.keys.judge(prefixed[1], value)
             findings += [source.finding(problem, number)] if problem else []
@@ -165,7 +167,7 @@ def _value_at(value: Any, path: Path) -> Any:
         if isinstance(value, PairList):
             value = next((entry for key, entry in reversed(value) if str(key) == part), None)
         else:
-            value = value[part] if isinstance(value, (list, dict)) else None
+            value = value[part] if isinstance(value, (list, dict)) else None  # type: ignore[index]
     return value
 
 
@@ -210,7 +212,9 @@ def _by_key(text: str) -> Locate:
 
 def _without_comments(text: str) -> str:
     text = re.sub(r"(?m)^\s*//.*$", "", text)
-    return re.sub(r",(\s*[}\]])", r"\1", re.sub(r"/\*.*?\*/", lambda match: "\n" * match[0].count("\n"), text, flags=re.S))
+    return re.sub(
+        r",(\s*[}\]])", r"\1", re.sub(r"/\*.*?\*/", lambda match: "\n" * match[0].count("\n"), text, flags=re.S)
+    )
 
 
 def _first_line(error: BaseException) -> str:

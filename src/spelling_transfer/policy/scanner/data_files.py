@@ -101,4 +101,6 @@ def _record_ids(value: Any, judge: Judge) -> list[Problem]:
 def _without_ids(value: Any) -> Any:
     if not isinstance(value, PairList):
         return value
-    return PairList((key, None if isinstance(entry, list) and entry and type(entry[0]) is int else entry) for key, entry in value)
+    return PairList(
+        (key, None if isinstance(entry, list) and entry and type(entry[0]) is int else entry) for key, entry in value
+    )

@@ -15,8 +15,12 @@ from spelling_transfer.policy.scanner.python_code import scan_python
 from spelling_transfer.policy.scanner.shell import scan_dockerfile, scan_shell
 from spelling_transfer.policy.scanner.source import Source, UncheckableError
 
-_FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<mark>`{3,}|~{3,})[ \t]*(?:\{?\.?(?P<language>[\w+-]+))?[^\n]*$", re.MULTILINE)
-_DIRECTIVE = re.compile(r"^(?P<indent>[ \t]*)\.\. (?:code-block|code|sourcecode):: *(?P<language>[\w+-]*)[^\n]*$", re.MULTILINE)
+_FENCE = re.compile(
+    r"^(?P<indent>[ \t>]*)(?P<mark>`{3,}|~{3,})[ \t]*(?:\{?\.?(?P<language>[\w+-]+))?[^\n]*$", re.MULTILINE
+)
+_DIRECTIVE = re.compile(
+    r"^(?P<indent>[ \t]*)\.\. (?:code-block|code|sourcecode):: *(?P<language>[\w+-]*)[^\n]*$", re.MULTILINE
+)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 Scan = Callable[[Source, Judge], list[Finding]]
 _LANGUAGES: dict[str, Scan] = {
@@ -83,7 +87,9 @@ def _blocks(text: str) -> Iterator[_Block]:
     position = 0
     while (opening := _FENCE.search(text, position)) is not None:
         mark = opening["mark"]
-        closing = re.compile(rf"^[ \t>]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$", re.MULTILINE).search(text, opening.end())
+        closing = re.compile(rf"^[ \t>]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$", re.MULTILINE).search(
+            text, opening.end()
+        )
         end = closing.end() if closing else len(text)
         inner = text[opening.end() + 1 : closing.start() if closing else len(text)]
         indent = len(opening["indent"])

@@ -16,7 +16,14 @@ from spelling_transfer.policy.judge import Judge, Mode
 from spelling_transfer.policy.keys import Problem
 from spelling_transfer.policy.loading import POLICY_FILE, is_policy_text
 from spelling_transfer.policy.rules import Policy
-from spelling_transfer.policy.scanner.config_files import check_yaml, read_json, scan_env, scan_json, scan_toml, scan_yaml
+from spelling_transfer.policy.scanner.config_files import (
+    check_yaml,
+    read_json,
+    scan_env,
+    scan_json,
+    scan_toml,
+    scan_yaml,
+)
 from spelling_transfer.policy.scanner.data_files import scan_json_lines, scan_parquet, scan_table_text
 from spelling_transfer.policy.scanner.documents import scan_document
 from spelling_transfer.policy.scanner.files import Form, find_files, form_of, project_files
@@ -43,7 +50,7 @@ class Scanner:
 
     def shown(self, file: Path) -> str:
         """Returns how a file is called: below the project's root by its path there, elsewhere by its whole path."""
-        absolute = Path(os.path.abspath(file))
+        absolute = _absolute(file)
         try:
             return absolute.relative_to(self._root).as_posix()
         except ValueError:
@@ -157,7 +164,7 @@ def scan_paths(
     scanner = Scanner(policy, root)
     exemptions = Exemptions(policy)
     files = [file for file in files if not exemptions.is_material(scanner.shown(file))]
-    named = {os.path.abspath(path) for path in paths or ()}
+    named = {_absolute(path) for path in paths or ()}
     reports = _scan_all(files, policy, root, scanner, jobs, progress)
     unchecked = [Unchecked(scanner.shown(Path(entry.path)), entry.reason, entry.blocking) for entry in missing]
     findings: list[Finding] = []
@@ -165,7 +172,7 @@ def scan_paths(
         findings += report.findings
         if report.unchecked is not None:
             # A file that was asked for by name is to be judged, also if it is an image.
-            blocking = report.unchecked.blocking or os.path.abspath(file) in named
+            blocking = report.unchecked.blocking or _absolute(file) in named
             unchecked.append(Unchecked(report.unchecked.path, report.unchecked.reason, blocking))
     left = exemptions.filter(findings)
     left += exemptions.unused([report.path for report in reports], policy_path, everything=paths is None)
@@ -227,6 +234,11 @@ def _only_parse(source: Source, form: Form) -> None:
             raise UncheckableError(f"not valid TOML ({error})") from error
 
 
+def _absolute(file: Path) -> Path:
+    # Not resolved: a link is called by its own name.
+    return Path(os.path.normpath(Path.cwd() / file))
+
+
 def _decode(data: bytes, form: Form, *, known: bool) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
@@ -241,4 +253,7 @@ def _decode(data: bytes, form: Form, *, known: bool) -> str:
 
 def _is_prompt_file(path: str) -> bool:
     """Whether a plain text is a prompt or a training text, in which a mention is a use."""
-    return path.endswith(".txt") and re.search(r"(?:^|/)(?:data|prompts?|examples?)/|prompt|system|few_?shot", path.lower()) is not None
+    return (
+        path.endswith(".txt")
+        and re.search(r"(?:^|/)(?:data|prompts?|examples?)/|prompt|system|few_?shot", path.lower()) is not None
+    )

@@ -46,12 +46,22 @@ _BY_SUFFIX = {
     **dict.fromkeys((".jsonl", ".ndjson"), Form.JSON_LINES),
     **dict.fromkeys((".csv", ".tsv"), Form.TABLE),
     **dict.fromkeys((".parquet", ".pq"), Form.PARQUET),
-    **dict.fromkeys((".js", ".ts", ".jsx", ".tsx", ".mjs", ".vue", ".go", ".rs", ".java", ".kt", ".c", ".h", ".cc"), Form.CODE),
-    **dict.fromkeys((".cpp", ".hpp", ".cs", ".swift", ".rb", ".php", ".lua", ".r", ".jl", ".sql", ".css", ".tf"), Form.CODE),
-    **dict.fromkeys((".md", ".markdown", ".rst", ".txt", ".html", ".htm", ".adoc", ".tex", ".mdx", ".xml"), Form.DOCUMENT),
+    **dict.fromkeys(
+        (".js", ".ts", ".jsx", ".tsx", ".mjs", ".vue", ".go", ".rs", ".java", ".kt", ".c", ".h", ".cc"), Form.CODE
+    ),
+    **dict.fromkeys(
+        (".cpp", ".hpp", ".cs", ".swift", ".rb", ".php", ".lua", ".r", ".jl", ".sql", ".css", ".tf"), Form.CODE
+    ),
+    **dict.fromkeys(
+        (".md", ".markdown", ".rst", ".txt", ".html", ".htm", ".adoc", ".tex", ".mdx", ".xml"), Form.DOCUMENT
+    ),
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".ico", ".pdf", ".woff", ".woff2", ".ttf"), Form.BINARY),
-    **dict.fromkeys((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz", ".npy", ".pkl", ".onnx"), Form.BINARY),
-    **dict.fromkeys((".zip", ".gz", ".xz", ".zst", ".tar", ".whl", ".so", ".pyc", ".db", ".sqlite", ".sqlite3"), Form.BINARY),
+    **dict.fromkeys(
+        (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz", ".npy", ".pkl", ".onnx"), Form.BINARY
+    ),
+    **dict.fromkeys(
+        (".zip", ".gz", ".xz", ".zst", ".tar", ".whl", ".so", ".pyc", ".db", ".sqlite", ".sqlite3"), Form.BINARY
+    ),
 }
 _BY_NAME = {
     **dict.fromkeys(("makefile", "gnumakefile", "justfile", "procfile", "run"), Form.SHELL),
@@ -113,7 +123,9 @@ def _walk(path: Path, excluded: frozenset[str], above: frozenset[tuple[int, int]
         yield Unchecked(str(path), "a link to nothing" if path.is_symlink() else "there is no such file")
         return
     except OSError as error:
-        yield Unchecked(str(path), "a link that leads back to itself" if error.errno == errno.ELOOP else f"{error.strerror}")
+        yield Unchecked(
+            str(path), "a link that leads back to itself" if error.errno == errno.ELOOP else f"{error.strerror}"
+        )
         return
     if stat.S_ISREG(info.st_mode):
         yield path

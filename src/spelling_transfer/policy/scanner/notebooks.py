@@ -45,7 +45,9 @@ def _scan_code(part: Source, judge: Judge) -> list[Finding]:
         return scan_shell(Source(part.path, _blank_first(part.text), part.deployment, part.first_line, True), judge)
     code = "\n".join("pass" if re.match(r"\s*[!%?]", line) else line for line in part.text.split("\n"))
     code = "\n".join(_keep_indent(old, new) for old, new in zip(part.text.split("\n"), code.split("\n"), strict=True))
-    findings = scan_shell(Source(part.path, shell, part.deployment, part.first_line, True), judge) if shell.strip() else []
+    findings = (
+        scan_shell(Source(part.path, shell, part.deployment, part.first_line, True), judge) if shell.strip() else []
+    )
     try:
         return findings + scan_python(Source(part.path, code, part.deployment, part.first_line, True), judge)
     except UncheckableError:

@@ -14,15 +14,18 @@ _INLINE = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)|<(code|tt|kbd|samp|pre)\b[^>]
 # Verbs that ask for something, where they ask: "the template puts" and "the tags surround" only tell.
 _ASKS = re.compile(
     r"(?:^\W*|[,:;(\n]\W*|\b(?:to|please|should|must|can|may|you|we|and|or|then|always|just|simply|first|let's|now)\s+)"
-    r"(?:add|append|put|use|set|pass|send|write|type|wrap|start|begin|open|prefix|prepend|prefill|insert|include|emit|enclose"
-    r"|surround|enable|turn on|end the prompt|reason inside|think inside|answer inside|want|try|give|run|serve|load|train|download"
-    r"|pull|deploy|evaluate|answer with|reply with)\b"
+    r"(?:add|append|put|use|set|pass|send|write|type|wrap|start|begin|open|prefix|prepend|prefill|insert|include|emit"
+    r"|enclose|surround|enable|turn on|end the prompt|reason inside|think inside|answer inside|want|try|give|run|serve"
+    r"|load|train|download|pull|deploy|evaluate|answer with|reply with)\b"
 )
 _ASKS_FOR_MODE = re.compile(
-    r"\b(?:enable|activate|turn on|switch on|use|run in|start in|switch to)\s+(?:the\s+)?(?:thinking|reasoning)[\s-]mode\b"
+    r"\b(?:enable|activate|turn on|switch on|use|run in|start in|switch to)\s+(?:the\s+)?"
+    r"(?:thinking|reasoning)[\s-]mode\b"
 )
 # "set `enable_thinking` to `true`": a setting without a sign
-_SET_TO = re.compile(r"\b(enable_thinking|enable_reasoning|include_reasoning|thinking)[\"'`]*\s+to\s+[\"'`]*(true|on|1|yes|enabled)\b")
+_SET_TO = re.compile(
+    r"\b(enable_thinking|enable_reasoning|include_reasoning|thinking)[\"'`]*\s+to\s+[\"'`]*(true|on|1|yes|enabled)\b"
+)
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -37,7 +40,9 @@ def _asked_for(normalised: str) -> Iterator[Problem]:
     if "think" not in normalised and "reason" not in normalised:
         return
     for match in _SET_TO.finditer(normalised):
-        yield Problem("thinking-switch", f"'{match[1]}' switches thinking on", excerpt(normalised, match.start()), match.start())
+        yield Problem(
+            "thinking-switch", f"'{match[1]}' switches thinking on", excerpt(normalised, match.start()), match.start()
+        )
     for match in _ASKS_FOR_MODE.finditer(normalised):
         yield Problem("thinking-switch", "asks for thinking mode", excerpt(normalised, match.start()), match.start())
 
@@ -80,7 +85,11 @@ def _models(normalised: str, judge: Judge) -> Iterator[Problem]:
     if not any(word in normalised for word in judge.model_words):
         return
     for problem in judge.models_in(normalised):
-        if _REPOSITORY.match(problem.value) and _asks(normalised, problem.offset) and not refuses(normalised, problem.offset):
+        if (
+            _REPOSITORY.match(problem.value)
+            and _asks(normalised, problem.offset)
+            and not refuses(normalised, problem.offset)
+        ):
             yield problem
 
 

@@ -6,24 +6,31 @@ import ast
 import re
 import symtable
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from spelling_transfer.policy.findings import Finding, shorten
 from spelling_transfer.policy.judge import Judge
-from spelling_transfer.policy.keys import Problem, normalise_key
+from spelling_transfer.policy.keys import Problem
 from spelling_transfer.policy.scanner.prose_text import judge_prose
 from spelling_transfer.policy.scanner.python_context import Use, Uses
+from spelling_transfer.policy.scanner.python_prompts import PromptScan
+from spelling_transfer.policy.scanner.python_tokens import Found, TokenScan
 from spelling_transfer.policy.scanner.python_values import HOLE, Folder, call_name
 from spelling_transfer.policy.scanner.source import Source, UncheckableError
 from spelling_transfer.policy.text import drop_empty_blocks, excerpt
-from spelling_transfer.policy.tokens import judge_ids
-from spelling_transfer.policy.values import UNKNOWN, is_count_table, is_off
+from spelling_transfer.policy.values import UNKNOWN, is_count_table
 
-_SETTERS = {"setattr": (1, 2), "setenv": (0, 1), "setdefault": (0, 1), "putenv": (0, 1), "setitem": (1, 2), "set": (0, 1)}
+_SETTERS = {
+    "setattr": (1, 2),
+    "setenv": (0, 1),
+    "setdefault": (0, 1),
+    "putenv": (0, 1),
+    "setitem": (1, 2),
+    "set": (0, 1),
+}
 _ADDING = ("append", "extend", "insert")
 _JOINING = ("cat", "concat", "concatenate", "hstack", "chain")
-Found = Iterator[tuple[ast.AST, Problem]]
 
 
 def check_python(source: Source) -> None:
@@ -71,7 +78,8 @@ class _PythonScan:
         self._judge = judge
         self._uses = Uses(tree)
         self._fold = Folder(self._uses.nodes)
-        self._calls = frozenset(judge.policy.rules.template_call.functions)
+        self._prompts = PromptScan(judge, self._fold, self._uses)
+        self._tokens = TokenScan(judge, self._fold, self._uses)
         self._plugins = frozenset(judge.policy.rules.policy_off.plugins)
         self._folded: set[ast.AST] = set()
 
@@ -81,10 +89,10 @@ class _PythonScan:
             ast.Dict: self._dict,
             **dict.fromkeys((ast.Assign, ast.AnnAssign, ast.NamedExpr), self._assignment),
             **dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda), self._defaults),
-            ast.Attribute: self._reference,
-            **dict.fromkeys((ast.List, ast.Tuple), self._sequence),
-            ast.BinOp: self._addition,
-            ast.Constant: self._token,
+            ast.Attribute: self._prompts.reference,
+            **dict.fromkeys((ast.List, ast.Tuple), self._tokens.sequence),
+            ast.BinOp: self._tokens.addition,
+            ast.Constant: self._tokens.bias,
         }
         texts = (ast.Constant, ast.BinOp, ast.JoinedStr, ast.Call)
         for node in self._uses.nodes:
@@ -106,12 +114,11 @@ class _PythonScan:
 
     def _call(self, node: ast.Call) -> Found:
         name = call_name(node)
-        if name in self._calls or _renders_prompt(node, name):
-            yield from self._template_call(node, name)
+        yield from self._prompts.call(node, name)
         for keyword in node.keywords:
             if keyword.arg is not None:
                 yield from self._setting(keyword.value, keyword.arg, self._fold.value(keyword.value))
-                yield from self._forced(keyword.value, keyword.arg)
+                yield from self._tokens.forced(keyword.value, keyword.arg)
         if name in _SETTERS and len(node.args) > _SETTERS[name][1]:
             key_index, value_index = _SETTERS[name]
             key = self._fold.value(node.args[key_index])
@@ -119,11 +126,11 @@ class _PythonScan:
                 yield from self._setting(node, key, self._fold.value(node.args[value_index]))
         if name in _ADDING:
             for argument in node.args:
-                yield from self._adds_token(argument)
+                yield from self._tokens.added(argument)
         if name in _JOINING:
             for inner in ast.walk(node):
                 if isinstance(inner, (ast.List, ast.Tuple)):
-                    yield from self._adds_token(inner)
+                    yield from self._tokens.added(inner)
 
     def _dict(self, node: ast.Dict) -> Found:
         if self._inside_dict(node):
@@ -132,16 +139,16 @@ class _PythonScan:
         counts = is_count_table(value)
         for entry_key, entry in zip(node.keys, node.values, strict=True):
             key = self._fold.value(entry_key) if entry_key is not None else UNKNOWN
-            if isinstance(key, (str, int)) and not isinstance(key, bool):
-                if not (counts and self._judge.keys.is_ambiguous(str(key))):
-                    yield from self._pair(entry, str(key))
+            is_name = isinstance(key, (str, int)) and not isinstance(key, bool)
+            if is_name and not (counts and self._judge.keys.is_ambiguous(str(key))):
+                yield from self._pair(entry, str(key))
         names = {str(key): entry for key, entry in value}
         if isinstance(names.get("name"), str) and "value" in names:
             yield from self._setting(node, names["name"], names["value"])
 
     def _pair(self, node: ast.expr, key: str) -> Found:
         found = list(self._setting(node, key, self._fold.value(node)))
-        found += list(self._forced(node, key))
+        found += list(self._tokens.forced(node, key))
         yield from found
         if isinstance(node, ast.Dict) and not found:
             for inner_key, inner in zip(node.keys, node.values, strict=True):
@@ -171,7 +178,7 @@ class _PythonScan:
                     yield from self._policy_off(node, value)
             if isinstance(key, str) and value is not UNKNOWN:
                 yield from self._setting(node, key, value)
-                yield from self._forced(node.value, key)
+                yield from self._tokens.forced(node.value, key)
 
     def _defaults(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Found:
         arguments = node.args
@@ -186,47 +193,10 @@ class _PythonScan:
     def _policy_off(self, node: ast.AST, value: object) -> Found:
         named = set(value) if isinstance(value, list) else {value}
         if named & self._plugins:
-            yield node, Problem("policy-off", "the hook of the policy is disabled", shorten(f"DISABLE_HOOKS_FOR_PLUGINS={value}"))
+            shown = shorten(f"DISABLE_HOOKS_FOR_PLUGINS={value}")
+            yield node, Problem("policy-off", "the hook of the policy is disabled", shown)
 
-    # -- calls that render a prompt -----------------------------------------------------------------------------------------
-
-    def _template_call(self, node: ast.Call, name: str) -> Found:
-        value: object = None
-        present = False
-        for keyword in node.keywords:
-            if keyword.arg == "enable_thinking":
-                present, value = True, self._fold.value(keyword.value)
-            elif keyword.arg is None or normalise_key(keyword.arg) in self._judge.policy.rules.template_arguments.keys:
-                unpacked = self._fold.value(keyword.value)
-                inner = dict(unpacked) if isinstance(unpacked, list) and all(isinstance(e, tuple) for e in unpacked) else {}
-                if "enable_thinking" in inner:
-                    present, value = True, inner["enable_thinking"]
-        if present and value is False:
-            return
-        if self._uses.of(node) is Use.REFUSES:
-            return
-        if not present:
-            yield node, Problem("template-call", f"{name}() leaves out enable_thinking=False", shorten(ast.unparse(node)))
-        elif value is None or is_off(value):
-            yield node, Problem("thinking-switch", "'enable_thinking' is not literally false", shorten(ast.unparse(node)))
-
-    def _reference(self, node: ast.Attribute) -> Found:
-        """A function that renders prompts, handed on: whoever calls it may leave the argument out."""
-        if node.attr not in self._calls or not isinstance(node.ctx, ast.Load):
-            return
-        parent = self._uses.parent(node)
-        if isinstance(parent, ast.Call) and parent.func is node:
-            return
-        if isinstance(parent, ast.Call) and call_name(parent) == "partial":
-            if any(keyword.arg == "enable_thinking" and self._fold.value(keyword.value) is False for keyword in parent.keywords):
-                return
-        elif isinstance(parent, (ast.Compare, ast.Attribute)):
-            return
-        if self._uses.of(node) in (Use.REFUSES, Use.SEEKS, Use.SPEAKS):
-            return
-        yield node, Problem("template-call", f"{node.attr} is handed on without enable_thinking=False", node.attr)
-
-    # -- texts -----------------------------------------------------------------------------------------------------------------
+    # -- texts ---------------------------------------------------------------------------------------------------------
 
     def _text(self, node: ast.expr) -> Found:
         text = self._fold.text(node)
@@ -276,63 +246,3 @@ class _PythonScan:
         while parent is not None and not isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef)):
             parent = self._uses.parent(parent)
         return parent is not None and re.search(r"prompt|prefix|template|render|prefill", parent.name) is not None
-
-    # -- token ids --------------------------------------------------------------------------------------------------------------
-
-    def _sequence(self, node: ast.List | ast.Tuple) -> Found:
-        if isinstance(self._uses.parent(node), (ast.List, ast.Tuple)) and not node.elts:
-            return
-        values = self._fold.value(node)
-        if values and all(type(entry) is int for entry in values):
-            problem = judge_ids(values, self._judge.policy)
-            if problem is not None and self._uses.of(node) not in (Use.REFUSES, Use.SEEKS, Use.SPEAKS):
-                yield node, problem
-        elif values and all(isinstance(entry, str) for entry in values):
-            if self._uses.of(node) not in (Use.REFUSES, Use.SEEKS, Use.SPEAKS):
-                for problem in self._judge.flags_in(" ".join(f"'{v}'" if re.search(r"\s", v) else v for v in values)):
-                    if not any(v.split("=")[0] in problem.value and "=" in v for v in values):
-                        yield node, problem
-
-    def _token(self, node: ast.Constant) -> Found:
-        """A bias that favours a think token."""
-        if type(node.value) is not int or node.value not in self._judge.policy.think_ids:
-            return
-        parent = self._uses.parent(node)
-        if isinstance(parent, ast.Dict) and node in parent.keys:
-            bias = self._fold.value(parent.values[parent.keys.index(node)])
-            favours = bias is True or (isinstance(bias, (int, float)) and bias > 0)
-            if favours and self._uses.of(parent) not in (Use.REFUSES, Use.SEEKS):
-                yield node, Problem("think-token", "a bias in favour of a think token", f"{node.value}: {bias}")
-
-    def _addition(self, node: ast.BinOp) -> Found:
-        if isinstance(node.op, ast.Add):
-            for side in (node.left, node.right):
-                if isinstance(side, (ast.List, ast.Tuple)):
-                    yield from self._adds_token(side)
-
-    def _adds_token(self, node: ast.expr) -> Found:
-        """A think token that is put into a list of ids, by name or by number."""
-        value = self._fold.value(node)
-        values = value if isinstance(value, list) else [value]
-        ids = [entry for entry in values if type(entry) is int]
-        if not any(token in self._judge.policy.think_ids for token in ids) or len(ids) != len(values):
-            return
-        if judge_ids(ids, self._judge.policy) is None and tuple(ids) == self._judge.policy.rules.think_token.prompt_end_ids:
-            return
-        if self._uses.of(node) not in (Use.REFUSES, Use.SEEKS, Use.SPEAKS):
-            yield node, Problem("think-token", "think token added to a list of ids", f"{ids[:8]}")
-
-    def _forced(self, node: ast.expr, key: str) -> Found:
-        problem = self._judge.forced_id(key, self._fold.value(node))
-        if problem is not None and self._uses.of(node) is not Use.REFUSES:
-            yield node, problem
-
-
-def _renders_prompt(node: ast.Call, name: str) -> bool:
-    """``template.render(messages=…, add_generation_prompt=True)`` and vLLM's ``llm.chat(…, sampling_params)``."""
-    names = {keyword.arg for keyword in node.keywords}
-    return (name == "render" and {"messages", "add_generation_prompt"} <= names) or (
-        name == "chat" and "sampling_params" in names
-    )
-
-

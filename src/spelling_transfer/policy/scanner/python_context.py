@@ -7,6 +7,7 @@ import re
 from enum import Enum
 
 from spelling_transfer.policy.scanner.python_values import call_name
+
 # A test that says what it is about: test_request_that_asks_for_thinking_is_refused
 _REFUSAL_TEST = re.compile(
     r"^test_.*(?:refus|reject|forbid|forbidden|not_allowed|invalid|block|den(?:y|ied)|violat|detect|catch|caught|flag|found|raise"
@@ -29,9 +30,40 @@ class Use(Enum):
 
 
 _SEEKING = frozenset(
-    {"count", "find", "rfind", "index", "rindex", "split", "rsplit", "partition", "rpartition", "startswith", "endswith"}
-    | {"removeprefix", "removesuffix", "compile", "search", "match", "fullmatch", "findall", "finditer", "contains", "isin"}
-    | {"token_to_id", "convert_tokens_to_ids", "escape", "str_contains", "match_substring", "isdisjoint", "intersection"}
+    {
+        "count",
+        "find",
+        "rfind",
+        "index",
+        "rindex",
+        "split",
+        "rsplit",
+        "partition",
+        "rpartition",
+        "startswith",
+        "endswith",
+    }
+    | {
+        "removeprefix",
+        "removesuffix",
+        "compile",
+        "search",
+        "match",
+        "fullmatch",
+        "findall",
+        "finditer",
+        "contains",
+        "isin",
+    }
+    | {
+        "token_to_id",
+        "convert_tokens_to_ids",
+        "escape",
+        "str_contains",
+        "match_substring",
+        "isdisjoint",
+        "intersection",
+    }
     | {"assert_not_called_with", "assertNotIn", "assertIn", "assertEqual", "assertNotEqual", "assertRaises", "hasattr"}
 )
 _SEEKING_FIRST = frozenset({"replace", "sub", "subn", "replace_substring"})
@@ -39,7 +71,9 @@ _SPEAKING = frozenset(
     {"print", "echo", "secho", "debug", "info", "warning", "error", "exception", "critical", "warn", "fail", "skip"}
     | {"xfail", "exit", "log", "rule", "deprecated", "note"}
 )
-_MAKING = frozenset({"append", "extend", "insert", "write", "write_text", "writelines", "add_tokens", "add_special_tokens"})
+_MAKING = frozenset(
+    {"append", "extend", "insert", "write", "write_text", "writelines", "add_tokens", "add_special_tokens"}
+)
 _SPEAKING_NAMES = re.compile(
     r"(?:^|_)(?:help|description|desc|msg|reason|match|title|heading|caption|label|note|summary|doc|docs|epilog|why"
     r"|hint|remedy|error|comment|explanation|forbids|check|usage|changelog)$",
@@ -101,7 +135,9 @@ class Uses:
                 break
             child, parent = parent, self._parents.get(parent)
         while parent is not None:
-            if isinstance(parent, (ast.With, ast.AsyncWith)) and any(_is_raises(item.context_expr) for item in parent.items):
+            if isinstance(parent, (ast.With, ast.AsyncWith)) and any(
+                _is_raises(item.context_expr) for item in parent.items
+            ):
                 return Use.REFUSES
             if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef)) and self._tests_refusal(parent):
                 return Use.REFUSES

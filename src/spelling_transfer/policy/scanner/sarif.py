@@ -20,7 +20,9 @@ def to_sarif(result: ScanResult, policy: Policy, root: Path) -> dict[str, Any]:
         "version": "2.1.0",
         "runs": [
             {
-                "tool": {"driver": {"name": "kedro policy check", "rules": [_rule(rule_id, policy) for rule_id in rule_ids]}},
+                "tool": {
+                    "driver": {"name": "kedro policy check", "rules": [_rule(rule_id, policy) for rule_id in rule_ids]}
+                },
                 "originalUriBaseIds": {"ROOT": {"uri": root.resolve().as_uri() + "/"}},
                 "results": [_result(finding, rule_ids) for finding in result.findings],
                 "invocations": [

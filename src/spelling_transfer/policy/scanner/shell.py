@@ -16,7 +16,9 @@ from spelling_transfer.policy.values import PairList
 
 _COMMENT = re.compile(r"(?:^|(?<=[\s;]))#(?!\{).*$")
 # What these are given is looked for, not used.
-_SEEKS = re.compile(r"(?:^|[|;&(]\s*|\bif\s+!?\s*|!\s*|\bgit\s+|\bsudo\s+|\bthen\s+)(?:e?grep|rg|ag|ack|sed|awk|pgrep)\b")
+_SEEKS = re.compile(
+    r"(?:^|[|;&(]\s*|\bif\s+!?\s*|!\s*|\bgit\s+|\bsudo\s+|\bthen\s+)(?:e?grep|rg|ag|ack|sed|awk|pgrep)\b"
+)
 _SPEAKS = re.compile(r"^\s*(?:\$ |@)?(?:echo|printf|log\w*|warn|die|say|fail)\b(?![^\n]*(?:>>?|\|))")
 _AMBIGUOUS = re.compile(
     r"(?<![\w-])(thinking|reasoning|think|thinking_mode|reasoning_mode)\s*[=:]\s*([\w-]+)(?![\w(])", re.IGNORECASE
@@ -59,7 +61,9 @@ def _judge_command(command: str, source: Source, judge: Judge) -> Iterator[Probl
         problem = judge.keys.judge(match[1], match[2])
         if problem is not None:
             yield problem
-    deploys = source.deployment or any(start in command for start in judge.policy.rules.deployment_sampling.deployment_commands)
+    deploys = source.deployment or any(
+        start in command for start in judge.policy.rules.deployment_sampling.deployment_commands
+    )
     for match in _TEMPLATE.finditer(command):
         yield from judge.chat_template(match[1])
     for word in _words(command):
@@ -111,7 +115,8 @@ def _in_quotes(line: str) -> bool:
 
 def _commands(text: str) -> Iterator[tuple[int, str]]:
     """Yields logical lines, continued ones joined, each with the number of its first line counted from 0."""
-    start, parts = 0, []
+    start = 0
+    parts: list[str] = []
     for number, line in enumerate(text.split("\n")):
         if not parts:
             start = number

@@ -1,0 +1,232 @@
+"""``kedro policy``: check files, probe an endpoint, keep the checklist in step."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+# Everything else is imported where it is used: this module is imported for every `kedro --help`.
+if TYPE_CHECKING:
+    from spelling_transfer.policy.findings import ScanResult
+    from spelling_transfer.policy.rules import Policy
+
+VIOLATION = 1
+MISUSE = 2
+_DOCUMENT = Path("docs/non_thinking_policy.md")
+_SHOW_PROGRESS_FROM = 300
+_policy_option = click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(path_type=Path),
+    help="A policy.yml; without it conf/base/policy.yml, or else the rules that come with the plugin.",
+)
+
+
+@click.group(name="policy")
+def commands() -> None:
+    """Commands of the non-thinking policy."""
+
+
+@commands.group()
+def policy() -> None:
+    """Keep the model in non-thinking mode: check files, probe an endpoint, print the checklist."""
+
+
+@policy.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--format", "output", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Processes that read; one for each core where there are many files."
+)
+@_policy_option
+def check(paths: tuple[Path, ...], output: str, jobs: int | None, policy_file: Path | None) -> None:
+    r"""Check code, configuration, documents, notebooks, scripts and data.
+
+    PATHS are files and folders, inside the project or elsewhere; without them the whole project is checked, as far as
+    git knows it. Exit code 0: clean. 1: a violation, or a file that could not be judged. 2: misuse.
+
+    \b
+    Examples:
+        kedro policy check
+        kedro policy check conf docs/serving.md --format json
+        kedro policy check --format sarif > policy.sarif
+    """
+    from spelling_transfer.policy.scanner.engine import scan_paths
+
+    missing = [path for path in paths if not path.exists() and not path.is_symlink()]
+    if missing:
+        _misuse(f"{', '.join(map(str, missing))}: there is no such file or folder.")
+    root = _project()
+    rules, place = _rules(policy_file, root)
+    with _Progress(output == "text") as progress:
+        result = scan_paths(paths or None, rules, root, policy_path=place, jobs=jobs, progress=progress)
+    _print_result(result, rules, root, output)
+    sys.exit(0 if result.clean else VIOLATION)
+
+
+@policy.command()
+@click.argument("url")
+@click.option("--model", help="Name of the model; without it the first one that the endpoint lists.")
+@click.option("--api-key", envvar="POLICY_PROBE_API_KEY", help="Bearer token; better given as POLICY_PROBE_API_KEY.")
+@click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=0.1), default=60.0, show_default=True)
+@click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@_policy_option
+def probe(
+    url: str, model: str | None, api_key: str | None, timeout_seconds: float, output: str, policy_file: Path | None
+) -> None:
+    r"""Ask an endpoint to think in every known way, and look for thoughts in its answers.
+
+    URL is the address of an endpoint with the chat interface of OpenAI. Exit code 0: the policy was kept. 1: it was
+    not. 2: misuse, or nobody there.
+
+    \b
+    Example:
+        kedro policy probe http://127.0.0.1:8000
+    """
+    from spelling_transfer.policy.errors import PolicyError
+    from spelling_transfer.policy.probe import ask_endpoint, run_probe
+
+    rules, _ = _rules(policy_file, _project())
+    try:
+        report = run_probe(ask_endpoint(url, model=model, api_key=api_key, timeout_seconds=timeout_seconds), rules)
+    except PolicyError as error:
+        _misuse(str(error))
+    if output == "json":
+        click.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        for result in report.results:
+            if not result.passed:
+                click.echo(f"{result.name}: {'; '.join(result.problems)}")
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in report.as_dict()["counts"].items())
+        click.echo(
+            f"{len(report.results)} attempts: {counts}. {'The policy was kept.' if report.passed else 'NOT kept.'}"
+        )
+    sys.exit(0 if report.passed else VIOLATION)
+
+
+@policy.command()
+@click.option("--write", is_flag=True, help=f"Bring the checklist in {_DOCUMENT} up to date.")
+@click.option("--document", type=click.Path(path_type=Path), default=_DOCUMENT, show_default=True)
+@_policy_option
+def checklist(write: bool, document: Path, policy_file: Path | None) -> None:
+    r"""Print the team checklist, made from the rules, or bring the one in the document up to date.
+
+    \b
+    Examples:
+        kedro policy checklist
+        kedro policy checklist --write
+    """
+    from spelling_transfer.policy.checklist import checklist as make_checklist
+    from spelling_transfer.policy.checklist import write_checklist
+    from spelling_transfer.policy.errors import PolicyError
+
+    root = _project()
+    rules, _ = _rules(policy_file, root)
+    if not write:
+        click.echo(make_checklist(rules), nl=False)
+        return
+    file = document if document.is_absolute() else root / document
+    try:
+        changed = write_checklist(file, rules)
+    except PolicyError as error:
+        _misuse(str(error))
+    click.echo(f"{document}: {'brought up to date' if changed else 'was up to date'}.")
+
+
+def _project() -> Path:
+    from kedro.utils import find_kedro_project
+
+    return find_kedro_project(Path.cwd()) or Path.cwd()
+
+
+def _rules(policy_file: Path | None, root: Path) -> tuple[Policy, str]:
+    """Returns the rules and where they are written; a broken file is misuse, since nothing can be checked with it."""
+    from spelling_transfer.policy.errors import PolicyFileError
+    from spelling_transfer.policy.loading import find_policy_file, load_policy
+
+    file = policy_file or find_policy_file(root)
+    try:
+        rules = load_policy(file)
+    except PolicyFileError as error:
+        _misuse(str(error))
+    if file is None:
+        return rules, "policy.yml"
+    return rules, file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+
+
+def _misuse(message: str) -> Any:
+    click.secho(f"Error: {message}", err=True, fg="red")
+    sys.exit(MISUSE)
+
+
+def _print_result(result: ScanResult, rules: Policy, root: Path, output: str) -> None:
+    if output == "sarif":
+        from spelling_transfer.policy.scanner.sarif import to_sarif
+
+        click.echo(json.dumps(to_sarif(result, rules, root), indent=2, ensure_ascii=False))
+        return
+    if output == "json":
+        content = {
+            "clean": result.clean,
+            "checked": result.checked,
+            "findings": [{**asdict(finding), "remedy": _remedy(finding.rule, rules)} for finding in result.findings],
+            "not_checked": [asdict(entry) for entry in result.unchecked],
+            "exemptions_used": [asdict(entry) for entry in result.exemptions],
+        }
+        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        return
+    for finding in result.findings:
+        click.echo(
+            f"{finding.place}: {finding.rule}: {finding.message}" + (f" ({finding.value})" if finding.value else "")
+        )
+    for rule_id in dict.fromkeys(finding.rule for finding in result.findings):
+        click.echo(f"  {rule_id}: {_remedy(rule_id, rules)}")
+    for entry in result.unchecked:
+        if entry.blocking:
+            click.echo(f"{entry.path}: not checked: {entry.reason}")
+    click.echo(_summary(result))
+
+
+def _summary(result: ScanResult) -> str:
+    blocking = sum(entry.blocking for entry in result.unchecked)
+    parts = [f"{result.checked} files checked", f"{len(result.findings)} violations"]
+    if blocking:
+        parts.append(f"{blocking} could not be judged")
+    if len(result.unchecked) > blocking:
+        parts.append(f"{len(result.unchecked) - blocking} hold no text and were not checked")
+    used = sum(entry.count for entry in result.exemptions)
+    if used:
+        parts.append(f"{len(result.exemptions)} exemptions in use")
+    return ", ".join(parts) + "."
+
+
+def _remedy(rule_id: str, rules: Policy) -> str:
+    return rules.rule(rule_id).remedy if rule_id in rules.by_id else "Take the exemption out of policy.yml."
+
+
+class _Progress:
+    """A progress bar on standard error where somebody watches and there is much to read."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted and sys.stderr.isatty()
+        self._bar: Any = None
+
+    def __enter__(self) -> Callable[[int, int], None] | None:
+        return self._step if self._wanted else None
+
+    def _step(self, done: int, total: int) -> None:
+        if total < _SHOW_PROGRESS_FROM:
+            return
+        if self._bar is None:
+            self._bar = click.progressbar(length=total, label="Checking", file=sys.stderr).__enter__()
+        self._bar.update(done - self._bar.pos)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)

@@ -1,0 +1,233 @@
+"""The behaviour probe: asks a model or an endpoint to think in every way we know, and looks for thoughts.
+
+Run it after every merge of an adapter and before every release: a merge can wake habits that the base had unlearnt, and
+no check of configuration sees that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from spelling_transfer.policy.errors import PolicyError
+from spelling_transfer.policy.findings import shorten
+from spelling_transfer.policy.judge import Judge, Mode
+from spelling_transfer.policy.probe_cases import ProbeCase, probe_cases
+from spelling_transfer.policy.rules import Policy
+from spelling_transfer.policy.tokens import judge_answers, judge_prompts
+
+
+@dataclass(frozen=True)
+class ProbeReply:
+    """What came back for one attempt.
+
+    Attributes:
+        refused: Whether the attempt was turned down.
+        content: The answer.
+        reasoning: What came in a field of thoughts beside the answer.
+        token_ids: Ids of the answer, where they are known.
+        prompt_ids: Ids of the prompt that was used, where they are known.
+        fault: What went wrong, if neither an answer nor a refusal came.
+    """
+
+    refused: bool = False
+    content: str = ""
+    reasoning: str = ""
+    token_ids: tuple[int, ...] = ()
+    prompt_ids: tuple[int, ...] = ()
+    fault: str = ""
+
+
+Ask = Callable[[ProbeCase], ProbeReply | None]
+"""Makes one attempt; ``None`` where it cannot be made at all, as a model without a server takes no fields."""
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What an attempt led to.
+
+    Attributes:
+        name: The attempt.
+        outcome: ``"answered"``, ``"refused"``, ``"fault"`` or ``"not applicable"``.
+        passed: Whether the policy was kept.
+        problems: What was wrong.
+        answer: The answer, shortened.
+    """
+
+    name: str
+    outcome: str
+    passed: bool
+    problems: tuple[str, ...]
+    answer: str
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """What all attempts led to."""
+
+    results: tuple[ProbeResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every attempt kept the policy, and at least one was answered."""
+        return all(result.passed for result in self.results) and any(r.outcome == "answered" for r in self.results)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the report as JSON has it."""
+        outcomes = [result.outcome for result in self.results]
+        counts = {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))}
+        return {"passed": self.passed, "counts": counts, "results": [asdict(result) for result in self.results]}
+
+
+def run_probe(ask: Ask, policy: Policy, cases: Iterable[ProbeCase] | None = None) -> ProbeReport:
+    """Makes all attempts and judges what came back: content, thoughts beside it, token ids.
+
+    Args:
+        ask: Makes one attempt: :func:`ask_endpoint`, :func:`ask_model`, or your own.
+        policy: The rules.
+        cases: The attempts; ``None`` takes all of them.
+    """
+    judge = Judge(policy)
+    chosen = probe_cases(policy) if cases is None else tuple(cases)
+    return ProbeReport(tuple(_judge_reply(case, ask(case), judge) for case in chosen))
+
+
+def ask_model(
+    encode_prompts: Callable[[Sequence[str]], list[list[int]]],
+    generate: Callable[[list[list[int]]], list[list[int]]],
+    decode: Callable[[Sequence[int]], str],
+) -> Ask:
+    """Returns a way to ask a model itself, through the project's own prompt function.
+
+    Args:
+        encode_prompts: Questions to token ids.
+        generate: Prompts to the ids of their answers.
+        decode: Ids to text, in which a think tag has to show: special tokens must not be left out.
+    """
+
+    def ask(case: ProbeCase) -> ProbeReply | None:
+        if case.question is None:
+            return None
+        prompt = encode_prompts([case.question])[0]
+        answer = generate([prompt])[0]
+        return ProbeReply(content=decode(answer), token_ids=tuple(answer), prompt_ids=tuple(prompt))
+
+    return ask
+
+
+def ask_endpoint(
+    url: str, *, model: str | None = None, api_key: str | None = None, timeout_seconds: float = 60.0
+) -> Ask:
+    """Returns a way to ask an endpoint with the chat interface of OpenAI.
+
+    Args:
+        url: Where it listens; ``/v1/chat/completions`` is added where it is missing.
+        model: The model's name; ``None`` takes the first one the endpoint lists.
+        api_key: Sent as a bearer token.
+        timeout_seconds: How long one answer may take.
+
+    Raises:
+        PolicyError: The endpoint cannot be reached.
+    """
+    import httpx
+
+    base = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    # An endpoint on this machine must not be looked for behind a proxy.
+    client = httpx.Client(base_url=base, headers=headers, timeout=timeout_seconds, trust_env=False)
+    name = model or _first_model(client, url)
+
+    def ask(case: ProbeCase) -> ProbeReply:
+        body = {"model": name, "messages": list(case.messages), "max_tokens": 24, **case.fields}
+        try:
+            reply = client.post("/v1/chat/completions", json={**body, "return_token_ids": True})
+            if reply.status_code in (400, 422) and "return_token_ids" in reply.text:
+                reply = client.post("/v1/chat/completions", json=body)
+        except httpx.HTTPError as error:
+            return ProbeReply(fault=f"{type(error).__name__}: {error}")
+        if 400 <= reply.status_code < 500:
+            return ProbeReply(refused=True, content=reply.text)
+        if reply.status_code != 200:
+            return ProbeReply(fault=f"status {reply.status_code}: {shorten(reply.text)}")
+        try:
+            return _read_stream(reply.text) if case.fields.get("stream") else _read_reply(reply.json())
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            return ProbeReply(fault=f"an answer that cannot be read ({error!r})")
+
+    return ask
+
+
+def _first_model(client: Any, url: str) -> str:
+    import httpx
+
+    try:
+        reply = client.get("/v1/models")
+        models = reply.json()["data"] if reply.status_code == 200 else []
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise PolicyError(
+            f"{url}: the endpoint cannot be asked ({error}). Is it running, and is the address right?"
+        ) from error
+    return str(models[0]["id"]) if models else "default"
+
+
+def _read_reply(body: dict[str, Any]) -> ProbeReply:
+    choice = body["choices"][0]
+    message = choice["message"]
+    return ProbeReply(
+        content=message.get("content") or "",
+        reasoning=_thoughts(message),
+        token_ids=tuple(choice.get("token_ids") or message.get("token_ids") or ()),
+        prompt_ids=tuple(body.get("prompt_token_ids") or ()),
+    )
+
+
+def _read_stream(text: str) -> ProbeReply:
+    content, reasoning = "", ""
+    ids: list[int] = []
+    for line in text.splitlines():
+        data = line.removeprefix("data:").strip()
+        if not line.startswith("data:") or data == "[DONE]":
+            continue
+        choice = json.loads(data)["choices"][0]
+        delta = choice.get("delta") or {}
+        content += delta.get("content") or ""
+        reasoning += _thoughts(delta)
+        ids += choice.get("token_ids") or []
+    return ProbeReply(content=content, reasoning=reasoning, token_ids=tuple(ids))
+
+
+def _thoughts(message: dict[str, Any]) -> str:
+    found = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking", "reasoning_details"))
+    return " ".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in found if entry)
+
+
+def _judge_reply(case: ProbeCase, reply: ProbeReply | None, judge: Judge) -> ProbeResult:
+    if reply is None:
+        return ProbeResult(case.name, "not applicable", True, (), "")
+    if reply.fault:
+        return ProbeResult(case.name, "fault", False, (reply.fault,), "")
+    if reply.refused:
+        turned_down = ("a question that has to be answered was refused",) if case.must == "answer" else ()
+        return ProbeResult(case.name, "refused", not turned_down, turned_down, shorten(reply.content))
+    problems = tuple(_thoughts_in(reply, judge))
+    if case.must == "refuse":
+        problems = ("answered, where only a refusal keeps the policy", *problems)
+    return ProbeResult(case.name, "answered", not problems, problems, shorten(reply.content))
+
+
+def _thoughts_in(reply: ProbeReply, judge: Judge) -> Iterable[str]:
+    normalised = judge.text_rules.normalise(reply.content)
+    if judge.tags(normalised, Mode.DATA):
+        yield f"think tag in the content: {shorten(reply.content)}"
+    if reply.reasoning.strip():
+        yield f"thoughts beside the content: {shorten(reply.reasoning)}"
+    answer = judge_answers(np.asarray(reply.token_ids, dtype=np.int64), judge.policy, "the answer")
+    prompt = judge_prompts(np.asarray(reply.prompt_ids, dtype=np.int64), judge.policy, "the prompt")
+    yield from (f"{problem.message} ({problem.value})" for problem in (answer, prompt) if problem is not None)
+    end = judge.policy.rules.think_token.prompt_end_ids
+    if reply.prompt_ids and reply.prompt_ids[-len(end) :] != end:
+        yield f"the prompt ends in {list(reply.prompt_ids[-len(end) :])}, not in the empty think block"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,7 +46,7 @@ class Project:
                 shutil.copyfile(source, path / name)
         (path / "conf" / "local").mkdir()
         shutil.copytree(ROOT / "data" / "01_raw" / "models" / "tiny-qwen3", path / "data/01_raw/models/tiny-qwen3")
-        (path / "src").symlink_to(ROOT / "src")
+        (path / "src").mkdir()  # Kedro wants it there; the package is the installed one
 
     def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a command of the project without a network."""
@@ -80,7 +81,7 @@ def test_it_ends_well_with_a_few_lines_and_a_page(
     page = project.path / "data" / "08_reporting" / "index.html"
     assert "08_reporting/index.html" in first_run.stdout
     text = page.read_text(encoding="utf-8")
-    assert "http://" not in text.replace("http://www.w3.org", "") or "cdn" not in text
+    assert not re.search(r"""<(script|link|img|iframe)\b[^>]*\b(src|href)=["']?https?:""", text)
     for word in ("spelling", "position", "count"):
         assert word in first_run.stdout
 

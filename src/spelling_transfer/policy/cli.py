@@ -46,7 +46,7 @@ def policy() -> None:
 )
 @_policy_option
 def check(paths: tuple[Path, ...], output: str, jobs: int | None, policy_file: Path | None) -> None:
-    r"""Check code, configuration, documents, notebooks, scripts and data.
+    """Check code, configuration, documents, notebooks, scripts and data.
 
     PATHS are files and folders, inside the project or elsewhere; without them the whole project is checked, as far as
     git knows it. Exit code 0: clean. 1: a violation, or a file that could not be judged. 2: misuse.
@@ -56,7 +56,7 @@ def check(paths: tuple[Path, ...], output: str, jobs: int | None, policy_file: P
         kedro policy check
         kedro policy check conf docs/serving.md --format json
         kedro policy check --format sarif > policy.sarif
-    """
+    """  # noqa: D301 - \b keeps the examples as they are
     from spelling_transfer.policy.scanner.engine import scan_paths
 
     missing = [path for path in paths if not path.exists() and not path.is_symlink()]
@@ -80,7 +80,7 @@ def check(paths: tuple[Path, ...], output: str, jobs: int | None, policy_file: P
 def probe(
     url: str, model: str | None, api_key: str | None, timeout_seconds: float, output: str, policy_file: Path | None
 ) -> None:
-    r"""Ask an endpoint to think in every known way, and look for thoughts in its answers.
+    """Ask an endpoint to think in every known way, and look for thoughts in its answers.
 
     URL is the address of an endpoint with the chat interface of OpenAI. Exit code 0: the policy was kept. 1: it was
     not. 2: misuse, or nobody there.
@@ -88,7 +88,7 @@ def probe(
     \b
     Example:
         kedro policy probe http://127.0.0.1:8000
-    """
+    """  # noqa: D301 - \b keeps the examples as they are
     from spelling_transfer.policy.errors import PolicyError
     from spelling_transfer.policy.probe import ask_endpoint, run_probe
 
@@ -115,13 +115,13 @@ def probe(
 @click.option("--document", type=click.Path(path_type=Path), default=_DOCUMENT, show_default=True)
 @_policy_option
 def checklist(write: bool, document: Path, policy_file: Path | None) -> None:
-    r"""Print the team checklist, made from the rules, or bring the one in the document up to date.
+    """Print the team checklist, made from the rules, or bring the one in the document up to date.
 
     \b
     Examples:
         kedro policy checklist
         kedro policy checklist --write
-    """
+    """  # noqa: D301 - \b keeps the examples as they are
     from spelling_transfer.policy.checklist import checklist as make_checklist
     from spelling_transfer.policy.checklist import write_checklist
     from spelling_transfer.policy.errors import PolicyError

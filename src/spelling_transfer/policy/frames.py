@@ -14,13 +14,20 @@ import numpy.typing as npt
 from spelling_transfer.policy.judge import Judge, Mode
 from spelling_transfer.policy.keys import Problem, normalise_key
 from spelling_transfer.policy.rules import Policy
+from spelling_transfer.policy.text import DRAWN_LIKE
 from spelling_transfer.policy.tokens import judge_answers, judge_examples, judge_prompts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A superset of what TextRules finds: every row that could hold a tag or a soft switch, found without Python.
-_CANDIDATE = r"(?i)<[\s/\\|]*t|&(lt|#|amp)|\\+(u|x|0?7)|%(25)*3c|[^\x00-\x7f]|/th|" + r"reasoning_content"
+# A superset of what TextRules finds: every row that could hold a tag or a soft switch, found without Python. A tag
+# has an opening bracket, or what is drawn like one, or an escape; other letters than English ones are no reason to look.
+_CANDIDATE = (
+    r"(?i)<[\s/\\|]*(t|[^\x00-\x7f])|["
+    + "".join(char for char in DRAWN_LIKE["<"] + DRAWN_LIKE["/"] + "\uff1c\ufe64\uff0f")
+    + r"]|&(lt|#|amp)|\\+(u|x|0?7)|%[0-9a-f]{2}|/th|/t?[^\x00-\x7f]"
+)
+_MARKS = (b"<", b"&", b"\\", b"%", b"/t", b"/T")
 _PROMPT_BLOCK = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
 _LABEL_START = "label_start"
 _PROMPT_COLUMNS = re.compile(r"(?:^|_)(?:input_ids|prompt\w*|prefix_ids|context_ids)$")
@@ -39,19 +46,18 @@ def judge_table(table: pa.Table, judge: Judge) -> Iterator[tuple[str, Problem]]:
     Columns of lists of integers are token ids. Beside a column ``label_start`` they are examples, whose prompts end in
     the empty think block; columns that are named as prompts may hold the whole block; all others hold no think token.
     """
-    import pyarrow as pa
-
     vocabulary_rows = _vocabulary_rows(table, judge)
     for name, column in zip(table.column_names, table.columns, strict=True):
-        kind = column.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            yield from ((name, problem) for problem in _judge_texts(column, judge, vocabulary_rows))
-            if normalise_key(name) in judge.policy.rules.reasoning_content.keys:
-                yield from _thoughts(name, column)
-        elif _is_list(kind) and pa.types.is_integer(kind.value_type):
+        if _is_list_of_integers(column.type):
             problem = _judge_ids(name, column, table, judge)
             if problem is not None:
                 yield name, problem
+            continue
+        for inner, texts in _texts(name, column):
+            rows = vocabulary_rows if len(texts) == table.num_rows else None
+            yield from ((inner, problem) for problem in _judge_texts(texts, judge, rows))
+            if normalise_key(inner) in judge.policy.rules.reasoning_content.keys:
+                yield from _thoughts(inner, texts)
 
 
 def judge_frame(frame: Any, judge: Judge) -> Iterator[tuple[str, Problem]]:
@@ -162,10 +168,27 @@ def _judge_prompt_renderer(data: Any, judge: Judge) -> Iterator[tuple[str, Probl
         yield "suffix_ids", Problem("think-token", message, f"{tuple(data.suffix_ids)}, expected to end in {end}")
 
 
-def _is_list(kind: Any) -> bool:
+def _is_list_of_integers(kind: Any) -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_list(kind) for is_list in lists) and bool(pa.types.is_integer(kind.value_type))
+
+
+def _texts(name: str, column: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the texts of a column: itself, or those inside lists and records, such as messages of a conversation."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield name, column
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            yield from _texts(name, chunk.flatten())
+    elif pa.types.is_struct(kind):
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            for field, inner in zip(kind, chunk.flatten(), strict=True):
+                yield from _texts(f"{name}.{field.name}", inner)
 
 
 def _arrow_column(series: Any) -> Any:
@@ -174,7 +197,7 @@ def _arrow_column(series: Any) -> Any:
     import pyarrow as pa
 
     if isinstance(series.dtype, pd.CategoricalDtype):
-        return _arrow_column(pd.Series(series.cat.categories))
+        return _arrow_column(series.astype(series.cat.categories.dtype))
     if pd.api.types.is_integer_dtype(series.dtype):
         return pa.array(series.to_numpy(dtype="int64", na_value=-1))
     if not (pd.api.types.is_string_dtype(series.dtype) or series.dtype == object):
@@ -195,23 +218,19 @@ def _object_column(series: Any) -> Any:
             return pa.array(series, type=pa.large_string(), from_pandas=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             return pa.array([value if isinstance(value, str) else None for value in series], type=pa.large_string())
-    if isinstance(first, (list, tuple, np.ndarray)):
-        rows = [() if row is None else row for row in series]
-        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+    if isinstance(first, (list, tuple, np.ndarray, dict)):
         try:
-            values = np.concatenate([np.asarray(row) for row in rows]) if rows else np.zeros(0, dtype=np.int64)
-        except ValueError:
-            return None
-        if values.size and values.dtype.kind not in "iu":
-            return None
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values.astype(np.int64, copy=False)))
+            return pa.array(series, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            return None  # lists that hold this and that
     return None
 
 
 def _judge_texts(column: Any, judge: Judge, vocabulary_rows: npt.NDArray[np.bool_] | None) -> Iterator[Problem]:
     import pyarrow.compute as pc
 
+    if not _may_hold_marks(column):
+        return
     # A rendered prompt holds the empty block, which is fine: taken out, few rows are left to look at closely.
     plain = pc.replace_substring(column, _PROMPT_BLOCK, "")
     candidates = pc.fill_null(pc.match_substring_regex(plain, _CANDIDATE), False)
@@ -225,6 +244,17 @@ def _judge_texts(column: Any, judge: Judge, vocabulary_rows: npt.NDArray[np.bool
             yield Problem(problem.rule, f"{problem.message} in row {int(row)}", problem.value)
         if found >= 10:
             return
+
+
+def _may_hold_marks(column: Any) -> bool:
+    """Looks at all texts of a column at once: without one of these bytes none of them needs a closer look."""
+    chunks = column.chunks if hasattr(column, "chunks") else [column]
+    buffers = {data.address: data for chunk in chunks if (data := chunk.buffers()[2]) is not None}
+    for data in buffers.values():
+        text = data.to_pybytes()
+        if not text.isascii() or any(mark in text for mark in _MARKS):
+            return True
+    return False
 
 
 def _thoughts(name: str, column: Any) -> Iterator[tuple[str, Problem]]:

@@ -37,6 +37,8 @@ _OUTCOME_KEYS = frozenset(
 _REFUSED = re.compile(r"refus|reject|forbid|denied|violation|error|4\d\d")
 _TEMPLATE_FILE = re.compile(r"[^\s{}]+\.(?:jinja2?|j2|txt)|[\w./-]+")
 _THINKING_FILE = re.compile(r"(?<!non[-_])(?<!no[-_])(?<!without[-_])(?:thinking|reasoning)")
+_LARGEST_SETTINGS = 50
+"""More numbers than this under names are counts or a vocabulary, not settings."""
 _RECORD_KEYS = frozenset({"name", "key", "variable", "env", "parameter"})
 
 
@@ -71,8 +73,10 @@ class Judge(TextJudge):
     ) -> Iterator[tuple[Path, Problem]]:
         added_token = _is_added_token(value)
         counts = is_count_table(value)
-        if _expects_refusal(value):
+        if _expects_refusal(value) or (counts and len(entries) > _LARGEST_SETTINGS):
             return
+        if self._describes_think_token(value):
+            entries = [(key, entry) for key, entry in entries if not isinstance(entry, str)]
         yield from self._named_value(value, path)
         for key, entry in entries:
             name = str(key)
@@ -116,6 +120,11 @@ class Judge(TextJudge):
             return
         for index, entry in enumerate(value):
             yield from self.tree(entry, deployment=deployment, path=(*path, index), mode=mode)
+
+    def _describes_think_token(self, value: object) -> bool:
+        """Whether a record is about a think token itself, as a row of a vocabulary is: its id is beside its text."""
+        mapping = as_dict(value) or {}
+        return any(mapping.get(key) in self.policy.think_ids for key in ("id", "token_id", "token"))
 
     def _named_value(self, value: object, path: Path) -> Iterator[tuple[Path, Problem]]:
         """Judges ``{name: ENABLE_THINKING, value: "true"}``, the way containers are given their environment."""

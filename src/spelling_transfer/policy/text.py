@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from spelling_transfer.policy.rules import Policy
 
 # Characters that are drawn like the ones of a tag; NFKD has already taken care of full-width and styled letters.
-_DRAWN_LIKE = {
+DRAWN_LIKE = {
     "<": "\u2039\u3008\u27e8\u227a\u1438\u02c2\u25c1\u22d6\u276e\u276c\u27ea\u00ab\u22b0",
     ">": "\u203a\u3009\u27e9\u227b\u1433\u02c3\u25b7\u22d7\u276f\u276d\u27eb\u00bb\u22b1",
     "/": "\u2044\u2215\u29f8\u2571",
@@ -21,7 +21,7 @@ _DRAWN_LIKE = {
     "k": "\u043a\u03ba\u0138\u1d0b\u049b\u03f0",
     "g": "\u0261\u0581\u050d",
 }
-_LOOK_ALIKES = str.maketrans({char: letter for letter, chars in _DRAWN_LIKE.items() for char in chars})
+_LOOK_ALIKES = str.maketrans({char: letter for letter, chars in DRAWN_LIKE.items() for char in chars})
 # Marks that sit on a letter, and characters that are not drawn at all.
 _INVISIBLE = re.compile(
     "[\u00ad\u0300-\u036f\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20d0-\u20ff\u3164"
@@ -30,11 +30,13 @@ _INVISIBLE = re.compile(
 
 _ESCAPES = re.compile(
     r"&(?:#(?P<dec>\d{1,7})|#x(?P<hex>[0-9a-f]{1,6})|(?P<name>lt|gt|sol|amp|nbsp|zwnj|zwj|shy));?"
-    r"|\\+u\{(?P<brace>[0-9a-f]{1,6})\}|\\+u(?P<u>[0-9a-f]{4})|\\+x(?P<x>[0-9a-f]{2})|%(?:25)*(?P<pct>[2-7][0-9a-f])"
+    r"|\\+u\{(?P<brace>[0-9a-f]{1,6})\}|\\+u(?P<u>[0-9a-f]{4})|(?P<bytes>(?:\\+x[0-9a-f]{2})+|(?:%[0-9a-f]{2})+)"
     r"|\\(?P<oct>0?(?:7[46]|57))(?!\d)"
 )
-_MAY_ESCAPE = re.compile(r"&(?:#|lt|gt|sol|amp|nbsp|zw|shy)|\\[ux057]|%(?:25)*[2-7][0-9a-f]")
+_MAY_ESCAPE = re.compile(r"&(?:#|lt|gt|sol|amp|nbsp|zw|shy)|\\[ux057]|%[0-9a-f]{2}")
 _NAMED = {"lt": "<", "gt": ">", "sol": "/", "amp": "&", "nbsp": " ", "zwnj": "", "zwj": "", "shy": ""}
+# A resolved line break would move the lines.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ASCII_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 
 
@@ -131,15 +133,22 @@ def excerpt(text: str, position: int, *, before: int = 20, after: int = 60) -> s
 def _resolve(match: re.Match[str]) -> str:
     if match["name"]:
         return _NAMED[match["name"]]
+    if match["bytes"]:
+        data = bytes.fromhex(re.sub(r"\\+x|%", "", match["bytes"]))
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+        return _CONTROLS.sub(" ", text)
     if match["oct"]:
         code = int(match["oct"], 8)
     elif match["dec"]:
         code = int(match["dec"])
     else:
-        code = int(match["hex"] or match["brace"] or match["u"] or match["x"] or match["pct"], 16)
-    if code in (10, 13) or 0x80 <= code < 0xA0 or code > 0x10FFFF or 0xD800 <= code < 0xE000:
-        return " "  # a resolved line break would move the lines
-    return chr(code)
+        code = int(match["hex"] or match["brace"] or match["u"], 16)
+    if code > 0x10FFFF or 0xD800 <= code < 0xE000:
+        return " "
+    return _CONTROLS.sub(" ", chr(code))
 
 
 def _fold(text: str) -> str:

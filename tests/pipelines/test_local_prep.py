@@ -146,7 +146,7 @@ def test_a_word_list_that_cannot_be_used_stops_the_run_and_leaves_the_files_of_b
 def test_difficulty_by_loss_runs_on_both_backends(project: Path, tmp_path: Path):
     pytest.importorskip("mlx_lm", reason="mlx-lm is there on Apple Silicon, and on Linux with the extra 'dev'")
     other = make_project(tmp_path / "project")
-    few = "--params=word_selection.max_words=120,word_selection.random_words=0"
+    few = "--params=word_selection.max_words=60,word_selection.random_words=0"
     levels = []
     for arguments in (["--env=mac", few], [f"{few},difficulty.method=loss"]):
         done = kedro(other, "run", "--pipelines=local_prep", "--to-nodes=local_prep.rate_difficulty", *arguments)

@@ -1,5 +1,6 @@
 """Questions whose answers cannot be guessed."""
 
+import random
 from collections import Counter
 
 from spelling_transfer.tasks.balance import Spreader, choose_equal
@@ -41,11 +42,11 @@ def test_questions_do_not_depend_on_the_order_of_words(words):
 
 def test_no_letter_is_the_answer_at_a_place_too_often(words):
     position = TASKS["position"]
-    spreader = Spreader(position, 0)
-    asked = Counter()
+    spreader = Spreader(position)
+    asked, rng = Counter(), random.Random(0)
     for word in shuffled(words["word"], 0):
         for template in (position.templates[0], position.templates[5]):
-            argument = spreader.draw(word, template)
+            argument = spreader.draw(word, template, rng)
             asked[argument, position.gold(word, argument, "")] += 1
     places = {argument for argument, _ in asked}
     assert {"1", "2", "7", "-1", "-2", "-7"} <= places
@@ -57,8 +58,9 @@ def test_no_letter_is_the_answer_at_a_place_too_often(words):
 
 def test_direct_training_counts_are_even(words):
     count = TASKS["count"]
-    spreader = Spreader(count, 0)
-    drawn = [(word, spreader.draw(word, count.templates[0])) for word in shuffled(words["word"], 0)]
+    spreader = Spreader(count)
+    rng = random.Random(0)
+    drawn = [(word, spreader.draw(word, count.templates[0], rng)) for word in shuffled(words["word"], 0)]
     classes = Counter(count.answer_class(count.gold(word, letter, "")) for word, letter in drawn)
     assert classes.most_common(1)[0][1] / len(drawn) < 0.36
     assert len({letter for _, letter in drawn}) == 26

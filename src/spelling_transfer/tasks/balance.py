@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from spelling_transfer.tasks.base import Task, Template
-from spelling_transfer.tasks.randomness import random_for, shuffled
+from spelling_transfer.tasks.randomness import shuffled
 
 _LARGEST_SHARE = 0.12
 """No answer may take more than this share, of all questions or of those with the same argument, while they are drawn.
@@ -80,52 +81,60 @@ class Spreader:
 
     Args:
         task: The task.
-        seed: Salt of the draws.
     """
 
-    def __init__(self, task: Task, *seed: object) -> None:
+    def __init__(self, task: Task) -> None:
         self._task = task
-        self._seed = seed
         self._pairs: Counter[tuple[str, str]] = Counter()
         self._arguments: Counter[str] = Counter()
         self._classes: Counter[str] = Counter()
 
-    def draw(self, word: str, template: Template) -> str:
-        """Returns an argument for the word and takes note of its answer."""
+    def draw(self, word: str, template: Template, rng: random.Random) -> str:
+        """Returns an argument for the word and takes note of its answer.
+
+        Args:
+            word: The word.
+            template: The wording, which may allow some arguments only.
+            rng: Decides with which argument the search begins.
+        """
         arguments = self._task.arguments(word, template)
         if len(arguments) == 1:
             return arguments[0]
-        options = {
-            argument: self._task.answer_class(self._task.gold(word, argument, ""))
-            for argument in random_for(*self._seed, self._task.name, word, template.name).sample(
-                list(arguments), len(arguments)
-            )
-        }
-        argument = self._even(options) if self._task.equal_classes else self._capped(options)
-        answer_class = options[argument]
+        start = rng.randrange(len(arguments))
+        arguments = [*arguments[start:], *arguments[:start]]
+        argument, answer_class = (
+            self._even(word, arguments) if self._task.equal_classes else self._capped(word, arguments)
+        )
         self._pairs[argument, answer_class] += 1
         self._arguments[argument] += 1
         self._classes[answer_class] += 1
         return argument
 
-    def _capped(self, options: Mapping[str, str]) -> str:
+    def _class_of(self, word: str, argument: str) -> str:
+        return self._task.answer_class(self._task.gold(word, argument, ""))
+
+    def _capped(self, word: str, arguments: Sequence[str]) -> tuple[str, str]:
         """Takes the first that keeps every share within the limit, else the one that exceeds it least."""
-
-        def excess(argument: str) -> float:
-            answer_class = options[argument]
+        least = float("inf"), "", ""
+        total = self._classes.total()
+        for argument in arguments:
+            answer_class = self._class_of(word, argument)
             of_argument = _over_limit(self._pairs[argument, answer_class], self._arguments[argument])
-            return max(of_argument, _over_limit(self._classes[answer_class], self._classes.total()))
+            excess = max(of_argument, _over_limit(self._classes[answer_class], total))
+            if excess <= 1:
+                return argument, answer_class
+            least = min(least, (excess, argument, answer_class))
+        return least[1:]
 
-        return next((each for each in options if excess(each) <= 1), None) or min(options, key=excess)
-
-    def _even(self, options: Mapping[str, str]) -> str:
+    def _even(self, word: str, arguments: Sequence[str]) -> tuple[str, str]:
         """Takes the rarest class so far, and of its arguments the one with the fewest answers of that class."""
-        rarest = min(set(options.values()), key=lambda each: (self._classes[each], each))
-
-        def surplus(argument: str) -> float:
-            return self._pairs[argument, rarest] - self._arguments[argument] / len(self._task.equal_classes)
-
-        return min((each for each in options if options[each] == rarest), key=surplus)
+        by_class: dict[str, list[str]] = {}
+        for argument in arguments:
+            by_class.setdefault(self._class_of(word, argument), []).append(argument)
+        rarest = min(by_class, key=lambda each: (self._classes[each], each))
+        share = 1 / len(self._task.equal_classes)
+        pairs, asked = self._pairs, self._arguments
+        return min(by_class[rarest], key=lambda each: pairs[each, rarest] - share * asked[each]), rarest
 
 
 def _over_limit(right: int, asked: int) -> float:

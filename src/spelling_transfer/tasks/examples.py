@@ -22,6 +22,7 @@ from spelling_transfer.tasks.token_letters import make_token_examples
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 _EXAMPLE_FIELDS = [each.name for each in fields(Example)]
+_VALUES = attrgetter(*_EXAMPLE_FIELDS)
 _OF_WORD = ["stem", "word_set", "split", "difficulty"]
 COLUMNS = [
     "example_id",
@@ -128,7 +129,7 @@ def _training_rows(words: pd.DataFrame, mix: ExampleMix, tasks: Mapping[str, Tas
     trained = list(words.loc[words["split"] == "train", "word"])
     for task in trained_tasks(tasks):
         wordings = [template for template in task.templates if not template.held_out]
-        spreader = Spreader(task, mix.seed, "train")
+        spreader = Spreader(task)
         if task.name == SPELLING:
             for word in trained:
                 rng = random_for(mix.seed, task.name, word)
@@ -148,7 +149,7 @@ def _variant(task: Task, word: str, number: int, spreader: Spreader, mix: Exampl
     template = rng.choice([each for each in task.templates if not each.held_out])
     shown = rng.choice([word, word, word.capitalize(), word.upper()]) if mix.case_variants else word
     separator = SEPARATORS[rng.choice(mix.separators)][0] if template.asks_separator else DEFAULT_SEPARATOR
-    argument = spreader.draw(word, template)
+    argument = spreader.draw(word, template, rng)
     return task.make(word, rng, template=template, argument=argument, separator=separator, shown=shown)
 
 
@@ -162,7 +163,7 @@ def _question_rows(words: pd.DataFrame, split: str, mix: ExampleMix, tasks: Mapp
                 continue
             key = (mix.seed, split, word_set, name)
             wordings = [template for template in task.templates if split == "test" or not template.held_out]
-            spreader = Spreader(task, *key)
+            spreader = Spreader(task)
             served = shuffled(families, *key)[: None if name in CORE_TASKS else mix.other_task_questions]
             arguments: dict[str, str] = {}
             if task.equal_classes:
@@ -174,15 +175,14 @@ def _question_rows(words: pd.DataFrame, split: str, mix: ExampleMix, tasks: Mapp
                 template = wordings[turn % len(wordings)]
                 rng = random_for(*key, word)
                 separator = SEPARATORS[rng.choice(mix.separators)][0] if template.asks_separator else DEFAULT_SEPARATOR
-                argument = arguments.get(word) or spreader.draw(word, template)
+                argument = arguments.get(word) or spreader.draw(word, template, rng)
                 example = task.make(word, rng, template=template, argument=argument, separator=separator)
                 yield f"{name}-{split}-{word}", REAL, False, example
 
 
 def _frame(rows: Sequence[_Row], words: pd.DataFrame) -> pd.DataFrame:
-    values = attrgetter(*_EXAMPLE_FIELDS)
     frame = pd.DataFrame(
-        [(*row[:3], *values(row[3])) for row in rows], columns=["example_id", "kind", "augmented", *_EXAMPLE_FIELDS]
+        [(*row[:3], *_VALUES(row[3])) for row in rows], columns=["example_id", "kind", "augmented", *_EXAMPLE_FIELDS]
     )
     facts = words.set_index("word")[_OF_WORD]
     return pd.concat([frame, facts.loc[frame["word"]].reset_index(drop=True)], axis=1)
@@ -201,7 +201,7 @@ def _control_rows(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _token_rows(words: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
-    frame = pd.DataFrame(make_token_examples(words, tokenizer), columns=_EXAMPLE_FIELDS)
+    frame = pd.DataFrame(map(_VALUES, make_token_examples(words, tokenizer)), columns=_EXAMPLE_FIELDS)
     return frame.assign(
         example_id=[f"{TOKEN_LETTERS}-{number}" for number in range(len(frame))],
         kind=TOKEN_LETTERS,

@@ -15,7 +15,7 @@ from spelling_transfer.settings import CONFIG_LOADER_ARGS
 
 CONF = Path(__file__).parents[1] / "conf"
 ENVIRONMENTS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "base")
-BY_A_HOOK = {"run_summary", "summary_page"}  # made at the end of a run, by no node
+BY_A_HOOK = {"run_summary", "summary_page", "policy_report"}  # made at the end of a run, by no node
 LAYERS = ["raw", "intermediate", "primary", "feature", "model_input", "models", "model_output", "reporting"]
 
 

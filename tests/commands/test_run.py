@@ -210,6 +210,6 @@ class TestErrors:
         command = [str(Path(sys.executable).with_name("kedro")), "run", "--pipelines=report"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=toy_project.path / folder, check=False)
         assert done.returncode == 1
-        warning, message = done.stderr.splitlines()
+        *_, warning, message = done.stderr.splitlines()
         assert warning.startswith("WARNING: No nodes ran.")
         assert message.startswith("Error: words: there is no")

@@ -143,14 +143,13 @@ def _is_printable_ascii(text: str) -> bool:
 def _decode(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     # One pass over all tokens: as UTF-16 every character of the byte alphabet is one unit.
     units = np.frombuffer(_SEPARATOR.join(strings).encode("utf-16-le", "surrogatepass"), dtype=np.uint16)
-    is_separator = units == ord(_SEPARATOR)
-    values = _BYTE_OF[units]
-    wrong = np.flatnonzero((values == NOT_A_BYTE) & ~is_separator)
-    ends = np.append(np.flatnonzero(is_separator), len(units))
-    if len(wrong) or len(ends) != len(strings):
-        token = strings[int(np.searchsorted(ends, wrong[0]))] if len(wrong) else _SEPARATOR
-        raise _not_byte_level(token)
-    data = values[~is_separator].astype(np.uint8)
+    values = _BYTE_OF.take(units)
+    ends = np.append(np.flatnonzero(units == ord(_SEPARATOR)), len(units))
+    data = values.compress(values != NOT_A_BYTE).astype(np.uint8)
+    # Whatever stands for no byte must be one of the separators.
+    if len(ends) != len(strings) or len(data) != len(units) - len(strings) + 1:
+        wrong = np.flatnonzero((values == NOT_A_BYTE) & (units != ord(_SEPARATOR)))
+        raise _not_byte_level(strings[int(np.searchsorted(ends, wrong[0]))] if len(wrong) else _SEPARATOR)
     return data, np.concatenate(([0], ends - np.arange(len(ends)))).astype(np.int64)
 
 

@@ -121,13 +121,13 @@ class WordSegmenter:
         ways, fewest, shortest_ways = (np.zeros(len(texts), dtype=np.int64) for _ in range(3))
         for rows in words.chunks():
             lattice = self.trie.lattice(words.columns(rows))
-            ways[rows], fewest[rows], shortest_ways[rows] = count_ways(lattice)
+            ways[rows], fewest[rows], shortest_ways[rows] = count_ways(self.trie, lattice)
         return Ambiguity(ways=ways, fewest=fewest.astype(np.int32), shortest_ways=shortest_ways)
 
 
 def _segment_chunk(trie: LetterTrie, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the token ids of words of one length, end to end, and how many each word has."""
-    tokens = merge_pairs(trie.lattice(codes))
+    tokens = merge_pairs(trie, trie.lattice(codes))
     in_order = tokens.T.ravel()
     return in_order[in_order >= 0], (tokens >= 0).sum(axis=0, dtype=np.int32)
 

@@ -9,11 +9,11 @@ import numpy as np
 from spelling_transfer.tokenizer.byte_level import TokenBytes
 
 PLACE_BITS = 5
-"""Low bits that a lattice leaves free beside a token's id, for the place of a letter in a word."""
+"""Low bits that are left free beside a token's id, for the place of a letter in a word."""
 LONGEST = 2**PLACE_BITS - 2
 """Letters of the longest word that fits into a lattice."""
 NO_TOKEN = np.int32(2**31 - 1)
-"""Stands in a lattice for "no token": larger than every entry, so a minimum passes over it, and all bits set."""
+"""Stands for "no token" among shifted ids: larger than all of them, so a minimum passes over it, and all bits set."""
 
 LOWER, UPPER, SPACE = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", " "
 CODES = np.full(256, 255, dtype=np.uint8)
@@ -26,6 +26,7 @@ _SPACE = CODES[ord(SPACE)]
 _NARROW = 1 + len(LOWER)
 _WIDE = _NARROW + len(UPPER) + len(SPACE)
 _DEAD, _ROOT = 0, 1
+_LETTERS_A_NUMBER = 10  # codes of six bits in 64
 
 
 @dataclass(frozen=True)
@@ -41,27 +42,30 @@ class LetterTrie:
     root: int
 
     def lattice(self, codes: np.ndarray) -> np.ndarray:
-        """Returns the token of every part of every word.
+        """Walks through the trie from every letter of every word.
 
         Args:
             codes: The words' letters as codes, one column a word, uint8, shape ``(length, words)``.
 
         Returns:
-            At ``[start, end, word]`` the id of the token that is spelled by the letters from ``start`` up to ``end``
-            (exclusive), shifted by ``PLACE_BITS``, or ``NO_TOKEN``; meaningless where ``end <= start``. The last
-            ``end``, one past the word, holds ``NO_TOKEN``. int32, shape ``(length, length + 2, words)``.
+            At ``[start, end, word]`` the state after the letters from ``start`` up to ``end`` (exclusive); meaningless
+            where ``end <= start``. The last ``end``, one past the word, is dead. int32, shape
+            ``(length, length + 2, words)``.
         """
         length, n_words = codes.shape
-        tokens = np.empty((length, length + 2, n_words), dtype=np.int32)
-        tokens[:, length + 1] = NO_TOKEN
+        states = np.empty((length, length + 2, n_words), dtype=np.int32)
+        states[:, length + 1] = _DEAD
         codes = codes.astype(np.int32)
         for start in range(length):
-            states = self.table.take(codes[start] + self.root)
-            for end in range(start + 1, length + 1):
-                self.table.take(states, out=tokens[start, end], mode="clip")
-                if end < length:  # a dead state stays dead, which is cheaper than to look for those that live
-                    states = self.table.take(states + codes[end])
-        return tokens
+            self.table.take(codes[start] + self.root, out=states[start, start + 1], mode="clip")
+            for end in range(start + 1, length):
+                # A dead state stays dead, which is cheaper than to look for those that live.
+                self.table.take(states[start, end] + codes[end], out=states[start, end + 1], mode="clip")
+        return states
+
+    def tokens(self, states: np.ndarray) -> np.ndarray:
+        """Returns the token that each state spells: its id, shifted by ``PLACE_BITS``, or ``NO_TOKEN``; int32."""
+        return self.table.take(states)
 
 
 def fits_trie(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -129,14 +133,20 @@ def _sorted_letters(
     """Returns the codes of the tokens in alphabetical order, one row a place, then their lengths and the order."""
     places = np.arange(int(lengths.max(initial=1)))[:, None]
     matrix = np.where(places < lengths, codes.take(np.minimum(starts + places, len(codes) - 1)), 0).astype(np.uint8)
-    # A number of twelve letters sorts much faster than their text; few tokens need the second one.
-    keys = [_number(matrix[begin : begin + 10]) for begin in range(0, len(matrix), 10)]
-    order = np.lexsort(keys[::-1])
+    # Numbers of ten letters sort much faster than texts; the few that agree in them are put in order afterwards.
+    keys = [_number(matrix[begin : begin + _LETTERS_A_NUMBER]) for begin in range(0, len(matrix), _LETTERS_A_NUMBER)]
+    order = np.argsort(keys[0])
+    first = keys[0].take(order)
+    equal = first[1:] == first[:-1]
+    tied = np.flatnonzero(np.concatenate((equal, [False])) | np.concatenate(([False], equal)))
+    rows = order.take(tied)
+    order[tied] = rows.take(np.lexsort([key.take(rows) for key in reversed(keys)]))
     return matrix[:, order], lengths.take(order), order
 
 
 def _number(letters: np.ndarray) -> np.ndarray:
+    """Returns numbers that are in the order of the letters, one row of codes a place; uint64."""
     number = np.zeros(letters.shape[1], dtype=np.uint64)
     for row in letters:
         number = number << np.uint64(6) | row.astype(np.uint64)
-    return number << np.uint64(6 * (10 - len(letters)))
+    return number << np.uint64(6 * (_LETTERS_A_NUMBER - len(letters)))

@@ -112,6 +112,15 @@ def classify_tokens(tokens: TokenBytes, valid: np.ndarray) -> np.ndarray:
     return np.select(list(conditions.values()), codes, default=np.int8(TOKEN_CLASSES.index("code")))
 
 
+def is_ascii(tokens: TokenBytes) -> np.ndarray:
+    """Returns which base tokens are pure ASCII, bool, shape ``(tokens,)``."""
+    plain = ~tokens.added
+    plain[tokens.lengths == 0] = False
+    filled = np.flatnonzero(tokens.lengths)
+    plain[filled] &= np.maximum.reduceat(tokens.data, tokens.offsets.take(filled)) < 0x80
+    return plain
+
+
 def starts_with_space(tokens: TokenBytes) -> np.ndarray:
     """Returns whether each token begins with a space, bool, shape ``(tokens,)``."""
     first = np.zeros(len(tokens), dtype=np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 
 from spelling_transfer.tokenizer.trie import CODES, LONGEST, fits_trie
 
-_CHUNK_WORDS = 8192  # few enough for their lattice to stay in the cache, many enough for the calls not to count
+_CHUNK_WORDS = 16_384  # few enough for their lattice to stay in the cache, many enough for the calls not to count
 _SEPARATOR = 0x0A
 
 
@@ -24,13 +24,11 @@ class WordCodes:
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        joined = "\n".join(texts)
-        if joined.count("\n") != max(len(texts) - 1, 0):
-            joined = "\n".join("?" if "\n" in text else text for text in texts)
-        data = np.frombuffer(f"{joined}\n".encode("utf-8", "replace"), dtype=np.uint8)
-        ends = np.flatnonzero(data == _SEPARATOR)[: len(texts)]
+        data, ends = _joined(texts)
+        if len(ends) != len(texts):
+            data, ends = _joined(["?" if "\n" in text else text for text in texts])
         self._codes = CODES.take(data)
-        self._starts = np.concatenate(([0], ends + 1))[: len(texts)]
+        self._starts = np.concatenate(([0], ends + 1))[:-1]
         lengths = ends - self._starts
         fits = fits_trie(self._codes, self._starts, ends) & (lengths <= LONGEST)
         self._lengths = np.where(fits, lengths, 0).astype(np.uint8)
@@ -48,3 +46,10 @@ class WordCodes:
         """Returns the codes of texts of one length, one column a text; uint8, shape ``(length, texts)``."""
         letters = np.arange(self._lengths[rows[0]])
         return self._codes.take(self._starts.take(rows) + letters[:, None])
+
+
+def _joined(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the bytes of all texts with a newline behind each, and where the newlines are."""
+    joined = "\n".join([*texts, ""])
+    data = np.frombuffer(joined.encode("utf-8", "replace"), dtype=np.uint8)
+    return data, np.flatnonzero(data == _SEPARATOR)

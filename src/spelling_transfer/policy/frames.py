@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # A superset of what TextRules finds: every row that could hold a tag or a soft switch, found without Python. A tag
-# has an opening bracket, or what is drawn like one, or an escape; other letters than English ones are no reason to look.
+# has an opening bracket, or what is drawn like one, or an escape; letters of other alphabets alone are no reason.
 _CANDIDATE = (
     r"(?i)<[\s/\\|]*(t|[^\x00-\x7f])|["
     + "".join(char for char in DRAWN_LIKE["<"] + DRAWN_LIKE["/"] + "\uff1c\ufe64\uff0f")
@@ -182,6 +182,8 @@ def _texts(name: str, column: Any) -> Iterator[tuple[str, Any]]:
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         yield name, column
+    elif pa.types.is_dictionary(kind):
+        yield from _texts(name, column.cast(kind.value_type))
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
             yield from _texts(name, chunk.flatten())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -176,7 +175,7 @@ class Policy(_Settings):
     scan: ScanSettings = Field(description="What the scanner reads.")
     rules: Rules = Field(description="The rules by id.")
 
-    @cached_property
+    @property
     def by_id(self) -> dict[str, Rule]:
         """Every rule by its id, in the order of the file format."""
         return {_hyphenate(name): getattr(self.rules, name) for name in Rules.model_fields}

@@ -34,7 +34,7 @@ from spelling_transfer.policy.scanner.shell import scan_dockerfile, scan_shell
 from spelling_transfer.policy.scanner.source import Source, UncheckableError
 from spelling_transfer.policy.template import looks_like_chat_template
 
-_FEW_FILES = 300
+_FEW_FILES = 1_000
 _CHUNK = 64
 Progress = Callable[[int, int], None]
 

@@ -1,0 +1,48 @@
+"""This project keeps its own policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spelling_transfer.policy.checklist import in_step
+from spelling_transfer.policy.loading import load_policy
+from spelling_transfer.policy.scanner.engine import scan_paths
+
+from .conftest import ROOT
+
+POLICY = ROOT / "conf/base/policy.yml"
+
+
+def test_the_project_is_clean_and_every_exemption_is_needed() -> None:
+    result = scan_paths(None, load_policy(POLICY), ROOT, policy_path="conf/base/policy.yml")
+    assert [(finding.place, finding.rule, finding.value) for finding in result.findings] == []
+    assert [entry for entry in result.unchecked if entry.blocking] == []
+    assert result.checked > 100
+
+
+def test_what_is_shipped_has_one_exemption_the_template_whose_tokens_are_counted() -> None:
+    shipped = [
+        (rule_id, exemption.path)
+        for rule_id, rule in load_policy(POLICY).by_id.items()
+        for exemption in rule.exemptions
+        if not exemption.path.startswith("tests/")
+    ]
+    assert shipped == [("thinking-switch", "src/spelling_transfer/tokenizer/template_cost.py")]
+
+
+def test_the_checklist_of_the_document_is_that_of_the_rules() -> None:
+    document = (ROOT / "docs/non_thinking_policy.md").read_text(encoding="utf-8")
+    assert in_step(document, load_policy(POLICY)) == document
+
+
+def test_the_document_says_whose_decision_the_sampling_values_are() -> None:
+    document = " ".join((ROOT / "docs/non_thinking_policy.md").read_text(encoding="utf-8").split())
+    assert "only supported configuration" in document
+    assert "is a decision of this project, not a recommendation of Qwen's" in document
+
+
+def test_the_policy_imports_nothing_else_of_the_project() -> None:
+    for file in Path(ROOT / "src/spelling_transfer/policy").rglob("*.py"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line.lstrip().startswith(("from spelling_transfer", "import spelling_transfer")):
+                assert line.lstrip().startswith("from spelling_transfer.policy"), f"{file}: {line}"

@@ -143,14 +143,24 @@ def test_a_word_list_that_cannot_be_used_stops_the_run_and_leaves_the_files_of_b
     assert (project / "data/03_primary/words.parquet").read_bytes() == before
 
 
-def test_difficulty_by_loss_runs_on_both_backends(project: Path, tmp_path: Path):
+def test_on_a_mac_the_model_itself_says_how_hard_words_are(tmp_path: Path):
     pytest.importorskip("mlx_lm", reason="mlx-lm is there on Apple Silicon, and on Linux with the extra 'dev'")
-    other = make_project(tmp_path / "project")
-    few = "--params=word_selection.max_words=60,word_selection.random_words=0"
-    levels = []
-    for arguments in (["--env=mac", few], [f"{few},difficulty.method=loss"]):
-        done = kedro(other, "run", "--pipelines=local_prep", "--to-nodes=local_prep.rate_difficulty", *arguments)
+    project = make_project(tmp_path / "project")
+    few = "--params=word_selection.max_words=24,word_selection.random_words=0"
+    scores = []
+    for environment in ("mac", "local"):
+        done = kedro(
+            project,
+            "run",
+            "--pipelines=local_prep",
+            "--to-nodes=local_prep.rate_difficulty",
+            f"--env={environment}",
+            few,
+        )
         assert done.returncode == 0, done.stderr
-        levels.append(list(pd.read_parquet(other / "data/03_primary/words.parquet")["difficulty"]))
-    assert levels[0] == levels[1]
-    assert set(levels[0]) == {"easy", "medium", "hard"}
+        scores.append(pd.read_parquet(project / "data/03_primary/words.parquet"))
+    by_loss, by_structure = scores
+    assert list(by_loss["word"]) == list(by_structure["word"])
+    assert by_structure["difficulty_score"].between(0, 1).all()
+    assert (by_loss["difficulty_score"] != by_structure["difficulty_score"]).all()
+    assert by_loss["difficulty"].value_counts().to_dict() == {"easy": 8, "medium": 8, "hard": 8}

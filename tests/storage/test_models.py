@@ -97,3 +97,10 @@ def test_the_preview_lists_files_and_sizes(tmp_path):
 def test_a_remote_folder_is_refused_by_name():
     with pytest.raises(SpellingTransferError, match="s3://bucket/model is not on a local disk"):
         ModelFolderDataset(filepath="s3://bucket/model")
+
+
+def test_a_handle_may_be_given_unchecked_to_nodes_that_may_not_need_the_model(tmp_path):
+    dataset = ModelFolderDataset(filepath=str(tmp_path / "none"), check=False)
+    assert dataset.load() == ModelFolder(tmp_path / "none")
+    with pytest.raises(DatasetError):
+        ModelFolderDataset(filepath=str(tmp_path / "none")).load()

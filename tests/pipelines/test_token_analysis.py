@@ -1,0 +1,277 @@
+"""The token analysis as a whole: few words, the whole vocabulary, a small embedding, the real catalog entries."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from pydantic import TypeAdapter
+
+from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
+from spelling_transfer.pipelines.token_analysis import create_pipeline, nodes
+from spelling_transfer.pipelines.token_analysis.search import search_data
+from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
+from spelling_transfer.tasks.word_sets import split_words
+from spelling_transfer.tasks.words import WordSelection, describe_words, select_words
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.coverage import SubsetCoverage
+from spelling_transfer.tokenizer.probe import LetterProbe
+from spelling_transfer.tokenizer.rules import TokenRules
+from spelling_transfer.tokenizer.savings import VocabularySavings
+from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.tokenizer.template_cost import TemplateCost
+from spelling_transfer.tokenizer.word_stats import WordAnalysis
+
+CONF = Path(__file__).parents[2] / "conf" / "base"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+MODELS = {
+    "token_rules": TokenRules,
+    "word_analysis": WordAnalysis,
+    "template_cost": TemplateCost,
+    "subset_coverage": SubsetCoverage,
+    "vocabulary_savings": VocabularySavings,
+    "letter_probe": LetterProbe,
+}
+
+
+def shipped_parameters() -> dict[str, object]:
+    """The shipped parameters, with what they take from study/ put in."""
+    text = (CONF / "parameters" / "token_analysis.yml").read_text()
+    values = yaml.safe_load(re.sub(r"\$\{study:(\w+),(\w+)\}", r"study/\1/\2.yml", text))
+    values["vocabulary_savings"]["reference"] = yaml.safe_load(
+        (CONF / values["vocabulary_savings"]["reference"]).read_text()
+    )
+    return {
+        name: yaml.safe_load((CONF / value).read_text()) if isinstance(value, str) else value
+        for name, value in values.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def words(tokenizer: ChatTokenizer) -> pd.DataFrame:
+    selection = WordSelection(max_words=1_500, random_words=20)
+    chosen = [*select_words(selection).words, "strawberry"]
+    return split_words(describe_words(chosen, tokenizer), tokenizer, selection)
+
+
+@pytest.fixture(scope="module")
+def examples(words: pd.DataFrame) -> pd.DataFrame:
+    rng = random.Random(0)
+    made = [load_tasks()[task].make(word, rng) for task in CORE_TASKS for word in words["word"].tail(60)]
+    return pd.DataFrame([vars(example) for example in made])
+
+
+@pytest.fixture(scope="module")
+def inputs(
+    words: pd.DataFrame, examples: pd.DataFrame, tokenizer: ChatTokenizer, tmp_path_factory
+) -> dict[str, object]:
+    prompts = tokenizer.encode_prompts(examples["question"].tolist())
+    answers = tokenizer.encode_texts(examples["answer"].tolist())
+    encoded = pd.DataFrame(
+        {
+            "input_ids": [[*p, *a, tokenizer.end_id] for p, a in zip(prompts, answers, strict=True)],
+            "label_start": [len(prompt) for prompt in prompts],
+        }
+    )
+    parameters = {name: MODELS[name].model_validate(value) for name, value in shipped_parameters().items()}
+    # Times differ from run to run, and these tests compare bytes.
+    saving = parameters["vocabulary_savings"].model_copy(update={"measure_head": False})
+    probe = parameters["letter_probe"].model_copy(update={"max_tokens": 600, "resamples": 100})
+    parameters |= {"vocabulary_savings": saving, "letter_probe": probe}
+    return {
+        "tokenizer": tokenizer,
+        "words": words,
+        "examples": examples,
+        "encoded_examples": encoded,
+        "base_model": model_folder(tmp_path_factory.mktemp("model"), words),
+        "english_text": (CONF / "study" / "token_analysis" / "english_text.txt").read_text(),
+        "params:model_profile": ModelProfile(name="tiny"),
+        **{f"params:{name}": value for name, value in parameters.items()},
+    }
+
+
+def model_folder(folder: Path, words: pd.DataFrame) -> ModelFolder:
+    """A trimmed embedding without a model around it."""
+    from safetensors.numpy import save_file
+
+    ids = sorted({int(token) for row in words["ids_spaced"] for token in row})
+    embedding = np.random.default_rng(0).standard_normal((len(ids), 16)).astype(np.float32)
+    save_file({"model.embed_tokens.weight": embedding}, folder / "model.safetensors")
+    (folder / TOKEN_IDS_FILE).write_text(json.dumps(ids))
+    config = {"vocab_size": len(ids), "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 32, "tie_word_embeddings": True}))
+    return ModelFolder(folder)
+
+
+def run(inputs: dict[str, object], folder: Path) -> DataCatalog:
+    text = (CONF / "catalog" / "token_analysis.yml").read_text()
+    catalog = DataCatalog.from_config(yaml.safe_load(text.replace("${globals:storage_root}", str(folder))))
+    for name, value in inputs.items():
+        catalog[name] = MemoryDataset(value, copy_mode="assign")
+    SequentialRunner().run(create_pipeline(), catalog)
+    return catalog
+
+
+@pytest.fixture(scope="module")
+def results(inputs: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> tuple[DataCatalog, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    return run(inputs, folder), folder
+
+
+def test_the_figures_of_the_vocabulary_come_out(results):
+    stats = results[0].load("vocabulary_stats")
+    assert (stats["valid_utf8"], stats["ascii"], stats["letters"]) == (150_195, 94_358, 68_923)
+    assert stats["raw_string_heuristic"]["lost"] == 46_420
+
+
+def test_the_subset_in_use_is_written_as_vocabulary_and_with_its_hash(results, tokenizer):
+    catalog, folder = results
+    subset = TokenSubset.from_json(catalog.load("english_subset"))
+    subset.check_usable(tokenizer)
+    vocab = json.loads((folder / "04_feature" / "english_tokens" / "english_vocab.json").read_text())
+    assert sorted(vocab.values()) == subset.ids.tolist()
+    assert vocab["Ġthe"] == tokenizer.encode_texts([" the"])[0][0]
+    table = catalog.load("english_tokens")
+    assert len(table) == 151_669
+    assert table[["why_ascii", "why_letters", "why_english"]].notna().all().all()
+
+
+def test_words_and_answers_need_no_token_outside_english(results, words):
+    coverage = {(row["corpus"], row["rule"]): row for row in results[0].load("subset_coverage")["coverage"]}
+    assert coverage["words", "english"]["missing"] == 0
+    assert coverage["answers", "english"]["missing"] == 0
+    assert coverage["random strings", "english"]["texts"] == (words["word_set"] == "random").sum() > 0
+    assert coverage["prompts", "letters"]["lost_texts_share"] == 1
+    assert 0 < coverage["English text", "english"]["lost_texts_share"] < 1
+
+
+def test_random_strings_are_no_words(results, words):
+    table = results[0].load("word_tokens")
+    assert table["word"].nunique() == (words["word_set"] != "random").sum()
+    assert results[0].load("word_stats")["words"] == table["word"].nunique()
+
+
+def test_the_project_puts_every_word_after_a_space_or_at_the_start(results):
+    templates = results[0].load("word_stats")["templates"]
+    assert templates
+    for row in templates:
+        assert row["spaced_share"] + row["bare_share"] >= 1, row
+
+
+def test_savings_are_computed_for_the_model_in_use_and_the_published_one(results):
+    rows = results[0].load("subset_coverage")["savings"]
+    assert {row["model"] for row in rows} == {"tiny", "Qwen/Qwen3-4B"}
+    assert all(row["rows"] == 151_936 for row in rows)  # a trimmed model is compared with what it was cut from
+
+
+def test_the_page_opens_without_a_network_and_is_small_enough(results):
+    page = results[0].load("token_analysis_page")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "default-src 'none'" in page
+    assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=.(?:https?:)?//", page)
+    assert len(page.encode()) < 8e6
+    for heading in ("Look up a word", "The English subset", "What the template costs", "What an embedding reveals"):
+        assert heading in page
+
+
+def test_the_search_knows_the_tokens_of_every_word_in_every_form(results, tokenizer):
+    table = results[0].load("word_tokens")
+    data = search_data(table)
+    words = data["words"].split(" ")
+    tokens = dict(enumerate(data["tokens"]))
+    at = words.index("strawberry")
+    bare, spaced, capitalised, plural = (
+        [tokens[int(number, 36)] for number in form["tokens"].split(" ")[at].split(".")] for form in data["forms"]
+    )
+    assert [text for _, text in bare] == ["str", "aw", "berry"]
+    assert [[text for _, text in form] for form in (spaced, capitalised, plural)] == [
+        [" strawberry"], [" Strawberry"], [" strawberries"],
+    ]  # fmt: skip
+    assert [token_id for token_id, _ in bare] == tokenizer.encode_texts(["strawberry"])[0]
+    assert data["plurals"].split(" ")[at] == "strawberries"
+    assert all(len(form["tokens"].split(" ")) == len(words) for form in data["forms"])
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium, which is not installed here")
+def test_words_are_looked_up_in_a_browser(results, tmp_path):
+    typed = [" Together ", "strawb", "<b>x", ""]
+    driver = """<pre id="seen"></pre><script>addEventListener("load", () => {
+      const box = document.getElementById("word-search"), seen = document.getElementById("seen");
+      for (const word of TYPED) {
+        box.value = word;
+        box.dispatchEvent(new Event("input"));
+        const found = [document.getElementById("word-found"), ...document.querySelectorAll("#word-forms > div")];
+        seen.textContent += found.map((part) => part.textContent).join(" / ") + "\\n";
+      }
+    });</script></body>""".replace("TYPED", json.dumps(typed).replace("<", "\\u003c"))
+    file = tmp_path / "page.html"
+    file.write_text(results[0].load("token_analysis_page").replace("</body>", driver), encoding="utf-8")
+    command = [
+        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000", "--dump-dom", file.as_uri(),
+    ]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    known, part, unknown, nothing = re.findall(r'<pre id="seen">(.*?)\n</pre>', dom, re.DOTALL)[0].split("\n")
+    bare, spaced, *_ = known.split(" / ")[1:]
+    assert bare.startswith("“together”: 2 tokens")
+    assert "toid " in bare
+    assert "6 letters: g e t h e r" in bare
+    assert spaced.startswith("“ together”: 1 token")
+    assert part.startswith("not on the list; on it are strawberry")
+    assert unknown.startswith("not among the 1,501 words")
+    assert nothing.strip(" /") == ""
+
+
+def test_the_document_holds_the_numbers_of_the_run(results):
+    text = results[0].load("token_findings")
+    for number in ("151,643", "150,195", "94,358", "68,923", "27,376", "41,547", "46,420", "267"):
+        assert number in text
+    assert "| strawberry | `str·aw·berry` | `␣strawberry` | `␣Strawberry` | `␣strawberries` |" in text
+    assert "{{" not in text
+
+
+def test_the_document_of_the_repository_is_that_of_this_tokenizer(results):
+    written = (CONF.parents[1] / "docs" / "qwen3_token_analysis.md").read_text()
+    fresh = results[0].load("token_findings")
+    # What depends on the words and the model apart: the vocabulary's part must be the same to the letter.
+    vocabulary = re.compile(r"## The vocabulary\n.*?(?=## The English subset)", re.DOTALL)
+    assert vocabulary.findall(written) == vocabulary.findall(fresh)
+
+
+def test_a_second_run_gives_the_same_bytes(inputs, results, tmp_path):
+    run(inputs, tmp_path)
+    files = {file.relative_to(results[1]): file for file in results[1].rglob("*") if file.is_file()}
+    assert len(files) >= 18
+    assert [str(name) for name, file in files.items() if file.read_bytes() != (tmp_path / name).read_bytes()] == []
+
+
+def test_the_probe_can_be_switched_off(inputs, results):
+    catalog = results[0]
+    off = inputs["params:letter_probe"].model_copy(update={"enabled": False})
+    profile, folder = inputs["params:model_profile"], inputs["base_model"]
+    made = {"letter_probe": nodes.probe_embedding(catalog.load("vocabulary"), folder, profile, off)}
+    assert made["letter_probe"] == {}
+    for name in ("plot", "report"):
+        (node,) = create_pipeline().only_nodes(f"token_analysis.{name}").nodes
+        made |= node.run({each: made[each] if each in made else catalog.load(each) for each in node.inputs})
+    assert "The probe was switched off" in made["token_analysis_page"]
+    assert "switched off in this run" in made["token_findings"]
+
+
+def test_shipped_parameters_are_complete():
+    assert set(shipped_parameters()) == set(MODELS)
+    for name, value in shipped_parameters().items():
+        TypeAdapter(MODELS[name]).validate_python(value)

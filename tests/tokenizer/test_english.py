@@ -1,0 +1,114 @@
+"""The rules, what they take in, and why."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from spelling_transfer.tokenizer.english import find_english_tokens
+from spelling_transfer.tokenizer.english_stats import summarise_english
+from spelling_transfer.tokenizer.plurals import plural_of
+from spelling_transfer.tokenizer.rules import TokenRule, TokenRules
+from spelling_transfer.tokenizer.subset import TokenSubset
+
+
+@pytest.fixture(scope="module")
+def by_text(english_tokens):
+    return english_tokens.set_index("text")
+
+
+def test_the_rules_that_are_counted_in_the_vocabulary_have_its_figures(english_tokens):
+    assert english_tokens["in_ascii"].sum() == 94_358
+    assert english_tokens["in_letters"].sum() == 68_923
+
+
+def test_encoding_any_word_of_the_list_needs_no_token_outside_english(
+    english_tokens, listed_words, tokenizer, segmenter
+):
+    subset = TokenSubset.of_tokens(english_tokens, "english", tokenizer)
+    forms = [*listed_words, *map(str.capitalize, listed_words), *map(plural_of, listed_words)]
+    needed = segmenter.segment([*forms, *(f" {form}" for form in forms)]).ids
+    assert subset.missing(np.unique(needed)) == []
+    shouted = [f"{space}{word.upper()}" for word in listed_words for space in ("", " ")]
+    assert subset.missing({token for ids in tokenizer.encode_texts(shouted) for token in ids}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_in", "why"),
+    [
+        (" strawberry", True, "begins a listed word"),
+        ("berry", True, "part of a listed word"),
+        ("Street", True, "begins a listed word"),
+        ("q", True, "single letter"),
+        (" endforeach", False, "no listed word begins so"),
+        ("xmlns", False, "part of no listed word"),
+        ("JavaScript", False, "mixed case is out"),
+        ("7", True, "class digits is in"),
+        ("?", True, "class punctuation is in"),
+        (".\n\n", True, "class punctuation is in"),
+        ("};\n", False, "has a sign that the rule does not name"),
+        ("....", False, "more than 3 signs"),
+        ("    ", False, "more than 2 blanks"),
+        ("'s", True, "sign joined to letters: single letter"),
+        ("(the", True, "sign joined to letters: begins a listed word"),
+        (".com", False, "class code is out"),
+        ("é", False, "class non_ascii is out"),
+        ("<|im_end|>", True, "token of the prompt or the end of an answer"),
+        ("<|endoftext|>", True, "named by the rule"),
+        ("<|vision_pad|>", False, "class special is out"),
+    ],
+)
+def test_each_token_has_its_reason(by_text, text, is_in, why):
+    row = by_text.loc[text]
+    assert (row["in_english"], row["why_english"]) == (is_in, why)
+
+
+def test_a_listed_word_witnesses_the_letters_of_each_token(english_tokens, listed_words):
+    known = {*listed_words, *map(plural_of, listed_words)}
+    taken = english_tokens[english_tokens["in_english"] & english_tokens["why_english"].str.contains("listed word")]
+    assert len(taken) > 50_000
+    for text, word in zip(taken["text"], taken["word"], strict=True):
+        assert word in known
+        assert text.lower().lstrip(" '\"(-") in word
+
+
+def test_only_special_tokens_stand_in_prompts_alone(english_tokens, tokenizer):
+    special = english_tokens[english_tokens["prompt_only"]]
+    assert set(special["token_class"]) == {"special"}
+    assert set(tokenizer.think_ids) <= set(special["token_id"])
+    assert tokenizer.end_id not in set(special["token_id"])
+
+
+def test_a_rule_of_ones_own_needs_no_code(vocabulary, tokenizer):
+    rule = TokenRule(description="small words", classes=("letters",), letters_of_words=True, letter_cases=("lower",))
+    table = find_english_tokens(vocabulary, ["straw"], tokenizer, TokenRules(use="own", rules={"own": rule}))
+    texts = set(table.loc[table["in_own"], "text"])
+    assert {"raw", " straw", "aws", " st", "z", " z"} <= texts
+    assert not {"Str", " raw", "tea", "?"} & texts
+
+
+def test_the_counts_of_a_rule_are_those_of_its_table(english_tokens, rules):
+    for row in summarise_english(english_tokens, rules):
+        assert row["tokens"] == english_tokens[f"in_{row['rule']}"].sum() == sum(c["inside"] for c in row["classes"])
+        assert sum(reason["tokens"] for reason in row["reasons"]) == len(english_tokens)
+        assert sum(reason["tokens"] for reason in row["reasons"] if reason["inside"]) == row["tokens"]
+
+
+def test_an_unknown_rule_lists_the_known_ones(rules):
+    with pytest.raises(ValidationError, match=r"'germanic' is no rule; known are ascii, letters, english .*rules.yml"):
+        TokenRules(use="germanic", rules=rules.rules)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"classes": ["vowels"]}, {"classes": []}, {"max_signs": 0}, {"letter_cases": ["title"]}, {"sings": "."}]
+)
+def test_a_rule_with_an_unknown_part_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        TokenRule.model_validate({"description": "x", "classes": ["letters"], **wrong})
+
+
+@pytest.mark.parametrize(
+    ("word", "plural"),
+    [("berry", "berries"), ("boy", "boys"), ("box", "boxes"), ("church", "churches"), ("cat", "cats"), ("y", "ys")],
+)
+def test_the_regular_plural(word, plural):
+    assert plural_of(word) == plural

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -136,7 +138,11 @@ def _run(project: Path, env: str | None, pipeline: str, node_names: list[str]) -
 
     what = "Preparing words and examples" if pipeline == _PREPARATION else "Analysing the tokenizer"
     logging.getLogger("kedro_viz").setLevel(logging.ERROR)  # it warns of every run that is not of all pipelines
-    with Console(stderr=True).status(f"{what} …"), KedroSession.create(project_path=project, env=env) as session:
+    with (
+        Console(stderr=True).status(f"{what} …"),
+        redirect_stdout(sys.stderr),  # what a run says at its end is not this command's result
+        KedroSession.create(project_path=project, env=env) as session,
+    ):
         cast("KedroSession", session).run(pipeline_names=[pipeline], node_names=node_names or None)
 
 

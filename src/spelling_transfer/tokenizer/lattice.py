@@ -1,8 +1,8 @@
 """What a lattice of tokens tells of a word: its byte-pair encoding, and in how many other ways it could be cut.
 
-A lattice (:meth:`~spelling_transfer.tokenizer.trie.LetterTrie.lattice`) holds at ``[start, end, word]`` the state of the
-trie after those letters of the word, from which the trie tells the token that they spell. All words of one lattice have
-the same length.
+A lattice (:meth:`~spelling_transfer.tokenizer.trie.LetterTrie.lattice`) holds at ``[start, end, word]`` the state of
+the trie after those letters of the word, from which the trie tells the token that they spell. All words of one lattice
+have the same length.
 """
 
 from __future__ import annotations

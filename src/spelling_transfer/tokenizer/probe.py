@@ -20,6 +20,7 @@ from spelling_transfer.errors import SpellingTransferError
 TARGETS = ("first letter", "last letter", "length", "letter set")
 
 _N_LETTERS = 26
+_SMALL_HIDDEN = 512
 
 
 class LetterProbeError(SpellingTransferError):
@@ -88,6 +89,7 @@ def probe_letters(
         LetterProbeError: The embedding holds too few tokens of letters, or numbers that are not finite.
     """
     from sklearn.model_selection import GroupKFold
+    from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(settings.seed)
     rows, texts = _tokens_of_letters(vocabulary, token_ids, settings, rng)
@@ -100,8 +102,10 @@ def probe_letters(
     # One regression for both: the inputs are decomposed once a fold, whatever the number of targets.
     wanted = np.concatenate([labels.encoded(), control.encoded()], axis=1)
     outputs = np.empty_like(wanted)
-    for train, test in GroupKFold(settings.folds).split(inputs, groups=groups):
-        outputs[test] = _fit(inputs[train], wanted[train], settings).predict(inputs[test])
+    # Threads that wait for one another cost more than they bring where the matrices are small and the machine is shared.
+    with threadpool_limits(1 if inputs.shape[1] <= _SMALL_HIDDEN else None):
+        for train, test in GroupKFold(settings.folds).split(inputs, groups=groups):
+            outputs[test] = _fit(inputs[train], wanted[train], settings).predict(inputs[test])
     half = wanted.shape[1] // 2
     right, right_control = _right(outputs[:, :half], labels), _right(outputs[:, half:], control)
     return {

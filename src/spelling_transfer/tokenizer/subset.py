@@ -78,7 +78,7 @@ class TokenSubset:
         return subset
 
     def to_json(self, tokenizer: ChatTokenizer) -> dict[str, Any]:
-        """Returns the subset as plain data with its hash; the ids for prompts apart, under the names of their tokens."""
+        """Returns the subset as plain data with its hash; ids for prompts alone stand under their tokens' names."""
         name = tokenizer.tokenizer.id_to_token
         return {
             "rule": self.rule,

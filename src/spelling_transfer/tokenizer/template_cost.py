@@ -56,8 +56,8 @@ def compare_template_cost(tokenizer: ChatTokenizer, questions: Sequence[str], se
 
     Returns:
         ``questions`` (how many); ``question_tokens`` (mean, of the question alone); ``non_thinking`` and
-        ``other_mode`` with the mean, least and most tokens of a prompt; ``extra_tokens`` that the non-thinking prompt has more, on
-        average, and ``extra_is_constant``; ``extra``, which tokens these are, with how many a prompt has more or less.
+        ``other_mode`` with the mean, least and most tokens of a prompt; ``extra_tokens`` that the non-thinking prompt
+        has more, on average, and ``extra_is_constant``; ``extra``, which tokens these are and how many in a prompt.
 
     Raises:
         TemplateCostError: There are no questions, or the tokenizer came without its template.

@@ -182,8 +182,9 @@ def _texts(name: str, column: Any) -> Iterator[tuple[str, Any]]:
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         yield name, column
-    elif pa.types.is_dictionary(kind):
-        yield from _texts(name, column.cast(kind.value_type))
+    elif pa.types.is_dictionary(kind):  # each text once
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            yield from _texts(name, chunk.dictionary)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
             yield from _texts(name, chunk.flatten())
@@ -199,7 +200,7 @@ def _arrow_column(series: Any) -> Any:
     import pyarrow as pa
 
     if isinstance(series.dtype, pd.CategoricalDtype):
-        return _arrow_column(series.astype(series.cat.categories.dtype))
+        return pa.array(series)
     if pd.api.types.is_integer_dtype(series.dtype):
         return pa.array(series.to_numpy(dtype="int64", na_value=-1))
     if not (pd.api.types.is_string_dtype(series.dtype) or series.dtype == object):

@@ -40,6 +40,7 @@ class NonThinkingPolicyHook:
         """Makes a hook without rules; they are read when a context is there."""
         self._lock = threading.Lock()
         self._checks: RunChecks | None = None
+        self._loaded: dict[str, int] = {}
 
     @property
     def evidence(self) -> Evidence | None:
@@ -83,12 +84,15 @@ class NonThinkingPolicyHook:
 
     @hook_impl
     def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
-        """Checks tokenizers, generation settings and parameters among the inputs of a node."""
+        """Checks tokenizers, generation settings and parameters among the inputs of a node.
+
+        What was judged when it was loaded is judged again only for a node of the deployment, where more is fixed.
+        """
         checks = self._started()
+        deployment = _deploys_node(node)
         for name, value in inputs.items():
-            if not _was_judged(value):
-                found = checks.data(_place(name), _plain(name, value), "node inputs", deployment=_deploys_node(node))
-                checks.settle(found)
+            if (deployment and not _is_large(value)) or self._loaded.get(name) != id(value):
+                checks.settle(checks.data(_place(name), _plain(name, value), "node inputs", deployment=deployment))
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str) -> None:
@@ -100,6 +104,7 @@ class NonThinkingPolicyHook:
         """Checks what was loaded: texts, token ids, settings, model folders."""
         checks = self._started()
         checks.settle(checks.data(_place(dataset_name), _plain(dataset_name, data), "loaded"))
+        self._loaded[dataset_name] = id(data)
 
     @hook_impl
     def before_dataset_saved(self, dataset_name: str, data: Any) -> None:
@@ -208,8 +213,8 @@ def _deploys_node(node: Node) -> bool:
     return any(_deploys(name) for name in (*node.tags, node.namespace or ""))
 
 
-def _was_judged(value: Any) -> bool:
-    """Whether a value was judged when it was loaded, and may be too large to be judged twice."""
+def _is_large(value: Any) -> bool:
+    """Whether a value is a table or a text, in which nothing depends on what the node is for."""
     return isinstance(value, str) or type(value).__module__.partition(".")[0] in {
         "pandas",
         "pyarrow",

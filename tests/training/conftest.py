@@ -13,8 +13,8 @@ from spelling_transfer.training.pretrain import PretrainSettings, new_model
 WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe"]
 
 
-@pytest.fixture(scope="session")
-def encoded(tokenizer: ChatTokenizer) -> pd.DataFrame:
+def make_encoded(tokenizer: ChatTokenizer) -> pd.DataFrame:
+    """Returns the spelling of ten words as encoded examples."""
     prompts = tokenizer.encode_prompts([f"Spell {word}." for word in WORDS])
     answers = [[*ids, tokenizer.end_id] for ids in tokenizer.encode_texts([" ".join(word) for word in WORDS])]
     return pd.DataFrame(
@@ -26,8 +26,18 @@ def encoded(tokenizer: ChatTokenizer) -> pd.DataFrame:
     )
 
 
-@pytest.fixture
-def loaded(tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> LoadedModel:
+def make_loaded(tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> LoadedModel:
+    """Returns the model, with the same weights each time."""
     ids = {token for row in encoded["input_ids"] for token in row} | set(tokenizer.think_ids)
     settings = PretrainSettings(hidden_size=32, layers=2)
     return new_model(np.array(sorted(ids), dtype=np.int64), tokenizer.end_id, settings)
+
+
+@pytest.fixture(scope="session")
+def encoded(tokenizer: ChatTokenizer) -> pd.DataFrame:
+    return make_encoded(tokenizer)
+
+
+@pytest.fixture
+def loaded(tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> LoadedModel:
+    return make_loaded(tokenizer, encoded)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import logging
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.lora import LoraSettings, attach_lora
-from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 from spelling_transfer.training.callbacks import EverySteps
 from spelling_transfer.training.checkpoints import CheckpointError, Checkpoints
 from spelling_transfer.training.config import TrainingSettings
@@ -52,29 +54,32 @@ def run(loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame) ->
     return Run(loaded, EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id))
 
 
-class KillAt(EverySteps):
-    """Kills the process after a step; a class, since a closure cannot be sent to another process."""
+def _in_another_process(folder: Path, step: int) -> int:
+    return subprocess.run([sys.executable, __file__, str(folder), str(step)], timeout=300, check=False).returncode
 
-    def __init__(self, step: int) -> None:
-        super().__init__(1, self._kill)
-        self.step = step
 
-    def _kill(self, now: int) -> None:
-        if now == self.step:
+def _run_and_be_killed(folder: Path, step: int) -> None:
+    """What the other process does: the run of the fixtures, ended by SIGKILL after a step."""
+    spec = importlib.util.spec_from_file_location("fixtures", Path(__file__).with_name("conftest.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    fixtures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fixtures)
+    tokenizer = load_chat_tokenizer()
+    encoded = fixtures.make_encoded(tokenizer)
+    loaded = fixtures.make_loaded(tokenizer, encoded)
+    run = Run(loaded, EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id))
+
+    def kill(now: int) -> None:
+        if now == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-
-def _in_another_process(run: Run, folder: Path, step: int) -> int | None:
-    # spawn, because torch's threads do not survive a fork
-    process = multiprocessing.get_context("spawn").Process(target=run.losses, args=(folder, KillAt(step)))
-    process.start()
-    process.join()
-    return process.exitcode
+    run.losses(folder, EverySteps(1, kill))
 
 
 def test_a_killed_run_goes_on_bit_for_bit(run: Run, tmp_path: Path) -> None:
     whole = run.losses(None)
-    assert _in_another_process(run, tmp_path, step=8) == -signal.SIGKILL
+    assert _in_another_process(tmp_path, step=8) == -signal.SIGKILL
     assert sorted(file.name for file in tmp_path.iterdir()) == ["step=3.ckpt", "step=6.ckpt"]
     assert run.losses(tmp_path) == whole
 
@@ -113,3 +118,7 @@ def test_another_runs_checkpoint_is_refused(run: Run, tmp_path: Path) -> None:
     run.losses(tmp_path)
     with pytest.raises(CheckpointError, match="other settings"):
         run.losses(tmp_path, learning_rate=1e-3)
+
+
+if __name__ == "__main__":
+    _run_and_be_killed(Path(sys.argv[1]), int(sys.argv[2]))

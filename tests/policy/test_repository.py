@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from spelling_transfer.policy.checklist import in_step
@@ -44,8 +47,17 @@ def test_the_document_says_whose_decision_the_sampling_values_are() -> None:
     assert "is a decision of this project, not a recommendation of Qwen's" in document
 
 
-def test_the_policy_imports_nothing_else_of_the_project() -> None:
-    for file in Path(ROOT / "src/spelling_transfer/policy").rglob("*.py"):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            if line.lstrip().startswith(("from spelling_transfer", "import spelling_transfer")):
-                assert line.lstrip().startswith("from spelling_transfer.policy"), f"{file}: {line}"
+def test_the_folder_alone_works_in_another_project_under_another_name(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src/spelling_transfer/policy", tmp_path / "elsewhere", ignore=lambda *_: {"__pycache__"})
+    (tmp_path / "a.py").write_text("ask(enable_thinking=True)\n")
+    code = (
+        "import sys\n"
+        "from elsewhere import hook, probe, logits\n"
+        "from elsewhere.cli import commands\n"
+        "assert not any(name.startswith('spelling_transfer') for name in sys.modules)\n"
+        "commands(['policy', 'check', 'a.py'])\n"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1, result.stderr
+    assert "a.py:1: thinking-switch" in result.stdout

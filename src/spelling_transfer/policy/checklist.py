@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spelling_transfer.policy.errors import PolicyError
-from spelling_transfer.policy.rules import Policy
+from .errors import PolicyError
+from .rules import Policy
 
 BEGIN = "<!-- checklist: made by 'kedro policy checklist --write' -->"
 END = "<!-- end of checklist -->"

@@ -13,8 +13,8 @@ import click
 
 # Everything else is imported where it is used: this module is imported for every `kedro --help`.
 if TYPE_CHECKING:
-    from spelling_transfer.policy.findings import ScanResult
-    from spelling_transfer.policy.rules import Policy
+    from .findings import ScanResult
+    from .rules import Policy
 
 VIOLATION = 1
 MISUSE = 2
@@ -57,7 +57,7 @@ def check(paths: tuple[Path, ...], output: str, jobs: int | None, policy_file: P
         kedro policy check conf docs/serving.md --format json
         kedro policy check --format sarif > policy.sarif
     """  # noqa: D301 - \b keeps the examples as they are
-    from spelling_transfer.policy.scanner.engine import scan_paths
+    from .scanner.engine import scan_paths
 
     missing = [path for path in paths if not path.exists() and not path.is_symlink()]
     if missing:
@@ -89,8 +89,8 @@ def probe(
     Example:
         kedro policy probe http://127.0.0.1:8000
     """  # noqa: D301 - \b keeps the examples as they are
-    from spelling_transfer.policy.errors import PolicyError
-    from spelling_transfer.policy.probe import ask_endpoint, run_probe
+    from .errors import PolicyError
+    from .probe import ask_endpoint, run_probe
 
     rules, _ = _rules(policy_file, _project())
     try:
@@ -122,9 +122,9 @@ def checklist(write: bool, document: Path, policy_file: Path | None) -> None:
         kedro policy checklist
         kedro policy checklist --write
     """  # noqa: D301 - \b keeps the examples as they are
-    from spelling_transfer.policy.checklist import checklist as make_checklist
-    from spelling_transfer.policy.checklist import write_checklist
-    from spelling_transfer.policy.errors import PolicyError
+    from .checklist import checklist as make_checklist
+    from .checklist import write_checklist
+    from .errors import PolicyError
 
     root = _project()
     rules, _ = _rules(policy_file, root)
@@ -147,8 +147,8 @@ def _project() -> Path:
 
 def _rules(policy_file: Path | None, root: Path) -> tuple[Policy, str]:
     """Returns the rules and where they are written; a broken file is misuse, since nothing can be checked with it."""
-    from spelling_transfer.policy.errors import PolicyFileError
-    from spelling_transfer.policy.loading import find_policy_file, load_policy
+    from .errors import PolicyFileError
+    from .loading import find_policy_file, load_policy
 
     file = policy_file or find_policy_file(root)
     try:
@@ -167,7 +167,7 @@ def _misuse(message: str) -> Any:
 
 def _print_result(result: ScanResult, rules: Policy, root: Path, output: str) -> None:
     if output == "sarif":
-        from spelling_transfer.policy.scanner.sarif import to_sarif
+        from .scanner.sarif import to_sarif
 
         click.echo(json.dumps(to_sarif(result, rules, root), indent=2, ensure_ascii=False))
         return

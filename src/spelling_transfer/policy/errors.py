@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spelling_transfer.policy.findings import Finding
-    from spelling_transfer.policy.rules import Policy
+    from .findings import Finding
+    from .rules import Policy
 
 
 class PolicyError(Exception):

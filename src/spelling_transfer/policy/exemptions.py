@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from spelling_transfer.policy.findings import Finding, UsedExemption
-from spelling_transfer.policy.rules import Exemption, Policy
+from .findings import Finding, UsedExemption
+from .rules import Exemption, Policy
 
 UNUSED = "exemption-unused"
 MATERIAL = "test-material"

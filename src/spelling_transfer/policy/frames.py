@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from spelling_transfer.policy.judge import Judge, Mode
-from spelling_transfer.policy.keys import Problem, normalise_key
-from spelling_transfer.policy.rules import Policy
-from spelling_transfer.policy.text import DRAWN_LIKE
-from spelling_transfer.policy.tokens import judge_answers, judge_examples, judge_prompts
+from .judge import Judge, Mode
+from .keys import Problem, normalise_key
+from .rules import Policy
+from .text import DRAWN_LIKE
+from .tokens import judge_answers, judge_examples, judge_prompts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,8 +83,8 @@ def judge_folder(folder: Path, judge: Judge, *, exported: bool) -> Iterator[tupl
         exported: Whether it was made here. A folder from the hub has the template and the sampling of its makers, which
             nothing here uses; one that leaves here takes both to servers.
     """
-    from spelling_transfer.policy.scanner.config_files import read_json
-    from spelling_transfer.policy.scanner.source import UncheckableError
+    from .scanner.config_files import read_json
+    from .scanner.source import UncheckableError
 
     for name in _TEXT_FILES:
         file = folder / name

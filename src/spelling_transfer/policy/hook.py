@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
-    from spelling_transfer.policy.findings import Finding
-    from spelling_transfer.policy.report import Evidence
-    from spelling_transfer.policy.run_checks import RunChecks
+    from .findings import Finding
+    from .report import Evidence
+    from .run_checks import RunChecks
 
 REPORT_DATASET = "policy_report"
 """If the catalog has a dataset of this name, the evidence of each run is saved to it."""
@@ -168,8 +168,8 @@ class NonThinkingPolicyHook:
 
 
 def _read_rules(project: Path, source: Path, base: str) -> RunChecks:
-    from spelling_transfer.policy.loading import find_policy_file, load_policy
-    from spelling_transfer.policy.run_checks import RunChecks
+    from .loading import find_policy_file, load_policy
+    from .run_checks import RunChecks
 
     file = find_policy_file(project, source, base)
     if file is None:

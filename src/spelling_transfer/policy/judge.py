@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from spelling_transfer.policy.findings import shorten
-from spelling_transfer.policy.keys import Problem, normalise_key
-from spelling_transfer.policy.template import judge_template
-from spelling_transfer.policy.text_judge import Mode, TextJudge
-from spelling_transfer.policy.tokens import judge_ids
-from spelling_transfer.policy.values import as_dict, is_count_table, is_on, pairs
+from .findings import shorten
+from .keys import Problem, normalise_key
+from .template import judge_template
+from .text_judge import Mode, TextJudge
+from .tokens import judge_ids
+from .values import as_dict, is_count_table, is_on, pairs
 
 __all__ = ["Judge", "Mode", "Path"]
 

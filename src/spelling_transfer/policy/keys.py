@@ -6,9 +6,9 @@ import json
 import re
 from dataclasses import dataclass
 
-from spelling_transfer.policy.findings import shorten
-from spelling_transfer.policy.rules import Policy
-from spelling_transfer.policy.values import UNKNOWN, as_dict, is_false, is_off, is_on, is_prose
+from .findings import shorten
+from .rules import Policy
+from .values import UNKNOWN, as_dict, is_false, is_off, is_on, is_prose
 
 _MOST_KEYS = 100_000
 
@@ -103,7 +103,9 @@ class KeyRules:
             said = "switches thinking on" if is_on(value) else "is not literally false"
             return Problem("thinking-switch", f"'{key}' {said}", shown)
         if name in self._must_not_enable:
-            return Problem("thinking-switch", f"'{key}' switches thinking on", shown) if is_on(value) else None
+            # A number under such a name is a count, a share or a score.
+            on = is_on(value) and (isinstance(value, bool) or not isinstance(value, (int, float)))
+            return Problem("thinking-switch", f"'{key}' switches thinking on", shown) if on else None
         if name in self._must_not_be_false:
             problem = Problem("thinking-switch", f"'{key}' is false, which switches thinking on", shown)
             return problem if is_false(value) else None

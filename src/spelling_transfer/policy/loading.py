@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from spelling_transfer.policy.errors import PolicyFileError
-from spelling_transfer.policy.rules import Policy
+from .errors import PolicyFileError
+from .rules import Policy
 
 POLICY_FILE = "policy.yml"
 _DEFAULT = "default_policy.yml"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from spelling_transfer.policy.errors import PolicyError
+from .errors import PolicyError
 
 if TYPE_CHECKING:
     import torch

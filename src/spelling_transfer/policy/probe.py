@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from spelling_transfer.policy.errors import PolicyError
-from spelling_transfer.policy.findings import shorten
-from spelling_transfer.policy.judge import Judge, Mode
-from spelling_transfer.policy.probe_cases import ProbeCase, probe_cases
-from spelling_transfer.policy.rules import Policy
-from spelling_transfer.policy.tokens import judge_answers, judge_prompts
+from .errors import PolicyError
+from .findings import shorten
+from .judge import Judge, Mode
+from .probe_cases import ProbeCase, probe_cases
+from .rules import Policy
+from .tokens import judge_answers, judge_prompts
 
 
 @dataclass(frozen=True)

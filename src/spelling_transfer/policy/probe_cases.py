@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from spelling_transfer.policy.rules import Policy
+from .rules import Policy
 
 QUESTION = "How do you spell word ?"
 _LONG_WORDS = 3_000

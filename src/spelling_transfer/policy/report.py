@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from spelling_transfer.policy.findings import Finding, ScanResult, UsedExemption
-from spelling_transfer.policy.rules import Policy
+from .findings import Finding, ScanResult, UsedExemption
+from .rules import Policy
 
 
 @dataclass

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from spelling_transfer.policy.errors import PolicyViolationError
-from spelling_transfer.policy.exemptions import Exemptions
-from spelling_transfer.policy.findings import Finding
-from spelling_transfer.policy.frames import judge_data
-from spelling_transfer.policy.judge import Judge
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.loading import POLICY_FILE
-from spelling_transfer.policy.report import Evidence, build_report
-from spelling_transfer.policy.rules import Policy
-from spelling_transfer.policy.scanner.engine import Scanner
+from .errors import PolicyViolationError
+from .exemptions import Exemptions
+from .findings import Finding
+from .frames import judge_data
+from .judge import Judge
+from .keys import Problem
+from .loading import POLICY_FILE
+from .report import Evidence, build_report
+from .rules import Policy
+from .scanner.engine import Scanner
 
 _CONFIGURATION = (".yml", ".yaml", ".json", ".toml", ".env")
 

@@ -6,11 +6,11 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from spelling_transfer.policy.errors import PolicyError
-from spelling_transfer.policy.findings import shorten
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.rules import Policy
-from spelling_transfer.policy.text import TextRules
+from .errors import PolicyError
+from .findings import shorten
+from .keys import Problem
+from .rules import Policy
+from .text import TextRules
 
 _MESSAGES = (
     [{"role": "user", "content": "How many r are in strawberry?"}],

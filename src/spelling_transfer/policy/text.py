@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spelling_transfer.policy.rules import Policy
+from .rules import Policy
 
 # Characters that are drawn like the ones of a tag; NFKD has already taken care of full-width and styled letters.
 DRAWN_LIKE = {

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 
-from spelling_transfer.policy.findings import shorten
-from spelling_transfer.policy.keys import KeyRules, Problem
-from spelling_transfer.policy.prose import refuses
-from spelling_transfer.policy.rules import Policy
-from spelling_transfer.policy.text import Tag, TextRules, excerpt
-from spelling_transfer.policy.values import is_off, is_on
+from .findings import shorten
+from .keys import KeyRules, Problem
+from .prose import refuses
+from .rules import Policy
+from .text import Tag, TextRules, excerpt
+from .values import is_off, is_on
 
 
 class Mode(Enum):

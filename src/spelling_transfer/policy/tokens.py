@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.rules import Policy
+from .keys import Problem
+from .rules import Policy
 
 _SHORTEST_TABLE = 8
 Ids = npt.NDArray[np.integer]

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from spelling_transfer.policy.findings import Finding
-from spelling_transfer.policy.judge import Judge, Mode, Path
-from spelling_transfer.policy.scanner.source import Source, UncheckableError
-from spelling_transfer.policy.values import PairList
+from ..findings import Finding
+from ..judge import Judge, Mode, Path
+from ..values import PairList
+from .source import Source, UncheckableError
 
 _Loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_NODES = 200_000

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from spelling_transfer.policy.findings import Finding, shorten
-from spelling_transfer.policy.judge import Judge, Mode
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.scanner.source import Source, UncheckableError
-from spelling_transfer.policy.tokens import judge_answers, judge_examples, judge_prompts
-from spelling_transfer.policy.values import PairList
+from ..findings import Finding, shorten
+from ..judge import Judge, Mode
+from ..keys import Problem
+from ..tokens import judge_answers, judge_examples, judge_prompts
+from ..values import PairList
+from .source import Source, UncheckableError
 
 _ID_LIST = re.compile(r"\[\s*\d+(?:[\s,]+\d+)*\s*\]")
 
@@ -64,7 +64,7 @@ def scan_parquet(file: Path, shown: str, judge: Judge) -> list[Finding]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from spelling_transfer.policy.frames import judge_table
+    from ..frames import judge_table
 
     findings: list[Finding] = []
     try:

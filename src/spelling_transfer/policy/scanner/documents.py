@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from spelling_transfer.policy.findings import Finding
-from spelling_transfer.policy.judge import Judge, Mode
-from spelling_transfer.policy.prose import introduced_as_refused
-from spelling_transfer.policy.scanner.config_files import scan_env, scan_json, scan_toml, scan_yaml
-from spelling_transfer.policy.scanner.prose_text import judge_prose
-from spelling_transfer.policy.scanner.python_code import scan_python
-from spelling_transfer.policy.scanner.shell import scan_dockerfile, scan_shell
-from spelling_transfer.policy.scanner.source import Source, UncheckableError
+from ..findings import Finding
+from ..judge import Judge, Mode
+from ..prose import introduced_as_refused, refuses
+from .config_files import scan_env, scan_json, scan_toml, scan_yaml
+from .prose_text import judge_prose
+from .python_code import scan_python
+from .shell import scan_dockerfile, scan_shell
+from .source import Source, UncheckableError
 
 _FENCE = re.compile(
     r"^(?P<indent>[ \t>]*)(?P<mark>`{3,}|~{3,})[ \t]*(?:\{?\.?(?P<language>[\w+-]+))?[^\n]*$", re.MULTILINE
@@ -80,7 +80,10 @@ def _scan_block(source: Source, judge: Judge, language: str) -> list[Finding]:
         except UncheckableError:
             pass  # a piece of code with "…" in it; judged as text
     normalised = judge.text_rules.normalise(source.text)
-    return source.findings(judge.string(source.text, Mode.SETTING), normalised)
+    problems = judge.string(source.text, Mode.SETTING)
+    # What a program says when it refuses is not what somebody asks it for; a tag or a switch stays what it is.
+    kept = [p for p in problems if p.rule in ("think-tag", "soft-switch") or not refuses(normalised, p.offset)]
+    return source.findings(kept, normalised)
 
 
 def _blocks(text: str) -> Iterator[_Block]:

@@ -10,13 +10,14 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from spelling_transfer.policy.exemptions import Exemptions, matches_any
-from spelling_transfer.policy.findings import FileReport, Finding, ScanResult, Unchecked
-from spelling_transfer.policy.judge import Judge, Mode
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.loading import POLICY_FILE, is_policy_text
-from spelling_transfer.policy.rules import Policy
-from spelling_transfer.policy.scanner.config_files import (
+from ..exemptions import Exemptions, matches_any
+from ..findings import FileReport, Finding, ScanResult, Unchecked
+from ..judge import Judge, Mode
+from ..keys import Problem
+from ..loading import POLICY_FILE, is_policy_text
+from ..rules import Policy
+from ..template import looks_like_chat_template
+from .config_files import (
     check_yaml,
     read_json,
     scan_env,
@@ -24,15 +25,14 @@ from spelling_transfer.policy.scanner.config_files import (
     scan_toml,
     scan_yaml,
 )
-from spelling_transfer.policy.scanner.data_files import scan_json_lines, scan_parquet, scan_table_text
-from spelling_transfer.policy.scanner.documents import scan_document
-from spelling_transfer.policy.scanner.files import Form, find_files, form_of, project_files
-from spelling_transfer.policy.scanner.notebooks import scan_notebook
-from spelling_transfer.policy.scanner.other_code import scan_code
-from spelling_transfer.policy.scanner.python_code import check_python, scan_python
-from spelling_transfer.policy.scanner.shell import scan_dockerfile, scan_shell
-from spelling_transfer.policy.scanner.source import Source, UncheckableError
-from spelling_transfer.policy.template import looks_like_chat_template
+from .data_files import scan_json_lines, scan_parquet, scan_table_text
+from .documents import scan_document
+from .files import Form, find_files, form_of, project_files
+from .notebooks import scan_notebook
+from .other_code import scan_code
+from .python_code import check_python, scan_python
+from .shell import scan_dockerfile, scan_shell
+from .source import Source, UncheckableError
 
 _FEW_FILES = 1_000
 _CHUNK = 64

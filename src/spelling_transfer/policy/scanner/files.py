@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 
-from spelling_transfer.policy.findings import Unchecked
+from ..findings import Unchecked
 
 
 class Form(Enum):

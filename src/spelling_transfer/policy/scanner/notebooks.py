@@ -6,12 +6,12 @@ import json
 import re
 from typing import Any
 
-from spelling_transfer.policy.findings import Finding
-from spelling_transfer.policy.judge import Judge, Mode
-from spelling_transfer.policy.scanner.documents import scan_document
-from spelling_transfer.policy.scanner.python_code import scan_python
-from spelling_transfer.policy.scanner.shell import scan_shell
-from spelling_transfer.policy.scanner.source import Source, UncheckableError
+from ..findings import Finding
+from ..judge import Judge, Mode
+from .documents import scan_document
+from .python_code import scan_python
+from .shell import scan_shell
+from .source import Source, UncheckableError
 
 
 def scan_notebook(source: Source, judge: Judge) -> list[Finding]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from spelling_transfer.policy.findings import Finding
-from spelling_transfer.policy.judge import Judge, Mode
-from spelling_transfer.policy.scanner.source import Source
+from ..findings import Finding
+from ..judge import Judge, Mode
+from .source import Source
 
 _COMMENT = re.compile(r"(?<![:\"'])//[^\n]*|/\*.*?\*/|^\s*(?:#|--)[^\n]*", re.DOTALL | re.MULTILINE)
 

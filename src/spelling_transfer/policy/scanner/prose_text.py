@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from spelling_transfer.policy.judge import Judge
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.prose import refuses
-from spelling_transfer.policy.text import excerpt
+from ..judge import Judge
+from ..keys import Problem
+from ..prose import refuses
+from ..text import excerpt
 
 _INLINE = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)|<(code|tt|kbd|samp|pre)\b[^>]*>(.*?)</\3\s*>", re.DOTALL)
 # Verbs that ask for something, where they ask: "the template puts" and "the tags surround" only tell.

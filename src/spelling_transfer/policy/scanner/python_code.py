@@ -9,17 +9,17 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from spelling_transfer.policy.findings import Finding, shorten
-from spelling_transfer.policy.judge import Judge
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.scanner.prose_text import judge_prose
-from spelling_transfer.policy.scanner.python_context import Use, Uses
-from spelling_transfer.policy.scanner.python_prompts import PromptScan
-from spelling_transfer.policy.scanner.python_tokens import Found, TokenScan
-from spelling_transfer.policy.scanner.python_values import HOLE, Folder, call_name
-from spelling_transfer.policy.scanner.source import Source, UncheckableError
-from spelling_transfer.policy.text import drop_empty_blocks, excerpt
-from spelling_transfer.policy.values import UNKNOWN, is_count_table
+from ..findings import Finding, shorten
+from ..judge import Judge
+from ..keys import Problem
+from ..text import drop_empty_blocks, excerpt
+from ..values import UNKNOWN, is_count_table
+from .prose_text import judge_prose
+from .python_context import Use, Uses
+from .python_prompts import PromptScan
+from .python_tokens import Found, TokenScan
+from .python_values import HOLE, Folder, call_name
+from .source import Source, UncheckableError
 
 _SETTERS = {
     "setattr": (1, 2),

@@ -6,7 +6,7 @@ import ast
 import re
 from enum import Enum
 
-from spelling_transfer.policy.scanner.python_values import call_name
+from .python_values import call_name
 
 # A test that says what it is about: test_request_that_asks_for_thinking_is_refused
 _REFUSAL_TEST = re.compile(

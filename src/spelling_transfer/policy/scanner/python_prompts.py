@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 
-from spelling_transfer.policy.findings import shorten
-from spelling_transfer.policy.judge import Judge
-from spelling_transfer.policy.keys import Problem, normalise_key
-from spelling_transfer.policy.scanner.python_context import Use, Uses
-from spelling_transfer.policy.scanner.python_tokens import Found
-from spelling_transfer.policy.scanner.python_values import Folder, call_name
-from spelling_transfer.policy.values import as_dict, is_off
+from ..findings import shorten
+from ..judge import Judge
+from ..keys import Problem, normalise_key
+from ..values import as_dict, is_off
+from .python_context import Use, Uses
+from .python_tokens import Found
+from .python_values import Folder, call_name
 
 _SWITCH = "enable_thinking"
 _MISSING = object()

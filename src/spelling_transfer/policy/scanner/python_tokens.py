@@ -6,11 +6,11 @@ import ast
 import re
 from collections.abc import Iterator
 
-from spelling_transfer.policy.judge import Judge
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.scanner.python_context import Use, Uses
-from spelling_transfer.policy.scanner.python_values import Folder
-from spelling_transfer.policy.tokens import judge_ids
+from ..judge import Judge
+from ..keys import Problem
+from ..tokens import judge_ids
+from .python_context import Use, Uses
+from .python_values import Folder
 
 Found = Iterator[tuple[ast.AST, Problem]]
 _HARMLESS = (Use.REFUSES, Use.SEEKS, Use.SPEAKS)

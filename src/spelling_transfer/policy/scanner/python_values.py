@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from spelling_transfer.policy.values import UNKNOWN, PairList
+from ..values import UNKNOWN, PairList
 
 HOLE = "\0"
 """Stands in a folded string for a part that is only known when the program runs."""

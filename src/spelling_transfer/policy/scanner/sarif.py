@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from spelling_transfer.policy.exemptions import UNUSED
-from spelling_transfer.policy.findings import Finding, ScanResult, Unchecked
-from spelling_transfer.policy.rules import Policy
+from ..exemptions import UNUSED
+from ..findings import Finding, ScanResult, Unchecked
+from ..rules import Policy
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 

@@ -7,12 +7,12 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from spelling_transfer.policy.findings import Finding
-from spelling_transfer.policy.judge import Judge, Mode
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.prose import refuses
-from spelling_transfer.policy.scanner.source import Source, UncheckableError
-from spelling_transfer.policy.values import PairList
+from ..findings import Finding
+from ..judge import Judge, Mode
+from ..keys import Problem
+from ..prose import refuses
+from ..values import PairList
+from .source import Source, UncheckableError
 
 _COMMENT = re.compile(r"(?:^|(?<=[\s;]))#(?!\{).*$")
 # What these are given is looked for, not used.
@@ -83,7 +83,7 @@ def _judge_command(command: str, source: Source, judge: Judge) -> Iterator[Probl
 
 
 def _inline_python(code: str, source: Source, judge: Judge) -> Iterator[Problem]:
-    from spelling_transfer.policy.scanner.python_code import scan_python
+    from .python_code import scan_python
 
     try:
         found = scan_python(source.part(code, 1), judge)

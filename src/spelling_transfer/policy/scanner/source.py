@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from spelling_transfer.policy.findings import Finding
-from spelling_transfer.policy.keys import Problem
-from spelling_transfer.policy.text import line_of
+from ..findings import Finding
+from ..keys import Problem
+from ..text import line_of
 
 
 class UncheckableError(Exception):

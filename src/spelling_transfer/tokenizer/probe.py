@@ -102,7 +102,7 @@ def probe_letters(
     # One regression for both: the inputs are decomposed once a fold, whatever the number of targets.
     wanted = np.concatenate([labels.encoded(), control.encoded()], axis=1)
     outputs = np.empty_like(wanted)
-    # Threads that wait for one another cost more than they bring where the matrices are small and the machine is shared.
+    # Threads that wait for one another cost more than they bring where matrices are small and the machine is shared.
     with threadpool_limits(1 if inputs.shape[1] <= _SMALL_HIDDEN else None):
         for train, test in GroupKFold(settings.folds).split(inputs, groups=groups):
             outputs[test] = _fit(inputs[train], wanted[train], settings).predict(inputs[test])

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
 from spelling_transfer.tokenizer.byte_level import (
     BYTE_CHARACTERS,
@@ -50,6 +51,14 @@ def test_added_tokens_are_literal_even_with_blanks_and_other_letters(byte_level)
     assert [tokens[token_id] for token_id in range(256, 260)] == [b"ab", b"<|end|>", b"<a b>", "<é>".encode()]
     assert tokens.added.tolist() == [False] * 257 + [True] * 3
     assert b"".join(tokens) == tokens.data.tobytes()
+
+
+def test_ids_without_a_token_are_empty_and_higher_ones_are_not_lost():
+    vocabulary = {character: byte for byte, character in enumerate(BYTE_CHARACTERS)} | {"ab": 300}
+    tokens = decode_vocabulary(Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b")])))
+    assert len(tokens) == 301
+    assert (tokens[256], tokens[299], tokens[300]) == (b"", b"", b"ab")
+    assert tokens.strings.count("") == 44
 
 
 def test_special_tokens_are_named_not_written_out(tokenizer, tokens):

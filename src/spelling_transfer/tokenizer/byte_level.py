@@ -119,21 +119,28 @@ def decode_vocabulary(tokenizer: Tokenizer) -> TokenBytes:
     Raises:
         UnsupportedTokenizerError: The vocabulary is not byte-level.
     """
-    n_tokens = tokenizer.get_vocab_size(with_added_tokens=True)
-    strings = cast("list[str]", list(map(tokenizer.id_to_token, range(n_tokens))))
-    if None in strings:  # an id that no token has
-        strings = [token or "" for token in strings]
-    added = np.zeros(n_tokens, dtype=bool)
+    strings = _strings(tokenizer, tokenizer.get_vocab_size(with_added_tokens=True))
+    if strings[-1] is None or None in strings:  # some ids have no token, so there are higher ones than tokens
+        highest = max(tokenizer.get_vocab(with_added_tokens=True).values())
+        strings = [token or "" for token in _strings(tokenizer, highest + 1)]
+    tokens = cast("list[str]", strings)
     texts = {token_id: token.content for token_id, token in tokenizer.get_added_tokens_decoder().items()}
-    added[list(texts)] = True
     # Added tokens are matched as texts, so their strings are literal; few differ from how their bytes are written.
     literal = {token_id: text for token_id, text in texts.items() if not _is_printable_ascii(text)}
+    for token_id in literal:
+        tokens[token_id] = ""
+    data, offsets = _decode(tokens)
     if literal:
-        plain = ["" if place in literal else token for place, token in enumerate(strings)]
-        data, offsets = _with_literals(*_decode(plain), literal)
-    else:
-        data, offsets = _decode(strings)
-    return TokenBytes(data=data, offsets=offsets, strings=tuple(strings), added=added)
+        data, offsets = _with_literals(data, offsets, literal)
+    for token_id, text in literal.items():
+        tokens[token_id] = text
+    added = np.zeros(len(tokens), dtype=bool)
+    added[list(texts)] = True
+    return TokenBytes(data=data, offsets=offsets, strings=tuple(tokens), added=added)
+
+
+def _strings(tokenizer: Tokenizer, n_ids: int) -> list[str | None]:
+    return [*map(tokenizer.id_to_token, range(n_ids))]
 
 
 def _is_printable_ascii(text: str) -> bool:

@@ -85,9 +85,10 @@ def fits_trie(codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.nda
     first = np.minimum(starts + leading, len(codes) - 1)
     capital = (codes.take(first) > CODES[ord("z")]) & (codes.take(first) < _SPACE) & (first < ends)
     is_wrong[first[capital]] = False
-    total = np.zeros(len(codes) + 1, dtype=np.int32)
-    np.cumsum(is_wrong, out=total[1:])
-    fits: np.ndarray = (total.take(ends) == total.take(starts)) & (ends > starts + leading)
+    # Every second reduction is over a stretch, those between are over the gaps; the last end may be past the codes.
+    borders = np.stack([starts, ends], axis=1).ravel()
+    some_wrong = np.maximum.reduceat(np.append(is_wrong, True).view(np.uint8), borders)[::2]
+    fits: np.ndarray = (some_wrong == 0) & (ends > starts + leading)
     return fits
 
 
@@ -120,7 +121,7 @@ def build_trie(tokens: TokenBytes) -> LetterTrie:
     widths[[_DEAD, _ROOT]] = _WIDE
     widths[_ROOT + 1 + np.flatnonzero(next_codes[0] == _SPACE)] = _WIDE
     states = np.cumsum(widths) - widths
-    table = np.full(int(widths.sum()), _DEAD, dtype=np.int32)
+    table = np.zeros(int(widths.sum()), dtype=np.int32)  # all steps lead to the dead state but for those set below
     table[states] = NO_TOKEN
     table[states.take(np.concatenate(last_nodes))] = np.concatenate(last_ids) << PLACE_BITS
     table[states.take(np.concatenate(parents)) + np.concatenate(next_codes)] = states[_ROOT + 1 :]
@@ -131,17 +132,21 @@ def _sorted_letters(
     codes: np.ndarray, starts: np.ndarray, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the codes of the tokens in alphabetical order, one row a place, then their lengths and the order."""
-    places = np.arange(int(lengths.max(initial=1)))[:, None]
-    matrix = np.where(places < lengths, codes.take(np.minimum(starts + places, len(codes) - 1)), 0).astype(np.uint8)
+    letters = np.zeros((int(lengths.max(initial=1)), len(starts)), dtype=np.uint8)
+    columns = np.arange(len(starts))
+    for place, row in enumerate(letters):
+        columns = columns[lengths.take(columns) > place]
+        row[columns] = codes.take(starts.take(columns) + place)
     # Numbers of ten letters sort much faster than texts; the few that agree in them are put in order afterwards.
-    keys = [_number(matrix[begin : begin + _LETTERS_A_NUMBER]) for begin in range(0, len(matrix), _LETTERS_A_NUMBER)]
-    order = np.argsort(keys[0])
-    first = keys[0].take(order)
-    equal = first[1:] == first[:-1]
-    tied = np.flatnonzero(np.concatenate((equal, [False])) | np.concatenate(([False], equal)))
-    rows = order.take(tied)
-    order[tied] = rows.take(np.lexsort([key.take(rows) for key in reversed(keys)]))
-    return matrix[:, order], lengths.take(order), order
+    first = _number(letters[:_LETTERS_A_NUMBER])
+    order = np.argsort(first)
+    equal = first.take(order[1:]) == first.take(order[:-1])
+    tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+    columns = order.take(tied)
+    places = range(0, len(letters), _LETTERS_A_NUMBER)
+    keys = [_number(letters[place : place + _LETTERS_A_NUMBER].take(columns, axis=1)) for place in places]
+    order[tied] = columns.take(np.lexsort(keys[::-1]))
+    return letters.take(order, axis=1), lengths.take(order), order
 
 
 def _number(letters: np.ndarray) -> np.ndarray:

@@ -63,7 +63,9 @@ def summarise_words(word_tokens: pd.DataFrame, settings: WordAnalysis) -> dict[s
     Plurals count only where they are on the list themselves: the regular ending makes no words out of verbs.
 
     Returns:
-        For each form its description and numbers, then tables by frequency band and by length as lists of rows.
+        ``forms``: for each form its description and numbers; ``by_frequency`` and ``by_length``: tables as lists of
+        rows; for each form the most frequent words of more than one token (``multi_token_words``) and those that fewer
+        tokens could write than the tokenizer takes (``ambiguous_words``).
     """
     counted = word_tokens[word_tokens["is_listed"]]
     counted = counted.assign(band=band_of(counted["zipf_frequency"], settings.frequency_bands))
@@ -74,6 +76,9 @@ def summarise_words(word_tokens: pd.DataFrame, settings: WordAnalysis) -> dict[s
         "by_length": _by(counted, "length"),
         "multi_token_words": {
             form: _top_multi_token(counted[counted["form"] == form], settings.top_words) for form in WORD_FORMS
+        },
+        "ambiguous_words": {
+            form: _top_ambiguous(counted[counted["form"] == form], settings.top_words) for form in WORD_FORMS
         },
     }
 
@@ -117,6 +122,15 @@ def _top_multi_token(rows: pd.DataFrame, count: int) -> list[dict[str, Any]]:
     several = rows[rows["n_tokens"] > 1].sort_values("zipf_frequency", ascending=False, kind="stable")
     columns = ["word", "zipf_frequency", "pieces", "n_tokens", "letters_in_several_tokens"]
     return several.head(count)[columns].to_dict("records")  # type: ignore[return-value]
+
+
+def _top_ambiguous(rows: pd.DataFrame, count: int) -> list[dict[str, Any]]:
+    # Where fewer tokens would do: the order of the merges, not the length, decides how the tokenizer cuts.
+    longer = rows[rows["n_tokens"] > rows["fewest_tokens"]].sort_values(
+        "zipf_frequency", ascending=False, kind="stable"
+    )
+    columns = ["word", "zipf_frequency", "pieces", "n_tokens", "fewest_tokens", "shortest_ways", "ways"]
+    return longer.head(count)[columns].to_dict("records")  # type: ignore[return-value]
 
 
 def _mean(values: pd.Series[Any]) -> float:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from spelling_transfer.pipelines.token_analysis.page_words import context_sections, word_sections
 from spelling_transfer.pipelines.token_analysis.results import Results
 from spelling_transfer.pipelines.token_analysis.search import search_box
 from spelling_transfer.reporting.page import Card, Section, Table, render_page
-from spelling_transfer.tokenizer.words import WORD_FORMS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -29,8 +29,8 @@ def render_token_page(results: Results, word_tokens: pd.DataFrame, plots: Mappin
         Section("Look up a word", html=search_box(word_tokens)),
         *_vocabulary(results, plots),
         *_subset(results),
-        *_words(results, plots),
-        *_contexts(results),
+        *word_sections(results, plots),
+        *context_sections(results),
         *_coverage(results, plots),
         *_template(results),
         *_probe(results, plots),
@@ -98,95 +98,6 @@ def _subset(results: Results) -> list[Section]:
         ),
         Section(table=Table(reasons, caption=f"Why tokens are in or out of “{use}”.")),
     ]
-
-
-def _words(results: Results, plots: Mapping[str, Figure]) -> list[Section]:
-    forms = pd.DataFrame(results.words["forms"]).drop(columns=["tokens", "description", "single_token"])
-    shares = {column: ".1%" for column in forms.columns if column.endswith("_share")}
-    frequent = pd.concat(
-        pd.DataFrame(rows).assign(form=form) for form, rows in results.words["multi_token_words"].items() if rows
-    )
-    frequent = frequent[["form", "word", "zipf_frequency", "pieces", "n_tokens", "letters_in_several_tokens"]]
-    bands = pd.DataFrame(results.words["by_frequency"]).pivot(index="band", columns="form", values="mean_tokens")
-    bands = bands.loc[list(dict.fromkeys(row["band"] for row in results.words["by_frequency"]))]
-    lengths = pd.DataFrame(results.words["by_length"]).pivot(index="length", columns="form", values="mean_tokens")
-    bands, lengths = (table.reindex(columns=WORD_FORMS).reset_index() for table in (bands, lengths))
-    return [
-        Section(
-            "Words in tokens",
-            text=(
-                f"{results.words['words']:,} words in four forms. A space in front changes the tokens: the same word "
-                f"is a single token in {results.form('spaced')['single_token_share']:.0%} of cases after a space, in "
-                f"{results.form('bare')['single_token_share']:.0%} without one."
-            ),
-            figure=plots["tokens_per_word"],
-            caption="Mean number of tokens of a word by its frequency.",
-        ),
-        Section(
-            table=Table(
-                forms,
-                formats={**shares, "mean_tokens": ".3f", "median_ways": ".0f"},
-                labels={
-                    "splits_double_letter_share": "border in a double letter",
-                    "letters_in_several_tokens_share": "a letter in several tokens",
-                    "not_shortest_share": "a shorter cut exists",
-                    "several_shortest_share": "several shortest cuts",
-                    "median_ways": "ways to cut (median)",
-                },
-                caption=(
-                    "Plurals are counted where they are on the list; all forms but the bare one stand after a space. "
-                    "The last five columns are about words of more than one token: how borders cross their letters, "
-                    "and how else they could be cut into tokens."
-                ),
-            )
-        ),
-        Section(table=Table(bands, formats=dict.fromkeys(WORD_FORMS, ".2f"), caption="Mean tokens by frequency.")),
-        Section(
-            table=Table(lengths, formats=dict.fromkeys(WORD_FORMS, ".2f"), caption="Mean tokens by number of letters.")
-        ),
-        Section(
-            table=Table(
-                frequent,
-                formats={"zipf_frequency": ".2f"},
-                labels={"zipf_frequency": "Zipf", "letters_in_several_tokens": "letters in several tokens"},
-                caption="The most frequent words of more than one token, in each form.",
-            )
-        ),
-    ]
-
-
-def _contexts(results: Results) -> list[Section]:
-    columns = ["spaced_share", "bare_share", "other_share", "glued_share"]
-    labels = {
-        "spaced_share": "as after a space",
-        "bare_share": "as alone",
-        "other_share": "otherwise",
-        "glued_share": "joined to what stands in front",
-    }
-    sections = [
-        Section(
-            "The text around a word",
-            text="What stands directly in front of a word decides how it is cut; what follows it does not.",
-            table=Table(
-                pd.DataFrame(results.words["contexts"]),
-                formats=dict.fromkeys(columns, ".1%"),
-                labels=labels,
-                caption="Words put into texts: share that is cut as after a space, as alone, or in another way.",
-            ),
-        )
-    ]
-    if results.words["templates"]:
-        sections.append(
-            Section(
-                table=Table(
-                    pd.DataFrame(results.words["templates"]),
-                    formats=dict.fromkeys(columns, ".1%"),
-                    labels=labels,
-                    caption="The same in the templates of the tasks.",
-                )
-            )
-        )
-    return sections
 
 
 def _coverage(results: Results, plots: Mapping[str, Figure]) -> list[Section]:

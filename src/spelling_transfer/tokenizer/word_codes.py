@@ -9,7 +9,7 @@ import numpy as np
 
 from spelling_transfer.tokenizer.trie import CODES, LONGEST, fits_trie
 
-_CHUNK_WORDS = 16_384  # few enough for their lattice to stay in the cache, many enough for the calls not to count
+_CHUNK_WORDS = 32_768  # enough for the calls not to count, few enough for their lattice to stay small
 _SEPARATOR = 0x0A
 
 

@@ -104,7 +104,7 @@ def _coverage(results: Results, plots: Mapping[str, Figure]) -> list[Section]:
     coverage = pd.DataFrame(results.coverage["coverage"])
     missing = pd.DataFrame(
         [
-            {"corpus": row["corpus"], "rule": row["rule"], **example}
+            {"corpus": row["corpus"], "rule": row["rule"], **example, "text": _visible(example["text"])}
             for row in results.coverage["coverage"]
             for example in row["examples"]
         ]
@@ -155,6 +155,12 @@ def _coverage(results: Results, plots: Mapping[str, Figure]) -> list[Section]:
             )
         )
     return sections
+
+
+def _visible(text: str) -> str:
+    """Returns a token's text with blanks that can be seen."""
+    marked = text.replace("\n", "⏎").replace("\t", "⇥")
+    return marked.replace(" ", "␣") if not marked.strip() else "␣" * marked.startswith(" ") + marked.lstrip(" ")
 
 
 def _template(results: Results) -> list[Section]:

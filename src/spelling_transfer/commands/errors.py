@@ -11,6 +11,7 @@ import click
 from kedro.framework.cli.utils import KedroCliError
 from kedro.io import DatasetError
 
+from spelling_transfer.compute.errors import ComputeError
 from spelling_transfer.errors import SpellingTransferError, causes
 from spelling_transfer.policy.errors import PolicyError
 
@@ -63,7 +64,7 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
     from spelling_transfer.storage.whole import DatasetWriteError  # brings pandas
 
     chain = list(causes(error))
-    ours = next((cause for cause in chain if isinstance(cause, SpellingTransferError | PolicyError)), None)
+    ours = next((cause for cause in chain if isinstance(cause, SpellingTransferError | PolicyError | ComputeError)), None)
     system = next((cause for cause in chain if isinstance(cause, OSError) and cause.strerror), None)
     if isinstance(error, DatasetError):
         # The catalog puts the dataset's name in front of what the dataset class said.

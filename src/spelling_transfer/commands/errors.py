@@ -64,7 +64,8 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
     from spelling_transfer.storage.whole import DatasetWriteError  # brings pandas
 
     chain = list(causes(error))
-    ours = next((cause for cause in chain if isinstance(cause, SpellingTransferError | PolicyError | ComputeError)), None)
+    known = (SpellingTransferError, PolicyError, ComputeError)
+    ours = next((cause for cause in chain if isinstance(cause, known)), None)
     system = next((cause for cause in chain if isinstance(cause, OSError) and cause.strerror), None)
     if isinstance(error, DatasetError):
         # The catalog puts the dataset's name in front of what the dataset class said.

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 TrialState = Literal["waiting", "running", "complete", "stopped", "pruned", "failed"]
-"""``complete``: all steps taken; ``stopped``: no longer gaining, still counts; ``pruned``: hopeless; ``failed``: error."""
+"""``complete``: all steps taken; ``stopped``: no longer gaining, still counts; ``pruned``: hopeless; ``failed``: an
+error."""
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,17 @@ Verdict = Literal["complete", "stopped", "pruned"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores at one point of a trial; the fields are accuracies on validation words in 0..1."""
+    """Scores at one point of a trial; the fields are accuracies on validation words in 0..1.
+
+    ``marks`` says of each validation question, in their order, whether it was answered right (``1``) or wrong (``0``);
+    it is carried from the trial to ``trial_marks``, so that two trials can be compared question by question.
+    """
 
     step: int
     spelling: float
     position: float
     count: float
+    marks: str = ""
 
 
 class TrialOutcome(NamedTuple):

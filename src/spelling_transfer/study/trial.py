@@ -96,7 +96,9 @@ class TrialRunner:
         outputs = [self.tokenizer.decode(ids) for ids in answers]
         marked = mark_answers(self.validation.assign(output=outputs), load_tasks())
         scores = marked.groupby("task")["exact"].mean()
-        return Evaluation(step, *(float(scores[task]) for task in SCORED_TASKS))
+        marks = "".join("1" if right else "0" for right in marked["exact"])
+        spelling, position, count = (float(scores[task]) for task in SCORED_TASKS)
+        return Evaluation(step, spelling, position, count, marks)
 
     def __call__(self, config: TrialConfig, monitor: Callable[[Evaluation], Verdict]) -> TrialOutcome:
         """Trains one configuration and scores it along the way; the base model is restored afterwards."""

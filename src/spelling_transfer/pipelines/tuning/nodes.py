@@ -14,6 +14,7 @@ from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.executor import Evaluation, run_study
 from spelling_transfer.study.figures import plot_learning_curves, plot_transfer
+from spelling_transfer.study.marks import describe_questions, read_marks
 from spelling_transfer.study.recommend import recommend
 from spelling_transfer.study.report import render_tuning_page
 from spelling_transfer.study.space import read_space
@@ -41,12 +42,14 @@ def run_trials(
     model_profile: ModelProfile,
     study: StudySettings,
     trial: TrialConfig,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
     """Trains and scores every trial of the study, and scores the base model on the same validation questions."""
     runner = _runner(base_model, tokenizer, examples, encoded_examples, english_subset, model_profile, study)
     base = runner.evaluate(step=0)
     result = run_study(study.model_copy(update={"space": search_space}), trial, runner)
-    return result.trials, result.curves, result.seconds, asdict(base)
+    marks = read_marks(result.curves, describe_questions(runner.validation, tokenizer), base)
+    scores = {name: value for name, value in asdict(base).items() if name != "marks"}
+    return result.trials, result.curves.drop(columns="marks"), result.seconds, scores, marks
 
 
 def analyse(trials: pd.DataFrame, curves: pd.DataFrame, base: dict[str, Any]) -> dict[str, Any]:

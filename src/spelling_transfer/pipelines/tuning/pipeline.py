@@ -25,7 +25,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             node(
                 nodes.run_trials,
                 inputs=["search_space", *_MATERIAL, *_SETTINGS],
-                outputs=["trials", "learning_curves", "trial_seconds", "base_validation_scores"],
+                outputs=["trials", "learning_curves", "trial_seconds", "base_validation_scores", "trial_marks"],
                 name="run_study",
                 tags=["gpu"],
             ),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _KEPT = 2
+_NOT_OF_THE_RESULT = {"log_every_steps"}
+"""Settings that may differ between a run and the one that takes it up again."""
 
 
 class CheckpointError(SpellingTransferError):
@@ -55,7 +57,7 @@ def checkpoint_callback(checkpoints: Checkpoints) -> ModelCheckpoint:
 
 def fingerprint(settings: TrainingSettings, examples: EncodedExamples, trainable: list[str]) -> str:
     """Returns a hash of everything that must be equal for a run to be resumed."""
-    digest = hashlib.sha256(settings.model_dump_json().encode())
+    digest = hashlib.sha256(settings.model_dump_json(exclude=_NOT_OF_THE_RESULT).encode())
     digest.update("\n".join(trainable).encode())
     for array in (examples.rows, examples.offsets, examples.label_start):
         digest.update(array.tobytes())

@@ -22,3 +22,4 @@ class TrainingSettings(BaseModel):
     max_grad_norm: float = Field(1.0, gt=0.0, le=100.0, description="Gradients are clipped to this norm.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the adapter's start, the order of data and dropout.")
     threads: int = Field(2, ge=1, le=256, description="CPU threads; fixed because sums depend on their number.")
+    log_every_steps: int = Field(10, ge=1, le=10_000, description="Steps between rows of loss, speed and memory.")

@@ -13,6 +13,7 @@ from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.loss import IGNORED_LABEL, answer_only_loss
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import Batch
+from spelling_transfer.training.metrics import StepStatistics
 
 
 class TrainingDivergedError(SpellingTransferError):
@@ -46,6 +47,7 @@ class AnswerModule(pl.LightningModule):
         self.register_buffer("subset_rows", subset_rows, persistent=False)
         self.fingerprint = fingerprint
         self.losses: list[float] = []
+        self.statistics = StepStatistics(math.nan, math.nan, math.nan, 0, 0)
         self._random_state: torch.Tensor | None = None
 
     def configure_optimizers(self) -> Any:
@@ -95,11 +97,15 @@ class AnswerModule(pl.LightningModule):
                 f"The loss is {total} at step {self.global_step} (learning_rate {self.settings.learning_rate}). "
                 "Lower 'learning_rate' or raise 'warmup_steps'."
             )
-        self.clip_gradients(optimizer, gradient_clip_val=self.settings.max_grad_norm)  # type: ignore[arg-type]
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(trainable, self.settings.max_grad_norm))
+        learning_rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
         optimizer.step()  # type: ignore[union-attr]
         scheduler.step()  # type: ignore[union-attr]
         self.losses.append(total)
-        self.log("train/loss", total, prog_bar=True)
+        self.statistics = StepStatistics(
+            total, grad_norm, learning_rate, sum(len(batch.input_ids) for batch in batches), labels
+        )
 
     def transfer_batch_to_device(self, batch: list[Batch], device: torch.device, dataloader_idx: int) -> list[Batch]:
         """Moves each batch of a step."""

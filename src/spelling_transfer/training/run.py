@@ -7,17 +7,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.training.callbacks import EverySteps
+from spelling_transfer.training.callbacks import ShowProgress
 from spelling_transfer.training.checkpoints import Checkpoints, checkpoint_callback, fingerprint, latest_checkpoint
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import Batch, EncodedExamples, StepSampler
+from spelling_transfer.training.metrics import Metrics, StepMetrics
 from spelling_transfer.training.module import AnswerModule
 
 
@@ -30,12 +31,14 @@ class TrainingResult:
         steps: Optimiser steps taken.
         seconds: Time they took.
         examples_per_second: Throughput.
+        metrics: The rows that were logged, as `StepMetrics` makes them.
     """
 
     losses: list[float]
     steps: int
     seconds: float
     examples_per_second: float
+    metrics: list[Metrics] = field(default_factory=list)
 
 
 class _Steps(IterableDataset[list[Batch]]):
@@ -57,6 +60,7 @@ def train(
     callbacks: Sequence[pl.Callback] = (),
     progress: Callable[[int], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    on_metrics: Callable[[Metrics], None] | None = None,
 ) -> TrainingResult:
     """Trains what is trainable in ``loaded``, in place.
 
@@ -66,8 +70,9 @@ def train(
         settings: How.
         subset_rows: Rows of the token subset for the restricted softmax, ascending.
         callbacks: Lightning callbacks (in-training evaluation, pruning).
-        progress: Called with 1 after each step.
+        progress: Called with the number of steps done since the last call; a `ProgressHandle` shows the loss too.
         checkpoints: Where to keep checkpoints and resume from; ``None`` keeps none.
+        on_metrics: Receives a row of metrics every ``log_every_steps`` steps and after the last; see `StepMetrics`.
 
     Raises:
         CheckpointError: The folder holds a checkpoint of another run.
@@ -80,7 +85,16 @@ def train(
         resume = latest_checkpoint(checkpoints, identity)
         callbacks = [*callbacks, checkpoint_callback(checkpoints)]
     if progress is not None:
-        callbacks = [*callbacks, EverySteps(1, lambda _: progress(1))]
+        callbacks = [ShowProgress(progress, resume[1] if resume else 0), *callbacks]
+    rows: list[Metrics] = []
+
+    def report(row: Metrics) -> None:
+        rows.append(row)
+        if on_metrics is not None:
+            on_metrics(row)
+
+    # First, so that what other callbacks do between the steps is not counted as training.
+    callbacks = [StepMetrics(settings.log_every_steps, report), *callbacks]
     module = AnswerModule(loaded, settings, subset_rows, identity)
     sampler = StepSampler(
         examples.lengths,
@@ -109,7 +123,7 @@ def train(
     loaded.model.eval()
     steps = len(module.losses)
     done = (steps - sampler.first_step) * min(settings.batch_size * settings.grad_accum_steps, len(examples))
-    return TrainingResult(module.losses, steps, seconds, done / seconds)
+    return TrainingResult(module.losses, steps, seconds, done / seconds, rows)
 
 
 @contextmanager

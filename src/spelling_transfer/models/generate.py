@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from spelling_transfer.models.decoding import AnswerHead, SharedPrefix, decode_batch
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LogitsProcessorList
 
 
 class Sampling(BaseModel):
@@ -40,6 +40,8 @@ def generate_answers(
 ) -> list[list[int]]:
     """Generates the answer to each prompt.
 
+    What all prompts begin with (the start of the chat template, a system prompt) runs once for the whole call.
+
     Args:
         loaded: The model.
         tokenizer: Says which token ends an answer and which are think tags.
@@ -62,7 +64,9 @@ def generate_answers(
 
     if sampling is not None and (seeds is None or len(seeds) != len(prompts)):
         raise ValueError(f"sampling needs one seed a prompt, got {0 if seeds is None else len(seeds)}")
-    processors = _processors(loaded, tokenizer, sampling, allowed_ids)
+    if not prompts:
+        return []
+    head = _head(loaded, tokenizer, allowed_ids)
     end_row = int(loaded.vocabulary.to_rows([tokenizer.end_id])[0])
     answers: list[list[int]] = [[] for _ in prompts]
     # Neighbours in length share a batch, so that little is padded.
@@ -70,105 +74,65 @@ def generate_answers(
     was_training = loaded.model.training
     loaded.model.eval()
     try:
-        for start in range(0, len(order), batch_size):
-            indices = order[start : start + batch_size]
-            draw = None if sampling is None or seeds is None else _drawer([seeds[i] for i in indices])
-            with torch.inference_mode():
-                rows = _decode(loaded, [prompts[i] for i in indices], end_row, max_new_tokens, processors, draw)
-            for i, answer in zip(indices, rows, strict=True):
-                answers[i] = loaded.vocabulary.to_ids(answer).tolist()
-            if progress is not None:
-                progress(len(indices))
+        with torch.inference_mode():
+            prefix = SharedPrefix.of(loaded, prompts)
+            for start in range(0, len(order), batch_size):
+                indices = order[start : start + batch_size]
+                choose = _most_likely if sampling is None or seeds is None else _drawer(sampling, seeds, indices)
+                rows = decode_batch(
+                    loaded,
+                    [prompts[i] for i in indices],
+                    prefix,
+                    head,
+                    choose,
+                    end_row=end_row,
+                    max_new_tokens=max_new_tokens,
+                )
+                for i, answer in zip(indices, rows, strict=True):
+                    answers[i] = loaded.vocabulary.to_ids(answer).tolist()
+                if progress is not None:
+                    progress(len(indices))
     finally:
         loaded.model.train(was_training)
     return answers
 
 
-def _processors(
-    loaded: LoadedModel, tokenizer: ChatTokenizer, sampling: Sampling | None, allowed_ids: Sequence[int] | None
-) -> LogitsProcessorList:
-    from transformers import (
-        LogitsProcessorList,
-        MinPLogitsWarper,
-        TemperatureLogitsWarper,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-    )
+def _head(loaded: LoadedModel, tokenizer: ChatTokenizer, allowed_ids: Sequence[int] | None) -> AnswerHead:
+    from spelling_transfer.policy.logits import ThinkTokenMask, allowed_without
 
-    from spelling_transfer.policy.logits import ThinkTokenMask
-
-    vocabulary = loaded.vocabulary
-    allowed = None
-    if allowed_ids is not None:
-        allowed = vocabulary.known_rows([*allowed_ids, tokenizer.end_id]).tolist()
-    processors = LogitsProcessorList([ThinkTokenMask(vocabulary.known_rows(tokenizer.think_ids).tolist(), allowed)])
-    if sampling is not None:
-        # transformers' own order: temperature, top-k, top-p, min-p.
-        processors.append(TemperatureLogitsWarper(sampling.temperature))
-        processors.append(TopKLogitsWarper(sampling.top_k))
-        if sampling.top_p < 1.0:
-            processors.append(TopPLogitsWarper(sampling.top_p))
-        if sampling.min_p > 0.0:
-            processors.append(MinPLogitsWarper(sampling.min_p))
-    return processors
+    think = loaded.vocabulary.known_rows(tokenizer.think_ids).tolist()
+    if allowed_ids is None:
+        return AnswerHead.of(loaded, ThinkTokenMask(think), None)
+    allowed = loaded.vocabulary.known_rows([*allowed_ids, tokenizer.end_id]).tolist()
+    return AnswerHead.of(loaded, ThinkTokenMask(think, allowed), allowed_without(think, allowed))
 
 
-def _drawer(seeds: Sequence[int]) -> Callable[[torch.Tensor], torch.Tensor]:
+def _most_likely(logits: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return logits.argmax(-1)
+
+
+def _drawer(
+    sampling: Sampling, seeds: Sequence[int], indices: Sequence[int]
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     import torch
+    from transformers import LogitsProcessorList, MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWarper
 
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    # transformers' own order: temperature, top-k, top-p, min-p. The temperature changes no order, so the top k are
+    # taken first, and all else has k candidates to look at instead of a vocabulary.
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature)])
+    if sampling.top_p < 1.0:
+        warpers.append(TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p > 0.0:
+        warpers.append(MinPLogitsWarper(sampling.min_p))
+    generators = [torch.Generator().manual_seed(seeds[i]) for i in indices]
 
-    def draw(logits: torch.Tensor) -> torch.Tensor:
-        probabilities = logits.float().softmax(-1).cpu()
-        return torch.stack(
-            [torch.multinomial(p, 1, generator=g)[0] for p, g in zip(probabilities, generators, strict=True)]
-        ).to(logits.device)
+    def draw(logits: torch.Tensor, running: torch.Tensor) -> torch.Tensor:
+        best = logits.float().topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
+        probabilities = warpers(None, best.values).softmax(-1).cpu()  # type: ignore[arg-type]  # no ids looked at
+        # One number a token, whatever there is to choose from: an answer follows its seed under any head.
+        numbers = torch.stack([torch.rand((), generator=generators[place]) for place in running.tolist()])
+        shares = probabilities.double().cumsum(-1)
+        drawn = (shares < numbers[:, None] * shares[:, -1:]).sum(-1, keepdim=True)
+        return best.indices.gather(1, drawn.to(best.indices.device))[:, 0]
 
     return draw
-
-
-def _decode(
-    loaded: LoadedModel,
-    prompts: Sequence[Sequence[int]],
-    end_row: int,
-    max_new_tokens: int,
-    processors: LogitsProcessorList,
-    draw: Callable[[torch.Tensor], torch.Tensor] | None,
-) -> list[list[int]]:
-    import torch
-
-    longest = max(len(prompt) for prompt in prompts)
-    input_ids = torch.zeros((len(prompts), longest), dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    for i, prompt in enumerate(prompts):
-        input_ids[i, longest - len(prompt) :] = torch.from_numpy(loaded.vocabulary.to_rows(prompt))
-        attention_mask[i, longest - len(prompt) :] = 1
-    input_ids, attention_mask = input_ids.to(loaded.device), attention_mask.to(loaded.device)
-    positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-    step_ids, step_positions, cache = input_ids, positions, None
-    answer = torch.empty((len(prompts), 0), dtype=torch.long, device=loaded.device)
-    ended = torch.zeros(len(prompts), dtype=torch.bool, device=loaded.device)
-    for _ in range(max_new_tokens):
-        out = loaded.model(
-            input_ids=step_ids,
-            attention_mask=attention_mask,
-            position_ids=step_positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache = out.past_key_values
-        logits = processors(input_ids, out.logits[:, -1])  # type: ignore[arg-type]
-        chosen = logits.argmax(-1) if draw is None else draw(logits)
-        chosen = torch.where(ended, torch.full_like(chosen, end_row), chosen)
-        ended |= chosen == end_row
-        answer = torch.cat([answer, chosen[:, None]], dim=1)
-        if bool(ended.all()):
-            break
-        step_ids, step_positions = chosen[:, None], step_positions[:, -1:] + 1
-        attention_mask = torch.cat([attention_mask, torch.ones_like(chosen)[:, None]], dim=1)
-    return [_until(row, end_row) for row in answer.tolist()]
-
-
-def _until(rows: list[int], end_row: int) -> list[int]:
-    return rows[: rows.index(end_row)] if end_row in rows else rows

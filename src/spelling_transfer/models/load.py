@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,24 @@ class LoadedModel:
 
     model: Any
     vocabulary: Vocabulary
+    _head_rows: tuple[tuple[Any, ...], Any] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def backbone(self) -> Any:
+        """The model without its head, layers of an adapter included."""
+        # PEFT puts its layers inside the base model.
+        base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+        return base.model
+
+    def head_rows(self, rows: Sequence[int]) -> torch.Tensor:
+        """Returns rows of the output embedding, shape ``(rows, hidden)``; kept until the weights or the rows change."""
+        weight = self.model.get_output_embeddings().weight
+        version = None if weight.is_inference() else weight._version
+        key = (id(weight), version, str(weight.device), tuple(rows))
+        if self._head_rows is None or self._head_rows[0] != key:
+            self._head_rows = key, weight.detach()[list(rows)]
+        kept: torch.Tensor = self._head_rows[1]
+        return kept
 
     @property
     def device(self) -> torch.device:

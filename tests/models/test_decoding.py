@@ -1,0 +1,159 @@
+"""What saves work while answers are generated changes no answer: real checkpoint, real questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spelling_transfer.models.decoding import AnswerHead, SharedPrefix, common_length
+from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.generate import Sampling, generate_answers
+from spelling_transfer.models.load import LoadedModel, load_model
+from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
+WORDS = ["cat", "table", "letter", "garden", "mountain", "sea", "history", "remember", "ask", "different"]
+QUESTIONS = [
+    *(f"How do you spell {word}?" for word in WORDS),
+    *(f"How many letters e are in {word}?" for word in WORDS),
+    *(f"What is letter 2 of {word}?" for word in WORDS),
+]
+SAMPLED: dict[str, Any] = {
+    "sampling": Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.05),
+    "seeds": list(range(len(QUESTIONS))),
+}
+
+
+@pytest.fixture(scope="module")
+def embedded() -> LoadedModel:
+    return load_model(EMBEDDED, ModelProfile(name="tiny-qwen3"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer: ChatTokenizer) -> list[list[int]]:
+    return tokenizer.encode_prompts(QUESTIONS)
+
+
+class TokenCounter:
+    """Counts the tokens that a model's first layer sees."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.tokens = 0
+        self.handle = loaded.model.get_input_embeddings().register_forward_hook(self._count)
+
+    def _count(self, _: object, inputs: tuple[torch.Tensor], __: object) -> None:
+        self.tokens += inputs[0].numel()
+
+
+@pytest.mark.parametrize("settings", [{}, SAMPLED], ids=["greedy", "sampled"])
+def test_a_shared_prefix_changes_no_answer(
+    embedded: LoadedModel,
+    tokenizer: ChatTokenizer,
+    prompts: list[list[int]],
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counter = TokenCounter(embedded)
+    shared = generate_answers(embedded, tokenizer, prompts, batch_size=8, **settings)
+    with_prefix, counter.tokens = counter.tokens, 0
+    monkeypatch.setattr(SharedPrefix, "of", lambda *_: SharedPrefix())
+    unshared = generate_answers(embedded, tokenizer, prompts, batch_size=8, **settings)
+    counter.handle.remove()
+    assert shared == unshared
+    assert len({tuple(answer) for answer in shared}) > len(WORDS)  # real answers, not one for all
+    length = len(tokenizer.prefix_ids)  # the questions begin with different words
+    assert counter.tokens - with_prefix == length * len(prompts) - length
+
+
+@pytest.mark.parametrize("settings", [{}, SAMPLED], ids=["greedy", "sampled"])
+def test_answers_of_all_lengths_equal_those_asked_for_alone(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]], settings: dict[str, Any]
+) -> None:
+    together = generate_answers(embedded, tokenizer, prompts, **settings)
+    assert len({len(answer) for answer in together}) > 3
+    for i, prompt in enumerate(prompts):
+        own = {**settings, "seeds": [settings["seeds"][i]]} if settings else {}
+        assert generate_answers(embedded, tokenizer, [prompt], **own) == [together[i]]
+
+
+def test_rows_that_have_ended_are_not_computed_any_more(embedded: LoadedModel, tokenizer: ChatTokenizer) -> None:
+    prompts = tokenizer.encode_prompts(QUESTIONS)
+    counter = TokenCounter(embedded)
+    answers = generate_answers(embedded, tokenizer, prompts, max_new_tokens=24)
+    counter.handle.remove()
+    prefix = len(tokenizer.prefix_ids)
+    longest = max(len(prompt) for prompt in prompts) - prefix
+    steps = max(len(answer) for answer in answers)
+    assert counter.tokens < prefix + len(prompts) * (longest + steps) * 0.95
+
+
+def test_the_restricted_head_answers_as_the_masked_one(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = [ids[0] for ids in tokenizer.encode_texts([f" {letter}" for letter in "abcdefghijklm"])]
+    for settings in ({}, SAMPLED):
+        restricted = generate_answers(embedded, tokenizer, prompts, allowed_ids=letters, **settings)
+        with monkeypatch.context() as patch:
+            # What a head that is more than a matrix gets: all rows, then the mask.
+            patch.setattr(AnswerHead, "of", lambda loaded, mask, _: AnswerHead(loaded.model, None, None, mask))
+            masked = generate_answers(embedded, tokenizer, prompts, allowed_ids=letters, **settings)
+        assert restricted == masked
+        assert {token for answer in restricted for token in answer} <= set(letters)
+
+
+def test_the_kept_rows_of_the_head_follow_its_weights(loaded: LoadedModel) -> None:
+    before = loaded.head_rows([1, 3])
+    assert loaded.head_rows([1, 3]) is before
+    with torch.no_grad():
+        loaded.model.get_output_embeddings().weight.add_(1.0)
+    torch.testing.assert_close(loaded.head_rows([1, 3]), before + 1.0)
+    torch.testing.assert_close(loaded.head_rows([0]), loaded.model.get_output_embeddings().weight[[0]].detach())
+
+
+def test_no_prompts_have_no_answers(embedded: LoadedModel, tokenizer: ChatTokenizer) -> None:
+    assert generate_answers(embedded, tokenizer, []) == []
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8))
+def test_the_common_beginning_leaves_a_token_of_each_prompt(prompts: list[list[int]]) -> None:
+    shortest = min(len(prompt) for prompt in prompts)
+    shared = [n for n in range(shortest) if len({tuple(prompt[:n]) for prompt in prompts}) == 1]
+    assert common_length(prompts) == max(shared)
+
+
+def test_tokens_are_drawn_as_transformers_warps_them(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
+) -> None:
+    from transformers import (
+        LogitsProcessorList,
+        MinPLogitsWarper,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    sampling = Sampling(temperature=1.5, top_p=0.9, top_k=8, min_p=0.02)
+    n_draws = 4000
+    drawn = generate_answers(
+        embedded, tokenizer, [prompts[0]] * n_draws, max_new_tokens=1, sampling=sampling, seeds=range(n_draws)
+    )
+    rows = embedded.vocabulary.to_rows([(answer or [tokenizer.end_id])[0] for answer in drawn])
+    seen = torch.bincount(torch.from_numpy(rows), minlength=embedded.vocabulary.n_rows) / n_draws
+    ids = torch.from_numpy(embedded.vocabulary.to_rows(prompts[0]))[None]
+    with torch.no_grad():
+        logits = embedded.model(input_ids=ids).logits[:, -1].float()
+    logits[:, embedded.vocabulary.known_rows(tokenizer.think_ids)] = -torch.inf
+    warpers = LogitsProcessorList(
+        [TemperatureLogitsWarper(1.5), TopKLogitsWarper(8), TopPLogitsWarper(0.9), MinPLogitsWarper(0.02)]
+    )
+    expected = warpers(ids, logits).softmax(-1)[0]
+    assert (expected > 0).sum() > 1
+    # Four standard deviations of a share among so many draws.
+    assert (seen - expected).abs().max() < 4 * 0.5 / n_draws**0.5
+    assert not seen[expected == 0].any()

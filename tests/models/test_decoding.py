@@ -127,9 +127,7 @@ def test_the_common_beginning_leaves_a_token_of_each_prompt(prompts: list[list[i
     assert common_length(prompts) == max(shared)
 
 
-def test_tokens_are_drawn_as_transformers_warps_them(
-    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
-) -> None:
+def test_tokens_are_drawn_as_transformers_warps_them(loaded: LoadedModel, tokenizer: ChatTokenizer) -> None:
     from transformers import (
         LogitsProcessorList,
         MinPLogitsWarper,
@@ -138,17 +136,18 @@ def test_tokens_are_drawn_as_transformers_warps_them(
         TopPLogitsWarper,
     )
 
+    (prompt,) = tokenizer.encode_prompts(["Spell cab."])
     sampling = Sampling(temperature=1.5, top_p=0.9, top_k=8, min_p=0.02)
     n_draws = 4000
     drawn = generate_answers(
-        embedded, tokenizer, [prompts[0]] * n_draws, max_new_tokens=1, sampling=sampling, seeds=range(n_draws)
+        loaded, tokenizer, [prompt] * n_draws, max_new_tokens=1, sampling=sampling, seeds=range(n_draws)
     )
-    rows = embedded.vocabulary.to_rows([(answer or [tokenizer.end_id])[0] for answer in drawn])
-    seen = torch.bincount(torch.from_numpy(rows), minlength=embedded.vocabulary.n_rows) / n_draws
-    ids = torch.from_numpy(embedded.vocabulary.to_rows(prompts[0]))[None]
+    rows = loaded.vocabulary.to_rows([(answer or [tokenizer.end_id])[0] for answer in drawn])
+    seen = torch.bincount(torch.from_numpy(rows), minlength=loaded.vocabulary.n_rows) / n_draws
+    ids = torch.from_numpy(loaded.vocabulary.to_rows(prompt))[None]
     with torch.no_grad():
-        logits = embedded.model(input_ids=ids).logits[:, -1].float()
-    logits[:, embedded.vocabulary.known_rows(tokenizer.think_ids)] = -torch.inf
+        logits = loaded.model(input_ids=ids).logits[:, -1].float()
+    logits[:, loaded.vocabulary.known_rows(tokenizer.think_ids)] = -torch.inf
     warpers = LogitsProcessorList(
         [TemperatureLogitsWarper(1.5), TopKLogitsWarper(8), TopPLogitsWarper(0.9), MinPLogitsWarper(0.02)]
     )

@@ -25,7 +25,7 @@ def objective(config: TrialConfig, monitor: Callable[[Evaluation], Verdict]) -> 
 
 
 def study(**changes: Any) -> StudySettings:
-    shared = {"n_trials": 4, "sampler": "random", "space": {"lora.r": {"values": [4, 8, 16, 32]}}}
+    shared = {"n_trials": 4, "sampler": "random", "pruner": "median", "space": {"lora.r": {"values": [4, 8, 16, 32]}}}
     return StudySettings.model_validate({**shared, **changes})
 
 

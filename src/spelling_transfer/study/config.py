@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.lora import LoraSettings
-from spelling_transfer.study.scores import Focus
+from spelling_transfer.study.scores import FOCUS_WEIGHTS, Focus, FocusWeights
 from spelling_transfer.tasks.mixture import MixtureSettings
 from spelling_transfer.training.config import TrainingSettings
+
+Sampler = Literal["grid", "one_at_a_time", "random", "tpe", "gp", "cmaes", "qmc"]
+Pruner = Literal["none", "median", "successive_halving", "hyperband", "wilcoxon"]
+GpuTier = Literal["cpu", "t4", "l4", "a100", "h100"]
 
 
 class StudyConfigError(SpellingTransferError):
@@ -48,7 +53,7 @@ class TrialConfig(BaseModel):
         for name, value in choices.items():
             group, _, setting = name.partition(".")
             if setting not in data.get(group, {}):
-                raise StudyConfigError(f"{name}: no such setting of a trial; known are {', '.join(setting_names())}.")
+                raise StudyConfigError(f"{name}: no such setting of a trial{meant(name, setting_names())}.")
             data[group][setting] = value
         try:
             return TrialConfig.model_validate(data)
@@ -57,25 +62,120 @@ class TrialConfig(BaseModel):
             where = ".".join(str(part) for part in first["loc"])
             raise StudyConfigError(f"{where}: {first['input']!r} is not allowed: {first['msg']}.") from error
 
+    def value(self, name: str) -> Any:
+        """Returns the value of a setting by its dotted name."""
+        group, _, setting = name.partition(".")
+        return getattr(getattr(self, group), setting)
+
 
 def setting_names() -> list[str]:
     """Returns the dotted name of every setting a search may vary."""
     return [f"{group}.{setting}" for group, settings in TrialConfig().model_dump().items() for setting in settings]
 
 
+def meant(name: str, known: list[str]) -> str:
+    """Returns what a user may have meant by an unknown name, or all that is known, as the end of a sentence."""
+    short = name.rpartition(".")[2]
+    matches = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    matches += [each for each in known if each.rpartition(".")[2] == short and each not in matches]
+    if matches:
+        return f"; did you mean {' or '.join(map(repr, matches))}?"
+    return f"; known are {', '.join(known)}"
+
+
+class LightningSettings(BaseModel):
+    """The machine a study runs on: one file a tier in ``conf/*/study/lightning/``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpu_tier: GpuTier = Field("cpu", description="Class of machine.")
+    auto_scale: bool = Field(True, description="Use fewer machines when fewer trials are left than machines.")
+    sleep_when_idle: bool = Field(True, description="Let a machine sleep when no trial is left for it.")
+    memory_gib: float = Field(16.0, gt=0, le=4096, description="Memory a model can use: the GPU's, or the machine's.")
+    teraflops: float = Field(0.3, gt=0, le=10_000, description="Peak of dense products in the type used for training.")
+    utilisation: float = Field(0.3, gt=0, le=1, description="Share of the peak that training reaches.")
+    price_usd_per_hour: float = Field(0.0, ge=0, le=1000, description="Price of one machine; 0 for your own.")
+
+
 class StudySettings(BaseModel):
-    """What a study tries and how its trials are compared."""
+    """What a study tries, how its trials are compared, and how they are run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field("spelling_transfer_exp", pattern=r"^[\w.-]+$", description="Name of the study.")
     focus: Focus = Field("balanced", description="Weights of position and count in the transfer score.")
-    n_trials: int = Field(3, ge=1, le=10_000, description="Configurations to try.")
-    sampler: Literal["tpe", "random"] = Field("tpe", description="How Optuna chooses the next configuration.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the sampler; a trial adds its own number to it.")
+    position_task_weight: float | None = Field(
+        None, ge=0.0, le=1.0, description="Weight of position in the transfer score; the focus's where it is null."
+    )
+    count_task_weight: float | None = Field(
+        None, ge=0.0, le=1.0, description="Weight of count in the transfer score; the focus's where it is null."
+    )
+    n_trials: int | None = Field(
+        3, ge=1, le=10_000, description="Configurations to try; null tries all of grid and one_at_a_time."
+    )
+    sampler: Sampler = Field("tpe", description="How the next configuration is chosen; see study/samplers.py.")
+    startup_trials: int = Field(
+        10, ge=1, le=1000, description="Random trials before tpe and gp learn from the results."
+    )
+    pruner: Pruner = Field("hyperband", description="How hopeless trials are ended early; see study/samplers.py.")
+    reduction_factor: int = Field(
+        3, ge=2, le=10, description="Of this many trials, successive_halving and hyperband let one go on at each rung."
+    )
+    p_threshold: float = Field(0.1, gt=0.0, lt=1.0, description="Level at which the wilcoxon pruner ends a trial.")
+    seed: int = Field(0, ge=0, lt=2**31 - 10_000, description="Seed of the sampler; a trial adds its own number to it.")
     space: dict[str, Any] = Field(description="What is varied: candidates or ranges by dotted setting name.")
     validation_words: int = Field(200, ge=10, description="Words of each task a trial is scored on.")
     transfer_eval_frequency: int = Field(50, ge=1, description="Steps between evaluations within a trial.")
     patience: int | None = Field(
         None, ge=1, description="Evaluations without a better score before a trial stops early; null never stops."
     )
+    lightning: LightningSettings = Field(default_factory=LightningSettings, description="The machine.")
+    backend: str = Field(
+        "local",
+        pattern=r"^[\w.-]+$",
+        description="Where workers run: local, or a name of spelling_transfer.trial_backends.",
+    )
+    workers: int | Literal["auto"] = Field(
+        1, description="Trials that run side by side; auto sizes them to cores and memory."
+    )
+    storage: str | None = Field(
+        None, description="URL of the trials' database, such as postgresql+psycopg://user@host/studies; sqlite if null."
+    )
+    resume: bool = Field(False, description="Go on with a study that was interrupted.")
+    heartbeat_seconds: int = Field(
+        30, ge=1, le=3600, description="A worker that is silent for twice as long is taken for lost."
+    )
+    checkpoint_every: int = Field(50, ge=1, le=100_000, description="Steps between checkpoints of a trial.")
+
+    @field_validator("workers")
+    @classmethod
+    def _some_workers(cls, workers: int | str) -> int | str:
+        if isinstance(workers, int) and not 1 <= workers <= 1024:
+            raise ValueError(f"{workers} is not between 1 and 1024, and not 'auto'")
+        return workers
+
+    @field_validator("storage")
+    @classmethod
+    def _no_password(cls, storage: str | None) -> str | None:
+        # A setting is printed, logged and kept beside the results; a password must not be.
+        from urllib.parse import urlsplit
+
+        if storage is None:
+            return None
+        parts = urlsplit(storage)
+        if not parts.scheme:
+            raise ValueError("not a database URL, such as sqlite:///study.db or postgresql+psycopg://user@host/name")
+        if parts.password:
+            raise ValueError("holds a password; leave it out and set PGPASSWORD or write it into ~/.pgpass")
+        return storage
+
+    @property
+    def weights(self) -> FocusWeights:
+        """The weights of position and count in the transfer score: the focus's, unless one is set."""
+        focus = FOCUS_WEIGHTS[self.focus]
+        position, count = self.position_task_weight, self.count_task_weight
+        return FocusWeights(focus.position if position is None else position, focus.count if count is None else count)
+
+    def trial_seed(self, number: int) -> int:
+        """Returns the seed of a trial."""
+        return self.seed + number

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import pandas as pd
 
+from spelling_transfer.study.choices import planned_trials
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.scores import transfer_score
 from spelling_transfer.study.space import draw, read_space
@@ -94,19 +95,20 @@ def run_study(
     """
     import optuna
 
+    from spelling_transfer.study.samplers import make_pruner, make_sampler
+
     space = read_space(settings.space, defaults)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     study = optuna.create_study(
         study_name=settings.name,
         direction="maximize",
-        sampler=samplers[settings.sampler](seed=settings.seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
+        sampler=make_sampler(settings, space),
+        pruner=make_pruner(settings, defaults.training.max_steps),
     )
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     seconds: list[dict[str, Any]] = []
-    for _ in range(settings.n_trials):
+    for _ in range(planned_trials(space, settings)):
         trial = study.ask()
         choices = draw(trial, space)
         seed = settings.seed + trial.number
@@ -157,5 +159,5 @@ class _Monitor:
 
 
 def _scored(evaluation: Evaluation, settings: StudySettings) -> dict[str, Any]:
-    score = transfer_score(evaluation.spelling, evaluation.position, evaluation.count, settings.focus)
+    score = transfer_score(evaluation.spelling, evaluation.position, evaluation.count, settings.weights)
     return {**asdict(evaluation), "transfer_score": float(score)}

@@ -65,7 +65,9 @@ class TransferScores(NamedTuple):
     interval: Interval
 
 
-def transfer_score(spelling: Scores, position: Scores, count: Scores, focus: Focus = "balanced") -> Scores:
+def transfer_score(
+    spelling: Scores, position: Scores, count: Scores, focus: Focus | FocusWeights = "balanced"
+) -> Scores:
     """Returns ``w_position·position + w_count·count + 0.2·min(spelling, (position + count) / 2)``.
 
     The weights follow the focus: spelling 0.3/0.3, balanced 0.5/0.5, transfer 0.6/0.6. The score of three perfect tasks
@@ -75,9 +77,9 @@ def transfer_score(spelling: Scores, position: Scores, count: Scores, focus: Foc
         spelling: Exact match of the spelling task, 0 to 1; a number or an array.
         position: The same for position.
         count: The same for count.
-        focus: Which weights to use.
+        focus: Which weights to use, by name or as they are.
     """
-    weights = FOCUS_WEIGHTS[focus]
+    weights = focus if isinstance(focus, FocusWeights) else FOCUS_WEIGHTS[focus]
     bonus: Scores = SPELLING_BONUS * np.minimum(spelling, (position + count) / 2)
     score: Scores = weights.position * position + weights.count * count + bonus
     return score
@@ -85,7 +87,7 @@ def transfer_score(spelling: Scores, position: Scores, count: Scores, focus: Foc
 
 def compare_transfer_scores(
     pairs: Mapping[str, pd.DataFrame],
-    focus: Focus = "balanced",
+    focus: Focus | FocusWeights = "balanced",
     *,
     confidence: float = CONFIDENCE,
     n_resamples: int = N_RESAMPLES,

@@ -29,7 +29,7 @@ Figure = Any
 
 def read_search_space(study: StudySettings, trial: TrialConfig) -> dict[str, Any]:
     """Checks the search space before anything is trained and returns it in full."""
-    return {name: entry.model_dump(mode="json") for name, entry in read_space(study.space, trial).items()}
+    return read_space(study.space, trial).as_data()
 
 
 def run_trials(

@@ -1,0 +1,203 @@
+"""Choices that depend on the seed and a trial's number alone: grid, one setting at a time, random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from spelling_transfer.study.config import StudyConfigError, StudySettings
+from spelling_transfer.study.space import SearchSpace
+
+NUMBERED = ("grid", "one_at_a_time", "random")
+"""Samplers whose choices do not depend on results."""
+
+MAX_GRID = 200_000
+"""Configurations of a grid that are listed at most; nobody trains more."""
+
+_TRIES = 2_000
+"""Random draws before a space is said to have no configuration that obeys its constraints: one that holds for one in
+three hundred is missed once in a thousand times."""
+
+
+def choices_of(space: SearchSpace, settings: StudySettings, number: int) -> dict[str, Any] | None:
+    """Returns what trial ``number`` tries, or ``None`` where that depends on the results of others.
+
+    Raises:
+        StudyConfigError: The grid has no such number, or no configuration obeys the constraints.
+    """
+    drawn = drawn_of(space, settings, number)
+    return None if drawn is None else space.settle(drawn)
+
+
+def drawn_of(space: SearchSpace, settings: StudySettings, number: int) -> dict[str, Any] | None:
+    """Returns the same as values by the entries' parameter names; a setting that keeps its default is left out."""
+    if settings.sampler == "random":
+        return _random(space, (settings.seed, number))
+    if settings.sampler not in NUMBERED:
+        return None
+    rows = _one_at_a_time(space) if settings.sampler == "one_at_a_time" else _shuffled_grid(space, settings.seed)
+    if number >= len(rows):
+        raise StudyConfigError(f"study: {settings.sampler} has {len(rows)} configurations; there is no {number}.")
+    return dict(rows[number])
+
+
+def planned_trials(space: SearchSpace, settings: StudySettings) -> int:
+    """Returns how many trials a study has: ``n_trials``, and no more than there are configurations.
+
+    Raises:
+        StudyConfigError: There is nothing to try, or ``n_trials`` is missing where there is no end of configurations.
+    """
+    if settings.sampler == "one_at_a_time":
+        available = len(_one_at_a_time(space))
+    elif not space.entries:
+        raise StudyConfigError(
+            "study.space: is empty; a search needs at least one setting to vary. 'kedro tune --mode single' trains the "
+            "default configuration alone."
+        )
+    elif settings.sampler == "grid":
+        available = len(_shuffled_grid(space, settings.seed))
+    elif settings.n_trials is None:
+        raise StudyConfigError(
+            f"study.n_trials: null is for grid and one_at_a_time; the sampler {settings.sampler} has no end of its own."
+        )
+    else:
+        return settings.n_trials
+    if not available:
+        raise StudyConfigError("study.space: no configuration is left to try; " + _constraints(space))
+    return available if settings.n_trials is None else min(settings.n_trials, available)
+
+
+def values_of(space: SearchSpace, name: str) -> list[Any]:
+    """Returns what is drawn for a setting one at a time: its default, then its values."""
+    entry = space.entries[name]
+    default = _default_drawn(space).get(entry.parameter(name))
+    values = entry.grid()
+    return values if default is None or default in values else [default, *values]
+
+
+def check_feasible(space: SearchSpace) -> None:
+    """Checks that some configuration obeys all constraints.
+
+    Raises:
+        StudyConfigError: None was found.
+    """
+    if grid_size(space) > MAX_GRID or next(iter(_grid(space)), None) is None:
+        # Too many to look at each; or none of them, but the points of a grid are not all of a range.
+        _random(space, (0, 0))
+
+
+def grid_size(space: SearchSpace) -> int:
+    """Returns the size of the full grid, constraints and conditions left out."""
+    size = 1
+    for entry in space.entries.values():
+        size *= len(entry.grid())
+    return size
+
+
+def nearest(space: SearchSpace, drawn: dict[str, Any]) -> dict[str, Any]:
+    """Returns the drawn values moved as little as possible so that they obey the constraints.
+
+    Only settings of broken constraints move, to values of their grid; distance is counted in places on it.
+
+    Raises:
+        StudyConfigError: No such move helps.
+    """
+    names = {name for constraint in space.broken(space.settle(drawn)) for name in constraint.names}
+    names |= {name for name, entry in space.entries.items() if entry.needs() & names}
+    moved = [name for name in space.entries if name in names and space.entries[name].parameter(name) in drawn]
+    grids = [space.entries[name].grid() for name in moved]
+    parameters = [space.entries[name].parameter(name) for name in moved]
+    starts = [_place(grid, drawn[parameter]) for grid, parameter in zip(grids, parameters, strict=True)]
+    places = sorted(
+        product(*(range(len(grid)) for grid in grids)),
+        key=lambda each: (sum(abs(a - b) for a, b in zip(each, starts, strict=True)), each),
+    )
+    for chosen in places:
+        values = {parameter: grid[i] for parameter, grid, i in zip(parameters, grids, chosen, strict=True)}
+        if not space.broken(space.settle({**drawn, **values})):
+            return {**drawn, **values}
+    raise StudyConfigError("study.space: " + _constraints(space))
+
+
+def _place(grid: Sequence[Any], value: Any) -> int:
+    if value in grid:
+        return grid.index(value)
+    return int(np.argmin([abs(each - value) for each in grid]))
+
+
+def _random(space: SearchSpace, seed: Sequence[int]) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    for _ in range(_TRIES):
+        drawn: dict[str, Any] = {}
+        choices: dict[str, Any] = {}
+        for name, entry in space.entries.items():
+            if space.is_active(name, choices):
+                drawn[entry.parameter(name)] = entry.sample(rng)
+            choices = space.settle(drawn) if entry.needs() or space.constraints else {**choices, **drawn}
+        if not space.broken(space.settle(drawn)):
+            return drawn
+    raise StudyConfigError("study.space: " + _constraints(space))
+
+
+def _constraints(space: SearchSpace) -> str:
+    return "no configuration obeys all constraints: " + "; ".join(map(str, space.constraints)) + "."
+
+
+@lru_cache(maxsize=8)
+def _grid_rows(space: SearchSpace) -> tuple[dict[str, Any], ...]:
+    return tuple(_grid(space))
+
+
+def _shuffled_grid(space: SearchSpace, seed: int) -> list[dict[str, Any]]:
+    if (size := grid_size(space)) > MAX_GRID:
+        raise StudyConfigError(
+            f"study.space: a grid of {size:,} configurations is more than {MAX_GRID:,}. Take fewer values, or the "
+            "sampler random, tpe or one_at_a_time."
+        )
+    rows = _grid_rows(space)
+    # Shuffled, so that a part of a grid is spread over all of it.
+    return [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))]
+
+
+def _grid(space: SearchSpace) -> Iterator[dict[str, Any]]:
+    names = list(space.entries)
+
+    def extend(drawn: dict[str, Any], depth: int) -> Iterator[dict[str, Any]]:
+        if depth == len(names):
+            if not space.constraints or not space.broken(space.settle(drawn)):
+                yield drawn
+            return
+        name, entry = names[depth], space.entries[names[depth]]
+        if entry.when and not space.is_active(name, space.settle(drawn)):
+            yield from extend(drawn, depth + 1)
+            return
+        for value in entry.grid():
+            yield from extend({**drawn, entry.parameter(name): value}, depth + 1)
+
+    yield from extend({}, 0)
+
+
+def _default_drawn(space: SearchSpace) -> dict[str, Any]:
+    from spelling_transfer.study.entries import Ratio
+
+    drawn = {}
+    for name, entry in space.entries.items():
+        value = space.default(name)
+        drawn[entry.parameter(name)] = value / space.default(entry.follows) if isinstance(entry, Ratio) else value
+    return drawn
+
+
+def _one_at_a_time(space: SearchSpace) -> list[dict[str, Any]]:
+    default = _default_drawn(space)
+    rows = [default]
+    for name, entry in space.entries.items():
+        parameter = entry.parameter(name)
+        for value in entry.grid():
+            row = {**default, parameter: value}
+            if value != default[parameter] and space.settle(row) != space.settle(default):
+                rows.append(row)
+    return [row for row in rows if not space.broken(space.settle(row))]

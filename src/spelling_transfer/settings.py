@@ -2,9 +2,15 @@
 
 from spelling_transfer.configuration.hook import ConfigurationCheck
 from spelling_transfer.configuration.loader import ProjectConfigLoader
+from spelling_transfer.storage.hook import StorageHook
+from spelling_transfer.storage.runs import run_folder
 from spelling_transfer.tracking.summary import RunSummaryHook
 
-HOOKS = (ConfigurationCheck(), RunSummaryHook())
+HOOKS = (ConfigurationCheck(), RunSummaryHook(), StorageHook())
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
-CONFIG_LOADER_ARGS = {"base_env": "base", "default_run_env": "local"}
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "custom_resolvers": {"run_folder": run_folder},
+}

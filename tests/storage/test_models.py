@@ -7,7 +7,6 @@ import pytest
 from kedro.io import DatasetError
 from kedro.io.core import Version
 
-from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
 from spelling_transfer.storage import DatasetFileError, ModelFolderDataset
 
@@ -92,11 +91,6 @@ def test_the_preview_lists_files_and_sizes(tmp_path):
     folder = make_folder(tmp_path / "adapter", b"weights")
     preview = json.loads(ModelFolderDataset(filepath=str(folder.path)).preview())
     assert preview["model.safetensors"] == 7
-
-
-def test_a_remote_folder_is_refused_by_name():
-    with pytest.raises(SpellingTransferError, match="s3://bucket/model is not on a local disk"):
-        ModelFolderDataset(filepath="s3://bucket/model")
 
 
 def test_a_handle_may_be_given_unchecked_to_nodes_that_may_not_need_the_model(tmp_path):

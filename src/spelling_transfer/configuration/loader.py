@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.storage.credentials import set_up_stores
 
 _RUNTIME_NAME = re.compile(r"\$\{runtime_params:\s*(\w+)")
 
@@ -30,6 +31,12 @@ class ProjectConfigLoader(OmegaConfigLoader):
     """
 
     _parameters: tuple[dict[str, Any] | None, dict[str, Any]] | None = None
+
+    def __init__(self, conf_source: str, env: str | None = None, *args: Any, **kwargs: Any) -> None:
+        """Makes the loader of a project; arguments as in Kedro's."""
+        # First, as globals may ask a store for the latest run, and Kedro's loader reads them at once.
+        set_up_stores(Path(conf_source), env)
+        super().__init__(conf_source, env, *args, **kwargs)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Returns the merged configuration of a kind, such as ``parameters`` or ``catalog``.
@@ -108,8 +115,8 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _raised_inside(error: BaseException | None) -> ConfigurationError | None:
+def _raised_inside(error: BaseException | None) -> SpellingTransferError | None:
     # OmegaConf cuts the chain of causes; the contexts are still there.
-    while error is not None and not isinstance(error, ConfigurationError):
+    while error is not None and not isinstance(error, SpellingTransferError):
         error = error.__cause__ or error.__context__
     return error

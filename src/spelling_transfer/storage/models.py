@@ -8,19 +8,30 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import fsspec
 from kedro.io import AbstractVersionedDataset
 from kedro.io.core import Version, get_protocol_and_path
 from kedro_datasets._typing import JSONPreview
 
-from spelling_transfer.models.folder import ModelFolder, replace_folder
-from spelling_transfer.storage.whole import DatasetFileError, DatasetWriteError, cannot_write, flush_to_disk
+from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError, replace_folder
+from spelling_transfer.storage.remote_errors import check_transport
+from spelling_transfer.storage.remote_folder import fetch_folder, list_folder, publish_folder
+from spelling_transfer.storage.whole import (
+    DatasetFileError,
+    DatasetWriteError,
+    cannot_read,
+    cannot_write,
+    flush_to_disk,
+)
 
 
 class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
-    """A folder with a model or an adapter, on a local disk.
+    """A folder with a model or an adapter, on a local disk or an object store.
 
     Loading checks every file against the folder's manifest. Saving copies the folder of the given handle beside the
-    target and then moves it into place, so the target is the old folder or the new one, whole.
+    target and then moves it into place, so the target is the old folder or the new one, whole. On an object store,
+    where nothing can be moved, the files come first and a pointer to them last; loading gives a local copy of them,
+    which is kept (``SPELLING_TRANSFER_CACHE``, or ``~/.cache/spelling-transfer``) under the hash of its content.
     """
 
     def __init__(
@@ -29,32 +40,39 @@ class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
         filepath: str,
         check: bool = True,
         version: Version | None = None,
+        credentials: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Points at a folder.
 
         Args:
-            filepath: The folder; relative paths start at the project's root.
+            filepath: The folder, local or a URL; relative paths start at the project's root.
             check: Whether loading checks the folder. Without it the handle may lead nowhere, for nodes that use the
                 model only under some settings and check it then.
             version: Set by Kedro where the catalog says ``versioned: true``.
+            credentials: For a URL, as fsspec takes them.
             metadata: Anything; read by Kedro-Viz, not by Kedro.
         """
-        protocol, path = get_protocol_and_path(filepath, version)
-        if protocol != "file":
-            raise DatasetFileError(
-                f"filepath: {filepath} is not on a local disk, where a model folder has to be for models to open it."
-            )
+        self._protocol, path = get_protocol_and_path(filepath, version)
+        self._fs = fsspec.filesystem(self._protocol, **(credentials or {}))
         self.metadata = metadata
         self._check = check
-        super().__init__(filepath=PurePosixPath(path), version=version)
+        super().__init__(
+            filepath=PurePosixPath(path),
+            version=version,
+            exists_function=self._fs.exists,
+            glob_function=self._fs.glob,
+        )
 
     def load(self) -> ModelFolder:
         """Returns a handle to the folder after checking its files.
 
         Raises:
             ModelFolderError: The folder is missing, incomplete or altered.
+            DatasetFileError: The object store cannot be read.
         """
+        if self._protocol != "file":
+            return self._fetch(self._get_load_path().as_posix())
         path = Path(self._get_load_path())
         return ModelFolder.open(path) if self._check else ModelFolder(path)
 
@@ -64,9 +82,11 @@ class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
         Raises:
             DatasetWriteError: The folder cannot be copied; whatever was there before is untouched.
         """
+        if self._protocol != "file":
+            return self._publish(data, self._get_save_path().as_posix())
         target = Path(self._get_save_path())
         if data.path.resolve() == target.resolve():
-            return
+            return None
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
@@ -81,14 +101,40 @@ class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
                 shutil.rmtree(work, ignore_errors=True)
         except (OSError, shutil.Error) as error:
             raise DatasetWriteError(cannot_write(str(target), error)) from error
+        return None
+
+    def _publish(self, data: ModelFolder, target: str) -> None:
+        try:
+            check_transport(self._fs)
+            publish_folder(ModelFolder.open(data.path), self._fs, target)
+        except ModelFolderError:
+            raise
+        except Exception as error:
+            raise DatasetWriteError(cannot_write(f"{self._protocol}://{target}", error)) from error
+
+    def _fetch(self, source: str) -> ModelFolder:
+        if not self._check and not self._exists():
+            return ModelFolder(Path(source))
+        try:
+            check_transport(self._fs)
+            return fetch_folder(self._fs, source)
+        except ModelFolderError:
+            raise
+        except Exception as error:
+            raise DatasetFileError(cannot_read(f"{self._protocol}://{source}", error)) from error
 
     def preview(self) -> JSONPreview:
         """Returns the folder's files and their sizes in bytes, for Kedro-Viz."""
+        if self._protocol != "file":
+            return JSONPreview(json.dumps(list_folder(self._fs, self._get_load_path().as_posix())))
         folder = Path(self._get_load_path())
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         return JSONPreview(json.dumps({str(file.relative_to(folder)): file.stat().st_size for file in files}))
 
     def _exists(self) -> bool:
+        if self._protocol != "file":
+            self._fs.invalidate_cache()
+            return bool(self._fs.exists(f"{self._get_load_path().as_posix()}/{MANIFEST}"))
         return Path(self._get_load_path()).is_dir()
 
     def _describe(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from kedro.io import DatasetError
 from kedro.io.core import get_filepath_str
 
 from spelling_transfer.errors import SpellingTransferError, causes
+from spelling_transfer.storage.remote_errors import check_transport, explain_remote
 
 if TYPE_CHECKING:
     from kedro.io.core import AbstractVersionedDataset
@@ -89,6 +90,7 @@ class WholeFile(_Base):
         """
         target = get_filepath_str(self._get_save_path(), self._protocol)
         try:
+            check_transport(self._fs)
             if self._protocol == "file":
                 with whole_file(Path(target)) as partial:
                     self._save_to(partial, data)
@@ -109,9 +111,18 @@ class WholeFile(_Base):
         """
         target = get_filepath_str(self._get_load_path(), self._protocol)
         try:
+            check_transport(self._fs)
             return super().load()  # type: ignore[safe-super]
         except Exception as error:
             raise DatasetFileError(cannot_read(self._location(target), error)) from error
+
+    def _exists(self) -> bool:
+        try:
+            return bool(super()._exists())
+        except Exception as error:
+            if (message := explain_remote(error, self._location(str(self._filepath)), "read")) is None:
+                raise
+            raise DatasetFileError(message) from error
 
     def _save_to(self, file: Path, data: Any) -> None:
         # A copy of this dataset that points at a plain local file, so that the saving code is the original's.
@@ -127,8 +138,11 @@ class WholeFile(_Base):
 
 def cannot_read(location: str, error: Exception) -> str:
     """Says that a file cannot be read, why, and what to do about it."""
+    if (message := explain_remote(error, location, "read")) is not None:
+        return message
     *_, root = causes(error)
-    if isinstance(root, FileNotFoundError):
+    # s3fs says what is missing, and puts the server's own answer behind it.
+    if isinstance(root, FileNotFoundError) or ("://" in location and _is_missing(error)):
         return f"there is no {location}. Run the pipeline that makes it first."
     message = f"{location} cannot be read: {reason(error)}."
     # pyarrow reports damaged pages as an OSError of its own, which has no number; those of the system have one.
@@ -137,8 +151,14 @@ def cannot_read(location: str, error: Exception) -> str:
     return message
 
 
+def _is_missing(error: Exception) -> bool:
+    return any(isinstance(cause, FileNotFoundError) for cause in causes(error))
+
+
 def cannot_write(location: str, error: Exception) -> str:
     """Says that a file or folder cannot be written, why, and how much room is left where that is the reason."""
+    if (explained := explain_remote(error, location, "write")) is not None:
+        return f"{explained} Nothing was left half-written."
     message = f"{location} cannot be written: {reason(error)}."
     if any(isinstance(cause, OSError) and cause.errno in _DISK_FULL for cause in causes(error)):
         folder = next((parent for parent in Path(location).parents if parent.exists()), Path())

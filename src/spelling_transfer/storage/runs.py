@@ -1,0 +1,106 @@
+"""Runs that do not get into each other's way: a folder for each below one root, and a pointer to the latest.
+
+``${run_folder:s3://bucket/prefix}`` in ``globals.yml`` stands for ``s3://bucket/prefix/runs/NAME``. The name is that of
+``SPELLING_TRANSFER_RUN``; ``new`` makes a new one. Without the variable it is the run that ``latest.json`` points to,
+and a new one where there is none. The pointer is moved last, when a run has ended well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.storage.remote_errors import check_transport, explain_remote
+
+VARIABLE = "SPELLING_TRANSFER_RUN"
+POINTER = "latest.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class RunNameError(SpellingTransferError):
+    """A run's name cannot be used, or the pointer to the latest run cannot be read or moved."""
+
+
+def run_folder(root: str) -> str:
+    """Returns the folder of this process's run below ``root``; a resolver of the configuration.
+
+    The name is noted in the environment, so that this process and those it starts stay with one run.
+
+    Raises:
+        RunNameError: The name has characters that a folder's name should not have, or the pointer cannot be read.
+    """
+    root = root.rstrip("/")
+    name = os.environ.get(VARIABLE, "")
+    if not name:
+        name = read_latest(root) or new_run_name()
+    elif name == "new":
+        name = new_run_name()
+    if not _NAME.fullmatch(name):
+        raise RunNameError(
+            f"{VARIABLE}: {name!r} cannot name a run. Use letters, digits, '.', '_' and '-', at most 100 of them, a "
+            "letter or digit first; or 'new'."
+        )
+    os.environ[VARIABLE] = name
+    return f"{root}/runs/{name}"
+
+
+def new_run_name() -> str:
+    """Returns a name that no other run has: the time, UTC, to read it by, and chance."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def read_latest(root: str) -> str | None:
+    """Returns the name of the latest run that ended well, or ``None``.
+
+    Raises:
+        RunNameError: The pointer is there but cannot be read.
+    """
+    filesystem, path = _open(root)
+    location = f"{root}/{POINTER}"
+    try:
+        check_transport(filesystem)
+        filesystem.invalidate_cache()
+        content = json.loads(filesystem.cat_file(f"{path}/{POINTER}"))
+        name = str(content["run"])
+    except FileNotFoundError as error:
+        if (message := explain_remote(error, location, "read")) is not None:
+            raise RunNameError(message) from error
+        return None
+    except Exception as error:
+        message = explain_remote(error, location, "read") or f"{location}: not a readable pointer ({error})."
+        raise RunNameError(f"{message} {VARIABLE} names a run without it.") from error
+    if not _NAME.fullmatch(name):
+        raise RunNameError(f"{location}: points to {name!r}, which is no name of a run. {VARIABLE} names one.")
+    return name
+
+
+def move_latest(storage_root: str) -> None:
+    """Points to a run; the last act of one that ended well.
+
+    Args:
+        storage_root: What :func:`run_folder` returned.
+
+    Raises:
+        RunNameError: The pointer cannot be written.
+    """
+    root, _, name = storage_root.rpartition("/runs/")
+    filesystem, path = _open(root)
+    pointer = {"run": name, "moved_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    try:
+        filesystem.makedirs(path, exist_ok=True)
+        filesystem.pipe_file(f"{path}/{POINTER}", (json.dumps(pointer) + "\n").encode())
+    except Exception as error:
+        message = explain_remote(error, f"{root}/{POINTER}", "write") or f"{root}/{POINTER}: {error}."
+        raise RunNameError(message) from error
+
+
+def _open(root: str) -> tuple[Any, str]:
+    import fsspec
+
+    filesystem, path = fsspec.core.url_to_fs(root)
+    return filesystem, path

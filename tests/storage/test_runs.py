@@ -1,0 +1,139 @@
+"""Runs kept apart on a store, the pointer to the latest, and credentials that the catalog does not name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from spelling_transfer.storage.credentials import set_up_stores
+from spelling_transfer.storage.remote_errors import RemoteError
+from spelling_transfer.storage.runs import RunNameError, move_latest, read_latest, run_folder
+
+
+@pytest.fixture(autouse=True)
+def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set and removed again, so that whatever the code sets is undone.
+    monkeypatch.setenv("SPELLING_TRANSFER_RUN", "")
+
+
+def other_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPELLING_TRANSFER_RUN", "")
+
+
+def test_a_run_gets_a_folder_and_keeps_it(tmp_path: Path):
+    folder = run_folder(f"{tmp_path}/")
+    assert folder.startswith(f"{tmp_path}/runs/2")
+    assert run_folder(str(tmp_path)) == folder
+    assert not (tmp_path / "latest.json").exists()
+
+
+def test_the_next_process_goes_on_with_the_latest_run_that_ended_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first = run_folder(str(tmp_path))
+    move_latest(first)
+    other_process(monkeypatch)
+    assert run_folder(str(tmp_path)) == first
+    monkeypatch.setenv("SPELLING_TRANSFER_RUN", "new")
+    second = run_folder(str(tmp_path))
+    assert second != first
+    assert read_latest(str(tmp_path)) == Path(first).name
+    move_latest(second)
+    assert read_latest(str(tmp_path)) == Path(second).name
+
+
+def test_a_pointer_on_s3_is_moved_and_read(s3: str):
+    assert read_latest(s3) is None
+    move_latest(f"{s3}/runs/lr-study")
+    assert read_latest(s3) == "lr-study"
+
+
+@pytest.mark.parametrize("name", ["../other", "a/b", "", " ", "-x", "x" * 101, "ü"])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    if name:
+        monkeypatch.setenv("SPELLING_TRANSFER_RUN", name)
+    (tmp_path / "latest.json").write_text(json.dumps({"run": name}))
+    with pytest.raises(RunNameError, match="SPELLING_TRANSFER_RUN"):
+        run_folder(str(tmp_path))
+
+
+def test_a_damaged_pointer_is_one_clear_error(tmp_path: Path):
+    (tmp_path / "latest.json").write_text("{")
+    with pytest.raises(RunNameError, match="not a readable pointer"):
+        run_folder(str(tmp_path))
+
+
+def test_a_bucket_that_is_not_there_is_said_before_a_run_begins(s3: str):
+    with pytest.raises(RunNameError, match="the bucket does not exist"):
+        run_folder("s3://no-such-bucket/study")
+
+
+class TestCredentials:
+    @pytest.fixture(autouse=True)
+    def own_settings(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fsspec.config, "conf", {})
+        monkeypatch.setattr("fsspec.spec.apply_config", lambda cls, kwargs: kwargs)
+
+    def write(self, conf: Path, text: str, env: str = "local") -> None:
+        (conf / env).mkdir(parents=True, exist_ok=True)
+        (conf / env / "credentials.yml").write_text(text)
+
+    def options(self) -> dict[str, object]:
+        return dict(fsspec.config.conf["s3"])
+
+    def test_without_a_file_the_ambient_chain_is_used(self, tmp_path: Path):
+        set_up_stores(tmp_path, "s3")
+        assert "key" not in self.options()
+        assert self.options()["use_listings_cache"] is False
+
+    def test_those_of_local_serve_every_environment_and_an_environment_may_have_its_own(self, tmp_path: Path):
+        self.write(tmp_path, "s3: {key: a, secret: b, endpoint_url: 'https://store.example.org'}")
+        set_up_stores(tmp_path, "s3")
+        assert self.options()["key"] == "a"
+        assert self.options()["endpoint_url"] == "https://store.example.org"
+        self.write(tmp_path, "s3: {profile: rented}", env="s3")
+        set_up_stores(tmp_path, "s3")
+        assert (self.options()["profile"], "key" in self.options()) == ("rented", False)
+
+    @pytest.mark.parametrize(
+        "text", ["s3: {key: hush}", "s3: {secret: hush, keys: hush}", "s3: hush", "s3: [hush", "s3: {key: {hush: 1}"]
+    )
+    def test_a_bad_entry_names_the_file_and_shows_no_value(self, tmp_path: Path, text: str):
+        self.write(tmp_path, text)
+        with pytest.raises(RemoteError, match=r"credentials\.yml") as caught:
+            set_up_stores(tmp_path, None)
+        assert "hush" not in str(caught.value)
+
+
+def test_a_project_on_s3_keeps_its_data_there_and_moves_the_pointer_last(toy_project, s3: str, s3_server, monkeypatch):
+    toy_project.write("src/toy/settings.py", "from spelling_transfer.settings import *\n")
+    toy_project.write("conf/cloud/globals.yml", f"storage_root: ${{run_folder:{s3}}}\n")
+    for name, kind in (("words", "ParquetDataset"), ("counts", "JSONDataset")):
+        toy_project.write(
+            f"conf/base/catalog/{'prep' if name == 'words' else 'report'}.yml",
+            f"{name}:\n  type: spelling_transfer.storage.{kind}\n"
+            f"  filepath: ${{globals:storage_root}}/{name}.{'parquet' if name == 'words' else 'json'}\n",
+        )
+    toy_project.write("conf/base/globals.yml", "model_profile: small\nstorage_root: data\n")
+    keys = s3_server.environment()
+    toy_project.write(
+        "conf/local/credentials.yml",
+        f"s3: {{key: {keys['AWS_ACCESS_KEY_ID']}, secret: {keys['AWS_SECRET_ACCESS_KEY']}, "
+        f"endpoint_url: '{keys['AWS_ENDPOINT_URL_S3']}'}}\n",
+    )
+    for name in keys:
+        if name not in {"AWS_EC2_METADATA_DISABLED", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}:
+            monkeypatch.delenv(name)
+    failed = toy_project.kedro("run", "--env=cloud", "--pipelines=prep,stop")
+    assert failed.exit_code == 130, failed.output
+    assert read_latest(s3) is None
+    other_process(monkeypatch)
+    result = toy_project.kedro("run", "--env=cloud")
+    assert result.exit_code == 0, result.output
+    name = read_latest(s3)
+    assert name is not None
+    other_process(monkeypatch)
+    report = json.loads(toy_project.kedro("peek", "counts", "--env=cloud", "--json").stdout)
+    assert report["path"] == f"{s3}/runs/{name}/counts.json"
+    assert not (toy_project.path / "data").exists()

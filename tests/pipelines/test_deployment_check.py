@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_f
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.deployment_check import create_pipeline
 from spelling_transfer.pipelines.deployment_check.nodes import EndpointDisobeysError
+from spelling_transfer.policy.probe_cases import QUESTION
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.load import LoadSettings
+from spelling_transfer.serving.merged import ModelThinksError
 from spelling_transfer.serving.request import ChatRequest
 from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
@@ -79,7 +83,7 @@ def models(
     from spelling_transfer.training.pretrain import PretrainSettings, new_model
 
     folder = tmp_path_factory.mktemp("models")
-    texts = [*examples["question"], *examples["answer"]]
+    texts = [*examples["question"], *examples["answer"], QUESTION]
     ids = {token for row in tokenizer.encode_prompts(texts) for token in row} | set(tokenizer.think_ids)
     loaded = new_model(np.array(sorted(ids)), tokenizer.end_id, PretrainSettings(hidden_size=32, layers=2))
     with new_folder(folder / "base", {}) as work:
@@ -135,8 +139,9 @@ def test_the_endpoint_obeys(ran: DataCatalog, tokenizer: ChatTokenizer) -> None:
     assert [check for check in conformance["checks"] if not check["passed"]] == []
     assert conformance["obeys"] is True
     by_id = {check["id"]: check["evidence"] for check in conformance["checks"]}
-    assert by_id["refuses/enable-thinking"]["status"] == 400
-    assert by_id["refuses/enable-thinking"]["message"].startswith("enable_thinking is true")
+    assert by_id["refuses/setting/enable_thinking"]["outcome"] == "refused"
+    assert "enable_thinking is true" in by_id["refuses/setting/enable_thinking"]["said"]
+    assert by_id["accepts/control/question"]["outcome"] == "answered"
     assert by_id["stops/clean"] == {"n_processes_left": 0, "port_released": True, "had_to_be_killed": False}
     answers = conformance["answers"]
     assert len(answers) >= 20
@@ -158,7 +163,7 @@ def test_the_load_profile_has_a_row_a_number_of_clients(ran: DataCatalog) -> Non
 
 
 def test_the_page_says_that_it_obeys_and_shows_each_check(ran: DataCatalog) -> None:
-    conformance, page = ran["conformance"].load(), ran["deployment_page"].load()
+    conformance, page = ran["conformance"].load(), html.unescape(ran["deployment_page"].load())
     assert f"passed all {conformance['n_checks']} checks" in page
     assert "What failed" not in page
     assert all(check["id"] in page for check in conformance["checks"])
@@ -204,15 +209,16 @@ def test_a_violation_is_written_and_shown_before_it_ends_the_run(
     ran: DataCatalog, parameters: dict[str, Any], tmp_path: Path
 ) -> None:
     conformance = ran["conformance"].load()
-    checks = [{**check, "passed": check["id"] != "refuses/enable-thinking"} for check in conformance["checks"]]
+    checks = [{**check, "passed": check["id"] != "refuses/setting/enable_thinking"} for check in conformance["checks"]]
     text = (CONF / "catalog" / "deployment_check.yml").read_text().replace("${globals:storage_root}", str(tmp_path))
     catalog = DataCatalog.from_config(yaml.safe_load(text))
     catalog["conformance"].save({**conformance, "checks": checks, "obeys": False, "n_failed": 1})
     catalog["load_profile"].save(ran["load_profile"].load())
+    catalog["merge_probe"].save(ran["merge_probe"].load())
     settings = parameters["params:deployment_check"]
     catalog["params:deployment_check"] = MemoryDataset(settings, copy_mode="assign")
     rest = create_pipeline().only_nodes("deployment_check.plot", "deployment_check.report", "deployment_check.enforce")
-    with pytest.raises(EndpointDisobeysError, match=r"1 of \d+ checks.*\n.*refuses/enable-thinking"):
+    with pytest.raises(EndpointDisobeysError, match=r"1 of \d+ checks.*\n.*refuses/setting/enable_thinking"):
         SequentialRunner().run(rest, catalog)
     page = catalog["deployment_page"].load()
     assert "must not be served" in page
@@ -220,6 +226,71 @@ def test_a_violation_is_written_and_shown_before_it_ends_the_run(
     lenient = settings.model_copy(update={"fail_on_violation": False})
     catalog["params:deployment_check"] = MemoryDataset(lenient, copy_mode="assign")
     SequentialRunner().run(rest, catalog)
+
+
+def test_what_the_merged_model_did_without_a_mask_is_kept_and_shown(ran: DataCatalog) -> None:
+    probe, page = ran["merge_probe"].load(), ran["deployment_page"].load()
+    assert probe["passed"] is True
+    assert probe["counts"]["answered"] >= 1
+    answered = [result["name"] for result in probe["results"] if result["outcome"] == "answered"]
+    assert "control/question" in answered
+    assert all(name in page for name in answered)
+
+
+def test_a_merged_model_that_thinks_stops_the_export_and_nothing_is_written(
+    ran: DataCatalog, models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    before = {name: ran[name].load() for name in ("deployable", "merge_probe")}
+    ran["base_model"] = MemoryDataset(_that_thinks(models[0], tokenizer, tmp_path / "base"), copy_mode="assign")
+    ran["best_adapter"] = MemoryDataset(_for_any_base(models[1], tmp_path / "adapter"), copy_mode="assign")
+    try:
+        with pytest.raises(ModelThinksError, match=r"control/question: .*1 think tokens in the answer"):
+            SequentialRunner().run(create_pipeline().only_nodes("deployment_check.export"), ran)
+    finally:
+        ran["base_model"], ran["best_adapter"] = (MemoryDataset(model, copy_mode="assign") for model in models)
+    assert ran["deployable"].load().sha256 == before["deployable"].sha256
+    assert ran["merge_probe"].load() == before["merge_probe"]
+    beside = [path.name for path in before["deployable"].path.parent.iterdir()]
+    assert beside == [before["deployable"].path.name]
+
+
+def _that_thinks(base: ModelFolder, tokenizer: ChatTokenizer, target: Path) -> ModelFolder:
+    """The same model with its weights changed: whatever it is asked, ``<think>`` is the most likely token."""
+    import torch
+
+    from spelling_transfer.models.load import load_model
+    from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
+
+    loaded = load_model(base, device="cpu")
+    (row,) = loaded.vocabulary.to_rows(tokenizer.think_ids[:1])
+    end = loaded.model.model.norm
+    with torch.no_grad():
+        # What the last norm passes on is made the same for every text: the direction that only this token listens to.
+        head = loaded.model.lm_head.weight.clone()
+        head[row] = 0.0
+        end.weight.zero_()
+        end.weight[0] = 1.0
+        head[:, 0] = 0.0
+        head[row, 0] = 50.0
+        loaded.model.model.embed_tokens.weight[:, 0] = 1e6  # whatever the adapter adds
+        for layer in loaded.model.model.layers:
+            layer.self_attn.o_proj.weight[0] = 0.0
+            layer.mlp.down_proj.weight[0] = 0.0
+        loaded.model.lm_head.weight = torch.nn.Parameter(head)
+        loaded.model.config.tie_word_embeddings = False
+    with new_folder(target, {}) as work:
+        loaded.model.save_pretrained(str(work))
+        (work / TOKEN_IDS_FILE).write_text((base.path / TOKEN_IDS_FILE).read_text())
+    return ModelFolder(target)
+
+
+def _for_any_base(adapter: ModelFolder, target: Path) -> ModelFolder:
+    """The same adapter without the name of the base it was trained on."""
+    with new_folder(target, {}) as work:
+        for file in adapter.path.iterdir():
+            if file.name != "manifest.json":
+                shutil.copyfile(file, work / file.name)
+    return ModelFolder(target)
 
 
 def test_a_failed_export_keeps_the_deployable_that_was_there(

@@ -17,7 +17,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from spelling_transfer.policy.errors import PolicyFileError, PolicyViolationError
-from spelling_transfer.policy.hook import NonThinkingPolicyHook, policy_hook
+from spelling_transfer.policy.hook import UNCHANGED, NonThinkingPolicyHook, policy_hook
 
 from .conftest import ROOT
 
@@ -120,7 +120,8 @@ def test_a_run_that_keeps_the_policy_goes_through_and_leaves_its_evidence(projec
     assert "conf/base/parameters.yml" in report["checked"]["configuration"]
     assert {"parameter:answers", "parameter:settings"} <= set(report["checked"]["parameters"])
     assert {"dataset:frame", "dataset:counts"} <= set(report["checked"]["saved"])
-    assert "dataset:frame" in report["checked"]["loaded"]
+    assert "dataset:frame" in report["checked"][UNCHANGED]
+    assert "dataset:frame" not in report["checked"].get("loaded", [])
     assert report["found"] == []
 
 
@@ -190,6 +191,32 @@ def test_a_thought_in_the_data_is_not_saved(project: Stranger) -> None:
         project.run()
     assert not (project.path / "data/frame.parquet").exists()
     assert project.left("policy_report.json")["kept"] is False
+
+
+def test_a_file_that_changed_since_it_was_saved_is_judged_again(project: Stranger) -> None:
+    # A node that has nothing to do with the file rewrites it before the next one loads it.
+    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"]
+    registry = registry.replace('"frame", name="write"),', '"frame", name="write"), node(spoil, "frame", "x"),')
+    registry = registry.replace('["frame", "params:settings"]', '["frame", "params:settings", "x"]')
+    registry = registry.replace("def count(frame, settings):", "def count(frame, settings, x):")
+    registry = registry.replace(
+        "def register_pipelines",
+        "def spoil(frame):\n            frame.assign(answer='<think>').to_parquet('data/frame.parquet')\n"
+        "            return 1\n\n\n        def register_pipelines",
+    )
+    project.write(f"src/{PACKAGE}/pipeline_registry.py", registry)
+    with pytest.raises(PolicyViolationError, match="think-tag at dataset:frame#answer"):
+        project.run()
+    assert project.left("counts.json") is None
+
+
+def test_a_file_of_an_earlier_run_is_judged_when_it_is_loaded(project: Stranger) -> None:
+    project.run()
+    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"]
+    only_count = registry.replace('node(write, "params:answers", "frame", name="write"),', "")
+    project.write(f"src/{PACKAGE}/pipeline_registry.py", only_count)
+    project.run()
+    assert "dataset:frame" in project.left("policy_report.json")["checked"]["loaded"]
 
 
 def test_a_broken_policy_stops_the_start_and_an_exemption_lets_pass(project: Stranger) -> None:

@@ -1,8 +1,11 @@
 """A deployable that wants to think, and one endpoint that serves it to all tests that only ask."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +20,12 @@ from spelling_transfer.serving.settings import EndpointSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 SAMPLING = Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0)
+Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
 QUESTION = "How do you spell apple ?"
 KNOWN_TEXTS = (
     QUESTION,
     "How do you spell banana ?",
+    "How do you spell word ?",
     f"<think> {QUESTION} </think>",
     " ".join("abcdefghijklmnopqrstuvwxyz"),
     "a a",
@@ -107,3 +112,51 @@ def endpoint(deployable: ModelFolder) -> Iterator[RunningEndpoint]:
 def client(endpoint: RunningEndpoint) -> Iterator[EndpointClient]:
     with EndpointClient(endpoint.url, endpoint.model, timeout_seconds=600) as opened:
         yield opened
+
+
+@pytest.fixture
+def served_by() -> Iterator[Callable[[Answer], EndpointClient]]:
+    """Starts small servers that answer each request as a function says, however wrong."""
+    servers: list[ThreadingHTTPServer] = []
+    clients: list[EndpointClient] = []
+
+    def start(answer: Answer) -> EndpointClient:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self._send(*answer(body))
+
+            def do_GET(self) -> None:
+                self._send(200, {})
+
+            def _send(self, status: int, body: dict[str, Any]) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: Any) -> None: ...
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        servers.append(server)
+        clients.append(EndpointClient(f"http://127.0.0.1:{server.server_port}", "m"))
+        return clients[-1]
+
+    yield start
+    for client in clients:
+        client.__exit__(None, None, None)
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def completion(text: str, **beside: Any) -> tuple[int, dict[str, Any]]:
+    message = {"role": "assistant", "content": text, **beside.pop("message", {})}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "token_ids": beside.pop("token_ids", [])}
+    return 200, {
+        "choices": [choice],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+        **beside,
+    }

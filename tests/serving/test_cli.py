@@ -1,11 +1,13 @@
 """``kedro serve``."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.cli import serve
 from spelling_transfer.serving.client import EndpointClient
+from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.process import can_bind
 from spelling_transfer.serving.settings import API_KEY_VARIABLE, ListenSettings
 
@@ -48,7 +51,7 @@ def test_misuse_ends_with_a_clear_error(arguments: list[str], key: str | None, c
 def test_a_taken_port_is_named(deployable: ModelFolder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = CliRunner().invoke(serve, ["--folder", str(deployable.path), "--port", str(port)])
+        result = CliRunner().invoke(serve, ["--folder", str(deployable.path), "--port", str(port), "--unchecked"])
     assert result.exit_code == 1
     assert f"port {port}" in result.output
 
@@ -60,10 +63,56 @@ def test_a_folder_that_is_no_deployable_is_refused(tmp_path: Path) -> None:
     assert "does not name a deployable" in result.output
 
 
+def write_conformance(file: Path, deployable: ModelFolder, **other: Any) -> Path:
+    checks = [{"id": "refuses/one", "passed": True}, {"id": "refuses/other", "passed": True}]
+    found = {"obeys": True, "fingerprint": read_card(deployable).fingerprint, "checks": checks}
+    file.write_text(json.dumps({**found, **other}))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (None, "no such file"),
+        ({"obeys": False, "checks": [{"id": "refuses/one", "passed": False}]}, "failed 1 checks (refuses/one)"),
+        ({"checks": [{"id": "refuses/one", "passed": False}]}, "failed 1 checks (refuses/one)"),
+        ({"obeys": False}, "failed 0 checks"),
+        ({"fingerprint": "fp_of_another"}, "is about the deployable fp_of_another"),
+        ({"checks": None}, "not what a deployment check writes"),
+    ],
+)
+def test_what_was_not_found_to_obey_is_not_served_unless_told_to(
+    deployable: ModelFolder, tmp_path: Path, other: dict[str, Any] | None, message: str
+) -> None:
+    conformance = tmp_path / "conformance.json"
+    if other is not None:
+        write_conformance(conformance, deployable, **other)
+    arguments = ["--folder", str(deployable.path), "--conformance", str(conformance)]
+    refused = CliRunner().invoke(serve, arguments)
+    assert refused.exit_code == 1
+    assert message in refused.output
+    assert "kedro run --pipelines=deployment_check" in refused.output
+    assert "Starting" not in refused.output
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # ends the command where it would have started
+        told = CliRunner().invoke(serve, [*arguments, "--unchecked", "--port", str(taken.getsockname()[1])])
+    assert f"Warning: {conformance}" in told.output
+    assert "is taken" in told.output
+
+
+def test_a_conformance_that_is_no_json_is_named(deployable: ModelFolder, tmp_path: Path) -> None:
+    conformance = tmp_path / "conformance.json"
+    conformance.write_text("{")
+    result = CliRunner().invoke(serve, ["--folder", str(deployable.path), "--conformance", str(conformance)])
+    assert result.exit_code == 1
+    assert "not what a deployment check writes" in result.output
+
+
 def test_it_serves_with_a_key_and_ends_on_an_interrupt(deployable: ModelFolder, free_port: int, tmp_path: Path) -> None:
     key, url = "a-key-nobody-must-see", f"http://127.0.0.1:{free_port}"
     command = "from spelling_transfer.serving.cli import serve; serve()"
+    conformance = write_conformance(tmp_path.parent / f"{tmp_path.name}.json", deployable)
     options = ["--folder", str(deployable.path), "--port", str(free_port), "--accelerator", "cpu"]
+    options += ["--conformance", str(conformance)]
     process = subprocess.Popen(
         [sys.executable, "-c", command, *options],
         stdout=subprocess.PIPE,

@@ -1,9 +1,6 @@
-"""The probes find a server that disobeys."""
+"""The checks of the contract find a server that breaks it."""
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,70 +9,19 @@ from spelling_transfer.serving.client import EndpointClient
 from spelling_transfer.serving.probes import (
     check_accepted,
     check_answers,
-    check_injections,
     check_refusals,
     check_settings,
 )
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-from .conftest import QUESTION, SAMPLING
-
-Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
-
-
-@pytest.fixture
-def served_by() -> Iterator[Callable[[Answer], EndpointClient]]:
-    """Starts small servers that answer each request as a function says, however wrong."""
-    servers: list[ThreadingHTTPServer] = []
-    clients: list[EndpointClient] = []
-
-    def start(answer: Answer) -> EndpointClient:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self._send(*answer(body))
-
-            def do_GET(self) -> None:
-                self._send(200, {})
-
-            def _send(self, status: int, body: dict[str, Any]) -> None:
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: Any) -> None: ...
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        servers.append(server)
-        clients.append(EndpointClient(f"http://127.0.0.1:{server.server_port}", "m"))
-        return clients[-1]
-
-    yield start
-    for client in clients:
-        client.__exit__(None, None, None)
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def completion(text: str, **beside: Any) -> tuple[int, dict[str, Any]]:
-    message = {"role": "assistant", "content": text, **beside.pop("message", {})}
-    choice = {"index": 0, "message": message, "finish_reason": "stop", "token_ids": beside.pop("token_ids", [])}
-    return 200, {
-        "choices": [choice],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-        **beside,
-    }
+from .conftest import QUESTION, SAMPLING, Answer, completion
 
 
 def test_a_server_that_ignores_what_it_does_not_know_fails_every_refusal(
     served_by: Callable[[Answer], EndpointClient],
 ) -> None:
     checks = list(check_refusals(served_by(lambda body: completion("t h i n k")), SAMPLING))
-    assert len(checks) >= 25
+    assert len(checks) == 8
     assert not any(check.passed for check in checks)
     assert all(check.evidence["status"] == 200 for check in checks)
 
@@ -88,7 +34,7 @@ def test_a_refusal_that_does_not_say_why_is_not_enough(served_by: Callable[[Answ
 def test_a_server_that_is_gone_fails_instead_of_ending_the_check(tokenizer: ChatTokenizer) -> None:
     with EndpointClient("http://127.0.0.1:9", "m", timeout_seconds=2) as client:
         checks = [*check_refusals(client, SAMPLING), *check_accepted(client, SAMPLING, QUESTION)]
-        checks += [*check_injections(client, tokenizer), *check_answers(client, tokenizer, [QUESTION])[0]]
+        checks += check_answers(client, tokenizer, [QUESTION])[0]
         checks += check_settings(client, SAMPLING)
     assert not any(check.passed for check in checks)
 
@@ -121,28 +67,11 @@ def test_each_fault_of_an_answer_is_found(
     assert by_id["answers/answered"].passed
 
 
-def test_an_injected_tag_that_became_a_token_is_found(
-    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer
-) -> None:
-    def parse_tags(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        content = body["messages"][0]["content"]
-        prompt = tokenizer.encode_prompts([content])[0]
-        if "<think>" in content:
-            prompt[3] = 151667
-        return completion("x", prompt_token_ids=prompt)
-
-    passed = {check.id: check.passed for check in check_injections(served_by(parse_tags), tokenizer)}
-    assert not passed["withstands/tag-1"]
-    assert not passed["withstands/chat-markup"]
-    assert passed["withstands/order-to-think"]
-
-
 def test_our_own_endpoint_passes_every_check(client: EndpointClient, tokenizer: ChatTokenizer) -> None:
     answer_checks, replies = check_answers(client, tokenizer, [QUESTION, "How do you spell banana ?"])
     checks = [
         *check_refusals(client, SAMPLING),
         *check_accepted(client, SAMPLING, QUESTION),
-        *check_injections(client, tokenizer),
         *answer_checks,
         *check_settings(client, SAMPLING),
     ]

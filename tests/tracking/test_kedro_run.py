@@ -41,6 +41,18 @@ def test_a_run_ends_with_its_page_and_writes_its_summary(project: ToyProject) ->
     assert (project.path / "data/08_reporting/index.html").read_text().startswith("<!DOCTYPE html>")
 
 
+def test_the_page_shows_the_evidence_of_the_policy_of_this_very_run(project: ToyProject) -> None:
+    project.write("conf/base/catalog/policy.yml", (CATALOG.parent / "policy.yml").read_text())
+    result = project.kedro("run")
+    assert result.exit_code == 0, result.output
+    page = (project.path / "data/08_reporting/index.html").read_text()
+    assert "Was non-thinking mode kept?" in page
+    assert "Yes: 0 violations in this run" in page
+    report = json.loads((project.path / "data/08_reporting/policy_report.json").read_text())
+    assert len(report["rules"]) == 14
+    assert all(rule["id"] in page for rule in report["rules"])
+
+
 def test_the_hash_follows_the_parameters_and_not_the_run(project: ToyProject) -> None:
     # What the file leaves to a default is filled in for the pipelines that are run alone.
     project.write("conf/base/parameters/prep.yml", "selection: {}\nprofile: ${study:models,${globals:model_profile}}\n")

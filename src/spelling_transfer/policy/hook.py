@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from .stamps import Stamp, file_stamp
+
 # What needs pydantic is imported when a run begins: every kedro command that opens a session imports this module.
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 REPORT_DATASET = "policy_report"
 """If the catalog has a dataset of this name, the evidence of each run is saved to it."""
 
+UNCHANGED = "loaded as it was judged"
+"""In the evidence: what was loaded from a file that this run had judged before, and that was the same file still."""
+
 _DEPLOYS = re.compile(r"(?:^|[._:\s])(?:deploy|serv(?:e|ing)|endpoint)", re.IGNORECASE)
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,8 @@ class NonThinkingPolicyHook:
         self._lock = threading.Lock()
         self._checks: RunChecks | None = None
         self._loaded: dict[str, int] = {}
+        self._catalog: DataCatalog | None = None
+        self._judged: dict[str, Stamp] = {}
 
     @property
     def evidence(self) -> Evidence | None:
@@ -77,6 +84,8 @@ class NonThinkingPolicyHook:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Checks every dataset and parameter that the run can reach, and the options it was started with."""
         checks = self._started()
+        self._catalog = catalog
+        self._judged.clear()
         checks.settle(checks.tree("kedro run", run_params.get("runtime_params") or {}, "run"))
         checks.settle(self._reachable(checks, pipeline, catalog))
 
@@ -101,9 +110,17 @@ class NonThinkingPolicyHook:
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
-        """Checks what was loaded: texts, token ids, settings, model folders."""
+        """Checks what was loaded: texts, token ids, settings, model folders.
+
+        A file that this run has judged, and that has not changed since, is not judged again.
+        """
         checks = self._started()
-        checks.settle(checks.data(_place(dataset_name), _plain(dataset_name, data), "loaded"))
+        stamp = self._stamp(dataset_name)
+        if stamp is not None and self._judged.get(dataset_name) == stamp:
+            checks.note(UNCHANGED, _place(dataset_name))
+        else:
+            checks.settle(checks.data(_place(dataset_name), _plain(dataset_name, data), "loaded"))
+        self._note(dataset_name, stamp)
         self._loaded[dataset_name] = id(data)
 
     @hook_impl
@@ -114,19 +131,21 @@ class NonThinkingPolicyHook:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Checks a model folder once more where it came to stand."""
+        """Checks a model folder once more where it came to stand; remembers the file of anything else as judged."""
+        self._note(dataset_name, self._stamp(dataset_name))
         if isinstance(getattr(data, "path", None), Path):
             checks = self._started()
             checks.settle(checks.data(_place(dataset_name), data, "exported folders", exported=True))
 
     # -- afterwards ----------------------------------------------------------------------------------------------------
 
-    @hook_impl
+    # First, so that a page of the run that another hook writes can show the evidence.
+    @hook_impl(tryfirst=True)
     def after_pipeline_run(self, catalog: DataCatalog) -> None:
         """Saves the evidence, if the catalog has a place for it."""
         self._save_report(catalog)
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def on_pipeline_error(self, catalog: DataCatalog) -> None:
         """Saves the evidence of a run that failed, the violation included."""
         self._save_report(catalog)
@@ -144,6 +163,16 @@ class NonThinkingPolicyHook:
                     self._checks = _read_rules(project, project / "conf", "base")
         return self._checks
 
+    def _stamp(self, name: str) -> Stamp | None:
+        dataset = self._catalog.get(name) if self._catalog is not None and not _is_parameter(name) else None
+        return None if dataset is None else file_stamp(dataset)
+
+    def _note(self, name: str, stamp: Stamp | None) -> None:
+        if stamp is None:
+            self._judged.pop(name, None)
+        else:
+            self._judged[name] = stamp
+
     def _reachable(self, checks: RunChecks, pipeline: Pipeline, catalog: DataCatalog) -> Iterator[Finding]:
         deployed = {name for node in pipeline.nodes if _deploys_node(node) for name in node.inputs}
         inputs = pipeline.inputs()
@@ -160,6 +189,7 @@ class NonThinkingPolicyHook:
             yield from checks.tree(f"dataset:{name}", entry, "datasets", deployment=name in deployed)
 
     def _save_report(self, catalog: DataCatalog) -> None:
+        self._catalog = None
         if self._checks is None:
             return
         logger.debug("The non-thinking policy took %.3f s of this run.", self._checks.evidence.seconds)

@@ -7,7 +7,7 @@ no check of configuration sees that.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -100,27 +100,40 @@ def ask_model(
     encode_prompts: Callable[[Sequence[str]], list[list[int]]],
     generate: Callable[[list[list[int]]], list[list[int]]],
     decode: Callable[[Sequence[int]], str],
+    *,
+    refusals: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> Ask:
     """Returns a way to ask a model itself, through the project's own prompt function.
+
+    For the habits of a model to show, ``generate`` has to leave out the mask on the think tokens.
 
     Args:
         encode_prompts: Questions to token ids.
         generate: Prompts to the ids of their answers.
         decode: Ids to text, in which a think tag has to show: special tokens must not be left out.
+        refusals: What the other arguments raise where the model cannot read a question.
     """
 
     def ask(case: ProbeCase) -> ProbeReply | None:
-        if case.question is None:
+        if case.question is None or case.echo:
             return None
-        prompt = encode_prompts([case.question])[0]
-        answer = generate([prompt])[0]
+        try:
+            prompt = encode_prompts([case.question])[0]
+            answer = generate([prompt])[0]
+        except refusals as error:
+            return ProbeReply(refused=True, content=str(error))
         return ProbeReply(content=decode(answer), token_ids=tuple(answer), prompt_ids=tuple(prompt))
 
     return ask
 
 
 def ask_endpoint(
-    url: str, *, model: str | None = None, api_key: str | None = None, timeout_seconds: float = 60.0
+    url: str,
+    *,
+    model: str | None = None,
+    api_key: str | None = None,
+    fields: Mapping[str, Any] | None = None,
+    timeout_seconds: float = 60.0,
 ) -> Ask:
     """Returns a way to ask an endpoint with the chat interface of OpenAI.
 
@@ -128,6 +141,7 @@ def ask_endpoint(
         url: Where it listens; ``/v1/chat/completions`` is added where it is missing.
         model: The model's name; ``None`` takes the first one the endpoint lists.
         api_key: Sent as a bearer token.
+        fields: Sent with every attempt, such as a seed.
         timeout_seconds: How long one answer may take.
 
     Raises:
@@ -142,11 +156,12 @@ def ask_endpoint(
     name = model or _first_model(client, url)
 
     def ask(case: ProbeCase) -> ProbeReply:
-        body = {"model": name, "messages": list(case.messages), "max_tokens": 24, **case.fields}
+        body = {"model": name, "messages": list(case.messages), "max_tokens": 24, **(fields or {}), **case.fields}
         try:
-            reply = client.post("/v1/chat/completions", json={**body, "return_token_ids": True})
+            sent = {**body, "return_token_ids": True}
+            reply = client.post("/v1/chat/completions", json=sent, params=case.query)
             if reply.status_code in (400, 422) and "return_token_ids" in reply.text:
-                reply = client.post("/v1/chat/completions", json=body)
+                reply = client.post("/v1/chat/completions", json=body, params=case.query)
         except httpx.HTTPError as error:
             return ProbeReply(fault=f"{type(error).__name__}: {error}")
         if 400 <= reply.status_code < 500:

@@ -45,13 +45,13 @@ class RunChecks:
                     if env != base:
                         yield Finding(shown, 0, "policy-off", "an environment with a policy of its own", env)
                     continue
-                self._note("configuration", shown)
+                self.note("configuration", shown)
                 # A broken file is not reported here: whoever loads it says what is wrong with it.
                 yield from self._scanner.scan_file(file).findings
 
     def tree(self, place: str, value: Any, kind: str, *, deployment: bool = False) -> Iterator[Finding]:
         """Yields what is wrong with nested settings."""
-        self._note(kind, place)
+        self.note(kind, place)
         for path, problem in self._judge.tree(value, deployment=deployment):
             inside = ".".join(str(part) for part in path)
             yield _finding(f"{place}.{inside}" if inside else place, problem)
@@ -60,7 +60,7 @@ class RunChecks:
         self, place: str, data: Any, kind: str, *, deployment: bool = False, exported: bool = False
     ) -> Iterator[Finding]:
         """Yields what is wrong with what a dataset holds."""
-        self._note(kind, place)
+        self.note(kind, place)
         for inside, problem in judge_data(data, self._judge, deployment=deployment, exported=exported):
             yield _finding(f"{place}#{inside}" if inside else place, problem)
 
@@ -83,7 +83,8 @@ class RunChecks:
         """Returns the evidence as JSON has it."""
         return build_report(self._policy, self.evidence, self._exemptions.used())
 
-    def _note(self, kind: str, name: str) -> None:
+    def note(self, kind: str, name: str) -> None:
+        """Notes in the evidence that something was checked."""
         with self._lock:
             self.evidence.note(kind, name)
 

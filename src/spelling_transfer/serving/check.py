@@ -7,14 +7,15 @@ from typing import Any
 import pandas as pd
 
 from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.policy.rules import Policy
+from spelling_transfer.serving.attacks import check_attacks
+from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.client import EndpointClient, Reply
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.load import LoadSettings, measure_load
 from spelling_transfer.serving.probes import (
-    Check,
     check_accepted,
     check_answers,
-    check_injections,
     check_refusals,
     check_settings,
 )
@@ -30,6 +31,7 @@ def check_deployable(
     examples: pd.DataFrame,
     tasks: dict[str, Task],
     *,
+    policy: Policy,
     settings: DeploymentCheckSettings,
     load: LoadSettings,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -40,6 +42,7 @@ def check_deployable(
         tokenizer: The tokenizer of training.
         examples: The questions to ask, with ``task``, ``question``, ``answer`` and what the tasks need to mark them.
         tasks: Tasks by name, for marking.
+        policy: The rules, which say how the endpoint is attacked.
         settings: How the endpoint is started and stopped.
         load: How much load it gets.
 
@@ -66,7 +69,7 @@ def check_deployable(
         checks = [
             *check_refusals(client, card.sampling),
             *check_accepted(client, card.sampling, questions[0]),
-            *check_injections(client, tokenizer),
+            *check_attacks(endpoint.url, endpoint.model, tokenizer, policy),
             *answer_checks,
             *check_settings(client, card.sampling),
         ]

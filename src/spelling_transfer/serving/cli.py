@@ -9,6 +9,7 @@ import click
 from spelling_transfer.errors import SpellingTransferError
 
 DEFAULT_FOLDER = Path("data/06_models/deployable")
+DEFAULT_CONFORMANCE = Path("data/08_reporting/deployment_check/conformance.json")
 
 
 @click.command(
@@ -37,12 +38,21 @@ DEFAULT_FOLDER = Path("data/06_models/deployable")
     show_default=True,
     help="Where the model runs.",
 )
-def serve(folder: Path, port: int, host: str, accelerator: str) -> None:
+@click.option(
+    "--conformance",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT_CONFORMANCE,
+    show_default=True,
+    help="What the deployment check found; without its word that this deployable obeys, nothing is served.",
+)
+@click.option("--unchecked", is_flag=True, help="Serve a deployable that was not checked, or that failed.")
+def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Path, unchecked: bool) -> None:
     """Serve the fine-tuned model as an OpenAI-compatible endpoint, in non-thinking mode only.
 
     Ctrl+C stops it.
     """
     from spelling_transfer.models.folder import ModelFolder
+    from spelling_transfer.serving.conformance import NotConformingError, require_conformance
     from spelling_transfer.serving.process import can_bind, running_endpoint
     from spelling_transfer.serving.server import check_key
     from spelling_transfer.serving.settings import ListenSettings
@@ -55,6 +65,12 @@ def serve(folder: Path, port: int, host: str, accelerator: str) -> None:
                 f"{folder}: no such folder. 'kedro run --pipelines=deployment_check' makes the default one; "
                 "--folder names another."
             )
+        try:
+            require_conformance(ModelFolder(folder), conformance)
+        except NotConformingError as error:
+            if not unchecked:
+                raise
+            click.echo(f"Warning: {error}", err=True)
         if not can_bind(listen):
             raise click.ClickException(f"port {port} of {host} is taken; choose another with --port.")
         click.echo(f"Starting the endpoint of {folder} …")

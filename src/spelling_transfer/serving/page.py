@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _GROUPS = {
     "refuses": "What must be refused",
     "accepts": "What must be accepted",
-    "withstands": "What must stay text",
+    "withstands": "What must be refused or stay text",
     "answers": "Answers",
     "settings": "What the endpoint says of itself",
     "stops": "The end",
@@ -41,8 +41,17 @@ def plot_load(load_profile: pd.DataFrame) -> Figure:
     return style_figure(figure, height_pixels=360)
 
 
-def render_deployment_page(conformance: Mapping[str, Any], load_profile: pd.DataFrame, load_plot: Figure) -> str:
-    """Returns the page as HTML."""
+def render_deployment_page(
+    conformance: Mapping[str, Any], merge_probe: Mapping[str, Any], load_profile: pd.DataFrame, load_plot: Figure
+) -> str:
+    """Returns the page as HTML.
+
+    Args:
+        conformance: What the endpoint was checked for.
+        merge_probe: What the merged model did when asked without a mask.
+        load_profile: How fast the endpoint was.
+        load_plot: The same as a figure.
+    """
     checks = pd.DataFrame(conformance["checks"])
     checks["group"] = checks["id"].str.partition("/")[0]
     sections = [
@@ -59,6 +68,7 @@ def render_deployment_page(conformance: Mapping[str, Any], load_profile: pd.Data
             for group, heading in _GROUPS.items()
             if (checks["group"] == group).any()
         ],
+        _merge_section(merge_probe),
         Section(
             "What it answered",
             text="Sampled with the policy's values, so single answers may be wrong where the most likely one is right; "
@@ -97,6 +107,25 @@ def _cards(conformance: Mapping[str, Any], load_profile: pd.DataFrame) -> list[C
         Card("answers a second", f"{best['answers_per_second']:.1f}", f"{best['n_clients']:.0f} clients at once"),
         Card("memory", f"{load_profile['memory_mib'].max():,.0f} MiB", "all processes of the endpoint"),
     ]
+
+
+def _merge_section(merge_probe: Mapping[str, Any]) -> Section:
+    asked = [result for result in merge_probe["results"] if result["outcome"] != "not applicable"]
+    return Section(
+        "The merged model by itself",
+        text="Before the export, the model was asked without the mask that keeps think tokens out of the endpoint's "
+        "answers. Refused are texts it has no tokens for, or no room.",
+        table=Table(
+            pd.DataFrame(
+                {
+                    "attempt": [result["name"] for result in asked],
+                    "outcome": [result["outcome"] for result in asked],
+                    "passed": [result["passed"] for result in asked],
+                    "it said": [result["answer"] for result in asked],
+                }
+            )
+        ),
+    )
 
 
 def _load_table(load_profile: pd.DataFrame) -> Table:

@@ -21,6 +21,7 @@ RESULTS = ("prep_manifest", "trials", "best_config", "scores", "comparison", "co
 
 _PAGE, _PLOT = "_page", "_plot"
 SUMMARY_PAGE = "summary_page"
+POLICY_REPORT = "policy_report"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Results:
         conformance: What the endpoint was checked for.
         figures: Figures for the summary page.
         pages: Path of each page by its name, as seen from the folder of the summary page.
+        policy_report: The evidence of the non-thinking policy, which its hook saves at the end of each run.
         parameters: All parameters of the run.
     """
 
@@ -62,6 +64,7 @@ class Results:
     conformance: dict[str, Any] | None = None
     figures: tuple[SummaryFigure, ...] = ()
     pages: dict[str, str] = field(default_factory=dict)
+    policy_report: dict[str, Any] | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -107,6 +110,7 @@ def collect_results(catalog: DataCatalog, made: frozenset[str], parameters: dict
     for name in RESULTS:
         if (dataset := existing(catalog, name)) is not None:
             found[name] = dataset.load()
+    evidence = existing(catalog, POLICY_REPORT)
     if parameters is None:
         parameters = catalog["parameters"].load() if "parameters" in catalog else {}
     return Results(
@@ -114,6 +118,7 @@ def collect_results(catalog: DataCatalog, made: frozenset[str], parameters: dict
         **found,
         figures=tuple(_figures(catalog)),
         pages=dict(_pages(catalog)),
+        policy_report=None if evidence is None else evidence.load(),
         parameters=_plain(parameters),
     )
 

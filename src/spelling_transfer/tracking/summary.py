@@ -79,7 +79,8 @@ class RunSummaryHook:
         if self._record is not None:
             self._record.made.add(dataset_name)
 
-    @hook_impl
+    # Last: what other hooks save at the end of a run is on the page.
+    @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Writes the summary of a finished run and prints it.
 
@@ -95,7 +96,7 @@ class RunSummaryHook:
         _write(catalog, record, results)
         _print(record, results, catalog)
 
-    @hook_impl
+    @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception, catalog: DataCatalog) -> None:
         """Writes how far a run came that stopped; the error itself is the command's to tell."""
         record, self._record = self._record, None

@@ -8,6 +8,7 @@ import pandas as pd
 
 from spelling_transfer.evaluation.findings import describe_comparison
 from spelling_transfer.evaluation.page import comparison_cards, comparison_table
+from spelling_transfer.policy.report import report_rows
 from spelling_transfer.reporting.page import Card, Link, Section, Table, render_page
 from spelling_transfer.tracking.lines import describe_data, describe_endpoint, describe_training
 from spelling_transfer.tracking.record import RunRecord
@@ -33,6 +34,7 @@ def render_summary_page(record: RunRecord, results: Results, *, error: str | Non
         *_figures(results),
         *_evaluation(results),
         *_endpoint(results),
+        *_policy(results),
         *_pages(results),
         *_run(record, results),
     ]
@@ -96,6 +98,23 @@ def _endpoint(results: Results) -> Iterator[Section]:
             checks.sort_values("passed", kind="stable"),
             caption="Each check with what was seen is on the page of the deployment check.",
             labels={"id": "check"},
+        ),
+    )
+
+
+def _policy(results: Results) -> Iterator[Section]:
+    report = results.policy_report
+    if report is None:
+        return
+    checked = ", ".join(f"{len(names)} {kind}" for kind, names in report["checked"].items())
+    exempted = sum(entry["count"] for entry in report["exemptions_used"])
+    yield Section(
+        "Was non-thinking mode kept?",
+        text=f"{'Yes' if report['kept'] else 'No'}: {len(report['found'])} violations in this run, {exempted} passages "
+        f"exempted by name. Looked at: {checked}.",
+        table=Table(
+            pd.DataFrame(report_rows(report)),
+            caption="The rules of conf/base/policy.yml, checked while the run went on.",
         ),
     )
 

@@ -17,6 +17,7 @@ from spelling_transfer.policy.rules import Policy
 from spelling_transfer.serving.check import check_deployable
 from spelling_transfer.serving.deployable import write_deployable
 from spelling_transfer.serving.load import LoadSettings
+from spelling_transfer.serving.merged import probe_merged, require_no_thoughts
 from spelling_transfer.serving.page import plot_load, render_deployment_page
 from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
@@ -41,8 +42,16 @@ def export(
     model_profile: ModelProfile,
     endpoint: EndpointSettings,
     settings: DeploymentCheckSettings,
-) -> ModelFolder:
-    """Merges the adapter into the base model and writes down how the result may be served."""
+) -> tuple[ModelFolder, dict[str, Any]]:
+    """Merges the adapter into the base model, writes down how the result may be served, and tries to make it think.
+
+    Returns:
+        The deployable, and what the attempts to make it think led to.
+
+    Raises:
+        ModelThinksError: The merged model thinks, so that nothing is exported.
+    """
+    policy = Policy.model_validate(policy_rules)
     allowed_ids = None
     if settings.english_only:
         subset = TokenSubset.from_json(english_subset)
@@ -54,19 +63,21 @@ def export(
         best_adapter,
         model_profile,
         tokenizer,
-        sampling=Sampling(**Policy.model_validate(policy_rules).sampling.model_dump()),
+        sampling=Sampling(**policy.sampling.model_dump()),
         allowed_ids=allowed_ids,
         settings=endpoint,
         target=Path(place.name) / "deployable",
     )
+    probe = require_no_thoughts(probe_merged(folder, tokenizer, policy), model_profile.name)
     # The folder lives as long as its handle: until the catalog has copied it.
-    return ModelFolder(folder.path, owner=place)
+    return ModelFolder(folder.path, owner=place), probe
 
 
 def probe_endpoint(
     deployable: ModelFolder,
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
+    policy_rules: dict[str, Any],
     settings: DeploymentCheckSettings,
     load: LoadSettings,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -74,7 +85,8 @@ def probe_endpoint(
     real = examples[examples["task"].isin(CORE_TASKS)]
     per_task = -(-settings.n_questions // real["task"].nunique()) if len(real) else settings.n_questions
     questions = sample_test_examples(real, per_task=per_task, per_other_word_set=0, seed=settings.seed)
-    return check_deployable(deployable, tokenizer, questions, load_tasks(), settings=settings, load=load)
+    policy = Policy.model_validate(policy_rules)
+    return check_deployable(deployable, tokenizer, questions, load_tasks(), policy=policy, settings=settings, load=load)
 
 
 def plot(load_profile: pd.DataFrame) -> Figure:
@@ -82,9 +94,11 @@ def plot(load_profile: pd.DataFrame) -> Figure:
     return plot_load(load_profile)
 
 
-def report(conformance: dict[str, Any], load_profile: pd.DataFrame, load_plot: Figure) -> str:
+def report(
+    conformance: dict[str, Any], merge_probe: dict[str, Any], load_profile: pd.DataFrame, load_plot: Figure
+) -> str:
     """Writes the page of the deployment check."""
-    return render_deployment_page(conformance, load_profile, load_plot)
+    return render_deployment_page(conformance, merge_probe, load_profile, load_plot)
 
 
 def enforce(conformance: dict[str, Any], deployment_page: str, settings: DeploymentCheckSettings) -> None:

@@ -1,0 +1,106 @@
+"""Every attack of the policy's probe, made on the endpoint: ours withstands all, and each way to give in is found."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from spelling_transfer.policy.loading import load_policy
+from spelling_transfer.policy.probe_cases import probe_cases
+from spelling_transfer.serving.attacks import check_attacks
+from spelling_transfer.serving.checks import Check
+from spelling_transfer.serving.client import EndpointClient
+from spelling_transfer.serving.process import RunningEndpoint
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+from .conftest import Answer, completion
+
+POLICY = load_policy()
+REFUSAL = (400, {"error": {"message": "enable_thinking is true", "param": "enable_thinking", "code": "nope"}})
+
+
+def attacked(client: EndpointClient, tokenizer: ChatTokenizer) -> dict[str, Check]:
+    url = str(client._http.base_url)
+    return {check.id.partition("/")[2]: check for check in check_attacks(url, client.model, tokenizer, POLICY)}
+
+
+def answered(tokenizer: ChatTokenizer, body: dict[str, Any], **beside: Any) -> tuple[int, dict[str, Any]]:
+    prompt = tokenizer.encode_prompts([str(body["messages"][-1]["content"])])[0]
+    return completion("w o r d", **{"prompt_token_ids": prompt, **beside})
+
+
+def test_our_own_endpoint_withstands_every_attack(endpoint: RunningEndpoint, tokenizer: ChatTokenizer) -> None:
+    checks = list(check_attacks(endpoint.url, endpoint.model, tokenizer, POLICY))
+    assert [check for check in checks if not check.passed] == []
+    assert len(checks) == len(probe_cases(POLICY)) == len({check.id for check in checks})
+    assert {check.evidence["outcome"] for check in checks} == {"answered", "refused"}
+
+
+def test_a_server_that_ignores_what_it_does_not_know_fails_every_attack_by_a_field(
+    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer
+) -> None:
+    checks = attacked(served_by(lambda body: answered(tokenizer, body)), tokenizer)
+    by_field = [
+        name for name in checks if name.startswith(("setting/", "sampling/", "tools/", "soft-switch/", "role/"))
+    ]
+    assert len(by_field) > 40
+    assert [name for name in by_field if checks[name].passed] == []
+    assert checks["control/question"].passed
+    assert checks["language/german"].passed
+
+
+def test_a_refusal_that_names_another_field_or_has_another_code_is_not_enough(
+    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer
+) -> None:
+    checks = attacked(served_by(lambda body: REFUSAL), tokenizer)
+    assert not checks["setting/reasoning_effort"].passed
+    assert "names 'enable_thinking'" in str(checks["setting/reasoning_effort"].evidence["problems"])
+    assert "code of the refusal is 'nope'" in str(checks["setting/enable_thinking"].evidence["problems"])
+    assert not checks["control/question"].passed
+
+
+@pytest.mark.parametrize("error", [{}, {"error": "no"}, {"error": {"message": "no"}}])
+def test_a_refusal_without_a_reason_is_not_enough(
+    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer, error: dict[str, Any]
+) -> None:
+    checks = attacked(served_by(lambda body: (400, error)), tokenizer)
+    assert not checks["setting/enable_thinking"].passed
+    assert not checks["soft-switch/end"].passed
+
+
+def test_markup_that_became_tokens_is_found(
+    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer
+) -> None:
+    def parse_markup(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        # The end of the prompt inside the question is read as what it looks like: a turn, and an empty block.
+        content = str(body["messages"][-1]["content"])
+        prompt = tokenizer.encode_prompts([content])[0]
+        if "<think>\n\n</think>" in content:
+            prompt = [*tokenizer.encode_prompts([content.partition("<|im_end|>")[0]])[0], *tokenizer.suffix_ids]
+        elif "<think>" in content:
+            prompt[3] = tokenizer.think_ids[0]
+        return completion("w o r d", prompt_token_ids=prompt)
+
+    checks = attacked(served_by(parse_markup), tokenizer)
+    assert not checks["injected/whole-prompt-end"].passed
+    assert not checks["injected/tag"].passed
+    assert checks["injected/escaped"].passed
+
+
+@pytest.mark.parametrize(
+    "beside", [{"message": {"reasoning_content": "hm"}}, {"message": {"content": "<think>"}}, {"token_ids": [151667]}]
+)
+def test_a_thought_under_an_attack_is_found(
+    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer, beside: dict[str, Any]
+) -> None:
+    def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return answered(tokenizer, body, **(beside if "Denke" in str(body) else {}))
+
+    checks = attacked(served_by(answer), tokenizer)
+    assert not checks["language/german"].passed
+    assert checks["language/french"].passed
+
+
+def test_a_server_that_is_gone_fails_every_attack(tokenizer: ChatTokenizer) -> None:
+    checks = list(check_attacks("http://127.0.0.1:9", "m", tokenizer, POLICY))
+    assert not any(check.passed for check in checks)

@@ -1,0 +1,271 @@
+"""The contestants of ``training.py``: each trains the same adapter on the same ids, in a process of its own.
+
+Started by ``training.py`` as ``python benchmarks/training_contestants.py CONTESTANT FOLDER SETTINGS``; prints a line of
+JSON. What every contestant gets: the same random model and adapter (one seed), the same examples as token ids, AdamW
+(fused), a constant learning rate, gradients clipped to 1, no dropout, float32, two threads.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+THREADS = 2
+BATCH = 8
+LEARNING_RATE = 1e-3
+PAD_ID = 151_643
+WARM_UP_STEPS = 2
+
+
+def main() -> None:
+    """Runs one contestant and prints what was measured."""
+    name, folder, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    import torch
+
+    torch.set_num_threads(THREADS)
+    print(json.dumps(CONTESTANTS[name](folder, **settings)))
+
+
+def load(folder: Path, width: int) -> Any:
+    """Loads the model of a width and attaches the adapter, the same for every contestant."""
+    import torch
+
+    from spelling_transfer.models.folder import ModelFolder
+    from spelling_transfer.models.load import load_model
+    from spelling_transfer.models.lora import LoraSettings, attach_lora
+
+    loaded = load_model(ModelFolder(folder / f"width-{width}"), device="cpu")
+    torch.manual_seed(0)
+    attach_lora(loaded, LoraSettings(r=16, alpha=32, dropout=0.0), ("q_proj", "k_proj", "v_proj", "o_proj"))
+    return loaded
+
+
+def read_examples(folder: Path, steps: int) -> Any:
+    """Returns the examples of all steps: ``input_ids`` and ``label_start``."""
+    import pandas as pd
+
+    return pd.read_parquet(folder / "examples.parquet").head(steps * BATCH)
+
+
+class Stopwatch:
+    """Notes when each step ended, and the memory held before the first."""
+
+    def __init__(self) -> None:
+        self.before_mb = status_mb("VmRSS")
+        self.ends: list[float] = []
+
+    def step(self) -> None:
+        """Is to be called at the end of each step."""
+        self.ends.append(time.perf_counter())
+
+    def result(self, loaded: Any, folder: Path, steps: int, n_examples: int) -> dict[str, Any]:
+        """Returns throughput after the warm-up, memory, and the loss on the examples that were trained on."""
+        peak_mb = status_mb("VmHWM")
+        measured = len(self.ends) - WARM_UP_STEPS
+        seconds = self.ends[-1] - self.ends[WARM_UP_STEPS - 1]
+        per_step = n_examples / len(self.ends)
+        return {
+            "examples_per_second": measured * per_step / seconds,
+            "step_seconds": seconds / measured,
+            "peak_mb": peak_mb,
+            "above_model_mb": peak_mb - self.before_mb,
+            "loss": mean_loss(loaded, folder, steps),
+            "steps": len(self.ends),
+        }
+
+
+def mean_loss(loaded: Any, folder: Path, steps: int) -> float:
+    """Returns the mean cross entropy of the label tokens over the whole vocabulary, computed alike for everyone."""
+    import torch
+    import torch.nn.functional as F
+
+    total, count = 0.0, 0
+    loaded.model.eval()
+    for row in read_examples(folder, steps).itertuples():
+        ids = torch.tensor(row.input_ids, dtype=torch.long)[None]
+        with torch.no_grad():
+            logits = loaded.model(input_ids=ids, logits_to_keep=len(row.input_ids) - row.label_start + 1).logits[0, :-1]
+        total += float(F.cross_entropy(logits.float(), ids[0, row.label_start :], reduction="sum"))
+        count += ids.shape[1] - row.label_start
+    return total / count
+
+
+def status_mb(field: str) -> float:
+    """Returns a field of this process's memory in MB: ``VmHWM`` is the most it held, ``VmRSS`` what it holds."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def train_ours(folder: Path, *, width: int, steps: int, subset: bool = False, **settings: Any) -> dict[str, Any]:
+    """Trains with the engine of this project."""
+    import torch
+
+    from spelling_transfer.training.callbacks import EverySteps
+    from spelling_transfer.training.config import TrainingSettings
+    from spelling_transfer.training.data import EncodedExamples
+    from spelling_transfer.training.run import train
+
+    loaded, frame = load(folder, width), read_examples(folder, steps)
+    examples = EncodedExamples(frame, loaded.vocabulary, end_id(folder))
+    rows = torch.tensor(json.loads((folder / "subset.json").read_text())) if subset else None
+    watch = Stopwatch()
+    callback = EverySteps(1, lambda _: watch.step())
+    train(
+        loaded, examples, training_settings(TrainingSettings, steps, settings), subset_rows=rows, callbacks=[callback]
+    )
+    return watch.result(loaded, folder, steps, len(frame))
+
+
+def training_settings(settings_class: Any, steps: int, more: dict[str, Any]) -> Any:
+    """Returns the settings that all contestants share, in this project's form."""
+    return settings_class(
+        learning_rate=LEARNING_RATE,
+        batch_size=BATCH,
+        grad_accum_steps=1,
+        max_steps=steps,
+        warmup_steps=0,
+        schedule="constant",
+        threads=THREADS,
+        **more,
+    )
+
+
+def train_bare_loop(folder: Path, *, width: int, steps: int, subset: bool = False) -> dict[str, Any]:
+    """Trains with the parts of our engine in a loop of a few lines: what Lightning adds is the difference."""
+    import torch
+
+    from spelling_transfer.models.loss import IGNORED_LABEL, answer_only_loss
+    from spelling_transfer.training.data import EncodedExamples, StepSampler
+
+    loaded, frame = load(folder, width), read_examples(folder, steps)
+    examples = EncodedExamples(frame, loaded.vocabulary, end_id(folder))
+    rows = torch.tensor(json.loads((folder / "subset.json").read_text())) if subset else None
+    trainable = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
+    loaded.model.train()
+    watch = Stopwatch()
+    for (indices,) in islice(StepSampler(examples.lengths, BATCH, 1, 0), steps):
+        batch = examples.batch(indices)
+        optimizer.zero_grad()
+        n_labels = int((batch.labels != IGNORED_LABEL).sum())
+        loss = answer_only_loss(loaded.model, batch.input_ids, batch.attention_mask, batch.labels, subset_rows=rows)
+        (loss / n_labels).backward()
+        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
+        optimizer.step()
+        watch.step()
+    return watch.result(loaded, folder, steps, len(frame))
+
+
+def end_id(folder: Path) -> int:
+    """Returns the token that ends an answer."""
+    return int(json.loads((folder / "end.json").read_text()))
+
+
+def trainer_arguments(folder: Path, steps: int) -> dict[str, Any]:
+    """Returns what transformers' Trainer and TRL's are both told; what they could waste time on is off."""
+    return {
+        "output_dir": str(folder / "trainer"),
+        "per_device_train_batch_size": BATCH,
+        "gradient_accumulation_steps": 1,
+        "max_steps": steps,
+        "learning_rate": LEARNING_RATE,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "optim": "adamw_torch_fused",
+        "train_sampling_strategy": "group_by_length",
+        "gradient_checkpointing": False,
+        "bf16": False,
+        "use_cpu": True,
+        "dataloader_pin_memory": False,
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": 0,
+    }
+
+
+def watch_callback(watch: Stopwatch) -> Any:
+    """Returns a callback of transformers that stops the time."""
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            watch.step()
+
+    return Watch()
+
+
+def train_trainer(folder: Path, *, width: int, steps: int) -> dict[str, Any]:
+    """Trains with transformers' Trainer, the prompt masked by labels of -100."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+    loaded, frame = load(folder, width), read_examples(folder, steps)
+    rows = [
+        {
+            "input_ids": ids.tolist(),
+            "attention_mask": [1] * len(ids),
+            "labels": [-100] * start + ids[start:].tolist(),
+            "length": len(ids),
+        }
+        for ids, start in zip(frame["input_ids"], frame["label_start"], strict=True)
+    ]
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    watch = Stopwatch()
+    trainer = Trainer(
+        model=loaded.model,
+        args=TrainingArguments(**trainer_arguments(folder, steps)),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=None),
+        callbacks=[watch_callback(watch)],
+    )
+    trainer.train()
+    return watch.result(loaded, folder, steps, len(frame))
+
+
+def train_trl(folder: Path, *, width: int, steps: int, packing: bool) -> dict[str, Any]:
+    """Trains with TRL's SFTTrainer on completions alone, from the same ids."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    loaded, frame = load(folder, width), read_examples(folder, steps)
+    rows = [
+        {"input_ids": ids.tolist(), "completion_mask": [0] * start + [1] * (len(ids) - start)}
+        for ids, start in zip(frame["input_ids"], frame["label_start"], strict=True)
+    ]
+    arguments = trainer_arguments(folder, steps)
+    if packing:
+        # As many tokens a step as without: one row that holds about a batch of examples.
+        tokens = sum(len(row["input_ids"]) for row in rows)
+        longest = max(len(row["input_ids"]) for row in rows)
+        arguments |= {"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 1}
+        arguments |= {"max_length": max(longest, -(-tokens // steps)), "train_sampling_strategy": "random"}
+    watch = Stopwatch()
+    trainer = SFTTrainer(
+        model=loaded.model,
+        args=SFTConfig(**arguments, packing=packing, completion_only_loss=True),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+        callbacks=[watch_callback(watch)],
+    )
+    trainer.train()
+    return watch.result(loaded, folder, steps, len(frame))
+
+
+CONTESTANTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "ours": train_ours,
+    "bare loop": train_bare_loop,
+    "Trainer": train_trainer,
+    "TRL": train_trl,
+}
+
+if __name__ == "__main__":
+    main()

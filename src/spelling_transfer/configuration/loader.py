@@ -5,17 +5,24 @@ from __future__ import annotations
 import re
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from kedro.config import MissingConfigException, OmegaConfigLoader
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.storage.credentials import set_up_stores
 
+if TYPE_CHECKING:
+    from spelling_transfer.study.presets import Presets
+
 _RUNTIME_NAME = re.compile(r"\$\{runtime_params:\s*(\w+)")
+
+
+REPLACED_WHOLE = (("study", "space"),)
+"""Groups that a later file replaces as a whole: two search spaces in one would search what nobody asked for."""
 
 
 class ConfigurationError(SpellingTransferError):
@@ -23,11 +30,12 @@ class ConfigurationError(SpellingTransferError):
 
 
 class ProjectConfigLoader(OmegaConfigLoader):
-    """Kedro's loader with two additions.
+    """Kedro's loader with three additions.
 
     ``${study:models,tiny-qwen3}`` stands for the content of ``study/models/tiny-qwen3.yml``, looked up in the run's
-    environment first and in ``base`` after it. And an environment may set one parameter of a group without repeating
-    the rest (Kedro would replace the group); where it names another study file, that file replaces the group.
+    environment first and in ``base`` after it. An environment may set one parameter of a group without repeating the
+    rest (Kedro would replace the group); where it names another study file, that file replaces the group. And a group
+    may build on study files with ``extends``.
     """
 
     _parameters: tuple[dict[str, Any] | None, dict[str, Any]] | None = None
@@ -55,10 +63,13 @@ class ProjectConfigLoader(OmegaConfigLoader):
                     self._parameters = (deepcopy(self.runtime_params), self._read_parameters())
                 return deepcopy(self._parameters[1])
             return super().__getitem__(key)
-        except MissingConfigException:
+        except (MissingConfigException, ConfigurationError):
             raise
+        except SpellingTransferError as error:
+            raise ConfigurationError(str(error)) from error
         except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-            raise _raised_inside(error) or ConfigurationError(f"{self.conf_source}: {_first_line(error)}") from error
+            message = _raised_inside(error) or f"{self.conf_source}: {_first_line(error)}"
+            raise ConfigurationError(str(message)) from error
 
     def parameter_files(self) -> dict[Path, dict[str, Any]]:
         """Returns what each parameter file says, interpolations unresolved; those of the environment come first."""
@@ -76,6 +87,17 @@ class ProjectConfigLoader(OmegaConfigLoader):
         files = {file for folder in folders for file in self._fs.glob(f"{folder}/**/*.yml")}
         return {name for file in files for name in _RUNTIME_NAME.findall(self._fs.cat_file(file).decode())}
 
+    def presets(self) -> Presets:
+        """Returns the ready settings below ``study/``: those of the run's environment come first."""
+        from spelling_transfer.study.presets import Presets  # brings pydantic, which not every command needs
+
+        folders = [
+            f"{self._get_conf_env_path(environment)}/study"
+            for environment in dict.fromkeys([self.env or self.default_run_env, self.base_env])
+            if environment
+        ]
+        return Presets(folders, self._fs, shown_from=f"{Path(self.conf_source).parent}/")
+
     def _read_parameters(self) -> dict[str, Any]:
         self._register_runtime_params_resolver()
         base, environment, base_path, environment_path, files = self._read_raw_config("parameters")
@@ -83,31 +105,36 @@ class ProjectConfigLoader(OmegaConfigLoader):
             raise MissingConfigException(f"No parameter files in {base_path} or {environment_path}.")
         # Merged before interpolations are resolved: an environment that names another file of study/ then replaces
         # the group, and one that sets a value changes that value alone.
-        merged = OmegaConf.merge(*base.values(), *environment.values(), self.runtime_params or {})
+        merged = OmegaConf.create({})
+        for file, config in [*base.items(), *environment.items(), ("--params", self.runtime_params or {})]:
+            above = self._extended(OmegaConf.create(cast("dict[str, Any]", config)), str(file))
+            for group, key in REPLACED_WHOLE:
+                if _holds(above, group, key) and _holds(merged, group, key):
+                    merged[group].pop(key)
+            merged = cast("DictConfig", OmegaConf.merge(merged, above))
         parameters = cast("dict[str, Any]", OmegaConf.to_container(merged, resolve=True))
         return {name: value for name, value in parameters.items() if not name.startswith("_")}
 
+    def _extended(self, config: DictConfig, place: str) -> DictConfig:
+        from spelling_transfer.study.layers import nest
+        from spelling_transfer.study.presets import GROUP_OF, uses_extends
+
+        content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
+        groups = {
+            name: nest(self.presets().expand(group, place, group=GROUP_OF.get(name)))
+            for name, group in content.items()
+            if isinstance(group, dict) and uses_extends(group)
+        }
+        return OmegaConf.create({**content, **groups}) if groups else config
+
     def _read_study_file(self, group: str, name: str) -> Any:
-        folders = [
-            f"{self._get_conf_env_path(environment)}/study/{group}"
-            for environment in dict.fromkeys([self.env or self.default_run_env, self.base_env])
-            if environment
-        ]
-        for folder in folders:
-            file = f"{folder}/{name}.yml"
-            if self._fs.isfile(file):
-                with self._fs.open(file) as stream:
-                    try:
-                        content = yaml.safe_load(stream)
-                    except yaml.YAMLError as error:
-                        raise ConfigurationError(f"{file}: not valid YAML ({_first_line(error)}).") from error
-                return OmegaConf.create(content if content is not None else {})
-        known = sorted({Path(file).stem for folder in folders for file in self._fs.glob(f"{folder}/*.yml")})
-        raise ConfigurationError(
-            f"study/{group}: there is no {name!r}. "
-            + (f"Known: {', '.join(known)}. " if known else "The folder has no files. ")
-            + f"Choose one of these or write {folders[-1]}/{name}.yml."
-        )
+        return OmegaConf.create(self.presets().load(group, name))
+
+
+def _holds(config: DictConfig, group: str, key: str) -> bool:
+    if group not in config or OmegaConf.is_interpolation(config, group):
+        return False
+    return isinstance(config[group], DictConfig) and key in config[group]
 
 
 def _first_line(error: BaseException) -> str:

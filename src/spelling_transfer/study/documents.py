@@ -1,0 +1,134 @@
+"""Configuration files as text: YAML and JSON, read and written alike, of one version."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spelling_transfer.study.config import StudyConfigError
+
+CONFIG_VERSION = 1
+"""Version of the configuration files; raised when an older file would be read wrongly."""
+
+SUFFIXES = (".yml", ".yaml", ".json")
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, with the numbers of YAML 1.2 (``1e-4``) and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
+            seen.add(key if isinstance(key, Hashable) else id(key_node))
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper; numbers are written so that any YAML reader knows them as numbers."""
+
+
+_NUMBER = re.compile(
+    r"^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?(?:[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)"
+    r"|[-+]?\.[0-9_]+(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+for _class in (_Loader, _Dumper):
+    # Both must take the same texts for numbers: a string that looks like one is then quoted.
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+0123456789."))
+
+
+def parse_document(text: str, place: str) -> dict[str, Any]:
+    """Reads a configuration file.
+
+    Args:
+        text: Its content; YAML, or JSON where the place ends so.
+        place: Where it is, for messages.
+
+    Raises:
+        StudyConfigError: It is not valid, not a mapping, or of another version.
+    """
+    try:
+        content = json.loads(text) if place.endswith(".json") else yaml.load(text, _Loader)  # noqa: S506 it is a safe one
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        kind = "JSON" if place.endswith(".json") else "YAML"
+        raise StudyConfigError(f"{place}: not valid {kind} ({' '.join(str(error).split())}).") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise StudyConfigError(f"{place}: expected settings by name, found {type(content).__name__}.")
+    if not all(isinstance(key, str) for key in content):
+        raise StudyConfigError(f"{place}: every name must be text.")
+    check_version(content, place)
+    return content
+
+
+def check_version(content: Mapping[str, Any], place: str) -> None:
+    """Refuses a configuration of another version; without a version it is taken for this one.
+
+    Raises:
+        StudyConfigError: It is of another version.
+    """
+    version = content.get("version", CONFIG_VERSION)
+    if version != CONFIG_VERSION or isinstance(version, bool):
+        raise StudyConfigError(
+            f"{place}: version: {version!r} is not the version this release reads, {CONFIG_VERSION}. "
+            "Write the configuration again with this release, or use the release that wrote it."
+        )
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """Reads a configuration file; see `parse_document`.
+
+    Raises:
+        StudyConfigError: It is not there, or not valid.
+    """
+    if file.suffix not in SUFFIXES:
+        raise StudyConfigError(f"{file}: is neither YAML nor JSON; the name must end in {', '.join(SUFFIXES)}.")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise StudyConfigError(f"{file}: cannot be read: {reason}.") from error
+    return parse_document(text, str(file))
+
+
+def dump_document(content: Mapping[str, Any], suffix: str) -> str:
+    """Returns a configuration as text.
+
+    Args:
+        content: Plain values by name.
+        suffix: ``.yml``, ``.yaml`` or ``.json``.
+
+    Raises:
+        StudyConfigError: The suffix is another one.
+    """
+    if suffix not in SUFFIXES:
+        raise StudyConfigError(f"{suffix!r} is neither YAML nor JSON; allowed are {', '.join(SUFFIXES)}.")
+    if suffix == ".json":
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def write_file(content: Mapping[str, Any], file: Path) -> None:
+    """Writes a configuration file, whole or not at all."""
+    text = dump_document(content, file.suffix)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(partial).replace(file)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

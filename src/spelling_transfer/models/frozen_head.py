@@ -1,0 +1,78 @@
+"""Loss of a head that is not trained: its gradient is computed on the way, and no logit is kept.
+
+With LoRA the head stays as it is, so backward needs one thing alone: the gradient in the states. For the sum of the
+cross entropy that is ``softmax(S Wᵀ) W - W[targets]``, with S the states and W the head. The first term has the form of
+attention, the states being queries and the rows of the head both keys and values, so it can be summed up block by block
+with a running maximum as attention is (Milakov and Gimelshein, 2018, arXiv:1805.02867; Rabe and Staats, 2021,
+arXiv:2112.05682). A block of logits stays in the processor's cache, while the whole of them, 0.6 MB a label for Qwen3,
+would be written to memory and read again several times.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+if TYPE_CHECKING:
+    from torch.autograd.function import FunctionCtx
+
+BLOCK_ROWS = 8192
+"""Rows of the head a block: with a batch of labels, some MB of logits. From 2,048 to 16,384 the speed is the same."""
+
+
+def frozen_head_cross_entropy(
+    states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, rows: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Returns the sum of the cross entropy over all labels, differentiable in the states alone.
+
+    Args:
+        states: Hidden states, shape ``(labels, hidden)``.
+        targets: The row each of them is to predict, counted among ``rows`` where those are given, shape ``(labels,)``.
+        weight: The head, shape ``(vocabulary, hidden)``; it must not be trained.
+        rows: Rows of the head the softmax runs over, shape ``(subset,)``; all of them by default.
+
+    Raises:
+        ValueError: The head is trained: it would get no gradient.
+    """
+    if weight.requires_grad:
+        raise ValueError("the head is trained; its loss needs a gradient in the weight as well")
+    loss: torch.Tensor = _FrozenHead.apply(states, targets, weight, rows)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _FrozenHead(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        states: torch.Tensor,
+        targets: torch.Tensor,
+        weight: torch.Tensor,
+        rows: torch.Tensor | None,
+    ) -> torch.Tensor:
+        n_labels, n_rows = len(states), len(weight) if rows is None else len(rows)
+        maximum = states.new_full((n_labels, 1), -torch.inf, dtype=torch.float32)
+        total = torch.zeros_like(maximum)  # of the exponentials, each less the maximum so far
+        mean_row = torch.zeros_like(states, dtype=torch.float32)  # of the head, weighted by the exponentials
+        for start in range(0, n_rows, BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, n_rows)
+            block = weight[start:stop] if rows is None else weight[rows[start:stop]]
+            logits = (states @ block.T).float()
+            new_maximum = torch.maximum(maximum, logits.amax(1, keepdim=True))
+            shares = logits.sub_(new_maximum).exp_()
+            shrink = maximum.sub_(new_maximum).exp_()
+            total.mul_(shrink).add_(shares.sum(1, keepdim=True))
+            mean_row.mul_(shrink).add_((shares.to(block.dtype) @ block).float())
+            maximum = new_maximum
+        target_rows = weight[targets if rows is None else rows[targets]].float()
+        losses = (maximum + total.log())[:, 0] - (states.float() * target_rows).sum(1)
+        gradient = mean_row.div_(total).sub_(target_rows)
+        ctx.save_for_backward(gradient.to(states.dtype))
+        return losses.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * outputs[0], None, None, None

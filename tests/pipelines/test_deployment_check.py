@@ -20,7 +20,9 @@ from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_f
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.deployment_check import create_pipeline
 from spelling_transfer.pipelines.deployment_check.nodes import EndpointDisobeysError
+from spelling_transfer.policy.loading import load_policy
 from spelling_transfer.policy.probe_cases import QUESTION
+from spelling_transfer.policy.run_checks import RunChecks
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.load import LoadSettings
@@ -235,6 +237,12 @@ def test_what_the_merged_model_did_without_a_mask_is_kept_and_shown(ran: DataCat
     answered = [result["name"] for result in probe["results"] if result["outcome"] == "answered"]
     assert "control/question" in answered
     assert all(name in page for name in answered)
+
+
+def test_the_policy_lets_the_evidence_of_its_own_probe_be_saved(ran: DataCatalog) -> None:
+    checks = RunChecks(load_policy(CONF / "policy.yml"), CONF.parents[1])
+    for name in ("merge_probe", "conformance", "deployment_page"):
+        checks.settle(checks.data(f"dataset:{name}", ran[name].load(), "saved", deployment=True, exported=True))
 
 
 def test_a_merged_model_that_thinks_stops_the_export_and_nothing_is_written(

@@ -93,9 +93,10 @@ def _settings(policy: Policy) -> Iterator[ProbeCase]:
         yield ProbeCase(f"setting/{shown}", (_user(QUESTION),), {key: entry}, must="refuse")
     refused_query = {"enable_thinking": "true"}
     yield ProbeCase("setting/in-the-address", (_user(QUESTION),), query=refused_query)
-    for value in ("true", 1, None):
+    # The names hold no values: a report with them would be taken for settings.
+    for kind, value in {"text": "true", "number": 1, "null": None}.items():
         fields = dict.fromkeys(["enable_thinking"], value)
-        yield ProbeCase(f"setting/enable_thinking={value!r}", (_user(QUESTION),), fields, must="refuse")
+        yield ProbeCase(f"setting/enable_thinking-as-{kind}", (_user(QUESTION),), fields, must="refuse")
     yield ProbeCase("setting/own-template", (_user(QUESTION),), {"chat_template": "{{ messages }}"}, must="refuse")
 
 

@@ -54,12 +54,13 @@ def run(loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame) ->
     return Run(loaded, EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id))
 
 
-def _in_another_process(folder: Path, step: int) -> int:
-    return subprocess.run([sys.executable, __file__, str(folder), str(step)], timeout=300, check=False).returncode
+def _in_another_process(folder: Path, step: int, ended_by: signal.Signals) -> int:
+    command = [sys.executable, __file__, str(folder), str(step), str(int(ended_by))]
+    return subprocess.run(command, timeout=300, check=False).returncode
 
 
-def _run_and_be_killed(folder: Path, step: int) -> None:
-    """What the other process does: the run of the fixtures, ended by SIGKILL after a step."""
+def _run_and_be_ended(folder: Path, step: int, ended_by: int) -> None:
+    """What the other process does: the run of the fixtures, ended by a signal after a step."""
     spec = importlib.util.spec_from_file_location("fixtures", Path(__file__).with_name("conftest.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -70,16 +71,25 @@ def _run_and_be_killed(folder: Path, step: int) -> None:
     loaded = fixtures.make_loaded(tokenizer, encoded)
     run = Run(loaded, EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id))
 
-    def kill(now: int) -> None:
+    def end(now: int) -> None:
         if now == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), ended_by)
 
-    run.losses(folder, EverySteps(1, kill))
+    run.losses(folder, EverySteps(1, end))
+
+
+def test_sigterm_saves_the_step_and_the_run_goes_on_bit_for_bit(run: Run, tmp_path: Path) -> None:
+    whole = run.losses(None)
+    for step in (5, 7):  # the second time in a run that was resumed
+        assert _in_another_process(tmp_path, step, signal.SIGTERM) == 128 + signal.SIGTERM
+        assert f"step={step}.ckpt" in {file.name for file in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) == 2
+    assert run.losses(tmp_path) == whole
 
 
 def test_a_killed_run_goes_on_bit_for_bit(run: Run, tmp_path: Path) -> None:
     whole = run.losses(None)
-    assert _in_another_process(tmp_path, step=8) == -signal.SIGKILL
+    assert _in_another_process(tmp_path, 8, signal.SIGKILL) == -signal.SIGKILL
     assert sorted(file.name for file in tmp_path.iterdir()) == ["step=3.ckpt", "step=6.ckpt"]
     assert run.losses(tmp_path) == whole
 
@@ -121,4 +131,4 @@ def test_another_runs_checkpoint_is_refused(run: Run, tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    _run_and_be_killed(Path(sys.argv[1]), int(sys.argv[2]))
+    _run_and_be_ended(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.models.head import DEFAULT_LOGITS_MB, Kernel, head_cross_entropy
+
 if TYPE_CHECKING:
     import torch
 
@@ -11,11 +14,16 @@ IGNORED_LABEL = -100
 """Label of a position that takes no part in the loss, as PyTorch's cross entropy has it."""
 
 
+class LossError(SpellingTransferError):
+    """The loss that was asked for cannot be computed with this model."""
+
+
 def answer_hidden_states(
     model: Any,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor | None,
     labels: torch.Tensor,
+    position_ids: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Runs the model without its head and gathers the states that predict a label.
 
@@ -24,12 +32,15 @@ def answer_hidden_states(
         input_ids: Rows of the embedding, shape ``(batch, sequence)``.
         attention_mask: 1 where there is a token, same shape; ``None`` where nothing is padded.
         labels: The row to be predicted *at* each position (not shifted), same shape, -100 where there is none.
+        position_ids: For packed examples, the position of each token in its own example, same shape.
 
     Returns:
         Hidden states of shape ``(labels, hidden)`` and their target rows of shape ``(labels,)``.
     """
-    backbone = _backbone(model)
-    states = backbone(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+    inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
+    if position_ids is not None:
+        inputs["position_ids"] = position_ids
+    states = backbone(model)(**inputs).last_hidden_state
     # The state at position t predicts the token at t + 1.
     wanted = labels[:, 1:] != IGNORED_LABEL
     return states[:, :-1][wanted], labels[:, 1:][wanted]
@@ -42,6 +53,9 @@ def answer_only_loss(
     labels: torch.Tensor,
     *,
     subset_rows: torch.Tensor | None = None,
+    position_ids: torch.Tensor | None = None,
+    logits_mb: int = DEFAULT_LOGITS_MB,
+    kernel: Kernel = "auto",
 ) -> torch.Tensor:
     """Returns the *sum* of the cross entropy over all labels; the caller divides by the labels of the whole step.
 
@@ -54,22 +68,30 @@ def answer_only_loss(
         attention_mask: 1 where there is a token, same shape, or ``None``.
         labels: As in `answer_hidden_states`.
         subset_rows: Ascending rows of the token subset, shape ``(subset,)``; every label must be among them.
-    """
-    import torch.nn.functional as F
+        position_ids: As in `answer_hidden_states`.
+        logits_mb: Largest block of logits held at once, in MB; more are computed in chunks.
+        kernel: As in `head_cross_entropy`.
 
-    states, targets = answer_hidden_states(model, input_ids, attention_mask, labels)
+    Raises:
+        LossError: A subset of a head that an adapter or a quantiser has replaced.
+    """
+    states, targets = answer_hidden_states(model, input_ids, attention_mask, labels, position_ids)
     head = model.get_output_embeddings()
-    if subset_rows is None:
-        logits = head(states)
-    else:
+    if subset_rows is not None:
         import torch
 
-        logits = F.linear(states, head.weight[subset_rows])
+        if not isinstance(head, torch.nn.Linear) or hasattr(head, "base_layer"):
+            raise LossError(
+                f"tokenizer.use_english_only_tokens: the head is a {type(head).__name__}, whose rows cannot be taken "
+                "apart. Leave the head out of 'lora.target_modules', or train over the whole vocabulary."
+            )
         targets = torch.searchsorted(subset_rows, targets)
-    return F.cross_entropy(logits.float(), targets, reduction="sum")
+        return head_cross_entropy(states, targets, head, rows=subset_rows, logits_mb=logits_mb, kernel=kernel)
+    return head_cross_entropy(states, targets, head, logits_mb=logits_mb, kernel=kernel)
 
 
-def _backbone(model: Any) -> Any:
+def backbone(model: Any) -> Any:
+    """Returns the decoder without its head, whatever adapter is around it."""
     # PEFT puts its layers inside the base model, so the base's own backbone already carries the adapter.
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     return base.model

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from spelling_transfer.errors import SpellingTransferError
@@ -22,6 +25,8 @@ _LOGGER = logging.getLogger(__name__)
 _KEPT = 2
 _NOT_OF_THE_RESULT = {"log_every_steps"}
 """Settings that may differ between a run and the one that takes it up again."""
+_PROBED_VALUES = 64
+"""Values of each frozen tensor that tell one base model from another."""
 
 
 class CheckpointError(SpellingTransferError):
@@ -41,8 +46,33 @@ class Checkpoints:
     every_steps: int = 100
 
 
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there, so that no reader meets half of one; keeps the last two.
+
+    Lightning's own writes to the machine's temporary folder first, from where a move may be a copy, and its callback
+    does not count what it saved on an exception.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes the file; a failure leaves what was there before."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        by_age = sorted(_files(target.parent), key=lambda found: found[1].stat().st_mtime_ns)
+        for _, old in by_age[:-_KEPT]:
+            old.unlink(missing_ok=True)
+
+
 def checkpoint_callback(checkpoints: Checkpoints) -> ModelCheckpoint:
-    """Returns Lightning's callback, set to keep the last two. Files appear whole or not at all."""
+    """Returns Lightning's callback, for files that `WholeFiles` writes."""
     return ModelCheckpoint(
         dirpath=checkpoints.folder,
         filename="{step}",
@@ -55,10 +85,16 @@ def checkpoint_callback(checkpoints: Checkpoints) -> ModelCheckpoint:
     )
 
 
-def fingerprint(settings: TrainingSettings, examples: EncodedExamples, trainable: list[str]) -> str:
-    """Returns a hash of everything that must be equal for a run to be resumed."""
+def fingerprint(settings: TrainingSettings, examples: EncodedExamples, model: Any) -> str:
+    """Returns a hash of everything that must be equal for a run to be resumed: settings, examples, layers, base."""
     digest = hashlib.sha256(settings.model_dump_json(exclude=_NOT_OF_THE_RESULT).encode())
-    digest.update("\n".join(trainable).encode())
+    named = list(model.named_parameters())
+    digest.update("\n".join(name for name, p in named if p.requires_grad).encode())
+    # Where everything is trained, the weights at the start are the base.
+    base = [p for _, p in named if not p.requires_grad] or [p for _, p in named]
+    for parameter in base:
+        some = parameter.detach().flatten()[:_PROBED_VALUES].float().cpu()
+        digest.update(some.numpy().tobytes())
     for array in (examples.rows, examples.offsets, examples.label_start):
         digest.update(array.tobytes())
     return digest.hexdigest()
@@ -67,25 +103,36 @@ def fingerprint(settings: TrainingSettings, examples: EncodedExamples, trainable
 def latest_checkpoint(checkpoints: Checkpoints, expected_fingerprint: str) -> tuple[Path, int] | None:
     """Returns the newest readable checkpoint and its step; a damaged one is skipped with a warning.
 
+    One whose weights are no numbers counts as damaged.
+
     Raises:
-        CheckpointError: The checkpoint is of a run with other settings, data or layers.
+        CheckpointError: The checkpoint is of a run with other settings, data, layers or another base.
     """
-    found = [
-        (int(match[1]), file)
-        for file in checkpoints.folder.glob("*.ckpt")
-        if (match := re.search(r"step=(\d+)", file.name))
-    ]
-    for _, file in sorted(found, reverse=True):
+    for _, file in sorted(_files(checkpoints.folder), reverse=True):
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
             step, its_fingerprint = int(state["global_step"]), state["fingerprint"]
+            if not all(bool(tensor.isfinite().all()) for tensor in state["state_dict"].values()):
+                raise FloatingPointError
         except Exception as error:  # noqa: BLE001  (a file cut short fails in many ways inside torch and zipfile)
             _LOGGER.warning("%s: damaged (%s); going on from the checkpoint before it.", file, type(error).__name__)
             continue
         if its_fingerprint != expected_fingerprint:
             raise CheckpointError(
-                f"{file}: belongs to a run with other settings, examples or layers, so it cannot be resumed. Give this "
-                f"run a folder of its own, or remove {checkpoints.folder}."
+                f"{file}: belongs to a run with other settings, examples or layers, or on another base model, so it "
+                f"cannot be resumed. Give this run a folder of its own, or remove {checkpoints.folder}."
             )
         return file, step
     return None
+
+
+def remove_parts(checkpoints: Checkpoints) -> None:
+    """Removes what a killed process left half-written."""
+    for part in checkpoints.folder.glob("*.ckpt.*.part"):
+        part.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterator[tuple[int, Path]]:
+    for file in folder.glob("*.ckpt"):
+        if match := re.search(r"step=(\d+)", file.name):
+            yield int(match[1]), file

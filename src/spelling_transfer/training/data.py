@@ -1,10 +1,9 @@
-"""Encoded examples as batches: little padding, an order that depends on the seed alone."""
+"""Encoded examples as batches, padded or packed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, count, islice
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +12,12 @@ import pandas as pd
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.loss import IGNORED_LABEL
 from spelling_transfer.models.vocabulary import Vocabulary
+from spelling_transfer.training.order import StepSampler
 
 if TYPE_CHECKING:
     import torch
 
-_BUCKET_STEPS = 16
-"""Steps whose examples are sorted by length together: enough to save padding, few enough to keep the order random."""
+__all__ = ["Batch", "EncodedExamples", "StepSampler", "TrainingDataError"]
 
 
 class TrainingDataError(SpellingTransferError):
@@ -30,18 +29,34 @@ class Batch:
     """One batch, right-padded.
 
     Attributes:
-        input_ids: Embedding rows, shape ``(batch, sequence)``.
-        attention_mask: 1 where there is a token, same shape.
+        input_ids: Embedding rows, shape ``(rows, sequence)``.
+        attention_mask: 1 where there is a token, same shape; ``None`` where the positions keep examples apart.
         labels: The row at each label position, -100 elsewhere, same shape.
+        position_ids: Where rows hold several examples, the position of each token in its own, same shape.
+        indices: Which examples it holds.
     """
 
     input_ids: torch.Tensor
-    attention_mask: torch.Tensor
+    attention_mask: torch.Tensor | None
     labels: torch.Tensor
+    position_ids: torch.Tensor | None = None
+    indices: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """Returns the batch on another device."""
-        return Batch(self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device))
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            attention_mask=None if self.attention_mask is None else self.attention_mask.to(device),
+            labels=self.labels.to(device),
+            position_ids=None if self.position_ids is None else self.position_ids.to(device),
+        )
+
+    def without_labels(self) -> Batch:
+        """Returns the batch as one that counts for nothing: its loss and its gradients are zero."""
+        import torch
+
+        return replace(self, labels=torch.full_like(self.labels, IGNORED_LABEL), indices=())
 
 
 class EncodedExamples:
@@ -76,17 +91,36 @@ class EncodedExamples:
             )
         self.rows = vocabulary.to_rows(flat)
         self.lengths = lengths
+        self.label_lengths = lengths - self.label_start
+        self._ids = frame["example_id"].to_numpy()
+        self._words = frame["word"].to_numpy() if "word" in frame else None
 
     def __len__(self) -> int:
         return len(self.label_start)
 
+    def names(self, indices: Sequence[int], limit: int = 10) -> str:
+        """Returns ids and words of examples for an error message, the first few of them."""
+        shown = [
+            str(self._ids[i]) if self._words is None else f"{self._ids[i]} ({self._words[i]})" for i in indices[:limit]
+        ]
+        return ", ".join(shown) + (f" and {len(indices) - limit} more" if len(indices) > limit else "")
+
     def label_rows(self) -> np.ndarray:
         """Returns the rows that occur in a label, ascending."""
+        return np.unique(self.rows[self._is_label()])
+
+    def labelled_outside(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the indices of those examples whose label holds a row that is not among ``rows``."""
+        outside = self._is_label() & ~np.isin(self.rows, rows)
+        return np.unique(np.repeat(np.arange(len(self)), self.lengths)[outside])
+
+    def _is_label(self) -> np.ndarray:
         positions = np.arange(len(self.rows)) - np.repeat(self.offsets[:-1], self.lengths)
-        return np.unique(self.rows[positions >= np.repeat(self.label_start, self.lengths)])
+        is_label: np.ndarray = positions >= np.repeat(self.label_start, self.lengths)
+        return is_label
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Returns the examples at ``indices`` as one padded batch."""
+        """Returns the examples at ``indices`` as one batch, a row each, padded to the longest."""
         import torch
 
         width = int(self.lengths[list(indices)].max())
@@ -97,45 +131,49 @@ class EncodedExamples:
             row = self.rows[self.offsets[index] : self.offsets[index + 1]]
             ids[i, : len(row)], mask[i, : len(row)] = row, 1
             labels[i, self.label_start[index] : len(row)] = row[self.label_start[index] :]
-        return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(labels))
+        return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(labels), indices=tuple(indices))
+
+    def packed_batch(self, indices: Sequence[int], row_tokens: int | None) -> Batch:
+        """Returns the examples at ``indices`` end to end in as few rows as will do, positions restarting at each.
+
+        Padding at the end of a row is a run of positions 0, so that each pad is an example of its own to the attention.
+
+        Args:
+            indices: The examples.
+            row_tokens: Longest row; an example longer than that has a row to itself. ``None`` makes one row.
+        """
+        import torch
+
+        rows = pack([int(self.lengths[i]) for i in indices], row_tokens)
+        width = max(sum(int(self.lengths[indices[i]]) for i in row) for row in rows)
+        ids = np.zeros((len(rows), width), dtype=np.int64)
+        positions = np.zeros_like(ids)
+        labels = np.full_like(ids, IGNORED_LABEL)
+        for r, members in enumerate(rows):
+            at = 0
+            for index in (indices[i] for i in members):
+                row = self.rows[self.offsets[index] : self.offsets[index + 1]]
+                ids[r, at : at + len(row)], positions[r, at : at + len(row)] = row, np.arange(len(row))
+                labels[r, at + self.label_start[index] : at + len(row)] = row[self.label_start[index] :]
+                at += len(row)
+        return Batch(torch.from_numpy(ids), None, torch.from_numpy(labels), torch.from_numpy(positions), tuple(indices))
 
 
-class StepSampler:
-    """Yields the examples of each optimiser step, as one list of batches a step, for ever.
+def pack(lengths: Sequence[int], capacity: int | None) -> list[list[int]]:
+    """Returns which items share a row, by first-fit decreasing, so that no row of several exceeds ``capacity``.
 
-    Each epoch is a permutation drawn from the seed and the epoch's number; neighbours in length share a batch.
-
-    Args:
-        lengths: Tokens of each example.
-        batch_size: Examples a batch.
-        grad_accum_steps: Batches a step.
-        seed: The order's seed.
-        first_step: Steps to pass over, when a run is resumed.
+    First-fit decreasing needs at most 11/9 of the fewest rows possible, and one (Dósa, 2007).
     """
-
-    def __init__(
-        self, lengths: np.ndarray, batch_size: int, grad_accum_steps: int, seed: int, first_step: int = 0
-    ) -> None:
-        self.lengths = lengths
-        self.first_step = first_step
-        self.batch_size = batch_size
-        self.grad_accum_steps = grad_accum_steps
-        self.seed = seed
-
-    def __iter__(self) -> Iterator[list[list[int]]]:
-        epochs = chain.from_iterable(self._epoch(epoch) for epoch in count())
-        return islice(epochs, self.first_step, None)
-
-    def _epoch(self, epoch: int) -> Iterator[list[list[int]]]:
-        rng = np.random.default_rng([self.seed, epoch])
-        order = rng.permutation(len(self.lengths))
-        step_size = min(self.batch_size * self.grad_accum_steps, len(order))
-        bucket_size = step_size * _BUCKET_STEPS
-        for start in range(0, len(order), bucket_size):
-            bucket = order[start : start + bucket_size]
-            bucket = bucket[np.argsort(self.lengths[bucket], kind="stable")]
-            batches = [bucket[i : i + self.batch_size].tolist() for i in range(0, len(bucket), self.batch_size)]
-            # Short and long batches alternate, else the length would follow the step number.
-            batches = [batches[i] for i in rng.permutation(len(batches))]
-            for i in range(0, len(batches), self.grad_accum_steps):
-                yield batches[i : i + self.grad_accum_steps]
+    if capacity is None:
+        return [list(range(len(lengths)))]
+    rows: list[list[int]] = []
+    free: list[int] = []
+    for item in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        row = next((r for r, room in enumerate(free) if room >= lengths[item]), None)
+        if row is None:
+            rows.append([item])
+            free.append(capacity - lengths[item])
+        else:
+            rows[row].append(item)
+            free[row] -= lengths[item]
+    return rows

@@ -8,16 +8,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.models.loss import IGNORED_LABEL, answer_only_loss
+from spelling_transfer.models.loss import answer_only_loss
 from spelling_transfer.training.config import TrainingSettings
-from spelling_transfer.training.data import Batch
+from spelling_transfer.training.datamodule import Step
+from spelling_transfer.training.errors import TrainingDivergedError
 from spelling_transfer.training.metrics import StepStatistics
+from spelling_transfer.training.optimization import make_optimizer, make_schedule
 
-
-class TrainingDivergedError(SpellingTransferError):
-    """The loss is no longer a number."""
+__all__ = ["AnswerModule", "TrainingDivergedError"]
 
 
 class AnswerModule(pl.LightningModule):
@@ -48,78 +47,115 @@ class AnswerModule(pl.LightningModule):
         self.fingerprint = fingerprint
         self.losses: list[float] = []
         self.statistics = StepStatistics(math.nan, math.nan, math.nan, 0, 0)
-        self._random_state: torch.Tensor | None = None
+        self._grad_norm = math.nan
+        self._random_states: list[dict[str, torch.Tensor]] | None = None
+
+    def trainable(self) -> list[torch.nn.Parameter]:
+        """Returns the parameters that are trained."""
+        return [p for p in self.model.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
-        """Returns AdamW over the trainable parameters with warm-up and the schedule of the settings."""
-        trainable = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trainable, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
-        )
-        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)]
+        """Returns the optimiser over the trainable parameters and the schedule of the settings."""
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        parameters = self.trainable()
+        # Sharded parameters (DTensor) have no fused step on every device.
+        sharded = any(type(p.data) is not torch.Tensor for p in parameters)
+        optimizer = make_optimizer(parameters, self.settings, fused=not scaled and not sharded)
+        return [optimizer], [make_schedule(optimizer, self.settings)]
 
-    def _learning_rate_factor(self, step: int) -> float:
-        settings = self.settings
-        if step < settings.warmup_steps:
-            return (step + 1) / settings.warmup_steps
-        progress = (step - settings.warmup_steps) / max(1, settings.max_steps - settings.warmup_steps)
-        if settings.schedule == "linear":
-            return max(0.0, 1.0 - progress)
-        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))) if settings.schedule == "cosine" else 1.0
-
-    def training_step(self, batches: list[Batch], batch_idx: int) -> None:
+    def training_step(self, step: Step, batch_idx: int) -> None:
         """Takes one optimiser step on the batches of a step.
 
         Raises:
-            TrainingDivergedError: The loss is NaN or infinite.
+            TrainingDivergedError: The loss or the gradient is NaN or infinite; the weights are those of the step
+                before.
         """
-        if self._random_state is not None:
-            # Not at loading: the data loader draws a number of its own before the first step.
-            torch.set_rng_state(self._random_state)
-            self._random_state = None
+        self._restore_random_state()
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         optimizer.zero_grad()  # type: ignore[union-attr]
-        labels = sum(int((batch.labels != IGNORED_LABEL).sum()) for batch in batches)
-        total = 0.0
-        for batch in batches:
+        # Each device divides by the labels of all; what averages their gradients divides by their number once more.
+        scale = self.trainer.world_size
+        total = torch.zeros((), device=self.device)
+        for batch in step.batches:
             loss = answer_only_loss(
                 self.model,
                 batch.input_ids,
                 batch.attention_mask,
                 batch.labels,
                 subset_rows=self.subset_rows,  # type: ignore[arg-type]
+                position_ids=batch.position_ids,
+                logits_mb=self.settings.logits_mb,
+                kernel=self.settings.head,
             )
-            loss = loss / labels
-            self.manual_backward(loss)
-            total += float(loss.detach())
-        if not math.isfinite(total):
-            raise TrainingDivergedError(
-                f"The loss is {total} at step {self.global_step} (learning_rate {self.settings.learning_rate}). "
-                "Lower 'learning_rate' or raise 'warmup_steps'."
-            )
-        trainable = [p for p in self.model.parameters() if p.requires_grad]
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(trainable, self.settings.max_grad_norm))
+            loss = loss / step.label_tokens
+            self.manual_backward(loss * scale if scale > 1 else loss)
+            total += loss.detach()
+        mean_loss = float(self.trainer.strategy.reduce(total, reduce_op="sum"))
+        if not math.isfinite(mean_loss):
+            raise self._diverged("loss", mean_loss, step)
         learning_rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
-        optimizer.step()  # type: ignore[union-attr]
+        try:
+            optimizer.step()  # type: ignore[union-attr]
+        except _GradientDivergedError as error:
+            raise self._diverged("gradient's norm", self._grad_norm, step) from error
         scheduler.step()  # type: ignore[union-attr]
-        self.losses.append(total)
+        self.losses.append(mean_loss)
         self.statistics = StepStatistics(
-            total, grad_norm, learning_rate, sum(len(batch.input_ids) for batch in batches), labels
+            mean_loss, self._grad_norm, learning_rate, len(step.indices), step.label_tokens
         )
 
-    def transfer_batch_to_device(self, batch: list[Batch], device: torch.device, dataloader_idx: int) -> list[Batch]:
-        """Moves each batch of a step."""
-        return [b.to(device) for b in batch]
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clips the gradients; Lightning calls this after a gradient scaler has taken its scale out."""
+        norm = torch.nn.utils.clip_grad_norm_(self.trainable(), self.settings.max_grad_norm)
+        self._grad_norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if not math.isfinite(self._grad_norm) and not scaled:  # a scaler passes over such a step and lowers its scale
+            raise _GradientDivergedError
+
+    def _diverged(self, what: str, value: float, step: Step) -> TrainingDivergedError:
+        return TrainingDivergedError(
+            f"The {what} is {value} at step {self.global_step} (learning_rate {self.settings.learning_rate}). "
+            "Lower 'learning_rate' or raise 'warmup_steps'.",
+            step.indices,
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves the base weights out and adds what an exact continuation needs."""
         trained = {f"model.{name}" for name, p in self.model.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
         checkpoint["losses"] = list(self.losses)
-        checkpoint["random_state"] = torch.get_rng_state()
+        checkpoint["random_states"] = self._random_states_of_all()
         checkpoint["fingerprint"] = self.fingerprint
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes up the losses and the random state where the checkpoint left them."""
         self.losses = list(checkpoint["losses"])
-        self._random_state = checkpoint["random_state"].cpu()
+        self._random_states = checkpoint["random_states"]
+
+    def _random_states_of_all(self) -> list[dict[str, torch.Tensor]]:
+        mine = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            mine["cuda"] = torch.cuda.get_rng_state(self.device)
+        elif self.device.type == "mps":
+            mine["mps"] = torch.mps.get_rng_state()
+        if self.trainer.world_size == 1:
+            return [mine]
+        states: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(states, mine)
+        return states
+
+    def _restore_random_state(self) -> None:
+        # Not at loading: the data loader draws a number of its own before the first step.
+        states, self._random_states = self._random_states, None
+        if states is None or len(states) != self.trainer.world_size:
+            return  # on another number of devices the run goes on, with other dropout
+        mine = states[self.trainer.global_rank]
+        torch.set_rng_state(mine["cpu"].cpu())
+        if "cuda" in mine and self.device.type == "cuda":
+            torch.cuda.set_rng_state(mine["cuda"].cpu(), self.device)
+        if "mps" in mine and self.device.type == "mps":
+            torch.mps.set_rng_state(mine["mps"].cpu())
+
+
+class _GradientDivergedError(Exception):
+    """Ends a step before the weights are touched."""

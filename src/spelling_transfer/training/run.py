@@ -8,18 +8,32 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.load import LoadedModel, pick_device
 from spelling_transfer.training.callbacks import ShowProgress
-from spelling_transfer.training.checkpoints import Checkpoints, checkpoint_callback, fingerprint, latest_checkpoint
+from spelling_transfer.training.checkpoints import (
+    Checkpoints,
+    WholeFiles,
+    checkpoint_callback,
+    fingerprint,
+    latest_checkpoint,
+    remove_parts,
+)
 from spelling_transfer.training.config import TrainingSettings
-from spelling_transfer.training.data import Batch, EncodedExamples, StepSampler
+from spelling_transfer.training.data import EncodedExamples
+from spelling_transfer.training.datamodule import AnswerData
+from spelling_transfer.training.errors import TrainingDivergedError, TrainingStopped, memory_errors_explained
 from spelling_transfer.training.metrics import Metrics, StepMetrics
 from spelling_transfer.training.module import AnswerModule
+from spelling_transfer.training.options import training_options
+from spelling_transfer.training.parallel import Devices, gather, make_strategy, process_rank
+from spelling_transfer.training.precision import check_weights, lightning_precision
+from spelling_transfer.training.preflight import check_examples
 
 
 @dataclass(frozen=True)
@@ -41,16 +55,6 @@ class TrainingResult:
     metrics: list[Metrics] = field(default_factory=list)
 
 
-class _Steps(IterableDataset[list[Batch]]):
-    def __init__(self, examples: EncodedExamples, sampler: StepSampler) -> None:
-        self.examples = examples
-        self.sampler = sampler
-
-    def __iter__(self) -> Iterator[list[Batch]]:
-        for step in self.sampler:
-            yield [self.examples.batch(indices) for indices in step]
-
-
 def train(
     loaded: LoadedModel,
     examples: EncodedExamples,
@@ -61,6 +65,7 @@ def train(
     progress: Callable[[int], None] | None = None,
     checkpoints: Checkpoints | None = None,
     on_metrics: Callable[[Metrics], None] | None = None,
+    devices: Devices | None = None,
 ) -> TrainingResult:
     """Trains what is trainable in ``loaded``, in place.
 
@@ -73,19 +78,32 @@ def train(
         progress: Called with the number of steps done since the last call; a `ProgressHandle` shows the loss too.
         checkpoints: Where to keep checkpoints and resume from; ``None`` keeps none.
         on_metrics: Receives a row of metrics every ``log_every_steps`` steps and after the last; see `StepMetrics`.
+        devices: The devices; one by default.
 
     Raises:
         CheckpointError: The folder holds a checkpoint of another run.
-        TrainingDivergedError: The loss is no longer a number.
+        DeviceError: A setting asks for what the device cannot do.
+        PackingError: Examples are to be packed and the model's attention does not keep them apart.
+        TrainingDataError: An example is longer than the model's context, or a label is outside the subset.
+        TrainingDivergedError: The loss or the gradient is no longer a number.
+        TrainingMemoryError: Memory ran out.
+        TrainingStopped: SIGTERM; the step was finished and, with ``checkpoints``, saved.
     """
+    devices = devices or Devices()
+    device = pick_device()
+    precision = lightning_precision(settings.precision, device)
+    check_weights(loaded.model, precision)
+    row_tokens = check_examples(examples, loaded.model, settings, subset_rows)
     identity, resume = "", None
     if checkpoints is not None:
-        trainable = [name for name, p in loaded.model.named_parameters() if p.requires_grad]
-        identity = fingerprint(settings, examples, trainable)
+        identity = fingerprint(settings, examples, loaded.model)
+        remove_parts(checkpoints)
         resume = latest_checkpoint(checkpoints, identity)
         callbacks = [*callbacks, checkpoint_callback(checkpoints)]
-    if progress is not None:
-        callbacks = [ShowProgress(progress, resume[1] if resume else 0), *callbacks]
+    first_step = resume[1] if resume else 0
+    rank = process_rank()
+    if progress is not None and rank == 0:
+        callbacks = [ShowProgress(progress, first_step), *callbacks]
     rows: list[Metrics] = []
 
     def report(row: Metrics) -> None:
@@ -96,19 +114,15 @@ def train(
     # First, so that what other callbacks do between the steps is not counted as training.
     callbacks = [StepMetrics(settings.log_every_steps, report), *callbacks]
     module = AnswerModule(loaded, settings, subset_rows, identity)
-    sampler = StepSampler(
-        examples.lengths,
-        settings.batch_size,
-        settings.grad_accum_steps,
-        settings.seed,
-        first_step=resume[1] if resume else 0,
-    )
-    loader = DataLoader(_Steps(examples, sampler), batch_size=None)
-    with seeded(settings.seed, settings.threads), _quiet():
+    with seeded(settings.seed + rank, settings.threads), _quiet(), training_options(loaded.model, settings):
         trainer = pl.Trainer(
             max_steps=settings.max_steps,
-            accelerator="auto",
-            devices=1,
+            accelerator=device,
+            devices=devices.number,
+            num_nodes=devices.machines,
+            strategy=make_strategy(devices),
+            precision=precision,
+            plugins=[WholeFiles()],
             logger=False,
             enable_checkpointing=checkpoints is not None,
             enable_model_summary=False,
@@ -117,13 +131,33 @@ def train(
             use_distributed_sampler=False,
         )
         loaded.model.train()
+        data = AnswerData(examples, settings, row_tokens)
+        data.first_step = first_step
         started = time.perf_counter()
-        trainer.fit(module, loader, ckpt_path=resume[0] if resume else None, weights_only=True)
+        with memory_errors_explained(settings, int(examples.lengths.max())):
+            _fit(trainer, module, data, resume[0] if resume else None, checkpoints)
         seconds = time.perf_counter() - started
+    if devices.strategy == "fsdp":
+        gather(loaded.model)
     loaded.model.eval()
     steps = len(module.losses)
-    done = (steps - sampler.first_step) * min(settings.batch_size * settings.grad_accum_steps, len(examples))
+    done = (steps - first_step) * min(settings.batch_size * settings.grad_accum_steps, len(examples))
     return TrainingResult(module.losses, steps, seconds, done / seconds, rows)
+
+
+def _fit(
+    trainer: pl.Trainer, module: AnswerModule, data: AnswerData, resume: Any, checkpoints: Checkpoints | None
+) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SIGTERMException as error:
+        raise TrainingStopped from error
+    except TrainingDivergedError as error:
+        last = latest_checkpoint(checkpoints, module.fingerprint) if checkpoints else None
+        kept = f"The last good checkpoint is {last[0]} (step {last[1]})." if last else "No checkpoint was kept."
+        raise TrainingDivergedError(
+            f"{error} The step's examples: {data.examples.names(error.indices)}. {kept}", error.indices
+        ) from error
 
 
 @contextmanager

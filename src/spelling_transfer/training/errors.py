@@ -1,0 +1,87 @@
+"""What can go wrong in a training run, said so that the user knows what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.training.config import TrainingSettings
+
+
+class TrainingDivergedError(SpellingTransferError):
+    """The loss or its gradient is no longer a number.
+
+    Attributes:
+        indices: The examples of the step.
+    """
+
+    def __init__(self, message: str, indices: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.indices = list(indices)
+
+
+class TrainingMemoryError(SpellingTransferError):
+    """The device, or this machine, has too little memory for the run."""
+
+
+class DeviceError(SpellingTransferError):
+    """A setting asks for what this device cannot do."""
+
+
+class TrainingStopped(SystemExit):
+    """SIGTERM ended the run after a whole step; the exit code is the shell's for that signal."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
+
+
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an error says that memory ran out, on whichever device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+@contextmanager
+def memory_errors_explained(settings: TrainingSettings, longest: int) -> Iterator[None]:
+    """Turns an error that says memory ran out into one that says what to change.
+
+    Args:
+        settings: Those of the run.
+        longest: Tokens of its longest example.
+
+    Raises:
+        TrainingMemoryError: Memory ran out inside the block.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingMemoryError(_advice(settings, longest)) from error
+
+
+def _advice(settings: TrainingSettings, longest: int) -> str:
+    size, accumulate = settings.batch_size, settings.grad_accum_steps
+    changes = []
+    if size > 1:
+        changes.append(
+            f"training.batch_size {max(1, size // 2)} with training.grad_accum_steps {accumulate * 2} (the same step, "
+            "in smaller pieces)"
+        )
+    if not settings.gradient_checkpointing:
+        changes.append("training.gradient_checkpointing true")
+    if settings.logits_mb > 64:
+        changes.append("training.logits_mb 64")
+    changes.append("a smaller model, or a device with more memory")
+    return (
+        f"Out of memory with training.batch_size {size} and examples of up to {longest} tokens. In this order, try: "
+        + "; ".join(changes)
+        + "."
+    )

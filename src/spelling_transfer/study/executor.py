@@ -1,25 +1,38 @@
-"""Runs a study: Optuna chooses and prunes, each trial's seed comes from its number, the result is a table."""
+"""Runs a study: trials side by side or one after the other, each once, whatever is killed; the result is a table."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import pandas as pd
 
-from spelling_transfer.study.choices import planned_trials
+from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.scores import transfer_score
-from spelling_transfer.study.space import draw, read_space
 
 if TYPE_CHECKING:
-    import optuna
+    from spelling_transfer.study.backend import TrialBackend
+    from spelling_transfer.study.observer import StudyObserver
 
 
 Verdict = Literal["complete", "stopped", "pruned"]
 """``complete``: go on, or all steps taken; ``stopped``: no longer gaining, still counts; ``pruned``: hopeless."""
+
+
+class TrialFailedError(SpellingTransferError):
+    """One configuration cannot be trained; the others may."""
+
+
+class StudyError(SpellingTransferError):
+    """A study cannot begin, or cannot go on."""
+
+
+class StudyInterruptedError(StudyError):
+    """A study was asked to stop; running it again goes on."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +66,66 @@ class TrialOutcome(NamedTuple):
     verdict: Verdict
 
 
-class Objective(Protocol):
-    """Trains and scores one configuration."""
+class Monitor(Protocol):
+    """What an objective reports to, and where it learns what an earlier attempt at the same trial left.
 
-    def __call__(self, config: TrialConfig, monitor: Callable[[Evaluation], Verdict]) -> TrialOutcome:
-        """Trains one configuration; tells ``monitor`` each evaluation and ends unless it answers ``complete``."""
+    Attributes:
+        folder: The trial's own folder, for checkpoints; it outlives a killed worker.
+        checkpoint_every: Steps between checkpoints.
+    """
+
+    folder: Path
+    checkpoint_every: int
+
+    @property
+    def curve(self) -> list[Evaluation]:
+        """Evaluations that were reported, by earlier attempts too."""
+        ...
+
+    def __call__(self, evaluation: Evaluation) -> Verdict:
+        """Takes an evaluation; the trial goes on as long as the answer is ``complete``."""
+        ...
+
+    def progress(self, step: int) -> None:
+        """Takes note of a finished step, before its checkpoint is written; may raise to end the attempt."""
+        ...
+
+    def metrics(self, row: Mapping[str, float]) -> None:
+        """Takes a row of metrics with its ``step``."""
+        ...
+
+
+class Objective(Protocol):
+    """Trains and scores one configuration. One with a method ``evaluate(0)`` scores the base model, too."""
+
+    def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
+        """Trains one configuration; tells ``monitor`` each evaluation and ends unless it answers ``complete``.
+
+        Raises:
+            TrialFailedError: The configuration cannot be trained; the study goes on.
+            SpellingTransferError: Nothing can; the study ends.
+        """
+        ...
+
+
+@runtime_checkable
+class ObjectiveSource(Protocol):
+    """Makes objectives: here, and in other processes from what it wrote."""
+
+    def identity(self) -> Mapping[str, str]:
+        """Returns what the scores depend on beside the settings: hashes of data and model by name."""
+        ...
+
+    def open(self) -> Objective:
+        """Returns an objective for this process."""
+        ...
+
+    def write(self, folder: Path) -> tuple[str, dict[str, Any]]:
+        """Writes what workers need, once a machine.
+
+        Returns:
+            ``module:function`` that makes the objective in another process, and its keyword arguments (JSON).
+        """
         ...
 
 
@@ -68,96 +136,51 @@ class StudyResult(NamedTuple):
         trials: One row a trial: number, state, settings, seed, scores of its best evaluation, transfer score.
         curves: One row an evaluation: trial, step, spelling, position, count, transfer score.
         seconds: Seconds a trial; apart, because times differ from run to run.
+        base: The base model's scores, where the objective can give them.
     """
 
     trials: pd.DataFrame
     curves: pd.DataFrame
     seconds: pd.DataFrame
+    base: Evaluation | None = None
 
 
 def run_study(
     settings: StudySettings,
     defaults: TrialConfig,
-    objective: Objective,
+    objective: Objective | ObjectiveSource,
     *,
-    on_trial: Callable[[dict[str, Any]], None] | None = None,
+    folder: Path | None = None,
+    observers: Sequence[StudyObserver] = (),
+    backend: TrialBackend | None = None,
 ) -> StudyResult:
-    """Runs all trials of a study, one after the other.
+    """Runs what is left to run of a study, and returns all of it.
+
+    One worker runs in this process; several are processes of their own, here or where the back end puts them. A study
+    whose folder (or database) holds it already goes on where it stopped; a finished one returns at once.
 
     Args:
         settings: The study.
         defaults: The configuration its space varies.
-        objective: Trains and scores one configuration.
-        on_trial: Called with each finished row, for progress.
+        objective: Trains and scores one configuration; several workers need a source of them.
+        folder: Where the study keeps records, checkpoints and material; ``None`` keeps nothing.
+        observers: Told where the study stands, about every second.
+        backend: Where workers run; that of the settings by default.
 
     Raises:
-        StudyConfigError: The space is not valid; raised before anything is trained.
+        StudyConfigError: The space is not valid, or the name is in use with other settings; before anything is trained.
+        StorageError: The storage is not there or full.
+        StudyInterruptedError: Ctrl-C or SIGTERM.
+        StudyError: No trial could be trained.
     """
-    import optuna
+    from spelling_transfer.study.session import StudySession
 
-    from spelling_transfer.study.samplers import make_pruner, make_sampler
-
-    space = read_space(settings.space, defaults)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name=settings.name,
-        direction="maximize",
-        sampler=make_sampler(settings, space),
-        pruner=make_pruner(settings, defaults.training.max_steps),
-    )
-    rows: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
-    seconds: list[dict[str, Any]] = []
-    for _ in range(planned_trials(space, settings)):
-        trial = study.ask()
-        choices = draw(trial, space)
-        seed = settings.seed + trial.number
-        config = defaults.varied({**choices, "training.seed": seed})
-        started = time.perf_counter()
-        outcome = objective(config, _Monitor(trial, settings))
-        seconds.append({"number": trial.number, "seconds": time.perf_counter() - started})
-        scored = [_scored(evaluation, settings) for evaluation in outcome.curve]
-        # The adapter of a trial is the one at its end; a better evaluation in the middle is not what it leaves.
-        final = scored[-1]
-        pruned = outcome.verdict == "pruned"
-        state = optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
-        study.tell(trial, None if pruned else final["transfer_score"], state=state)
-        curves += [{"number": trial.number, **row} for row in scored]
-        row = {
-            "number": trial.number,
-            "state": outcome.verdict,
-            **choices,
-            "seed": seed,
-            "steps": outcome.steps,
-            "loss": outcome.final_loss,
-            **{key: final[key] for key in ("spelling", "position", "count", "transfer_score")},
-        }
-        rows.append(row)
-        if on_trial is not None:
-            on_trial(row)
-    return StudyResult(pd.DataFrame(rows), pd.DataFrame(curves), pd.DataFrame(seconds))
-
-
-class _Monitor:
-    """Tells a trial whether to go on: prunes against earlier trials, stops early where it no longer gains."""
-
-    def __init__(self, trial: optuna.Trial, settings: StudySettings) -> None:
-        self._trial = trial
-        self._settings = settings
-        self._best = float("-inf")
-        self._without_gain = 0
-
-    def __call__(self, evaluation: Evaluation) -> Verdict:
-        score = _scored(evaluation, self._settings)["transfer_score"]
-        self._trial.report(score, evaluation.step)
-        self._without_gain = 0 if score > self._best else self._without_gain + 1
-        self._best = max(self._best, score)
-        if self._trial.should_prune():
-            return "pruned"
-        patience = self._settings.patience
-        return "stopped" if patience is not None and self._without_gain >= patience else "complete"
-
-
-def _scored(evaluation: Evaluation, settings: StudySettings) -> dict[str, Any]:
-    score = transfer_score(evaluation.spelling, evaluation.position, evaluation.count, settings.weights)
-    return {**asdict(evaluation), "transfer_score": float(score)}
+    with ExitStack() as stack:
+        is_kept = folder is not None
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spelling-transfer-study-")))
+        session = StudySession(settings, defaults, objective, folder, is_kept=is_kept)
+        stack.callback(session.close)
+        if not session.is_finished():
+            session.run(observers, backend)
+        return session.result()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.reporting.progress import progress_bar
 from spelling_transfer.study.config import StudyConfigError, TrialConfig
-from spelling_transfer.study.executor import Evaluation, TrialOutcome, Verdict
+from spelling_transfer.study.executor import Evaluation, Monitor, TrialFailedError, TrialOutcome, Verdict
 from spelling_transfer.study.scores import SCORED_TASKS
 from spelling_transfer.tasks.mixture import MixtureSettings, choose_mixture
 from spelling_transfer.tasks.registry import load_tasks
@@ -30,6 +31,26 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_TOKENS = 26
 """A letter and a separator for each letter of the longest word (12), and the end token, with one to spare."""
+
+
+def validation_questions(examples: pd.DataFrame, per_task: int) -> pd.DataFrame:
+    """Returns the questions that trials are scored on.
+
+    Args:
+        examples: All examples, or this function's own result.
+        per_task: Questions of each task.
+
+    Raises:
+        StudyConfigError: A task has no validation example.
+    """
+    chosen = sample_examples(examples, split="validation", per_task=per_task)
+    chosen = chosen[chosen["task"].isin(SCORED_TASKS)]
+    if missing := sorted(set(SCORED_TASKS) - set(chosen["task"])):
+        raise StudyConfigError(
+            f"examples: no validation example of {', '.join(missing)}, so no trial can be scored. Run 'kedro run "
+            "--pipelines=local_prep' with these tasks and a longer word list."
+        )
+    return chosen
 
 
 class TrialRunner:
@@ -68,13 +89,7 @@ class TrialRunner:
         self.tokenizer = tokenizer
         self.english_ids = english_ids
         self.evaluate_every = evaluate_every
-        self.validation = sample_examples(examples, split="validation", per_task=validation_words)
-        self.validation = self.validation[self.validation["task"].isin(SCORED_TASKS)]
-        if missing := sorted(set(SCORED_TASKS) - set(self.validation["task"])):
-            raise StudyConfigError(
-                f"examples: no validation example of {', '.join(missing)}, so no trial can be scored. Run 'kedro run "
-                "--pipelines=local_prep' with these tasks and a longer word list."
-            )
+        self.validation = validation_questions(examples, validation_words)
         self.prompts = prompts_of(self.validation, encoded)
         self.loaded: LoadedModel = load_model(base, profile)
         self.encoded = encoded[encoded["split"] == "train"].reset_index(drop=True)
@@ -100,53 +115,96 @@ class TrialRunner:
         spelling, position, count = (float(scores[task]) for task in SCORED_TASKS)
         return Evaluation(step, spelling, position, count, marks)
 
-    def __call__(self, config: TrialConfig, monitor: Callable[[Evaluation], Verdict]) -> TrialOutcome:
-        """Trains one configuration and scores it along the way; the base model is restored afterwards."""
-        model, outcome = self._train(config, monitor)
-        self.loaded.model = model.unload()
-        return outcome
+    def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
+        """Trains one configuration and scores it along the way; the base model is restored afterwards.
+
+        What an earlier attempt left in the monitor's folder is gone on with.
+
+        Raises:
+            TrialFailedError: The configuration diverges or needs too much memory.
+        """
+        from spelling_transfer.training.module import TrainingDivergedError
+
+        try:
+            with self._attached(config) as model:
+                outcome = self._train(config, monitor, monitor)
+                if outcome.verdict != "pruned":
+                    self._save(model, config, monitor.folder / "adapter")
+            return outcome
+        except TrainingDivergedError as error:
+            raise TrialFailedError(str(error)) from error
 
     def train_adapter(self, config: TrialConfig, target: Path) -> tuple[ModelFolder, TrialOutcome]:
         """Trains one configuration to its end and writes its adapter to ``target``."""
-        model, outcome = self._train(config, lambda _: "complete")
+        with self._attached(config) as model:
+            outcome = self._train(config, lambda _: "complete", None)
+            self._save(model, config, target)
+        return ModelFolder(target), outcome
+
+    def _save(self, model: Any, config: TrialConfig, target: Path) -> None:
         notes = {"kind": "adapter", "base_sha256": self.base.sha256, "config": config.model_dump(mode="json")}
         with new_folder(target, notes) as work:
             # A path of this machine has no business in a folder that travels.
             model.peft_config["default"].base_model_name_or_path = self.profile.hub_id or self.profile.name
             model.save_pretrained(str(work), safe_serialization=True, save_embedding_layers=False)
-        self.loaded.model = model.unload()
-        return ModelFolder(target), outcome
 
-    def _train(self, config: TrialConfig, monitor: Callable[[Evaluation], Verdict]) -> tuple[Any, TrialOutcome]:
+    @contextmanager
+    def _attached(self, config: TrialConfig) -> Iterator[Any]:
         from spelling_transfer.models.lora import attach_lora
-        from spelling_transfer.training.callbacks import EverySteps
+        from spelling_transfer.training.run import seeded
+
+        with seeded(config.training.seed, config.training.threads):  # the adapter starts from random numbers
+            model = attach_lora(self.loaded, config.lora, self.profile.lora_targets)
+        try:
+            yield model
+        finally:
+            self.loaded.model = model.unload()
+
+    def _train(
+        self, config: TrialConfig, judge: Callable[[Evaluation], Verdict], monitor: Monitor | None
+    ) -> TrialOutcome:
+        from spelling_transfer.study.looks import AfterStep, Look
+        from spelling_transfer.training.checkpoints import Checkpoints
         from spelling_transfer.training.run import seeded, train
 
         verdict: Verdict = "complete"
-        curve: list[Evaluation] = []
+        curve = {each.step: each for each in monitor.curve} if monitor is not None else {}
+        looked_at = 0
 
         def look(step: int) -> bool:
-            nonlocal verdict
-            curve.append(self.evaluate(step))
-            verdict = monitor(curve[-1])
+            nonlocal verdict, looked_at
+            if step not in curve:
+                curve[step] = self.evaluate(step)
+            verdict, looked_at = judge(curve[step]), step
             return verdict != "complete"
 
+        settings = config.training
         examples = self._training_examples(config.spelling)
-        subset_rows = self._subset_rows(config, examples)
-        with seeded(config.training.seed, config.training.threads):  # the adapter starts from random numbers
-            model = attach_lora(self.loaded, config.lora, self.profile.lora_targets)
-        with progress_bar(f"Training with seed {config.training.seed}", total=config.training.max_steps) as advance:
+        callbacks: list[Any] = [Look(self.evaluate_every, look)]
+        checkpoints = None
+        if monitor is not None:
+            callbacks.append(AfterStep(monitor.progress))
+            checkpoints = Checkpoints(monitor.folder / "checkpoints", monitor.checkpoint_every)
+        with ExitStack() as stack:
+            bar = None
+            if monitor is None:
+                bar = stack.enter_context(progress_bar(f"Training with seed {settings.seed}", total=settings.max_steps))
             result = train(
                 self.loaded,
                 examples,
-                config.training,
-                subset_rows=subset_rows,
-                callbacks=[EverySteps(self.evaluate_every, look)],
-                progress=advance,
+                settings,
+                subset_rows=self._subset_rows(config, examples),
+                callbacks=callbacks,
+                progress=bar,
+                checkpoints=checkpoints,
+                on_metrics=None if monitor is None else monitor.metrics,
             )
-        if not curve or curve[-1].step != result.steps:
-            look(result.steps)
-        return model, TrialOutcome(curve, result.losses[-1], result.steps, verdict)
+        if looked_at != result.steps:
+            # With the trial's own threads, as the looks before: sums depend on their number.
+            with seeded(settings.seed, settings.threads):
+                look(result.steps)
+        scored = [curve[step] for step in sorted(curve) if step <= result.steps]
+        return TrialOutcome(scored, result.losses[-1], result.steps, verdict)
 
     def _subset_rows(self, config: TrialConfig, examples: EncodedExamples) -> torch.Tensor | None:
         import torch

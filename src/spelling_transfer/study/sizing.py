@@ -1,0 +1,72 @@
+"""How many workers a machine bears."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+
+import psutil
+
+from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.executor import Objective, ObjectiveSource
+
+_LOGGER = logging.getLogger(__name__)
+
+_BYTES_PER_WORKER = 1.2e9
+"""A worker's libraries and activations beside the model: 0.7 GB was measured for a small one."""
+
+
+def worker_count(
+    settings: StudySettings, defaults: TrialConfig, objective: Objective | ObjectiveSource, left: int
+) -> int:
+    """Returns the number of workers: as set, or what cores and memory bear; never more than there are trials.
+
+    Args:
+        settings: The study.
+        defaults: Says how many threads a trial takes.
+        objective: Only a source can be had in several processes.
+        left: Trials left to run.
+    """
+    threads = defaults.training.threads
+    if settings.workers == "auto":
+        if not isinstance(objective, ObjectiveSource):
+            return 1
+        return max(1, min(left, fitting_workers(threads, getattr(objective, "model_bytes", 0))))
+    workers = int(settings.workers)
+    if workers * threads > n_cores() and workers > 1 and settings.backend == "local" and not n_gpus():
+        _LOGGER.warning(
+            "study.workers: %d workers of %d threads share %d cores and will hinder each other; lower "
+            "trial.training.threads or the number of workers.",
+            workers,
+            threads,
+            n_cores(),
+        )
+    return max(1, min(workers, left)) if workers > 1 else 1
+
+
+def fitting_workers(threads: int, model_bytes: int) -> int:
+    """Returns how many workers this machine bears: one a GPU, else as many as its cores and free memory hold."""
+    if gpus := n_gpus():
+        return gpus
+    by_memory = int(psutil.virtual_memory().available / (_BYTES_PER_WORKER + 2 * model_bytes))
+    return max(1, min(n_cores() // threads, by_memory))
+
+
+def n_cores() -> int:
+    """Returns the cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def n_gpus() -> int:
+    """Returns the number of NVIDIA GPUs, without importing torch."""
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())

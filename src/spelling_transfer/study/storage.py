@@ -1,0 +1,183 @@
+"""Where a study's records are kept: SQLite in its folder by default, PostgreSQL by URL; opened with one clear error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+
+from spelling_transfer.errors import SpellingTransferError, causes
+
+Result = TypeVar("Result")
+
+FILE_NAME = "study.db"
+_PATIENCE_SECONDS = 300.0
+"""How long a worker waits for a database that has gone away; a restart of PostgreSQL takes seconds."""
+_LEAST_FREE_BYTES = 50_000_000
+"""Room that a study starts with: checkpoints of small adapters and the records."""
+
+_NO_ROOM_BYTES = 1_000_000
+_FULL = ("disk is full", "disk full", "no space left", "disk i/o error", "could not extend file", "readonly database")
+
+
+class StorageError(SpellingTransferError):
+    """A study's storage is not there, cannot be written, or holds something else."""
+
+
+def storage_url(storage: str | None, folder: Path) -> sa.URL:
+    """Returns the URL of a study's storage.
+
+    Args:
+        storage: ``None`` for a file in the study's folder; else a URL that starts with ``sqlite:///`` or
+            ``postgresql://``.
+        folder: The study's folder.
+
+    Raises:
+        StorageError: It is not a URL, or of a database that is not supported.
+    """
+    if storage is None:
+        return sa.URL.create("sqlite", database=str(folder / FILE_NAME))
+    try:
+        url = sa.make_url(storage)
+    except ArgumentError as error:
+        # The text itself is not shown: it may hold a password.
+        raise StorageError(
+            "study.storage: is not a URL; allowed are sqlite:///PATH and postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+        ) from error
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return url
+    if backend in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    raise StorageError(f"study.storage: {backend!r} is not supported; allowed are sqlite and postgresql.")
+
+
+def open_engine(url: sa.URL) -> sa.Engine:
+    """Connects to a storage and returns its engine.
+
+    Raises:
+        StorageError: It cannot be reached, opened or written.
+    """
+    shown = url.render_as_string(hide_password=True)
+    try:
+        if url.get_backend_name() == "sqlite":
+            engine = _open_sqlite(url)
+        else:
+            engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        with engine.begin() as connection:
+            connection.execute(sa.text("SELECT 1"))
+    except (SQLAlchemyError, NoSuchModuleError, OSError) as error:
+        raise StorageError(
+            f"study.storage: {shown} cannot be opened: {short_reason(error)}. Check that the database is running and "
+            "that the user may write to it; leave the setting out to keep the study in a file."
+        ) from error
+    return engine
+
+
+def _open_sqlite(url: sa.URL) -> sa.Engine:
+    if url.database and url.database != ":memory:":
+        folder = Path(url.database).parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"there is no folder {folder}")
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} cannot be written to")
+    engine = sa.create_engine(url, connect_args={"timeout": 60})
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: Any) -> None:
+        # Readers do not wait for the writer, and a killed process leaves nothing to repair.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # Takes the write lock at once: a read that turns into a write could not wait for another writer.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def in_transaction(
+    engine: sa.Engine, work: Callable[[sa.Connection], Result], *, patience_seconds: float = _PATIENCE_SECONDS
+) -> Result:
+    """Runs ``work`` in a transaction, and again while the database is away.
+
+    ``work`` may have taken effect although the answer was lost, so it must come to the same when it runs twice.
+
+    Raises:
+        StorageError: The database did not come back, or its disk is full.
+    """
+    deadline = time.monotonic() + patience_seconds
+    pause = 0.05
+    while True:
+        try:
+            with engine.begin() as connection:
+                return work(connection)
+        except (IntegrityError, ProgrammingError):
+            raise  # another process was faster; the caller knows what that means
+        except DBAPIError as error:
+            reason = short_reason(error)
+            if any(sign in reason.lower() for sign in _FULL):
+                raise StorageError(
+                    f"study.storage: {engine.url.render_as_string(hide_password=True)} cannot be written: {reason}. "
+                    "Make room and run the study again: it goes on where it stopped."
+                ) from error
+            away = isinstance(error, OperationalError) or error.connection_invalidated
+            if not away or time.monotonic() + pause > deadline:
+                raise StorageError(
+                    f"study.storage: {engine.url.render_as_string(hide_password=True)} does not answer: {reason}."
+                ) from error
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+
+def check_room(folder: Path) -> None:
+    """Checks that a study can begin to write.
+
+    Raises:
+        StorageError: The disk of its folder is full.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE_BYTES:
+        raise StorageError(
+            f"{folder}: {free / 1e6:.0f} MB are free on its disk; a study needs {_LEAST_FREE_BYTES / 1e6:.0f} at least "
+            "for checkpoints and results. Make room, or give it another folder."
+        )
+
+
+def is_disk_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error came from a full disk; torch does not say so when it writes a checkpoint."""
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if any(isinstance(cause, OSError) and cause.errno in full for cause in causes(error)):
+        return True
+    return shutil.disk_usage(folder).free < _NO_ROOM_BYTES
+
+
+def now(connection: sa.Connection) -> float:
+    """Returns the storage's own time in seconds since 1970, so that machines need not agree on theirs."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+
+
+def short_reason(error: BaseException) -> str:
+    """Returns the database's own words, in one line."""
+    original = getattr(error, "orig", None) or error
+    lines = [line.strip() for line in str(original).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(original).__name__

@@ -1,3 +1,4 @@
+# ruff: noqa: PTH103, PTH118, PTH120, PTH123, RUF012, SIM102
 """Loopback fake of the Lightning AI platform API, stdlib only (for tests of lightning-sdk 2026.10.13).
 
 Start:   python fake_lightning.py [port]         (prints the base URL; 127.0.0.1 only)
@@ -704,6 +705,8 @@ def _(r, p):
             for n, m in enumerate(W.job_lines(j))
             if not sub or sub in m
         ]
+    for i in ids:
+        W.jobs[i]["_seen"] = len(W.job_lines(W.jobs[i]))
     live = any(W.jobs[i]["state"] == "running" for i in ids)
     return {"entries": ent, "nextPageToken": "", "followUrl": f"/_ws/{ids[0]}" if live and ids else ""}
 
@@ -1046,7 +1049,7 @@ class Handler(BaseHTTPRequestHandler):
         }.items():
             self.send_header(k, v)
         self.end_headers()
-        self.entry["status"], self.close_connection, sent = 101, True, 0
+        self.entry["status"], self.close_connection, sent = 101, True, W.jobs[job_id].get("_seen", 0)
         for _ in range(600):
             j = W.jobs[job_id]
             lines = W.job_lines(j)

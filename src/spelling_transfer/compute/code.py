@@ -1,0 +1,198 @@
+"""The code as it is here, brought to the rented machine: a bundle of the working tree, or a commit that is pushed."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
+from .config import CodeSettings
+from .errors import PreflightError
+
+PACKAGES_FILE = ".kedro-compute/packages.json"
+"""The versions of the direct dependencies, in every bundle; the rented machine compares its own."""
+
+_LARGEST_BUNDLE_MEGABYTES = 200
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Files in one archive, named by its content."""
+
+    content: bytes
+    sha256: str
+    files: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """Where it lies among the files of a Studio."""
+        return f".kedro-compute/bundles/{self.sha256[:16]}.tar.gz"
+
+
+def make_bundle(project: Path, settings: CodeSettings, data_folders: Sequence[str] = ()) -> Bundle:
+    """Packs the code, the configuration and small input data of a project.
+
+    The same files give the same bytes. Credentials are left out by pattern, and the policy of patterns is in
+    ``code.exclude``; what git ignores is left out as well, where the project is in git.
+
+    Args:
+        project: The project's folder.
+        settings: What to pack.
+        data_folders: Folders that only feed nodes.
+
+    Raises:
+        PreflightError: The archive would be too large to send with every change of the code.
+    """
+    names = sorted(set(_files(project, [*settings.include, *data_folders], settings.exclude)))
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name in names:
+            _add(archive, name, (project / name).read_bytes(), (project / name).stat().st_mode & 0o755)
+        versions = package_versions(_distribution(project))
+        _add(archive, PACKAGES_FILE, json.dumps(versions, sort_keys=True, indent=1).encode(), 0o644)
+    content = buffer.getvalue()
+    if len(content) > _LARGEST_BUNDLE_MEGABYTES * 1_000_000:
+        raise PreflightError(
+            f"compute: code.include and data.bundled: {len(content) / 1e6:.0f} MB to send, more than "
+            f"{_LARGEST_BUNDLE_MEGABYTES} MB. Keep data on a storage that every machine reaches (data.shared)."
+        )
+    return Bundle(content, hashlib.sha256(content).hexdigest(), tuple(names))
+
+
+def pushed_commit(project: Path) -> tuple[str, str]:
+    """Returns the address of the repository and the commit that is checked out, which must be all there is.
+
+    Raises:
+        PreflightError: There is no repository, something is not committed, or the commit is on no remote.
+    """
+    remote = _git(project, "remote", "get-url", "origin")
+    commit = _git(project, "rev-parse", "HEAD")
+    if commit is None or remote is None:
+        raise PreflightError(f"compute: code.mode: git: {project} is no git repository with a remote 'origin'.")
+    if _git(project, "status", "--porcelain", "--untracked-files=normal"):
+        raise PreflightError(
+            "compute: code.mode: git: there are changes that are not committed, so the rented machine would run other "
+            "code. Commit and push them, or set code.mode: bundle."
+        )
+    if not _git(project, "branch", "--remotes", "--contains", commit):
+        raise PreflightError(f"compute: code.mode: git: commit {commit[:12]} is not pushed to {_public(remote)}.")
+    if remote != _public(remote):
+        raise PreflightError("compute: code.mode: git: the address of 'origin' holds a password; take it out.")
+    return remote, commit
+
+
+def package_versions(distribution: str | None) -> dict[str, str]:
+    """Returns the public versions of a distribution's direct dependencies, as they are installed here.
+
+    Local parts (``+cpu``, ``+cu128``) are left out: the same release is built differently for each kind of machine.
+    """
+    if distribution is None:
+        return {}
+    try:
+        required = metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:
+        return {}
+    found = {}
+    for line in required:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found[requirement.name.lower()] = Version(metadata.version(requirement.name)).public
+        except (metadata.PackageNotFoundError, InvalidVersion):
+            continue
+    return found
+
+
+def differences(expected: dict[str, str], distribution: str | None) -> list[str]:
+    """Returns how the packages of this machine differ from the expected ones, a line each."""
+    here = package_versions(distribution)
+    return [
+        f"{name}: {here.get(name, 'missing')} here, {version} where the run was started"
+        for name, version in sorted(expected.items())
+        if here.get(name) != version
+    ]
+
+
+def _files(project: Path, wanted: Iterable[str], excluded: Sequence[str]) -> Iterator[str]:
+    ignored = _ignored(project)
+    for name in wanted:
+        start = project / name
+        found = sorted(start.rglob("*")) if start.is_dir() else [start]
+        for path in found:
+            relative = PurePosixPath(path.relative_to(project).as_posix())
+            usable = path.is_file() and not path.is_symlink() and relative.as_posix() not in ignored
+            if usable and not _matches(relative, excluded):
+                yield relative.as_posix()
+
+
+def _matches(path: PurePosixPath, patterns: Sequence[str]) -> bool:
+    text = path.as_posix()
+    for pattern in patterns:
+        plain = pattern.removeprefix("**/")
+        if fnmatchcase(text, pattern) or fnmatchcase(text, plain):
+            return True
+        if pattern.startswith("**/") and fnmatchcase(text, f"*/{plain}"):
+            return True
+    return False
+
+
+def _ignored(project: Path) -> set[str]:
+    listed = _git(project, "ls-files", "--others", "--ignored", "--exclude-standard", "-z")
+    return set(listed.split("\0")) if listed else set()
+
+
+def _git(project: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project), *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _public(address: str) -> str:
+    scheme, found, rest = address.partition("://")
+    return (
+        f"{scheme}://{rest.rpartition('@')[2]}" if found and "@" in rest and ":" in rest.partition("@")[0] else address
+    )
+
+
+def _distribution(project: Path) -> str | None:
+    import tomllib
+
+    try:
+        content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    name = content.get("project", {}).get("name")
+    return str(name) if name else None
+
+
+def project_distribution(project: Path) -> str | None:
+    """Returns the name of the project's distribution, from its ``pyproject.toml``."""
+    return _distribution(project)
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode, entry.mtime = len(content), mode, 0
+    archive.addfile(entry, io.BytesIO(content))

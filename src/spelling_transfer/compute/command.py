@@ -1,0 +1,101 @@
+"""The shell script of a job: unpack the code, reach the data, run the nodes, never longer than is allowed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .code import Bundle
+from .jobs.work import EXIT_MARK
+
+STUDIO_FOLDER = "/teamspace/studios/this_studio"
+_KILL_AFTER_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rented machine finds the code: a bundle among its Studio's files, or a repository and a commit."""
+
+    bundle: Bundle | None = None
+    repository: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class NodeRun:
+    """The part of a run that a job does."""
+
+    run_id: str
+    nodes: tuple[str, ...]
+    env: str | None
+    params: Mapping[str, object]
+    runner: str
+
+
+def job_script(work: Sequence[str], source: Source, mounts: Mapping[str, str], limit_seconds: int, folder: str) -> str:
+    """Returns a script that does one command in a fresh copy of the project and prints its exit code last.
+
+    The platform's own limit of a job is none, so the command is put under ``timeout``.
+
+    Args:
+        work: The command and its arguments.
+        source: Where the code is.
+        mounts: Folder of the project -> place on the machine.
+        limit_seconds: After this the command is ended.
+        folder: Name of the working folder.
+    """
+    lines = ["set -eu", f"S={STUDIO_FOLDER}", '[ -d "$S" ] || S="$PWD"', f'W="$HOME/.kedro-compute/work/{folder}"']
+    if source.bundle is not None:
+        place = shlex.quote(source.bundle.place)
+        lines += [
+            'mkdir -p "$W"',
+            f'echo "{source.bundle.sha256}  $S/"{place} | sha256sum --check --quiet',
+            f'tar -xzf "$S/"{place} -C "$W"',
+        ]
+    else:
+        repository, commit = shlex.quote(source.repository), shlex.quote(source.commit)
+        lines += [f'[ -d "$W" ] || git clone --quiet {repository} "$W"', f'git -C "$W" checkout --quiet {commit}']
+    lines += ['cd "$W"', "mkdir -p conf/local"]  # credentials stay at home, but Kedro wants the folder
+    for name, place in mounts.items():
+        lines += [
+            f'mkdir -p {shlex.quote(place)} "$(dirname {shlex.quote(name)})"',
+            f"[ -e {shlex.quote(name)} ] || ln -s {shlex.quote(place)} {shlex.quote(name)}",
+        ]
+    command = " ".join(shlex.quote(part) for part in work)
+    lines += [
+        "code=0",
+        f"timeout --kill-after={_KILL_AFTER_SECONDS} {limit_seconds} {command} || code=$?",
+        f'echo "{EXIT_MARK}$code"',
+        "exit $code",
+    ]
+    return "\n".join(lines)
+
+
+def kedro_run(run: NodeRun) -> list[str]:
+    """Returns the ``kedro run`` of a part of a run."""
+    command = ["kedro", "run", f"--nodes={','.join(run.nodes)}", f"--runner={run.runner}"]
+    if run.env:
+        command.append(f"--env={run.env}")
+    if run.params:
+        command.append(f"--params={','.join(parameter_list(run.params))}")
+    return command
+
+
+def parameter_list(params: Mapping[str, object], prefix: str = "") -> list[str]:
+    """Returns parameters as ``--params`` takes them.
+
+    Raises:
+        ValueError: A value cannot be written so that it would be read back the same.
+    """
+    found: list[str] = []
+    for name, value in params.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            found += parameter_list(value, f"{path}.")
+            continue
+        text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        if isinstance(value, list | tuple) or "," in text or "\n" in text:
+            raise ValueError(path)
+        found.append(f"{path}={text}")
+    return found

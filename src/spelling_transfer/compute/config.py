@@ -1,0 +1,166 @@
+"""What ``compute.yml`` may say: which nodes run where, on what machines, for how much money.
+
+Everything has a default under which nothing is rented, so a project without the file runs as it always did.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_UNSET_VARIABLE = re.compile(r"\$\{?\w+\}?")
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tier(_Settings):
+    """A kind of machine, and what to try next where it is too small or cannot be had."""
+
+    machines: tuple[str, ...] = Field(
+        min_length=1,
+        description="Machines in the platform's names (CPU, T4, L4, A100, H100, lit-t4-1). The cheapest one with "
+        "enough memory is taken; after running out of memory, the cheapest one with more.",
+    )
+    interruptible: bool = Field(False, description="Rent machines that may be taken away; cheaper, and jobs resume.")
+    longest_minutes: int = Field(240, ge=1, le=7 * 24 * 60, description="A job is ended after this many minutes.")
+    num_machines: int = Field(1, ge=1, le=64, description="Machines of one job, for distributed training.")
+
+
+class Budget(_Settings):
+    """What may be spent, in USD. Without a value nothing is rented."""
+
+    run_usd: float | None = Field(None, ge=0, le=100_000, description="For one run.")
+    month_usd: float | None = Field(None, ge=0, le=1_000_000, description="For a calendar month, all runs together.")
+
+
+class Environment(_Settings):
+    """What a Studio needs before a node can run in it."""
+
+    packages: tuple[str, ...] = Field((), description="Requirements for pip; empty for those of the project.")
+    variables: dict[VariableName, str] = Field(default_factory=dict, description="Variables; never a secret.")
+    startup: tuple[str, ...] = Field((), description="Commands to run when the Studio is set up.")
+    plugins: tuple[str, ...] = Field(
+        ("environment", "monitoring", "data_mount"), description="Set-up steps, by entry point or built in."
+    )
+
+
+class StudioSettings(_Settings):
+    """One Studio for one task."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Name of the Studio on the platform.")
+    nodes: tuple[str, ...] = Field((), description="Nodes whose jobs start from it, with wildcards: tuning.*")
+    environment: str = Field("default", description="Which of the environments it has.")
+    machine: str = Field("CPU", description="What it runs on while somebody works in it; jobs have their own.")
+    idle_minutes: int = Field(10, ge=2, le=24 * 60, description="It is put to sleep after this long without work.")
+
+
+class NodeHint(_Settings):
+    """What is known of a node before it has ever run."""
+
+    gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory it needs on the accelerator.")
+    minutes: float = Field(30.0, gt=0, le=7 * 24 * 60, description="How long it takes on the first machine of a tier.")
+    impact: float = Field(1.0, ge=0, le=1000, description="Expected worth; jobs with more of it start first.")
+
+
+class DataPlace(_Settings):
+    """Where datasets are that more than one machine reads or writes."""
+
+    shared: tuple[str, ...] = Field(
+        ("s3://", "gs://", "gcs://", "abfs://", "az://", "hf://", "https://"),
+        description="Beginnings of locations that every machine reaches.",
+    )
+    mounts: dict[str, str] = Field(
+        default_factory=dict,
+        description="Folder of the project -> the same folder as the rented machine sees it; may hold $VARIABLES.",
+    )
+    bundled: tuple[str, ...] = Field((), description="Folders that only feed nodes and travel with the code.")
+
+    @field_validator("mounts")
+    @classmethod
+    def _expand(cls, mounts: dict[str, str]) -> dict[str, str]:
+        expanded = {name: os.path.expandvars(place) for name, place in mounts.items()}
+        for name, place in expanded.items():
+            if unset := _UNSET_VARIABLE.search(place):
+                raise ValueError(f"the place of {name!r} names {unset[0]}, and no such variable is set")
+            if not place.startswith("/"):
+                raise ValueError(f"the place of {name!r} is {place!r}; it must be an absolute path")
+        return expanded
+
+
+class CodeSettings(_Settings):
+    """How the code gets to the rented machine."""
+
+    mode: Literal["bundle", "git"] = Field(
+        "bundle", description="bundle: the working tree as it is here; git: the commit, which must be pushed."
+    )
+    include: tuple[str, ...] = Field(
+        ("src", "conf", "pyproject.toml", ".kedro.yml", "README.md"), description="What a bundle holds."
+    )
+    exclude: tuple[str, ...] = Field(
+        ("conf/local/**", "**/.env*", "**/credentials*", "**/__pycache__/**", "**/*.pyc", "**/*.egg-info/**"),
+        description="What a bundle never holds.",
+    )
+    check_packages: bool = Field(True, description="Refuse to run where a direct dependency has another version.")
+
+
+class ComputeConfig(_Settings):
+    """The content of ``compute.yml``."""
+
+    teamspace: str | None = Field(None, description="owner/teamspace; empty for LIGHTNING_TEAMSPACE.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Tag of a node -> the tier it runs on.")
+    group_prefix: str = Field("group-", min_length=1, description="Nodes with one tag of this kind share a machine.")
+    tiers: dict[str, Tier] = Field(default_factory=dict, description="Kinds of machines by name.")
+    budget: Budget = Budget()
+    studios: dict[str, StudioSettings] = Field(default_factory=dict, description="Task -> its Studio.")
+    environments: dict[str, Environment] = Field(default_factory=lambda: {"default": Environment()})
+    secrets: tuple[VariableName, ...] = Field((), description="Names the platform's own store must hold; never values.")
+    data: DataPlace = DataPlace()
+    code: CodeSettings = CodeSettings()
+    nodes: dict[str, NodeHint] = Field(default_factory=dict, description="What is known of single nodes.")
+    max_jobs: int = Field(8, ge=1, le=500, description="Jobs at one time.")
+    max_interruptions: int = Field(3, ge=0, le=20, description="How often a job is started again on a new machine.")
+    pending_minutes: int = Field(120, ge=1, le=24 * 60, description="How long a job may wait for a machine.")
+    ledger: str = Field("data/08_reporting/compute/ledger.csv", description="Where the cost of each job is kept.")
+    page: str = Field("data/08_reporting/compute/cost.html", description="Where the page of costs is written.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ComputeConfig:
+        for tag, tier in self.tags.items():
+            if tier not in self.tiers:
+                raise ValueError(f"tags.{tag}: there is no tier {tier!r}. Known: {', '.join(self.tiers) or 'none'}")
+        names = [studio.name for studio in self.studios.values()]
+        for task, studio in self.studios.items():
+            if studio.environment not in self.environments:
+                known = ", ".join(self.environments) or "none"
+                raise ValueError(
+                    f"studios.{task}.environment: there is no environment {studio.environment!r}. Known: {known}"
+                )
+            if names.count(studio.name) > 1:
+                raise ValueError(f"studios.{task}.name: {studio.name!r} is the Studio of two tasks; each has its own")
+        for name, environment in self.environments.items():
+            if secret := set(environment.variables) & set(self.secrets):
+                raise ValueError(
+                    f"environments.{name}.variables: {min(secret)} is a secret; it belongs in the platform's store"
+                )
+        return self
+
+    def task_of(self, node: str) -> str | None:
+        """Returns the task whose Studio a node's job starts from; the most exact pattern wins."""
+        matches = [
+            (len(pattern.replace("*", "")), -position, task)
+            for position, (task, studio) in enumerate(self.studios.items())
+            for pattern in studio.nodes
+            if fnmatchcase(node, pattern)
+        ]
+        return max(matches)[2] if matches else None
+
+    def hint_of(self, node: str) -> NodeHint:
+        """Returns what the file says of a node, or the defaults."""
+        return self.nodes.get(node, NodeHint())

@@ -1,0 +1,1 @@
+"""Jobs: one piece of work each, started once, watched together, tried again where that can help."""

@@ -1,0 +1,134 @@
+"""Where a dataset is kept, and whether a rented machine reaches that place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import DataPlace
+from .errors import PreflightError
+
+if TYPE_CHECKING:
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+
+    from .units import Unit
+
+_KEYS = ("filepath", "path", "folder", "file_path", "database", "url", "filename")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A dataset: whether it outlives the process, where it is, whether each run writes another version."""
+
+    name: str
+    kept: bool
+    location: str
+    versioned: bool
+
+    @property
+    def is_url(self) -> bool:
+        """Whether it is no file of this machine."""
+        return "://" in self.location and not self.location.startswith("file://")
+
+
+def place_of(name: str, catalog: CatalogProtocol[Any, Any]) -> Place:
+    """Returns what is known of a dataset without loading it."""
+    dataset = catalog.get(name, fallback_to_runtime_pattern=True)
+    inner = getattr(dataset, "_dataset", dataset)  # a cache in front of a dataset
+    kept = not getattr(inner, "_EPHEMERAL", False) and type(inner).__name__ != "MemoryDataset"
+    return Place(name, kept, _location(inner), getattr(inner, "_version", None) is not None)
+
+
+def crossing(pipeline: Pipeline, unit: Unit) -> tuple[list[str], list[str]]:
+    """Returns the datasets a job reads from elsewhere, and those it leaves for others; parameters are neither."""
+    inside = [node for node in pipeline.nodes if node.name in unit.nodes]
+    made = {name for node in inside for name in node.outputs}
+    used = {name for node in inside for name in node.inputs}
+    elsewhere = {name for node in pipeline.nodes if node.name not in unit.nodes for name in node.inputs}
+    inputs = sorted(name for name in used - made if not is_parameter(name))
+    outputs = sorted(name for name in made if name in elsewhere or name not in used)
+    return inputs, outputs
+
+
+def is_parameter(name: str) -> bool:
+    """Returns whether a name stands for parameters, which every machine reads from the configuration."""
+    return name == "parameters" or name.startswith("params:")
+
+
+def check_places(
+    pipeline: Pipeline, units: list[Unit], catalog: CatalogProtocol[Any, Any], data: DataPlace, project: Path
+) -> None:
+    """Makes sure that everything that crosses machines can be read and written on both.
+
+    Raises:
+        PreflightError: Names each dataset that cannot, and what to do.
+    """
+    problems = []
+    for unit in units:
+        inputs, outputs = crossing(pipeline, unit)
+        for name in [*inputs, *outputs]:
+            problem = _problem(place_of(name, catalog), data, project, written=name in outputs)
+            if problem:
+                problems.append(f"{name} ({'made' if name in outputs else 'read'} by {unit.name}): {problem}")
+    if problems:
+        raise PreflightError(
+            "These datasets cross machines and cannot:\n" + "\n".join(f"  {text}" for text in dict.fromkeys(problems))
+        )
+
+
+def _problem(place: Place, data: DataPlace, project: Path, *, written: bool) -> str:
+    if not place.kept:
+        return "it is kept in memory alone; give it a file in the catalog, or put its nodes into one group"
+    if place.versioned:
+        return "it is versioned, and each machine would choose a version of its own; put a run id into its path"
+    if not place.location:
+        return ""  # from an installed package or a hub: the same everywhere
+    if place.is_url:
+        if place.location.startswith(data.shared):
+            return ""
+        return f"{place.location} is not among data.shared in compute.yml ({', '.join(data.shared)})"
+    path = Path(place.location.removeprefix("file://"))
+    inside = path.relative_to(project) if path.is_relative_to(project) else path
+    if not written and any(_below(inside, folder) for folder in data.bundled):
+        return ""
+    if any(_below(inside, folder) or _below(path, mount) for folder, mount in data.mounts.items()):
+        return ""
+    hint = " (what is only read may also travel with the code: data.bundled)" if not written else ""
+    return (
+        f"{inside} is a file of this machine; keep it on a storage that both reach (storage_root: s3://…) or name its "
+        f"folder in data.mounts{hint}"
+    )
+
+
+def _below(path: Path, folder: str) -> bool:
+    return path.is_relative_to(folder.rstrip("/"))
+
+
+def size_of(place: Place) -> int | None:
+    """Returns the bytes of a file or folder of this machine; ``None`` where only a store could tell."""
+    if not place.location or place.is_url:
+        return None
+    path = Path(place.location)
+    if path.is_file():
+        return path.stat().st_size
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return None
+
+
+def _location(dataset: Any) -> str:
+    try:
+        described = dict(dataset._describe())
+    except Exception:  # noqa: BLE001  (a dataset class of somebody else's)
+        described = {}
+    protocol = str(getattr(dataset, "_protocol", "") or described.get("protocol") or "")
+    for key in _KEYS:
+        value = described.get(key) or getattr(dataset, f"_{key}", None)
+        if value:
+            text = str(value)
+            if protocol and protocol not in ("file", "local") and "://" not in text:
+                return f"{protocol}://{text}"
+            return text if "://" in text else str(Path(text))
+    return ""

@@ -1,0 +1,109 @@
+"""The connection: who we are, which teamspace, and the generated client without its repeats."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import PreflightError
+from .calls import Calls
+from .credentials import TEAMSPACE_VARIABLE, require_credentials
+
+
+@dataclass(frozen=True)
+class Teamspace:
+    """A teamspace of the platform; ``balance_usd`` is its credit, where the platform tells."""
+
+    id: str
+    name: str
+    owner_id: str
+    owner_type: str
+    balance_usd: float | None
+
+
+class Connection:
+    """A client that never repeats a request by itself, and the teamspace that is used."""
+
+    def __init__(self, client: Any, calls: Calls, teamspace: Teamspace) -> None:
+        """Holds the parts; :func:`connect` makes them."""
+        self.client, self.calls, self.teamspace = client, calls, teamspace
+
+    @property
+    def timeout(self) -> dict[str, Any]:
+        """The keyword argument that keeps a generated method from waiting for ever."""
+        return {"_request_timeout": self.calls.timeout_seconds}
+
+
+def connect(teamspace: str | None, calls: Calls | None = None) -> Connection:
+    """Signs in and looks up the teamspace.
+
+    Args:
+        teamspace: ``owner/name`` or ``name``; ``None`` for the environment variable.
+        calls: Makes the requests; a new one if left out.
+
+    Raises:
+        NotSignedInError: There is no key, or the platform does not take it.
+        PreflightError: The teamspace is not set, or is not one of ours.
+        PlatformError: The platform does not answer.
+    """
+    require_credentials()
+    wanted = teamspace or os.environ.get(TEAMSPACE_VARIABLE)
+    if not wanted:
+        raise PreflightError(
+            f"compute: teamspace: not set. Name it as owner/teamspace in compute.yml, or set {TEAMSPACE_VARIABLE}."
+        )
+    calls = calls or Calls()
+    client = _make_client()
+    answer = calls.read("list teamspaces", client.projects_service_list_memberships, _request_timeout=(10, 30))
+    owner, _, name = wanted.rpartition("/")
+    found = [entry for entry in answer.memberships or [] if name in (entry.name, entry.display_name)]
+    if owner:
+        found = [entry for entry in found if owner == _owner(client, calls, entry)]
+    if len(found) != 1:
+        known = sorted(str(entry.name) for entry in answer.memberships or [])
+        problem = "is not unique; write owner/teamspace" if found else "is not one of yours"
+        raise PreflightError(
+            f"compute: teamspace: {wanted!r} {problem}. Yours: {', '.join(known) or 'none'} "
+            f"(compute.yml or {TEAMSPACE_VARIABLE})."
+        )
+    entry = found[0]
+    balance = getattr(entry, "balance", None)
+    return Connection(
+        client,
+        calls,
+        Teamspace(
+            str(entry.project_id),
+            str(entry.name),
+            str(entry.owner_id),
+            str(entry.owner_type),
+            None if balance is None else float(balance),
+        ),
+    )
+
+
+def _make_client() -> Any:
+    # Read by the SDK when it is imported; without it the import asks a package index, and waits for the answer.
+    os.environ.setdefault("LIGHTNING_DISABLE_VERSION_CHECK", "1")
+    from lightning_sdk.lightning_cloud import env
+    from lightning_sdk.lightning_cloud.rest_client import LightningClient
+
+    if url := os.environ.get("LIGHTNING_CLOUD_URL"):
+        env.LIGHTNING_CLOUD_URL = url  # the SDK keeps the value it found when it was imported
+    return LightningClient(retry=False)
+
+
+def _owner(client: Any, calls: Calls, entry: Any) -> str:
+    timeout = {"_request_timeout": calls.timeout_seconds}
+    if str(entry.owner_type).lower().endswith("organization"):
+        answer = calls.read(
+            "look up the owner of a teamspace",
+            client.organizations_service_get_organization,
+            id=entry.owner_id,
+            **timeout,
+        )
+        return str(answer.name)
+    answer = calls.read(
+        "look up the owner of a teamspace", client.user_service_search_users, query=entry.owner_id, **timeout
+    )
+    return str(answer.users[0].username) if answer.users else ""

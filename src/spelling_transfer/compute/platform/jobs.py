@@ -1,0 +1,309 @@
+"""Jobs of the platform: create, list, look at, stop, read logs, each with as few requests as can be."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ..errors import NotFoundError
+from .client import Connection
+
+MARK = "kedro-compute"
+"""The tag that every job of this plugin carries."""
+
+_PAGE = 200
+
+
+class State(Enum):
+    """Where a job stands, in fewer words than the platform's."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it costs nothing any more."""
+        return self in (State.STOPPED, State.COMPLETED, State.FAILED)
+
+
+# `complete` and `fail` mean that the machine is being put away: logs and results are not final before that is over.
+_STATES = {
+    "running": State.RUNNING, "restarting": State.RUNNING, "stopping": State.STOPPING, "stop": State.STOPPING,
+    "delete": State.STOPPING, "complete": State.STOPPING, "fail": State.STOPPING, "stopped": State.STOPPED,
+    "deleted": State.STOPPED, "completed": State.COMPLETED, "failed": State.FAILED,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """A job as we ask for it. Everything in it may be stored and shown by the platform, so nothing in it is secret."""
+
+    name: str
+    command: str
+    machine: str
+    studio_id: str
+    tags: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    interruptible: bool = False
+    num_machines: int = 1
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as the platform tells of it."""
+
+    id: str
+    name: str
+    state: State
+    raw_state: str
+    message: str
+    tags: tuple[str, ...]
+    cost_usd: float
+    machine: str
+    num_machines: int
+    created_at: dt.datetime | None
+    started_at: dt.datetime | None
+    stopped_at: dt.datetime | None
+
+    @property
+    def several(self) -> bool:
+        """Whether it runs on more than one machine, which is another kind of job to the platform."""
+        return self.num_machines > 1
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line that a job wrote."""
+
+    job_id: str
+    number: int
+    text: str
+
+
+def tag_name(text: str) -> str:
+    """Returns a tag as the platform will store it: lower case, no blanks."""
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")
+
+
+class JobsApi:
+    """What can be done with jobs."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Makes the methods of a connection."""
+        self._connection = connection
+        self._client, self._calls = connection.client, connection.calls
+        self._project = connection.teamspace.id
+        self._tag_ids: dict[str, str] = {}
+        self.lists_several = False
+        """Whether jobs on several machines are asked for as well; creating one sets it."""
+
+    def create(self, request: JobRequest) -> JobView:
+        """Creates a job, with one request that is never repeated here.
+
+        Raises:
+            TransientError: Nobody knows whether there is a job now; look for its tags before asking again.
+            PlatformError: The platform refused.
+        """
+        from lightning_sdk.api.job_api import JobApiV2
+        from lightning_sdk.api.mmt_api import MMTApiV2
+
+        body: dict[str, Any] = {
+            "name": request.name, "command": request.command, "cloud_account": None, "studio_id": request.studio_id,
+            "image": None, "machine": request.machine, "interruptible": request.interruptible,
+            "env": dict(request.env), "image_credentials": None, "cloud_account_auth": False, "entrypoint": None,
+            "path_mappings": None, "reuse_snapshot": False, "tags": list(request.tags),
+        }  # fmt: skip
+        what = f"start job {request.name}"
+        if request.num_machines > 1:
+            self.lists_several = True
+            made = self._calls.once(
+                what,
+                self._client.jobs_service_create_multi_machine_job,
+                project_id=self._project,
+                body=MMTApiV2._create_mmt_body(num_machines=request.num_machines, **body),
+                **self._connection.timeout,
+            )
+        else:
+            made = self._calls.once(
+                what,
+                self._client.jobs_service_create_job,
+                project_id=self._project,
+                body=JobApiV2._create_job_body(**body),
+                **self._connection.timeout,
+            )
+        return _view(made)
+
+    def find_all(self, tag: str) -> list[JobView]:
+        """Returns all jobs with a tag, ended ones included.
+
+        Raises:
+            PlatformError: The platform does not answer; never an empty list in its place.
+        """
+        identity = self._tag_id(tag)
+        if identity is None:
+            return []
+        found: list[JobView] = []
+        page = ""
+        while True:
+            extra = {"page_token": page} if page else {}
+            answer = self._calls.read(
+                "list jobs",
+                self._client.jobs_service_list_jobs,
+                project_id=self._project,
+                standalone=True,
+                tag_ids=[identity],
+                limit=_PAGE,
+                **extra,
+                **self._connection.timeout,
+            )
+            found += [_view(job) for job in answer.jobs or []]
+            page = str(getattr(answer, "next_page_token", "") or "")
+            if not page:
+                break
+        if self.lists_several:
+            several = self._calls.read(
+                "list jobs",
+                self._client.jobs_service_list_multi_machine_jobs,
+                project_id=self._project,
+                **self._connection.timeout,
+            )
+            found += [_view(job) for job in several.multi_machine_jobs or []]
+        return [job for job in found if tag in job.tags]
+
+    def exists(self, job: JobView) -> bool:
+        """Returns whether the platform still has a job; only a clear answer counts as a no.
+
+        Raises:
+            PlatformError: The platform does not answer.
+        """
+        name = "multi_machine_job" if job.several else "job"
+        try:
+            self._calls.read(
+                "look at a job",
+                getattr(self._client, f"jobs_service_get_{name}"),
+                project_id=self._project,
+                id=job.id,
+                **self._connection.timeout,
+            )
+        except NotFoundError:
+            return False
+        return True
+
+    def stop(self, job: JobView) -> None:
+        """Asks for a job to be stopped; one that is gone or has ended is no error.
+
+        Raises:
+            PlatformError: The platform does not answer.
+        """
+        from lightning_sdk.lightning_cloud.openapi import (
+            JobsServiceUpdateJobBody,
+            JobsServiceUpdateMultiMachineJobBody,
+            V1MultiMachineJobState,
+        )
+
+        if job.several:
+            function = self._client.jobs_service_update_multi_machine_job
+            body: Any = JobsServiceUpdateMultiMachineJobBody(desired_state=V1MultiMachineJobState.STOP)
+        else:
+            function, body = self._client.jobs_service_update_job, JobsServiceUpdateJobBody(state="stop")
+        try:
+            self._calls.read(
+                f"stop job {job.name}",
+                function,
+                project_id=self._project,
+                id=job.id,
+                body=body,
+                **self._connection.timeout,
+            )
+        except NotFoundError:
+            return
+
+    def logs(self, jobs: Sequence[JobView]) -> list[LogLine]:
+        """Returns the lines that jobs have written so far.
+
+        Raises:
+            PlatformError: The platform does not answer.
+        """
+        lines: list[LogLine] = []
+        single = [job.id for job in jobs if not job.several]
+        selectors: list[dict[str, Any]] = [{"job_ids": single}] if single else []
+        selectors += [{"mmt_id": job.id} for job in jobs if job.several]
+        for selector in selectors:
+            page = ""
+            while True:
+                extra = {"page_token": page} if page else {}
+                answer = self._calls.read(
+                    "read logs",
+                    self._client.jobs_service_get_logs,
+                    project_id=self._project,
+                    **selector,
+                    **extra,
+                    **self._connection.timeout,
+                )
+                lines += [_line(entry) for entry in answer.entries or []]
+                page = str(getattr(answer, "next_page_token", "") or "")
+                if not page:
+                    break
+        return lines
+
+    def follow(self, job: JobView, stop: Callable[[], bool]) -> Iterable[str]:
+        """Yields the lines of a running job as they come, until ``stop`` says so or the connection ends.
+
+        The platform keeps the connection of an ended job open, so it has to be told when to stop.
+        """
+        from lightning_sdk.api.logs_api import LogsApi
+
+        selector: dict[str, Any] = {"mmt_id": job.id} if job.several else {"job_ids": [job.id]}
+        for entry in LogsApi(self._client).stream(self._project, follow=True, stop=stop, **selector):
+            yield str(entry.message)
+
+    def _tag_id(self, tag: str) -> str | None:
+        if tag not in self._tag_ids:
+            answer = self._calls.read(
+                "list tags",
+                self._client.jobs_service_list_workload_tags,
+                project_id=self._project,
+                **self._connection.timeout,
+            )
+            self._tag_ids.update({str(entry.name): str(entry.id) for entry in answer.tags or []})
+        return self._tag_ids.get(tag)
+
+
+def _line(entry: Any) -> LogLine:
+    number = str(getattr(entry, "line", "") or "0")
+    return LogLine(str(entry.resource_id), int(number) if number.isdigit() else 0, str(entry.message))
+
+
+def _view(job: Any) -> JobView:
+    raw = str(job.state or "")
+    word = raw.rpartition("_STATE_")[2].lower()
+    spec = job.spec
+    return JobView(
+        id=str(job.id),
+        name=str(job.name),
+        # Anything else, such as an image being built, is a way of waiting.
+        state=_STATES.get(word, State.PENDING),
+        raw_state=word,
+        message=str(job.message or ""),
+        tags=tuple(str(tag.name) for tag in job.tags or []),
+        cost_usd=float(job.total_cost or 0.0),
+        machine=str(getattr(spec, "instance_name", "") or ""),
+        num_machines=int(getattr(job, "machines", None) or 1),
+        created_at=_time(job.created_at),
+        started_at=_time(getattr(job, "started_at", None)),
+        stopped_at=_time(getattr(job, "stopped_at", None)),
+    )
+
+
+def _time(value: Any) -> dt.datetime | None:
+    if not isinstance(value, dt.datetime) or value.year < 2000:  # an unset time arrives as year 1
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=dt.UTC)

@@ -1,0 +1,280 @@
+"""Studios and the secrets of a teamspace, without the handles of the SDK that keep a Studio awake."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ComputeError, NotFoundError, TransientError
+from .client import Connection
+
+_GONE = (None, "CLOUD_SPACE_INSTANCE_STATE_STOPPED")
+
+
+@dataclass(frozen=True)
+class StudioView:
+    """A Studio as the platform tells of it; ``phase`` is empty while no machine runs."""
+
+    id: str
+    name: str
+    cloud: str
+    phase: str
+    machine: str
+    idle_minutes: float
+    sleeps: bool
+
+    @property
+    def running(self) -> bool:
+        """Whether a machine runs, which costs."""
+        return bool(self.phase)
+
+
+class StudiosApi:
+    """What can be done with Studios, and with the store of secrets."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Makes the methods of a connection."""
+        self._connection = connection
+        self._client, self._calls = connection.client, connection.calls
+        self._project = connection.teamspace.id
+
+    def list(self) -> list[StudioView]:
+        """Returns the Studios of the teamspace."""
+        answer = self._read("list Studios", self._client.cloud_space_service_list_cloud_spaces)
+        return [_view(entry) for entry in answer.cloudspaces or []]
+
+    def find(self, name: str) -> StudioView | None:
+        """Returns a Studio by name, or ``None``."""
+        return next((studio for studio in self.list() if studio.name == name), None)
+
+    def create(self, name: str) -> StudioView:
+        """Returns the Studio of this name, and makes it where there is none; an unclear answer never makes two.
+
+        Raises:
+            PlatformError: The platform refused or does not answer.
+        """
+        from lightning_sdk.lightning_cloud.openapi import (
+            CloudSpaceServiceCreateCloudSpaceBody,
+            CloudSpaceServiceCreateLightningRunBody,
+        )
+
+        last: TransientError | None = None
+        for attempt in range(5):
+            if (studio := self.find(name)) is not None:
+                return studio
+            if attempt:
+                time.sleep(min(8.0, 0.5 * 2**attempt))
+            try:
+                made = self._calls.once(
+                    f"create Studio {name}",
+                    self._client.cloud_space_service_create_cloud_space,
+                    CloudSpaceServiceCreateCloudSpaceBody(name=name, display_name=name),
+                    self._project,
+                    **self._connection.timeout,
+                )
+            except TransientError as error:
+                last = error
+                continue
+            # The SDK does this after each creation: without it the Studio has no content to start from.
+            self._read(
+                f"prepare Studio {name}",
+                self._client.cloud_space_service_create_lightning_run,
+                cloudspace_id=made.id,
+                body=CloudSpaceServiceCreateLightningRunBody(cluster_id=made.cluster_id, local_source=True),
+            )
+            return _view(made)
+        raise last or TransientError(f"create Studio {name}: the platform did not do it.")
+
+    def start(self, studio: StudioView, machine: str, interruptible: bool = False) -> None:
+        """Starts a machine for a Studio and waits until it is ready; one that runs already is left as it is."""
+        from lightning_sdk.lightning_cloud.openapi import (
+            CloudSpaceServiceStartCloudSpaceInstanceBody,
+            V1UserRequestedComputeConfig,
+        )
+
+        if self._phase(studio.id) in _GONE:
+            try:
+                self._calls.once(
+                    f"start Studio {studio.name}",
+                    self._client.cloud_space_service_start_cloud_space_instance,
+                    CloudSpaceServiceStartCloudSpaceInstanceBody(
+                        compute_config=V1UserRequestedComputeConfig(name=machine, spot=interruptible)
+                    ),
+                    self._project,
+                    studio.id,
+                    **self._connection.timeout,
+                )
+            except TransientError:
+                if self._phase(studio.id) in _GONE:
+                    raise
+        self._wait(studio, "start", lambda status: _ready(status.in_use))
+
+    def switch(self, studio: StudioView, machine: str, interruptible: bool = False) -> None:
+        """Moves a running Studio to another machine; its files stay."""
+        from lightning_sdk.lightning_cloud.openapi import (
+            CloudSpaceServiceUpdateCloudSpaceInstanceConfigBody,
+            V1UserRequestedComputeConfig,
+        )
+
+        self._read(
+            f"switch Studio {studio.name}",
+            self._client.cloud_space_service_update_cloud_space_instance_config,
+            id=studio.id,
+            body=CloudSpaceServiceUpdateCloudSpaceInstanceConfigBody(
+                compute_config=V1UserRequestedComputeConfig(name=machine, spot=interruptible)
+            ),
+        )
+        self._wait(studio, "switch", lambda status: status.requested is not None and _restored(status.requested))
+        self._read(
+            f"switch Studio {studio.name}", self._client.cloud_space_service_switch_cloud_space_instance, id=studio.id
+        )
+        self._wait(studio, "switch", lambda status: _ready(status.in_use))
+
+    def stop(self, studio: StudioView) -> None:
+        """Stops the machine of a Studio; its files stay."""
+        with contextlib.suppress(NotFoundError):
+            self._read(
+                f"stop Studio {studio.name}", self._client.cloud_space_service_stop_cloud_space_instance, id=studio.id
+            )
+
+    def set_sleep(self, studio: StudioView, idle_minutes: int) -> None:
+        """Puts the Studio to sleep after minutes without work."""
+        from lightning_sdk.lightning_cloud.openapi import CloudSpaceServiceUpdateCloudSpaceSleepConfigBody
+
+        self._read(
+            f"set the sleep of Studio {studio.name}",
+            self._client.cloud_space_service_update_cloud_space_sleep_config,
+            id=studio.id,
+            body=CloudSpaceServiceUpdateCloudSpaceSleepConfigBody(
+                disable_auto_shutdown=False, idle_shutdown_seconds=idle_minutes * 60
+            ),
+        )
+
+    def set_variables(self, studio: StudioView, variables: Mapping[str, str]) -> None:
+        """Sets variables of a Studio, none of them secret; those it has already stay."""
+        api = self._studio_api()
+        held = self._read(
+            f"look at Studio {studio.name}", self._client.cloud_space_service_get_cloud_space, id=studio.id
+        )
+        self._calls.read(
+            f"set variables of Studio {studio.name}", api.set_env, held, self._project, dict(variables), partial=True
+        )
+
+    def run(self, studio: StudioView, command: str) -> tuple[str, int]:
+        """Runs one command in a running Studio.
+
+        Returns:
+            What it printed, and its exit code. (Several commands would be joined with ``;``: the last code counts.)
+        """
+        output, code = self._calls.once(
+            f"run a command in Studio {studio.name}",
+            self._studio_api().run_studio_commands,
+            studio.id,
+            self._project,
+            command,
+        )
+        return str(output), int(code)
+
+    def upload(self, studio: StudioView, file: Path, place: str) -> None:
+        """Puts a file among those of a Studio, which need not run; sent again it replaces itself."""
+        self._calls.read(
+            f"upload {place}",
+            self._studio_api().upload_file,
+            studio_id=studio.id, teamspace_id=self._project, cloud_account=studio.cloud, file_path=str(file),
+            remote_path=place, progress_bar=False,
+        )  # fmt: skip
+
+    def download(self, studio: StudioView, place: str) -> bytes | None:
+        """Returns the content of a file of a Studio, or ``None`` if it has none of this name."""
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "file"
+            try:
+                self._calls.read(
+                    f"download {place}",
+                    self._studio_api().download_file,
+                    path=place, target_path=str(target), studio_id=studio.id, teamspace_id=self._project,
+                    cloud_account=studio.cloud, progress_bar=False,
+                )  # fmt: skip
+            except NotFoundError:
+                return None
+            return target.read_bytes()
+
+    def secret_names(self) -> set[str]:
+        """Returns the names in the platform's store of secrets; it never gives a value back."""
+        answer = self._calls.read(
+            "list secrets",
+            self._client.secret_service_list_secrets,
+            project_id=self._project,
+            **self._connection.timeout,
+        )
+        user = self._calls.read(
+            "list secrets", self._client.secret_service_list_user_secrets, **self._connection.timeout
+        )
+        return {str(entry.name) for entry in [*(answer.secrets or []), *(user.secrets or [])]}
+
+    def store_secret(self, name: str, value: str) -> None:
+        """Puts a secret into the platform's own store; the value is in no message of ours, whatever happens."""
+        from lightning_sdk.api.teamspace_api import TeamspaceApi
+
+        api = TeamspaceApi()
+        api._client = self._client
+        self._calls.hide(value)
+        self._calls.read(f"store secret {name}", api.set_secret, self._project, name, value)
+
+    def _studio_api(self) -> Any:
+        from lightning_sdk.api.studio_api import StudioApi
+
+        api = StudioApi()
+        api._client = self._client
+        return api
+
+    def _read(self, what: str, function: Any, **kwargs: Any) -> Any:
+        return self._calls.read(what, function, project_id=self._project, **kwargs, **self._connection.timeout)
+
+    def _status(self, studio_id: str) -> Any:
+        return self._read(
+            "look at a Studio", self._client.cloud_space_service_get_cloud_space_instance_status, id=studio_id
+        )
+
+    def _phase(self, studio_id: str) -> str | None:
+        in_use = self._status(studio_id).in_use
+        return None if in_use is None else str(in_use.phase)
+
+    def _wait(self, studio: StudioView, what: str, ready: Any, minutes: float = 30.0) -> None:
+        end = time.monotonic() + minutes * 60
+        wait = 0.25
+        while not ready(self._status(studio.id)):
+            if time.monotonic() > end:
+                raise ComputeError(f"Studio {studio.name}: {what}: not ready after {minutes:.0f} minutes.")
+            time.sleep(wait)
+            wait = min(10.0, wait * 1.5)
+
+
+def _ready(instance: Any) -> bool:
+    status = getattr(instance, "startup_status", None)
+    return bool(status is not None and status.top_up_restore_finished)
+
+
+def _restored(instance: Any) -> bool:
+    status = getattr(instance, "startup_status", None)
+    return bool(status is not None and status.initial_restore_finished)
+
+
+def _view(entry: Any) -> StudioView:
+    in_use = getattr(entry.code_status, "in_use", None)
+    phase = str(in_use.phase or "") if in_use is not None else ""
+    config = entry.code_config
+    return StudioView(
+        id=str(entry.id),
+        name=str(entry.name),
+        cloud=str(entry.cluster_id or ""),
+        phase="" if phase in _GONE else phase.rpartition("_STATE_")[2].lower(),
+        machine=str(in_use.compute_config.name) if in_use is not None and in_use.compute_config else "",
+        idle_minutes=float(getattr(config, "idle_shutdown_seconds", 0) or 0) / 60,
+        sleeps=not bool(getattr(config, "disable_auto_shutdown", False)),
+    )

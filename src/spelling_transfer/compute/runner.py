@@ -1,0 +1,224 @@
+"""The runner: nodes with a tag of ``compute.yml`` run on rented machines, the rest runs here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from kedro.runner import AbstractRunner, SequentialRunner
+
+from .code import PACKAGES_FILE, differences, project_distribution
+from .config import ComputeConfig
+from .errors import ComputeError, SettingsError
+from .executor import StudioExecutor
+from .hooks import RUN_ID_VARIABLE, Started, started
+from .jobs.dispatch import Dispatcher
+from .jobs.failure import ENVIRONMENT_DIFFERS
+from .jobs.work import Entry
+from .loading import load_config
+from .places import is_parameter, place_of
+from .platform.jobs import JobsApi
+from .prepare import Ready, orphans, prepare
+from .run_state import RunState, StateFile, read_state, state_path, unfinished_runs
+from .units import make_units
+
+if TYPE_CHECKING:
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+    from pluggy import PluginManager
+
+logger = logging.getLogger(__name__)
+
+
+class StudioRunner(AbstractRunner):
+    """Sends nodes to rented machines by their tags; without such nodes it is Kedro's ``SequentialRunner``."""
+
+    def __init__(self, is_async: bool = False) -> None:
+        """Makes the runner; all settings are in ``compute.yml``.
+
+        Args:
+            is_async: As with other runners, for the nodes that run here.
+        """
+        super().__init__(is_async=is_async)
+        self._executor: StudioExecutor | None = None
+
+    def __str__(self) -> str:
+        """Says what it stands for: Kedro-Viz follows a run only where it reads the sequential runner's name."""
+        return f"<StudioRunner in place of a {SequentialRunner.__module__}.SequentialRunner object>"
+
+    def run(self, pipeline: Pipeline, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Runs a pipeline; in a process that goes on with a run, under the id of that run.
+
+        Raises:
+            ComputeError: Something is missing before anything starts, or a job failed.
+        """
+        if run_id := os.environ.get(RUN_ID_VARIABLE):
+            kwargs["run_id"] = run_id
+        return super().run(pipeline, *args, **kwargs)
+
+    def _get_executor(self, max_workers: int) -> Executor | None:
+        return self._executor
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol[Any, Any],
+        hook_manager: PluginManager | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        how = started()
+        config = load_config(how.loader) if how is not None else ComputeConfig()
+        units = make_units(pipeline, config)
+        if not units or how is None:
+            super()._run(pipeline, catalog, hook_manager, run_id)
+            return
+        run_id = run_id or "run"
+        earlier = read_state(how.project, run_id) if state_path(how.project, run_id).is_file() else None
+        ready = prepare(pipeline, catalog, config, how.project, run_id, how.env, how.params)
+        _check_same_code(earlier, ready)
+        state = StateFile(how.project, earlier or _new_state(run_id, how, ready))
+        state.write()
+        _name_orphans(how.project, ready, run_id)
+        dispatcher = _dispatcher(ready, state, run_id, attach=earlier is not None, project=how.project)
+        done = _still_done(set(state.state.done), pipeline, catalog)
+        self._executor = StudioExecutor(pipeline, ready.units, ready.works, dispatcher, done=done, on_done=state.done)
+        click.echo(_announcement(ready), err=True)
+        try:
+            with _terminated_like_interrupted():
+                super()._run(pipeline, catalog, hook_manager, run_id)
+        finally:
+            self._executor = None
+        state.finish()
+
+
+class JobRunner(SequentialRunner):
+    """Runs a part of a run on a rented machine, under the id of that run, with the packages of its driver."""
+
+    def run(self, pipeline: Pipeline, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Runs the nodes of a job.
+
+        Raises:
+            SystemExit: 78 where this machine has other packages than the driver.
+        """
+        if run_id := os.environ.get(RUN_ID_VARIABLE):
+            kwargs["run_id"] = run_id
+        how = started()
+        if how is not None and (problems := _package_problems(how)):
+            click.echo("The packages of this machine are others than those of the run:\n" + "\n".join(problems))
+            raise SystemExit(ENVIRONMENT_DIFFERS)
+        return super().run(pipeline, *args, **kwargs)
+
+
+def _package_problems(how: Started) -> list[str]:
+    import json
+
+    file = how.project / PACKAGES_FILE
+    if not file.is_file() or not load_config(how.loader).code.check_packages:
+        return []
+    return differences(json.loads(file.read_text(encoding="utf-8")), project_distribution(how.project))
+
+
+def _dispatcher(ready: Ready, state: StateFile, run_id: str, *, attach: bool, project: Path) -> Dispatcher:
+    logs = project / ".kedro-compute" / "logs" / run_id
+    tiers = {unit.name: unit.tier for unit in ready.units}
+    lock = threading.Lock()
+
+    def on_entry(entry: Entry) -> None:
+        state.job(entry)
+        ready.ledger.record(run_id, entry, tiers.get(entry.key, ""))
+        if not entry.note:
+            price = f" at {entry.usd_per_hour:.2f} USD/h" if entry.state == "running" else ""
+            cost = f", {entry.seconds:.0f} s, {entry.cost_usd:.4f} USD" if entry.state == "completed" else ""
+            click.echo(f"{entry.title}: {entry.state} on {entry.machine}{price}{cost}", err=True)
+
+    def on_line(title: str, line: str) -> None:
+        logger.info("[%s] %s", title, line)
+        with lock:
+            logs.mkdir(parents=True, exist_ok=True)
+            with (logs / f"{title}.log").open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+    config = ready.config
+    return Dispatcher(
+        JobsApi(ready.connection),
+        run_id,
+        max_jobs=config.max_jobs,
+        max_interruptions=config.max_interruptions,
+        pending_seconds=config.pending_minutes * 60,
+        purse=ready.purse,
+        attach=attach,
+        on_entry=on_entry,
+        on_line=on_line,
+    )
+
+
+def _new_state(run_id: str, how: Started, ready: Ready) -> RunState:
+    return RunState(run_id, {**how.options, "env": how.env, "params": how.params}, code=ready.code)
+
+
+def _check_same_code(earlier: RunState | None, ready: Ready) -> None:
+    if earlier is not None and earlier.code != ready.code:
+        raise ComputeError(
+            f"Run {earlier.run_id} was started with other code ({earlier.code[:19]}) than there is now "
+            f"({ready.code[:19]}): its parts would not fit together. Begin a new run, or go back to that code."
+        )
+
+
+def _still_done(done: set[str], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> set[str]:
+    """Returns the nodes of an earlier driver that need not run again: all they made is kept, and still there."""
+    found = set()
+    for node in pipeline.nodes:
+        if node.name in done:
+            outputs = [name for name in node.outputs if not is_parameter(name)]
+            if all(place_of(name, catalog).kept and catalog.exists(name) for name in outputs):
+                found.add(node.name)
+    return found
+
+
+def _name_orphans(project: Path, ready: Ready, run_id: str) -> None:
+    known = {
+        str(job["job_id"])
+        for state in unfinished_runs(project)
+        if state.run_id == run_id
+        for job in state.jobs.values()
+    }
+    left = orphans(JobsApi(ready.connection), known)
+    if left:
+        click.echo(
+            f"Still running from before, and costing: {', '.join(job.name for job in left)}. "
+            "End them with 'kedro compute stop --all', or go on with their run: 'kedro run --resume RUN_ID'.",
+            err=True,
+        )
+
+
+def _announcement(ready: Ready) -> str:
+    jobs = len(ready.plan.rented)
+    return f"{jobs} {'jobs' if jobs > 1 else 'job'} on rented machines, about {ready.plan.usd:.2f} USD."
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Lets SIGTERM stop the machines as Ctrl-C does; its default would leave them running."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+__all__ = ["JobRunner", "SettingsError", "StudioRunner"]

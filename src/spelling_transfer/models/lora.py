@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from spelling_transfer.models.load import LoadedModel, without_peft_warning
 
@@ -20,6 +20,12 @@ class LoraSettings(BaseModel):
     target_modules: tuple[str, ...] | None = Field(None, description="Layers to adapt; the model profile's by default.")
     use_dora: bool = Field(False, description="DoRA (Liu et al., 2024): magnitude and direction apart.")
     use_rslora: bool = Field(False, description="rsLoRA (Kalajdzievski, 2023): scale by alpha / sqrt(r).")
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _names(cls, modules: Any) -> Any:
+        # A search draws single values, so several layers are one text there.
+        return tuple(part.strip() for part in modules.split(",")) if isinstance(modules, str) else modules
 
 
 def attach_lora(loaded: LoadedModel, settings: LoraSettings, default_targets: tuple[str, ...]) -> Any:

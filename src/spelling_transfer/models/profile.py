@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from spelling_transfer.tokenizer.savings import ModelShape
+
 
 class ModelProfile(BaseModel):
     """A causal language model that can be studied.
@@ -20,4 +22,7 @@ class ModelProfile(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Type of the loaded weights.")
     lora_targets: tuple[str, ...] = Field(
         ("q_proj", "k_proj", "v_proj", "o_proj"), min_length=1, description="Names of the linear layers LoRA adapts."
+    )
+    shape: ModelShape | None = Field(
+        None, description="Its sizes, from its config.json; time and memory of a study are estimated from them."
     )

@@ -1,8 +1,8 @@
-"""Choices that depend on the seed and a trial's number alone: grid, one setting at a time, random."""
+"""Choices that depend on the seed and a trial's number alone: grid, one setting at a time, random, quasi-random."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from spelling_transfer.study.config import StudyConfigError, StudySettings
 from spelling_transfer.study.space import SearchSpace
 
-NUMBERED = ("grid", "one_at_a_time", "random")
+NUMBERED = ("grid", "one_at_a_time", "random", "qmc")
 """Samplers whose choices do not depend on results."""
 
 MAX_GRID = 200_000
@@ -37,6 +37,8 @@ def drawn_of(space: SearchSpace, settings: StudySettings, number: int) -> dict[s
     """Returns the same as values by the entries' parameter names; a setting that keeps its default is left out."""
     if settings.sampler == "random":
         return _random(space, (settings.seed, number))
+    if settings.sampler == "qmc":
+        return _quasi_random(space, settings.seed, number)
     if settings.sampler not in NUMBERED:
         return None
     rows = _one_at_a_time(space) if settings.sampler == "one_at_a_time" else _shuffled_grid(space, settings.seed)
@@ -132,15 +134,29 @@ def _place(grid: Sequence[Any], value: Any) -> int:
 def _random(space: SearchSpace, seed: Sequence[int]) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     for _ in range(_TRIES):
-        drawn: dict[str, Any] = {}
-        choices: dict[str, Any] = {}
-        for name, entry in space.entries.items():
-            if space.is_active(name, choices):
-                drawn[entry.parameter(name)] = entry.sample(rng)
-            choices = space.settle(drawn) if entry.needs() or space.constraints else {**choices, **drawn}
+        drawn = _at(space, rng.random(len(space.entries)))
         if not space.broken(space.settle(drawn)):
             return drawn
     raise StudyConfigError("study.space: " + _constraints(space))
+
+
+def _quasi_random(space: SearchSpace, seed: int, number: int) -> dict[str, Any]:
+    """Returns a point of the scrambled Sobol sequence: spread more evenly than chance (Owen 1998)."""
+    from scipy.stats import qmc
+
+    sequence = qmc.Sobol(max(len(space.entries), 1), scramble=True, rng=np.random.default_rng(seed))
+    if number:
+        sequence.fast_forward(number)
+    drawn = _at(space, sequence.random(1)[0])
+    return nearest(space, drawn) if space.broken(space.settle(drawn)) else drawn
+
+
+def _at(space: SearchSpace, shares: Iterable[float]) -> dict[str, Any]:
+    drawn: dict[str, Any] = {}
+    for share, (name, entry) in zip(shares, space.entries.items(), strict=False):
+        if not entry.when or space.is_active(name, space.settle(drawn)):
+            drawn[entry.parameter(name)] = entry.at(float(share))
+    return drawn
 
 
 def _constraints(space: SearchSpace) -> str:

@@ -53,9 +53,9 @@ class Candidates(_Entry):
         """Returns the values that a grid takes."""
         return list(self.values)
 
-    def sample(self, rng: np.random.Generator) -> Value:
-        """Draws a value."""
-        return self.values[int(rng.integers(len(self.values)))]
+    def at(self, share: float) -> Value:
+        """Returns the value below which a share of all draws lies; a uniform share in [0, 1) is a random draw."""
+        return self.values[int(share * len(self.values))]
 
 
 class Ratio(_Entry):
@@ -87,9 +87,9 @@ class Ratio(_Entry):
         """Returns the factors that a grid takes."""
         return list(self.ratios)
 
-    def sample(self, rng: np.random.Generator) -> Value:
-        """Draws a factor."""
-        return self.ratios[int(rng.integers(len(self.ratios)))]
+    def at(self, share: float) -> Value:
+        """Returns the factor below which a share of all draws lies."""
+        return self.ratios[int(share * len(self.ratios))]
 
 
 class Range(_Entry):
@@ -127,15 +127,15 @@ class Range(_Entry):
         values = [self._typed(float(value)) for value in spread(self.low, self.high, self.points)]
         return list(dict.fromkeys([self.low, *values[1:-1], self.high]))
 
-    def sample(self, rng: np.random.Generator) -> Value:
-        """Draws a value."""
+    def at(self, share: float) -> Value:
+        """Returns the value below which a share of all draws lies."""
         if self.step is not None:
             values = self.grid()
-            return values[int(rng.integers(len(values)))]
+            return values[int(share * len(values))]
         # Whole numbers: half a step beyond either end, so that the ends are as likely as the rest.
         margin = 0.5 if self.is_whole else 0.0
         low, high = self.low - margin, self.high + margin
-        value = math.exp(rng.uniform(math.log(low), math.log(high))) if self.log else rng.uniform(low, high)
+        value = low * (high / low) ** share if self.log else low + share * (high - low)
         return self._typed(min(max(value, self.low), self.high))
 
     def _typed(self, value: float) -> Value:

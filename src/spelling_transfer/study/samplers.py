@@ -22,15 +22,16 @@ Made = TypeVar("Made")
 
 __all__ = ["choices_of", "draw", "make_pruner", "make_sampler", "planned_trials"]
 
-_BY_PLACE = ("cmaes", "qmc")
+_BY_PLACE = ("cmaes",)
 """Samplers that know numbers alone: they draw the place of a value in its list, so that its order is kept."""
 
 
 class StudySampler(BaseSampler):
     """Chooses the next configuration; what it draws by chance depends on the study's seed and the trial's number.
 
-    Grid, one at a time and random look at nothing else. The others are Optuna's own, with a generator that begins anew
-    at each trial: two workers that ask at the same time then never try the same thing because they share a seed.
+    Grid, one at a time, random and quasi-random look at nothing else. The others are Optuna's own, with a generator
+    that begins anew at each trial: two workers that ask at the same time then do not try the same thing because they
+    share a seed.
 
     Args:
         settings: The study.
@@ -197,22 +198,12 @@ def _optuna_sampler(settings: StudySettings, space: SearchSpace | None, number: 
             independent_sampler=by_chance,
             warn_independent_sampling=False,
         )
-    if settings.sampler == "cmaes":
-        return _quiet(
-            samplers.CmaEsSampler,
-            seed=seed,
-            independent_sampler=by_chance,
-            warn_independent_sampling=False,
-            with_margin=True,  # whole numbers do not get stuck on one value (Hamano et al. 2022, arXiv:2205.13482)
-        )
-    # Every worker must know the same sequence, and takes the next point of it: one seed for the study.
     return _quiet(
-        samplers.QMCSampler,
-        scramble=True,
-        seed=settings.seed,
+        samplers.CmaEsSampler,
+        seed=seed,
         independent_sampler=by_chance,
         warn_independent_sampling=False,
-        warn_asynchronous_seeding=False,
+        with_margin=True,  # whole numbers do not get stuck on one value (Hamano et al. 2022, arXiv:2205.13482)
     )
 
 

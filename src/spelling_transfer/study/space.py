@@ -64,7 +64,8 @@ class SearchSpace:
         for name, entry in self.entries.items():
             parameter = entry.parameter(name)
             searched = parameter in drawn and self.is_active(name, choices)
-            choices[name] = entry.settle(drawn[parameter], choices) if searched else self.default(name)
+            known = {other: self.default(other) for other in entry.needs()} | choices
+            choices[name] = entry.settle(drawn[parameter], known) if searched else self.default(name)
         return choices
 
     def broken(self, choices: Mapping[str, Any]) -> list[Constraint]:

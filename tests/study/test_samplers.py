@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import optuna
+import pytest
+
+from spelling_transfer.study.choices import NUMBERED
+from spelling_transfer.study.config import Pruner, Sampler, StudySettings, TrialConfig
+from spelling_transfer.study.samplers import choices_of, draw, make_pruner, make_sampler, planned_trials
+from spelling_transfer.study.space import SearchSpace, read_space
+
+SPACE: dict[str, Any] = {
+    "lora.r": {"values": [4, 8, 16, 32]},
+    "lora.alpha": {"follows": "lora.r", "ratios": [1, 2, 4]},
+    "lora.use_rslora": {"values": [False, True], "when": {"lora.r": [32]}},
+    "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+    "training.batch_size": {"low": 8, "high": 32, "step": 8},
+    "training.grad_accum_steps": {"values": [1, 2, 4]},
+    "constraints": [{"product": ["training.batch_size", "training.grad_accum_steps"], "at_most": 64}],
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a sampler must not print advice at each trial
+        yield
+    optuna.logging.set_verbosity(before)
+
+
+def settings(sampler: str, **changes: Any) -> StudySettings:
+    return StudySettings.model_validate(
+        {"space": SPACE, "sampler": sampler, "n_trials": 12, "startup_trials": 4, **changes}
+    )
+
+
+def space() -> SearchSpace:
+    return read_space(SPACE, TrialConfig())
+
+
+def score(choices: dict[str, Any]) -> float:
+    return -abs(choices["training.learning_rate"] - 1e-3) * 100 + choices["lora.r"] / 100
+
+
+def run(study: StudySettings, workers: int = 1) -> list[dict[str, Any]]:
+    """Tries all trials of a study; ``workers`` of them are asked for before the first of these ends."""
+    varied = space()
+    shared: dict[str, Any] = {"storage": optuna.storages.InMemoryStorage(), "study_name": "s", "load_if_exists": True}
+    samplers = [make_sampler(study, varied) for _ in range(workers)]
+    handles = [optuna.create_study(direction="maximize", sampler=sampler, **shared) for sampler in samplers]
+    tried: list[dict[str, Any]] = []
+    while len(tried) < planned_trials(varied, study):
+        asked = [handle.ask() for handle in handles]
+        drawn = [draw(trial, varied) for trial in asked]
+        tried += drawn
+        for handle, trial, choices in zip(handles, asked, drawn, strict=True):
+            handle.tell(trial, score(choices))
+    return tried[: planned_trials(varied, study)]
+
+
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_every_sampler_gives_trials_that_obey_the_space(sampler: str) -> None:
+    # A Gaussian process takes a second a trial.
+    for choices in run(settings(sampler, n_trials=6 if sampler == "gp" else 12)):
+        TrialConfig().varied(choices)
+        assert set(choices) == set(SPACE) - {"constraints"}
+        assert choices["training.batch_size"] * choices["training.grad_accum_steps"] <= 64
+        assert choices["lora.alpha"] / choices["lora.r"] in (1, 2, 4)
+        assert choices["lora.r"] == 32 or not choices["lora.use_rslora"]
+
+
+@pytest.mark.parametrize("sampler", [each for each in get_args(Sampler) if each != "gp"])
+def test_the_same_study_gives_the_same_trials_and_another_seed_others(sampler: str) -> None:
+    assert run(settings(sampler)) == run(settings(sampler))
+    if sampler != "one_at_a_time":
+        assert run(settings(sampler)) != run(settings(sampler, seed=1))
+
+
+@pytest.mark.parametrize("sampler", NUMBERED)
+def test_one_worker_and_four_give_the_same_trials(sampler: str) -> None:
+    study = settings(sampler)
+    alone = run(study)
+    assert alone == run(study, workers=4)
+    assert alone == [choices_of(space(), study, number) for number in range(len(alone))]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "random", "qmc"])
+def test_workers_that_ask_at_the_same_time_do_not_try_the_same(sampler: str) -> None:
+    tried = run(settings(sampler), workers=4)
+    assert len({choices["training.learning_rate"] for choices in tried}) == len(tried)
+    assert (choices_of(space(), settings(sampler), 0) is None) == (sampler not in NUMBERED)
+
+
+def test_what_was_learnt_is_used() -> None:
+    def best(sampler: str, seed: int) -> float:
+        return max(map(score, run(settings(sampler, n_trials=40, seed=seed))))
+
+    wins = sum(best("tpe", seed) >= best("random", seed) for seed in range(5))
+    assert wins >= 4
+
+
+def test_a_moved_draw_says_so() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    moved = 0
+    for _ in range(30):
+        trial = study.ask()
+        choices = draw(trial, space())
+        proposed = trial.params["training.batch_size"] * trial.params["training.grad_accum_steps"]
+        assert ("moved" in trial.user_attrs) == (proposed > 64)
+        if proposed > 64:
+            assert trial.user_attrs["moved"] == choices
+            moved += 1
+    assert moved > 0
+
+
+def curve(final: float, steps: int = 10) -> list[float]:
+    return [final * step / steps for step in range(1, steps + 1)]
+
+
+@pytest.mark.parametrize("pruner", get_args(Pruner))
+def test_every_pruner_ends_hopeless_trials_and_none_of_the_best(pruner: str) -> None:
+    study = StudySettings.model_validate({"space": SPACE, "pruner": pruner, "transfer_eval_frequency": 10})
+    handle = optuna.create_study(direction="maximize", study_name="p", pruner=make_pruner(study, max_steps=100))
+    steps = {"good": [], "bad": []}  # type: dict[str, list[int]]
+    for number in range(24):
+        kind = "bad" if number % 3 == 2 else "good"
+        trial = handle.ask()
+        reached = 0
+        for place, value in enumerate(curve(0.1 if kind == "bad" else 0.8 + number / 200), start=1):
+            trial.report(value, place * 10)
+            reached = place * 10
+            if trial.should_prune():
+                handle.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                break
+        else:
+            handle.tell(trial, value)
+        steps[kind].append(reached)
+    if pruner == "none":
+        assert set(steps["bad"]) == {100}
+    else:
+        assert sum(steps["bad"]) < 100 * len(steps["bad"])
+        assert max(steps["good"]) == 100
+        assert sum(steps["bad"]) / len(steps["bad"]) < sum(steps["good"]) / len(steps["good"])

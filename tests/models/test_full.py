@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import psutil
+import pytest
+import torch
+
+from spelling_transfer.models.full import FullTrainingError, train_all_weights
+from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.lora import LoraSettings, attach_lora
+from spelling_transfer.models.quantised import QuantisationError, four_bit_options
+
+
+def test_every_weight_is_trained_in_float32(loaded: LoadedModel) -> None:
+    loaded.model.bfloat16().requires_grad_(False)
+    model = train_all_weights(loaded)
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_a_model_too_large_for_the_memory_is_refused(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = 16 * sum(p.numel() for p in loaded.model.parameters())
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed - 1))
+    with pytest.raises(FullTrainingError, match=r"method: full needs .* 'lora'"):
+        train_all_weights(loaded)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=needed))
+    train_all_weights(loaded)
+
+
+def test_adapters_and_quantised_weights_are_refused(loaded: LoadedModel) -> None:
+    loaded.model.is_quantized = True
+    with pytest.raises(FullTrainingError, match="4 bits"):
+        train_all_weights(loaded)
+    loaded.model.is_quantized = False
+    attach_lora(loaded, LoraSettings(r=2, alpha=2), ("q_proj",))
+    with pytest.raises(FullTrainingError, match="adapter"):
+        train_all_weights(loaded)
+
+
+def test_four_bits_need_cuda_and_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(QuantisationError, match=r"four_bit: .* needs CUDA"):
+        four_bit_options("bfloat16")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(QuantisationError, match=r"needs bitsandbytes.*\[cuda\]"):
+        four_bit_options("bfloat16")
+
+
+def test_four_bits_are_those_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", ModuleType("bitsandbytes"))
+    options = four_bit_options("float16")
+    config = options["quantization_config"]
+    assert (config.load_in_4bit, config.bnb_4bit_quant_type, config.bnb_4bit_use_double_quant) == (True, "nf4", True)
+    assert config.bnb_4bit_compute_dtype == torch.float16
+    assert options["device_map"] == {"": 0}

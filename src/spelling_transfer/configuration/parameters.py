@@ -52,7 +52,7 @@ def check_parameters(
         problems.append(f"{name}: missing. The pipeline {used[name]} needs it; add it to conf/base/parameters/.")
     for name, model in TypeExtractor(dict(pipelines)).extract_types_from_pipelines().items():
         if name in parameters and isinstance(model, type) and issubclass(model, BaseModel):
-            problems += _errors_of(model, name, parameters[name], place)
+            problems += errors_of(model, name, parameters[name], place)
     if problems:
         raise ParameterError("\n".join(problems))
 
@@ -63,7 +63,15 @@ def _names_used(pipeline: Pipeline) -> set[str]:
     return top_level | (inputs & {"parameters"})
 
 
-def _errors_of(model: type[BaseModel], name: str, value: Any, place: PlaceFinder) -> Iterator[str]:
+def errors_of(model: type[BaseModel], name: str, value: Any, place: PlaceFinder) -> Iterator[str]:
+    """Yields a line for each value of a group that its model does not allow.
+
+    Args:
+        model: The model.
+        name: The group's name.
+        value: Its values.
+        place: Says where a value was set.
+    """
     try:
         model.model_validate(value)
     except ValidationError as error:

@@ -66,15 +66,18 @@ class Presets:
         """Returns the same with the origin of each value."""
         return self._layer(group, name, first=0, trail=())
 
-    def expand(self, content: Mapping[str, Any], place: str, *, group: str | None = None) -> Layer:
+    def expand(
+        self, content: Mapping[str, Any], place: str, *, at: tuple[str, ...] = (), group: str | None = None
+    ) -> Layer:
         """Returns the settings of a mapping with what it, or a group in it, extends.
 
         Args:
             content: The mapping.
             place: Where it stands, for messages and origins.
+            at: Its path in that place.
             group: The folder in which names are looked up that name none.
         """
-        return self._expand(content, place, at=(), group=group, own=None, trail=())
+        return self._expand(content, place, at=at, group=group, own=None, trail=())
 
     def names(self, group: str) -> list[str]:
         """Returns the names there are in a group, in alphabetical order."""

@@ -1,0 +1,201 @@
+"""What a study will take before it begins: trials, steps, memory, time, money."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.study.choices import choices_of, grid_size, planned_trials
+from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.memory import TOKENS_PER_ANSWER, TOKENS_PER_EXAMPLE, memory_gib
+from spelling_transfer.study.scores import SCORED_TASKS
+from spelling_transfer.study.space import SearchSpace
+from spelling_transfer.tokenizer.savings import ModelShape
+
+GENERATION_PENALTY = 5.0
+"""How much slower a token is when it is generated one by one than when it is read: the weights are read for each. A
+rough figure; the seconds of a finished study replace it."""
+
+_SHAPELESS = "unknown: model_profile.shape is not set"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an earlier study took on this machine.
+
+    Attributes:
+        seconds_per_example: Seconds of training and scoring, by example trained on.
+        trials: Trials it was measured on.
+    """
+
+    seconds_per_example: float
+    trials: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a study will take at most: pruning and patience end trials earlier.
+
+    Attributes:
+        trials: Trials it will run.
+        configurations: Size of the full grid; ``None`` where a range has no end of values.
+        steps: Optimiser steps of all trials.
+        examples: Examples trained on, over all trials.
+        evaluations: Times a trial is scored.
+        hours: Hours of one worker for all trials; ``None`` where nothing is known of the model.
+        hours_with_workers: The same, shared by the workers.
+        cost_usd: Price of these hours on a rented machine of the tier.
+        memory_gib: Memory of the largest trial.
+        machine_gib: Memory of the machine.
+        tier: The tier.
+        workers: Workers.
+        basis: What the time rests on.
+    """
+
+    trials: int
+    configurations: int | None
+    steps: int
+    examples: int
+    evaluations: int
+    hours: float | None
+    hours_with_workers: float | None
+    cost_usd: float | None
+    memory_gib: float | None
+    machine_gib: float
+    tier: str
+    workers: int
+    basis: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns it as plain values."""
+        return asdict(self)
+
+
+def estimate_study(
+    space: SearchSpace,
+    settings: StudySettings,
+    profile: ModelProfile,
+    *,
+    measured: Measured | None = None,
+    workers: int = 1,
+) -> Estimate:
+    """Estimates a study; nothing is trained.
+
+    Grid, one at a time, random and quasi-random are counted trial by trial. For the samplers that learn from results,
+    random draws stand in for what they will try.
+
+    Time is work over speed. Work is counted in multiplications and additions (Kaplan et al. 2020, arXiv:2001.08361,
+    section 2.1): two for each weight and token forwards and, as frozen weights need no gradient of their own, two
+    backwards; the head only where there is an answer. Speed is the peak of the tier times the share of it that training
+    reaches, both in ``conf/*/study/lightning/``. What an earlier study measured on the same machine replaces it.
+
+    Args:
+        space: What is searched.
+        settings: The study.
+        profile: The model; its shape is needed for memory, and for time where nothing is measured.
+        measured: What an earlier study took here.
+        workers: Trials side by side.
+
+    Raises:
+        StudyConfigError: There is nothing to try.
+    """
+    trials = planned_trials(space, settings)
+    drawn = (
+        settings
+        if settings.sampler not in ("tpe", "gp", "cmaes")
+        else settings.model_copy(update={"sampler": "random"})
+    )
+    configs = [space.defaults.varied(choices_of(space, drawn, number) or {}) for number in range(trials)]
+    steps = sum(config.training.max_steps for config in configs)
+    examples = sum(examples_of(config) for config in configs)
+    evaluations = sum(math.ceil(config.training.max_steps / settings.transfer_eval_frequency) for config in configs)
+    hours, basis = _hours(configs, settings, profile.shape, measured, evaluations, examples)
+    shared = None if hours is None else hours / max(min(workers, trials), 1)
+    return Estimate(
+        trials=trials,
+        configurations=None if _is_endless(space) else grid_size(space),
+        steps=steps,
+        examples=examples,
+        evaluations=evaluations,
+        hours=hours,
+        hours_with_workers=shared,
+        cost_usd=None if hours is None else hours * settings.lightning.price_usd_per_hour,
+        memory_gib=_memory(configs, profile),
+        machine_gib=settings.lightning.memory_gib,
+        tier=settings.lightning.gpu_tier,
+        workers=workers,
+        basis=basis,
+    )
+
+
+def examples_of(config: TrialConfig) -> int:
+    """Returns the examples a configuration is trained on, repeated ones counted each time."""
+    training = config.training
+    return training.max_steps * training.batch_size * training.grad_accum_steps
+
+
+def training_work(config: TrialConfig, shape: ModelShape) -> float:
+    """Returns the multiplications and additions of a whole training."""
+    passes = 3 if config.training.gradient_checkpointing else 2
+    layers = 2 * passes * shape.layer_weights * TOKENS_PER_EXAMPLE
+    head = 4 * shape.vocabulary_rows * shape.hidden_size * TOKENS_PER_ANSWER
+    return examples_of(config) * (layers + head)
+
+
+def scoring_work(settings: StudySettings, shape: ModelShape) -> float:
+    """Returns the same for scoring a trial once, generation weighted by its penalty."""
+    questions = len(SCORED_TASKS) * settings.validation_words
+    reading = 2 * shape.layer_weights * TOKENS_PER_EXAMPLE
+    token = 2 * (shape.layer_weights + shape.vocabulary_rows * shape.hidden_size)
+    return questions * (reading + GENERATION_PENALTY * token * TOKENS_PER_ANSWER)
+
+
+def _hours(
+    configs: list[TrialConfig],
+    settings: StudySettings,
+    shape: ModelShape | None,
+    measured: Measured | None,
+    evaluations: int,
+    examples: int,
+) -> tuple[float | None, str]:
+    if measured is not None:
+        return measured.seconds_per_example * examples / 3600, f"measured on {measured.trials} trials here"
+    if shape is None:
+        return None, _SHAPELESS
+    machine = settings.lightning
+    work = sum(training_work(config, shape) for config in configs) + evaluations * scoring_work(settings, shape)
+    speed = machine.teraflops * 1e12 * machine.utilisation
+    return work / speed / 3600, f"computed for {machine.gpu_tier}: {speed / 1e12:g} TFLOP/s"
+
+
+def _memory(configs: list[TrialConfig], profile: ModelProfile) -> float | None:
+    if profile.shape is None:
+        return None
+    # Trials repeat the few values memory depends on.
+    distinct = {(config.lora, config.training): config for config in configs}
+    return max(memory_gib(config, profile) for config in distinct.values())
+
+
+def _is_endless(space: SearchSpace) -> bool:
+    from spelling_transfer.study.entries import Range
+
+    return any(isinstance(each, Range) and each.step is None and not each.is_whole for each in space.entries.values())
+
+
+def check_memory(space: SearchSpace, settings: StudySettings, profile: ModelProfile) -> None:
+    """Checks that the default configuration fits the machine.
+
+    Raises:
+        StudyConfigError: It does not.
+    """
+    if profile.shape is None:
+        return
+    needed, there = memory_gib(space.defaults, profile), settings.lightning.memory_gib
+    if needed > there:
+        raise StudyConfigError(
+            f"trial.training.batch_size: {space.defaults.training.batch_size} examples of {profile.name} need about "
+            f"{needed:.1f} GiB; {settings.lightning.gpu_tier} has {there:g} GiB. Take a smaller batch and more "
+            "grad_accum_steps, set gradient_checkpointing, or choose a larger --gpu-tier."
+        )

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "platform"))
 
-from s3_server import WRITER, S3Server  # noqa: E402
+from s3_server import WRITER, S3Server
 
 
 @pytest.fixture(scope="session")

@@ -168,7 +168,7 @@ def test_a_bucket_that_is_not_there_is_one_clear_error(s3: str, tmp_path: Path):
         (JSONDataset(filepath="s3://no-such-bucket/a.json"), {}),
         (ModelFolderDataset(filepath="s3://no-such-bucket/a"), make_folder(tmp_path / "model", b"weights")),
     ):
-        with pytest.raises(DatasetError, match="the bucket does not exist|may not write there"):
+        with pytest.raises(DatasetError, match=r"the bucket does not exist|may not write there"):
             dataset.save(data)
 
 

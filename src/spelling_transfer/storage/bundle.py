@@ -18,6 +18,8 @@ import fsspec
 
 from spelling_transfer.errors import SpellingTransferError
 
+FORMAT = 1
+"""Of manifests. One without a number has this one."""
 _BLOCK_BYTES = 1 << 20
 
 
@@ -64,21 +66,27 @@ def file_facts(path: str, filesystem: fsspec.AbstractFileSystem | None = None) -
             size += len(block)
     facts: dict[str, Any] = {"sha256": digest.hexdigest(), "size_bytes": size}
     if path.endswith(".parquet"):
-        facts |= _table_facts(path, filesystem)
+        facts |= table_facts(path, filesystem)
     return facts
 
 
-def _table_facts(path: str, filesystem: fsspec.AbstractFileSystem) -> dict[str, Any]:
+def table_facts(path: str, filesystem: fsspec.AbstractFileSystem | None = None) -> dict[str, Any]:
+    """Returns ``rows`` and ``schema`` of a Parquet file from its footer.
+
+    Raises:
+        pyarrow.ArrowInvalid: The footer is damaged.
+    """
     import pyarrow.parquet as pq
 
+    filesystem = filesystem or fsspec.filesystem("file")
     with filesystem.open(path, "rb") as file, pq.ParquetFile(file) as table:
         schema = {field.name: str(field.type) for field in table.schema_arrow}
         return {"rows": table.metadata.num_rows, "schema": schema}
 
 
 def seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the manifest with ``manifest_sha256``, the hash of all the rest in canonical JSON."""
-    rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    """Returns the manifest with ``manifest_sha256``, the hash of all the rest, a signature aside, in canonical JSON."""
+    rest = {key: value for key, value in manifest.items() if key not in {"manifest_sha256", "signature"}}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return {**rest, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -100,7 +108,19 @@ def read_manifest(url: str) -> dict[str, Any]:
         raise BundleError(f"{url}: not a readable manifest ({error}).") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict) or "root" not in manifest:
         raise BundleError(f"{url}: not a bundle's manifest; it needs 'root' and 'files'.")
+    check_format(manifest, url)
     return manifest
+
+
+def check_format(manifest: Mapping[str, Any], source: str) -> None:
+    """Refuses a manifest that a newer version has written and this one might misread.
+
+    Raises:
+        BundleError: It is one.
+    """
+    number = manifest.get("format", FORMAT)
+    if not isinstance(number, int) or not 1 <= number <= FORMAT:
+        raise BundleError(f"{source}: format {number!r} is newer than {FORMAT}. Update spelling-transfer to read it.")
 
 
 def verify_bundle(url: str) -> list[Problem]:

@@ -1,58 +1,335 @@
-"""``kedro bundle``: whether a set of files is whole."""
+"""``kedro bundle``: files that travel together, whole, once and checked."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+if TYPE_CHECKING:
+    from spelling_transfer.storage.bundle import Problem
+    from spelling_transfer.storage.stores import BundleStore
+
 _DEFAULT_DATASET = "prep_manifest"
 
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_env_option = click.option("--env", "-e", default=None, help="Kedro environment, for the credentials of S3.")
+_jobs_option = click.option(
+    "--jobs", "-j", type=click.IntRange(1, 64), default=8, show_default=True, help="Files at once."
+)
+_locks_option = click.option("--ignore-locks", is_flag=True, help="Go on although somebody seems to be at work there.")
+_key_type = click.Path(path_type=Path, dir_okay=False)
 
-@click.group(epilog="Example: kedro bundle verify data/05_model_input/prep_manifest.json")
+
+@click.group(epilog="Example: kedro bundle push data s3://bucket/study --include '0[35]_*'")
 def bundle() -> None:
-    """Files that travel together, with their checksums."""
+    """Files that travel together, with their checksums: from a laptop to rented machines and back."""
 
 
 @bundle.command()
-@click.argument("manifest", required=False)
-@click.option("--env", "-e", default=None, help="Kedro environment whose catalog says where the manifest is.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def verify(manifest: str | None, env: str | None, as_json: bool) -> None:
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("store")
+@click.option("--include", multiple=True, help="Pattern of files to take, such as '03_primary/*'. May be repeated.")
+@click.option("--exclude", multiple=True, help="Pattern of files to leave out. May be repeated.")
+@click.option("--note", default="", help="What to say of this version.")
+@click.option("--sign-key", type=_key_type, default=None, help="ed25519 private key (PEM) to sign the version with.")
+@click.option(
+    "--encryption",
+    type=click.Choice(["auto", "AES256", "aws:kms", "none"]),
+    default="auto",
+    show_default=True,
+    help="Encryption at rest to ask S3 for; auto is AES256 except on loopback.",
+)
+@click.option("--rehash", is_flag=True, help="Read all files again, those unchanged since the last push included.")
+@_jobs_option
+@_locks_option
+@_env_option
+@_json_option
+def push(
+    folder: Path, store: str, note: str, sign_key: Path | None, encryption: str, rehash: bool, jobs: int,
+    ignore_locks: bool, env: str | None, as_json: bool, include: tuple[str, ...], exclude: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Make FOLDER the next version of the bundle at STORE; send only what is not there yet.
+
+    STORE is s3://bucket/prefix, lightning://owner/teamspace/folder, or a folder. Without a change no version is made.
+    After an interruption, run the same command again: it goes on where it was cut off.
+
+    \b
+    Examples:
+      kedro bundle push data s3://bucket/study --include '03_primary/*' --include '05_model_input/*'
+      kedro bundle push data/06_models /media/drive/models --note "best of 40 trials"
+    """  # noqa: D301
+    with _one_clear_error(), _bar("sending") as progress:
+        from spelling_transfer.storage.bundle_push import push_bundle
+
+        result = push_bundle(
+            folder,
+            _open(store, env, encryption, jobs),
+            include=include,
+            exclude=exclude,
+            note=note,
+            sign_key=sign_key,
+            rehash=rehash,
+            jobs=jobs,
+            progress=progress,
+            ignore_locks=ignore_locks,
+        )
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=2))
+        return
+    made = "version" if result.is_new else "nothing new since version"
+    click.echo(
+        f"{result.store}: {made} {result.number}, {result.n_files} files, {_size(result.size_bytes)}; "
+        f"sent {result.sent_files} files, {_size(result.sent_bytes)}"
+    )
+
+
+@bundle.command()
+@click.argument("store")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--version", "number", type=click.IntRange(1), default=None, help="The version; the latest by default.")
+@click.option("--overwrite", is_flag=True, help="Replace files that were changed here, and lose the changes.")
+@click.option(
+    "--public-key",
+    type=_key_type,
+    default=None,
+    help="Take only a version that is signed with the key to this one (PEM).",
+)
+@_jobs_option
+@_env_option
+@_json_option
+def pull(
+    store: str, folder: Path, number: int | None, overwrite: bool, public_key: Path | None, jobs: int,
+    env: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Bring FOLDER to a version of the bundle at STORE; fetch only what is not there yet.
+
+    STORE is s3://bucket/prefix, lightning://owner/teamspace/folder, or a folder. Each file is checked before it can be
+    seen. Files that were changed here are not replaced unless asked. After an interruption, run the same command again.
+
+    \b
+    Examples:
+      kedro bundle pull s3://bucket/study data
+      kedro bundle pull s3://bucket/study data --version 3 --public-key ours.pub
+    """  # noqa: D301
+    with _one_clear_error(), _bar("fetching") as progress:
+        from spelling_transfer.storage.bundle_pull import pull_bundle
+
+        result = pull_bundle(
+            _open(store, env, "none", jobs),
+            folder,
+            number=number,
+            overwrite=overwrite,
+            public_key=public_key,
+            jobs=jobs,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=2))
+        return
+    click.echo(
+        f"{result.folder}: version {result.number}, {result.n_files} files, {_size(result.size_bytes)}; "
+        f"fetched {result.received_files} files, {_size(result.received_bytes)}"
+        + (f"; removed {result.removed_files} that it no longer has" if result.removed_files else "")
+    )
+
+
+@bundle.command("list")
+@click.argument("store")
+@_env_option
+@_json_option
+def list_(store: str, env: str | None, as_json: bool) -> None:
+    """List the versions of the bundle at STORE: when, by whom, how large, and what is new in each.
+
+    STORE is s3://bucket/prefix, lightning://owner/teamspace/folder, or a folder.
+
+    Example: kedro bundle list s3://bucket/study
+    """
+    with _one_clear_error():
+        from spelling_transfer.storage.bundle_retention import list_versions
+
+        versions = list_versions(_open(store, env))
+    if as_json:
+        click.echo(json.dumps([vars(version) for version in versions], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("version", "when", "by", "files", "size", "new", "signed", "policy", "note", box=None)
+    policy = {True: "kept", False: "broken", None: ""}
+    for each in versions:
+        table.add_row(
+            str(each.number), each.created_at, each.created_by, str(each.n_files), _size(each.size_bytes),
+            _size(each.new_bytes), "yes" if each.signed else "", policy[each.policy_kept], each.note,
+        )  # fmt: skip
+    Console(highlight=False).print(table if versions else f"{store}: holds no bundle.", markup=False)
+
+
+@bundle.command()
+@click.argument("store")
+@click.option("--keep", type=click.IntRange(1), required=True, help="How many of the latest versions stay.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@_locks_option
+@_env_option
+@_json_option
+def prune(store: str, keep: int, dry_run: bool, ignore_locks: bool, env: str | None, as_json: bool) -> None:
+    """Remove all but the latest versions at STORE, and what no other version refers to.
+
+    What a version that stays refers to is never removed. While a push is under way nothing is.
+
+    \b
+    Examples:
+      kedro bundle prune s3://bucket/study --keep 5 --dry-run
+      kedro bundle prune s3://bucket/study --keep 5
+    """  # noqa: D301
+    with _one_clear_error():
+        from spelling_transfer.storage.bundle_retention import prune as prune_store
+
+        result = prune_store(_open(store, env), keep, dry_run=dry_run, ignore_locks=ignore_locks)
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=2))
+        return
+    would = "would remove" if dry_run else "removed"
+    click.echo(
+        f"{result.store}: {len(result.kept)} versions stay; {would} {len(result.removed)} versions, "
+        f"{result.removed_files} files, {_size(result.removed_bytes)}"
+    )
+
+
+@bundle.command()
+@click.argument("place", required=False)
+@click.option("--version", "number", type=click.IntRange(1), default=None, help="Of a store: the version.")
+@click.option("--drop-damaged", is_flag=True, help="Of a store: remove damaged content, so that a push sends it again.")
+@_env_option
+@_json_option
+def verify(place: str | None, number: int | None, drop_damaged: bool, env: str | None, as_json: bool) -> None:
     """Compare every file of a bundle with its manifest.
 
-    MANIFEST is a path or URL; without it, the one that local_prep wrote. Exits with 0 if all is well, 1 if a file is
-    missing or altered, 2 if there is nothing to compare with.
+    PLACE is a manifest (a path or URL that ends in .json), a folder that was pushed or pulled, or a store of bundles;
+    without it, the manifest that local_prep wrote. Exits with 0 if all is well, 1 if a file is missing or altered, 2 if
+    there is nothing to compare with.
 
-    Example: kedro bundle verify data/05_model_input/prep_manifest.json
-    """
+    \b
+    Examples:
+      kedro bundle verify data/05_model_input/prep_manifest.json
+      kedro bundle verify data
+      kedro bundle verify s3://bucket/study --version 3
+    """  # noqa: D301
     from spelling_transfer.errors import SpellingTransferError
-    from spelling_transfer.storage.bundle import read_manifest, verify_bundle
 
     try:
-        manifest = manifest or _manifest_of_project(env)
-        files = read_manifest(manifest)["files"]
-        problems = verify_bundle(manifest)
+        place, n_files, problems = _verify(place, number, drop_damaged, env)
     except SpellingTransferError as error:
         click.secho(str(error), fg="red", err=True)
         raise SystemExit(2) from error
     if as_json:
-        click.echo(
-            json.dumps(
-                {"manifest": manifest, "files": len(files), "problems": [vars(problem) for problem in problems]},
-                indent=2,
-            )
-        )
+        report = {"manifest": place, "files": n_files, "problems": [vars(problem) for problem in problems]}
+        click.echo(json.dumps(report, indent=2))
     else:
         for problem in problems:
             click.echo(str(problem))
         wrong = len({problem.file for problem in problems})
-        click.echo(
-            f"{manifest}: {len(files)} files, " + (f"{wrong} not as the manifest says" if wrong else "all as said")
-        )
+        click.echo(f"{place}: {n_files} files, " + (f"{wrong} not as the manifest says" if wrong else "all as said"))
     raise SystemExit(1 if problems else 0)
+
+
+@bundle.command()
+def schema() -> None:
+    """Print the JSON schema of a bundle's manifest, for other programs that read it.
+
+    Example: kedro bundle schema > bundle.schema.json
+    """
+    from spelling_transfer.storage.bundle_manifest import BundleManifest
+
+    click.echo(json.dumps(BundleManifest.model_json_schema(), indent=2))
+
+
+def _verify(
+    place: str | None, number: int | None, drop_damaged: bool, env: str | None
+) -> tuple[str, int, list[Problem]]:
+    from spelling_transfer.storage.bundle import read_manifest, verify_bundle
+    from spelling_transfer.storage.bundle_names import RECORD
+    from spelling_transfer.storage.bundle_retention import verify_store
+    from spelling_transfer.storage.stores.base import MANIFESTS
+
+    _set_up(env)
+    place = place or _manifest_of_project(env)
+    if "://" not in place and (Path(place) / RECORD).is_file() and not (Path(place) / MANIFESTS).is_dir():
+        place = str(Path(place) / RECORD)
+    if place.endswith(".json"):
+        return place, len(read_manifest(place)["files"]), verify_bundle(place)
+    with _bar("reading") as progress:
+        manifest, problems = verify_store(_open(place, env), number, drop_damaged=drop_damaged, progress=progress)
+    return f"{place}, version {manifest.number}", len(manifest.files), problems
+
+
+def _open(url: str, env: str | None, encryption: str = "none", jobs: int = 8) -> BundleStore:
+    from spelling_transfer.storage.stores import open_store
+
+    _set_up(env)
+    return open_store(url, encryption=encryption, jobs=jobs)
+
+
+def _set_up(env: str | None) -> None:
+    from kedro.utils import find_kedro_project
+
+    from spelling_transfer.storage.credentials import set_up_stores
+
+    project = find_kedro_project(Path.cwd())
+    if project is not None:
+        set_up_stores(Path(project) / "conf", env)
+
+
+@contextmanager
+def _one_clear_error() -> Iterator[None]:
+    from spelling_transfer.errors import SpellingTransferError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.secho("Interrupted. What was finished is kept; the same command goes on from there.", err=True, fg="red")
+        raise SystemExit(130) from None
+    except SpellingTransferError as error:
+        click.secho(f"Error: {error}", err=True, fg="red")
+        raise SystemExit(1) from error
+
+
+@contextmanager
+def _bar(description: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
+    """Gives what makes a bar once the number of bytes is known; the bar counts kilobytes."""
+    from contextlib import ExitStack
+    from threading import Lock
+
+    from spelling_transfer.reporting.progress import progress_bar
+
+    with ExitStack() as stack:
+
+        def start(n_bytes: int) -> Callable[[int], None]:
+            handle = stack.enter_context(progress_bar(f"{description} (kB)", n_bytes // 1000))
+            guard, rest = Lock(), [0]
+
+            def count(done: int) -> None:
+                with guard:
+                    rest[0] += done
+                    kilobytes, rest[0] = rest[0] // 1000, rest[0] % 1000
+                    handle(kilobytes)
+
+            return count
+
+        yield start
+
+
+def _size(n_bytes: int) -> str:
+    value = float(n_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError  # the last unit takes any value
 
 
 def _manifest_of_project(env: str | None) -> str:
@@ -67,7 +344,7 @@ def _manifest_of_project(env: str | None) -> str:
         raise BundleError("No manifest is named and this is no Kedro project: name one, or go to the project's folder.")
     bootstrap_project(project)
     with KedroSession.create(project_path=project, env=env) as session:
-        context = cast("KedroSession", session).load_context()
+        context: Any = cast("KedroSession", session).load_context()
         catalog = context.config_loader["catalog"]
     path = catalog.get(_DEFAULT_DATASET, {}).get("filepath")
     if path is None:

@@ -140,6 +140,11 @@ def check_endpoint(endpoint: str) -> None:
     )
 
 
+def is_loopback_url(url: str) -> bool:
+    """Returns whether a URL leads to this machine itself."""
+    return _is_loopback(urlsplit(url).hostname or "")
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

@@ -1,0 +1,280 @@
+"""Pull: brings a folder to a version of a bundle. Every file is checked before it can be seen under its name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from spelling_transfer.storage.bundle import BundleError
+from spelling_transfer.storage.bundle_manifest import BundleManifest, parse_manifest
+from spelling_transfer.storage.bundle_names import RECORD, STAGING, place_below
+from spelling_transfer.storage.bundle_scan import FactsCache, find_file, read_facts
+from spelling_transfer.storage.bundle_sign import check_signature
+from spelling_transfer.storage.stores import BundleStore
+from spelling_transfer.storage.whole import cannot_write, whole_file
+
+_BEFORE = "before.json"
+
+
+@dataclass(frozen=True)
+class PullResult:
+    """What a pull did.
+
+    Attributes:
+        store: Where from.
+        folder: Where to.
+        number: The version.
+        manifest_sha256: Hash of its manifest.
+        n_files: Files in it.
+        size_bytes: Their bytes.
+        received_files: Contents that were fetched.
+        received_bytes: Bytes that were fetched.
+        removed_files: Files of the version before that this one no longer has.
+    """
+
+    store: str
+    folder: str
+    number: int
+    manifest_sha256: str
+    n_files: int
+    size_bytes: int
+    received_files: int
+    received_bytes: int
+    removed_files: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return asdict(self)
+
+
+def read_version(store: BundleStore, number: int | None = None) -> BundleManifest:
+    """Returns the manifest of a version, the latest by default.
+
+    Raises:
+        BundleError: There is none, or its manifest is damaged.
+    """
+    numbers = store.list_manifests()
+    if not numbers:
+        raise BundleError(f"{store.url}: holds no bundle. 'kedro bundle push' makes one.")
+    if number is not None and number not in numbers:
+        known = ", ".join(map(str, numbers[-10:]))
+        raise BundleError(f"{store.url}: has no version {number}. The latest are {known}.")
+    number = number or numbers[-1]
+    manifest = parse_manifest(store.read_manifest(number), f"{store.url}, version {number}")
+    if manifest.number != number:
+        raise BundleError(f"{store.url}, version {number}: the manifest is that of version {manifest.number}.")
+    return manifest
+
+
+def pull_bundle(
+    store: BundleStore,
+    folder: Path,
+    *,
+    number: int | None = None,
+    overwrite: bool = False,
+    public_key: Path | None = None,
+    jobs: int = 8,
+    progress: Callable[[int], Callable[[int], None]] | None = None,
+) -> PullResult:
+    """Makes a folder hold a version of a bundle.
+
+    What is there already is not fetched again, and what an earlier pull fetched before it was cut off neither. Only
+    when all content is there and checked are the files put into place; while that goes on the folder has no record of
+    a version, so it is never taken for whole. Files that the bundle does not know are left alone.
+
+    Args:
+        store: Where from.
+        folder: Where to; made if it is not there.
+        number: The version; the latest by default.
+        overwrite: Replace files that were changed here since they were pulled or pushed.
+        public_key: The version must be signed with the private key to this one.
+        jobs: How many files at once.
+        progress: Called with the number of bytes to fetch; returns what counts them.
+
+    Raises:
+        BundleError: The version is damaged, not signed as asked for, or would destroy changes; the store refuses.
+    """
+    manifest = read_version(store, number)
+    if public_key is not None:
+        check_signature(manifest, public_key, store.url)
+    with _disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        targets = {name: place_below(folder, name, store.url) for name in manifest.files}
+        before = _record(folder)
+        here = _hash_what_is_here(folder, set(manifest.files) | set(before.files if before else ()))
+        if not overwrite:
+            _refuse_to_destroy(folder, here, before, manifest)
+        wanted = {name for name, facts in manifest.files.items() if here.get(name) != facts.sha256}
+        staging = folder / STAGING
+        sizes = {manifest.files[name].sha256: manifest.files[name].size_bytes for name in wanted}
+        count = progress(sum(sizes.values())) if progress else _count_nothing
+        received = _fetch(store, staging, sizes, jobs, count)
+        removed = _put_in_place(folder, manifest, wanted, targets, before)
+    return PullResult(
+        store.url, str(folder), manifest.number, manifest.manifest_sha256, len(manifest.files), manifest.size_bytes,
+        len(sizes), received, removed,
+    )  # fmt: skip
+
+
+def _record(folder: Path) -> BundleManifest | None:
+    # While files are put into place, the record of the version before is kept among what was fetched.
+    for file in (folder / RECORD, folder / STAGING / _BEFORE):
+        with suppress(FileNotFoundError, BundleError):
+            return parse_manifest(file.read_bytes(), str(file))
+    return None
+
+
+def _hash_what_is_here(folder: Path, names: set[str]) -> dict[str, str]:
+    cache, found = FactsCache(folder), {}
+    for name in names:
+        if (file := find_file(folder, name)) is not None:
+            found[name] = str((cache.get(file) or read_facts(file, tables=False))["sha256"])
+    return found
+
+
+def _refuse_to_destroy(
+    folder: Path, here: dict[str, str], before: BundleManifest | None, manifest: BundleManifest
+) -> None:
+    known = {name: facts.sha256 for name, facts in before.files.items()} if before else {}
+    new = {name: facts.sha256 for name, facts in manifest.files.items()}
+    changed = sorted(name for name, sha256 in here.items() if sha256 not in {known.get(name), new.get(name)})
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise BundleError(
+            f"{folder}: {', '.join(changed[:3])}{more}: changed here, and version {manifest.number} "
+            "has something else. Push the folder first, or give --overwrite to lose the changes."
+        )
+
+
+def _fetch(store: BundleStore, staging: Path, sizes: dict[str, int], jobs: int, count: Callable[[int], None]) -> int:
+    if sizes:
+        staging.mkdir(exist_ok=True)
+        for old in staging.iterdir():  # of a pull of another version
+            if old.name.removesuffix(".partial") not in sizes and old.name != _BEFORE:
+                old.unlink()
+    received = 0
+
+    def fetch(sha256: str) -> int:
+        return fetch_content(store, sha256, staging / sha256, sizes[sha256], count)
+
+    pool = ThreadPoolExecutor(jobs)
+    futures = [pool.submit(fetch, sha256) for sha256 in sizes]
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+        for future in futures:
+            if future.done() and (error := future.exception()) is not None:
+                raise error
+        received = sum(future.result() for future in futures)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return received
+
+
+def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int, count: Callable[[int], None]) -> int:
+    """Fetches content to ``target``, which exists only if its hash is right; goes on where an attempt was cut off.
+
+    Returns:
+        The bytes that were fetched now.
+
+    Raises:
+        BundleError: What the store holds is damaged.
+    """
+    if target.exists():  # fetched and checked by an earlier attempt, but a disk is a disk
+        if _sha256(target) == sha256:
+            count(size_bytes)
+            return 0
+        target.unlink()
+    partial = target.with_name(f"{target.name}.partial")
+    received = 0
+    for _ in range(2):
+        have = partial.stat().st_size if partial.exists() else 0
+        if have > size_bytes:
+            partial.unlink()
+            have = 0
+        count(have)
+        store.get_content(sha256, partial, count)
+        received += partial.stat().st_size - have
+        if _sha256(partial) == sha256:
+            partial.replace(target)
+            return received
+        partial.unlink()
+        count(-size_bytes)
+        if have == 0:
+            break
+        # The part from an earlier attempt may have been the damaged one.
+    raise BundleError(
+        f"{store.url}: content {sha256[:12]} is damaged there. 'kedro bundle verify {store.url} --drop-damaged' "
+        "removes what is damaged; then push again from a folder that has it."
+    )
+
+
+def _put_in_place(
+    folder: Path,
+    manifest: BundleManifest,
+    wanted: set[str],
+    targets: dict[str, Path],
+    before: BundleManifest | None,
+) -> int:
+    record, staging = folder / RECORD, folder / STAGING
+    gone = sorted(set(before.files) - set(manifest.files)) if before else []
+    if wanted or gone:
+        os.sync()  # once for all files: a power cut must not leave a name without its content
+        staging.mkdir(exist_ok=True)
+        if record.exists():
+            record.replace(staging / _BEFORE)
+    users: dict[str, list[str]] = {}
+    for name in sorted(wanted):
+        users.setdefault(manifest.files[name].sha256, []).append(name)
+    for sha256, names in users.items():
+        for name in names:
+            targets[name].parent.mkdir(parents=True, exist_ok=True)
+            target = place_below(folder, name, str(folder))
+            if name == names[-1]:
+                (staging / sha256).replace(target)
+            else:
+                with whole_file(target) as partial:
+                    shutil.copyfile(staging / sha256, partial)
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)
+        for parent in list(Path(name).parents)[:-1]:
+            with suppress(OSError):  # not empty
+                (folder / parent).rmdir()
+    with whole_file(record) as partial:
+        partial.write_bytes(manifest.to_bytes())
+    shutil.rmtree(staging, ignore_errors=True)
+    _remember(folder, manifest)
+    return len(gone)
+
+
+def _remember(folder: Path, manifest: BundleManifest) -> None:
+    cache = FactsCache(folder)
+    for name, facts in manifest.files.items():
+        if (file := find_file(folder, name)) is not None:
+            cache.put(file, facts.model_dump(by_alias=True, exclude_none=True))
+    cache.save()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BundleError:
+        raise
+    except OSError as error:
+        raise BundleError(cannot_write(str(folder), error)) from error
+
+
+def _count_nothing(_: int) -> None:
+    pass

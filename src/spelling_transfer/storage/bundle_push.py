@@ -1,0 +1,238 @@
+"""Push: sends what a store lacks of a folder, and then, as the last act, the manifest of a new version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock as ThreadLock
+from typing import Any
+
+from spelling_transfer.storage.bundle import BundleError
+from spelling_transfer.storage.bundle_locks import Lock, locked
+from spelling_transfer.storage.bundle_manifest import BundleManifest, new_manifest, parse_manifest
+from spelling_transfer.storage.bundle_names import RECORD
+from spelling_transfer.storage.bundle_scan import FactsCache, LocalFile, read_facts, scan_folder
+from spelling_transfer.storage.bundle_sign import read_private_key, sign
+from spelling_transfer.storage.stores import BundleStore
+from spelling_transfer.storage.stores.s3 import PART_BYTES
+from spelling_transfer.storage.whole import whole_file
+
+_RACES = 100
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """What a push did.
+
+    Attributes:
+        store: Where to.
+        number: The version that the folder now is.
+        manifest_sha256: Hash of its manifest.
+        is_new: False if the latest version was the same already.
+        n_files: Files in the version.
+        size_bytes: Their bytes.
+        sent_files: Contents that were sent.
+        sent_bytes: Their bytes.
+    """
+
+    store: str
+    number: int
+    manifest_sha256: str
+    is_new: bool
+    n_files: int
+    size_bytes: int
+    sent_files: int
+    sent_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return asdict(self)
+
+
+def push_bundle(
+    folder: Path,
+    store: BundleStore,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    note: str = "",
+    sign_key: Path | None = None,
+    rehash: bool = False,
+    jobs: int = 8,
+    progress: Callable[[int], Progress] | None = None,
+    ignore_locks: bool = False,
+) -> PushResult:
+    """Makes a folder the next version of a bundle; sends only content that the store does not have.
+
+    Args:
+        folder: The folder.
+        store: Where to.
+        include: Patterns of files to take; none takes all.
+        exclude: Patterns of files to leave out.
+        note: What to say of this version.
+        sign_key: A private key to sign it with.
+        rehash: Read every file again, those unchanged since the last push included.
+        jobs: How many files at once.
+        progress: Called with the number of bytes to go through; returns what counts them.
+        ignore_locks: Go on although a prune seems to be under way.
+
+    Raises:
+        BundleError: A file cannot be read, has a bad name or changed meanwhile; the store refuses. No version is made.
+    """
+    if sign_key is not None:
+        read_private_key(sign_key)  # before anything is sent
+    files = scan_folder(folder, include, exclude)
+    if not files:
+        raise BundleError(f"{folder}: there are no files to push.")
+    count = progress(sum(file.size_bytes for file in files)) if progress else _count_nothing
+    with locked(store, "push", ignore_others=ignore_locks) as lock:
+        latest = _latest(store)
+        sender = _Sender(store, latest, FactsCache(folder), lock, count, rehash=rehash)
+        facts = sender.send(files, jobs)
+        for file in files:  # the folder as a whole must have stood still
+            file.check_unchanged()
+        manifest = new_manifest(facts, folder, note)
+        manifest, is_new = _publish(store, manifest, latest, folder, sign_key)
+    with suppress(OSError), whole_file(folder / RECORD) as partial:  # a folder may be read-only
+        partial.write_bytes(manifest.to_bytes())
+    return PushResult(
+        store.url, manifest.number, manifest.manifest_sha256, is_new, len(files), manifest.size_bytes,
+        sender.sent_files, sender.sent_bytes,
+    )  # fmt: skip
+
+
+def _publish(
+    store: BundleStore, manifest: BundleManifest, latest: BundleManifest | None, folder: Path, sign_key: Path | None
+) -> tuple[BundleManifest, bool]:
+    for _ in range(_RACES):
+        if latest is not None and manifest.says_the_same(latest) and (sign_key is None or latest.signature):
+            return latest, False
+        number = latest.number + 1 if latest else 1
+        parents = {latest.manifest_sha256} if latest else set()
+        manifest = manifest.model_copy(update={"number": number, "parents": sorted(parents | _held(folder))}).sealed()
+        if sign_key is not None:
+            manifest = sign(manifest, sign_key)
+        if store.create_manifest(number, manifest.to_bytes()):
+            return manifest, True
+        # Another push took the number. Its content and ours are both there; ours becomes the version after it.
+        latest = _latest(store)
+    raise BundleError(f"{store.url}: others push all the time; no version could be made in {_RACES} attempts.")
+
+
+def _latest(store: BundleStore) -> BundleManifest | None:
+    numbers = store.list_manifests()
+    if not numbers:
+        return None
+    return parse_manifest(store.read_manifest(numbers[-1]), f"{store.url}, version {numbers[-1]}")
+
+
+def _held(folder: Path) -> set[str]:
+    """Returns the hash of the version that the folder was, before it became what it is now."""
+    try:
+        return {parse_manifest((folder / RECORD).read_bytes(), str(folder / RECORD)).manifest_sha256}
+    except (FileNotFoundError, BundleError):
+        return set()
+
+
+class _Sender:
+    def __init__(
+        self,
+        store: BundleStore,
+        latest: BundleManifest | None,
+        cache: FactsCache,
+        lock: Lock,
+        count: Progress,
+        *,
+        rehash: bool,
+    ) -> None:
+        self._store, self._cache, self._lock, self._count, self._rehash = store, cache, lock, count, rehash
+        self._there = {sha256: stored.size_bytes for sha256, stored in store.list_content().items()}
+        self._guard = ThreadLock()
+        self.sent_files = self.sent_bytes = 0
+
+    def send(self, files: Sequence[LocalFile], jobs: int) -> dict[str, dict[str, Any]]:
+        """Sends what is lacking; returns the facts of every file."""
+        facts: dict[str, dict[str, Any]] = {}
+        unknown = []
+        for file in files:
+            known = None if self._rehash else self._cache.get(file)
+            if known is not None and self._there.get(known["sha256"]) == file.size_bytes:
+                facts[file.name] = known
+                self._count(file.size_bytes)
+            else:
+                unknown.append(file)
+        small = [file for file in unknown if file.size_bytes <= PART_BYTES]
+        try:
+            facts.update(_in_parallel(self._send_small, small, jobs))
+            # A large one uses all connections by itself.
+            for file in unknown:
+                if file.size_bytes > PART_BYTES:
+                    facts[file.name] = self._send_large(file)
+        finally:
+            self._cache.save()
+        return facts
+
+    def _send_small(self, file: LocalFile) -> tuple[str, dict[str, Any]]:
+        try:
+            data = file.path.read_bytes()
+        except OSError as error:
+            file.check_unchanged()
+            raise BundleError(f"{file.path}: cannot be read: {error.strerror}.") from error
+        facts = read_facts(file, data)
+        if self._lacks(facts):
+            self._store.put_bytes(facts["sha256"], data)
+            self._sent(facts)
+        self._count(len(data))
+        with self._guard:
+            self._cache.put(file, facts)
+        self._lock.refresh()
+        return file.name, facts
+
+    def _send_large(self, file: LocalFile) -> dict[str, Any]:
+        facts = read_facts(file)
+        if self._lacks(facts):
+
+            def count(n_bytes: int) -> None:
+                self._count(n_bytes)
+                self._lock.refresh()
+
+            self._store.put_file(facts["sha256"], file.path, count)
+            file.check_unchanged()
+            self._sent(facts)
+        else:
+            self._count(file.size_bytes)
+        self._cache.put(file, facts)
+        return facts
+
+    def _lacks(self, facts: dict[str, Any]) -> bool:
+        return self._there.get(facts["sha256"]) != int(facts["size_bytes"])
+
+    def _sent(self, facts: dict[str, Any]) -> None:
+        with self._guard:
+            self._there[facts["sha256"]] = facts["size_bytes"]
+            self.sent_files += 1
+            self.sent_bytes += facts["size_bytes"]
+
+
+def _in_parallel(
+    work: Callable[[LocalFile], tuple[str, dict[str, Any]]], files: Iterable[LocalFile], jobs: int
+) -> dict[str, dict[str, Any]]:
+    pool = ThreadPoolExecutor(jobs)
+    futures: list[Future[tuple[str, dict[str, Any]]]] = [pool.submit(work, file) for file in files]
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+        for future in futures:
+            if future.done() and (error := future.exception()) is not None:
+                raise error
+        return dict(future.result() for future in futures)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _count_nothing(_: int) -> None:
+    pass

@@ -1,0 +1,171 @@
+"""Bundles on the drive of a Lightning teamspace, through the platform's own library.
+
+The drive has no conditional write, so two pushes at once could take one number: push from one machine at a time. It
+cannot remove files either, so nothing is pruned there, and it checks no hashes: whoever pulls does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spelling_transfer.storage.stores.base import (
+    FILES,
+    MANIFESTS,
+    ContentChangedError,
+    Counter,
+    Stored,
+    StoreError,
+    content_key,
+    manifest_key,
+)
+
+
+class LightningStore:
+    """Bundles below ``lightning://owner/teamspace/folder``."""
+
+    def __init__(self, url: str) -> None:
+        """Finds the teamspace.
+
+        Raises:
+            StoreError: The URL names none, nobody is signed in, or there is no such teamspace.
+        """
+        parts = url.removeprefix("lightning://").strip("/").split("/")
+        if len(parts) < 2 or not all(parts):
+            raise StoreError(f"{url}: names no teamspace; it is lightning://owner/teamspace/folder.")
+        self.url = url.rstrip("/")
+        self._root = "/".join(["bundles", *parts[2:]])
+        self._teamspace = _find_teamspace(parts[0], parts[1], self.url)
+
+    def list_content(self) -> dict[str, Stored]:
+        """Returns what content is there, by its hash."""
+        return {name.rsplit("/", 1)[-1]: Stored(size, 0.0) for name, size in self._list(FILES)}
+
+    def put_bytes(self, sha256: str, data: bytes) -> None:
+        """Stores content that is in memory."""
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ContentChangedError(f"{self.url}: content {sha256[:12]} is not what its hash says.")
+        self._upload_bytes(content_key(sha256), data)
+
+    def put_file(self, sha256: str, file: Path, count: Counter) -> None:
+        """Stores a large file; the platform's library sends it in parts."""
+        self._upload(content_key(sha256), file)
+        with file.open("rb") as stream:  # what was sent is what is there now, or it changed meanwhile
+            if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
+                raise ContentChangedError(f"{file}: changed while it was sent. Run again when nothing writes to it.")
+        count(file.stat().st_size)
+
+    def get_content(self, sha256: str, target: Path, count: Counter) -> None:
+        """Fetches content; the drive has no way to go on where a transfer was cut off, so it begins again."""
+        have = target.stat().st_size if target.exists() else 0
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            whole = Path(folder) / "content"
+            self._download(content_key(sha256), whole)
+            size = whole.stat().st_size
+            whole.replace(target)
+        count(size - have)
+
+    def delete_content(self, hashes: Iterable[str]) -> None:
+        """Refuses: the platform's library cannot remove files from the drive."""
+        if list(hashes):
+            self._cannot_remove()
+
+    def list_manifests(self) -> list[int]:
+        """Returns the numbers of the versions, the oldest first."""
+        names = (name.rsplit("/", 1)[-1].removesuffix(".json") for name, _ in self._list(MANIFESTS))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def read_manifest(self, number: int) -> bytes:
+        """Returns a version's manifest."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "manifest.json"
+            self._download(manifest_key(number), file)
+            return file.read_bytes()
+
+    def create_manifest(self, number: int, data: bytes) -> bool:
+        """Writes a version's manifest, unless that number is taken."""
+        if number in self.list_manifests():
+            return False
+        self._upload_bytes(manifest_key(number), data)
+        return self.read_manifest(number) == data
+
+    def delete_manifest(self, number: int) -> None:
+        """Refuses: the platform's library cannot remove files from the drive."""
+        self._cannot_remove()
+
+    def put_lock(self, name: str, data: bytes) -> None:
+        """Refuses a prune; a push needs no lock where nothing can be removed."""
+        if name.startswith("prune"):
+            self._cannot_remove()
+
+    def list_locks(self) -> dict[str, Stored]:
+        """Returns no locks; see :meth:`put_lock`."""
+        return {}
+
+    def read_lock(self, name: str) -> bytes:
+        """Returns nothing; see :meth:`put_lock`."""
+        return b""
+
+    def delete_lock(self, name: str) -> None:
+        """Does nothing; see :meth:`put_lock`."""
+
+    def clean_up(self, older_than_seconds: float) -> int:
+        """Does nothing: what a cut-off upload left is the platform's to remove."""
+        return 0
+
+    def _cannot_remove(self) -> None:
+        raise StoreError(f"{self.url}: the drive of a teamspace lets nothing be removed from here. Use the web page.")
+
+    def _list(self, folder: str) -> Iterator[tuple[str, int]]:
+        with self._explained(folder):
+            entries = self._teamspace.list_files(f"{self._root}/{folder}", recursive=True)
+        yield from ((entry.path, int(entry.size or 0)) for entry in entries if entry.size is not None)
+
+    def _upload_bytes(self, key: str, data: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "content"
+            file.write_bytes(data)
+            self._upload(key, file)
+
+    def _upload(self, key: str, file: Path) -> None:
+        with self._explained(key):
+            self._teamspace.upload_file(str(file), remote_path=f"{self._root}/{key}", progress_bar=False)
+
+    def _download(self, key: str, target: Path) -> None:
+        with self._explained(key):
+            self._teamspace.download_file(f"{self._root}/{key}", str(target))
+
+    @contextmanager
+    def _explained(self, key: str) -> Iterator[None]:
+        import warnings
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that the default cloud account is used is what we want
+                yield
+        except Exception as error:
+            if "404" in str(error) or "not found" in str(error).lower():
+                raise StoreError(f"{self.url}: {key} is missing there. Push the bundle again.") from error
+            raise StoreError(f"{self.url}: {key}: the platform refuses ({_first_line(error)}).") from error
+
+
+def _find_teamspace(owner: str, name: str, url: str) -> Any:
+    signed_in = os.environ.get("LIGHTNING_API_KEY") or (Path.home() / ".lightning" / "credentials.json").is_file()
+    if not signed_in:  # the library would open a browser and wait
+        raise StoreError(f"{url}: nobody is signed in: set LIGHTNING_API_KEY, or run 'lightning login'.")
+    os.environ.setdefault("LIGHTNING_DISABLE_VERSION_CHECK", "1")  # else the import asks the package index
+    from lightning_sdk import Teamspace
+
+    try:
+        return Teamspace(f"{owner}/{name}")
+    except Exception as error:
+        raise StoreError(f"{url}: there is no such teamspace, or it is not yours ({_first_line(error)}).") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

@@ -72,18 +72,21 @@ class History:
         for name, value in (trials[-1].proposal.study_attrs if trials else {}).items():
             storage.set_study_system_attr(self.study._study_id, name, value)
 
-    def propose(self, number: int, draw: Callable[[optuna.Trial], dict[str, Any]]) -> Proposal:
+    def propose(self, number: int, draw: Callable[[optuna.Trial], dict[str, Any]]) -> Proposal | None:
         """Lets the sampler choose what the next trial tries.
 
         Args:
             number: Number of the trial; Optuna has been shown all before it.
             draw: Suggests one value a setting.
+
+        Returns:
+            The proposal, or ``None`` where the number has been taken since.
         """
         from optuna.distributions import distribution_to_json
 
+        if len(self.study.get_trials(deepcopy=False)) != number:
+            return None
         trial = self.study.ask()
-        if trial.number != number:
-            raise RuntimeError(f"asked for trial {number}, Optuna is at {trial.number}")
         choices = draw(trial)
         distributions = {name: distribution_to_json(each) for name, each in trial.distributions.items()}
         proposal = Proposal(

@@ -50,7 +50,7 @@ class Launch:
         from spelling_transfer.study.storage import open_engine, storage_url
         from spelling_transfer.study.worker import Worker
 
-        engine = open_engine(storage_url(self.settings.storage, self.folder))
+        engine = open_engine(storage_url(self.settings.storage, self.folder), patience_seconds=120.0)
         return Worker(
             pkgutil.resolve_name(self.factory)(self.folder, **self.arguments),
             self.settings,

@@ -189,7 +189,7 @@ class Records:
         self,
         owner: str,
         n_trials: int,
-        propose: Callable[[int], Proposal],
+        propose: Callable[[int], Proposal | None],
         *,
         is_dead: Callable[[TrialRow, float], bool],
     ) -> TrialRow | None:
@@ -198,7 +198,8 @@ class Records:
         Args:
             owner: Who takes it; unique to this call, so that a repeated one is known.
             n_trials: Trials planned.
-            propose: What the trial of a number is to try; called only when no earlier trial is free.
+            propose: What the trial of a number is to try, or ``None`` where it finds the number taken; called only
+                when no earlier trial is free.
             is_dead: Whether a running trial's worker is gone, given its row and the storage's time.
 
         Returns:
@@ -212,6 +213,8 @@ class Records:
             if known >= n_trials:
                 return None
             proposal = propose(known)
+            if proposal is None:
+                continue
             try:
                 self._run(lambda c, number=known, new=proposal: self._insert(c, number, new, owner))  # type: ignore[misc]
             except IntegrityError:

@@ -32,6 +32,7 @@ _LEAST_FREE_BYTES = 50_000_000
 """Room that a study starts with: checkpoints of small adapters and the records."""
 
 _NO_ROOM_BYTES = 1_000_000
+_STARTING = ("starting up", "shutting down", "recovery mode", "not yet accepting connections")
 _FULL = ("disk is full", "disk full", "no space left", "disk i/o error", "could not extend file", "readonly database")
 
 
@@ -67,8 +68,13 @@ def storage_url(storage: str | None, folder: Path) -> sa.URL:
     raise StorageError(f"study.storage: {backend!r} is not supported; allowed are sqlite and postgresql.")
 
 
-def open_engine(url: sa.URL) -> sa.Engine:
+def open_engine(url: sa.URL, *, patience_seconds: float = 5.0) -> sa.Engine:
     """Connects to a storage and returns its engine.
+
+    Args:
+        url: The storage.
+        patience_seconds: How long to wait for a server that refuses connections; one that is just starting is waited
+            for a minute at least.
 
     Raises:
         StorageError: It cannot be reached, opened or written.
@@ -79,14 +85,32 @@ def open_engine(url: sa.URL) -> sa.Engine:
             engine = _open_sqlite(url)
         else:
             engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
-        with engine.begin() as connection:
-            connection.execute(sa.text("SELECT 1"))
+        _wait_for(engine, patience_seconds)
     except (SQLAlchemyError, NoSuchModuleError, OSError) as error:
         raise StorageError(
             f"study.storage: {shown} cannot be opened: {short_reason(error)}. Check that the database is running and "
             "that the user may write to it; leave the setting out to keep the study in a file."
         ) from error
     return engine
+
+
+def _wait_for(engine: sa.Engine, patience_seconds: float) -> None:
+    began = time.monotonic()
+    while True:
+        try:
+            with engine.begin() as connection:
+                connection.execute(sa.text("SELECT 1"))
+            return
+        except OperationalError as error:
+            text = str(error).lower()
+            patience = 0.0
+            if any(sign in text for sign in _STARTING):
+                patience = max(60.0, patience_seconds)
+            elif "refused" in text:
+                patience = patience_seconds
+            if time.monotonic() - began > patience:
+                raise
+            time.sleep(0.2)
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:

@@ -65,8 +65,12 @@ class Watch:
             except Exception as error:  # noqa: BLE001  (a watcher never stops a study)
                 self._warn(observer, error)
         if self._dashboard is not None:
+            from optuna.exceptions import StorageInternalError
+
             try:
                 self._dashboard.follow()
+            except StorageInternalError:
+                return
             except Exception as error:  # noqa: BLE001  (the records are the truth; this is a view of them)
                 self._warn(self._dashboard, error)
 

@@ -107,7 +107,7 @@ class Worker:
             row.owner.partition("/")[2]
         )
 
-    def _propose(self, number: int) -> Proposal:
+    def _propose(self, number: int) -> Proposal | None:
         from spelling_transfer.study.samplers import draw, make_pruner, make_sampler
 
         if self._sampling is None:

@@ -42,6 +42,7 @@ _COMMANDS = {
     "run": ("commands.run:run", "Run the pipelines of this project."),
     "serve": ("serving.cli:serve", "Serve the fine-tuned model, in non-thinking mode only."),
     "tokens": ("commands.tokens:tokens", "Analyse the tokenizer: English subset, words in tokens, template."),
+    "tune": ("commands.tune:tune", "Search hyperparameters: run, resume and look at studies."),
 }
 
 

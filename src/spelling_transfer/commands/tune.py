@@ -1,0 +1,185 @@
+"""``kedro tune``: searches hyperparameters, from one configuration to a study on rented machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import click
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_option
+from kedro.utils import find_kedro_project
+
+from spelling_transfer.commands.errors import CommandError, one_clear_error
+from spelling_transfer.commands.tune_plan import MODES, Plan, estimate, make_plan
+from spelling_transfer.study.config import GpuTier, Pruner, Sampler
+from spelling_transfer.study.scores import Focus
+
+_HELP = """Search hyperparameters: train configurations on spelling and see what carries over.
+
+Without a mode the study of conf/base/parameters/tuning.yml is run. What it will try and take is printed first;
+--dry-run stops there. A study that was interrupted goes on with --resume.
+
+\b
+Modes:
+  single     train the default configuration once
+  grid       vary one setting at a time around the default (--sampler grid: all combinations)
+  random     independent random configurations
+  bayes      learn from the results: TPE, ended early by Hyperband
+  sweep      the same space as a sweep of Weights & Biases
+  lightning  trials as jobs on rented machines
+
+\b
+Examples:
+  kedro tune --mode single --name first
+  kedro tune --mode grid --config mission --space mission --dry-run
+  kedro tune --mode bayes --trials 40 --workers 2 --focus transfer --name transfer_40
+  kedro tune --resume --name transfer_40
+  kedro tune --show-config --config data/06_models/tuning/best_config.json
+"""
+
+
+class _Workers(click.ParamType):  # type: ignore[type-arg]
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "auto":
+            return value
+        return click.IntRange(1, 1024).convert(value, param, ctx)
+
+
+@click.group("tune", help=_HELP, context_settings=CONTEXT_SETTINGS, invoke_without_command=True)
+@click.option("--mode", type=click.Choice(sorted(MODES)), help="What kind of study; see above.")
+@click.option("--name", metavar="NAME", help="Name of the study; its results and --resume go by it.")
+@click.option("--focus", type=click.Choice(get_args(Focus)), help="Weights of position and count in the score.")
+@click.option(
+    "--gpu-tier", type=click.Choice(get_args(GpuTier)), help="Machine it runs on: a file of study/lightning/."
+)
+@click.option("--english-only", is_flag=True, help="Train on the English subset of the vocabulary, in every trial.")
+@click.option("--config", metavar="FILE|NAME", help="A configuration (YAML, JSON), or a name of study/training/.")
+@click.option("--space", metavar="NAME", help="What is searched: a name of study/search_spaces/ or of a plugin.")
+@click.option("--sampler", type=click.Choice(get_args(Sampler)), help="How configurations are chosen.")
+@click.option("--pruner", type=click.Choice(get_args(Pruner)), help="How hopeless trials are ended.")
+@click.option("--trials", type=click.IntRange(1, 10_000), help="Configurations to try.")
+@click.option("--workers", type=_Workers(), help="Trials side by side.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the study.")
+@click.option("--storage", metavar="URL", help="Database of the study; a file in its folder by default.")
+@click.option("--params", callback=_split_params, default="", help="Other parameters, as in kedro run.")
+@click.option("--resume", is_flag=True, help="Go on with the study of this name, with its own settings.")
+@click.option("--show-config", is_flag=True, help="Print every setting with the place that set it, and stop.")
+@click.option("--dry-run", is_flag=True, help="Print what would be tried and what it takes, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the traceback of an error.")
+@env_option
+@click.pass_context
+def tune(context: click.Context, /, **options: Any) -> None:
+    """Runs a study."""
+    if context.invoked_subcommand is not None:
+        if given := [name for name, value in options.items() if value not in (None, False, {})]:
+            raise click.UsageError(f"--{given[0].replace('_', '-')} is not an option of {context.invoked_subcommand}.")
+        return
+    _check(options)
+    with one_clear_error(verbose=options["verbose"], env=options["env"]):
+        _tune(options)
+
+
+def _check(options: dict[str, Any]) -> None:
+    if options["mode"] == "single":
+        for name in ("space", "sampler"):
+            if options[name] is not None:
+                raise click.UsageError(f"--mode single trains the default configuration alone: leave out --{name}.")
+        if options["trials"] not in (None, 1):
+            raise click.UsageError("--mode single is one trial: leave out --trials, or take another mode.")
+    if options["resume"]:
+        if not options["name"]:
+            raise click.UsageError("--resume needs --name: which study is to go on?")
+        changed = [name for name in ("mode", "focus", "config", "space", "sampler", "pruner", "seed") if options[name]]
+        if changed or options["english_only"]:
+            name = changed[0] if changed else "english-only"
+            raise click.UsageError(
+                f"--resume goes on with the study's own settings: leave out --{name}. A study with others needs "
+                "another --name."
+            )
+
+
+def _tune(options: dict[str, Any]) -> None:
+    from kedro.framework.startup import bootstrap_project
+
+    from spelling_transfer.commands.tune_show import configuration_data, plan_data, print_configuration, print_plan
+    from spelling_transfer.study.experiment import save_experiment
+
+    project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
+    bootstrap_project(project)
+    as_json = options["as_json"]
+    plan = make_plan(project, options["env"], options, _configuration(project, options))
+    if options["show_config"]:
+        if as_json:
+            click.echo(json.dumps(configuration_data(plan), indent=2, default=str))
+        else:
+            print_configuration(plan)
+        return
+    found = estimate(plan)
+    if options["dry_run"] and as_json:
+        click.echo(json.dumps(plan_data(plan, found), indent=2))
+        return
+    print_plan(plan, found, err=as_json)
+    if options["dry_run"]:
+        return
+    save_experiment(plan.study.model_copy(update={"resume": False}), plan.trial, plan.file)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        run_study_pipeline(plan)
+    if as_json:
+        click.echo(json.dumps(_result(plan), indent=2))
+
+
+def _configuration(project: Path, options: dict[str, Any]) -> str | None:
+    from spelling_transfer.commands.tune_plan import configurations
+
+    if not options["resume"]:
+        return cast("str | None", options["config"])
+    file = configurations(project) / f"{options['name']}.yml"
+    if not file.is_file():
+        known = ", ".join(sorted(each.stem for each in file.parent.glob("*.yml"))) or "none yet"
+        raise CommandError(f"{file}: there is no study {options['name']!r} to go on with. Known: {known}.")
+    return str(file)
+
+
+def run_study_pipeline(plan: Plan) -> None:
+    """Runs the pipeline ``tuning`` with a plan's settings, and those that make its data where they have not run."""
+    from kedro.framework.project import pipelines
+
+    from spelling_transfer.commands.peek import load_catalog
+
+    catalog = load_catalog(plan.env)
+    wanted = pipelines["tuning"].inputs()
+    for name in ("local_prep", "token_analysis"):
+        made = sorted(wanted & pipelines[name].all_outputs())
+        if not all(catalog[dataset].exists() for dataset in made):
+            _run(plan, name, made)
+    _run(plan, "tuning", [])
+
+
+def _run(plan: Plan, pipeline: str, outputs: list[str]) -> None:
+    from kedro.framework.session import KedroSession
+
+    logging.getLogger("kedro_viz").setLevel(logging.ERROR)  # it warns of every run that is not of all pipelines
+    params = plan.runtime_params if pipeline == "tuning" else {}
+    with KedroSession.create(project_path=plan.project, env=plan.env, runtime_params=params) as session:
+        cast("KedroSession", session).run(pipeline_names=[pipeline], to_outputs=outputs or None)
+
+
+def _result(plan: Plan) -> dict[str, Any]:
+    from spelling_transfer.commands.peek import load_catalog
+
+    catalog = load_catalog(plan.env)
+    best = catalog.load("best_config")
+    keys = ("trial", "transfer_score", "interval", "config")
+    return {
+        "study": plan.study.name,
+        "trials": len(catalog.load("trials")),
+        "best": {key: best[key] for key in keys if key in best},
+        "configuration": str(plan.file),
+    }

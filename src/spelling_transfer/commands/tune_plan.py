@@ -1,0 +1,220 @@
+"""What ``kedro tune`` will do: its options as a layer over the configuration, the settings that come of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.layers import Layer, Setting, flatten, nest, overlay
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from spelling_transfer.configuration.loader import ProjectConfigLoader
+    from spelling_transfer.models.profile import ModelProfile
+    from spelling_transfer.study.estimates import Estimate, Measured
+    from spelling_transfer.study.space import SearchSpace
+
+MODES: dict[str, dict[str, Any]] = {
+    "single": {"sampler": "one_at_a_time", "n_trials": 1, "pruner": "none", "space": {}},
+    "grid": {"sampler": "one_at_a_time", "n_trials": None, "pruner": "none"},
+    "random": {"sampler": "random", "pruner": "none"},
+    "bayes": {"sampler": "tpe", "pruner": "hyperband"},
+    "sweep": {},
+    "lightning": {"backend": "lightning"},
+}
+"""What each mode sets; everything else is as configured. Grid and random do not prune, so that the same study gives the
+same results whatever runs at the same time."""
+
+BACKENDS = "spelling_transfer.trial_backends"
+_ENGLISH = ("trial", "tokenizer", "use_english_only_tokens")
+_SPACE = ("study", "space")
+_WHOLE = (_SPACE,)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study that is ready to begin.
+
+    Attributes:
+        project: The project's folder.
+        env: The environment; ``None`` is Kedro's default.
+        settings: Every value with its origin.
+        study: The study.
+        trial: The configuration it varies.
+        profile: The model.
+        space: What is searched, bound to the machine.
+        runtime_params: What a run of the pipeline is given to come to the same.
+        storage_root: Where datasets are kept.
+    """
+
+    project: Path
+    env: str | None
+    settings: Layer
+    study: StudySettings
+    trial: TrialConfig
+    profile: ModelProfile
+    space: SearchSpace
+    runtime_params: dict[str, Any]
+    storage_root: str
+
+    @property
+    def file(self) -> Path:
+        """Where the whole configuration is kept, for ``--resume`` and for you."""
+        return configurations(self.project) / f"{self.study.name}.yml"
+
+
+def configurations(project: Path) -> Path:
+    """Returns the folder of the studies' configurations."""
+    return project / "data" / "06_models" / "tuning" / "configs"
+
+
+def option_layer(options: Mapping[str, Any]) -> Layer:
+    """Returns what the options of the command line set.
+
+    Args:
+        options: ``mode``, ``name``, ``focus``, ``gpu_tier``, ``english_only``, ``space``, ``sampler``, ``pruner``,
+            ``trials``, ``workers``, ``seed``, ``storage``, ``resume`` and ``params``; ``None`` or missing is not given.
+    """
+    layer: Layer = {}
+    if mode := options.get("mode"):
+        layer = {("study", name): Setting(value, f"--mode {mode}") for name, value in MODES[mode].items()}
+    if params := options.get("params"):
+        given = {path: Setting(each.value, f"--params {each.origin}") for path, each in flatten(params, "").items()}
+        layer = overlay(layer, given, whole=_WHOLE)
+    named = {
+        "name": "name",
+        "focus": "focus",
+        "sampler": "sampler",
+        "pruner": "pruner",
+        "trials": "n_trials",
+        "workers": "workers",
+        "seed": "seed",
+        "storage": "storage",
+    }
+    for option, name in named.items():
+        if (value := options.get(option)) is not None:
+            layer = overlay(layer, {("study", name): Setting(value, f"--{option}")})
+    for option, path, group in (("space", _SPACE, "search_spaces"), ("gpu_tier", ("study", "lightning"), "lightning")):
+        if (value := options.get(option)) is not None:
+            setting = Setting(f"${{study:{group},{value}}}", f"--{option.replace('_', '-')} {value}")
+            layer = overlay(layer, {path: setting}, whole=(path,))
+    if options.get("english_only"):
+        layer = overlay(layer, {_ENGLISH: Setting(True, "--english-only")})
+    if options.get("resume"):
+        layer = overlay(layer, {("study", "resume"): Setting(True, "--resume")})
+    return layer
+
+
+def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config: str | None = None) -> Plan:
+    """Resolves the configuration and checks it; nothing is run.
+
+    Args:
+        project: The project's folder; Kedro has been set up for it.
+        env: The environment; ``None`` is Kedro's default.
+        options: See `option_layer`.
+        config: See `spelling_transfer.study.experiment.load_experiment`.
+
+    Raises:
+        StudyConfigError: The settings contradict each other or the machine.
+        ConfigurationError: A file or a value is not valid.
+    """
+    from spelling_transfer.models.profile import ModelProfile
+    from spelling_transfer.study.experiment import load_experiment
+    from spelling_transfer.study.memory import bound_memory
+    from spelling_transfer.study.space import read_space
+
+    above: Layer = {}
+    presets = _loader(project, env, {}).presets()
+    if config is not None:
+        above = load_experiment(config, presets, Path.cwd())
+    above = overlay(above, option_layer(options), whole=_WHOLE)
+    settings = _resolved(project, env, above)
+    fixed = (*_SPACE, ".".join(_ENGLISH[1:]))
+    if options.get("english_only") and fixed in settings:
+        # Fixed for all trials: it is no longer searched.
+        rest = {path: each for path, each in settings.items() if path[:2] == _SPACE and path != fixed}
+        above = overlay(above, rest or {_SPACE: Setting({}, "--english-only")}, whole=_WHOLE)
+        settings = _resolved(project, env, above)
+    values = nest(settings)
+    study = StudySettings.model_validate(values["study"])
+    trial = TrialConfig.model_validate(values["trial"])
+    profile = ModelProfile.model_validate(values["model_profile"])
+    _check_backend(study)
+    space = read_space(bound_memory(study.space, study, profile, trial), trial)
+    root = str(_loader(project, env, {})["globals"].get("storage_root", "data"))
+    return Plan(project, env, settings, study, trial, profile, space, nest(above), root)
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Estimates a plan; what an earlier study measured here is used where it runs here again."""
+    from spelling_transfer.study.estimates import check_memory, estimate_study
+    from spelling_transfer.study.sizing import fitting_workers
+
+    check_memory(plan.space, plan.study, plan.profile)
+    workers = plan.study.workers
+    count = fitting_workers(plan.trial.training.threads, 0) if workers == "auto" else int(workers)
+    is_here = plan.study.backend == "local" and plan.study.lightning.gpu_tier == "cpu"
+    measured = _measured(plan) if is_here else None
+    return estimate_study(plan.space, plan.study, plan.profile, measured=measured, workers=count)
+
+
+def _resolved(project: Path, env: str | None, above: Layer) -> Layer:
+    from spelling_transfer.configuration.origins import settings_with_origins
+    from spelling_transfer.models.profile import ModelProfile
+
+    models: dict[str, type[BaseModel]] = {"study": StudySettings, "trial": TrialConfig, "model_profile": ModelProfile}
+    return settings_with_origins(_loader(project, env, nest(above)), project, models, above)
+
+
+def _loader(project: Path, env: str | None, runtime_params: dict[str, Any]) -> ProjectConfigLoader:
+    from kedro.framework.project import settings
+
+    return cast(
+        "ProjectConfigLoader",
+        settings.CONFIG_LOADER_CLASS(
+            conf_source=str(project / settings.CONF_SOURCE),
+            env=env or os.environ.get("KEDRO_ENV"),
+            runtime_params=runtime_params,
+            **settings.CONFIG_LOADER_ARGS,
+        ),
+    )
+
+
+def _check_backend(study: StudySettings) -> None:
+    known = sorted(entry_points(group=BACKENDS).names)
+    if study.backend not in {"local", *known}:
+        raise StudyConfigError(
+            f"study.backend: {study.backend!r} is not installed; there is {', '.join(known) or 'local'}. Install the "
+            f"package that registers it under {BACKENDS}, or leave the mode out to run the study here."
+        )
+
+
+def _measured(plan: Plan) -> Measured | None:
+    import json
+
+    import pandas as pd
+
+    from spelling_transfer.study.estimates import Measured
+
+    if "://" in plan.storage_root:
+        return None
+    root = plan.project / plan.storage_root
+    data = root / "07_model_output" / "tuning" / "data"
+    try:
+        trials = pd.read_parquet(data / "trials.parquet")
+        seconds = pd.read_csv(data / "trial_seconds.csv")
+        best = json.loads((root / "06_models" / "tuning" / "best_config.json").read_text(encoding="utf-8"))
+        training = best["config"]["training"]
+        rows = trials.merge(seconds, on="number")
+        batch = rows.get("training.batch_size", training["batch_size"])
+        examples = rows["steps"] * batch * rows.get("training.grad_accum_steps", training["grad_accum_steps"])
+        total = float(examples.sum())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no earlier study, or one in another form: the estimate is then computed
+    return Measured(float(rows["seconds"].sum()) / total, len(rows)) if total else None

@@ -1,0 +1,98 @@
+"""What ``kedro tune`` prints: the resolved configuration with the origin of each value, the estimate, the result."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from spelling_transfer.commands.tune_plan import Plan
+from spelling_transfer.study.documents import CONFIG_VERSION
+from spelling_transfer.study.estimates import Estimate
+
+
+def configuration_data(plan: Plan) -> dict[str, Any]:
+    """Returns the resolved configuration as plain values."""
+    return {
+        "version": CONFIG_VERSION,
+        "settings": {
+            _name(path): {"value": setting.value, "origin": setting.origin} for path, setting in plan.settings.items()
+        },
+        "constraints": [str(constraint) for constraint in plan.space.constraints],
+    }
+
+
+def print_configuration(plan: Plan) -> None:
+    """Prints each setting with its value and origin, in columns."""
+    rows = [(_name(path), _short(setting.value), setting.origin) for path, setting in plan.settings.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, value, origin in rows:
+        click.echo(f"{name:<{widths[0]}}  {value:<{min(widths[1], 60)}}  {origin}")
+    for constraint in plan.space.constraints:
+        click.echo(f"constraint: {constraint}")
+
+
+def plan_data(plan: Plan, found: Estimate) -> dict[str, Any]:
+    """Returns the plan as plain values."""
+    return {
+        "study": plan.study.name,
+        "sampler": plan.study.sampler,
+        "pruner": plan.study.pruner,
+        "focus": plan.study.focus,
+        "model": plan.profile.name,
+        "searched": plan.space.as_data(),
+        "estimate": found.as_dict(),
+    }
+
+
+def print_plan(plan: Plan, found: Estimate, *, err: bool) -> None:
+    """Prints what a study will try and take."""
+    study = plan.study
+    of = "" if found.configurations is None else f" of {found.configurations:,} configurations"
+    names = ", ".join(plan.space.entries) or "nothing: the default configuration"
+    lines = {
+        "study": f"{study.name} ({study.focus}), {plan.profile.name}",
+        "searched": names,
+        "sampler": f"{study.sampler}, pruner {study.pruner}",
+        "trials": f"{found.trials:,}{of}",
+        "steps": f"at most {found.steps:,}, {found.examples:,} examples, {found.evaluations:,} evaluations",
+        "memory": _memory(found),
+        "time": _time(found),
+        "cost": _cost(plan, found),
+    }
+    for name, text in lines.items():
+        click.echo(f"{name:<9} {text}", err=err)
+
+
+def _memory(found: Estimate) -> str:
+    there = f"{found.machine_gib:g} GiB ({found.tier})"
+    return f"unknown, of {there}" if found.memory_gib is None else f"about {found.memory_gib:.1f} GiB of {there}"
+
+
+def _time(found: Estimate) -> str:
+    if found.hours is None or found.hours_with_workers is None:
+        return found.basis
+    shared = f", {_duration(found.hours_with_workers)} with {found.workers} workers" if found.workers > 1 else ""
+    return f"about {_duration(found.hours)}{shared} ({found.basis})"
+
+
+def _cost(plan: Plan, found: Estimate) -> str:
+    if found.cost_usd is None:
+        return "unknown"
+    rented = f"{found.cost_usd:.2f} USD on a rented {found.tier}"
+    return rented if plan.study.backend != "local" else f"none on this machine; {rented}"
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    return f"{hours * 60:.0f} minutes" if hours * 60 >= 1 else f"{hours * 3600:.0f} seconds"
+
+
+def _name(path: tuple[str, ...]) -> str:
+    return ".".join(path)
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -20,6 +20,7 @@ from kedro.runner import AbstractRunner
 from kedro.utils import find_kedro_project, get_close_matches, load_obj
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
+from spelling_transfer.compute.resume import resume_options, show_plan
 from spelling_transfer.configuration.loader import ConfigurationError
 from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_run_defaults
 
@@ -28,6 +29,7 @@ _EXAMPLES = (
     ("kedro run --pipelines=local_prep,token_analysis", "two of them"),
     ("kedro run --params=study.n_trials=5", "with another value of one parameter"),
     ("kedro run --env=qwen3_4b", "Qwen3-4B on rented GPUs"),
+    ("kedro run --env=qwen3_4b --dry-run", "what that would rent, and for how much"),
 )
 
 # What Kedro's own command does once its options are read.
@@ -57,9 +59,11 @@ class RunCommand(click.Command):
 
 
 @click.pass_context
-def _run(context: click.Context, /, *, verbose: bool, **options: Any) -> None:
+def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_run: bool, **options: Any) -> None:
     with one_clear_error(verbose=verbose, env=options["env"]):
         _set_up_log(verbose)
+        if resume:
+            options |= resume_options(_project(), resume)
         if options["pipeline"]:  # the older spelling
             if options["pipelines"]:
                 raise click.UsageError("Give --pipelines or --pipeline, not both.")
@@ -67,6 +71,9 @@ def _run(context: click.Context, /, *, verbose: bool, **options: Any) -> None:
         _check_environment(context, options)
         _check_runner(context, options)
         _check_selection(options)
+        if dry_run:
+            show_plan(_project(), options)
+            return
         _start(**options)
 
 
@@ -75,6 +82,10 @@ run = RunCommand(
     callback=_run,
     params=[
         *kedro_run.params,
+        click.Option(
+            ["--resume"], metavar="RUN_ID", help="Go on with a run on rented machines whose driver was ended."
+        ),
+        click.Option(["--dry-run"], is_flag=True, help="Show what would run where and for how much; start nothing."),
         click.Option(["--verbose", "-v"], is_flag=True, help="Show Kedro's log, and the traceback of an error."),
     ],
     help="Run the pipelines of this project: all five, or those you name.",

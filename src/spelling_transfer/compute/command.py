@@ -10,6 +10,9 @@ from .code import Bundle
 from .jobs.work import EXIT_MARK
 
 STUDIO_FOLDER = "/teamspace/studios/this_studio"
+MONITOR = ".kedro-compute/monitor.py"
+"""Among the files of a Studio that was set up with monitoring."""
+
 _KILL_AFTER_SECONDS = 60
 
 
@@ -64,8 +67,12 @@ def job_script(work: Sequence[str], source: Source, mounts: Mapping[str, str], l
         ]
     command = " ".join(shlex.quote(part) for part in work)
     lines += [
+        'A="${LIGHTNING_ARTIFACTS_DIR:-$W/.kedro-compute}"',
+        f'M="$S/{MONITOR}"',
+        'if [ -f "$M" ]; then python "$M" "$A/machine.csv" & M=$!; else M=; fi',
         "code=0",
         f"timeout --kill-after={_KILL_AFTER_SECONDS} {limit_seconds} {command} || code=$?",
+        'if [ -n "$M" ]; then kill "$M" 2>/dev/null && wait "$M" || true; fi',
         f'echo "{EXIT_MARK}$code"',
         "exit $code",
     ]

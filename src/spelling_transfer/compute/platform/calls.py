@@ -55,12 +55,12 @@ class Calls:
         Raises:
             PlatformError: The platform refused, or did not answer any of several attempts.
         """
-        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
             stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential_jitter(self._first_wait_seconds, _LONGEST_WAIT_SECONDS, jitter=0.25),
+            wait=wait_exponential(self._first_wait_seconds, _LONGEST_WAIT_SECONDS) + wait_random(0, 0.1),
             reraise=True,
             sleep=time.sleep,
         )

@@ -1,0 +1,108 @@
+"""What the commands share: the project, its settings, a connection, errors and tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .config import ComputeConfig
+from .errors import ComputeError
+from .ledger import Ledger
+from .loading import load_project_config
+from .platform.client import Connection, connect
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+env_option = click.option("--env", "-e", default=None, help="Environment of the settings, such as qwen3_4b.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+
+
+class Refused(click.ClickException):
+    """Ends a command with exit code 1 and one message."""
+
+    exit_code = 1
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Turns the errors of the plugin into one message.
+
+    Raises:
+        Refused: In place of an error of the plugin.
+    """
+    try:
+        yield
+    except ComputeError as error:
+        raise Refused(str(error)) from error
+
+
+def project_folder() -> Path:
+    """Returns the folder of the project around the current one.
+
+    Raises:
+        ComputeError: There is none.
+    """
+    from kedro.utils import find_kedro_project
+
+    found = find_kedro_project(Path.cwd())
+    if found is None:
+        raise ComputeError(f"{Path.cwd()} is not in a Kedro project.")
+    return Path(found)
+
+
+def settings(env: str | None) -> tuple[Path, ComputeConfig]:
+    """Returns the project's folder and its settings."""
+    project = project_folder()
+    folder = project / "conf"
+    if env and folder.is_dir() and not (folder / env).is_dir():
+        known = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+        raise click.BadParameter(f"there is no environment {env!r} in {folder}. Known: {known}.", param_hint="--env")
+    return project, load_project_config(project, env)
+
+
+def ledger_of(project: Path, config: ComputeConfig) -> Ledger:
+    """Returns the table of costs of a project."""
+    return Ledger(project / config.ledger)
+
+
+def connection_of(config: ComputeConfig) -> Connection:
+    """Signs in."""
+    return connect(config.teamspace)
+
+
+def print_json(content: Any) -> None:
+    """Prints a value as JSON."""
+    click.echo(json.dumps(content, indent=2, default=str))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Prints rows as a table with aligned columns; as plain text, so that other programs can read it.
+
+    Args:
+        rows: The content.
+        columns: Key of a row -> heading.
+    """
+    cells = [list(columns.values()), *[[_text(row.get(key)) for key in columns] for row in rows]]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    for line in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def megabytes(size: int | None) -> str:
+    """Returns a size for a reader."""
+    if size is None:
+        return "?"
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+
+
+def _text(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"
+    return str(value)

@@ -1,0 +1,152 @@
+"""``kedro compute status``, ``logs`` and ``stop``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from .cli_common import connection_of, env_option, json_option, one_message, print_json, print_table, settings
+from .errors import ComputeError
+from .jobs.work import run_tag
+from .platform.jobs import MARK, JobsApi, JobView, State
+from .platform.studios import StudiosApi
+
+_WAIT_SECONDS = 120.0
+
+
+@click.command(epilog="Examples: kedro compute status   kedro compute status 2026-11-22T02.30.11.123Z --json")
+@click.argument("run_id", required=False)
+@click.option("--all", "everything", is_flag=True, help="Also jobs that have ended.")
+@env_option
+@json_option
+def status(run_id: str | None, everything: bool, env: str | None, as_json: bool) -> None:
+    """Show the jobs of a run, or all jobs of this plugin that run now."""
+    with one_message():
+        _, config = settings(env)
+        connection = connection_of(config)
+        jobs = JobsApi(connection).find_all(run_tag(run_id) if run_id else MARK)
+        if not (everything or run_id):
+            jobs = [job for job in jobs if not job.state.ended]
+        rows = [_row(job) for job in jobs]
+        awake = [
+            {"name": studio.name, "machine": studio.machine, "idle_minutes": studio.idle_minutes}
+            for studio in StudiosApi(connection).list()
+            if studio.running
+        ]
+        if as_json:
+            print_json({"jobs": rows, "studios_awake": awake, "credit_usd": connection.teamspace.balance_usd})
+            return
+        if rows:
+            print_table(
+                rows,
+                {"name": "JOB", "state": "STATE", "machine": "MACHINE", "minutes": "MINUTES", "cost_usd": "USD",
+                 "message": "MESSAGE"},
+            )  # fmt: skip
+        else:
+            click.echo("No job runs." if not run_id else f"Run {run_id} has no jobs.")
+        for studio in awake:
+            click.echo(f"Studio {studio['name']} is awake on {studio['machine']}.")
+
+
+@click.command(epilog="Example: kedro compute logs tuning-run-study-1a2b3c4d-1 --follow")
+@click.argument("job")
+@click.option("--follow", "-f", is_flag=True, help="Go on printing until the job ends.")
+@env_option
+def logs(job: str, follow: bool, env: str | None) -> None:
+    """Show the log of a JOB, by its name or the beginning of its name; of several, the newest."""
+    with one_message():
+        _, config = settings(env)
+        api = JobsApi(connection_of(config))
+        found = _find(api, job)
+        if follow and found.state in (State.PENDING, State.RUNNING):
+            while (found := _refresh(api, found)).state is State.PENDING:
+                time.sleep(2.0)
+            for line in api.follow(found, lambda: _refresh(api, found).state.ended):
+                click.echo(line)
+            found = _refresh(api, found)
+        else:
+            for entry in api.logs([found]):
+                click.echo(entry.text)
+        if found.state is State.FAILED:
+            raise ComputeError(f"Job {found.name} failed: {found.message or 'the platform gives no reason'}.")
+
+
+@click.command(
+    epilog="Examples: kedro compute stop --all   kedro compute stop --run=RUN_ID   kedro compute stop JOB JOB"
+)
+@click.argument("jobs", nargs=-1)
+@click.option("--run", "run_id", default=None, help="All jobs of this run.")
+@click.option("--all", "everything", is_flag=True, help="All jobs of this plugin, and the Studios of compute.yml.")
+@env_option
+@json_option
+def stop(jobs: tuple[str, ...], run_id: str | None, everything: bool, env: str | None, as_json: bool) -> None:
+    """Stop jobs, and with --all the Studios too, and wait until they are stopped."""
+    if sum([bool(jobs), bool(run_id), everything]) != 1:
+        raise click.UsageError("Name jobs, or give --run=RUN_ID, or --all.")
+    with one_message():
+        _, config = settings(env)
+        connection = connection_of(config)
+        api = JobsApi(connection)
+        api.lists_several = True
+        tag = run_tag(run_id) if run_id else MARK
+        wanted = {_find(api, name).id for name in jobs}
+        chosen = [job for job in api.find_all(tag) if not job.state.ended and (job.id in wanted or not jobs)]
+        for job in chosen:
+            api.stop(job)
+        stopped_studios = (
+            _stop_studios(StudiosApi(connection), {s.name for s in config.studios.values()}) if everything else []
+        )
+        left = _wait(api, tag, {job.id for job in chosen})
+        if as_json:
+            print_json({"stopped": [job.name for job in chosen if job.id not in left], "studios": stopped_studios})
+        else:
+            click.echo(f"Stopped {len(chosen) - len(left)} jobs and {len(stopped_studios)} Studios.")
+        if left:
+            names = ", ".join(job.name for job in chosen if job.id in left)
+            raise ComputeError(
+                f"Not stopped after {_WAIT_SECONDS:.0f} seconds: {names}. Stop them on the platform's page."
+            )
+
+
+def _stop_studios(api: StudiosApi, names: set[str]) -> list[str]:
+    awake = [studio for studio in api.list() if studio.running and studio.name in names]
+    for studio in awake:
+        api.stop(studio)
+    return [studio.name for studio in awake]
+
+
+def _wait(api: JobsApi, tag: str, ids: set[str]) -> set[str]:
+    end = time.monotonic() + _WAIT_SECONDS
+    left = set(ids)
+    while left:
+        left = {job.id for job in api.find_all(tag) if job.id in ids and not job.state.ended}
+        if not left or time.monotonic() > end:
+            break
+        time.sleep(0.5)
+    return left
+
+
+def _find(api: JobsApi, name: str) -> JobView:
+    jobs = api.find_all(MARK)
+    exact = [job for job in jobs if name in (job.name, job.id)]
+    found = exact or [job for job in jobs if job.name.startswith(name)]
+    if not found:
+        known = ", ".join(sorted({job.name for job in jobs})[-5:]) or "none"
+        raise ComputeError(f"There is no job {name!r}. Known: {known}.")
+    return max(found, key=lambda job: str(job.created_at or ""))
+
+
+def _refresh(api: JobsApi, job: JobView) -> JobView:
+    return next((other for other in api.find_all(MARK) if other.id == job.id), job)
+
+
+def _row(job: JobView) -> dict[str, Any]:
+    minutes = None
+    if job.started_at and job.stopped_at:
+        minutes = round((job.stopped_at - job.started_at).total_seconds() / 60, 2)
+    return {
+        "name": job.name, "id": job.id, "state": job.raw_state, "machine": job.machine, "cost_usd": job.cost_usd,
+        "minutes": minutes, "message": job.message, "num_machines": job.num_machines,
+    }  # fmt: skip

@@ -1,0 +1,68 @@
+"""The packages of a Studio: those of the run, in the same versions."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from ..code import make_bundle, package_versions, project_distribution
+from .plugin import StudioContext
+
+_CHECK = """
+import importlib.metadata as m, json, sys
+wanted = json.loads(sys.argv[1])
+def here(name):
+    try:
+        return m.version(name).partition("+")[0]
+    except m.PackageNotFoundError:
+        return "missing"
+other = [f"{n}: {here(n)} there, {v} here" for n, v in sorted(wanted.items()) if here(n) != v]
+print("\\n".join(other))
+sys.exit(1 if other else 0)
+"""
+
+
+class EnvironmentPlugin:
+    """Installs the declared packages, or the direct dependencies of the project as they are here, and the variables."""
+
+    def install(self, context: StudioContext) -> None:
+        """Installs what is missing or of another version; where nothing is, pip does not run at all."""
+        declared = context.environment.packages
+        if declared:
+            quoted = " ".join(shlex.quote(requirement) for requirement in declared)
+            context.run(f"python -m pip install --quiet --disable-pip-version-check {quoted}")
+        elif (wanted := self._wanted(context)) and not context.succeeds(_command(wanted)):
+            quoted = " ".join(shlex.quote(f"{name}=={version}") for name, version in sorted(wanted.items()))
+            context.run(f"python -m pip install --quiet --disable-pip-version-check {quoted}")
+        if (name := project_distribution(context.project)) and not context.succeeds(f"python -m pip show -q {name}"):
+            bundle = make_bundle(context.project, context.config.code)
+            context.upload(bundle.content, bundle.place)
+            folder = ".kedro-compute/project"
+            context.run(
+                f"mkdir -p {folder} && tar -xzf {bundle.place} -C {folder} && "
+                f"python -m pip install --quiet --disable-pip-version-check --no-deps ./{folder}"
+            )
+
+    def configure(self, context: StudioContext) -> None:
+        """Sets the variables and runs the commands of the start-up, each on its own."""
+        if context.environment.variables:
+            context.api.set_variables(context.studio, context.environment.variables)
+        for command in context.environment.startup:
+            context.run(command)
+
+    def check(self, context: StudioContext) -> list[str]:
+        """Compares the versions of the project's direct dependencies."""
+        if context.environment.packages:
+            return []  # chosen by hand: each job compares them with those of its run (code.check_packages)
+        wanted = self._wanted(context)
+        if not wanted:
+            return []
+        output, code = context.api.run(context.studio, _command(wanted))
+        return [f"packages: {line}" for line in output.splitlines() if line.strip()] if code else []
+
+    def _wanted(self, context: StudioContext) -> dict[str, str]:
+        return package_versions(project_distribution(context.project))
+
+
+def _command(wanted: dict[str, str]) -> str:
+    return f"python -c {shlex.quote(_CHECK)} {shlex.quote(json.dumps(wanted))}"

@@ -1,0 +1,139 @@
+"""`kedro run` of a small project whose GPU nodes are jobs of the fake platform, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+
+def wait_for(what: Callable[[], object], seconds: float = 40.0) -> None:
+    """Waits for something that another process does."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def hooks_of(toy) -> list[list[str]]:
+    return [json.loads(line) for line in toy.hooks.read_text().splitlines()]
+
+
+def starts(toy) -> list[str]:
+    return (toy.shared / "starts.txt").read_text().splitlines()
+
+
+@pytest.fixture
+def grouped(toy):
+    """Both GPU nodes in one group, so that they share a machine."""
+    text = (toy.path / "src/toy/pipeline_registry.py").read_text()
+    toy.write("src/toy/pipeline_registry.py", text.replace('["gpu"]', '["gpu", "group-both"]'))
+    return toy
+
+
+def test_tagged_nodes_run_elsewhere_under_the_same_run_and_each_hook_is_fired_once(toy) -> None:
+    done = toy.run("--params=n=4")
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads((toy.shared / "r.json").read_text())
+    assert report == {"r": 10, "one_machine": False, "here": False}
+    events = hooks_of(toy)
+    run_id = events[0][1]
+    for node in ("make", "train", "score", "report"):
+        assert events.count(["before", node, run_id]) == 1
+        assert events.count(["after", node, run_id]) == 1
+    assert [events.count(["saved", name]) for name in "xtsr"] == [1, 1, 1, 1]
+    assert json.loads((toy.shared / "t.json").read_text())["run"] == run_id
+    assert starts(toy) == [f"train {run_id}"]
+    assert toy.platform.running == []
+    assert "about 0.23 USD" in done.stderr  # two jobs of ten minutes at 0.68 USD an hour
+    ledger = (toy.path / "data/08_reporting/compute/ledger.csv").read_text()
+    assert ledger.count("completed") == 2
+
+
+def test_a_group_is_one_job_on_one_machine(grouped) -> None:
+    done = grouped.run()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(grouped.platform.jobs) == 1
+    assert json.loads((grouped.shared / "r.json").read_text())["one_machine"] is True
+    assert [event[1] for event in hooks_of(grouped) if event[0] == "after"] == ["make", "train", "score", "report"]
+
+
+def test_a_driver_that_was_killed_is_replaced_by_one_that_attaches_to_its_job(grouped) -> None:
+    (grouped.shared / "hold").touch()
+    driver = grouped.start("run", "--runner=spelling_transfer.compute.runner.StudioRunner", "--params=n=6")
+    wait_for(lambda: (grouped.shared / "starts.txt").exists() and starts(grouped))
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    assert len(grouped.platform.running) == 1  # nobody could stop it; it has its own time limit
+    assert "timeout --kill-after" in grouped.platform.jobs[0]["spec"]["command"]
+    (run_file,) = (grouped.path / ".kedro-compute" / "runs").glob("*.json")
+
+    (grouped.shared / "hold").unlink()
+    again = grouped.run("--params=n=6", KEDRO_COMPUTE_RUN_ID=run_file.stem)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert len(grouped.platform.jobs) == 1
+    assert starts(grouped) == [f"train {run_file.stem}"]
+    assert json.loads((grouped.shared / "r.json").read_text())["r"] == 14
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_driver_leaves_no_machine_running(grouped, how: signal.Signals) -> None:
+    (grouped.shared / "hold").touch()
+    driver = grouped.start("run", "--runner=spelling_transfer.compute.runner.StudioRunner")
+    wait_for(lambda: (grouped.shared / "starts.txt").exists())
+    assert len(grouped.platform.running) == 1
+    driver.send_signal(how)
+    driver.communicate(timeout=60)
+    assert driver.returncode != 0
+    assert grouped.platform.running == []
+
+
+def test_a_failing_node_is_one_error_with_its_log_and_the_rest_is_stopped(grouped) -> None:
+    text = (grouped.path / "src/toy/nodes.py").read_text()
+    grouped.write("src/toy/nodes.py", text.replace('print("training with", n)', 'raise ValueError("no such letter")'))
+    done = grouped.run()
+    assert done.returncode == 1
+    assert "no such letter" in done.stderr + done.stdout
+    assert grouped.platform.running == []
+    assert ["error", "train"] in hooks_of(grouped)
+    assert not (grouped.shared / "r.json").exists()
+
+
+def test_nothing_of_a_secret_reaches_the_platform_but_its_own_store(grouped) -> None:
+    secret = "hunter2-0123456789"
+    grouped.write("conf/local/credentials.yml", f"bucket:\n  secret: {secret}\n")
+    grouped.write(".env", f"AWS_SECRET_ACCESS_KEY={secret}\n")
+    compute = (grouped.path / "conf/base/compute.yml").read_text()
+    grouped.write("conf/base/compute.yml", compute + "secrets: [AWS_SECRET_ACCESS_KEY]\n")
+    stored = grouped.kedro("compute", "studios", "secrets", AWS_SECRET_ACCESS_KEY=secret)
+    assert stored.returncode == 0, stored.stderr
+    text = (grouped.path / "src/toy/nodes.py").read_text()
+    grouped.write(
+        "src/toy/nodes.py",
+        text.replace(
+            'return {"t"',
+            "Path(os.environ['SHARED'], 'seen').write_text("
+            "os.environ.get('AWS_SECRET_ACCESS_KEY', ''))\n    return {\"t\"",
+        ),
+    )
+    grouped.platform.fault(r"POST /v1/projects/p-1/jobs$", status=503, after=True)
+    grouped.platform.fault(r"GET /v1/projects/p-1/jobs", status=500)
+    done = grouped.run(AWS_SECRET_ACCESS_KEY=secret)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (grouped.shared / "seen").read_text() == secret  # the job has it, from the store
+    assert secret not in grouped.platform.said()
+    assert grouped.platform.world.telemetry == []
+    assert "key-of-the-user" not in grouped.platform.said()
+    for content in grouped.platform.world.blobs.values():
+        assert secret.encode() not in _unpacked(content)
+    assert secret not in done.stdout + done.stderr + stored.stdout + stored.stderr
+    assert len(grouped.platform.jobs) == 1
+
+
+def _unpacked(content: bytes) -> bytes:
+    import gzip
+
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content

@@ -1,30 +1,54 @@
-"""Marks and trials with known gains, made of random numbers from a seed."""
+"""Studies with known gains, as the pipeline hands them on: no training, all numbers from a seed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.confirm import confirm, new_seeds
+from spelling_transfer.study.executor import Evaluation
+from spelling_transfer.study.importance import rate_importance
+from spelling_transfer.study.patterns import find_patterns
+from spelling_transfer.study.recommend import recommend
+from spelling_transfer.study.resampling import resample_marks
+from spelling_transfer.study.results import StudyFindings
 from spelling_transfer.study.scores import SCORED_TASKS, transfer_score
+from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 
+SPACE: dict[str, Any] = {
+    "lora.r": {"values": [4, 8, 16, 32]},
+    "training.learning_rate": {"low": 1e-4, "high": 5e-3, "log": True},
+    "spelling.spelling_difficulty": {"values": ["easy", "medium", "hard", "all"]},
+    "tokenizer.use_english_only_tokens": {"values": [False, True]},
+}
 BASE = {"spelling": 0.3, "position": 0.2, "count": 0.4}
+FAMILIES = 150
+CHANCE = {"n_resamples": 199, "seed": 0}
 
-MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
-
-def _marks(gains: list[dict[str, float]], families: int, seed: int) -> pd.DataFrame:
-    """Each trial has right what the base model has, and of the rest the share of its gain; a negative one loses."""
-    rng = np.random.default_rng(seed)
+def marks_of_gains(
+    numbers: list[int],
+    gains: list[dict[str, float]],
+    seed: int = 0,
+    *,
+    families: int = FAMILIES,
+    same_luck: bool = False,
+) -> pd.DataFrame:
+    """Returns marks in which each trial gains (or loses) these shares over the base model."""
     frames = []
-    for task in SCORED_TASKS:
-        base = rng.random(families) < BASE[task]
-        luck = rng.random(families)
-        for number, gain in enumerate(gains):
-            change = gain.get(task, 0.0)
-            exact = base | (luck < change / (1 - BASE[task])) if change >= 0 else base & (luck > -change / BASE[task])
+    for place, task in enumerate(SCORED_TASKS):
+        # The base model is the same one in every call, whatever else is drawn.
+        base = np.random.default_rng([0, place]).random(families) < BASE[task]
+        luck = np.random.default_rng([seed, 1, place]).random((1 if same_luck else len(numbers), families))
+        for row, (number, gain) in enumerate(zip(numbers, gains, strict=True)):
+            change, own = gain.get(task, 0.0), luck[0 if same_luck else row]
+            exact = base | (own < change / (1 - BASE[task])) if change >= 0 else base & (own > -change / BASE[task])
             frames.append(
                 pd.DataFrame(
                     {
@@ -43,29 +67,108 @@ def _marks(gains: list[dict[str, float]], families: int, seed: int) -> pd.DataFr
     return pd.concat(frames, ignore_index=True)
 
 
+def _curves(trials: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for trial in trials.to_dict("records"):
+        for share in (1 / 3, 2 / 3, 1):
+            scores = {task: BASE[task] + share**0.5 * (trial[task] - BASE[task]) for task in SCORED_TASKS}
+            rows.append({"number": trial["number"], "step": round(share * trial["steps"]), **scores})
+    return pd.DataFrame(rows).assign(transfer_score=lambda f: transfer_score(f["spelling"], f["position"], f["count"]))
+
+
+def _trials(n: int, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
+    settings = pd.DataFrame(
+        {
+            "lora.r": rng.choice([4, 8, 16, 32], n),
+            "training.learning_rate": 10 ** rng.uniform(-4, -2.3, n),
+            "spelling.spelling_difficulty": rng.choice(["easy", "medium", "hard", "all"], n),
+            "tokenizer.use_english_only_tokens": rng.random(n) < 0.5,
+        }
+    )
+    strength = (np.log10(settings["training.learning_rate"]) + 4) / 1.7
+    gains = [
+        {"spelling": 0.05 + 0.3 * each, "position": 0.08 * each + rng.normal(0, 0.02), "count": -0.05 * each}
+        for each in strength
+    ]
+    marks = marks_of_gains(list(range(n)), gains)
+    shares = marks.groupby(["number", "task"])["exact"].mean().unstack()[list(SCORED_TASKS)]
+    trials = pd.concat([pd.DataFrame({"number": range(n), "state": "complete"}), settings], axis=1).assign(
+        seed=range(n), steps=[60 if i % 3 else 90 for i in range(n)], loss=0.5, **{t: shares[t] for t in SCORED_TASKS}
+    )
+    return trials.assign(transfer_score=transfer_score(trials["spelling"], trials["position"], trials["count"])), marks
+
+
+def _make_study(
+    gains: list[dict[str, float]], *, families: int = 200, steps: list[int] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    marks = marks_of_gains(list(range(len(gains))), gains, families=families, same_luck=True)
+    shares = marks.groupby(["number", "task"])["exact"].mean().unstack()
+    trials = pd.DataFrame(
+        {
+            "number": range(len(gains)),
+            "state": "complete",
+            "lora.r": [(4, 8, 16, 32)[number % 4] for number in range(len(gains))],
+            "training.learning_rate": [1e-4 * (1 + number) for number in range(len(gains))],
+            "seed": range(len(gains)),
+            "steps": steps or 60,
+            "loss": 0.5,
+            **{task: shares[task].to_numpy() for task in SCORED_TASKS},
+        }
+    )
+    scores = transfer_score(trials["spelling"], trials["position"], trials["count"])
+    return trials.assign(transfer_score=scores), marks
+
+
+def _study_findings(n: int = 3, *, seeds: int = 1, with_control: bool = True) -> StudyFindings:
+    """Returns a study of ``n`` trials; of ten and more, some were pruned and one failed."""
+    rng = np.random.default_rng(n)
+    trials, marks = _trials(n, rng)
+    curves = _curves(trials)
+    if n >= 10:
+        trials.loc[trials.index % 7 == 3, "state"] = "pruned"
+        trials.loc[n - 1, "state"] = "failed"
+        trials.loc[n - 1, [*SCORED_TASKS, "transfer_score", "loss"]] = np.nan
+        marks, curves = marks[marks["number"] != n - 1], curves[curves["number"] != n - 1]
+    study = StudySettings(name="demo", n_trials=n, sampler="tpe", space=SPACE, validation_words=FAMILIES)
+    base = Evaluation(0, **{t: float(marks[marks["task"] == t]["base"].mean()) for t in SCORED_TASKS})
+    analysis = analyse_transfer(trials, curves, base, sampler=study.sampler, **CHANCE)
+    first = recommend(trials, marks, TrialConfig(), study=study, search_space=SPACE, **CHANCE)
+    again = new_seeds(trials, seeds)
+    run_marks = marks_of_gains(again, [{"spelling": 0.3, "position": 0.06, "count": -0.04}] * seeds)
+    shares = run_marks.groupby(["number", "task"])["exact"].mean().unstack()
+    runs = pd.DataFrame({"seed": again, "steps": 60, "loss": 0.4, **{t: shares[t].to_numpy() for t in SCORED_TASKS}})
+    runs["transfer_score"] = transfer_score(runs["spelling"], runs["position"], runs["count"])
+    control = marks_of_gains([again[0]], [{"spelling": -0.2, "position": 0.04, "count": -0.04}])
+    return StudyFindings(
+        trials=trials,
+        curves=curves,
+        seconds=pd.DataFrame({"number": trials["number"], "seconds": 20 + 5 * rng.random(n)}),
+        analysis=analysis,
+        changes=measure_changes(trials, resample_marks(marks, **CHANCE)),
+        patterns=find_patterns(trials, marks, analysis["base"], **CHANCE),
+        importance=rate_importance(trials, SPACE, seeds=2),
+        best=confirm(first, runs, run_marks, control if with_control else control.iloc[:0], study=study, **CHANCE),
+        search_space=SPACE,
+        environment={"system": "Linux", "architecture": "x86_64", "processors": 2, "accelerator": "none",
+                     "python": "3.11.9", "packages": {"torch": "2.9", "peft": "0.19", "optuna": "5.0"}},
+        study=study,
+        defaults=TrialConfig(),
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
-def make_study() -> MakeStudy:
+def make_study() -> Callable[..., tuple[pd.DataFrame, pd.DataFrame]]:
     """Returns a function from gains by trial to the trials frame and the marks frame."""
+    return _make_study
 
-    def make(
-        gains: list[dict[str, float]], *, families: int = 200, seed: int = 0, steps: list[int] | None = None
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        marks = _marks(gains, families, seed)
-        shares = marks.groupby(["number", "task"])["exact"].mean().unstack()
-        rows = [
-            {
-                "number": number,
-                "state": "complete",
-                "lora.r": (4, 8, 16, 32)[number % 4],
-                "training.learning_rate": 1e-4 * (1 + number),
-                "seed": number,
-                "steps": steps[number] if steps else 60,
-                "loss": 0.5,
-                **{task: float(shares.loc[number, task]) for task in SCORED_TASKS},
-                "transfer_score": float(transfer_score(*(float(shares.loc[number, task]) for task in SCORED_TASKS))),
-            }
-            for number in range(len(gains))
-        ]
-        return pd.DataFrame(rows), marks
 
-    return make
+@pytest.fixture(scope="session")
+def study_findings() -> Callable[..., StudyFindings]:
+    """Returns a function that makes everything a study of so many trials found."""
+    return cache(_study_findings)
+
+
+@pytest.fixture(scope="session")
+def gained_marks() -> Callable[..., pd.DataFrame]:
+    """Returns a function from trial numbers and their gains to marks."""
+    return marks_of_gains

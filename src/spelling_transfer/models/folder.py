@@ -16,6 +16,8 @@ from typing import Any
 from spelling_transfer.errors import SpellingTransferError
 
 MANIFEST = "manifest.json"
+ABSENT = "absent"
+"""The ``kind`` a manifest notes for a folder that stands for a model which was not made."""
 
 
 class ModelFolderError(SpellingTransferError):
@@ -79,6 +81,11 @@ class ModelFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFolderError(f"{file}: not a readable manifest ({error!r}).") from error
         return dict(manifest)
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the folder stands for a model that was not made."""
+        return (self.path / MANIFEST).is_file() and self.manifest().get("kind") == ABSENT
 
     @property
     def sha256(self) -> str:

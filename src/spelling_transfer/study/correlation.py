@@ -14,6 +14,9 @@ Floats = NDArray[np.float64]
 
 FEWEST_TRIALS = 10
 """Resampling fewer trials than this repeats the same few of them, so no interval is given."""
+_FEWEST_ROWS = 3
+_FEWEST_ROWS_PARTIAL = 5
+"""With three rows a partial correlation is always 1 or -1, with four nearly so."""
 _LARGEST_UNDEFINED_SHARE = 0.05
 N_RESAMPLES = 1_999
 
@@ -57,14 +60,15 @@ def correlate(
         seed: Seed of the resampling.
 
     Returns:
-        ``n`` rows, ``rho`` (``None`` where a quantity does not vary or there are fewer than three rows), ``low`` and
-        ``high`` (``None`` with fewer than ten groups, or where a resample in twenty leaves the value undefined).
+        ``n`` rows, ``rho`` (``None`` where a quantity does not vary, or with fewer than three rows, five for a partial
+        one), ``low`` and ``high`` (``None`` with fewer than ten groups, or where a resample in twenty leaves the value
+        undefined).
     """
     columns = [np.asarray(each, dtype=float) for each in (first, second, *([] if given is None else [given]))]
     n = len(columns[0])
     statistic = _correlations if given is None else _partial
     found: dict[str, Any] = {"n": n, "rho": None, "low": None, "high": None}
-    if n < 3:
+    if n < (_FEWEST_ROWS if given is None else _FEWEST_ROWS_PARTIAL):
         return found
     rho = statistic(*(_ranks(column[np.newaxis]) for column in columns))[0]
     if not np.isfinite(rho):

@@ -38,24 +38,36 @@ def read_marks(curves: pd.DataFrame, questions: pd.DataFrame, base: Evaluation) 
         StudyConfigError: Marks and questions are not of the same study.
     """
     last = curves.sort_values(["number", "step"], kind="stable").drop_duplicates("number", keep="last")
-    frames = []
-    for number, marks in zip(last["number"], last["marks"], strict=True):
-        if not marks:
-            continue
-        if not len(marks) == len(base.marks) == len(questions):
-            raise StudyConfigError(
-                f"trial {number}: it was marked on {len(marks)} validation questions, the base model on "
-                f"{len(base.marks)}, and there are {len(questions)}. The study holds trials on other questions: give "
-                "it another name (study.name)."
-            )
-        frames.append(
-            questions.assign(number=number, base=_right(base.marks), exact=_right(marks))[
-                ["number", *questions.columns, "base", "exact"]
-            ]
-        )
+    frames = [
+        marks_of(number, marks, questions, base.marks)
+        for number, marks in zip(last["number"], last["marks"], strict=True)
+        if marks
+    ]
     if not frames:
-        return questions.assign(number=0, base=False, exact=False).iloc[:0]
+        return marks_of(0, "0" * len(questions), questions, "0" * len(questions)).iloc[:0]
     return pd.concat(frames, ignore_index=True)
+
+
+def marks_of(number: int, marks: str, questions: pd.DataFrame, base_marks: str) -> pd.DataFrame:
+    """Returns the marks of one trial, as ``read_marks`` does for all of them.
+
+    Raises:
+        StudyConfigError: Marks and questions are not of the same study.
+    """
+    if not len(marks) == len(base_marks) == len(questions):
+        raise StudyConfigError(
+            f"trial {number}: it was marked on {len(marks)} validation questions, the base model on "
+            f"{len(base_marks)}, and there are {len(questions)}. The study holds trials on other questions: give it "
+            "another name (study.name)."
+        )
+    columns = ["number", *questions.columns, "base", "exact"]
+    return questions.assign(number=number, base=_right(base_marks), exact=_right(marks))[columns]
+
+
+def base_marks(marks: pd.DataFrame, questions: pd.DataFrame) -> str:
+    """Returns the base model's marks on the questions, from the marks of a study's trials."""
+    right = marks.drop_duplicates("example_id").set_index("example_id")["base"].reindex(questions["example_id"])
+    return "".join("1" if mark is True or mark == 1 else "0" for mark in right)
 
 
 def _right(marks: str) -> list[bool]:

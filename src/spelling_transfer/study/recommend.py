@@ -1,4 +1,4 @@
-"""Which configuration to take."""
+"""Which configuration to take: the best, those that cannot be told from it, the cheapest of them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,121 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.study.config import StudyConfigError, TrialConfig
+from spelling_transfer.evaluation.statistics import Interval
+from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.confirm import ends
+from spelling_transfer.study.next_study import next_study
+from spelling_transfer.study.resampling import resample_marks
+from spelling_transfer.study.transfer import counted, warnings_of
+
+_BIASED = (
+    "The best of {n} scores on the same questions is too high by chance; only runs with new seeds, and the evaluation "
+    "on other words, say how good the configuration is."
+)
 
 
-def recommend(trials: pd.DataFrame, defaults: TrialConfig) -> dict[str, Any]:
-    """Returns the best trial's configuration in full, with what it scored and how close the next one came.
+def recommend(
+    trials: pd.DataFrame,
+    marks: pd.DataFrame,
+    defaults: TrialConfig,
+    *,
+    study: StudySettings,
+    search_space: dict[str, Any],
+    n_resamples: int,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Returns what a study recommends, before it is confirmed with new seeds.
 
     Args:
         trials: One row a trial; the columns with a dot are the settings that were varied.
+        marks: What ``read_marks`` returns.
         defaults: The configuration the trials varied.
+        study: The study.
+        search_space: The entries of the space by setting name.
+        n_resamples: Bootstrap resamples of word families.
+        seed: Seed of the resampling.
+
+    Returns:
+        ``trial`` (its number), ``transfer_score`` with its ``interval``, ``runner_up_transfer_score``, ``config`` (in
+        full), ``choices`` (what the search chose), ``cost``; ``equivalent``: the trials whose difference to it cannot
+        be told from zero, each with the difference and its interval; ``cheapest`` of these and the best; ``finished``
+        trials and ``warnings``; ``next_study`` and ``study``.
 
     Raises:
         StudyConfigError: No trial was completed.
     """
-    finished = trials[trials["state"] != "pruned"].sort_values(
-        ["transfer_score", "number"], ascending=[False, True], kind="stable"
-    )
+    finished = counted(trials).sort_values(["transfer_score", "number"], ascending=[False, True], kind="stable")
     if finished.empty:
-        raise StudyConfigError("study: every trial was pruned, so none can be recommended. Raise 'study.n_trials'.")
-    best = finished.iloc[0]
-    varied = {name: _plain(best[name]) for name in trials.columns if "." in name}
-    config = defaults.varied({**varied, "training.seed": int(best["seed"])})
-    runner_up = float(finished.iloc[1]["transfer_score"]) if len(finished) > 1 else None
+        states = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
+        raise StudyConfigError(
+            f"study: no trial was completed ({states or 'there is none'}), so none can be recommended. Raise "
+            "'study.n_trials', or set 'study.pruner' to none."
+        )
+    rows = [_described(row, trials, defaults) for _, row in finished.iterrows()]
+    best = rows[0]
+    intervals = _differences(best["trial"], marks, study, n_resamples, seed)
+    for row in rows:
+        own, difference = intervals.get(row["trial"], (None, None))
+        row["interval"] = None if own is None else ends(own)
+        row["difference"] = row["transfer_score"] - best["transfer_score"]
+        row["difference_interval"] = None if difference is None else ends(difference)
+    equivalent = [row for row in rows[1:] if not _excludes_zero(row["difference_interval"])]
+    runner_up = rows[1]["transfer_score"] if len(rows) > 1 else None
+    warnings = warnings_of(trials, study.sampler)
+    if len(rows) > 1:
+        warnings = [*warnings, _BIASED.format(n=len(rows))]
     return {
-        "trial": int(best["number"]),
-        "transfer_score": float(best["transfer_score"]),
+        **{key: best[key] for key in ("trial", "transfer_score", "interval", "config", "choices", "cost")},
         "runner_up_transfer_score": runner_up,
+        "equivalent": equivalent,
+        "cheapest": min([best, *equivalent], key=_cost_key),
+        "finished": len(rows),
+        "warnings": warnings,
+        "next_study": next_study(rows, equivalent, study=study, search_space=search_space, defaults=defaults),
+        "study": {
+            "name": study.name,
+            "focus": study.focus,
+            "weights": {"position": study.weights.position, "count": study.weights.count},
+            "sampler": study.sampler,
+            "seed": study.seed,
+            "trials": len(trials),
+            "validation_words": study.validation_words,
+        },
+    }
+
+
+def _described(row: pd.Series[Any], trials: pd.DataFrame, defaults: TrialConfig) -> dict[str, Any]:
+    varied = {name: _plain(row[name]) for name in trials.columns if "." in name and pd.notna(row[name])}
+    config = defaults.varied({**varied, "training.seed": int(row["seed"])})
+    training = config.training
+    steps = int(row["steps"])
+    return {
+        "trial": int(row["number"]),
+        "transfer_score": float(row["transfer_score"]),
+        "choices": varied,
+        # Seconds depend on the machine and on what else it does; examples seen do not.
+        "cost": {"steps": steps, "examples": steps * training.batch_size * training.grad_accum_steps},
         "config": config.model_dump(mode="json"),
     }
+
+
+def _differences(
+    best: int, marks: pd.DataFrame, study: StudySettings, n_resamples: int, seed: int
+) -> dict[int, tuple[Interval, Interval]]:
+    if marks.empty or best not in set(marks["number"]):
+        return {}
+    resamples = resample_marks(marks, n_resamples=n_resamples, seed=seed)
+    scores = resamples.transfer_scores(study.weights)
+    change = scores.minus(scores.at(resamples.place(best)))
+    return {number: (scores.interval(place), change.interval(place)) for place, number in enumerate(resamples.numbers)}
+
+
+def _cost_key(row: dict[str, Any]) -> tuple[int, int, float, int]:
+    return row["cost"]["examples"], row["config"]["lora"]["r"], -row["transfer_score"], row["trial"]
+
+
+def _excludes_zero(ends: list[float] | None) -> bool:
+    return ends is not None and Interval(*ends).excludes(0.0)
 
 
 def _plain(value: Any) -> Any:

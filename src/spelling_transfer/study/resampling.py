@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spelling_transfer.evaluation.statistics import CONFIDENCE, NO_INTERVAL, Interval
-from spelling_transfer.study.scores import SCORED_TASKS, Focus, transfer_score
+from spelling_transfer.study.scores import SCORED_TASKS, Focus, FocusWeights, transfer_score
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +41,14 @@ class Resampled:
             values = values[:, index]
         return percentile_interval(values, confidence)
 
+    def at(self, place: int) -> Resampled:
+        """Returns the numbers at a place of the first axis."""
+        return Resampled(self.value[place], self.resamples[:, place])
+
+    def minus(self, other: Resampled) -> Resampled:
+        """Returns the difference to a number, in the same resamples."""
+        return Resampled(self.value - other.value, self.resamples - other.resamples[:, np.newaxis])
+
 
 @dataclass(frozen=True)
 class StudyResamples:
@@ -64,9 +72,7 @@ class StudyResamples:
 
     def gains(self) -> Resampled:
         """Returns each trial's change of each task against the base model, shape ``(trials, tasks)``."""
-        return Resampled(
-            self.trials.value - self.base.value, self.trials.resamples - self.base.resamples[:, np.newaxis]
-        )
+        return self.trials.minus(self.base)
 
     def gaps_closed(self) -> Resampled:
         """Returns the gains as a share of what the base model had wrong, shape ``(trials, tasks)``."""
@@ -81,11 +87,11 @@ class StudyResamples:
         gains = self.gains()
         return Resampled(_divide(gains.value, gains.value[:, :1]), _divide(gains.resamples, gains.resamples[:, :, :1]))
 
-    def transfer_scores(self, focus: Focus) -> Resampled:
+    def transfer_scores(self, focus: Focus | FocusWeights) -> Resampled:
         """Returns the transfer score of each trial, shape ``(trials,)``."""
         return Resampled(_score(self.trials.value, focus), _score(self.trials.resamples, focus))
 
-    def base_transfer_score(self, focus: Focus) -> Resampled:
+    def base_transfer_score(self, focus: Focus | FocusWeights) -> Resampled:
         """Returns the transfer score of the base model, shape ``()``."""
         return Resampled(_score(self.base.value, focus), _score(self.base.resamples, focus))
 
@@ -138,7 +144,7 @@ def percentile_interval(values: Floats, confidence: float = CONFIDENCE) -> Inter
     return Interval(float(low), float(high))
 
 
-def _score(scores: Floats, focus: Focus) -> Floats:
+def _score(scores: Floats, focus: Focus | FocusWeights) -> Floats:
     spelling, position, count = np.moveaxis(scores, -1, 0)
     return np.asarray(transfer_score(spelling, position, count, focus))
 

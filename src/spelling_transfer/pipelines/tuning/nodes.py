@@ -1,4 +1,4 @@
-"""Nodes of the tuning."""
+"""Nodes of the tuning that train."""
 
 from __future__ import annotations
 
@@ -9,22 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.folder import ABSENT, ModelFolder, new_folder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.executor import Evaluation, run_study
-from spelling_transfer.study.figures import plot_learning_curves, plot_transfer
-from spelling_transfer.study.marks import describe_questions, read_marks
-from spelling_transfer.study.recommend import recommend
-from spelling_transfer.study.report import render_tuning_page
+from spelling_transfer.study.confirm import control_examples, new_seeds, typical_run
+from spelling_transfer.study.environment import describe_environment
+from spelling_transfer.study.executor import run_study
+from spelling_transfer.study.marks import base_marks, describe_questions, marks_of, read_marks
+from spelling_transfer.study.scores import SCORED_TASKS, transfer_score
+from spelling_transfer.study.settings import RecommendationSettings
 from spelling_transfer.study.space import read_space
-from spelling_transfer.study.transfer import analyse_transfer
 from spelling_transfer.study.trial import TrialRunner
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
-
-Figure = Any
-"""Plotly's; not imported, as Kedro looks up every type of a node that has parameters."""
 
 
 def read_search_space(study: StudySettings, trial: TrialConfig) -> dict[str, Any]:
@@ -42,28 +39,21 @@ def run_trials(
     model_profile: ModelProfile,
     study: StudySettings,
     trial: TrialConfig,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame, dict[str, Any]]:
     """Trains and scores every trial of the study, and scores the base model on the same validation questions."""
     runner = _runner(base_model, tokenizer, examples, encoded_examples, english_subset, model_profile, study)
     base = runner.evaluate(step=0)
     result = run_study(study.model_copy(update={"space": search_space}), trial, runner)
     marks = read_marks(result.curves, describe_questions(runner.validation, tokenizer), base)
     scores = {name: value for name, value in asdict(base).items() if name != "marks"}
-    return result.trials, result.curves.drop(columns="marks"), result.seconds, scores, marks
-
-
-def analyse(trials: pd.DataFrame, curves: pd.DataFrame, base: dict[str, Any]) -> dict[str, Any]:
-    """Measures each task's gain over the base model and how the gains go together."""
-    return analyse_transfer(trials, curves, Evaluation(**base))
-
-
-def choose(trials: pd.DataFrame, trial: TrialConfig) -> dict[str, Any]:
-    """Recommends the configuration of the best trial."""
-    return recommend(trials, trial)
+    curves = result.curves.drop(columns="marks")
+    return result.trials, curves, result.seconds, scores, marks, describe_environment()
 
 
 def train_best(
-    best_config: dict[str, Any],
+    recommendation: dict[str, Any],
+    trials: pd.DataFrame,
+    trial_marks: pd.DataFrame,
     base_model: ModelFolder,
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
@@ -71,35 +61,77 @@ def train_best(
     english_subset: dict[str, Any],
     model_profile: ModelProfile,
     study: StudySettings,
-    trial: TrialConfig,
-) -> ModelFolder:
-    """Trains the recommended configuration and returns its adapter."""
-    runner = _runner(base_model, tokenizer, examples, encoded_examples, english_subset, model_profile, study)
-    place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
-    adapter, _ = runner.train_adapter(trial.model_validate(best_config["config"]), Path(place.name) / "adapter")
-    # The folder lives as long as its handle: until the catalog has copied it.
-    return ModelFolder(adapter.path, owner=place)
-
-
-def plot(trials: pd.DataFrame, curves: pd.DataFrame, base: dict[str, Any]) -> tuple[Figure, Figure]:
-    """Draws the learning curves of the trials, and spelling gain against position and count gain."""
-    start = Evaluation(**base)
-    return plot_learning_curves(curves, start), plot_transfer(trials, start)
-
-
-def report(
-    trials: pd.DataFrame,
-    transfer_analysis: dict[str, Any],
-    best_config: dict[str, Any],
-    trial_seconds: pd.DataFrame,
-    curves_plot: Figure,
-    transfer_plot: Figure,
-    study: StudySettings,
-) -> str:
-    """Writes the page of the study."""
-    return render_tuning_page(
-        trials, transfer_analysis, best_config, trial_seconds, curves=curves_plot, transfer=transfer_plot, study=study
+    settings: RecommendationSettings,
+) -> tuple[ModelFolder, pd.DataFrame, pd.DataFrame]:
+    """Trains the recommended configuration with new seeds; keeps the adapter with the middle score."""
+    config = TrialConfig.model_validate(recommendation["config"])
+    seeds = new_seeds(trials, settings.seeds)
+    runner = _runner(
+        base_model,
+        tokenizer,
+        examples,
+        encoded_examples,
+        english_subset,
+        model_profile,
+        study,
+        evaluate_every=config.training.max_steps,
     )
+    questions = describe_questions(runner.validation, tokenizer)
+    place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
+    folders, rows, marks = {}, [], []
+    for seed in seeds:
+        folders[seed], outcome = runner.train_adapter(
+            config.varied({"training.seed": seed}), Path(place.name) / str(seed)
+        )
+        end = outcome.curve[-1]
+        scores = {task: getattr(end, task) for task in SCORED_TASKS}
+        score = transfer_score(end.spelling, end.position, end.count, study.weights)
+        rows.append(
+            {"seed": seed, "steps": outcome.steps, "loss": outcome.final_loss, **scores, "transfer_score": score}
+        )
+        marks.append(marks_of(seed, end.marks, questions, base_marks(trial_marks, questions)))
+    runs = pd.DataFrame(rows)
+    # The folder lives as long as its handle: until the catalog has copied it.
+    kept = ModelFolder(folders[typical_run(runs)].path, owner=place)
+    return kept, runs, pd.concat(marks, ignore_index=True)
+
+
+def train_control(
+    recommendation: dict[str, Any],
+    confirmation_runs: pd.DataFrame,
+    trial_marks: pd.DataFrame,
+    base_model: ModelFolder,
+    tokenizer: ChatTokenizer,
+    examples: pd.DataFrame,
+    encoded_examples: pd.DataFrame,
+    english_subset: dict[str, Any],
+    model_profile: ModelProfile,
+    study: StudySettings,
+    settings: RecommendationSettings,
+) -> tuple[ModelFolder, pd.DataFrame]:
+    """Trains the recommended configuration on other words' spellings: the arm that learns the form alone."""
+    place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
+    target = Path(place.name) / "control"
+    if not settings.control:
+        with new_folder(target, {"kind": ABSENT, "why": "recommendation.control is false"}):
+            pass
+        return ModelFolder(target, owner=place), trial_marks.iloc[:0]
+    seed = typical_run(confirmation_runs)
+    config = TrialConfig.model_validate(recommendation["config"]).varied({"training.seed": seed})
+    runner = _runner(
+        base_model,
+        tokenizer,
+        examples,
+        control_examples(encoded_examples, config),
+        english_subset,
+        model_profile,
+        study,
+        evaluate_every=config.training.max_steps,
+    )
+    questions = describe_questions(runner.validation, tokenizer)
+    adapter, outcome = runner.train_adapter(config, target)
+    marks = marks_of(seed, outcome.curve[-1].marks, questions, base_marks(trial_marks, questions))
+    return ModelFolder(adapter.path, owner=place), marks
 
 
 def _runner(
@@ -110,6 +142,8 @@ def _runner(
     english_subset: dict[str, Any],
     model_profile: ModelProfile,
     study: StudySettings,
+    *,
+    evaluate_every: int | None = None,
 ) -> TrialRunner:
     return TrialRunner(
         base_model,
@@ -119,5 +153,5 @@ def _runner(
         encoded_examples,
         TokenSubset.from_json(english_subset).answer_ids,
         validation_words=study.validation_words,
-        evaluate_every=study.transfer_eval_frequency,
+        evaluate_every=evaluate_every or study.transfer_eval_frequency,
     )

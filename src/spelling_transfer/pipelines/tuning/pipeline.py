@@ -6,14 +6,27 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from spelling_transfer.pipelines.tuning import nodes
+from spelling_transfer.pipelines.tuning import analysis, nodes
 
 _MATERIAL = ["base_model", "tokenizer", "examples", "encoded_examples", "english_subset"]
+_STUDY = ["params:study", "params:trial"]
+_RETRAINING = ["params:model_profile", "params:study", "params:recommendation"]
+_FIGURES = {
+    "curves": "tuning_curves_plot",
+    "transfer": "tuning_transfer_plot",
+    "paths": "tuning_paths_plot",
+    "patterns": "tuning_patterns_plot",
+    "pareto": "tuning_pareto_plot",
+    "importance": "tuning_importance_plot",
+    "parallel": "tuning_parallel_plot",
+    "history": "tuning_history_plot",
+}
+"""The dataset of each figure, in the order in which ``analysis.plot`` returns them."""
 _SETTINGS = ["params:model_profile", "params:study", "params:trial"]
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: read space, run study, analyse transfer, recommend, train best, plot, report."""
+    """Returns the pipeline: read space, run study, analyse, recommend, train again with control, report."""
     return pipeline(
         [
             node(
@@ -25,42 +38,103 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             node(
                 nodes.run_trials,
                 inputs=["search_space", *_MATERIAL, *_SETTINGS],
-                outputs=["trials", "learning_curves", "trial_seconds", "base_validation_scores", "trial_marks"],
+                outputs=[
+                    "trials",
+                    "learning_curves",
+                    "trial_seconds",
+                    "base_validation_scores",
+                    "trial_marks",
+                    "study_environment",
+                ],
                 name="run_study",
                 tags=["gpu"],
             ),
             node(
-                nodes.analyse,
-                inputs=["trials", "learning_curves", "base_validation_scores"],
-                outputs="transfer_analysis",
+                analysis.analyse,
+                inputs=[
+                    "trials",
+                    "learning_curves",
+                    "trial_marks",
+                    "base_validation_scores",
+                    "params:study",
+                    "params:analysis",
+                ],
+                outputs=["transfer_analysis", "transfer_by_trial", "training_patterns"],
                 name="analyse_transfer",
             ),
-            node(nodes.choose, inputs=["trials", "params:trial"], outputs="best_config", name="recommend"),
+            node(
+                analysis.rate_settings,
+                inputs=["trials", "search_space", "params:analysis"],
+                outputs="parameter_importance",
+                name="rate_settings",
+            ),
+            node(
+                analysis.choose,
+                inputs=["trials", "trial_marks", "search_space", *_STUDY, "params:analysis"],
+                outputs="recommendation",
+                name="recommend",
+            ),
             node(
                 nodes.train_best,
-                inputs=["best_config", *_MATERIAL, *_SETTINGS],
-                outputs="best_adapter",
+                inputs=["recommendation", "trials", "trial_marks", *_MATERIAL, *_RETRAINING],
+                outputs=["best_adapter", "confirmation_runs", "confirmation_marks"],
                 name="train_best",
                 tags=["gpu"],
             ),
             node(
-                nodes.plot,
-                inputs=["trials", "learning_curves", "base_validation_scores"],
-                outputs=["tuning_curves_plot", "tuning_transfer_plot"],
+                nodes.train_control,
+                inputs=["recommendation", "confirmation_runs", "trial_marks", *_MATERIAL, *_RETRAINING],
+                outputs=["control_adapter", "control_marks"],
+                name="train_control",
+                tags=["gpu"],
+            ),
+            node(
+                analysis.confirm_best,
+                inputs=[
+                    "recommendation",
+                    "confirmation_runs",
+                    "confirmation_marks",
+                    "control_marks",
+                    "params:study",
+                    "params:analysis",
+                ],
+                outputs="best_config",
+                name="confirm",
+            ),
+            node(
+                analysis.plot,
+                inputs=[
+                    "trials",
+                    "learning_curves",
+                    "trial_seconds",
+                    "base_validation_scores",
+                    "transfer_by_trial",
+                    "training_patterns",
+                    "parameter_importance",
+                    "search_space",
+                    "recommendation",
+                ],
+                outputs=list(_FIGURES.values()),
                 name="plot",
             ),
             node(
-                nodes.report,
-                inputs=[
-                    "trials",
-                    "transfer_analysis",
-                    "best_config",
-                    "trial_seconds",
-                    "tuning_curves_plot",
-                    "tuning_transfer_plot",
-                    "params:study",
-                ],
-                outputs="tuning_page",
+                analysis.report,
+                inputs={
+                    "trials": "trials",
+                    "curves": "learning_curves",
+                    "seconds": "trial_seconds",
+                    "analysis": "transfer_analysis",
+                    "changes": "transfer_by_trial",
+                    "patterns": "training_patterns",
+                    "importance": "parameter_importance",
+                    "best": "best_config",
+                    "search_space": "search_space",
+                    "environment": "study_environment",
+                    "study": "params:study",
+                    "defaults": "params:trial",
+                    **{f"{name}_figure": dataset for name, dataset in _FIGURES.items()},
+                },
+                outputs=["tuning_page", "tuning_findings"],
                 name="report",
             ),
         ],

@@ -1,0 +1,147 @@
+"""Nodes of the tuning that look at trials: what transferred, what matters, what to take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.confirm import confirm
+from spelling_transfer.study.document import write_findings
+from spelling_transfer.study.executor import Evaluation
+from spelling_transfer.study.figures import plot_learning_curves, plot_patterns, plot_transfer, plot_transfer_paths
+from spelling_transfer.study.importance import rate_importance
+from spelling_transfer.study.patterns import find_patterns
+from spelling_transfer.study.recommend import recommend
+from spelling_transfer.study.report import render_tuning_page
+from spelling_transfer.study.resampling import resample_marks
+from spelling_transfer.study.results import StudyFindings
+from spelling_transfer.study.scores import SCORED_TASKS
+from spelling_transfer.study.search_figures import plot_history, plot_importance, plot_parallel, plot_pareto
+from spelling_transfer.study.settings import AnalysisSettings
+from spelling_transfer.study.transfer import analyse_transfer, measure_changes
+
+Figure = Any
+"""Plotly's; not imported, as Kedro looks up every type of a node that has parameters."""
+
+
+def analyse(
+    trials: pd.DataFrame,
+    curves: pd.DataFrame,
+    trial_marks: pd.DataFrame,
+    base: dict[str, Any],
+    study: StudySettings,
+    analysis: AnalysisSettings,
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    """Measures how each trial changed each task, how the gains go together, and which training helps where."""
+    sure: dict[str, Any] = {"n_resamples": analysis.n_resamples, "seed": analysis.seed}
+    start = Evaluation(**base)
+    found = analyse_transfer(trials, curves, start, sampler=study.sampler, **sure)
+    changes = measure_changes(trials, resample_marks(trial_marks, **sure))
+    return found, changes, find_patterns(trials, trial_marks, found["base"], **sure)
+
+
+def rate_settings(trials: pd.DataFrame, search_space: dict[str, Any], analysis: AnalysisSettings) -> pd.DataFrame:
+    """Rates how much each searched setting matters for the transfer score, by two methods."""
+    return rate_importance(trials, search_space, seeds=analysis.importance_seeds, seed=analysis.seed)
+
+
+def choose(
+    trials: pd.DataFrame,
+    trial_marks: pd.DataFrame,
+    search_space: dict[str, Any],
+    study: StudySettings,
+    trial: TrialConfig,
+    analysis: AnalysisSettings,
+) -> dict[str, Any]:
+    """Recommends a configuration, says which others cannot be told from it, and what to run next."""
+    return recommend(
+        trials,
+        trial_marks,
+        trial,
+        study=study,
+        search_space=search_space,
+        n_resamples=analysis.n_resamples,
+        seed=analysis.seed,
+    )
+
+
+def confirm_best(
+    recommendation: dict[str, Any],
+    confirmation_runs: pd.DataFrame,
+    confirmation_marks: pd.DataFrame,
+    control_marks: pd.DataFrame,
+    study: StudySettings,
+    analysis: AnalysisSettings,
+) -> dict[str, Any]:
+    """Adds what the recommended configuration scored with new seeds, and against its control arm."""
+    return confirm(
+        recommendation,
+        confirmation_runs,
+        confirmation_marks,
+        control_marks,
+        study=study,
+        n_resamples=analysis.n_resamples,
+        seed=analysis.seed,
+    )
+
+
+def plot(
+    trials: pd.DataFrame,
+    curves: pd.DataFrame,
+    trial_seconds: pd.DataFrame,
+    base: dict[str, Any],
+    transfer_by_trial: pd.DataFrame,
+    training_patterns: pd.DataFrame,
+    parameter_importance: pd.DataFrame,
+    search_space: dict[str, Any],
+    recommendation: dict[str, Any],
+) -> tuple[Figure, Figure, Figure, Figure, Figure, Figure, Figure, Figure]:
+    """Draws what transferred (by step, by trial, by kind of word) and what the search tried, found and cost."""
+    start, best = Evaluation(**base), int(recommendation["trial"])
+    return (
+        plot_learning_curves(curves, start, best),
+        plot_transfer(transfer_by_trial, best),
+        plot_transfer_paths(curves, start, best),
+        plot_patterns(training_patterns),
+        plot_pareto(trials, {task: float(base[task]) for task in SCORED_TASKS}, best),
+        plot_importance(parameter_importance),
+        plot_parallel(trials, search_space),
+        plot_history(trials, trial_seconds),
+    )
+
+
+def report(
+    *,
+    trials: pd.DataFrame,
+    curves: pd.DataFrame,
+    seconds: pd.DataFrame,
+    analysis: dict[str, Any],
+    changes: pd.DataFrame,
+    patterns: pd.DataFrame,
+    importance: pd.DataFrame,
+    best: dict[str, Any],
+    search_space: dict[str, Any],
+    environment: dict[str, Any],
+    study: StudySettings,
+    defaults: TrialConfig,
+    **figures: Figure,
+) -> tuple[str, str]:
+    """Writes the page of the study, and its findings as a document."""
+    found = StudyFindings(
+        trials=trials,
+        curves=curves,
+        seconds=seconds,
+        analysis=analysis,
+        changes=changes,
+        patterns=patterns,
+        importance=importance,
+        best=best,
+        search_space=search_space,
+        environment=environment,
+        study=study,
+        defaults=defaults,
+    )
+    named = {name.removesuffix("_figure"): figure for name, figure in figures.items()}
+    return render_tuning_page(found, named), write_findings(found)

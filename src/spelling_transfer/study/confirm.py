@@ -1,0 +1,144 @@
+"""Trains a winner again: what it scores with seeds that did not choose it, and beside its control arm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spelling_transfer.evaluation.statistics import CONFIDENCE, Interval
+from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.resampling import Resampled, resample_marks
+from spelling_transfer.study.scores import SCORED_TASKS
+from spelling_transfer.tasks.mixture import CONTROL, REAL, SPELLING
+
+
+def new_seeds(trials: pd.DataFrame, n: int) -> list[int]:
+    """Returns seeds that no trial of the study had."""
+    first = int(trials["seed"].max()) + 1
+    return list(range(first, first + n))
+
+
+def control_examples(encoded: pd.DataFrame, config: TrialConfig) -> pd.DataFrame:
+    """Returns the examples with every spelling a model may be trained on replaced by another word's.
+
+    What is left of the training is the form of prompts and answers, and how often each letter is said. Rows of other
+    tasks stay, so an adapter that is also trained on position or count differs from its control in spelling alone.
+
+    Args:
+        encoded: The encoded examples.
+        config: The configuration whose control is wanted.
+
+    Returns:
+        The frame without the spellings of its training split; control examples stand in their place, as ``real`` ones.
+    """
+    is_training = encoded["split"] == "train"
+    controls = encoded[is_training & (encoded["kind"] == CONTROL)]
+    controls = controls.assign(kind=REAL, augmented=config.spelling.spelling_augmentation)
+    rest = encoded[~(is_training & (encoded["task"] == SPELLING))]
+    return pd.concat([rest, controls], ignore_index=True)
+
+
+def typical_run(runs: pd.DataFrame) -> int:
+    """Returns the seed of the run with the middle score; of two in the middle, the lower. The best would be luck."""
+    ordered = runs.sort_values(["transfer_score", "seed"], kind="stable")
+    return int(ordered["seed"].iloc[(len(ordered) - 1) // 2])
+
+
+def confirm(
+    recommendation: dict[str, Any],
+    runs: pd.DataFrame,
+    marks: pd.DataFrame,
+    control_marks: pd.DataFrame,
+    *,
+    study: StudySettings,
+    n_resamples: int,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Returns the recommendation with what its configuration scored with new seeds.
+
+    Args:
+        recommendation: What ``recommend`` returns.
+        runs: One row a run of the winner: ``seed``, ``steps``, ``loss``, the task scores and ``transfer_score``.
+        marks: The marks of these runs; ``number`` is the seed.
+        control_marks: The marks of the control arm on the same questions; empty without one.
+        study: The study.
+        n_resamples: Bootstrap resamples of word families.
+        seed: Seed of the resampling.
+
+    Returns:
+        The recommendation; its ``config`` has the seed of the adapter that is kept. ``confirmation`` holds the
+        ``seeds``, the ``mean`` transfer score with ``interval_over_words`` (other words, these runs), and
+        ``interval_over_seeds`` (Student's t over runs; ``None`` for one run), ``selected`` (what the winning trial
+        scored) and ``optimism`` (how much of that was luck), the ``base`` score and the ``gain`` over it with its
+        interval, and ``control``: for each task and the transfer score the mean difference to the control arm.
+    """
+    kept = typical_run(runs)
+    config = {**recommendation["config"], "training": {**recommendation["config"]["training"], "seed": kept}}
+    found = resample_marks(marks, n_resamples=n_resamples, seed=seed)
+    scores, base = _mean(found.transfer_scores(study.weights)), found.base_transfer_score(study.weights)
+    gain = Resampled(scores.value - base.value, scores.resamples - base.resamples)
+    values = runs["transfer_score"].to_numpy(dtype=float)
+    confirmation = {
+        "seeds": [int(each) for each in runs["seed"]],
+        "kept_seed": kept,
+        "mean": float(values.mean()),
+        "lowest": float(values.min()),
+        "highest": float(values.max()),
+        "interval_over_words": ends(scores.interval()),
+        "interval_over_seeds": _over_seeds(values),
+        "selected": recommendation["transfer_score"],
+        "optimism": float(recommendation["transfer_score"] - values.mean()),
+        "base": float(base.value),
+        "gain": float(gain.value),
+        "gain_interval": ends(gain.interval()),
+        "tasks": {task: float(runs[task].mean()) for task in SCORED_TASKS},
+        "control": _against_control(marks, control_marks, study, n_resamples, seed),
+    }
+    return {**recommendation, "config": config, "confirmation": confirmation}
+
+
+def _against_control(
+    marks: pd.DataFrame, control_marks: pd.DataFrame, study: StudySettings, n_resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    if control_marks.empty:
+        return []
+    # The control is one more run on the same questions, so it takes the place of the base model.
+    right = control_marks.set_index("example_id")["exact"]
+    found = resample_marks(marks.assign(base=marks["example_id"].map(right)), n_resamples=n_resamples, seed=seed)
+    gains = _mean(found.gains())
+    rows = []
+    for place, task in enumerate(SCORED_TASKS):
+        rows.append(_difference_row(task, found.base.value[place], gains.value[place], gains.interval(place)))
+    scores, control = _mean(found.transfer_scores(study.weights)), found.base_transfer_score(study.weights)
+    change = Resampled(scores.value - control.value, scores.resamples - control.resamples)
+    return [*rows, _difference_row("transfer_score", control.value, change.value, change.interval())]
+
+
+def _difference_row(name: str, control: Any, difference: Any, interval: Interval) -> dict[str, Any]:
+    return {
+        "measure": name,
+        "control": float(control),
+        "difference": float(difference),
+        "interval": ends(interval),
+        "excludes_zero": interval.excludes(0.0),
+    }
+
+
+def _mean(scores: Resampled) -> Resampled:
+    return Resampled(scores.value.mean(axis=0), scores.resamples.mean(axis=1))
+
+
+def _over_seeds(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float] | None:
+    from scipy import stats
+
+    if len(values) < 2:
+        return None
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return [float(values.mean() - half), float(values.mean() + half)]
+
+
+def ends(interval: Interval) -> list[float] | None:
+    """Returns the ends of an interval as JSON holds them; ``None`` where there is none."""
+    return None if np.isnan(interval.low) else [interval.low, interval.high]

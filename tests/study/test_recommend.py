@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.recommend import recommend
+
+MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
+SPACE: dict[str, Any] = {
+    "lora.r": {"values": [4, 8, 16, 32]},
+    "training.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
+}
+
+
+def recommended(trials: pd.DataFrame, marks: pd.DataFrame, **changes: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = {"n_trials": len(trials), "sampler": "random", "space": SPACE, **changes}
+    study = StudySettings.model_validate(settings)
+    return recommend(trials, marks, TrialConfig(), study=study, search_space=study.space, n_resamples=499)
+
+
+def test_the_best_is_given_in_full_with_its_interval(make_study: MakeStudy) -> None:
+    trials, marks = make_study([{"spelling": 0.1}, {"spelling": 0.4, "position": 0.3}, {"spelling": 0.2}])
+    found = recommended(trials, marks)
+    assert found["trial"] == 1
+    assert found["transfer_score"] == trials["transfer_score"][1]
+    low, high = found["interval"]
+    assert low < found["transfer_score"] < high
+    config = TrialConfig.model_validate(found["config"])
+    assert (config.lora.r, config.training.learning_rate, config.training.seed) == (8, 2e-4, 1)
+    assert found["choices"] == {"lora.r": 8, "training.learning_rate": 2e-4}
+    assert found["cost"] == {"steps": 60, "examples": 60 * 8 * 4}
+    assert found["runner_up_transfer_score"] == trials["transfer_score"].drop(1).max()
+
+
+def test_those_that_cannot_be_told_from_it_are_named_and_the_cheapest_of_them(make_study: MakeStudy) -> None:
+    # Trial 1 is nearly as good as trial 2 and takes a third of its steps; trial 0 is surely worse.
+    gains = [{"position": 0.0}, {"position": 0.39}, {"position": 0.4}]
+    trials, marks = make_study(gains, steps=[60, 30, 90])
+    found = recommended(trials, marks)
+    assert found["trial"] == 2
+    assert [row["trial"] for row in found["equivalent"]] == [1]
+    low, high = found["equivalent"][0]["difference_interval"]
+    assert low <= 0 <= high
+    assert found["cheapest"]["trial"] == 1
+    assert found["cheapest"]["cost"]["steps"] == 30
+
+
+def test_pruned_and_failed_trials_are_never_recommended(make_study: MakeStudy) -> None:
+    trials, marks = make_study([{"position": 0.5}, {"position": 0.1}, {"position": 0.6}])
+    trials["state"] = ["pruned", "complete", "failed"]
+    found = recommended(trials, marks)
+    assert found["trial"] == 1
+    assert found["finished"] == 1
+    assert found["equivalent"] == []
+    assert found["runner_up_transfer_score"] is None
+    with pytest.raises(StudyConfigError, match=r"no trial was completed \(1 pruned, 1 failed\)"):
+        recommended(trials[trials["number"] != 1], marks)
+
+
+def test_few_chosen_trials_and_the_best_of_many_are_warned_of(make_study: MakeStudy) -> None:
+    trials, marks = make_study([{"position": 0.1}, {"position": 0.2}])
+    warnings = " ".join(recommended(trials, marks, sampler="tpe")["warnings"])
+    for part in ("too few", "tpe sampler", "best of 2 scores on the same questions is too high by chance"):
+        assert part in warnings
+
+
+def test_a_best_value_at_the_end_of_the_space_asks_for_more_beyond(make_study: MakeStudy) -> None:
+    trials, marks = make_study([{"position": 0.02 * number} for number in range(24)])
+    space = {"lora.r": {"values": [4, 8, 16, 32]}, "training.learning_rate": {"low": 1e-4, "high": 2.4e-3, "log": True}}
+    found = recommended(trials, marks, space=space)["next_study"]
+    assert found["study"]["space"]["lora.r"]["values"] == [4, 8, 16, 32, 64]
+    wider = found["study"]["space"]["training.learning_rate"]
+    assert wider["low"] == 1e-4
+    assert 2.4e-3 < wider["high"] <= 1e-2  # as high as the setting allows
+    assert StudySettings.model_validate({"name": "x", **found["study"]})
+    assert any("lora.r (32) is at the upper end" in reason for reason in found["reasons"])
+
+
+def test_trials_that_look_alike_ask_for_more_words_and_few_for_more_trials(make_study: MakeStudy) -> None:
+    trials, marks = make_study([{"position": 0.2 + 0.001 * number} for number in range(6)])
+    found = recommended(
+        trials, marks, validation_words=200, space={"training.learning_rate": SPACE["training.learning_rate"]}
+    )
+    assert found["next_study"]["study"]["validation_words"] > 200
+    assert found["next_study"]["study"]["n_trials"] == 20
+    assert found["next_study"]["study"]["sampler"] == "random"
+
+
+def test_a_study_without_marks_still_recommends_and_tells_nothing_apart(make_study: MakeStudy) -> None:
+    trials, marks = make_study([{"position": 0.0}, {"position": 0.5}])
+    found = recommended(trials, marks.iloc[:0])
+    assert found["trial"] == 1
+    assert found["interval"] is None
+    assert [row["trial"] for row in found["equivalent"]] == [0]

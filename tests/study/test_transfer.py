@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spelling_transfer.study.executor import Evaluation
+from spelling_transfer.study.resampling import resample_marks
+from spelling_transfer.study.transfer import analyse_transfer, measure_changes
+
+MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
+BASE = Evaluation(0, 0.3, 0.2, 0.4)
+
+
+def curves_of(trials: pd.DataFrame) -> pd.DataFrame:
+    """A curve that goes straight from the base to where the trial ends, in two steps."""
+    rows = []
+    for trial in trials.to_dict("records"):
+        for share in (0.5, 1.0):
+            scores = {
+                task: getattr(BASE, task) + share * (trial[task] - getattr(BASE, task))
+                for task in ("spelling", "position", "count")
+            }
+            rows.append({"number": trial["number"], "step": int(share * trial["steps"]), **scores})
+    return pd.DataFrame(rows)
+
+
+def analysed(trials: pd.DataFrame, sampler: str = "random") -> dict:
+    return analyse_transfer(trials, curves_of(trials), BASE, sampler=sampler, n_resamples=299)
+
+
+def test_changes_have_gains_gaps_and_ratios_with_intervals(make_study: MakeStudy) -> None:
+    trials, marks = make_study([{"spelling": 0.3, "position": 0.15, "count": -0.1}], families=400)
+    rows = measure_changes(trials, resample_marks(marks)).set_index("task")
+    for task in ("spelling", "position", "count"):
+        right, base = (marks[marks["task"] == task][name].mean() for name in ("exact", "base"))
+        assert rows.loc[task, "gain"] == pytest.approx(right - base)
+        assert rows.loc[task, "gap_closed"] == pytest.approx((right - base) / (1 - base))
+        assert rows.loc[task, "low"] < rows.loc[task, "gain"] < rows.loc[task, "high"]
+    assert rows["verdict"].tolist() == ["up", "up", "down"]
+    assert rows.loc["position", "ratio"] == pytest.approx(rows.loc["position", "gain"] / rows.loc["spelling", "gain"])
+    assert 0 < rows.loc["position", "ratio_low"] < rows.loc["position", "ratio"] < rows.loc["position", "ratio_high"]
+    assert np.isnan(rows.loc["spelling", "ratio"])
+
+
+def test_there_is_no_ratio_to_a_spelling_gain_that_may_be_nothing(make_study: MakeStudy) -> None:
+    trials, marks = make_study([{"spelling": 0.003, "position": 0.2}])
+    rows = measure_changes(trials, resample_marks(marks)).set_index("task")
+    assert rows.loc["spelling", "verdict"] == "unclear"
+    assert rows.loc["position", "verdict"] == "up"
+    assert rows["ratio"].isna().all()
+    assert rows["ratio_low"].isna().all()
+
+
+def test_gains_that_go_together_are_seen_and_what_steps_explain_is_not(make_study: MakeStudy) -> None:
+    rng = np.random.default_rng(0)
+    steps = [20, 60, 120, 240] * 10
+    luck = rng.uniform(0, 0.1, (40, 2))
+    together = [
+        {"spelling": 0.1 + step / 500 + first, "position": 0.05 + step / 1000 + second}
+        for step, (first, second) in zip(steps, luck, strict=True)
+    ]
+    trials, _ = make_study(together, families=2_000, steps=steps)
+    found = analysed(trials)["over_trials"]["position"]
+    assert found["spearman"]["n"] == 40
+    assert found["spearman"]["low"] > 0.5
+    assert found["partial_given_steps"]["low"] < 0 < found["partial_given_steps"]["high"]
+
+
+def test_within_trials_counts_changes_between_evaluations(make_study: MakeStudy) -> None:
+    trials, _ = make_study(
+        [{"spelling": 0.02 * number, "position": 0.01 * number} for number in range(1, 13)], families=1_000
+    )
+    found = analysed(trials)
+    assert found["within_trials"]["position"]["n"] == 24
+    assert found["within_trials"]["position"]["rho"] > 0.5
+    assert found["evaluations"] == 24
+
+
+def test_few_chosen_pruned_and_failed_trials_are_warned_of(make_study: MakeStudy) -> None:
+    trials, _ = make_study([{"spelling": 0.02 * number} for number in range(1, 23)])
+    assert analysed(trials)["warnings"] == []
+    few = trials.head(5).copy()
+    few["state"] = ["complete", "stopped", "pruned", "failed", "complete"]
+    few.loc[3, ["spelling", "position", "count", "transfer_score"]] = np.nan
+    warnings = " ".join(analysed(few, sampler="tpe")["warnings"])
+    for part in (
+        "3 finished trials: too few",
+        "tpe sampler chose later trials",
+        "1 pruned trial was",
+        "1 trial failed",
+    ):
+        assert part in warnings
+    assert analysed(few)["over_trials"]["position"]["spearman"]["n"] == 3
+    assert analysed(few)["over_trials"]["position"]["spearman"]["low"] is None

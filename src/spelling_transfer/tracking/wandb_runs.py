@@ -1,0 +1,221 @@
+"""Runs of Weights & Biases: opened with a bound on every wait, written row by row, each row once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.tracking.wandb_rows import Columns, Row
+from spelling_transfer.tracking.wandb_settings import NETWORK_SECONDS, TrackingSettings
+
+
+class TrackingError(SpellingTransferError):
+    """Weights & Biases cannot be reached, or refuses."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where runs go.
+
+    Attributes:
+        settings: Project and entity.
+        folder: Folder for wandb's own files.
+        online: Whether they are sent.
+        base_url: The server's address; empty where nothing is sent.
+    """
+
+    settings: TrackingSettings
+    folder: Path
+    online: bool
+    base_url: str = ""
+
+    @property
+    def name(self) -> str:
+        """What tells it from other targets, for the ledger."""
+        place = f"{self.base_url}/{self.settings.entity or ''}" if self.online else "offline"
+        return f"{place}/{self.settings.project}"
+
+
+class TrackedRun:
+    """One run.
+
+    Args:
+        target: Where it goes.
+        run_id: Its id; a run of this id that is there already is gone on with.
+        name: Its readable name.
+        group: The study.
+        job_type: ``trial`` or ``study``.
+        config: Its configuration.
+
+    Raises:
+        TrackingError: The server cannot be reached in time, or refuses.
+    """
+
+    def __init__(
+        self, target: Target, run_id: str, name: str, group: str, job_type: str, config: dict[str, Any]
+    ) -> None:
+        self.online = target.online
+        self._run = _open(target, run_id, name, group, job_type, config)
+        # A run that is gone on with has these rows: sending them again would double them.
+        self._next_step = int(self._run.starting_step) if target.online else 0
+
+    @property
+    def next_step(self) -> int:
+        """The first step that it does not have yet."""
+        return self._next_step
+
+    def log(self, rows: Sequence[Row]) -> None:
+        """Adds the rows that it does not have yet."""
+        for row in rows:
+            if row.step >= self._next_step:
+                self._run.log(row.values, step=row.step)
+                self._next_step = row.step + 1
+
+    def log_tables(self, step: int, tables: dict[str, Columns], scatters: dict[str, tuple[str, str, str]]) -> None:
+        """Adds tables, and scatter plots of their columns.
+
+        Args:
+            step: Step of the run; one that it has already is left as it is.
+            tables: Tables by name.
+            scatters: By name of the plot: the table's name and the columns of its axes.
+        """
+        if step < self._next_step:
+            return
+        import wandb
+
+        made = {name: _table(table) for name, table in tables.items()}
+        plots = {
+            name: wandb.plot.scatter(_table(tables[table]), x, y, title=f"{y} against {x}")
+            for name, (table, x, y) in scatters.items()
+        }
+        self._run.log({**made, **plots}, step=step)
+        self._next_step = step + 1
+
+    def log_adapter(self, folder: Path, name: str, metadata: dict[str, Any]) -> None:
+        """Sends an adapter as an artifact; the same files again make no second version."""
+        import wandb
+
+        artifact = wandb.Artifact(name, type="adapter", metadata=metadata)
+        artifact.add_dir(str(folder))
+        self._run.log_artifact(artifact)
+
+    def summarise(self, values: dict[str, Any]) -> None:
+        """Sets the summary."""
+        self._run.summary.update(values)
+
+    def finish(self, *, failed: bool = False) -> None:
+        """Ends the run and waits, for a bounded time, until all of it has arrived.
+
+        Raises:
+            TrackingError: It has not arrived in time.
+        """
+        try:
+            self._run.finish(exit_code=1 if failed else 0)
+        except Exception as error:
+            raise TrackingError(f"the end of run {self._run.id} was not confirmed ({_first_line(error)})") from error
+
+
+def _table(columns: Columns) -> Any:
+    import wandb
+
+    return wandb.Table(columns=list[str | int](columns.names), data=list[Iterable[Any]](columns.rows))
+
+
+def let_go() -> None:
+    """Ends wandb's own process, with what is left of runs that could not be opened; their ids are free again."""
+    import wandb
+
+    with suppress(Exception):
+        wandb.teardown()
+
+
+def _open(target: Target, run_id: str, name: str, group: str, job_type: str, config: dict[str, Any]) -> Any:
+    import wandb
+
+    # What a user should know of its errors is in ours; its log is kept in its own files.
+    logging.getLogger("wandb").propagate = False
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        init_timeout=NETWORK_SECONDS,
+        finish_timeout=NETWORK_SECONDS,
+        finish_timeout_raises=True,
+        x_graphql_timeout_seconds=NETWORK_SECONDS / 2,
+        x_graphql_retry_max=1,
+        x_graphql_retry_wait_max_seconds=0.5,
+        # What is sent is what is logged here: nothing of this machine, its code or its packages.
+        host="",
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        symlink=False,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+    )
+    target.folder.mkdir(parents=True, exist_ok=True)
+    if not target.online:
+        # An earlier file of this run holds less than this one will.
+        for earlier in target.folder.glob(f"wandb/offline-run-*-{run_id}"):
+            shutil.rmtree(earlier, ignore_errors=True)
+    try:
+        return wandb.init(
+            project=target.settings.project,
+            entity=target.settings.entity,
+            group=group,
+            job_type=job_type,
+            name=name,
+            id=run_id,
+            config=config,
+            dir=str(target.folder),
+            mode="online" if target.online else "offline",
+            resume="allow" if target.online else None,
+            reinit="create_new",
+            settings=settings,
+        )
+    except Exception as error:
+        place = target.base_url or str(target.folder)
+        raise TrackingError(f"{place}: the run cannot be opened ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def find_target(settings: TrackingSettings, folder: Path) -> Target | None:
+    """Returns where the runs of a study go by its settings and by who is signed in; ``None`` for nowhere.
+
+    Args:
+        settings: The tracking.
+        folder: The study's folder.
+    """
+    asked = os.environ.get("WANDB_MODE", "").lower()
+    mode = asked if settings.mode == "auto" and asked in ("offline", "online", "disabled") else settings.mode
+    if mode == "disabled":
+        return None
+    base_url = server_url()
+    online = mode == "online" or (mode == "auto" and is_signed_in(base_url))
+    return Target(settings, folder, online, base_url if online else "")
+
+
+def server_url() -> str:
+    """Returns the address of the server that wandb talks to: ``WANDB_BASE_URL``, or what its settings say."""
+    import wandb
+
+    return str(wandb.setup(wandb.Settings(silent=True)).settings.base_url)
+
+
+def is_signed_in(base_url: str) -> bool:
+    """Tells whether there is a key for the server, without asking it."""
+    from wandb.sdk.lib import wbauth
+
+    return bool(os.environ.get("WANDB_API_KEY")) or bool(wbauth.read_netrc_auth(host=base_url))

@@ -60,6 +60,7 @@ def job_script(work: Sequence[str], source: Source, mounts: Mapping[str, str], l
         repository, commit = shlex.quote(source.repository), shlex.quote(source.commit)
         lines += [f'[ -d "$W" ] || git clone --quiet {repository} "$W"', f'git -C "$W" checkout --quiet {commit}']
     lines += ['cd "$W"', "mkdir -p conf/local"]  # credentials stay at home, but Kedro wants the folder
+    lines.append('export PYTHONPATH="$W/src${PYTHONPATH:+:$PYTHONPATH}"')  # the code of this run, not what is installed
     for name, place in mounts.items():
         lines += [
             f'mkdir -p {shlex.quote(place)} "$(dirname {shlex.quote(name)})"',

@@ -110,6 +110,15 @@ class CodeSettings(_Settings):
     check_packages: bool = Field(True, description="Refuse to run where a direct dependency has another version.")
 
 
+class TrialSettings(_Settings):
+    """Where the workers of a study run, when each is a job of its own."""
+
+    tier: str | None = Field(None, description="Tier of the workers; empty for that of the tag gpu.")
+    task: str = Field("tuning", description="Task whose Studio they start from.")
+    minutes: float = Field(60.0, gt=0, le=7 * 24 * 60, description="How long a worker will probably run.")
+    gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory a trial needs on the accelerator.")
+
+
 class ComputeConfig(_Settings):
     """The content of ``compute.yml``."""
 
@@ -123,6 +132,7 @@ class ComputeConfig(_Settings):
     secrets: tuple[VariableName, ...] = Field((), description="Names the platform's own store must hold; never values.")
     data: DataPlace = DataPlace()
     code: CodeSettings = CodeSettings()
+    trials: TrialSettings = TrialSettings()
     nodes: dict[str, NodeHint] = Field(default_factory=dict, description="What is known of single nodes.")
     max_jobs: int = Field(8, ge=1, le=500, description="Jobs at one time.")
     max_interruptions: int = Field(3, ge=0, le=20, description="How often a job is started again on a new machine.")
@@ -135,6 +145,8 @@ class ComputeConfig(_Settings):
         for tag, tier in self.tags.items():
             if tier not in self.tiers:
                 raise ValueError(f"tags.{tag}: there is no tier {tier!r}. Known: {', '.join(self.tiers) or 'none'}")
+        if self.trials.tier is not None and self.trials.tier not in self.tiers:
+            raise ValueError(f"trials.tier: there is no tier {self.trials.tier!r}. Known: {', '.join(self.tiers)}")
         names = [studio.name for studio in self.studios.values()]
         for task, studio in self.studios.items():
             if studio.environment not in self.environments:

@@ -23,6 +23,10 @@ class JobError(ComputeError):
     """A job ended without doing its work; the message has the reason and the last lines of its log."""
 
 
+class InterruptedJobError(JobError):
+    """A machine was taken away, or a job was stopped, more often than work is started again."""
+
+
 class PlatformError(ComputeError):
     """The platform refused a request or did not answer."""
 

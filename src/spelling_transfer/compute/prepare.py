@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,21 +77,32 @@ def prepare(
     studios_api = StudiosApi(connection)
     studios = _find_studios(units, config, studios_api)
     check_secrets(config, studios_api)
-    if source_commit is None:
-        bundle = make_bundle(project, config.code, config.data.bundled)
-        source, code = Source(bundle), f"sha256:{bundle.sha256}"
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "bundle.tar.gz"
-            file.write_bytes(bundle.content)
-            for studio in {studio.id: studio for studio in studios.values()}.values():
-                studios_api.upload(studio, file, bundle.place)
-    else:
-        source, code = Source(None, *source_commit), f"git:{source_commit[1]}"
+    source = bring_code(project, config, studios_api, studios.values(), source_commit)
+    code = f"sha256:{source.bundle.sha256}" if source.bundle else f"git:{source.commit}"
     works = {
         unit.name: _work(unit, config, prices, ledger, studios[unit.task], source, run_id, env, params)
         for unit in units
     }
     return Ready(connection, config, units, plan, works, purse, ledger, code)
+
+
+def bring_code(
+    project: Path,
+    config: ComputeConfig,
+    api: StudiosApi,
+    studios: Iterable[StudioView],
+    commit: tuple[str, str] | None = None,
+) -> Source:
+    """Puts a bundle of the code among the files of Studios, unless a pushed commit says it all."""
+    if commit is not None:
+        return Source(None, *commit)
+    bundle = make_bundle(project, config.code, config.data.bundled)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "bundle.tar.gz"
+        file.write_bytes(bundle.content)
+        for studio in {studio.id: studio for studio in studios}.values():
+            api.upload(studio, file, bundle.place)
+    return Source(bundle)
 
 
 def current_prices(connection: Connection, project: Path) -> PriceList:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 
-from ..errors import BudgetError, ComputeError, JobError, NotSignedInError, PlatformError, QuotaError
+from ..errors import (
+    BudgetError,
+    ComputeError,
+    InterruptedJobError,
+    JobError,
+    NotSignedInError,
+    PlatformError,
+    QuotaError,
+)
 from ..platform.jobs import MARK, JobRequest, JobsApi, JobView, State
 from .failure import Cause, cause_of, describe
 from .following import Followers
@@ -91,6 +99,14 @@ class Dispatcher:
         self._wake.set()
         return tracked.future
 
+    def cancel(self, keys: Collection[str]) -> None:
+        """Stops pieces of work; those that have ended already are no error."""
+        with self._lock:
+            for tracked in [*self._queue, *self._running]:
+                if tracked.work.key in keys:
+                    tracked.cancelled = True
+        self._wake.set()
+
     def close(self) -> list[str]:
         """Ends the loop and stops every job that still runs.
 
@@ -117,6 +133,7 @@ class Dispatcher:
     def _loop(self) -> None:
         try:
             while not self._closed:
+                self._drop_cancelled()
                 self._start_waiting()
                 self._wake.wait(self._round_seconds())
                 self._wake.clear()
@@ -147,6 +164,14 @@ class Dispatcher:
         # Much can happen to a job that is new or about to end, little to one that has been running for an hour.
         youngest = min(time.monotonic() - tracked.changed_at for tracked in self._running)
         return max(_SHORTEST_ROUND_SECONDS, min(usual, _SHORTEST_ROUND_SECONDS + youngest / 4))
+
+    def _drop_cancelled(self) -> None:
+        with self._lock:
+            cancelled = [tracked for tracked in [*self._queue, *self._running] if tracked.cancelled]
+        for tracked in cancelled:
+            if tracked.job is not None and tracked in self._running:
+                self._api.stop(tracked.job)
+            self._give_up(tracked, InterruptedJobError(f"{tracked.work.title}: stopped."))
 
     def _start_waiting(self) -> None:
         with self._lock:
@@ -268,7 +293,7 @@ class Dispatcher:
         if tracked.interruptions >= self._max_interruptions:
             self._give_up(
                 tracked,
-                JobError(
+                InterruptedJobError(
                     f"{tracked.work.title}: interrupted {tracked.interruptions + 1} times, last since {reason}. "
                     "See max_interruptions in compute.yml, or rent a machine that cannot be taken away."
                 ),

@@ -35,6 +35,7 @@ class Tracked:
         self.limit_seconds = work.longest_seconds
         self.usd_per_hour = 0.0
         self.missing = 0
+        self.cancelled = False
         self.lines: list[str] = []
         self.changed_at = self.began_at = time.monotonic()
         self._ran_since: float | None = None

@@ -729,7 +729,7 @@ def _(r, p, t, id):
 
 @route("GET", "/v1/projects/{p}/workload-tags")
 def _(r, p):
-    return {"tags": list({t["id"]: t for j in W.jobs.values() for t in j["tags"]}.values())}
+    return {"tags": list({t["id"]: t for j in [*W.jobs.values(), *W.mmts.values()] for t in j["tags"]}.values())}
 
 
 def mmt(m):
@@ -1104,7 +1104,10 @@ class Handler(BaseHTTPRequestHandler):
                             continue
                         f["times"] -= 1
                         if f.get("slow"):
+                            faults = W.faults
                             time.sleep(f["slow"])
+                            if W.faults is not faults:  # the test is over
+                                return self.error(500, "reset")
                             break
                         after = W.chance.random() < 0.5 if f["after"] == "sometimes" else f["after"]
                         if after:
@@ -1120,6 +1123,8 @@ class Handler(BaseHTTPRequestHandler):
             self.dispatch(path)
         except NotFound:
             self.error(404, "not found")
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # whoever asked has stopped waiting
         except Exception as e:  # a bug in the fake must be visible
             self.error(500, f"fake bug: {type(e).__name__}: {e}")
 

@@ -93,6 +93,7 @@ class Dispatcher:
             if self._closed:
                 raise ComputeError("The run is over; no work can be added.")
             self._queue.append(tracked)
+            self._api.lists_several |= work.num_machines > 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="kedro-compute", daemon=True)
                 self._thread.start()

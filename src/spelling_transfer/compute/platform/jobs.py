@@ -103,7 +103,7 @@ class JobsApi:
         self._project = connection.teamspace.id
         self._tag_ids: dict[str, str] = {}
         self.lists_several = False
-        """Whether jobs on several machines are asked for as well; creating one sets it."""
+        """Whether jobs on several machines are asked for as well, with a request of their own."""
 
     def create(self, request: JobRequest) -> JobView:
         """Creates a job, with one request that is never repeated here.
@@ -148,11 +148,9 @@ class JobsApi:
             PlatformError: The platform does not answer; never an empty list in its place.
         """
         identity = self._tag_id(tag)
-        if identity is None:
-            return []
         found: list[JobView] = []
         page = ""
-        while True:
+        while identity is not None:
             extra = {"page_token": page} if page else {}
             answer = self._calls.read(
                 "list jobs",

@@ -1,5 +1,6 @@
-"""A catalog on disk as a run leaves it."""
+"""A catalog on disk as a run leaves it; a W&B server on loopback."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from kedro.io import DataCatalog, MemoryDataset
 
 from spelling_transfer.storage import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
 
+from .fake_wandb import FakeWandb, fake_wandb
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
 PARAMETERS: dict[str, Any] = {
     "model_profile": {"name": "tiny-qwen3"},
     "evaluation": {"confidence": 0.95},
@@ -84,3 +88,27 @@ def catalog(tmp_path: Path) -> DataCatalog:
             "summary_page": TextDataset(filepath=str(reporting / "index.html")),
         }
     )
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nobody is signed in, and wandb finds no settings of this machine."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_PROJECT", "WANDB_ENTITY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(home / ".netrc" if name == "NETRC" else home))
+
+
+@pytest.fixture
+def server(nobody: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
+    """A server, and somebody who is signed in."""
+    import wandb
+
+    wandb.teardown()  # its settings are read once, and name the server of an earlier test
+    with fake_wandb() as fake:
+        monkeypatch.setenv("WANDB_BASE_URL", fake.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield fake
+        fake.silent.clear()
+        wandb.teardown()

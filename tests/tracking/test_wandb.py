@@ -7,7 +7,6 @@ import logging
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +18,15 @@ from spelling_transfer.tracking import wandb_observer, wandb_runs
 from spelling_transfer.tracking.wandb_observer import WandbObserver
 from spelling_transfer.tracking.wandb_runs import TrackingError
 from spelling_transfer.tracking.wandb_settings import TrackingSettings
-from spelling_transfer.tracking.wandb_sync import NothingToSyncError, SyncReport, sync, sync_study
+from spelling_transfer.tracking.wandb_sync import SyncReport, sync, sync_study
 
-from .fake_wandb import FakeRun, FakeWandb, fake_wandb
+from .conftest import KEY
+from .fake_wandb import FakeRun, FakeWandb
 from .wandb_studies import STEPS, study, trial
 
-KEY = "0123456789abcdef0123456789abcdef01234567"
 SETTINGS = TrackingSettings()
+pytestmark = pytest.mark.usefixtures("nobody")
 EVERY = list(range(1, STEPS + 1))
-
-
-@pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Nobody is signed in, and wandb finds no settings of this machine."""
-    home = tmp_path_factory.mktemp("home")
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_PROJECT", "WANDB_ENTITY"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("HOME", "NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(name, str(home / ".netrc" if name == "NETRC" else home))
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
-    """A server, and somebody who is signed in."""
-    import wandb
-
-    wandb.teardown()  # its settings are read once, and name the server of an earlier test
-    with fake_wandb() as fake:
-        monkeypatch.setenv("WANDB_BASE_URL", fake.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield fake
-        fake.silent.clear()
-        wandb.teardown()
 
 
 @pytest.fixture
@@ -269,7 +245,7 @@ def test_the_key_is_in_no_file_and_no_message(
 
 
 def test_sync_needs_somebody_who_is_signed_in(tmp_path: Path) -> None:
-    with pytest.raises(NothingToSyncError, match="wandb login"):
+    with pytest.raises(TrackingError, match="wandb login"):
         sync_study(study(trial(0)), SETTINGS, tmp_path)
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from spelling_transfer.evaluation.findings import (
+    TRAINED_TASK,
+    claimed_tasks,
     core_rows,
     interval_in_points,
     main_rows,
@@ -40,7 +42,7 @@ def summary_lines(results: Results) -> list[Line]:
     if results.best_config is not None:
         lines.append(Line("trained", describe_training(results)))
     if results.comparison is not None:
-        lines += _compared(results.comparison)
+        lines += _compared(results.comparison, results.control_comparison)
     if results.conformance is not None:
         lines.append(_endpoint(results.conformance))
     return lines
@@ -73,7 +75,7 @@ def describe_endpoint(conformance: dict[str, Any]) -> str:
     return f"DISOBEYS: it failed {len(failed)} of {len(checks)} checks ({', '.join(failed[:3])}{more})"
 
 
-def _compared(comparison: pd.DataFrame) -> list[Line]:
+def _compared(comparison: pd.DataFrame, control: pd.DataFrame | None) -> list[Line]:
     rows, shown = main_rows(comparison), core_rows(comparison)
     lines = [
         Line(
@@ -96,8 +98,21 @@ def _compared(comparison: pd.DataFrame) -> list[Line]:
             )
         )
     others = f"{len(rows) - len(shown)} more tasks are on the page. " if len(rows) > len(shown) else ""
-    lines.append(Line("transfer", f"{others}no claim is made: there is no control arm to compare with"))
+    lines.append(Line("transfer", others + _adjusted(comparison, control)))
     return lines
+
+
+def _adjusted(comparison: pd.DataFrame, control: pd.DataFrame | None) -> str:
+    if control is None or control.empty:
+        return "no claim is made: there is no control arm to compare with"
+    claimed = claimed_tasks(comparison, control)
+    parts = [
+        f"{row['task']} {points(row['difference'])} ({interval_in_points(row['low'], row['high'])})"
+        for _, row in core_rows(control).iterrows()
+        if row["task"] != TRAINED_TASK
+    ]
+    verdict = f"spelling carried over to {' and '.join(claimed)}" if claimed else "no claim"
+    return f"{verdict}; against the control arm {', '.join(parts)} points"
 
 
 def _endpoint(conformance: dict[str, Any]) -> Line:

@@ -65,7 +65,7 @@ def summary_document(record: RunRecord, results: Results, *, error: str | None =
         results: What the catalog holds.
         error: Why the run stopped early, where it did.
     """
-    scores, comparison = results.scores, results.comparison
+    scores, comparison, control = results.scores, results.comparison, results.control_comparison
     return {
         "format": FORMAT,
         "run_id": record.run_id,
@@ -80,7 +80,10 @@ def summary_document(record: RunRecord, results: Results, *, error: str | None =
         "trained": _trained(results),
         "scores": [] if scores is None else _rows(scores[scores["group"] == "all"]),
         "comparison": [] if comparison is None else _rows(_claims(comparison)),
-        "findings": [] if comparison is None else describe_comparison(comparison, confidence=results.confidence),
+        "control_comparison": [] if control is None else _rows(_claims(control)),
+        "findings": []
+        if comparison is None
+        else describe_comparison(comparison, control, confidence=results.confidence),
         "endpoint": _endpoint(results.conformance),
         "pages": results.pages,
         "from_this_run": {name: name in results.made for name in RESULTS if getattr(results, name) is not None},
@@ -91,7 +94,9 @@ def summary_document(record: RunRecord, results: Results, *, error: str | None =
 
 
 def _claims(comparison: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([main_rows(comparison), comparison[comparison["measure"] == "transfer_score"]])
+    return pd.concat(
+        [main_rows(comparison), comparison[comparison["measure"].isin(["transfer_score", "transfer_ratio"])]]
+    )
 
 
 def _trained(results: Results) -> dict[str, Any] | None:

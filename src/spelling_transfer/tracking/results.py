@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kedro.io import AbstractDataset, DataCatalog
     from plotly.graph_objects import Figure
 
-RESULTS = ("prep_manifest", "trials", "best_config", "scores", "comparison", "conformance")
+RESULTS = ("prep_manifest", "trials", "best_config", "scores", "comparison", "control_comparison", "conformance")
 """Datasets a summary speaks of, in the order in which a run makes them."""
 
 _PAGE, _PLOT = "_page", "_plot"
@@ -47,7 +47,8 @@ class Results:
         trials: One row a trial.
         best_config: The recommended configuration.
         scores: Scores by arm, task and group.
-        comparison: The paired comparison of the arms.
+        comparison: The paired comparison of the fine-tuned with the base model.
+        control_comparison: That with the control arm; no rows where there is none.
         conformance: What the endpoint was checked for.
         figures: Figures for the summary page.
         pages: Path of each page by its name, as seen from the folder of the summary page.
@@ -61,6 +62,7 @@ class Results:
     best_config: dict[str, Any] | None = None
     scores: pd.DataFrame | None = None
     comparison: pd.DataFrame | None = None
+    control_comparison: pd.DataFrame | None = None
     conformance: dict[str, Any] | None = None
     figures: tuple[SummaryFigure, ...] = ()
     pages: dict[str, str] = field(default_factory=dict)

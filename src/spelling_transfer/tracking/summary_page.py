@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from spelling_transfer.evaluation.findings import describe_comparison
-from spelling_transfer.evaluation.page import comparison_cards, comparison_table
+from spelling_transfer.evaluation.page import comparison_cards, comparison_table, control_table
 from spelling_transfer.policy.report import report_rows
 from spelling_transfer.reporting.page import Card, Link, Section, Table, render_page
 from spelling_transfer.tracking.lines import describe_data, describe_endpoint, describe_training
@@ -53,7 +53,7 @@ def _opening(results: Results, error: str | None) -> Iterator[Section]:
         text.append(f"Trained: {describe_training(results)}.{_age(results, 'best_config')}")
     cards: list[Card] = []
     if results.comparison is not None:
-        text += describe_comparison(results.comparison, confidence=results.confidence)
+        text += describe_comparison(results.comparison, results.control_comparison, confidence=results.confidence)
         cards = comparison_cards(results.comparison)
         if age := _age(results, "comparison"):
             text.append(f"These scores are{age.removeprefix(' This is').removesuffix('.')}.")
@@ -86,6 +86,9 @@ def _figures(results: Results) -> Iterator[Section]:
 def _evaluation(results: Results) -> Iterator[Section]:
     if results.comparison is not None:
         yield Section("Comparison in numbers", table=comparison_table(results.comparison))
+    control = results.control_comparison
+    if control is not None and len(control):
+        yield Section("Adjusted for the control arm", table=control_table(control))
 
 
 def _endpoint(results: Results) -> Iterator[Section]:

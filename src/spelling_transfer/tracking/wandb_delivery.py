@@ -113,7 +113,13 @@ class Delivery:
         if trial.number not in self._open:
             run_id = self.ledger.run_id(trial.number)
             self._open[trial.number] = TrackedRun(
-                self.target, run_id, run_name(trial), study.name, "trial", run_config(study, trial)
+                self.target,
+                run_id,
+                run_name(trial),
+                study.name,
+                "trial",
+                run_config(study, trial),
+                sweep=self.ledger.sweep_of(trial.number),
             )
         return self._open[trial.number]
 

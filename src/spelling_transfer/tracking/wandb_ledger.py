@@ -35,7 +35,13 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / FILE_NAME
-        self._data: dict[str, Any] = {"version": _VERSION, "token": uuid.uuid4().hex, "runs": {}, "sent": {}}
+        self._data: dict[str, Any] = {
+            "version": _VERSION,
+            "token": uuid.uuid4().hex,
+            "sweep": None,
+            "runs": {},
+            "sent": {},
+        }
         try:
             found = json.loads(self.file.read_text(encoding="utf-8"))
             if found["version"] != _VERSION:
@@ -55,8 +61,22 @@ class Ledger:
         given = self._data["runs"].get(key)
         return given or hashlib.sha256(f"{self._data['token']}/{key}".encode()).hexdigest()[:12]
 
+    @property
+    def sweep(self) -> str | None:
+        """The id of the sweep that chooses the trials, if one does."""
+        return None if self._data["sweep"] is None else str(self._data["sweep"])
+
+    def note_sweep(self, sweep: str) -> None:
+        """Notes that a sweep chooses the trials."""
+        self._data["sweep"] = sweep
+        self._write()
+
+    def sweep_of(self, number: int) -> str | None:
+        """Returns the sweep that chose a trial, if one did."""
+        return self.sweep if str(number) in self._data["runs"] else None
+
     def adopt(self, number: int, run_id: str) -> None:
-        """Notes that a trial's run was made by a sweep, under an id of the sweep's."""
+        """Notes that a trial's run was made by the sweep, under an id of its own."""
         self._data["runs"][str(number)] = run_id
         self._write()
 

@@ -53,16 +53,24 @@ class TrackedRun:
         group: The study.
         job_type: ``trial`` or ``study``.
         config: Its configuration.
+        sweep: The sweep that it belongs to.
 
     Raises:
         TrackingError: The server cannot be reached in time, or refuses.
     """
 
     def __init__(
-        self, target: Target, run_id: str, name: str, group: str, job_type: str, config: dict[str, Any]
+        self,
+        target: Target,
+        run_id: str,
+        name: str,
+        group: str,
+        job_type: str,
+        config: dict[str, Any],
+        *,
+        sweep: str | None = None,
     ) -> None:
-        self.online = target.online
-        self._run = _open(target, run_id, name, group, job_type, config)
+        self._run = _open(target, run_id, name, group, job_type, config, sweep)
         # A run that is gone on with has these rows: sending them again would double them.
         self._next_step = int(self._run.starting_step) if target.online else 0
 
@@ -119,7 +127,7 @@ class TrackedRun:
         try:
             self._run.finish(exit_code=1 if failed else 0)
         except Exception as error:
-            raise TrackingError(f"the end of run {self._run.id} was not confirmed ({_first_line(error)})") from error
+            raise TrackingError(f"the end of run {self._run.id} was not confirmed ({first_line(error)})") from error
 
 
 def _table(columns: Columns) -> Any:
@@ -136,7 +144,9 @@ def let_go() -> None:
         wandb.teardown()
 
 
-def _open(target: Target, run_id: str, name: str, group: str, job_type: str, config: dict[str, Any]) -> Any:
+def _open(
+    target: Target, run_id: str, name: str, group: str, job_type: str, config: dict[str, Any], sweep: str | None
+) -> Any:
     import wandb
 
     # What a user should know of its errors is in ours; its log is kept in its own files.
@@ -152,6 +162,7 @@ def _open(target: Target, run_id: str, name: str, group: str, job_type: str, con
         x_graphql_retry_wait_max_seconds=0.5,
         # What is sent is what is logged here: nothing of this machine, its code or its packages.
         host="",
+        sweep_id=sweep,
         disable_git=True,
         disable_code=True,
         save_code=False,
@@ -183,10 +194,11 @@ def _open(target: Target, run_id: str, name: str, group: str, job_type: str, con
         )
     except Exception as error:
         place = target.base_url or str(target.folder)
-        raise TrackingError(f"{place}: the run cannot be opened ({_first_line(error)})") from error
+        raise TrackingError(f"{place}: the run cannot be opened ({first_line(error)})") from error
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Returns what an error says, in one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 
@@ -205,6 +217,21 @@ def find_target(settings: TrackingSettings, folder: Path) -> Target | None:
     base_url = server_url()
     online = mode == "online" or (mode == "auto" and is_signed_in(base_url))
     return Target(settings, folder, online, base_url if online else "")
+
+
+def require_target(settings: TrackingSettings, folder: Path) -> Target:
+    """Returns the target of runs that have to be online.
+
+    Raises:
+        TrackingError: Nobody is signed in.
+    """
+    base_url = server_url()
+    if not is_signed_in(base_url):
+        raise TrackingError(
+            f"There is no key for {base_url}. Run 'wandb login', or set WANDB_API_KEY; WANDB_BASE_URL names another "
+            "server."
+        )
+    return Target(settings, folder, online=True, base_url=base_url)
 
 
 def server_url() -> str:

@@ -14,7 +14,7 @@ from spelling_transfer.tracking.wandb_settings import TrackingSettings
 
 
 class NothingToSyncError(SpellingTransferError):
-    """There is no study of this name, or nobody is signed in."""
+    """There is no study of this name."""
 
 
 class SyncReport(NamedTuple):
@@ -48,21 +48,14 @@ def sync_study(study: StudySnapshot, settings: TrackingSettings, folder: Path) -
         folder: The study's folder, where it is noted what was sent.
 
     Raises:
-        NothingToSyncError: Nobody is signed in.
-        TrackingError: The server cannot be reached in time; what was sent until then is noted.
+        TrackingError: Nobody is signed in, or the server cannot be reached in time; what was sent until then is noted.
     """
     from spelling_transfer.tracking.wandb_delivery import Delivery
     from spelling_transfer.tracking.wandb_ledger import Ledger
     from spelling_transfer.tracking.wandb_rows import FINISHED
-    from spelling_transfer.tracking.wandb_runs import TrackingError, find_target, is_signed_in, let_go
+    from spelling_transfer.tracking.wandb_runs import TrackingError, let_go, require_target
 
-    target = find_target(settings.model_copy(update={"mode": "online"}), folder)
-    assert target is not None
-    if not is_signed_in(target.base_url):
-        raise NothingToSyncError(
-            f"There is no key for {target.base_url}. Run 'wandb login', or set WANDB_API_KEY; WANDB_BASE_URL names "
-            "another server."
-        )
+    target = require_target(settings, folder)
     delivery = Delivery(target, Ledger(folder))
     try:
         done = delivery.deliver(study, live=False)

@@ -1,0 +1,116 @@
+"""A study as a sweep of W&B: its server chooses the trials, the executor runs them as it runs any other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.executor import Objective, ObjectiveSource, StudyResult
+from spelling_transfer.study.observer import StudyObserver
+from spelling_transfer.study.records import Proposal
+from spelling_transfer.study.session import StudySession
+from spelling_transfer.study.worker import Worker
+from spelling_transfer.tracking.wandb_agent import SweepAgent
+from spelling_transfer.tracking.wandb_ledger import Ledger
+from spelling_transfer.tracking.wandb_observer import WandbObserver
+from spelling_transfer.tracking.wandb_runs import require_target
+from spelling_transfer.tracking.wandb_settings import TrackingSettings
+from spelling_transfer.tracking.wandb_sweep_config import proposal_of, sweep_config
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class _SweepEndedError(Exception):
+    """The server has no trial left."""
+
+
+class _SweepWorker(Worker):
+    """A worker whose new trials are the server's choice; taken up, run and recorded like all others."""
+
+    agent: SweepAgent
+    ledger: Ledger
+
+    def _propose(self, number: int) -> Proposal:
+        job = self.agent.next(self.stop)
+        if job is None:
+            raise _SweepEndedError
+        proposal = proposal_of(self.space, job.chosen)
+        self.ledger.adopt(number, job.run_id)
+        return proposal
+
+
+class _SweepSession(StudySession):
+    agent: SweepAgent
+    ledger: Ledger
+
+    def _run_here(self, stop: threading.Event) -> None:
+        objective = self.objective.open() if isinstance(self.objective, ObjectiveSource) else self.objective
+        worker = _SweepWorker(
+            objective,
+            self.settings,
+            self.space,
+            self.records,
+            self.folder,
+            n_trials=self.n_trials,
+            token=f"sweep-{uuid.uuid4().hex[:8]}",
+            stop=stop,
+        )
+        worker.agent, worker.ledger = self.agent, self.ledger
+        try:
+            worker.run()
+        except _SweepEndedError:
+            _LOGGER.info("The sweep has no further trial for %s.", self.settings.name)
+
+
+def run_sweep(
+    settings: StudySettings,
+    defaults: TrialConfig,
+    objective: Objective | ObjectiveSource,
+    tracking: TrackingSettings,
+    *,
+    folder: Path,
+    observers: Sequence[StudyObserver] = (),
+) -> StudyResult:
+    """Runs a study whose trials a sweep chooses; a study that has one already goes on with it.
+
+    Args:
+        settings: The study.
+        defaults: The configuration its space varies.
+        objective: Trains and scores one configuration.
+        tracking: The tracking; it is online here whatever its mode.
+        folder: The study's folder.
+        observers: Told where the study stands; Weights & Biases is told anyway.
+
+    Raises:
+        TrackingError: Nobody is signed in, or the server cannot be reached.
+        StudyConfigError: Sweeps have no such sampler, or there is more than one worker.
+        SpellingTransferError: As `spelling_transfer.study.executor.run_study`.
+    """
+    if settings.workers not in (1, "auto"):
+        raise StudyConfigError(
+            f"study.workers: {settings.workers}: with --mode sweep one trial runs at a time. Leave --workers out, or "
+            "take another mode."
+        )
+    online = tracking.model_copy(update={"mode": "online"})
+    session = _SweepSession(settings.model_copy(update={"workers": 1}), defaults, objective, folder)
+    try:
+        if session.is_finished():
+            return session.result()
+        config = sweep_config(settings, session.space)
+        agent = SweepAgent(require_target(online, folder))
+        ledger = Ledger(folder)
+        if ledger.sweep is None:
+            ledger.note_sweep(agent.create(config))
+        agent.register(str(ledger.sweep))
+        session.agent, session.ledger = agent, ledger
+        try:
+            session.run([*observers, WandbObserver(online, folder, ledger)], None)
+        finally:
+            agent.close()
+        return session.result()
+    finally:
+        session.close()

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spelling_transfer.storage.bundle_files import BundleFilesDataset
     from spelling_transfer.storage.documents import JSONDataset, PlotlyDataset, TextDataset
+    from spelling_transfer.storage.folders import WorkFolderDataset
+    from spelling_transfer.storage.gguf import GgufModelDataset, GgufTokenizerDataset
     from spelling_transfer.storage.hub import HubModelDataset
     from spelling_transfer.storage.models import ModelFolderDataset
+    from spelling_transfer.storage.parts import PartitionedParquetDataset
     from spelling_transfer.storage.tables import CSVDataset, ParquetDataset
     from spelling_transfer.storage.tokenizer import ChatTokenizerDataset
     from spelling_transfer.storage.whole import DatasetFileError, DatasetWriteError
@@ -23,13 +26,17 @@ _MODULES = {
     "ChatTokenizerDataset": "tokenizer",
     "DatasetFileError": "whole",
     "DatasetWriteError": "whole",
+    "GgufModelDataset": "gguf",
+    "GgufTokenizerDataset": "gguf",
     "HubModelDataset": "hub",
     "JSONDataset": "documents",
     "ModelFolderDataset": "models",
     "ParquetDataset": "tables",
+    "PartitionedParquetDataset": "parts",
     "PlotlyDataset": "documents",
     "TextDataset": "documents",
     "WordListDataset": "word_list",
+    "WorkFolderDataset": "folders",
 }
 
 __all__ = [
@@ -38,13 +45,17 @@ __all__ = [
     "ChatTokenizerDataset",
     "DatasetFileError",
     "DatasetWriteError",
+    "GgufModelDataset",
+    "GgufTokenizerDataset",
     "HubModelDataset",
     "JSONDataset",
     "ModelFolderDataset",
     "ParquetDataset",
+    "PartitionedParquetDataset",
     "PlotlyDataset",
     "TextDataset",
     "WordListDataset",
+    "WorkFolderDataset",
 ]
 
 

@@ -136,13 +136,13 @@ class StudyResult(NamedTuple):
         trials: One row a trial: number, state, settings, seed, scores of its best evaluation, transfer score.
         curves: One row an evaluation: trial, step, spelling, position, count, transfer score.
         seconds: Seconds a trial; apart, because times differ from run to run.
-        base: The base model's scores, where the objective can give them.
+        base: The base model's scores; nothing but zeros where the objective cannot give them.
     """
 
     trials: pd.DataFrame
     curves: pd.DataFrame
     seconds: pd.DataFrame
-    base: Evaluation | None = None
+    base: Evaluation
 
 
 def run_study(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
@@ -32,7 +33,8 @@ def study_identity(settings: StudySettings, defaults: TrialConfig, data: Mapping
     study = settings.model_dump(mode="json", exclude=set(_MAY_CHANGE))
     trial = defaults.model_dump(mode="json")
     trial["training"].pop("log_every_steps", None)
-    return json.dumps({"study": study, "trial": trial, "data": dict(data)}, sort_keys=True)
+    data = {**data, "project_version": version("spelling-transfer")}
+    return json.dumps({"study": study, "trial": trial, "data": data}, sort_keys=True)
 
 
 def check_identity(recorded: str, wanted: str, name: str, place: str) -> None:

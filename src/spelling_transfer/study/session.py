@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 import signal
 import threading
 import uuid
@@ -30,6 +32,9 @@ from spelling_transfer.study.space import read_space
 from spelling_transfer.study.storage import check_room, open_engine, storage_url
 from spelling_transfer.study.watch import Watch
 from spelling_transfer.study.worker import Worker
+
+_LOGGER = logging.getLogger(__name__)
+_SCRATCH = str(StudySettings.model_fields["name"].default)
 
 
 class StudySession:
@@ -66,33 +71,40 @@ class StudySession:
         check_room(folder)
         self._is_kept = is_kept or settings.storage is not None
         self._url = storage_url(settings.storage, folder)
+        self._open()
+        try:
+            self._enter()
+        except StudyConfigError:
+            self.close()
+            # The name that nobody chose: `kedro run` with other settings begins anew, as it does everywhere else.
+            if settings.name != _SCRATCH or settings.storage is not None or settings.resume:
+                raise
+            _set_aside(folder)
+            self._open()
+            self._enter()
+
+    def _open(self) -> None:
         self._engine = open_engine(self._url)
-        self.records = Records(self._engine, settings.name)
-        self._enter()
+        self.records = Records(self._engine, self.settings.name)
 
     def _enter(self) -> None:
         shown = self._url.render_as_string(hide_password=True)
-        is_source = isinstance(self.objective, ObjectiveSource)
-        identity = study_identity(
-            self.settings,
-            self.defaults,
-            self.objective.identity() if isinstance(self.objective, ObjectiveSource) else {},
-        )
+        source = self.objective if isinstance(self.objective, ObjectiveSource) else None
+        identity = study_identity(self.settings, self.defaults, {} if source is None else source.identity())
         found = self.records.find()
-        if found is None and self.settings.resume:
-            raise StudyConfigError(
-                f"study.resume: there is no study {self.settings.name!r} in {shown}. Start it without --resume."
-            )
         if found is None:
-            self.records.create(identity, base=is_source or hasattr(self.objective, "evaluate"))
-            found = self.records.find()
-        if found is not None and found[1] != VERSION:
+            if self.settings.resume:
+                raise StudyConfigError(
+                    f"study.resume: there is no study {self.settings.name!r} in {shown}. Start it without --resume."
+                )
+            self.records.create(identity, base=source is not None or hasattr(self.objective, "evaluate"))
+            found = self.records.find() or (identity, VERSION)
+        if found[1] != VERSION:
             raise StudyConfigError(
                 f"study.name: {self.settings.name!r} in {shown} was made by another version of this project (format "
                 f"{found[1]}, this one writes {VERSION}). Finish it with that version, or give this one another name."
             )
-        if found is not None:
-            check_identity(found[0], identity, self.settings.name, shown)
+        check_identity(found[0], identity, self.settings.name, shown)
         begun = len(self._trials())
         if begun > self.n_trials:
             raise StudyConfigError(
@@ -175,6 +187,14 @@ class StudySession:
     def close(self) -> None:
         """Lets go of the storage."""
         self._engine.dispose()
+
+
+def _set_aside(folder: Path) -> None:
+    before = folder.with_name(f"{folder.name}.before")
+    shutil.rmtree(before, ignore_errors=True)
+    folder.replace(before)
+    folder.mkdir()
+    _LOGGER.warning("%s held a study with other settings; it is in %s now, until the next such time.", folder, before)
 
 
 @contextmanager

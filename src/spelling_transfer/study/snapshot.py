@@ -89,11 +89,11 @@ def study_result(records: Records, settings: StudySettings) -> StudyResult:
     rows: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     seconds: list[dict[str, Any]] = []
-    base = None
+    base = Evaluation(0, 0.0, 0.0, 0.0)
     for row in records.trials():
         scored = evaluations.get(row.number, [])
         if row.number == BASE_NUMBER:
-            base = _evaluation(scored[-1]) if scored else None
+            base = _evaluation(scored[-1]) if scored else base
             continue
         # The adapter of a trial is the one at its end; a better evaluation in the middle is not what it leaves.
         final = scored[-1] if scored and row.state != "failed" else {}

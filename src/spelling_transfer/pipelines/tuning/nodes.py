@@ -15,7 +15,9 @@ from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import control_examples, new_seeds, typical_run
 from spelling_transfer.study.environment import describe_environment
 from spelling_transfer.study.executor import run_study
+from spelling_transfer.study.live import LiveView
 from spelling_transfer.study.marks import base_marks, describe_questions, marks_of, read_marks
+from spelling_transfer.study.material import TrialMaterial
 from spelling_transfer.study.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.settings import RecommendationSettings
 from spelling_transfer.study.space import read_space
@@ -31,6 +33,7 @@ def read_search_space(study: StudySettings, trial: TrialConfig) -> dict[str, Any
 
 def run_trials(
     search_space: dict[str, Any],
+    tuning_studies: Path,
     base_model: ModelFolder,
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
@@ -41,11 +44,20 @@ def run_trials(
     trial: TrialConfig,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame, dict[str, Any]]:
     """Trains and scores every trial of the study, and scores the base model on the same validation questions."""
-    runner = _runner(base_model, tokenizer, examples, encoded_examples, english_subset, model_profile, study)
-    base = runner.evaluate(step=0)
-    result = run_study(study.model_copy(update={"space": search_space}), trial, runner)
-    marks = read_marks(result.curves, describe_questions(runner.validation, tokenizer), base)
-    scores = {name: value for name, value in asdict(base).items() if name != "marks"}
+    material = TrialMaterial(
+        base_model,
+        model_profile,
+        tokenizer,
+        examples,
+        encoded_examples,
+        TokenSubset.from_json(english_subset).answer_ids,
+        validation_words=study.validation_words,
+        evaluate_every=study.transfer_eval_frequency,
+    )
+    settings = study.model_copy(update={"space": search_space})
+    result = run_study(settings, trial, material, folder=tuning_studies / study.name, observers=[LiveView()])
+    marks = read_marks(result.curves, describe_questions(material.validation, tokenizer), result.base)
+    scores = {name: value for name, value in asdict(result.base).items() if name != "marks"}
     curves = result.curves.drop(columns="marks")
     return result.trials, curves, result.seconds, scores, marks, describe_environment()
 

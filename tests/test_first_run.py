@@ -30,6 +30,8 @@ _SAME_BYTES = [
     "07_model_output/evaluation/answers.parquet",
     "08_reporting/evaluation/scores.csv",
     "08_reporting/evaluation/comparison.csv",
+    "08_reporting/evaluation/control_comparison.csv",
+    "06_models/tuning/control_adapter/adapter_model.safetensors",
 ]
 
 
@@ -92,7 +94,7 @@ def test_every_pipeline_left_its_results(project: Project, first_run: subprocess
     assert summary["run_id"]
     scores = pd.read_csv(data / "08_reporting/evaluation/scores.csv")
     main = scores[scores["group"] == "all"]
-    assert sorted(main["arm"].unique()) == ["base", "fine-tuned"]
+    assert sorted(main["arm"].unique()) == ["base", "control", "fine-tuned"]
     assert {"spelling", "position", "count"} <= set(main["task"])
     assert (main["low"] <= main["exact_match"]).all()
     assert (main["exact_match"] <= main["high"]).all()

@@ -1,6 +1,12 @@
 import pandas as pd
 
-from spelling_transfer.evaluation.findings import describe_change, describe_comparison, describe_transfer
+from spelling_transfer.evaluation.findings import (
+    claimed_tasks,
+    describe_change,
+    describe_comparison,
+    describe_ratio,
+    describe_transfer,
+)
 
 
 def _row(task: str, before: float, after: float, low: float, high: float, n: int = 600) -> dict[str, object]:
@@ -75,3 +81,40 @@ def test_the_transfer_score_is_described_with_its_focus() -> None:
         "(90% interval −0.030 to +0.012)."
     )
     assert len(sentences) == 3
+
+
+def test_transfer_is_claimed_only_above_both_the_control_arm_and_the_base_model() -> None:
+    base = {
+        "up": pd.DataFrame([SPELLING_UP, POSITION_UP]),
+        "unclear": pd.DataFrame([SPELLING_UP, POSITION_SAME]),
+    }
+    above = pd.DataFrame([SPELLING_UP, _row("position", 0.3, 0.4, 0.02, 0.18)])
+    same = pd.DataFrame([SPELLING_UP, _row("position", 0.39, 0.4, -0.03, 0.05)])
+    below = pd.DataFrame([SPELLING_UP, _row("position", 0.5, 0.4, -0.15, -0.05)])
+    assert claimed_tasks(base["up"], above) == ["position"]
+    said = describe_transfer(base["up"], above)
+    assert "position gained +10.0 points (+2.0 to +18.0) more than the control arm: spelling carried over to it" in said
+    # The control arm got worse; the fine-tuned model did not get better.
+    assert claimed_tasks(base["unclear"], above) == []
+    assert "not surely above the base model: no claim" in describe_transfer(base["unclear"], above)
+    # Form alone explains the rise.
+    assert claimed_tasks(base["up"], same) == []
+    assert "which holds zero: no claim" in describe_transfer(base["up"], same)
+    assert "below the control arm" in describe_transfer(base["up"], below)
+    for control in (same, below):
+        assert "carried over" not in describe_transfer(base["up"], control)
+    assert claimed_tasks(base["up"], None) == []
+
+
+def test_the_ratio_is_said_with_its_interval_where_there_is_one() -> None:
+    ratio = {
+        "measure": "transfer_ratio",
+        "group": "all",
+        "task": "position",
+        "difference": 0.4,
+        "low": -0.1,
+        "high": 0.9,
+    }
+    control = pd.DataFrame([SPELLING_UP, POSITION_SAME, ratio])
+    assert describe_ratio(control).endswith("position +0.40 (−0.10 to +0.90) points.")
+    assert describe_ratio(control.iloc[:2]) == ""

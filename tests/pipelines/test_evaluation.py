@@ -14,7 +14,7 @@ from kedro.runner import SequentialRunner
 
 from spelling_transfer.evaluation.sampling import EvaluationError
 from spelling_transfer.evaluation.settings import EvaluationSettings
-from spelling_transfer.models.folder import ModelFolder, new_folder
+from spelling_transfer.models.folder import ABSENT, ModelFolder, new_folder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.evaluation import create_pipeline
 from spelling_transfer.study.config import StudySettings
@@ -62,8 +62,8 @@ def encoded_examples(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.Dat
 @pytest.fixture(scope="module")
 def models(
     encoded_examples: pd.DataFrame, tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[ModelFolder, ModelFolder]:
-    """A base model and an adapter that changes what it says; both random, both from a seed."""
+) -> tuple[ModelFolder, ModelFolder, ModelFolder]:
+    """A base model and two adapters that change what it says; all random, all from a seed."""
     import numpy as np
     import torch
 
@@ -80,19 +80,20 @@ def models(
     base = ModelFolder(folder / "base")
     torch.manual_seed(1)
     model = attach_lora(loaded, LoraSettings(r=4), ModelProfile(name="tiny").lora_targets)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight)
-    with new_folder(folder / "adapter", {"base_sha256": base.sha256}) as work:
-        model.save_pretrained(str(work))
-    return base, ModelFolder(folder / "adapter")
+    for adapter in ("adapter", "control"):
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight)
+        with new_folder(folder / adapter, {"base_sha256": base.sha256}) as work:
+            model.save_pretrained(str(work))
+    return base, ModelFolder(folder / "adapter"), ModelFolder(folder / "control")
 
 
 @pytest.fixture
 def catalog(
     examples: pd.DataFrame,
     encoded_examples: pd.DataFrame,
-    models: tuple[ModelFolder, ModelFolder],
+    models: tuple[ModelFolder, ModelFolder, ModelFolder],
     tokenizer: ChatTokenizer,
     tmp_path: Path,
 ) -> DataCatalog:
@@ -102,6 +103,7 @@ def catalog(
     inputs = {
         "base_model": models[0],
         "best_adapter": models[1],
+        "control_adapter": models[2],
         "tokenizer": tokenizer,
         "examples": examples,
         "encoded_examples": encoded_examples,
@@ -118,13 +120,13 @@ def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCa
     SequentialRunner().run(create_pipeline(), catalog)
     answers, scores, comparison = (catalog[name].load() for name in ("answers", "scores", "comparison"))
     assert answers.groupby(["arm", "task"]).size().to_dict() == {
-        (arm, task): 10 for arm in ("base", "fine-tuned") for task in CORE_TASKS
+        (arm, task): 10 for arm in ("base", "fine-tuned", "control") for task in CORE_TASKS
     }
     base, tuned = (answers[answers["arm"] == arm]["output"].tolist() for arm in ("base", "fine-tuned"))
     assert base != tuned
     assert not answers["output"].str.contains("think>").any()
     main = scores[scores["group"] == "all"]
-    assert len(main) == 6
+    assert len(main) == 9
     assert main[["n", "low", "high"]].notna().all().all()
     rows = comparison[comparison["group"].isin(["all", "focus"])]
     assert rows["task"].tolist() == ["spelling", "position", "count", "all"]
@@ -132,7 +134,20 @@ def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCa
     assert catalog["evaluation_scores_plot"].load().data
     page = catalog["evaluation_page"].load()
     assert page.startswith("<!DOCTYPE html>")
-    assert "No claim of transfer is made here" in page
+    assert "Adjusted for the control arm" in page
+    control = catalog["control_comparison"].load()
+    assert set(control["reference"]) == {"control"}
+    assert control[control["group"].isin(["all", "focus"])]["task"].tolist()[:4] == [*CORE_TASKS, "all"]
+
+
+def test_without_a_control_arm_nothing_is_claimed(catalog: DataCatalog, tmp_path: Path) -> None:
+    with new_folder(tmp_path / "none", {"kind": ABSENT}):
+        pass
+    catalog["control_adapter"] = MemoryDataset(ModelFolder(tmp_path / "none"), copy_mode="assign")
+    SequentialRunner().run(create_pipeline(), catalog)
+    assert set(catalog["answers"].load()["arm"]) == {"base", "fine-tuned"}
+    assert catalog["control_comparison"].load().empty
+    assert "No claim of transfer is made here" in catalog["evaluation_page"].load()
 
 
 def test_a_second_run_gives_the_same_bytes(catalog: DataCatalog, tmp_path: Path) -> None:
@@ -145,14 +160,14 @@ def test_a_second_run_gives_the_same_bytes(catalog: DataCatalog, tmp_path: Path)
 
 
 def test_both_arms_are_asked_with_the_prompts_of_training(
-    catalog: DataCatalog, models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer
+    catalog: DataCatalog, models: tuple[ModelFolder, ModelFolder, ModelFolder], tokenizer: ChatTokenizer
 ) -> None:
     from spelling_transfer.models.generate import generate_answers
     from spelling_transfer.models.load import load_model
 
     SequentialRunner().run(create_pipeline().only_nodes("evaluation.answer"), catalog)
     answers = catalog["answers"].load()
-    for arm, adapter in (("base", None), ("fine-tuned", models[1])):
+    for arm, adapter in (("base", None), ("fine-tuned", models[1]), ("control", models[2])):
         rows = answers[answers["arm"] == arm]
         loaded = load_model(models[0], adapter=adapter)
         prompts = tokenizer.encode_prompts(rows["question"].tolist())

@@ -10,6 +10,7 @@ from spelling_transfer.tasks.registry import CORE_TASKS
 
 TRAINED_TASK = "spelling"
 
+ONE_RUN = "Each arm was trained once, so another seed of training would move these numbers as well."
 NO_CONTROL = (
     "No claim of transfer is made here. A change in position or count could also come from learning the form of the "
     "answers. Only a control arm, trained on the same prompts and forms of answer without the knowledge of spelling, "
@@ -75,8 +76,19 @@ def describe_transfer_score(row: pd.Series[Any], *, confidence: float) -> str:
     ).replace("-0", "−0")
 
 
-def describe_transfer(comparison: pd.DataFrame) -> str:
-    """Returns what may be said about transfer from spelling to the tasks that were not trained."""
+def describe_transfer(
+    comparison: pd.DataFrame, control: pd.DataFrame | None = None, *, confidence: float = 0.95
+) -> str:
+    """Returns what may be said about transfer from spelling to the tasks that were not trained.
+
+    Transfer is claimed for a task only where it did better than the control arm *and* better than the base model, each
+    with an interval that excludes zero: an arm can beat its control because the control got worse.
+
+    Args:
+        comparison: The comparison with the base model.
+        control: The comparison with the control arm; without one nothing is claimed.
+        confidence: Confidence level of the intervals.
+    """
     verdicts = {str(row["task"]): str(row["verdict"]) for _, row in core_rows(comparison).iterrows()}
     untrained = {task: verdict for task, verdict in verdicts.items() if task != TRAINED_TASK}
     moved = {direction: [task for task, each in untrained.items() if each == direction] for direction in ("up", "down")}
@@ -87,7 +99,46 @@ def describe_transfer(comparison: pd.DataFrame) -> str:
         parts.append(f"Beside spelling, {_and(moved['up'])} went up.")
     if moved["down"]:
         parts.append(f"{_and(moved['down']).capitalize()} got worse.")
-    return " ".join([*parts, NO_CONTROL])
+    if control is None or control.empty:
+        return " ".join([*parts, NO_CONTROL])
+    return " ".join([*parts, *_adjusted(control, untrained, confidence)])
+
+
+def claimed_tasks(comparison: pd.DataFrame, control: pd.DataFrame | None) -> list[str]:
+    """Returns the tasks that transfer is claimed for."""
+    if control is None or control.empty:
+        return []
+    up = [{str(row["task"]) for _, row in core_rows(frame).iterrows() if row["verdict"] == "up"} for frame in
+          (comparison, control)]  # fmt: skip
+    return [task for task in CORE_TASKS if task != TRAINED_TASK and task in up[0] & up[1]]
+
+
+def describe_ratio(control: pd.DataFrame) -> str:
+    """Returns the transfer ratios adjusted for the control arm; empty where there are none."""
+    rows = control[control["measure"] == "transfer_ratio"]
+    parts = [
+        f"{row['task']} {row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})".replace("-", "−")
+        for _, row in rows.iterrows()
+    ]
+    return f"For each point of spelling gained over the control arm: {_and(parts)} points." if parts else ""
+
+
+def _adjusted(control: pd.DataFrame, untrained: dict[str, str], confidence: float) -> list[str]:
+    rows = {str(row["task"]): row for _, row in core_rows(control).iterrows() if row["task"] in untrained}
+    said = []
+    for task, row in rows.items():
+        size = f"{points(row['difference'])} points ({interval_in_points(row['low'], row['high'])})"
+        if row["verdict"] == "up" and untrained[task] == "up":
+            said.append(f"{task} gained {size} more than the control arm: spelling carried over to it")
+        elif row["verdict"] == "up":
+            said.append(f"{task} is {size} above the control arm but not surely above the base model: no claim")
+        elif row["verdict"] == "down":
+            said.append(f"{task} is {size} below the control arm")
+        else:
+            said.append(f"{task} differs from the control arm by {size}, which holds zero: no claim")
+    level = f"Adjusted for the control arm ({confidence:.0%} intervals): {'; '.join(said)}."
+    ratio = describe_ratio(control)
+    return [level, *([ratio] if ratio else []), ONE_RUN]
 
 
 def describe_other_tasks(comparison: pd.DataFrame) -> str:
@@ -103,14 +154,16 @@ def describe_other_tasks(comparison: pd.DataFrame) -> str:
     return f"Of the tasks that were only asked, {'; '.join(parts)}."
 
 
-def describe_comparison(comparison: pd.DataFrame, *, confidence: float) -> list[str]:
+def describe_comparison(
+    comparison: pd.DataFrame, control: pd.DataFrame | None = None, *, confidence: float
+) -> list[str]:
     """Returns the findings as sentences: each task, the transfer score, and what may be said about transfer."""
     sentences = [describe_change(row, confidence=confidence) for _, row in core_rows(comparison).iterrows()]
     score = transfer_row(comparison)
     if score is not None:
         sentences.append(describe_transfer_score(score, confidence=confidence))
     others = describe_other_tasks(comparison)
-    return [*sentences, *([others] if others else []), describe_transfer(comparison)]
+    return [*sentences, *([others] if others else []), describe_transfer(comparison, control, confidence=confidence)]
 
 
 def _and(names: list[str]) -> str:

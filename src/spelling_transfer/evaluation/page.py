@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TONES: Mapping[str, Literal["neutral", "good", "bad"]] = {"up": "good", "down": "bad", "unclear": "neutral"}
 _SHARE = ".1%"
 _SAMPLES_PER_KIND = 8
+_ENDS = ("difference", "low", "high")
 
 
 def comparison_cards(comparison: pd.DataFrame) -> list[Card]:
@@ -86,10 +87,26 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
     return Table(frame, caption=caption, formats=formats, labels={"p_value": "p"})
 
 
+def control_table(control: pd.DataFrame) -> Table:
+    """Returns the comparison with the control arm as a table: whole tasks and the transfer score."""
+    rows = control[(control["group"] == "all") & (control["measure"] == "exact_match")]
+    score = control[control["measure"] == "transfer_score"]
+    rows = pd.concat([rows, score.assign(task="transfer score")])
+    frame = rows[["task", "n", "reference_score", "arm_score", "difference", "low", "high", "verdict"]]
+    return Table(
+        frame,
+        caption="Difference: fine-tuned minus control, paired by question. Low and high are the ends of its interval. "
+        "The transfer score is a weighted sum, not a share.",
+        formats={**dict.fromkeys(("reference_score", "arm_score"), ".3f"), **dict.fromkeys(_ENDS, "+.3f")},
+        labels={"reference_score": "control", "arm_score": "fine-tuned"},
+    )
+
+
 def render_evaluation_page(
     marked: pd.DataFrame,
     scores: pd.DataFrame,
     comparison: pd.DataFrame,
+    control: pd.DataFrame,
     figures: Mapping[str, Figure],
     settings: EvaluationSettings,
 ) -> str:
@@ -98,7 +115,8 @@ def render_evaluation_page(
     Args:
         marked: The marked answers.
         scores: Scores by arm, task and group.
-        comparison: The paired comparison.
+        comparison: The paired comparison with the base model.
+        control: The paired comparison with the control arm; no rows without one.
         figures: ``scores``, ``differences`` and, where there are several, ``n_tokens``.
         settings: How the evaluation was made.
     """
@@ -107,7 +125,7 @@ def render_evaluation_page(
     sections = [
         Section(
             "What was found",
-            text=describe_comparison(comparison, confidence=settings.confidence),
+            text=describe_comparison(comparison, control, confidence=settings.confidence),
             cards=comparison_cards(comparison),
         ),
         Section(
@@ -124,6 +142,16 @@ def render_evaluation_page(
             table=comparison_table(comparison),
         ),
     ]
+    if len(control):
+        sections.append(
+            Section(
+                "Adjusted for the control arm",
+                text="The control arm had the same steps on the same prompts, with the letters of other words: it "
+                "learns the form of question and answer and nothing of spelling. A difference to it is what the form "
+                "does not explain.",
+                table=control_table(control),
+            )
+        )
     if "n_tokens" in figures:
         sections.append(
             Section(
@@ -144,7 +172,8 @@ def render_evaluation_page(
         Section("How this was measured", text=_method(settings)),
     ]
     n_questions = marked["example_id"].nunique()
-    subtitle = f"{n_questions:,} questions, words of {n_families:,} held-out families, arms: {reference} and {arm}"
+    arms = [reference, arm, *([str(control["reference"].iloc[0])] if len(control) else [])]
+    subtitle = f"{n_questions:,} questions, words of {n_families:,} held-out families, arms: {', '.join(arms)}"
     return render_page("Evaluation", sections, subtitle=subtitle)
 
 

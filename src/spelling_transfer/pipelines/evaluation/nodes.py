@@ -9,6 +9,7 @@ import pandas as pd
 from spelling_transfer.evaluation.answering import answer_examples, prompts_of
 from spelling_transfer.evaluation.comparison import compare_arms as compare_pairs
 from spelling_transfer.evaluation.comparison import comparison_row, pair_arms
+from spelling_transfer.evaluation.control import compare_with_control, control_questions, pair_with_control
 from spelling_transfer.evaluation.figures import plot_differences, plot_groups, plot_scores
 from spelling_transfer.evaluation.marking import mark_answers, score_answers
 from spelling_transfer.evaluation.page import render_evaluation_page
@@ -21,36 +22,47 @@ from spelling_transfer.study.scores import SCORED_TASKS, compare_transfer_scores
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-BASE, FINE_TUNED = "base", "fine-tuned"
+BASE, FINE_TUNED, CONTROL = "base", "fine-tuned", "control"
 
 
 def answer(
     *,
     base_model: ModelFolder,
     best_adapter: ModelFolder,
+    control_adapter: ModelFolder,
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
     encoded_examples: pd.DataFrame,
     model_profile: ModelProfile,
     settings: EvaluationSettings,
 ) -> pd.DataFrame:
-    """Lets the base and the fine-tuned model answer the same questions on held-out word families."""
+    """Lets the base, the fine-tuned and the control model answer the same questions on held-out word families.
+
+    The control arm is asked only the questions that claims are about; it is left out where it was not trained.
+    """
     sample = sample_test_examples(
         examples,
         per_task=settings.examples_per_task,
         per_other_word_set=settings.examples_per_other_word_set,
         seed=settings.seed,
     )
-    return answer_examples(
-        sample,
-        prompts_of(sample, encoded_examples),
-        base_model=base_model,
-        arms={BASE: None, FINE_TUNED: best_adapter},
-        tokenizer=tokenizer,
-        profile=model_profile,
-        max_new_tokens=settings.max_new_tokens,
-        batch_size=settings.batch_size,
-    )
+    arms: list[tuple[pd.DataFrame, dict[str, ModelFolder | None]]] = [(sample, {BASE: None, FINE_TUNED: best_adapter})]
+    if not control_adapter.is_absent:
+        arms.append((control_questions(sample), {CONTROL: control_adapter}))
+    frames = [
+        answer_examples(
+            questions,
+            prompts_of(questions, encoded_examples),
+            base_model=base_model,
+            arms=adapters,
+            tokenizer=tokenizer,
+            profile=model_profile,
+            max_new_tokens=settings.max_new_tokens,
+            batch_size=settings.batch_size,
+        )
+        for questions, adapters in arms
+    ]
+    return pd.concat(frames, ignore_index=True)
 
 
 def mark(answers: pd.DataFrame, settings: EvaluationSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -59,22 +71,42 @@ def mark(answers: pd.DataFrame, settings: EvaluationSettings) -> tuple[pd.DataFr
     return marked, score_answers(marked, confidence=settings.confidence)
 
 
-def compare_arms(marked_answers: pd.DataFrame, settings: EvaluationSettings, study: StudySettings) -> pd.DataFrame:
-    """Compares the fine-tuned with the base model, question by question, with the transfer score of both."""
-    pairs = pair_arms(marked_answers, BASE, FINE_TUNED)
-    sure = {"confidence": settings.confidence, "n_resamples": settings.n_resamples, "seed": settings.seed}
-    comparison = compare_pairs(pairs, BASE, FINE_TUNED, **sure)  # type: ignore[arg-type]
+def compare_arms(
+    marked_answers: pd.DataFrame, settings: EvaluationSettings, study: StudySettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compares the fine-tuned with the base model and with the control arm, question by question.
+
+    Returns:
+        The comparison with the base model and the one with the control arm, each with the transfer score; the second
+        has no rows where there is no control arm.
+    """
+    sure: dict[str, Any] = {
+        "confidence": settings.confidence,
+        "n_resamples": settings.n_resamples,
+        "seed": settings.seed,
+    }
+    pairs = pair_arms(marked_answers[marked_answers["arm"] != CONTROL], BASE, FINE_TUNED)
+    comparison = _with_score(compare_pairs(pairs, BASE, FINE_TUNED, **sure), pairs, study, sure)
+    if not (marked_answers["arm"] == CONTROL).any():
+        return comparison, comparison.iloc[:0]
+    pairs = pair_with_control(marked_answers, CONTROL, FINE_TUNED)
+    return comparison, _with_score(compare_with_control(pairs, CONTROL, FINE_TUNED, **sure), pairs, study, sure)
+
+
+def _with_score(
+    comparison: pd.DataFrame, pairs: pd.DataFrame, study: StudySettings, sure: dict[str, Any]
+) -> pd.DataFrame:
     by_task = {str(task): rows for task, rows in pairs[pairs["word_set"] == MAIN_WORD_SET].groupby("task")}
     if not set(SCORED_TASKS) <= set(by_task):
         return comparison
-    scores = compare_transfer_scores(by_task, study.focus, **sure)  # type: ignore[arg-type]
+    scores = compare_transfer_scores(by_task, study.weights, **sure)
     row = comparison_row(
         measure="transfer_score",
         task="all",
         group="focus",
         value=study.focus,
-        reference=BASE,
-        arm=FINE_TUNED,
+        reference=comparison["reference"].iloc[0],
+        arm=comparison["arm"].iloc[0],
         n=sum(len(by_task[task]) for task in SCORED_TASKS),
         families=scores.families,
         reference_score=scores.reference,
@@ -97,8 +129,9 @@ def report(
     marked_answers: pd.DataFrame,
     scores: pd.DataFrame,
     comparison: pd.DataFrame,
+    control_comparison: pd.DataFrame,
     settings: EvaluationSettings,
 ) -> str:
     """Writes the page of the evaluation."""
     figures = dict(zip(("scores", "differences", "n_tokens"), plot(scores, comparison), strict=True))
-    return render_evaluation_page(marked_answers, scores, comparison, figures, settings)
+    return render_evaluation_page(marked_answers, scores, comparison, control_comparison, figures, settings)

@@ -18,6 +18,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 inputs={
                     "base_model": "base_model",
                     "best_adapter": "best_adapter",
+                    "control_adapter": "control_adapter",
                     "tokenizer": "tokenizer",
                     "examples": "examples",
                     "encoded_examples": "encoded_examples",
@@ -37,7 +38,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             node(
                 nodes.compare_arms,
                 inputs=["marked_answers", "params:evaluation", "params:study"],
-                outputs="comparison",
+                outputs=["comparison", "control_comparison"],
                 name="compare_arms",
             ),
             node(
@@ -48,7 +49,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.report,
-                inputs=["marked_answers", "scores", "comparison", "params:evaluation"],
+                inputs=["marked_answers", "scores", "comparison", "control_comparison", "params:evaluation"],
                 outputs="evaluation_page",
                 name="report",
             ),

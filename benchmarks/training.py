@@ -123,7 +123,7 @@ def prepare(folder: Path, widths: list[int]) -> None:
     encoded["question"] = examples["question"]
     spelling = encoded[encoded["task"] == "spelling"]
     trained = spelling[spelling["split"] == "train"].sample(frac=1, random_state=0)
-    trained[["input_ids", "label_start"]].to_parquet(folder / "examples.parquet")
+    trained[["example_id", "input_ids", "label_start"]].to_parquet(folder / "examples.parquet")
     asked = encoded[(encoded["split"] == "test") & encoded["task"].isin(["spelling", "position", "count"])]
     asked.sample(frac=1, random_state=0)[["question", "task"]].to_parquet(folder / "questions.parquet")
     rules = TokenRules.model_validate(yaml.safe_load((ROOT / "conf/base/study/token_analysis/rules.yml").read_text()))

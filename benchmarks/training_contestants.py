@@ -8,10 +8,11 @@ JSON. What every contestant gets: the same random model and adapter (one seed), 
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,12 @@ class Stopwatch:
     def result(self, loaded: Any, folder: Path, steps: int, n_examples: int) -> dict[str, Any]:
         """Returns throughput after the warm-up, memory, and the loss on the examples that were trained on."""
         peak_mb = status_mb("VmHWM")
-        measured = len(self.ends) - WARM_UP_STEPS
-        seconds = self.ends[-1] - self.ends[WARM_UP_STEPS - 1]
-        per_step = n_examples / len(self.ends)
+        # The median step: what else the machine did in a moment is not the contestant's.
+        times = [after - before for before, after in pairwise(self.ends[WARM_UP_STEPS - 1 :])]
+        step_seconds = statistics.median(times)
         return {
-            "examples_per_second": measured * per_step / seconds,
-            "step_seconds": seconds / measured,
+            "examples_per_second": n_examples / len(self.ends) / step_seconds,
+            "step_seconds": step_seconds,
             "peak_mb": peak_mb,
             "above_model_mb": peak_mb - self.before_mb,
             "loss": mean_loss(loaded, folder, steps),

@@ -12,6 +12,8 @@ from .keys import Problem
 from .rules import Policy
 
 _SHORTEST_TABLE = 8
+_ADDED_BEFORE_THINK = 24
+"""Added tokens of Qwen3 before its think tags; every prompt holds some of them (``<|im_start|>``)."""
 Ids = npt.NDArray[np.integer]
 
 
@@ -64,6 +66,9 @@ def judge_examples(ids: Ids, row_starts: Ids, label_starts: Ids, policy: Policy,
         policy: The policy with the ids.
         where: What the message calls the examples.
     """
+    if ids.size and int(ids.max()) < min(policy.think_ids) - _ADDED_BEFORE_THINK:
+        # Not one id of a turn's start or end: ids of another tokenizer, in which the think tokens do not exist.
+        return None
     end = np.asarray(policy.rules.think_token.prompt_end_ids, dtype=ids.dtype)
     first, last = row_starts[:-1].astype(np.int64), row_starts[1:].astype(np.int64)
     answers = first + label_starts.astype(np.int64)

@@ -21,6 +21,7 @@ from spelling_transfer.storage.stores import BundleStore
 from spelling_transfer.storage.whole import cannot_write, whole_file
 
 _BEFORE = "before.json"
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -194,14 +195,17 @@ def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int
     partial = target.with_name(f"{target.name}.partial")
     received = 0
     for _ in range(2):
-        have = partial.stat().st_size if partial.exists() else 0
-        if have > size_bytes:
-            partial.unlink()
-            have = 0
+        digest = hashlib.sha256()
+        have = _take_up(partial, size_bytes, digest)
         count(have)
-        store.get_content(sha256, partial, count)
+
+        def sink(block: bytes, digest: Any = digest) -> None:
+            digest.update(block)
+            count(len(block))
+
+        store.get_content(sha256, partial, sink)
         received += partial.stat().st_size - have
-        if _sha256(partial) == sha256:
+        if digest.hexdigest() == sha256:
             partial.replace(target)
             return received
         partial.unlink()
@@ -259,6 +263,19 @@ def _remember(folder: Path, manifest: BundleManifest) -> None:
         if (file := find_file(folder, name)) is not None:
             cache.put(file, facts.model_dump(by_alias=True, exclude_none=True))
     cache.save()
+
+
+def _take_up(partial: Path, size_bytes: int, digest: Any) -> int:
+    """Hashes what an earlier attempt left, and returns how much that is."""
+    if not partial.exists():
+        return 0
+    if partial.stat().st_size > size_bytes:
+        partial.unlink()
+        return 0
+    with partial.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+        return stream.tell()
 
 
 def _sha256(file: Path) -> str:

@@ -172,12 +172,15 @@ def verify_store(
     def look(sha256: str) -> str | None:
         if sha256 not in there:
             return None
+        digest = hashlib.sha256()
+
+        def sink(block: bytes) -> None:
+            digest.update(block)
+            count(len(block))
+
         with tempfile.TemporaryDirectory(prefix="bundle-verify-") as folder:
-            file = Path(folder) / "content"
-            file.touch()
-            store.get_content(sha256, file, count)
-            with file.open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
+            store.get_content(sha256, Path(folder) / "content", sink)
+        return digest.hexdigest()
 
     with ThreadPoolExecutor(jobs) as pool:
         found = dict(zip(manifest.hashes, pool.map(look, manifest.hashes), strict=True))

@@ -18,6 +18,9 @@ FILES, MANIFESTS, LOCKS = "files", "manifests", "locks"
 Counter = Callable[[int], None]
 """Called with the number of bytes done since the last call."""
 
+Sink = Callable[[bytes], None]
+"""Called with each block that was received."""
+
 
 class StoreError(BundleError, RemoteError):
     """A place for bundles refuses, or does not answer."""
@@ -60,8 +63,8 @@ class BundleStore(Protocol):
         """
         ...
 
-    def get_content(self, sha256: str, target: Path, count: Counter) -> None:
-        """Appends to ``target`` what it lacks of some content. Whoever asked checks the hash."""
+    def get_content(self, sha256: str, target: Path, sink: Sink) -> None:
+        """Appends to ``target`` what it lacks of some content; ``sink`` gets the same. The caller checks the hash."""
         ...
 
     def delete_content(self, hashes: Iterable[str]) -> None:

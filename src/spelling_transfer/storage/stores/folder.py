@@ -16,6 +16,7 @@ from spelling_transfer.storage.stores.base import (
     MANIFESTS,
     ContentChangedError,
     Counter,
+    Sink,
     Stored,
     StoreError,
     content_key,
@@ -55,7 +56,7 @@ class FolderStore:
             if digest.hexdigest() != sha256:
                 raise ContentChangedError(f"{file}: changed while it was copied. Run again when nothing writes to it.")
 
-    def get_content(self, sha256: str, target: Path, count: Counter) -> None:
+    def get_content(self, sha256: str, target: Path, sink: Sink) -> None:
         """Appends to ``target`` what it lacks of some content."""
         source = self.root / content_key(sha256)
         try:
@@ -63,7 +64,7 @@ class FolderStore:
                 stream.seek(out.tell())
                 while block := stream.read(_BLOCK_BYTES):
                     out.write(block)
-                    count(len(block))
+                    sink(block)
         except FileNotFoundError as error:
             raise StoreError(f"{source}: a version refers to it, and it is missing. Push the bundle again.") from error
 

@@ -19,11 +19,14 @@ from spelling_transfer.storage.stores.base import (
     MANIFESTS,
     ContentChangedError,
     Counter,
+    Sink,
     Stored,
     StoreError,
     content_key,
     manifest_key,
 )
+
+_BLOCK_BYTES = 1 << 20
 
 
 class LightningStore:
@@ -60,15 +63,16 @@ class LightningStore:
                 raise ContentChangedError(f"{file}: changed while it was sent. Run again when nothing writes to it.")
         count(file.stat().st_size)
 
-    def get_content(self, sha256: str, target: Path, count: Counter) -> None:
+    def get_content(self, sha256: str, target: Path, sink: Sink) -> None:
         """Fetches content; the drive has no way to go on where a transfer was cut off, so it begins again."""
-        have = target.stat().st_size if target.exists() else 0
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             whole = Path(folder) / "content"
             self._download(content_key(sha256), whole)
-            size = whole.stat().st_size
-            whole.replace(target)
-        count(size - have)
+            with whole.open("rb") as stream, target.open("ab") as out:
+                stream.seek(out.tell())
+                while block := stream.read(_BLOCK_BYTES):
+                    out.write(block)
+                    sink(block)
 
     def delete_content(self, hashes: Iterable[str]) -> None:
         """Refuses: the platform's library cannot remove files from the drive."""

@@ -19,6 +19,7 @@ from spelling_transfer.storage.stores.base import (
     MANIFESTS,
     ContentChangedError,
     Counter,
+    Sink,
     Stored,
     StoreError,
     content_key,
@@ -95,7 +96,7 @@ class S3Store:
                 parts = list(pool.map(send, range(1, len(digests) + 1)))
             self._complete(target, upload_id, parts)
 
-    def get_content(self, sha256: str, target: Path, count: Counter) -> None:
+    def get_content(self, sha256: str, target: Path, sink: Sink) -> None:
         """Appends to ``target`` what it lacks of some content; goes on where a connection breaks."""
         key = self._prefix + content_key(sha256)
         failures = 0
@@ -103,7 +104,7 @@ class S3Store:
             have = target.stat().st_size if target.exists() else 0
             try:
                 with self._explained("read", key):
-                    if self._append(key, target, have, count):
+                    if self._append(key, target, have, sink):
                         return
             except StoreError as error:
                 grown = (target.stat().st_size if target.exists() else 0) > have
@@ -212,7 +213,7 @@ class S3Store:
                 for entry in page.get("Contents", []):
                     yield entry["Key"], Stored(int(entry["Size"]), now - entry["LastModified"].timestamp())
 
-    def _append(self, key: str, target: Path, have: int, count: Counter) -> bool:
+    def _append(self, key: str, target: Path, have: int, sink: Sink) -> bool:
         extra = {"Range": f"bytes={have}-"} if have else {}
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=key, **extra)
@@ -223,7 +224,7 @@ class S3Store:
         with closing(answer["Body"]) as body, target.open("ab") as out:
             for block in body.iter_chunks(_BLOCK_BYTES):
                 out.write(block)
-                count(len(block))
+                sink(block)
         return True
 
     def _begin(self, target: dict[str, str]) -> str:

@@ -1,0 +1,216 @@
+"""How fast bundles are, beside ``aws s3 sync``: one table from one run, on a real S3 server on this machine.
+
+Both tools copy the same files to the same server and back, each as a command of its own, in turns; a command's start
+counts. ``aws s3 sync`` checks CRCs on the way; a bundle also has the server check SHA-256 and checks it again at the
+other end. The server, the files and all copies are removed at the end.
+
+    python benchmarks/storage.py --json results.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "platform"))
+
+from s3_server import S3Server  # noqa: E402
+
+GOAL_RATIO, GOAL_SECOND_PUSH_SECONDS, GOAL_MB = 0.8, 2.0, 300
+OURS = "--ours"
+
+
+def main() -> None:
+    """Runs the comparison and prints it; ``--json FILE`` also writes it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="40 MB, one round: shows that it runs, proves nothing")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds; the median counts")
+    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    parser.add_argument("--folder", type=Path, help="where to work; needs 12 GB (300 MB with --quick)")
+    parser.add_argument(OURS, nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.ours is not None:
+        run_ours(arguments.ours)
+        return
+    n_files, rounds = (40, 1) if arguments.quick else (2000, arguments.rounds)
+    place = Path(tempfile.mkdtemp(prefix="storage-benchmark-", dir=arguments.folder))
+    try:
+        rows = compare(place, n_files, rounds)
+        rows += measure_streaming(place, n_rows=200_000 if arguments.quick else 10_000_000)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    show(rows)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def compare(place: Path, n_files: int, rounds: int) -> list[dict[str, Any]]:
+    """Pushes and pulls with both tools in turns."""
+    source = place / "source"
+    size = make_files(source, n_files)
+    seconds: dict[str, list[float]] = {}
+    peaks, second_bytes = [0.0], 0
+    with S3Server(folder=make(place / "server")) as server:
+        environment = {**os.environ, **server.environment(), "SPELLING_TRANSFER_CACHE": str(place / "cache")}
+        for number in range(rounds):
+            # Fresh places, and who begins changes.
+            ours, theirs = f"s3://{server.bucket}/ours{number}", f"s3://{server.bucket}/theirs{number}"
+            shutil.rmtree(place / "cache", ignore_errors=True)
+            (source / ".bundle.json").unlink(missing_ok=True)
+            up = [
+                ("push", [sys.executable, __file__, OURS, "push", str(source), ours, "--json"]),
+                ("sync up", aws("sync", str(source), theirs, "--exclude", ".bundle.json")),
+            ]
+            down = [
+                ("pull", [sys.executable, __file__, OURS, "pull", ours, str(place / "pulled"), "--json"]),
+                ("sync down", aws("sync", theirs, str(place / "synced"))),
+            ]
+            again = [
+                ("second push", [sys.executable, __file__, OURS, "push", str(source), ours, "--json"]),
+                ("second sync", aws("sync", str(source), theirs, "--exclude", ".bundle.json")),
+            ]
+            for pair in (up, again, down):
+                for name, command in pair[:: -1 if number % 2 else 1]:
+                    begun = time.perf_counter()
+                    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+                    seconds.setdefault(name, []).append(time.perf_counter() - begun)
+                    if OURS in command:
+                        report = json.loads(done.stdout)
+                        peaks.append(json.loads(done.stderr.splitlines()[-1])["peak_mb"])
+                        if name == "second push":
+                            second_bytes += report["sent_bytes"]
+            check_same(source, place / "pulled")
+            for copy in ("pulled", "synced"):
+                shutil.rmtree(place / copy)
+            for url in (ours, theirs):
+                subprocess.run(aws("rm", "--recursive", url), check=True, capture_output=True, env=environment)
+    usual = {name: statistics.median(times) for name, times in seconds.items()}
+    shape = f"{size / 1e9:.2f} GB in {n_files:,} files"
+    peer = "aws s3 sync"
+    return [
+        speed_row(f"push {shape}", size, usual["push"], usual["sync up"], peer, goal=GOAL_RATIO),
+        speed_row(f"pull {shape}", size, usual["pull"], usual["sync down"], peer, goal=GOAL_RATIO),
+        row(
+            f"second push of {shape}, unchanged",
+            usual["second push"], usual["second sync"], peer, "s", goal=GOAL_SECOND_PUSH_SECONDS,
+        ),
+        row("second push: content sent", second_bytes, None, None, "bytes", goal=0),
+        row("peak memory of push and pull", max(peaks), None, None, "MB", goal=GOAL_MB),
+    ]  # fmt: skip
+
+
+def measure_streaming(place: Path, n_rows: int) -> list[dict[str, Any]]:
+    """Reads a table that is larger than what may be held at once, from the server, beside loading it whole."""
+    script = ROOT / "benchmarks" / "storage_streaming.py"
+    with S3Server(folder=make(place / "server2")) as server:
+        environment = {**os.environ, **server.environment()}
+        command = [sys.executable, str(script), f"s3://{server.bucket}/table", str(n_rows)]
+        found = {
+            step: json.loads(
+                subprocess.run([*command, step], check=True, capture_output=True, text=True, env=environment).stdout
+            )
+            for step in ("write", "stream", "load", "resume")
+        }
+    shape = f"{n_rows:,} rows, {found['write']['megabytes']:.0f} MB of Parquet on S3"
+    return [
+        row(f"read {shape}: peak memory", found["stream"]["peak_mb"], found["load"]["peak_mb"], "pandas, whole", "MB"),
+        row(f"read {shape}: time", found["stream"]["seconds"], found["load"]["seconds"], "pandas, whole", "s"),
+        row("resume in the middle of an epoch: row groups read again", found["resume"]["again"], None, None, "groups"),
+        row("resume in the middle of an epoch: rows lost or twice", found["resume"]["wrong"], None, None, "rows"),
+    ]
+
+
+def run_ours(arguments: list[str]) -> None:
+    """Runs a bundle command in this process; its peak memory goes to standard error."""
+    from spelling_transfer.storage.bundle_cli import bundle
+
+    try:
+        bundle(arguments, standalone_mode=False)
+    finally:
+        print(json.dumps({"peak_mb": round(peak_mb(), 1)}), file=sys.stderr)
+
+
+def make_files(folder: Path, n_files: int) -> int:
+    """Writes files of one megabyte that cannot be compressed; returns their bytes."""
+    for number in range(n_files):
+        file = folder / f"part-{number % 20:02d}" / f"{number:05d}.bin"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(os.urandom(1_000_000))
+    time.sleep(3)  # younger files may still change, so they would be read again
+    return n_files * 1_000_000
+
+
+def check_same(left: Path, right: Path) -> None:
+    """Compares two folders byte by byte."""
+    subprocess.run(["diff", "-r", "-q", "--exclude=.bundle.json", str(left), str(right)], check=True)
+
+
+def aws(*arguments: str) -> list[str]:
+    """Returns a command of the AWS command line."""
+    return [str(Path(sys.executable).with_name("aws")), "s3", *arguments, "--only-show-errors"]
+
+
+def make(folder: Path) -> Path:
+    """Makes a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def peak_mb() -> float:
+    """Returns the most memory that this process has held."""
+    import resource
+
+    status = Path("/proc/self/status")
+    if status.is_file():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def speed_row(
+    metric: str, n_bytes: int, ours_seconds: float, peer_seconds: float, peer_name: str, *, goal: float
+) -> dict[str, Any]:
+    """Returns a row of throughput in MB/s."""
+    ours, peer = n_bytes / 1e6 / ours_seconds, n_bytes / 1e6 / peer_seconds
+    return {**row(metric, ours, peer, peer_name, "MB/s", goal=goal), "ratio": round(ours / peer, 2)}
+
+
+def row(
+    metric: str, ours: float, peer: float | None, peer_name: str | None, unit: str, *, goal: float | None = None
+) -> dict[str, Any]:
+    """Returns a row of the result; the ratio is above 1 where ours is better (less time or memory)."""
+    ratio = None if peer is None else round(peer / ours, 2)
+    return {
+        "metric": metric,
+        "ours": round(ours, 3),
+        "peer": None if peer is None else round(peer, 3),
+        "peer_name": peer_name,
+        "unit": unit,
+        "ratio": ratio,
+        "goal": goal,
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Prints the rows as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*rows[0], box=None, pad_edge=False)
+    for each in rows:
+        table.add_row(*("" if value is None else str(value) for value in each.values()))
+    Console(width=180).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Kills, cuts and damages transfers at random moments, and checks each time that what is visible is whole.
+
+A round ends in an error if corrupt or partial data could be seen, if data was lost that the server had acknowledged, or
+if going on after an interruption moved more than 10% more bytes than were missing (and 200 kB for the requests).
+
+    python benchmarks/storage_faults.py --rounds 100 --json results.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "platform"))
+
+from fault_rounds import FaultRounds, Outcome  # noqa: E402
+
+COMPARABLE_BYTES = 2_000_000
+"""Below this the requests outweigh the content."""
+
+
+def main() -> None:
+    """Plays the rounds and prints what held; ``--json FILE`` also writes it. Ends with 1 if anything did not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--quick", action="store_true", help="one round of each fault")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    arguments = parser.parse_args()
+    place = Path(tempfile.mkdtemp(prefix="storage-faults-"))
+    rounds = FaultRounds(place, arguments.seed, scale=2)
+    outcomes: list[Outcome] = []
+    failures: list[str] = []
+    kinds = list(rounds.kinds)
+    # Kills come twice as often as the faults that do not depend on the moment.
+    order = kinds + [kind for kind in kinds if "killed" in kind]
+    try:
+        for number in range(len(kinds) if arguments.quick else arguments.rounds):
+            kind = (kinds if arguments.quick else order)[number % len(kinds if arguments.quick else order)]
+            try:
+                outcome = rounds.run(kind)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the round has failed, and the next one counts, too
+                failures.append(f"round {number + 1}, {kind}: {type(error).__name__}: {error}")
+                print(f"{number + 1:>4} {kind:<34} FAILED {failures[-1]}", flush=True)
+                continue
+            outcomes.append(outcome)
+            print(f"{number + 1:>4} {describe(outcome)}", flush=True)
+    finally:
+        rounds.close()
+        shutil.rmtree(place, ignore_errors=True)
+    rows = summarise(outcomes, failures)
+    print(json.dumps(rows, indent=2))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    raise SystemExit(1 if failures else 0)
+
+
+def describe(outcome: Outcome) -> str:
+    """Returns a round in one line."""
+    line = f"{outcome.kind:<34} {'interrupted' if outcome.interrupted else 'done':<12} {outcome.seconds:5.1f} s"
+    if outcome.missing_bytes is None:
+        return line
+    return f"{line} {outcome.missing_bytes:>11,} missing {outcome.moved_bytes:>11,} moved"
+
+
+def summarise(outcomes: list[Outcome], failures: list[str]) -> list[dict[str, Any]]:
+    """Returns the rows: how many rounds, how many held, and how much more than missing was moved at worst."""
+    ratios = [
+        outcome.moved_bytes / outcome.missing_bytes
+        for outcome in outcomes
+        if outcome.moved_bytes is not None and outcome.missing_bytes and outcome.missing_bytes >= COMPARABLE_BYTES
+    ]
+    interrupted = Counter(outcome.kind for outcome in outcomes if outcome.interrupted)
+    return [
+        _row("rounds of faults", len(outcomes) + len(failures), "rounds"),
+        _row("rounds in which the fault came before the end", sum(interrupted.values()), "rounds"),
+        _row("rounds with corrupt, partial or lost data, or too much sent", len(failures), "rounds", goal=0),
+        _row("bytes moved to bytes missing, at worst", round(max(ratios, default=0.0), 4), "ratio", goal=1.1),
+    ]
+
+
+def _row(metric: str, ours: float, unit: str, goal: float | None = None) -> dict[str, Any]:
+    return {
+        "metric": metric, "ours": ours, "peer": None, "peer_name": None, "unit": unit, "ratio": None, "goal": goal,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

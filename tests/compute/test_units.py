@@ -76,7 +76,7 @@ def entry(path: str, **more) -> dict:
 def check(entries: dict, data: DataPlace, project: Path) -> None:
     steps = pipeline([step("a", "given", "made", "gpu"), step("b", "made", "end")])
     catalog = DataCatalog.from_config(entries)
-    check_places(steps, make_units(steps, config()), catalog, data, project)
+    check_places(steps, make_units(steps, config()), catalog, config(data=data), project)
 
 
 def test_data_on_a_shared_store_or_a_mount_may_cross(tmp_path: Path) -> None:
@@ -91,6 +91,13 @@ def test_what_is_only_read_may_travel_with_the_code(tmp_path: Path) -> None:
         check(
             {**entries, "made": entry(str(tmp_path / "data/in/made.json"))}, DataPlace(bundled=("data/in",)), tmp_path
         )
+
+
+def test_configuration_travels_with_the_code_and_an_installed_file_has_no_place(tmp_path: Path) -> None:
+    made = entry("s3://data/made.json")
+    check({"given": entry(str(tmp_path / "conf/base/rules.json")), "made": made}, DataPlace(), tmp_path)
+    tokenizer = {"type": "spelling_transfer.storage.ChatTokenizerDataset", "folder": None}
+    check({"given": tokenizer, "made": made}, DataPlace(), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import click
 
-from .cli_common import env_option, json_option, ledger_of, megabytes, one_message, print_json, print_table
+from .cli_common import env_option, json_option, ledger_of, megabytes, one_message, print_json, print_table, settings
 from .config import ComputeConfig
 from .errors import ComputeError, PlatformError
 from .loading import load_config
@@ -33,9 +33,7 @@ def plan(env: str | None, pipelines: str, tags: str, nodes: str, offline: bool, 
         from kedro.framework.session import KedroSession
         from kedro.framework.startup import bootstrap_project
 
-        from .cli_common import project_folder
-
-        project = project_folder()
+        project, config = settings(env)
         bootstrap_project(project)
         with KedroSession.create(project_path=project, env=env) as session:
             context = cast("Any", session).load_context()
@@ -44,7 +42,7 @@ def plan(env: str | None, pipelines: str, tags: str, nodes: str, offline: bool, 
                 {"pipeline_names": _split(pipelines), "tags": _split(tags), "node_names": _split(nodes)},
                 offline,
             )
-            show(made, load_config(context.config_loader), as_json)
+            show(made, config, as_json)
 
 
 def plan_of(context: Any, selection: dict[str, Any], offline: bool) -> Plan:
@@ -82,30 +80,31 @@ def show(made: Plan, config: ComputeConfig, as_json: bool) -> None:
             {**made.as_record(), "budget_run_usd": config.budget.run_usd, "budget_month_usd": config.budget.month_usd}
         )
         return
+    if not made.rented:
+        click.echo("Nothing would be rented: no node has a tag of compute.yml.")
+        return
     rows = [
         {
             "name": row.name,
-            "machine": row.machine.name + (" (interruptible)" if row.interruptible else "") if row.machine else "here",
-            "usd_per_hour": row.usd_per_hour if row.machine else None,
-            "minutes": f"{row.minutes:.0f} ({row.estimated_from})" if row.minutes is not None else None,
-            "usd": row.usd if row.machine else None,
-            "inputs": _datasets(row.inputs) if row.machine else None,
-            "outputs": _datasets(row.outputs) if row.machine else None,
+            "machine": (row.machine.name if row.machine else "") + (" (interruptible)" if row.interruptible else ""),
+            "usd_per_hour": row.usd_per_hour,
+            "minutes": f"{row.minutes or 0:.0f} ({row.estimated_from})",
+            "usd": row.usd,
+            "inputs": _datasets(row.inputs),
+            "outputs": _datasets(row.outputs),
         }
-        for row in made.rows
+        for row in made.rented
     ]
     columns = {
         "name": "NODE", "machine": "MACHINE", "usd_per_hour": "USD/H", "minutes": "MINUTES", "usd": "USD",
         "inputs": "READS", "outputs": "LEAVES",
     }  # fmt: skip
     print_table(rows, columns)
-    if not made.rented:
-        click.echo("Nothing would be rented: no node has a tag of compute.yml.")
-        return
+    click.echo(f"\n{len(made.rows) - len(made.rented)} nodes run here.")
     budget = f"{config.budget.run_usd:.2f} USD" if config.budget.run_usd is not None else "not set: nothing would start"
     origin = {"platform": "of today", "cache": "kept", "estimate": "estimated, high"}[made.prices_source]
     read = f" ({made.prices_read_at})" if made.prices_read_at else ""
-    click.echo(f"\nAbout {made.usd:.2f} USD; budget of a run: {budget}. Prices {origin}{read}.")
+    click.echo(f"About {made.usd:.2f} USD; budget of a run: {budget}. Prices {origin}{read}.")
 
 
 def _prices(project: Path, config: ComputeConfig, wanted: set[str], offline: bool) -> PriceList:

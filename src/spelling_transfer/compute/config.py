@@ -104,9 +104,12 @@ class CodeSettings(_Settings):
         ("src", "conf", "pyproject.toml", ".kedro.yml", "README.md"), description="What a bundle holds."
     )
     exclude: tuple[str, ...] = Field(
-        ("conf/local/**", "**/.env*", "**/credentials*", "**/__pycache__/**", "**/*.pyc", "**/*.egg-info/**"),
+        (
+            "conf/local/**", "conf/**/*credentials*", "**/*credentials*.y*ml", "**/*credentials*.json", "**/.env*",
+            "**/*.pem", "**/*.key", "**/__pycache__/**", "**/*.pyc", "**/*.egg-info/**",
+        ),
         description="What a bundle never holds.",
-    )
+    )  # fmt: skip
     check_packages: bool = Field(True, description="Refuse to run where a direct dependency has another version.")
 
 

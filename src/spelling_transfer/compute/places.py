@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import DataPlace
+from .config import ComputeConfig
 from .errors import PreflightError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def is_parameter(name: str) -> bool:
 
 
 def check_places(
-    pipeline: Pipeline, units: list[Unit], catalog: CatalogProtocol[Any, Any], data: DataPlace, project: Path
+    pipeline: Pipeline, units: list[Unit], catalog: CatalogProtocol[Any, Any], config: ComputeConfig, project: Path
 ) -> None:
     """Makes sure that everything that crosses machines can be read and written on both.
 
@@ -69,7 +69,7 @@ def check_places(
     for unit in units:
         inputs, outputs = crossing(pipeline, unit)
         for name in [*inputs, *outputs]:
-            problem = _problem(place_of(name, catalog), data, project, written=name in outputs)
+            problem = _problem(place_of(name, catalog), config, project, written=name in outputs)
             if problem:
                 problems.append(f"{name} ({'made' if name in outputs else 'read'} by {unit.name}): {problem}")
     if problems:
@@ -78,7 +78,8 @@ def check_places(
         )
 
 
-def _problem(place: Place, data: DataPlace, project: Path, *, written: bool) -> str:
+def _problem(place: Place, config: ComputeConfig, project: Path, *, written: bool) -> str:
+    data = config.data
     if not place.kept:
         return "it is kept in memory alone; give it a file in the catalog, or put its nodes into one group"
     if place.versioned:
@@ -91,7 +92,7 @@ def _problem(place: Place, data: DataPlace, project: Path, *, written: bool) -> 
         return f"{place.location} is not among data.shared in compute.yml ({', '.join(data.shared)})"
     path = Path(place.location.removeprefix("file://"))
     inside = path.relative_to(project) if path.is_relative_to(project) else path
-    if not written and any(_below(inside, folder) for folder in data.bundled):
+    if not written and any(_below(inside, folder) for folder in (*data.bundled, *config.code.include)):
         return ""
     if any(_below(inside, folder) or _below(path, mount) for folder, mount in data.mounts.items()):
         return ""
@@ -128,6 +129,8 @@ def _location(dataset: Any) -> str:
         value = described.get(key) or getattr(dataset, f"_{key}", None)
         if value:
             text = str(value)
+            if key not in ("filepath", "path") and "/" not in text and not Path(text).exists():
+                continue  # a name, not a place
             if protocol and protocol not in ("file", "local") and "://" not in text:
                 return f"{protocol}://{text}"
             return text if "://" in text else str(Path(text))

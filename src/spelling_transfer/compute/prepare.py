@@ -65,7 +65,7 @@ def prepare(
         ComputeError: Something is missing; the message says what, and where to set it.
     """
     units = make_units(pipeline, config)
-    check_places(pipeline, units, catalog, config.data, project)
+    check_places(pipeline, units, catalog, config, project)
     _check_params(params)
     _check_budget_is_set(config)
     source_commit = pushed_commit(project) if config.code.mode == "git" else None

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pluggy import PluginManager
 
 logger = logging.getLogger(__name__)
+job_logger = logging.getLogger("kedro.compute.jobs")  # as quiet as Kedro's own; --verbose shows both
 
 
 class StudioRunner(AbstractRunner):
@@ -140,7 +141,7 @@ def _dispatcher(ready: Ready, state: StateFile, run_id: str, *, attach: bool, pr
             click.echo(f"{entry.title}: {entry.state} on {entry.machine}{price}{cost}", err=True)
 
     def on_line(title: str, line: str) -> None:
-        logger.info("[%s] %s", title, line)
+        job_logger.info("[%s] %s", title, line)
         with lock:
             logs.mkdir(parents=True, exist_ok=True)
             with (logs / f"{title}.log").open("a", encoding="utf-8") as file:

@@ -124,7 +124,7 @@ class Dispatcher:
             unfinished = [tracked for tracked in self._running if tracked.job is not None]
             was_asked = self._thread is not None and bool(self._running or self._queue)
             for tracked in [*self._running, *self._queue]:
-                tracked.fail(JobError(f"{tracked.work.title}: the run was ended."))
+                tracked.fail(InterruptedJobError(f"{tracked.work.title}: the run was ended."))
             self._running.clear()
             self._queue.clear()
         return self._stop_all(unfinished) if was_asked else []

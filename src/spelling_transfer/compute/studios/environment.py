@@ -34,7 +34,8 @@ class EnvironmentPlugin:
         elif (wanted := self._wanted(context)) and not context.succeeds(_command(wanted)):
             quoted = " ".join(shlex.quote(f"{name}=={version}") for name, version in sorted(wanted.items()))
             context.run(f"python -m pip install --quiet --disable-pip-version-check {quoted}")
-        if (name := project_distribution(context.project)) and not context.succeeds(f"python -m pip show -q {name}"):
+        name = project_distribution(context.project)
+        if name and not context.succeeds(f"python -c 'import importlib.metadata as m; m.version(\"{name}\")'"):
             bundle = make_bundle(context.project, context.config.code)
             context.upload(bundle.content, bundle.place)
             folder = ".kedro-compute/project"

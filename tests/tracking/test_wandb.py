@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from spelling_transfer.study.observer import StudySnapshot
 from spelling_transfer.tracking import wandb_observer, wandb_runs
 from spelling_transfer.tracking.wandb_observer import WandbObserver
 from spelling_transfer.tracking.wandb_runs import TrackingError
 from spelling_transfer.tracking.wandb_settings import TrackingSettings
-from spelling_transfer.tracking.wandb_sync import SyncReport, sync, sync_study
+from spelling_transfer.tracking.wandb_sync import NothingToSyncError, SyncReport, read_study, sync_study
 
 from .conftest import KEY
 from .fake_wandb import FakeRun, FakeWandb
@@ -249,7 +248,9 @@ def test_sync_needs_somebody_who_is_signed_in(tmp_path: Path) -> None:
         sync_study(study(trial(0)), SETTINGS, tmp_path)
 
 
-def test_the_command_names_a_study_that_is_not_there(tmp_path: Path) -> None:
-    result = CliRunner().invoke(sync, ["no_such_study", "--folder", str(tmp_path)])
-    assert result.exit_code == 1
-    assert "holds no study" in result.output
+@pytest.mark.parametrize("with_records", [False, True])
+def test_a_study_that_is_not_there_is_named(tmp_path: Path, with_records: bool) -> None:
+    if with_records:
+        (tmp_path / "study.db").touch()
+    with pytest.raises(NothingToSyncError, match="holds no study"):
+        read_study("no_such_study", tmp_path)

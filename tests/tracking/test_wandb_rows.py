@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from spelling_transfer.tracking.wandb_ledger import Ledger, LedgerError
@@ -14,8 +15,11 @@ from spelling_transfer.tracking.wandb_settings import TrackingSettings
 
 from .wandb_studies import STEPS, study, trial
 
+PARAMETERS = Path(__file__).parents[2] / "conf" / "base" / "parameters" / "tracking.yml"
 
-def test_the_project_is_the_missions() -> None:
+
+def test_the_shipped_settings_are_the_defaults() -> None:
+    assert TrackingSettings(**yaml.safe_load(PARAMETERS.read_text())["tracking"]) == TrackingSettings()
     assert TrackingSettings().project == "llm-spelling-transfer-learning"
 
 

@@ -141,6 +141,7 @@ class StudySettings(BaseModel):
     storage: str | None = Field(
         None, description="URL of the trials' database, such as postgresql+psycopg://user@host/studies; sqlite if null."
     )
+    sweep: bool = Field(False, description="Let a sweep of Weights & Biases choose the trials of the space.")
     resume: bool = Field(False, description="Go on with a study that was interrupted.")
     heartbeat_seconds: int = Field(
         30, ge=1, le=3600, description="A worker that is silent for twice as long is taken for lost."

@@ -1,12 +1,10 @@
-"""``kedro tune sync``: sends to Weights & Biases what it lacks of a study; a second time there is nothing to send."""
+"""Sends to Weights & Biases what it lacks of a study; a second time there is nothing to send."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import NamedTuple
-
-import click
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.study.observer import StudySnapshot
@@ -100,35 +98,3 @@ def read_study(name: str, folder: Path, storage: str | None = None) -> StudySnap
         return Snapshots(settings, read_space(settings.space, defaults), records, n_trials).take()
     finally:
         engine.dispose()
-
-
-@click.command("sync", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("name")
-@click.option(
-    "--folder",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    required=True,
-    help="The study's folder.",
-)
-@click.option("--storage", default=None, help="URL of the study's database, where it is not the file in its folder.")
-@click.option("--project", default=None, help="Project to send to.  [default: that of the settings]")
-@click.option("--entity", default=None, help="User or team that owns the project.")
-@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
-def sync(name: str, folder: Path, storage: str | None, project: str | None, entity: str | None, as_json: bool) -> None:
-    r"""Send to Weights & Biases what it lacks of the study NAME.
-
-    Trials it has are not sent again.
-
-    \b
-    Example:
-      kedro tune sync spelling_transfer_exp
-    """
-    chosen = {key: value for key, value in {"project": project, "entity": entity}.items() if value is not None}
-    try:
-        settings = TrackingSettings.model_validate(chosen)
-        report = sync_study(read_study(name, folder, storage), settings, folder)
-    except SpellingTransferError as error:
-        raise click.ClickException(str(error)) from error
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    click.echo(json.dumps(report._asdict()) if as_json else str(report))

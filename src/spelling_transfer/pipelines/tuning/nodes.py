@@ -14,7 +14,6 @@ from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import control_examples, new_seeds, typical_run
 from spelling_transfer.study.environment import describe_environment
-from spelling_transfer.study.executor import run_study
 from spelling_transfer.study.live import LiveView
 from spelling_transfer.study.marks import base_marks, describe_questions, marks_of, read_marks
 from spelling_transfer.study.material import TrialMaterial
@@ -24,6 +23,8 @@ from spelling_transfer.study.space import read_space
 from spelling_transfer.study.trial import TrialRunner
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.tracking.study import run_tracked_study
+from spelling_transfer.tracking.wandb_settings import TrackingSettings
 
 
 def read_search_space(study: StudySettings, trial: TrialConfig) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def run_trials(
     model_profile: ModelProfile,
     study: StudySettings,
     trial: TrialConfig,
+    tracking: TrackingSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame, dict[str, Any]]:
     """Trains and scores every trial of the study, and scores the base model on the same validation questions."""
     material = TrialMaterial(
@@ -55,7 +57,8 @@ def run_trials(
         evaluate_every=study.transfer_eval_frequency,
     )
     settings = study.model_copy(update={"space": search_space})
-    result = run_study(settings, trial, material, folder=tuning_studies / study.name, observers=[LiveView()])
+    folder = tuning_studies / study.name
+    result = run_tracked_study(settings, trial, material, tracking, folder=folder, observers=[LiveView()])
     marks = read_marks(result.curves, describe_questions(material.validation, tokenizer), result.base)
     scores = {name: value for name, value in asdict(result.base).items() if name != "marks"}
     curves = result.curves.drop(columns="marks")

@@ -37,7 +37,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.run_trials,
-                inputs=["search_space", "tuning_studies", *_MATERIAL, *_SETTINGS],
+                inputs=["search_space", "tuning_studies", *_MATERIAL, *_SETTINGS, "params:tracking"],
                 outputs=[
                     "trials",
                     "learning_curves",

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import fsspec
 from faulty_proxy import FaultyProxy
 from s3_server import READER, WRITER, WRONG, S3Server
 
@@ -61,6 +62,9 @@ class FaultRounds:
         """
         # Uploads that lose their connection leave tasks behind that asyncio would tell of one by one.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        # A killed server comes back only after the transfer has given up, so it may give up soon.
+        patience = {"connect_timeout": 2, "read_timeout": 20, "retries": {"max_attempts": 2, "mode": "standard"}}
+        fsspec.config.conf["s3"] = {"use_listings_cache": False, "config_kwargs": patience}
         self.place, self.scale = place, scale
         self.random = random.Random(seed)
         self.server = S3Server(folder=_made(place / "server")).start()

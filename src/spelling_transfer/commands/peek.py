@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -23,6 +24,7 @@ Examples:
   kedro peek words
   kedro peek scores --rows=20
   kedro peek trials --env=qwen3_4b --json
+  kedro peek scores --history
 """
 
 _CELL = 40
@@ -31,14 +33,17 @@ _CELL = 40
 @click.command("peek", help=_HELP, context_settings=CONTEXT_SETTINGS)
 @click.argument("dataset")
 @click.option("--rows", "-n", type=click.IntRange(0, 1000), default=5, show_default=True, help="Rows to show.")
+@click.option("--history", is_flag=True, help="Who saved it, when, in which run, and from what, the latest first.")
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @env_option
-def peek(dataset: str, rows: int, as_json: bool, env: str | None) -> None:
+def peek(dataset: str, rows: int, history: bool, as_json: bool, env: str | None) -> None:
     """Shows one catalog entry."""
     with one_clear_error(env=env):
-        report = describe_dataset(dataset, rows, env)
+        report = describe_history(dataset, rows, env) if history else describe_dataset(dataset, rows, env)
         if as_json:
             click.echo(json.dumps(report, indent=2, default=str))
+        elif history:
+            _print_history(report)
         else:
             _print(report)
 
@@ -55,14 +60,8 @@ def describe_dataset(name: str, rows: int, env: str | None = None) -> dict[str, 
         click.BadParameter: The catalog has no such entry.
         DatasetError: The entry was never made, or its file is damaged.
     """
-    from kedro.utils import get_close_matches
-
     catalog = load_catalog(env)
-    if name not in catalog:
-        matches = get_close_matches(name, [entry for entry in catalog if not entry.startswith("params:")])
-        closest = " or ".join(map(repr, matches))
-        hint = f"Did you mean {closest}?" if matches else "'kedro catalog describe-datasets' names all."
-        raise click.BadParameter(f"there is no dataset {name!r}. {hint}", param_hint="DATASET")
+    _check_name(name, catalog)
     dataset = catalog[name]
     made_by, used_by = _origin(name)
     metadata = getattr(dataset, "metadata", None) or {}
@@ -75,6 +74,45 @@ def describe_dataset(name: str, rows: int, env: str | None = None) -> dict[str, 
         "used_by": used_by,
         **_content(catalog, name, dataset, rows),
     }
+
+
+def describe_history(name: str, rows: int, env: str | None = None) -> dict[str, Any]:
+    """Returns the latest saves of a dataset as plain values, and which of them is what is there now.
+
+    Args:
+        name: A dataset.
+        rows: How many saves to return.
+        env: The environment; ``None`` is Kedro's default.
+
+    Raises:
+        click.BadParameter: The catalog has no such entry.
+        DatasetError: The storage cannot be read.
+    """
+    from kedro.framework.session import KedroSession
+
+    from spelling_transfer.storage.history import describe_content, read_history
+
+    context = KedroSession.create(env=env, save_on_close=False).load_context()
+    catalog = cast("DataCatalog", context.catalog)
+    _check_name(name, catalog)
+    root = str(context.config_loader["globals"].get("storage_root", "data"))
+    entries = read_history(name, root, Path(context.project_path))
+    now = describe_content(catalog[name])
+    return {
+        "name": name,
+        "saves": len(entries),
+        "history": [{**entry, "is_there_now": now is not None and entry["content"] == now} for entry in entries[:rows]],
+    }
+
+
+def _check_name(name: str, catalog: DataCatalog) -> None:
+    from kedro.utils import get_close_matches
+
+    if name not in catalog:
+        matches = get_close_matches(name, [entry for entry in catalog if not entry.startswith("params:")])
+        closest = " or ".join(map(repr, matches))
+        hint = f"Did you mean {closest}?" if matches else "'kedro catalog describe-datasets' names all."
+        raise click.BadParameter(f"there is no dataset {name!r}. {hint}", param_hint="DATASET")
 
 
 def load_catalog(env: str | None = None) -> DataCatalog:
@@ -153,6 +191,26 @@ def _describe_value(value: Any, rows: int) -> dict[str, Any]:
             "head": value[:rows],
         }
     return {"rows": None, "schema": {"type": type(value).__name__}, "head": repr(value)[:1000]}
+
+
+def _print_history(report: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{report['name']}[/bold]  saved {report['saves']} times on record")
+    for entry in report["history"]:
+        there = "  (what is there now)" if entry["is_there_now"] else ""
+        console.print(f"{entry['saved_at']}  {entry['by']}{there}", markup=False)
+        console.print(f"  run      {entry['run_id']}, node {entry['node']}, version {entry['version']}", markup=False)
+        console.print(f"  content  {_content_line(entry['content'])}", markup=False)
+        for number, (name, facts) in enumerate(entry["inputs"].items()):
+            console.print(f"  {'from' if number == 0 else '':<8} {name}  {_content_line(facts)}", markup=False)
+
+
+def _content_line(facts: dict[str, Any]) -> str:
+    tag = str(facts.get("sha256") or facts.get("etag") or facts.get("modified") or "")
+    size = f"{facts['size_bytes']:,} bytes  " if "size_bytes" in facts else ""
+    return f"{size}{tag[:12]}".rstrip()
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ _ALLOWED = (
 _DEFAULTS: dict[str, Any] = {
     # A listing that is kept in memory does not see what another machine has written since.
     "use_listings_cache": False,
-    "config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 3, "mode": "standard"}},
+    "config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 6, "mode": "standard"}},
 }
 
 

@@ -289,7 +289,7 @@ def _make_client(jobs: int) -> Any:
         # SHA-256 is sent with everything and compared with the manifest after everything: a second sum adds nothing.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-    )
+    ).merge(Config(**(options.get("config_kwargs") or {})))
     try:
         session = boto3.Session(
             aws_access_key_id=options.get("key"),

@@ -1,0 +1,95 @@
+"""Where data come from: what a run notes of each save, and how it is shown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def project(toy_project: Any) -> Any:
+    toy_project.write("src/toy/settings.py", "from spelling_transfer.settings import *\n")
+    toy_project.write("conf/base/globals.yml", "model_profile: small\nstorage_root: data\n")
+    assert toy_project.kedro("run").exit_code == 0
+    return toy_project
+
+
+def history(project: Any, *arguments: str) -> dict[str, Any]:
+    result = project.kedro("peek", *arguments, "--history", "--json")
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def test_a_save_is_noted_with_who_when_and_from_what(project: Any):
+    report = history(project, "counts")
+    (entry,) = report["history"]
+    words = (project.path / "data/words.parquet").read_bytes()
+    assert report["saves"] == 1
+    assert entry["node"] == "count"
+    assert entry["inputs"]["words"] == {"size_bytes": len(words), "sha256": hashlib.sha256(words).hexdigest()}
+    assert entry["is_there_now"] is True
+    assert "@" in entry["by"]
+    assert set(history(project, "words")["history"][0]["inputs"]) == {"params:selection", "params:profile"}
+
+
+def test_other_parameters_are_another_origin_and_the_latest_comes_first(project: Any):
+    assert project.kedro("run", "--params=selection.max_length=9").exit_code == 0
+    latest, first = history(project, "words")["history"]
+    assert (latest["is_there_now"], first["is_there_now"]) == (True, False)
+    assert latest["inputs"]["params:selection"] != first["inputs"]["params:selection"]
+    assert latest["inputs"]["params:profile"] == first["inputs"]["params:profile"]
+    assert len(history(project, "words", "--rows=1")["history"]) == 1
+
+
+def test_a_file_that_was_altered_since_is_not_what_a_run_left(project: Any):
+    (project.path / "data/counts.json").write_text("{}")
+    assert history(project, "counts")["history"][0]["is_there_now"] is False
+
+
+def test_a_run_that_fails_leaves_the_history_of_what_it_saved(project: Any):
+    assert project.kedro("run", "--pipelines=prep,stop").exit_code == 130
+    assert history(project, "words")["saves"] == 1  # Ctrl-C is no error of a node: nothing is noted
+    project.write("data/words.parquet", "broken")
+    assert project.kedro("run", "--pipelines=report").exit_code == 1
+    assert history(project, "counts")["saves"] == 1
+
+
+def test_the_printed_page_says_the_same(project: Any):
+    output = project.kedro("peek", "counts", "--history").output
+    for part in ("saved 1 times", "what is there now", "node count", "from     words"):
+        assert part in output
+    assert project.kedro("peek", "cuonts", "--history").exit_code == 2
+
+
+def test_a_damaged_part_is_left_out(project: Any):
+    (project.path / "data/.history/zz.json").write_text("{")
+    assert history(project, "counts")["saves"] == 1
+
+
+def test_nothing_on_record_is_no_error(toy_project: Any):
+    toy_project.write("conf/base/globals.yml", "model_profile: small\nstorage_root: data\n")
+    assert history(toy_project, "words") == {"name": "words", "saves": 0, "history": []}
+
+
+def test_the_history_is_kept_on_s3_too(project: Any, s3: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPELLING_TRANSFER_RUN", "one")
+    project.write("conf/cloud/globals.yml", f"storage_root: ${{run_folder:{s3}}}\n")
+    project.write(
+        "conf/cloud/catalog.yml",
+        "words:\n  type: spelling_transfer.storage.ParquetDataset\n  filepath: ${globals:storage_root}/words.parquet\n"
+        "counts:\n  type: spelling_transfer.storage.JSONDataset\n  filepath: ${globals:storage_root}/counts.json\n",
+    )
+    assert project.kedro("run", "--env=cloud").exit_code == 0
+    (entry,) = history(project, "counts", "--env=cloud")["history"]
+    assert entry["inputs"]["words"]["etag"]
+    assert entry["is_there_now"] is True
+
+
+def test_the_history_travels_with_the_data(project: Any, tmp_path: Path):
+    from spelling_transfer.storage.bundle_scan import scan_folder
+
+    assert any(file.name.startswith(".history/") for file in scan_folder(project.path / "data"))

@@ -15,6 +15,7 @@ from kedro.utils import find_kedro_project
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.commands.tune_plan import MODES, Plan, estimate, make_plan
+from spelling_transfer.commands.tune_studies import dashboard, list_studies, sync
 from spelling_transfer.study.config import GpuTier, Pruner, Sampler
 from spelling_transfer.study.scores import Focus
 
@@ -183,3 +184,7 @@ def _result(plan: Plan) -> dict[str, Any]:
         "best": {key: best[key] for key in keys if key in best},
         "configuration": str(plan.file),
     }
+
+
+for _command in (list_studies, dashboard, sync):
+    tune.add_command(_command)

@@ -25,7 +25,7 @@ MODES: dict[str, dict[str, Any]] = {
     "grid": {"sampler": "one_at_a_time", "n_trials": None, "pruner": "none"},
     "random": {"sampler": "random", "pruner": "none"},
     "bayes": {"sampler": "tpe", "pruner": "hyperband"},
-    "sweep": {},
+    "sweep": {"sweep": True},
     "lightning": {"backend": "lightning"},
 }
 """What each mode sets; everything else is as configured. Grid and random do not prune, so that the same study gives the
@@ -147,8 +147,22 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
     profile = ModelProfile.model_validate(values["model_profile"])
     _check_backend(study)
     space = read_space(bound_memory(study.space, study, profile, trial), trial)
+    if study.sweep:
+        from spelling_transfer.tracking.wandb_sweep_config import sweep_config
+
+        sweep_config(study, space)  # a sampler that sweeps lack is refused before anything is run
     root = str(_loader(project, env, {})["globals"].get("storage_root", "data"))
     return Plan(project, env, settings, study, trial, profile, space, nest(above), root)
+
+
+def studies_folder(project: Path, env: str | None) -> Path:
+    """Returns the folder below which each study has one of its own."""
+    return project / str(_loader(project, env, {})["catalog"]["tuning_studies"]["filepath"])
+
+
+def parameters(project: Path, env: str | None) -> dict[str, Any]:
+    """Returns the merged parameters of an environment."""
+    return _loader(project, env, {})["parameters"]
 
 
 def estimate(plan: Plan) -> Estimate:

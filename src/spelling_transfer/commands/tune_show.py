@@ -35,7 +35,7 @@ def print_configuration(plan: Plan) -> None:
 
 def plan_data(plan: Plan, found: Estimate) -> dict[str, Any]:
     """Returns the plan as plain values."""
-    return {
+    data = {
         "study": plan.study.name,
         "sampler": plan.study.sampler,
         "pruner": plan.study.pruner,
@@ -44,6 +44,11 @@ def plan_data(plan: Plan, found: Estimate) -> dict[str, Any]:
         "searched": plan.space.as_data(),
         "estimate": found.as_dict(),
     }
+    if plan.study.sweep:
+        from spelling_transfer.tracking.wandb_sweep_config import sweep_config
+
+        data["sweep"] = sweep_config(plan.study, plan.space)
+    return data
 
 
 def print_plan(plan: Plan, found: Estimate, *, err: bool) -> None:
@@ -61,6 +66,8 @@ def print_plan(plan: Plan, found: Estimate, *, err: bool) -> None:
         "time": _time(found),
         "cost": _cost(plan, found),
     }
+    if study.sweep:
+        lines["sweep"] = "the server of Weights & Biases chooses; --dry-run --json shows its configuration"
     for name, text in lines.items():
         click.echo(f"{name:<9} {text}", err=err)
 

@@ -1,0 +1,205 @@
+"""``kedro tune list``, ``dashboard`` and ``sync``: studies that have been run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
+from kedro.utils import find_kedro_project
+
+from spelling_transfer.commands.errors import CommandError, one_clear_error
+from spelling_transfer.commands.tune_plan import configurations, parameters, studies_folder
+
+if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
+    from spelling_transfer.study.observer import StudySnapshot
+
+_LIST_HELP = """List the studies: how far they are, what the best trial scored.
+
+\b
+Example:
+  kedro tune list
+"""
+
+_DASHBOARD_HELP = """Show the study NAME in optuna-dashboard, on this machine alone.
+
+\b
+Example:
+  kedro tune dashboard first
+"""
+
+_SYNC_HELP = """Send to Weights & Biases what it lacks of the study NAME; trials it has are not sent again.
+
+\b
+Example:
+  kedro tune sync first
+"""
+
+_DONE = ("complete", "stopped", "pruned", "failed")
+_DASHBOARD = "http://127.0.0.1:{port}/dashboard"
+
+
+def _project() -> Path:
+    from kedro.framework.startup import bootstrap_project
+
+    project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
+    bootstrap_project(project)
+    return project
+
+
+@click.command("list", help=_LIST_HELP, context_settings=CONTEXT_SETTINGS)
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@env_option
+def list_studies(as_json: bool, env: str | None) -> None:
+    """List the studies: how far they are, what the best trial scored."""
+    with one_clear_error(env=env):
+        rows = studies(_project(), env)
+        if as_json:
+            click.echo(json.dumps(rows, indent=2))
+            return
+        if not rows:
+            click.echo("No study yet: 'kedro tune --mode single --name first' runs one.")
+            return
+        click.echo(f"{'study':<28} {'sampler':<13} {'focus':<9} {'trials':>11} {'failed':>6} {'best':>7}  state")
+        for row in rows:
+            best = "" if row["best_score"] is None else f"{row['best_score']:.3f}"
+            trials = f"{row['done']} of {row['planned']}"
+            click.echo(
+                f"{row['name']:<28} {row['sampler']:<13} {row['focus']:<9} {trials:>11} {row['failed']:>6} {best:>7}"
+                f"  {row['state']}"
+            )
+
+
+def studies(project: Path, env: str | None) -> list[dict[str, Any]]:
+    """Returns a row a study, by name.
+
+    Args:
+        project: The project's folder; Kedro has been set up for it.
+        env: The environment.
+    """
+    folder = studies_folder(project, env)
+    kept = {file.stem: file for file in configurations(project).glob("*.yml")}
+    begun = {each.name for each in folder.iterdir() if each.is_dir()} if folder.is_dir() else set()
+    return [_row(name, folder / name, kept.get(name)) for name in sorted(begun | kept.keys())]
+
+
+def _row(name: str, folder: Path, file: Path | None) -> dict[str, Any]:
+    from spelling_transfer.errors import SpellingTransferError
+    from spelling_transfer.study.documents import read_file
+    from spelling_transfer.tracking.wandb_sync import NothingToSyncError, read_study
+
+    row: dict[str, Any] = {"name": name, "sampler": "", "focus": "", "planned": 0, "done": 0, "failed": 0}
+    row |= {"best_score": None, "state": "not begun"}
+    settings: dict[str, Any] = {}
+    try:
+        if file is not None:
+            settings = read_file(file)["study"]
+            row |= {key: settings[key] for key in ("sampler", "focus")} | {"planned": settings.get("n_trials") or 0}
+        study = read_study(name, folder, settings.get("storage"))
+    except NothingToSyncError:
+        return row
+    except (SpellingTransferError, KeyError) as error:
+        return {**row, "state": f"cannot be read: {error}"}
+    return {**row, **_progress(study, row["planned"])}
+
+
+def _progress(study: StudySnapshot, planned: int) -> dict[str, Any]:
+    done = [trial for trial in study.trials if trial.state in _DONE]
+    counted = [trial for trial in done if trial.state in ("complete", "stopped") and trial.curve]
+    scores = [trial.curve[-1]["transfer_score"] for trial in counted]
+    planned = max(planned, len(study.trials))
+    state = "finished" if len(done) == planned else "running" if _is_running(study) else "can be resumed"
+    return {
+        "sampler": study.settings["sampler"],
+        "focus": study.settings["focus"],
+        "planned": planned,
+        "done": len(done),
+        "failed": sum(trial.state == "failed" for trial in done),
+        "best_score": max(scores, default=None),
+        "state": state,
+    }
+
+
+def _is_running(study: StudySnapshot) -> bool:
+    return any(trial.state == "running" for trial in study.trials)
+
+
+@click.command("dashboard", help=_DASHBOARD_HELP, context_settings=CONTEXT_SETTINGS)
+@click.argument("name")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one."
+)
+@env_option
+def dashboard(name: str, port: int, env: str | None) -> None:
+    """Show the study NAME in optuna-dashboard, on this machine alone."""
+    with one_clear_error(env=env):
+        server = dashboard_server(_project(), env, name, port)
+        click.echo(f"{_DASHBOARD.format(port=server.server_port)} (Ctrl-C ends it)")
+        try:
+            server.serve_forever()
+        finally:
+            server.server_close()
+
+
+def dashboard_server(project: Path, env: str | None, name: str, port: int) -> WSGIServer:
+    """Returns a server of the dashboard that listens on the loopback.
+
+    Raises:
+        CommandError: There is no such study, or the port is taken.
+        StorageError: Its storage cannot be opened.
+    """
+    from wsgiref.simple_server import make_server
+
+    import optuna
+    from optuna_dashboard import wsgi  # type: ignore[import-untyped]
+
+    from spelling_transfer.study.storage import FILE_NAME, open_engine, storage_url
+
+    folder, storage = _found(project, env, name)
+    if storage is None and not (folder / FILE_NAME).is_file():
+        raise CommandError(f"{folder}: the study {name!r} has not begun.")
+    url = storage_url(storage, folder)
+    open_engine(url).dispose()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    application = wsgi(optuna.storages.RDBStorage(url.render_as_string(hide_password=False)))
+    try:
+        return make_server("127.0.0.1", port, application)
+    except OSError as error:
+        raise CommandError(f"--port {port}: {error.strerror}. Take another one, or 0 for any.") from error
+
+
+def _found(project: Path, env: str | None, name: str) -> tuple[Path, str | None]:
+    from spelling_transfer.study.documents import read_file
+
+    folder = studies_folder(project, env) / name
+    file = configurations(project) / f"{name}.yml"
+    known = [row["name"] for row in studies(project, env)]
+    if name not in known:
+        raise CommandError(f"there is no study {name!r}. Known: {', '.join(known) or 'none yet'}.")
+    settings = read_file(file).get("study", {}) if file.is_file() else {}
+    return folder, cast("str | None", settings.get("storage"))
+
+
+@click.command("sync", help=_SYNC_HELP, context_settings=CONTEXT_SETTINGS)
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@env_option
+def sync(name: str, as_json: bool, env: str | None) -> None:
+    """Send to Weights & Biases what it lacks of the study NAME; trials it has are not sent again."""
+    from spelling_transfer.tracking.wandb_sync import read_study, sync_study
+
+    with one_clear_error(env=env):
+        project = _project()
+        folder, storage = _found(project, env, name)
+        report = sync_study(read_study(name, folder, storage), _tracking(project, env), folder)
+        click.echo(json.dumps(report._asdict()) if as_json else str(report))
+
+
+def _tracking(project: Path, env: str | None) -> Any:
+    from spelling_transfer.tracking.wandb_settings import TrackingSettings
+
+    return TrackingSettings.model_validate(parameters(project, env).get("tracking", {}))

@@ -1,0 +1,160 @@
+"""Trials are claimed, lost and finished in any order; what is recorded at the end is each of them once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spelling_transfer.study.records import (
+    MAX_FRUITLESS_ATTEMPTS,
+    ClaimLostError,
+    Proposal,
+    Records,
+    TrialRow,
+)
+from spelling_transfer.study.storage import open_engine
+
+
+def records_in(folder: Path) -> Records:
+    records = Records(open_engine(sa.URL.create("sqlite", database=str(folder / "study.db"))), "study")
+    records.create("{}", base=False)
+    return records
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    records = records_in(tmp_path)
+    yield records
+    records.engine.dispose()
+
+
+def propose(number: int) -> Proposal:
+    return Proposal({"lora.r": number})
+
+
+def claim(records: Records, owner: str, planned: int = 3, dead: tuple[str, ...] = ()) -> TrialRow | None:
+    return records.claim(owner, planned, propose, is_dead=lambda row, _: row.owner in dead or row.beat == 0)
+
+
+def test_workers_that_claim_at_once_never_get_the_same_trial(tmp_path: Path) -> None:
+    planned, taken = 24, []
+    start = threading.Barrier(6)
+
+    def work(worker: int) -> None:
+        records = Records(open_engine(sa.URL.create("sqlite", database=str(tmp_path / "study.db"))), "study")
+        start.wait()
+        while (row := claim(records, f"{worker}-{len(taken)}-{threading.get_ident()}", planned)) is not None:
+            taken.append(row.number)
+            records.write(row, state="complete")
+        records.engine.dispose()
+
+    records_in(tmp_path).engine.dispose()
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == list(range(planned))
+
+
+def test_a_worker_taken_for_dead_writes_nothing_once_its_trial_is_given_away(records: Records) -> None:
+    first = claim(records, "first")
+    assert first is not None
+    records.write(first, records=[("evaluation", {"step": 10, "score": 1.0})], step=10)
+    second = claim(records, "second", dead=("first",))
+    assert second is not None
+    assert (second.number, second.attempt, second.step) == (first.number, 2, 10)
+    with pytest.raises(ClaimLostError):
+        records.write(first, records=[("evaluation", {"step": 20, "score": 9.0})], state="complete")
+    records.write(second, records=[("evaluation", {"step": 20, "score": 2.0})], state="complete")
+    with pytest.raises(ClaimLostError):
+        records.write(first, state="pruned")
+    assert [row.state for row in records.trials()] == ["complete"]
+    assert [row["score"] for row in records.records("evaluation")[0]] == [1.0, 2.0]
+
+
+def test_a_result_that_was_written_although_the_answer_was_lost_can_be_written_again(records: Records) -> None:
+    row = claim(records, "worker")
+    assert row is not None
+    for _ in range(2):
+        records.write(row, records=[("evaluation", {"step": 1, "score": 0.5})], state="complete", loss=0.25)
+    assert [(each.state, each.loss) for each in records.trials()] == [("complete", 0.25)]
+    assert records.records("evaluation") == {0: [{"step": 1, "score": 0.5}]}
+
+
+def test_a_claim_that_is_repeated_gets_the_same_trial(records: Records) -> None:
+    assert claim(records, "once") == claim(records, "once")
+    assert len(records.trials()) == 1
+
+
+def test_a_trial_that_kills_its_workers_fails_in_the_end_and_the_study_goes_on(records: Records) -> None:
+    for attempt in range(MAX_FRUITLESS_ATTEMPTS):
+        row = claim(records, f"worker-{attempt}")
+        assert row is not None
+        assert row.number == 0
+        records.release(f"worker-{attempt}")
+    following = claim(records, "survivor")
+    assert following is not None
+    assert following.number == 1
+    failed = records.trials()[0]
+    assert failed.state == "failed"
+    assert "memory" in failed.error
+
+
+def test_a_trial_that_gets_on_is_taken_up_as_often_as_it_takes(records: Records) -> None:
+    for attempt in range(3 * MAX_FRUITLESS_ATTEMPTS):
+        row = claim(records, f"worker-{attempt}")
+        assert row is not None
+        assert row.number == 0
+        records.write(row, step=row.step + 1)
+        records.release(f"worker-{attempt}")
+    assert records.trials()[0].state == "running"
+
+
+_EVENTS = st.lists(st.tuples(st.sampled_from(["claim", "die", "finish", "zombie", "let go"]), st.integers(0, 3)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(events=_EVENTS, planned=st.integers(1, 5))
+def test_whatever_happens_each_trial_ends_once(events: list[tuple[str, int]], planned: int) -> None:
+    records = Records(open_engine(sa.URL.create("sqlite")), "study")  # in memory
+    records.create("{}", base=False)
+    holding: dict[int, TrialRow] = {}
+    lost: list[TrialRow] = []
+    ended: list[int] = []
+    for place, (event, worker) in enumerate(events):
+        row = holding.get(worker)
+        if event == "claim" and row is None:
+            dead = tuple(each.owner for each in lost)
+            if (new := claim(records, f"{worker}-{place}", planned, dead)) is not None:
+                holding[worker] = new
+        elif row is not None and event == "die":
+            lost.append(holding.pop(worker))
+        elif row is not None and event == "let go":
+            records.write(holding.pop(worker), state="waiting")
+        elif row is not None and event == "finish":
+            records.write(holding.pop(worker), state="complete", step=1)
+            ended.append(row.number)
+        elif event == "zombie" and lost:
+            # One that is not dead after all may still finish, unless its trial was given away.
+            try:
+                records.write(lost[0], state="complete", step=1)
+                ended.append(lost.pop(0).number)
+            except ClaimLostError:
+                lost.pop(0)
+    for row in [*lost, *holding.values()]:
+        records.release(row.owner)
+    while (row := claim(records, f"last-{len(ended)}-{len(lost)}", planned)) is not None:
+        records.write(row, state="complete", step=1)
+        ended.append(row.number)
+    rows = records.trials()
+    assert [row.number for row in rows] == list(range(planned))
+    failed = [row.number for row in rows if row.state == "failed"]
+    assert sorted(ended + failed) == list(range(planned))
+    records.engine.dispose()

@@ -1,0 +1,254 @@
+"""A study with workers: the same trials as with one, resumed where it was left, refused where it is another one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+from light_study import LightObjective, LightStudy, light_defaults, light_settings  # noqa: E402
+
+from spelling_transfer.study.config import StudyConfigError, TrialConfig  # noqa: E402
+from spelling_transfer.study.executor import (  # noqa: E402
+    Monitor,
+    StudyError,
+    StudyInterruptedError,
+    StudyResult,
+    TrialFailedError,
+    TrialOutcome,
+    run_study,
+)
+from spelling_transfer.study.records import Records  # noqa: E402
+from spelling_transfer.study.storage import StorageError, open_engine, storage_url  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _workers_find_the_light_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(BENCHMARKS), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def assert_same(first: StudyResult, second: StudyResult) -> None:
+    pd.testing.assert_frame_equal(first.trials, second.trials)
+    pd.testing.assert_frame_equal(first.curves, second.curves)
+    assert first.base == second.base
+
+
+class Untouchable(LightStudy):
+    """A study whose trials must not be run."""
+
+    def open(self) -> LightObjective:
+        raise AssertionError("trained")
+
+    def write(self, folder: Path) -> tuple[str, dict[str, object]]:
+        raise AssertionError("started workers")
+
+
+class FailsAt(LightObjective):
+    """Ends with an error once, in the middle of a trial."""
+
+    def __init__(self, number: int, step: int, error: Exception) -> None:
+        super().__init__(LightStudy())
+        self.seed, self.step, self.error = number, step, error
+
+    def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
+        if config.training.seed != self.seed:
+            return super().__call__(config, monitor)
+        progress = monitor.progress
+
+        def fail(step: int) -> None:
+            progress(step)
+            if step == self.step:
+                raise self.error
+
+        monitor.progress = fail  # type: ignore[method-assign]
+        return super().__call__(config, monitor)
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_two_workers_give_the_trials_of_one_and_a_second_call_returns_at_once(tmp_path: Path, sampler: str) -> None:
+    space = {"lora.r": {"values": [4, 8]}, "lora.alpha": {"values": [8, 16, 32]}}
+    settings = light_settings(sampler=sampler, n_trials=6, space=space, patience=3)
+    one = run_study(settings, light_defaults(), LightStudy())
+    several = settings.model_copy(update={"workers": 2})
+    assert_same(one, run_study(several, light_defaults(), LightStudy(), folder=tmp_path / "study"))
+    assert one.trials["number"].tolist() == list(range(6))
+    assert one.trials["seed"].tolist() == list(range(6))
+    assert not one.trials.duplicated(["lora.r", "lora.alpha"]).any() or sampler == "random"
+    assert_same(one, run_study(several, light_defaults(), Untouchable(), folder=tmp_path / "study"))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner"), [("tpe", "hyperband"), ("cmaes", "median"), ("qmc", "successive_halving")]
+)
+def test_a_study_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path, sampler: str, pruner: str) -> None:
+    space = {"lora.r": {"values": [4, 8, 16, 32]}, "lora.alpha": {"values": [8, 16, 32, 64]}}
+    settings = light_settings(
+        sampler=sampler, pruner=pruner, n_trials=14, space=space, startup_trials=4, transfer_eval_frequency=10
+    )
+    undisturbed = run_study(settings, light_defaults(), LightStudy())
+    for number, step in ((3, 10), (9, 8)):  # after a verdict and before the end; between two checkpoints
+        error = StorageError("the disk was away")
+        with pytest.raises(StorageError, match="was away"):
+            run_study(settings, light_defaults(), FailsAtOnce(number, step, error), folder=tmp_path / "study")
+    assert_same(undisturbed, run_study(settings, light_defaults(), LightStudy(), folder=tmp_path / "study"))
+    assert set(undisturbed.trials["state"]) == {"complete", "pruned"}
+
+
+class FailsAtOnce(FailsAt):
+    """The same with the identity of the light study, so that it may take part in it."""
+
+    def identity(self) -> dict[str, str]:
+        return dict(LightStudy().identity())
+
+    def open(self) -> LightObjective:
+        return self
+
+    def write(self, folder: Path) -> tuple[str, dict[str, object]]:
+        raise AssertionError("one worker needs no files")
+
+
+def test_a_study_can_be_prolonged_and_not_shortened(tmp_path: Path) -> None:
+    run_study(light_settings(n_trials=3), light_defaults(), LightStudy(), folder=tmp_path)
+    longer = run_study(light_settings(n_trials=5), light_defaults(), LightStudy(), folder=tmp_path)
+    assert_same(longer, run_study(light_settings(n_trials=5), light_defaults(), LightStudy()))
+    with pytest.raises(StudyConfigError, match=r"study\.n_trials: 2 is less than the 5 trials"):
+        run_study(light_settings(n_trials=2), light_defaults(), Untouchable(), folder=tmp_path)
+
+
+def test_a_name_in_use_with_other_settings_or_data_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    settings = light_settings(n_trials=1)
+    run_study(settings, light_defaults(), LightStudy(), folder=tmp_path)
+    others = [
+        (light_settings(n_trials=1, space={"lora.r": {"values": [4, 8]}}), light_defaults(), Untouchable(), "space"),
+        (light_settings(n_trials=1, focus="transfer"), light_defaults(), Untouchable(), 'study.focus is "balanced"'),
+        (settings, light_defaults(max_steps=31), Untouchable(), "trial.training.max_steps is 30 there and 31 here"),
+        (settings, light_defaults(), Untouchable(data="other"), "data.data"),
+    ]
+    for other, defaults, source, difference in others:
+        with pytest.raises(StudyConfigError, match="is in use in") as refused:
+            run_study(other, defaults, source, folder=tmp_path)
+        assert difference in str(refused.value)
+        assert "another name" in str(refused.value)
+    changes = {"workers": 2, "heartbeat_seconds": 5, "checkpoint_every": 3}
+    run_study(light_settings(n_trials=1, **changes), light_defaults(), Untouchable(), folder=tmp_path)
+
+
+def test_the_study_without_a_name_of_its_own_begins_anew_and_keeps_the_one_before(tmp_path: Path) -> None:
+    folder = tmp_path / "spelling_transfer_exp"
+    scratch = light_settings(n_trials=2, name="spelling_transfer_exp")
+    run_study(scratch, light_defaults(), LightStudy(), folder=folder)
+    other = scratch.model_copy(update={"n_trials": 1, "focus": "transfer"})
+    assert len(run_study(other, light_defaults(), LightStudy(), folder=folder).trials) == 1
+    before = folder.with_name("spelling_transfer_exp.before")
+    assert len(run_study(scratch, light_defaults(), Untouchable(), folder=before).trials) == 2
+
+
+def test_resuming_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StudyConfigError, match="there is no study 'light'"):
+        run_study(light_settings(resume=True), light_defaults(), Untouchable(), folder=tmp_path)
+
+
+def test_a_trial_that_fails_does_not_end_the_study_but_if_all_do_it_says_why(tmp_path: Path) -> None:
+    source = replace(LightStudy(), fail=4e-4)
+    trials = run_study(light_settings(n_trials=8), light_defaults(), source).trials
+    failed = trials[trials["state"] == "failed"]
+    assert 0 < len(failed) < 8
+    assert (failed["training.learning_rate"] >= 4e-4).all()
+    assert failed["transfer_score"].isna().all()
+    with pytest.raises(StudyError, match=r"Each of the 2 trials.*learning rate is too high"):
+        run_study(light_settings(n_trials=2), light_defaults(), replace(LightStudy(), fail=0.0), folder=tmp_path)
+    diverged = FailsAt(1, 12, TrialFailedError("The loss is nan at step 12"))
+    assert run_study(light_settings(n_trials=2), light_defaults(), diverged).trials["state"].tolist() == [
+        "complete",
+        "failed",
+    ]
+
+
+def test_an_error_in_a_worker_reaches_the_user_in_its_own_words(tmp_path: Path) -> None:
+    class Broken(LightStudy):
+        def write(self, folder: Path) -> tuple[str, dict[str, object]]:
+            return "light_study:open_light", {"no_such": 1}
+
+    with pytest.raises(StudyError, match="no_such"):
+        run_study(light_settings(workers=2), light_defaults(), Broken(), folder=tmp_path)
+    with pytest.raises(StudyConfigError, match=r"study\.backend: 'moon' is not installed; there are .*local"):
+        run_study(light_settings(backend="moon"), light_defaults(), LightStudy(), folder=tmp_path)
+
+
+class InterruptsItself(FailsAtOnce):
+    """Presses Ctrl-C at a step."""
+
+    def __init__(self, number: int, step: int) -> None:
+        super().__init__(number, step, RuntimeError())
+
+    def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
+        if config.training.seed == self.seed:
+            progress = monitor.progress
+
+            def interrupt(step: int) -> None:
+                if step == self.step:
+                    os.kill(os.getpid(), signal.SIGINT)
+                progress(step)
+
+            monitor.progress = interrupt  # type: ignore[method-assign]
+        return LightObjective.__call__(self, config, monitor)
+
+
+def test_ctrl_c_ends_the_one_worker_after_its_step_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(StudyInterruptedError, match="stopped with 2 of 6 trials finished"):
+        run_study(light_settings(), light_defaults(), InterruptsItself(2, 17), folder=tmp_path)
+    result = run_study(light_settings(), light_defaults(), LightStudy(), folder=tmp_path)
+    assert_same(result, run_study(light_settings(), light_defaults(), LightStudy()))
+    steps = (tmp_path / "trials" / "0002" / "steps.log").read_text().split("\n")
+    assert steps.index("17") < steps.index("from 14") < steps.index("18")
+
+
+def test_ctrl_c_ends_all_workers_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "trials" / "0000" / "steps.log"
+
+    def press() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (log.is_file() and "kept 7" in log.read_text()):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    settings = light_settings(workers=2)
+    with pytest.raises(StudyInterruptedError, match="of 6 trials finished"):
+        run_study(settings, light_defaults(), LightStudy(step_seconds=0.05), folder=tmp_path)
+    assert psutil.Process().children() == []
+    records = Records(open_engine(storage_url(None, tmp_path)), "light")
+    assert {row.state for row in records.trials() if row.number >= 0} <= {"waiting", "complete"}
+    records.engine.dispose()
+    result = run_study(light_settings(), light_defaults(), LightStudy(), folder=tmp_path)
+    assert_same(result, run_study(light_settings(), light_defaults(), LightStudy()))
+    assert "from 7" in log.read_text() or "from 14" in log.read_text() or "from 21" in log.read_text()
+
+
+def test_optunas_own_tables_hold_the_study_for_its_dashboard(tmp_path: Path) -> None:
+    import optuna
+
+    settings = light_settings(sampler="tpe", pruner="median", n_trials=9)
+    result = run_study(settings, light_defaults(), LightStudy(), folder=tmp_path)
+    study = optuna.load_study(study_name="light", storage=f"sqlite:///{tmp_path}/study.db")
+    assert [trial.number for trial in study.trials] == list(range(9))
+    assert [trial.params["lora.r"] for trial in study.trials] == result.trials["lora.r"].tolist()
+    names = {"complete": "COMPLETE", "pruned": "PRUNED"}
+    assert [trial.state.name for trial in study.trials] == [names[state] for state in result.trials["state"]]
+    best = result.trials[result.trials["state"] == "complete"]["transfer_score"].max()
+    assert study.best_value == pytest.approx(best)
+    assert [len(trial.intermediate_values) for trial in study.trials] == [
+        int((result.curves["number"] == number).sum()) for number in range(9)
+    ]

@@ -221,6 +221,7 @@ _TOY = {
         budget: {run_usd: 2}
         data: {mounts: {data/shared: $SHARED}}
         nodes: {train: {minutes: 10}, score: {minutes: 10}}
+        environments: {default: {plugins: [monitoring, data_mount]}}  # nothing is installed by a test
         """,
 }
 

@@ -80,7 +80,7 @@ def answer_only_loss(
     if subset_rows is not None:
         import torch
 
-        if not isinstance(head, torch.nn.Linear) or hasattr(head, "base_layer"):
+        if hasattr(head, "base_layer") or not head.weight.is_floating_point():
             raise LossError(
                 f"tokenizer.use_english_only_tokens: the head is a {type(head).__name__}, whose rows cannot be taken "
                 "apart. Leave the head out of 'lora.target_modules', or train over the whole vocabulary."

@@ -94,5 +94,4 @@ class StepMetrics(pl.Callback):
             "train/memory_mb": memory_mb(pl_module.device),
         }
         self._seconds, self._examples, self._label_tokens = 0.0, 0, 0
-        if trainer.is_global_zero:
-            self.report(row)
+        self.report(row)

@@ -15,6 +15,7 @@ from spelling_transfer.training.datamodule import Step
 from spelling_transfer.training.errors import TrainingDivergedError
 from spelling_transfer.training.metrics import StepStatistics
 from spelling_transfer.training.optimization import make_optimizer, make_schedule
+from spelling_transfer.training.parallel import Sharded, gathered, shard, without_weights
 
 __all__ = ["AnswerModule", "TrainingDivergedError"]
 
@@ -48,11 +49,25 @@ class AnswerModule(pl.LightningModule):
         self.losses: list[float] = []
         self.statistics = StepStatistics(math.nan, math.nan, math.nan, 0, 0)
         self._grad_norm = math.nan
+        self.__dict__["_plain"] = None  # not a submodule: it is no part of what is trained
         self._random_states: list[dict[str, torch.Tensor]] | None = None
 
     def trainable(self) -> list[torch.nn.Parameter]:
         """Returns the parameters that are trained."""
         return [p for p in self.model.parameters() if p.requires_grad]
+
+    def configure_model(self) -> None:
+        """Spreads the parameters over the devices, where the strategy is to hold a part on each."""
+        if isinstance(self.trainer.strategy, Sharded) and self._plain is None:
+            self.__dict__["_plain"] = without_weights(self.model)
+            shard(self.model, self.device_mesh)
+
+    def make_whole(self) -> Any:
+        """Returns the model, whole again where it was spread over the devices."""
+        if self._plain is not None:
+            self.model = gathered(self.model, self._plain)
+            self.__dict__["_plain"] = None
+        return self.model
 
     def configure_optimizers(self) -> Any:
         """Returns the optimiser over the trainable parameters and the schedule of the settings."""

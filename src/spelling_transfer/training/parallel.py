@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,42 +45,82 @@ def make_strategy(devices: Devices) -> Any:
             f"{devices.number} …', or train with 'python -m spelling_transfer.training fit --trainer.devices "
             f"{devices.number}', which starts them itself."
         )
-    if devices.strategy == "fsdp":
-        return fsdp_strategy()
-    return DDPStrategy()
+    return Sharded() if devices.strategy == "fsdp" else DDPStrategy()
 
 
-def fsdp_strategy() -> ModelParallelStrategy:
-    """Returns Lightning's strategy of sharded parameters, with checkpoints in one file."""
-    return ModelParallelStrategy(tensor_parallel_size=1, save_distributed_checkpoint=False)
+class Sharded(ModelParallelStrategy):
+    """Lightning's strategy for PyTorch's ``fully_shard`` (FSDP2), with checkpoints in one file."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=False, **options)
+
+    def setup_environment(self) -> None:
+        """Spreads over all devices; Lightning's own choice is to do so over machines alone."""
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        super().setup_environment()
 
 
 def shard(model: Any, device_mesh: Any) -> None:
     """Spreads a model's parameters over the devices, a decoder layer at a time, in place.
 
-    The embedding stays whole between forward and backward, because a tied head reads it after the decoder has run.
+    The embedding stays whole between forward and backward, because a tied head reads it after the decoder has run. A
+    head of its own is spread only where it is trained.
     """
     from torch.distributed.fsdp import fully_shard
 
-    decoder = backbone(model)
-    mesh = device_mesh["data_parallel"]
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    decoder, head, mesh = backbone(model), base.get_output_embeddings(), device_mesh["data_parallel"]
+    embedding = base.get_input_embeddings()
+    tied = head.weight is embedding.weight
     for layer in decoder.layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(decoder, mesh=mesh, reshard_after_forward=False)
-    head = model.get_output_embeddings()
-    if head.weight is not model.get_input_embeddings().weight:
+    if tied:
+        # The head is outside the decoder and would keep the weight as it was before.
+        base.set_output_embeddings(_tied_head(embedding))
+    elif head.weight.requires_grad:
         fully_shard(head, mesh=mesh, reshard_after_forward=False)
 
 
-def gather(model: Any) -> None:
-    """Makes a sharded model whole on each device, so that it can be saved."""
-    from torch.distributed.fsdp import FSDPModule
+def _tied_head(embedding: Any) -> Any:
+    import torch
 
-    for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.unshard()
+    class TiedHead(torch.nn.Module):
+        """A head that looks its weight up in the embedding, where it is exchanged at each step."""
+
+        bias = None
+
+        @property
+        def weight(self) -> torch.nn.Parameter:
+            return embedding.weight  # type: ignore[no-any-return]
+
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(states, embedding.weight)
+
+    return TiedHead()
 
 
-def process_rank() -> int:
-    """Returns the rank a launcher gave this process, 0 without one."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) or 0)
+def without_weights(model: Any) -> Any:
+    """Returns a copy of a model whose parameters are placeholders that take no memory."""
+    import torch
+
+    def placeholder(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
+        return torch.nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+
+    return copy.deepcopy(model, {id(parameter): placeholder(parameter) for parameter in model.parameters()})
+
+
+def gathered(model: Any, copy_without_weights: Any) -> Any:
+    """Returns a sharded model as it was before, whole, in main memory; all devices must call this.
+
+    ``fully_shard`` cannot be undone in place, so the weights go into a copy that was made before.
+    """
+    state = {
+        name: (tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).cpu()
+        for name, tensor in model.state_dict().items()
+    }
+    # A tied head has no entry of its own; it is tied again below.
+    copy_without_weights.load_state_dict(state, assign=True, strict=False)
+    base = copy_without_weights
+    (base.get_base_model() if hasattr(base, "peft_config") else base).tie_weights()
+    return copy_without_weights

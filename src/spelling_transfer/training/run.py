@@ -31,7 +31,7 @@ from spelling_transfer.training.errors import TrainingDivergedError, TrainingSto
 from spelling_transfer.training.metrics import Metrics, StepMetrics
 from spelling_transfer.training.module import AnswerModule
 from spelling_transfer.training.options import training_options
-from spelling_transfer.training.parallel import Devices, gather, make_strategy, process_rank
+from spelling_transfer.training.parallel import Devices, make_strategy
 from spelling_transfer.training.precision import check_weights, lightning_precision
 from spelling_transfer.training.preflight import check_examples
 
@@ -93,28 +93,8 @@ def train(
     device = pick_device()
     precision = lightning_precision(settings.precision, device)
     check_weights(loaded.model, precision)
-    row_tokens = check_examples(examples, loaded.model, settings, subset_rows)
-    identity, resume = "", None
-    if checkpoints is not None:
-        identity = fingerprint(settings, examples, loaded.model)
-        remove_parts(checkpoints)
-        resume = latest_checkpoint(checkpoints, identity)
-        callbacks = [*callbacks, checkpoint_callback(checkpoints)]
-    first_step = resume[1] if resume else 0
-    rank = process_rank()
-    if progress is not None and rank == 0:
-        callbacks = [ShowProgress(progress, first_step), *callbacks]
-    rows: list[Metrics] = []
-
-    def report(row: Metrics) -> None:
-        rows.append(row)
-        if on_metrics is not None:
-            on_metrics(row)
-
-    # First, so that what other callbacks do between the steps is not counted as training.
-    callbacks = [StepMetrics(settings.log_every_steps, report), *callbacks]
-    module = AnswerModule(loaded, settings, subset_rows, identity)
-    with seeded(settings.seed + rank, settings.threads), _quiet(), training_options(loaded.model, settings):
+    data = AnswerData(examples, settings, check_examples(examples, loaded.model, settings, subset_rows))
+    with quiet():
         trainer = pl.Trainer(
             max_steps=settings.max_steps,
             accelerator=device,
@@ -124,24 +104,61 @@ def train(
             precision=precision,
             plugins=[WholeFiles()],
             logger=False,
-            enable_checkpointing=checkpoints is not None,
+            enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,
             callbacks=list(callbacks),
             use_distributed_sampler=False,
         )
-        loaded.model.train()
-        data = AnswerData(examples, settings, row_tokens)
-        data.first_step = first_step
+        module = AnswerModule(loaded, settings, subset_rows)
+        result = fit(trainer, module, data, progress=progress, checkpoints=checkpoints, on_metrics=on_metrics)
+    loaded.model = module.model
+    return result
+
+
+def fit(
+    trainer: pl.Trainer,
+    module: AnswerModule,
+    data: AnswerData,
+    *,
+    progress: Callable[[int], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_metrics: Callable[[Metrics], None] | None = None,
+) -> TrainingResult:
+    """Runs a Lightning trainer over the module and the data; arguments and errors are those of `train`."""
+    settings, examples, model = module.settings, data.examples, module.model
+    resume = None
+    if checkpoints is not None:
+        module.fingerprint = fingerprint(settings, examples, model)
+        if trainer.is_global_zero:
+            remove_parts(checkpoints)
+        resume = latest_checkpoint(checkpoints, module.fingerprint)
+        trainer.callbacks.append(checkpoint_callback(checkpoints))  # type: ignore[attr-defined]
+    data.first_step = resume[1] if resume else 0
+    rows: list[Metrics] = []
+
+    def report(row: Metrics) -> None:
+        rows.append(row)
+        if on_metrics is not None and trainer.is_global_zero:
+            on_metrics(row)
+
+    # First, so that what other callbacks do between the steps is not counted as training.
+    first: list[pl.Callback] = [StepMetrics(settings.log_every_steps, report)]
+    if progress is not None and trainer.is_global_zero:
+        first.append(ShowProgress(progress, data.first_step))
+    trainer.callbacks[:0] = first  # type: ignore[attr-defined]
+    model.train()
+    with (
+        seeded(settings.seed + trainer.global_rank, settings.threads),
+        training_options(model, settings),
+        memory_errors_explained(settings, int(examples.lengths.max())),
+    ):
         started = time.perf_counter()
-        with memory_errors_explained(settings, int(examples.lengths.max())):
-            _fit(trainer, module, data, resume[0] if resume else None, checkpoints)
+        _fit(trainer, module, data, resume[0] if resume else None, checkpoints)
         seconds = time.perf_counter() - started
-    if devices.strategy == "fsdp":
-        gather(loaded.model)
-    loaded.model.eval()
+    module.make_whole().eval()
     steps = len(module.losses)
-    done = (steps - first_step) * min(settings.batch_size * settings.grad_accum_steps, len(examples))
+    done = (steps - data.first_step) * min(settings.batch_size * settings.grad_accum_steps, len(examples))
     return TrainingResult(module.losses, steps, seconds, done / seconds, rows)
 
 
@@ -174,8 +191,8 @@ def seeded(seed: int, threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    # Lightning's start-up lines and its advice on data-loader workers say nothing about this run.
+def quiet() -> Iterator[None]:
+    """Silences Lightning's start-up lines and its advice on data-loader workers, which say nothing about this run."""
     logger = logging.getLogger("pytorch_lightning")
     before = logger.level
     logger.setLevel(logging.WARNING)

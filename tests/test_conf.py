@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ from kedro.pipeline import Pipeline
 
 from spelling_transfer.configuration.loader import ProjectConfigLoader
 from spelling_transfer.configuration.parameters import check_parameters
+from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.settings import CONFIG_LOADER_ARGS
+from spelling_transfer.study.choices import choices_of, planned_trials
+from spelling_transfer.study.config import LightningSettings, StudySettings, TrialConfig
+from spelling_transfer.study.memory import bound_memory
+from spelling_transfer.study.space import read_space
+from spelling_transfer.tokenizer.savings import ModelShape
 
 CONF = Path(__file__).parents[1] / "conf"
 ENVIRONMENTS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "base")
@@ -51,3 +58,71 @@ def test_every_dataset_of_the_pipelines_is_kept_and_every_entry_is_used(env, pro
         if not name.startswith("params:") and name != "parameters"
     }
     assert datasets | BY_A_HOOK == set(load(env, "catalog"))
+
+
+FOLDERS = ("models", "training", "evaluation", "search_spaces", "lightning", "token_analysis")
+READY = sorted(file for file in CONF.glob("*/study/*/*.yml"))
+
+
+def ready(file: Path) -> dict[str, Any]:
+    """Returns what a ready file holds in its environment, with what it extends."""
+    env = file.parents[2].name
+    loader = ProjectConfigLoader(conf_source=str(CONF), env="local" if env == "base" else env, **CONFIG_LOADER_ARGS)
+    return loader.presets().load(file.parent.name, file.stem)
+
+
+def test_the_six_folders_are_there():
+    assert {file.parent.name for file in READY} == set(FOLDERS)
+    assert {folder.name for folder in (CONF / "base" / "study").iterdir()} == set(FOLDERS)
+
+
+@pytest.mark.parametrize("file", READY, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_ready_file_is_valid(file):
+    content, group = ready(file), file.parent.name
+    if group == "models":
+        assert ModelProfile.model_validate(content).shape is not None
+    elif group == "training":
+        TrialConfig.model_validate(content)
+    elif group == "evaluation":
+        assert set(content) == {"validation_words", "transfer_eval_frequency", "patience"}
+        StudySettings.model_validate({"space": {}, **content})
+    elif group == "lightning":
+        machine = LightningSettings.model_validate(content)
+        assert machine.gpu_tier == file.stem
+        assert set(content) == set(LightningSettings.model_fields)  # no part of a machine is left to a default
+    elif group == "search_spaces":
+        profile = ModelProfile.model_validate(ready(CONF / "qwen3_4b" / "study" / "models" / "qwen3-4b.yml"))
+        study = StudySettings(space=content, sampler="random", n_trials=20, lightning=LightningSettings(memory_gib=79))
+        defaults = TrialConfig()
+        space = read_space(bound_memory(content, study, profile, defaults), defaults)
+        assert planned_trials(space, study) == 20
+        assert all(choices_are_valid(space, study, number) for number in range(20))
+    else:
+        assert content  # its models are checked with the parameters, which name each file
+
+
+def choices_are_valid(space, study, number) -> bool:
+    choices = choices_of(space, study, number)
+    return not space.broken(choices) and space.defaults.varied(choices) is not None
+
+
+def test_the_missions_space_is_24_trials_one_at_a_time_around_its_defaults():
+    defaults = TrialConfig.model_validate(ready(CONF / "base" / "study" / "training" / "mission.yml"))
+    space = read_space(ready(CONF / "base" / "study" / "search_spaces" / "mission.yml"), defaults)
+    assert planned_trials(space, StudySettings(space={}, sampler="one_at_a_time", n_trials=None)) == 24
+    assert defaults.varied({"lora.target_modules": None}) == TrialConfig()
+
+
+def test_the_shape_of_the_embedded_model_is_that_of_its_folder():
+    profile = ModelProfile.model_validate(ready(CONF / "base" / "study" / "models" / "tiny-qwen3.yml"))
+    folder = CONF.parent / "data" / "01_raw" / "models" / "tiny-qwen3"
+    config = json.loads((folder / "config.json").read_text())
+    rows, size = config["vocab_size"], 4
+    assert profile.shape == ModelShape.of_config(config, name=profile.name, vocabulary_rows=rows, bytes_per_weight=size)
+
+
+def test_every_range_of_the_literature_names_its_source():
+    space = ready(CONF / "base" / "study" / "search_spaces" / "literature.yml")
+    model_settings = [name for name in space if name.startswith("lora.") or name == "training.learning_rate"]
+    assert len(model_settings) == 6
+    assert [name for name in model_settings if not space[name].get("source")] == []

@@ -14,6 +14,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_optio
 from kedro.utils import find_kedro_project
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
+from spelling_transfer.commands.tune_docs import write_docs
 from spelling_transfer.commands.tune_plan import MODES, Plan, estimate, make_plan
 from spelling_transfer.commands.tune_studies import dashboard, list_studies, sync
 from spelling_transfer.study.config import GpuTier, Pruner, Sampler
@@ -186,5 +187,5 @@ def _result(plan: Plan) -> dict[str, Any]:
     }
 
 
-for _command in (list_studies, dashboard, sync):
+for _command in (list_studies, dashboard, sync, write_docs):
     tune.add_command(_command)

@@ -17,6 +17,7 @@ from spelling_transfer.study.environment import describe_environment
 from spelling_transfer.study.live import LiveView
 from spelling_transfer.study.marks import base_marks, describe_questions, marks_of, read_marks
 from spelling_transfer.study.material import TrialMaterial
+from spelling_transfer.study.memory import bound_memory
 from spelling_transfer.study.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.settings import RecommendationSettings
 from spelling_transfer.study.space import read_space
@@ -27,9 +28,9 @@ from spelling_transfer.tracking.study import run_tracked_study
 from spelling_transfer.tracking.wandb_settings import TrackingSettings
 
 
-def read_search_space(study: StudySettings, trial: TrialConfig) -> dict[str, Any]:
-    """Checks the search space before anything is trained and returns it in full."""
-    return read_space(study.space, trial).as_data()
+def read_search_space(study: StudySettings, trial: TrialConfig, model_profile: ModelProfile) -> dict[str, Any]:
+    """Checks the search space before anything is trained and returns it in full, bound to the machine's memory."""
+    return read_space(bound_memory(study.space, study, model_profile, trial), trial).as_data()
 
 
 def run_trials(

@@ -49,6 +49,7 @@ def test_a_job_is_done_and_its_log_and_cost_are_told(platform, studio, make, tmp
     lines, entries = [], []
     dispatcher = make(on_line=lambda title, line: lines.append((title, line)), on_entry=entries.append)
     outcome = dispatcher.submit(work("train", studio, "echo one; echo two")).result(20)
+    dispatcher.close()
     assert outcome.job.name == job_name(RUN, "train", 1)
     assert [line for _, line in lines] == ["one", "two", "kedro-compute: exit 0"]
     assert [entry.state for entry in entries][-1] == "completed"

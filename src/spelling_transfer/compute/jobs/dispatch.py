@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 
 from ..errors import (
@@ -17,23 +16,20 @@ from ..errors import (
     PlatformError,
     QuotaError,
 )
-from ..platform.jobs import MARK, JobRequest, JobsApi, JobView, State
+from ..platform.jobs import JobsApi, JobView, State
 from .failure import Cause, cause_of, describe
 from .following import Followers
-from .money import SHORTEST_SECONDS, Purse, price
-from .submit import keep_oldest, submit
+from .money import Purse
+from .pace import Pace
+from .starting import Asked, Starter
+from .stopping import stop_all
+from .submit import keep_oldest
 from .tracked import Tracked, was_interrupted
-from .work import Attempt, Entry, Outcome, Work, attempt_tag, job_name, run_tag
+from .work import Entry, Outcome, Work, run_tag
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_ROUND_SECONDS = 10.0
-_SHORTEST_ROUND_SECONDS = 0.3
-_CALLS_PER_JOB_MINUTE = 6.0
-_FEW_JOBS = 8
-_HURRY_SECONDS = 3.0
 _ROUNDS_UNTIL_GONE = 3
-_STOP_SECONDS = 120.0
 EntryListener = Callable[[Entry], None]
 LineListener = Callable[[str, str], None]
 
@@ -72,8 +68,9 @@ class Dispatcher:
         """
         self._api, self._run_id, self._tag = api, run_id, run_tag(run_id)
         self._max_jobs, self._max_interruptions = max_jobs, max_interruptions
-        self._pending_seconds, self._attach = pending_seconds, attach
+        self._pending_seconds = pending_seconds
         self._purse = purse or Purse(None)
+        self._starter = Starter(api, run_id, self._purse, attach=attach)
         self._on_entry = on_entry
         self._lock = threading.RLock()
         self._wake = threading.Event()
@@ -83,7 +80,7 @@ class Dispatcher:
         self._failed: set[str] = set()
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._hurry_until = 0.0
+        self._pace = Pace()
         self._followers = Followers(api, on_line, self._hurry)
 
     def submit(self, work: Work) -> Future[Outcome]:
@@ -127,7 +124,8 @@ class Dispatcher:
                 tracked.fail(InterruptedJobError(f"{tracked.work.title}: the run was ended."))
             self._running.clear()
             self._queue.clear()
-        return self._stop_all(unfinished) if was_asked else []
+        known = [tracked.job for tracked in unfinished if tracked.job is not None]
+        return stop_all(self._api, self._tag, known) if was_asked else []
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -136,7 +134,7 @@ class Dispatcher:
             while not self._closed:
                 self._drop_cancelled()
                 self._start_waiting()
-                self._wake.wait(self._round_seconds())
+                self._wake.wait(self._pace.seconds(self._running, waiting=bool(self._queue)))
                 self._wake.clear()
                 if self._running and not self._closed:
                     self._look()
@@ -149,22 +147,8 @@ class Dispatcher:
                 self._closed = True
 
     def _hurry(self) -> None:
-        """A job says that it ends: the platform will say so in a moment."""
-        self._hurry_until = time.monotonic() + _HURRY_SECONDS
+        self._pace.hurry()
         self._wake.set()
-
-    def _round_seconds(self) -> float:
-        count = len(self._running)
-        if count and time.monotonic() < self._hurry_until:
-            return _SHORTEST_ROUND_SECONDS
-        if not count:
-            return 1.0 if self._queue else 30.0
-        usual = min(_LONGEST_ROUND_SECONDS, max(1.0, 60 / (_CALLS_PER_JOB_MINUTE * count)))
-        if count > _FEW_JOBS:
-            return usual
-        # Much can happen to a job that is new or about to end, little to one that has been running for an hour.
-        youngest = min(time.monotonic() - tracked.changed_at for tracked in self._running)
-        return max(_SHORTEST_ROUND_SECONDS, min(usual, _SHORTEST_ROUND_SECONDS + youngest / 4))
 
     def _drop_cancelled(self) -> None:
         with self._lock:
@@ -177,58 +161,41 @@ class Dispatcher:
     def _start_waiting(self) -> None:
         with self._lock:
             waiting = sorted(self._queue, key=lambda tracked: -tracked.work.priority)
+        places = self._max_jobs - len(self._running)
+        batch: list[Asked] = []
         for tracked in waiting:
-            if len(self._running) >= self._max_jobs or self._closed:
-                return
             if lost := self._failed.intersection(tracked.work.after):
                 self._give_up(tracked, JobError(f"{tracked.work.title}: not started, since {min(lost)} failed."))
-            elif self._done.issuperset(tracked.work.after):
+            elif len(batch) < places and self._done.issuperset(tracked.work.after):
                 try:
-                    if not self._start(tracked, len(waiting)):
-                        return
-                except ComputeError as error:
+                    asked = self._starter.ask(
+                        tracked,
+                        sharers=min(len(waiting), places) - len(batch),
+                        others_run=bool(self._running or batch),
+                    )
+                except BudgetError as error:
                     self._give_up(tracked, error)
+                    continue
+                if asked is None:
+                    break  # what the others leave over may be enough
+                batch.append(asked)
+        if batch and not self._closed:
+            self._begin(self._starter.start(batch))
 
-    def _start(self, tracked: Tracked, waiting: int) -> bool:
-        """Starts a job; returns whether more could be started."""
-        work, machine = tracked.work, tracked.machine
-        usd_per_hour = price(machine, work.interruptible, work.num_machines)
-        sharers = min(waiting, self._max_jobs - len(self._running))
-        limit = self._purse.limit(usd_per_hour, work.longest_seconds, work.expected_seconds, sharers)
-        if limit < min(SHORTEST_SECONDS, work.longest_seconds):
-            if self._running:
-                return False  # what the others leave over may be enough
-            raise BudgetError(
-                f"{work.title}: not started. {max(0.0, self._purse.free_usd):.2f} of {self._purse.budget_usd:.2f} USD "
-                f"are left: {limit} s on {machine.name} at {usd_per_hour:.2f} USD an hour (budget in compute.yml)."
-            )
-        attempt = Attempt(tracked.attempt, machine, limit)
-        key_tag = attempt_tag(self._run_id, work.key, tracked.attempt)
-        request = JobRequest(
-            name=job_name(self._run_id, work.key, tracked.attempt),
-            command=work.command(attempt),
-            machine=machine.slug,
-            studio_id=work.studio_id,
-            tags=(MARK, self._tag, key_tag),
-            env=dict(work.env),
-            interruptible=work.interruptible,
-            num_machines=work.num_machines,
-        )
-        try:
-            job = submit(self._api, request, self._tag, key_tag, look_first=self._attach)
-        except QuotaError:
-            if not self._running:
-                raise
-            self._max_jobs = len(self._running)  # as many as the account allows
-            logger.info("The account allows %d jobs at a time.", self._max_jobs)
-            return False
-        self._purse.reserve(work.key, usd_per_hour, limit)
-        tracked.begin(job, key_tag, limit, usd_per_hour)
-        with self._lock:
-            self._queue.remove(tracked)
-            self._running.append(tracked)
-        self._tell(tracked)
-        return True
+    def _begin(self, made: list[tuple[Asked, JobView | ComputeError]]) -> None:
+        for asked, job in made:
+            if isinstance(job, JobView):
+                asked.tracked.begin(job, asked.key_tag, asked.limit_seconds, asked.usd_per_hour)
+                with self._lock:
+                    self._queue.remove(asked.tracked)
+                    self._running.append(asked.tracked)
+                self._tell(asked.tracked)
+        for asked, error in made:
+            if isinstance(error, QuotaError) and self._running:
+                self._max_jobs = len(self._running)  # as many as the account allows; the rest waits
+                logger.info("The account allows %d jobs at a time.", self._max_jobs)
+            elif isinstance(error, ComputeError):
+                self._give_up(asked.tracked, error)
 
     def _look(self) -> None:
         try:
@@ -239,28 +206,30 @@ class Dispatcher:
             # Says nothing about the jobs. They go on, and end by their own limit if nobody ever comes back.
             logger.warning("%s The jobs go on; looking again.", error)
             return
+        ended: list[Tracked] = []
         for tracked in list(self._running):
             mine = [job for job in jobs if tracked.key_tag in job.tags]
             job = keep_oldest(self._api, mine) if len(mine) > 1 else next(iter(mine), None)
             if job is None:
                 self._missing(tracked)
             else:
-                self._update(tracked, job)
+                self._update(tracked, job, ended)
+        self._followers.read_all(ended)
 
     def _missing(self, tracked: Tracked) -> None:
         tracked.missing += 1
         if tracked.missing >= _ROUNDS_UNTIL_GONE and tracked.job is not None and not self._api.exists(tracked.job):
             self._interrupted(tracked, "the platform does not know it any more")
 
-    def _update(self, tracked: Tracked, job: JobView) -> None:
+    def _update(self, tracked: Tracked, job: JobView, ended: list[Tracked]) -> None:
         changed = tracked.see(job)
         if changed:
             self._tell(tracked)
         if job.state is State.RUNNING and changed:
             self._followers.add(tracked)
         if job.state is State.COMPLETED:
-            self._read_log(tracked, job)
             self._leave(tracked)
+            ended.append(tracked)
             self._done.add(tracked.work.key)
             tracked.finish(Outcome(tracked.work.key, job, tracked.machine, tracked.attempt, tracked.seconds))
         elif job.state is State.FAILED:
@@ -276,7 +245,7 @@ class Dispatcher:
         if was_interrupted(job.message):
             self._interrupted(tracked, job.message)
             return
-        lines = self._read_log(tracked, job)
+        lines = self._followers.read(tracked, job)
         cause = cause_of(job.message, lines, tracked.seconds, tracked.limit_seconds)
         message = describe(tracked.work.title, job.name, job.message, lines, cause)
         if cause is Cause.MEMORY and tracked.larger_machine():
@@ -346,31 +315,3 @@ class Dispatcher:
     def _tell(self, tracked: Tracked, note: str = "") -> None:
         if tracked.job is not None:
             self._on_entry(tracked.entry(note))
-
-    def _read_log(self, tracked: Tracked, job: JobView) -> list[str]:
-        try:
-            lines = [line.text for line in self._api.logs([job])]
-        except PlatformError as error:
-            logger.warning("%s: its log cannot be read: %s", tracked.work.title, error)
-            return tracked.lines
-        self._followers.complete(tracked, lines)
-        return lines
-
-    def _stop_all(self, unfinished: Sequence[Tracked]) -> list[str]:
-        """Stops jobs and makes sure that they are stopped, those without an answer to their creation included."""
-        end = time.monotonic() + _STOP_SECONDS
-        left = {tracked.job.id: tracked.job for tracked in unfinished if tracked.job is not None}
-        asked: set[str] = set()
-        while time.monotonic() < end:
-            try:
-                for job in left.values():
-                    if job.id not in asked:
-                        self._api.stop(job)
-                        asked.add(job.id)
-                left = {job.id: job for job in self._api.find_all(self._tag) if not job.state.ended}
-            except PlatformError as error:
-                logger.warning("%s Trying again to stop the jobs.", error)
-            if not left:
-                return []
-            time.sleep(0.5)
-        return sorted(job.name for job in left.values())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from ..errors import PlatformError
 from ..platform.jobs import JobsApi, JobView
 from .tracked import Tracked
 from .work import EXIT_MARK
@@ -52,6 +53,32 @@ class Followers:
             tracked.lines = list(lines)
         for line in missing:
             self._on_line(tracked.work.title, line)
+
+    def read(self, tracked: Tracked, job: JobView) -> list[str]:
+        """Returns the whole log of an ended job, or what was seen of it where it cannot be read."""
+        try:
+            lines = [line.text for line in self._api.logs([job])]
+        except PlatformError as error:
+            logger.warning("%s: its log cannot be read: %s", tracked.work.title, error)
+            return tracked.lines
+        self.complete(tracked, lines)
+        return lines
+
+    def read_all(self, ended: Sequence[Tracked]) -> None:
+        """Tells what is left of the logs of ended jobs, those on one machine with a single request for all of them."""
+        single = {tracked.job.id: tracked for tracked in ended if tracked.job is not None and not tracked.job.several}
+        for tracked in ended:
+            if tracked.job is not None and tracked.job.several:
+                self.read(tracked, tracked.job)
+        if not single:
+            return
+        try:
+            lines = self._api.logs([tracked.job for tracked in single.values() if tracked.job is not None])
+        except PlatformError as error:
+            logger.warning("Logs cannot be read: %s", error)
+            return
+        for job_id, tracked in single.items():
+            self.complete(tracked, [line.text for line in lines if line.job_id == job_id])
 
     def close(self) -> None:
         """Stops reading."""

@@ -97,6 +97,17 @@ def test_a_hub_that_does_not_have_the_model_is_one_clear_error(hub: str) -> None
         HubModelDataset(repo_id="someone/missing", revision=COMMIT, endpoint=hub).load()
 
 
+def test_pickled_weights_are_refused_with_the_reason(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hub, "files", {name: data for name, data in FILES.items() if name != "model.safetensors"})
+    with pytest.raises(DatasetError, match=r"no safetensors weights.*could run code"):
+        HubModelDataset(repo_id="someone/tiny", revision=COMMIT, endpoint=hub).load()
+
+
+def test_a_revision_has_to_be_named() -> None:
+    with pytest.raises(ModelFolderError, match="revision: missing for someone/tiny"):
+        HubModelDataset(repo_id="someone/tiny")
+
+
 def test_a_branch_is_no_revision() -> None:
     with pytest.raises(ModelFolderError, match="'main' of someone/tiny is not a commit"):
         HubModelDataset(repo_id="someone/tiny", revision="main")

@@ -57,6 +57,7 @@ def generate_answers(
         Token ids of each answer, the end token left out. An answer that did not end holds ``max_new_tokens`` ids.
 
     Raises:
+        ModelFolderError: The tokenizer is not the model's.
         UnknownTokenError: A prompt holds a token the model does not have.
         ValueError: ``sampling`` without one seed a prompt.
     """
@@ -64,6 +65,7 @@ def generate_answers(
 
     if sampling is not None and (seeds is None or len(seeds) != len(prompts)):
         raise ValueError(f"sampling needs one seed a prompt, got {0 if seeds is None else len(seeds)}")
+    loaded.check_tokenizer(tokenizer)
     if not prompts:
         return []
     head = _head(loaded, tokenizer, allowed_ids)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spelling_transfer.models.folder import ModelFolder, ModelFolderError
+from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import torch
+
+    from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 
 @dataclass
@@ -26,10 +30,12 @@ class LoadedModel:
     Attributes:
         model: transformers' ``PreTrainedModel``, or PEFT's ``PeftModel`` around it; ``Any``, because neither is typed.
         vocabulary: Token ids to embedding rows.
+        tokenizer_sha256: Hash of the ``tokenizer.json`` it was trained with; ``None`` where nothing says.
     """
 
     model: Any
     vocabulary: Vocabulary
+    tokenizer_sha256: str | None = None
     _head_rows: tuple[tuple[Any, ...], Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -48,6 +54,19 @@ class LoadedModel:
             self._head_rows = key, weight.detach()[list(rows)]
         kept: torch.Tensor = self._head_rows[1]
         return kept
+
+    def check_tokenizer(self, tokenizer: ChatTokenizer) -> None:
+        """Refuses a tokenizer that is not the model's own: its ids would name other tokens.
+
+        Raises:
+            ModelFolderError: It is another one.
+        """
+        if self.tokenizer_sha256 not in (None, tokenizer.sha256):
+            raise ModelFolderError(
+                f"tokenizer: the catalog's has sha256 {tokenizer.sha256[:12]}…, the model was made for "
+                f"{str(self.tokenizer_sha256)[:12]}…. Give the environment the model's own tokenizer, as "
+                "conf/smollm2/catalog/shared.yml does, and run 'kedro run --pipelines=local_prep' again."
+            )
 
     @property
     def device(self) -> torch.device:
@@ -87,6 +106,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
+    check_weights(folder.path)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar for every file of weights says nothing here
     dtype = getattr(torch, profile.dtype if profile else "float32")
     try:
@@ -94,13 +114,44 @@ def load_model(
             str(folder.path), dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError, RuntimeError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelFolderError(
+                f"{folder.path}: the model needs Python code of its own, which is never run here (trust_remote_code is "
+                "off). Choose a model that transformers knows."
+            ) from error
         raise ModelFolderError(f"{folder.path}: cannot be loaded as a causal language model ({error}).") from error
     if adapter is not None:
         model = _with_adapter(model, folder, adapter)
     model.to(device or pick_device())
     model.eval()
     n_rows = model.get_input_embeddings().weight.shape[0]
-    return LoadedModel(model=model, vocabulary=Vocabulary.of_folder(folder.path, n_rows))
+    own = profile.tokenizer_sha256 if profile else None
+    return LoadedModel(model, Vocabulary.of_folder(folder.path, n_rows), own or _tokenizer_sha256(folder))
+
+
+def check_weights(path: Path) -> None:
+    """Checks that a folder has its weights as safetensors.
+
+    Raises:
+        ModelFolderError: It has none, or has them as pickles, whose opening runs whatever they hold.
+    """
+    if any(path.glob("*.safetensors")):
+        return
+    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in path.glob(pattern))
+    found = (
+        f"; {', '.join(pickles[:3])} hold pickles, which are never opened, as that could run code" if pickles else ""
+    )
+    raise ModelFolderError(
+        f"{path}: no safetensors weights{found}. Take a revision of the model that has them, or convert it once where "
+        "you trust it: model.save_pretrained(folder, safe_serialization=True)."
+    )
+
+
+def _tokenizer_sha256(folder: ModelFolder) -> str | None:
+    if (folder.path / MANIFEST).is_file() and (noted := folder.manifest().get("tokenizer_sha256")):
+        return str(noted)
+    file = folder.path / "tokenizer.json"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def _with_adapter(model: Any, folder: ModelFolder, adapter: ModelFolder) -> Any:

@@ -20,6 +20,12 @@ class ModelProfile(BaseModel):
     name: str = Field(min_length=1, description="What reports and the endpoint call the model.")
     hub_id: str | None = Field(None, description="Repository on the hub, where the model comes from there.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Type of the loaded weights.")
+    tokenizer_sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Hash of its tokenizer.json; by default that of the file in its folder. Prompts of another "
+        "tokenizer are refused.",
+    )
     lora_targets: tuple[str, ...] = Field(
         ("q_proj", "k_proj", "v_proj", "o_proj"), min_length=1, description="Names of the linear layers LoRA adapts."
     )

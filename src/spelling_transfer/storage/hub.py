@@ -22,7 +22,7 @@ class HubModelDataset(AbstractDataset[None, ModelFolder]):
         self,
         *,
         repo_id: str,
-        revision: str,
+        revision: str | None = None,
         tokenizer_sha256: str | None = None,
         endpoint: str | None = None,
         metadata: dict[str, Any] | None = None,
@@ -37,8 +37,13 @@ class HubModelDataset(AbstractDataset[None, ModelFolder]):
             metadata: Anything; read by Kedro-Viz, not by Kedro.
 
         Raises:
-            ModelFolderError: The revision is not a commit.
+            ModelFolderError: The revision is missing or not a commit.
         """
+        if revision is None:
+            raise ModelFolderError(
+                f"revision: missing for {repo_id}. Pin the commit, 40 hexadecimal digits: it stands on the "
+                "repository's page, under its history."
+            )
         if not re.fullmatch(r"[0-9a-f]{40}", revision):
             raise ModelFolderError(
                 f"revision: {revision!r} of {repo_id} is not a commit of 40 hexadecimal digits; a branch or a tag may "
@@ -54,7 +59,8 @@ class HubModelDataset(AbstractDataset[None, ModelFolder]):
         """Returns the folder in the hub's cache, downloaded if it is not there yet.
 
         Raises:
-            ModelFolderError: The hub cannot be reached and the cache is empty, or the tokenizer is another one.
+            ModelFolderError: The hub cannot be reached and the cache is empty, the weights are no safetensors, or the
+                tokenizer is another one.
         """
         import httpx
         from huggingface_hub import snapshot_download
@@ -71,6 +77,11 @@ class HubModelDataset(AbstractDataset[None, ModelFolder]):
                 f"{self._repo_id} at {self._revision[:12]}: cannot be downloaded ({type(error).__name__}). Check the "
                 "network, the name and, for a gated model, HF_TOKEN; 'kedro doctor' says what is reachable."
             ) from error
+        if not any(path.glob("*.safetensors")):
+            raise ModelFolderError(
+                f"{self._repo_id} at {self._revision[:12]}: has no safetensors weights. Pickles (pytorch_model.bin) "
+                "are not downloaded, as opening one could run code; take a revision that has safetensors."
+            )
         if self._tokenizer_sha256 is not None:
             self._check_tokenizer(path / "tokenizer.json")
         return ModelFolder.open(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spelling_transfer.tokenizer.byte_level import TokenBytes
+from spelling_transfer.tokenizer.byte_level import TokenBytes, name_of_special
 from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, ChatTokenizer
 
 QWEN3_ADDED_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
@@ -18,7 +18,7 @@ class TokenizerReport:
     Attributes:
         sha256: Hash of its file.
         is_pinned: Whether it is the official Qwen3 tokenizer.
-        missing_added: Those of ``QWEN3_ADDED_TOKENS`` that it does not have.
+        missing_added: Those of ``QWEN3_ADDED_TOKENS`` that it does not have, by name: a tag written out would be one.
         ids_without_token: How many ids below the highest one have no token.
         statements: What that means for the analysis, a sentence each.
     """
@@ -47,11 +47,11 @@ def inspect_tokenizer(tokenizer: ChatTokenizer, tokens: TokenBytes) -> Tokenizer
     if without:
         statements.append(f"{without} ids have no token; they count as tokens of no text.")
     for text in missing:
-        statements.append(f"It has no token {text}: {_CONSEQUENCES[text]}.")
+        statements.append(f"It has no {name_of_special(text)}: {_CONSEQUENCES[text]}.")
     return TokenizerReport(
         sha256=tokenizer.sha256,
         is_pinned=is_pinned,
-        missing_added=missing,
+        missing_added=tuple(map(name_of_special, missing)),
         ids_without_token=without,
         statements=tuple(statements),
     )

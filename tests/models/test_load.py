@@ -1,0 +1,49 @@
+"""What may be loaded: safetensors without code of their own, with the tokenizer the model was made for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from spelling_transfer.models.folder import ModelFolder, ModelFolderError
+from spelling_transfer.models.generate import generate_answers
+from spelling_transfer.models.load import LoadedModel, load_model
+from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
+
+
+def test_pickles_are_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(
+        b"cos\nsystem\n(S'echo run > run'\ntR."
+    )  # a pickle that runs a command
+    with pytest.raises(ModelFolderError, match=r"no safetensors weights; pytorch_model\.bin hold pickles"):
+        load_model(ModelFolder(tmp_path))
+    assert not (tmp_path / "run").exists()
+
+
+def test_code_of_a_model_is_never_run(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    config = {"model_type": "unheard-of", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    with pytest.raises(ModelFolderError, match="code of its own, which is never run here"):
+        load_model(ModelFolder(tmp_path))
+    assert not (tmp_path / "run").exists()
+
+
+def test_prompts_of_another_tokenizer_are_refused(tokenizer: ChatTokenizer) -> None:
+    loaded = load_model(EMBEDDED, device="cpu")
+    assert loaded.tokenizer_sha256 == tokenizer.sha256
+    other = load_model(EMBEDDED, ModelProfile(name="other", tokenizer_sha256="0" * 64), device="cpu")
+    with pytest.raises(ModelFolderError, match=r"the model was made for 000000000000….*conf/smollm2/catalog"):
+        generate_answers(other, tokenizer, tokenizer.encode_prompts(["Spell cat."]))
+
+
+def test_a_model_that_names_no_tokenizer_takes_any(loaded: LoadedModel, tokenizer: ChatTokenizer) -> None:
+    assert loaded.tokenizer_sha256 is None
+    assert len(generate_answers(loaded, tokenizer, tokenizer.encode_prompts(["Spell cab."]), max_new_tokens=2)) == 1

@@ -1,0 +1,113 @@
+"""What a user sees of a study while it runs."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from spelling_transfer.study.live import LiveView, draw_table, headline, seconds_left, study_seconds_left
+from spelling_transfer.study.observer import StudySnapshot, TrialSnapshot
+
+SCORES = {"spelling": 0.41, "position": 0.275, "count": 0.3, "transfer_score": 0.345}
+
+
+def trial(number: int, state: Any, *, step: int = 0, score: float | None = None, **changes: Any) -> TrialSnapshot:
+    curve = [] if score is None else [{"step": step, **SCORES, "transfer_score": score}]
+    return TrialSnapshot(
+        number=number,
+        state=state,
+        seed=number,
+        choices={"lora.r": 8, "training.learning_rate": 0.00123456},
+        config={},
+        step=step,
+        max_steps=60,
+        curve=curve,
+        **changes,
+    )
+
+
+STUDY = StudySnapshot(
+    name="first",
+    settings={},
+    n_trials=6,
+    trials=[
+        trial(0, "complete", step=60, score=0.345, seconds=30.0),
+        trial(1, "pruned", step=20, score=0.9, seconds=10.0),
+        trial(2, "failed", step=3, error="The loss is nan", seconds=2.0),
+        trial(3, "running", step=15, score=0.2, seconds=10.0),
+        trial(4, "waiting"),
+    ],
+    base=SCORES,
+)
+
+
+def text(renderable: Any, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(renderable)
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_the_table_shows_state_steps_scores_and_the_time_left() -> None:
+    lines = text(draw_table(STUDY, 10)).splitlines()
+    # A pruned trial is not the best, however high it stood.
+    assert lines[0].startswith("first: 3 of 6 trials, best 0.345 (trial 0), about")
+    assert lines[1].split() == ["trial", "state", "step", "spelling", "position", "count", "score", "left"]
+    assert lines[2].split() == ["base", "41.0%", "27.5%", "30.0%", "0.345"]
+    assert lines[3].split() == ["*0", "complete", "60/60", "41.0%", "27.5%", "30.0%", "0.345"]
+    assert lines[6].split() == ["3", "running", "15/60", "41.0%", "27.5%", "30.0%", "0.200", "30", "s"]
+    assert lines[7].split() == ["4", "waiting", "0/60"]
+
+
+def test_a_long_study_shows_what_runs_the_best_and_the_latest() -> None:
+    many = [trial(i, "complete", step=60, score=0.5 - abs(i - 7) / 100, seconds=1.0) for i in range(40)]
+    study = replace(STUDY, n_trials=50, trials=[*many, trial(40, "running", step=1, seconds=1.0)])
+    shown = [line.split()[0] for line in text(draw_table(study, 8)).splitlines()[3:11]]
+    assert shown == ["6", "*7", "8", "36", "37", "38", "39", "40"]
+    assert "33 more trials" in text(draw_table(study, 8))
+
+
+def test_the_time_left_is_that_of_the_steps_left() -> None:
+    assert seconds_left(STUDY.trials[3]) == pytest.approx(30.0)
+    # Complete 30 s, pruned 10 s, running 40 s in all: a trial takes 80/3 s. Left: 30 s of the running one, one to come.
+    assert study_seconds_left(STUDY) == pytest.approx(30 + 80 / 3)
+    assert study_seconds_left(replace(STUDY, trials=[])) is None
+    assert headline(replace(STUDY, trials=[])) == "first: 0 of 6 trials"
+
+
+def test_without_a_terminal_each_beginning_and_end_is_one_line() -> None:
+    out = io.StringIO()
+    view = LiveView(Console(file=out, width=60))
+    for _ in range(3):  # nothing new is nothing said
+        view.update(STUDY)
+    later = [
+        *STUDY.trials[:3],
+        replace(STUDY.trials[3], state="stopped", step=30),
+        replace(STUDY.trials[4], state="running"),
+    ]
+    view.update(replace(STUDY, trials=later))
+    view.update(replace(STUDY, trials=[*later[:4], replace(later[4], attempts=2, step=7)]))
+    view.close()
+    lines = out.getvalue().splitlines()
+    assert lines == [
+        "first: trial 0 complete at step 60: spelling 41.0%, position 27.5%, count 30.0%, score 0.345, 30 s",
+        "first: trial 1 pruned at step 20: spelling 41.0%, position 27.5%, count 30.0%, score 0.900, 10 s",
+        "first: trial 2 failed: The loss is nan",
+        "first: trial 3 goes on at step 15: lora.r 8, training.learning_rate 0.00123",
+        "first: trial 3 stopped at step 30: spelling 41.0%, position 27.5%, count 30.0%, score 0.200, 10 s",
+        "first: trial 4 begins at step 0: lora.r 8, training.learning_rate 0.00123",
+        "first: trial 4 goes on at step 7: lora.r 8, training.learning_rate 0.00123",
+    ]
+
+
+def test_in_a_terminal_the_table_is_drawn_and_taken_away() -> None:
+    out = io.StringIO()
+    view = LiveView(Console(file=out, width=100, height=20, force_terminal=True))
+    view.update(STUDY)
+    assert "3 of 6 trials" in out.getvalue()
+    view.close()
+    view.close()
+    assert out.getvalue().count("\x1b[2K") >= 5  # its lines are erased

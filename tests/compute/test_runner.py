@@ -49,6 +49,10 @@ def test_tagged_nodes_run_elsewhere_under_the_same_run_and_each_hook_is_fired_on
     assert starts(toy) == [f"train {run_id}"]
     assert toy.platform.running == []
     assert "about 0.23 USD" in done.stderr  # two jobs of ten minutes at 0.68 USD an hour
+    shown = json.loads((toy.path / ".viz/kedro_pipeline_events.json").read_text())  # what Kedro-Viz shows of a run
+    assert {event["node"] for event in shown if event["event"] == "after_node_run"} == {
+        "make", "train", "score", "report",
+    }  # fmt: skip
     ledger = (toy.path / "data/08_reporting/compute/ledger.csv").read_text()
     assert ledger.count("completed") == 2
 

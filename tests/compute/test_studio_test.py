@@ -78,6 +78,6 @@ def test_five_pipelines_with_gpu_nodes_as_jobs_leave_what_a_local_run_leaves(pla
     summary = json.loads((project.path / "data/studio_test/08_reporting/run_summary.json").read_text())
     assert summary["run_id"]
 
-    local = project.kedro("run", f"--params={_SMALLER}", "--pipelines=local_prep,tuning,evaluation")
+    local = project.kedro("run", f"--params={_SMALLER}", "--pipelines=local_prep,token_analysis,tuning,evaluation")
     assert local.returncode == 0, local.stderr[-5000:]
     assert project.hashes("data/studio_test") == project.hashes("data")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pluggy import PluginManager
 
 logger = logging.getLogger(__name__)
+kedro_logger = logging.getLogger(SequentialRunner.__module__)  # a project that quiets Kedro means its runner too
 job_logger = logging.getLogger("kedro.compute.jobs")  # as quiet as Kedro's own; --verbose shows both
 
 
@@ -50,6 +51,10 @@ class StudioRunner(AbstractRunner):
         """
         super().__init__(is_async=is_async)
         self._executor: StudioExecutor | None = None
+
+    @property
+    def _logger(self) -> logging.Logger:
+        return kedro_logger
 
     def __str__(self) -> str:
         """Says what it stands for: Kedro-Viz follows a run only where it reads the sequential runner's name."""
@@ -102,6 +107,10 @@ class StudioRunner(AbstractRunner):
 
 class JobRunner(SequentialRunner):
     """Runs a part of a run on a rented machine, under the id of that run, with the packages of its driver."""
+
+    @property
+    def _logger(self) -> logging.Logger:
+        return kedro_logger
 
     def run(self, pipeline: Pipeline, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Runs the nodes of a job.

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import shlex
 import shutil
 import statistics
@@ -32,6 +33,8 @@ FULL_ROWS = 151_936
 SHAPES = {128: (4, 2, 32), 512: (8, 4, 64), 1024: (16, 8, 64)}
 """Query heads, key-value heads and head size of each width; all have 4 layers."""
 PARTS = (*(f"train-{width}" for width in SHAPES), "lightning", "generate")
+# A thread that waits gives way: on a machine that others use too, spinning threads would stall each other.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
 GOALS = {("TRL", 128): (10, 24), ("Trainer", 128): (3.5, 8), ("TRL", 512): (7, 11), ("Trainer", 512): (3, 5)}
 """How many times as fast as a peer, with the whole head and with the English subset."""
 GOAL_MEMORY, GOAL_OVERHEAD, GOAL_PIPELINE, GOAL_GENERATE = 0.6, 0.10, 5, 2
@@ -45,6 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each contestant runs")
     parser.add_argument("--steps", type=int, default=14, help="optimiser steps of each training run")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"what to measure, of {', '.join(PARTS)}")
+    parser.add_argument("--folder", type=Path, help="keep the models there and take them again in the next run")
     parser.add_argument("--launcher", default="", help="command in front of each process, such as 'taskset -c 0,1'")
     arguments = parser.parse_args()
     rounds, steps, parts = arguments.rounds, arguments.steps, arguments.parts.split(",")
@@ -54,7 +58,7 @@ def main() -> None:
         parser.error(f"--parts: {', '.join(unknown)} is none of {', '.join(PARTS)}")
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="benchmark-training-") as name:
-        bench = Bench(Path(name), shlex.split(arguments.launcher), rounds)
+        bench = Bench(arguments.folder or Path(name), shlex.split(arguments.launcher), rounds)
         widths = [int(part.removeprefix("train-")) for part in parts if part.startswith("train-")]
         prepare(bench.folder, sorted({*widths, *([128] if "lightning" in parts else [])}))
         for width in widths:
@@ -87,7 +91,7 @@ class Bench:
             for label, (name, settings) in contestants.items():
                 print(f"round {turn + 1}: {label} {settings}", file=sys.stderr, flush=True)
                 command = [*self.launcher, sys.executable, script, name, self.folder, json.dumps(settings)]
-                done = subprocess.run(command, check=False, capture_output=True, text=True)
+                done = subprocess.run(command, check=False, capture_output=True, text=True, env=ENVIRONMENT)
                 if done.returncode:
                     sys.exit(f"{label} failed:\n{done.stderr[-2000:]}")
                 found[label].append(json.loads(done.stdout.splitlines()[-1]))
@@ -114,6 +118,11 @@ def prepare(folder: Path, widths: list[int]) -> None:
     from spelling_transfer.tokenizer.vocabulary import describe_vocabulary
 
     tokenizer = load_chat_tokenizer()
+    for width in widths:
+        if not (folder / f"width-{width}").is_dir():
+            write_random_model(folder / f"width-{width}", width, tokenizer.end_id)
+    if (folder / "answering").is_dir():
+        return
     selection = WordSelection(max_words=4_000, random_words=20)
     selected, _ = nodes.select(WordListFile(), tokenizer, selection)
     split, _ = nodes.split_by_family(selected, tokenizer, selection)
@@ -135,8 +144,6 @@ def prepare(folder: Path, widths: list[int]) -> None:
     assert package is not None
     assert package.submodule_search_locations
     shutil.copytree(Path(package.submodule_search_locations[0]) / "tokenizer_files", folder / "tokenizer")
-    for width in widths:
-        write_random_model(folder / f"width-{width}", width, tokenizer.end_id)
     write_answering_model(folder / "answering", tokenizer.end_id)
 
 
@@ -211,6 +218,10 @@ def compare_training(bench: Bench, width: int, steps: int) -> list[dict[str, Any
                     "examples/s",
                     goal=goal,
                 )
+            )
+            processor = (own["processor_ms_per_example"], theirs["processor_ms_per_example"])
+            rows.append(
+                row(f"training, {width} wide, {name}: processor time an example", *processor, peer, "ms", less=True)
             )
     for peer in ("TRL", "TRL, packed", "Trainer"):
         theirs, goal = result[peer], round(1 / GOAL_MEMORY, 2) if peer.startswith("TRL") else None

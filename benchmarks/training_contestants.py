@@ -59,25 +59,33 @@ class Stopwatch:
     def __init__(self) -> None:
         self.before_mb = status_mb("VmRSS")
         self.ends: list[float] = []
+        self.processor: list[float] = []
 
     def step(self) -> None:
         """Is to be called at the end of each step."""
         self.ends.append(time.perf_counter())
+        self.processor.append(time.process_time())
 
     def result(self, loaded: Any, folder: Path, steps: int, n_examples: int) -> dict[str, Any]:
         """Returns throughput after the warm-up, memory, and the loss on the examples that were trained on."""
         peak_mb = status_mb("VmHWM")
         # The median step: what else the machine did in a moment is not the contestant's.
-        times = [after - before for before, after in pairwise(self.ends[WARM_UP_STEPS - 1 :])]
-        step_seconds = statistics.median(times)
+        step_seconds = median_step(self.ends)
+        per_step = n_examples / len(self.ends)
         return {
-            "examples_per_second": n_examples / len(self.ends) / step_seconds,
+            "examples_per_second": per_step / step_seconds,
+            "processor_ms_per_example": median_step(self.processor) / per_step * 1e3,
             "step_seconds": step_seconds,
             "peak_mb": peak_mb,
             "above_model_mb": peak_mb - self.before_mb,
             "loss": mean_loss(loaded, folder, steps),
             "steps": len(self.ends),
         }
+
+
+def median_step(times: list[float]) -> float:
+    """Returns the median time between the ends of steps, those of the warm-up left out."""
+    return statistics.median(after - before for before, after in pairwise(times[WARM_UP_STEPS - 1 :]))
 
 
 def mean_loss(loaded: Any, folder: Path, steps: int) -> float:

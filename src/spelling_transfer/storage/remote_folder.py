@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def publish_folder(folder: ModelFolder, filesystem: fsspec.AbstractFileSystem, t
             pointer = {"format": _FORMAT, "content": content}
             filesystem.pipe_file(f"{target}/{MANIFEST}", json.dumps(pointer, sort_keys=True).encode())
         filesystem.invalidate_cache()
-    _remove_older(filesystem, target, {content, before.get("content")})
+    with suppress(Exception):  # the new folder is there; who may not remove the old one still may write
+        _remove_older(filesystem, target, {content, before.get("content")})
 
 
 def fetch_folder(filesystem: fsspec.AbstractFileSystem, source: str) -> ModelFolder:

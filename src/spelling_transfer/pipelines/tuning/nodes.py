@@ -18,10 +18,10 @@ from spelling_transfer.study.live import LiveView
 from spelling_transfer.study.marks import base_marks, describe_questions, marks_of, read_marks
 from spelling_transfer.study.material import TrialMaterial
 from spelling_transfer.study.memory import bound_memory
+from spelling_transfer.study.retrain import Retraining
 from spelling_transfer.study.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.settings import RecommendationSettings
 from spelling_transfer.study.space import read_space
-from spelling_transfer.study.trial import TrialRunner
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
 from spelling_transfer.tracking.study import run_tracked_study
@@ -47,16 +47,7 @@ def run_trials(
     tracking: TrackingSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame, dict[str, Any]]:
     """Trains and scores every trial of the study, and scores the base model on the same validation questions."""
-    material = TrialMaterial(
-        base_model,
-        model_profile,
-        tokenizer,
-        examples,
-        encoded_examples,
-        TokenSubset.from_json(english_subset).answer_ids,
-        validation_words=study.validation_words,
-        evaluate_every=study.transfer_eval_frequency,
-    )
+    material = _material(base_model, tokenizer, examples, encoded_examples, english_subset, model_profile, study)
     settings = study.model_copy(update={"space": search_space})
     folder = tuning_studies / study.name
     result = run_tracked_study(settings, trial, material, tracking, folder=folder, observers=[LiveView()])
@@ -70,6 +61,7 @@ def train_best(
     recommendation: dict[str, Any],
     trials: pd.DataFrame,
     trial_marks: pd.DataFrame,
+    tuning_studies: Path,
     base_model: ModelFolder,
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
@@ -81,24 +73,13 @@ def train_best(
 ) -> tuple[ModelFolder, pd.DataFrame, pd.DataFrame]:
     """Trains the recommended configuration with new seeds; keeps the adapter with the middle score."""
     config = TrialConfig.model_validate(recommendation["config"])
-    seeds = new_seeds(trials, settings.seeds)
-    runner = _runner(
-        base_model,
-        tokenizer,
-        examples,
-        encoded_examples,
-        english_subset,
-        model_profile,
-        study,
-        evaluate_every=config.training.max_steps,
-    )
-    questions = describe_questions(runner.validation, tokenizer)
-    place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
-    folders, rows, marks = {}, [], []
-    for seed in seeds:
-        folders[seed], outcome = runner.train_adapter(
-            config.varied({"training.seed": seed}), Path(place.name) / str(seed)
-        )
+    data = (base_model, tokenizer, examples, encoded_examples, english_subset, model_profile)
+    material = _material(*data, study, evaluate_every=config.training.max_steps)
+    retraining = Retraining(material, tuning_studies / study.name)
+    questions = describe_questions(material.validation, tokenizer)
+    adapters, rows, marks = {}, [], []
+    for seed in new_seeds(trials, settings.seeds):
+        adapters[seed], outcome = retraining.run(config.varied({"training.seed": seed}))
         end = outcome.curve[-1]
         scores = {task: getattr(end, task) for task in SCORED_TASKS}
         score = transfer_score(end.spelling, end.position, end.count, study.weights)
@@ -107,15 +88,14 @@ def train_best(
         )
         marks.append(marks_of(seed, end.marks, questions, base_marks(trial_marks, questions)))
     runs = pd.DataFrame(rows)
-    # The folder lives as long as its handle: until the catalog has copied it.
-    kept = ModelFolder(folders[typical_run(runs)].path, owner=place)
-    return kept, runs, pd.concat(marks, ignore_index=True)
+    return adapters[typical_run(runs)], runs, pd.concat(marks, ignore_index=True)
 
 
 def train_control(
     recommendation: dict[str, Any],
     confirmation_runs: pd.DataFrame,
     trial_marks: pd.DataFrame,
+    tuning_studies: Path,
     base_model: ModelFolder,
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
@@ -126,31 +106,24 @@ def train_control(
     settings: RecommendationSettings,
 ) -> tuple[ModelFolder, pd.DataFrame]:
     """Trains the recommended configuration on other words' spellings: the arm that learns the form alone."""
-    place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
-    target = Path(place.name) / "control"
     if not settings.control:
+        place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
+        target = Path(place.name) / "control"
         with new_folder(target, {"kind": ABSENT, "why": "recommendation.control is false"}):
             pass
+        # The folder lives as long as its handle: until the catalog has copied it.
         return ModelFolder(target, owner=place), trial_marks.iloc[:0]
     seed = typical_run(confirmation_runs)
     config = TrialConfig.model_validate(recommendation["config"]).varied({"training.seed": seed})
-    runner = _runner(
-        base_model,
-        tokenizer,
-        examples,
-        control_examples(encoded_examples, config),
-        english_subset,
-        model_profile,
-        study,
-        evaluate_every=config.training.max_steps,
-    )
-    questions = describe_questions(runner.validation, tokenizer)
-    adapter, outcome = runner.train_adapter(config, target)
-    marks = marks_of(seed, outcome.curve[-1].marks, questions, base_marks(trial_marks, questions))
-    return ModelFolder(adapter.path, owner=place), marks
+    control = control_examples(encoded_examples, config)
+    data = (base_model, tokenizer, examples, control, english_subset, model_profile)
+    material = _material(*data, study, evaluate_every=config.training.max_steps)
+    adapter, outcome = Retraining(material, tuning_studies / study.name).run(config)
+    questions = describe_questions(material.validation, tokenizer)
+    return adapter, marks_of(seed, outcome.curve[-1].marks, questions, base_marks(trial_marks, questions))
 
 
-def _runner(
+def _material(
     base_model: ModelFolder,
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
@@ -160,8 +133,8 @@ def _runner(
     study: StudySettings,
     *,
     evaluate_every: int | None = None,
-) -> TrialRunner:
-    return TrialRunner(
+) -> TrialMaterial:
+    return TrialMaterial(
         base_model,
         model_profile,
         tokenizer,

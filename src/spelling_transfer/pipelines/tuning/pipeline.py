@@ -76,14 +76,21 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.train_best,
-                inputs=["recommendation", "trials", "trial_marks", *_MATERIAL, *_RETRAINING],
+                inputs=["recommendation", "trials", "trial_marks", "tuning_studies", *_MATERIAL, *_RETRAINING],
                 outputs=["best_adapter", "confirmation_runs", "confirmation_marks"],
                 name="train_best",
                 tags=["gpu"],
             ),
             node(
                 nodes.train_control,
-                inputs=["recommendation", "confirmation_runs", "trial_marks", *_MATERIAL, *_RETRAINING],
+                inputs=[
+                    "recommendation",
+                    "confirmation_runs",
+                    "trial_marks",
+                    "tuning_studies",
+                    *_MATERIAL,
+                    *_RETRAINING,
+                ],
                 outputs=["control_adapter", "control_marks"],
                 name="train_control",
                 tags=["gpu"],

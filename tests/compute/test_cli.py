@@ -120,6 +120,10 @@ def test_costs_are_shown_and_written_to_a_page(toy, invoke) -> None:
     assert shown["usd"] == 0.64
     assert "0.64 USD" in (toy.path / "data/08_reporting/compute/cost.html").read_text()
     assert "0.5400 USD in all." in invoke("cost", "--run=run-1").stdout
+    toy.write("trials.csv", "trial,transfer_score\n0,0.10\n1,0.26\n")
+    priced = json.loads(invoke("cost", "--trials=trials.csv", "--json").stdout)
+    assert priced["usd_per_point"] == pytest.approx(0.64 / 16)
+    assert "has no column 'x'" in invoke("cost", "--trials=trials.csv", "--score=x").output
 
 
 def test_studios_are_listed_started_switched_and_put_to_sleep(toy, invoke) -> None:
@@ -140,8 +144,14 @@ def test_a_secret_that_is_nowhere_is_named(toy, invoke, monkeypatch: pytest.Monk
     assert shown.exit_code == 1
     assert "KEY_A: stored" in shown.stdout
     assert "Neither set here nor stored there: KEY_B" in shown.output
-    assert "value-of-a" not in shown.output
-    assert [value for _, value, _ in toy.platform.world.secrets.values()] == ["value-of-a"]
+    toy.write("conf/local/credentials.yml", "compute:\n  KEY_B: value-of-b\n")
+    again = invoke("studios", "secrets")
+    assert again.exit_code == 0, again.output
+    assert "value-of" not in shown.output + again.output
+    assert {name: value for name, value, _ in toy.platform.world.secrets.values()} == {
+        "KEY_A": "value-of-a",
+        "KEY_B": "value-of-b",
+    }
 
 
 def test_outside_a_project_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,8 @@ def show(made: Plan, config: ComputeConfig, as_json: bool) -> None:
         "inputs": "READS", "outputs": "LEAVES",
     }  # fmt: skip
     print_table(rows, columns)
-    click.echo(f"\n{len(made.rows) - len(made.rented)} nodes run here.")
+    here = len(made.rows) - len(made.rented)
+    click.echo(f"\n{here} {'node runs' if here == 1 else 'nodes run'} here.")
     budget = f"{config.budget.run_usd:.2f} USD" if config.budget.run_usd is not None else "not set: nothing would start"
     origin = {"platform": "of today", "cache": "kept", "estimate": "estimated, high"}[made.prices_source]
     read = f" ({made.prices_read_at})" if made.prices_read_at else ""

@@ -9,6 +9,7 @@ import click
 from .cli_common import connection_of, env_option, json_option, one_message, print_json, print_table, settings
 from .config import ComputeConfig
 from .errors import ComputeError, SettingsError
+from .loading import local_secrets
 from .platform.machines import known_machine
 from .platform.studios import StudiosApi, StudioView
 from .studios.setup import set_up
@@ -123,14 +124,18 @@ def stop(tasks: tuple[str, ...], everything: bool, env: str | None) -> None:
 @studios.command(epilog="Example: AWS_SECRET_ACCESS_KEY=… kedro compute studios secrets")
 @env_option
 def secrets(env: str | None) -> None:
-    """Store the secrets of compute.yml with the platform, from the variables of their names; no value is shown."""
+    """Store the secrets of compute.yml with the platform; no value is shown.
+
+    They come from variables of their names, or from the entry "compute" of conf/local/credentials.yml.
+    """
     with one_message():
-        _, config = settings(env)
+        project, config = settings(env)
+        kept = local_secrets(project, env)
         api = StudiosApi(connection_of(config))
         held = api.secret_names()
         missing = []
         for name in config.secrets:
-            if value := os.environ.get(name):
+            if value := os.environ.get(name) or kept.get(name):
                 api.store_secret(name, value)
                 click.echo(f"{name}: stored")
             elif name in held:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from .errors import ComputeError
 from .jobs.work import Entry, run_tag
 from .ledger import Ledger
 from .platform.jobs import JobsApi
@@ -88,6 +90,21 @@ def cost_per_point(usd: float, scores: list[float]) -> float | None:
     if len(scores) < 2 or (gain := (max(scores) - scores[0]) * 100) <= 0:
         return None
     return usd / gain
+
+
+def read_scores(path: Path, column: str) -> list[float]:
+    """Returns the scores of a table of trials, in its order.
+
+    Raises:
+        ComputeError: The file has no such column, or is no table.
+    """
+    try:
+        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ComputeError(f"{path}: not a table of trials ({type(error).__name__}).") from None
+    if column not in frame.columns:
+        raise ComputeError(f"{path}: has no column {column!r}. It has {', '.join(map(str, frame.columns))}.")
+    return [float(value) for value in pd.to_numeric(frame[column], errors="coerce").dropna()]
 
 
 def _entry(row: Mapping[Any, Any]) -> Entry:

@@ -40,14 +40,31 @@ def load_config(loader: AbstractConfigLoader) -> ComputeConfig:
 
 def load_project_config(project: Path, env: str | None = None) -> ComputeConfig:
     """Reads the settings of the project in a folder, for commands that start no session."""
+    return load_config(_loader(project, env))
+
+
+def local_secrets(project: Path, env: str | None = None) -> dict[str, str]:
+    """Returns the values under ``compute`` in the project's credentials, which are never committed or sent."""
+    from kedro.config import MissingConfigException
+
+    found: dict[str, str] = {}
+    for each in (env, None):
+        try:
+            entries = _loader(project, each)["credentials"].get(KIND, {})
+        except MissingConfigException:
+            continue
+        found = {**{str(name): str(value) for name, value in dict(entries).items()}, **found}
+    return found
+
+
+def _loader(project: Path, env: str | None) -> Any:
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
 
     bootstrap_project(project)
-    loader = settings.CONFIG_LOADER_CLASS(
+    return settings.CONFIG_LOADER_CLASS(
         conf_source=str(project / settings.CONF_SOURCE), env=env, **settings.CONFIG_LOADER_ARGS
     )
-    return load_config(loader)
 
 
 def parse_config(content: dict[str, Any], place: str = "compute.yml") -> ComputeConfig:

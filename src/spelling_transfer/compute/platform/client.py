@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import PreflightError
 from .calls import Calls
 from .credentials import TEAMSPACE_VARIABLE, require_credentials
+from .sdk import import_sdk
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def connect(teamspace: str | None, calls: Calls | None = None) -> Connection:
 
 
 def _make_client() -> Any:
-    # Read by the SDK when it is imported; without it the import asks a package index, and waits for the answer.
-    os.environ.setdefault("LIGHTNING_DISABLE_VERSION_CHECK", "1")
+    import_sdk()
     from lightning_sdk.lightning_cloud import env
     from lightning_sdk.lightning_cloud.rest_client import LightningClient
 

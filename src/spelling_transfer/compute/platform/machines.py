@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .client import Connection
+from .sdk import import_sdk
 
 GPU_GIGABYTES = {
     "CPU": 0.0, "T4": 16.0, "L4": 24.0, "L40S": 48.0, "A100": 40.0, "A100_80GB": 80.0, "RTXP_6000": 96.0,
@@ -144,9 +145,7 @@ def known_machine(name: str) -> Machine | None:
 
 
 def _sdk_machine(name: str) -> Any:
-    import os
-
-    os.environ.setdefault("LIGHTNING_DISABLE_VERSION_CHECK", "1")
+    import_sdk()
     from lightning_sdk.machine import Machine as SdkMachine
 
     candidates = (name, name.upper(), name.lower(), f"lit-{name.lower()}")

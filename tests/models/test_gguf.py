@@ -215,7 +215,7 @@ def test_the_real_model_learns_through_an_adapter(smollm2: ModelFolder) -> None:
     from spelling_transfer.training.run import train
 
     tokenizer = load_chat_tokenizer(smollm2.path)
-    words = ["cat", "dog", "sea", "letter"]
+    words = ["cat", "sea"]
     prompts = tokenizer.encode_prompts([f"How do you spell {word}?" for word in words])
     labels = [[*ids, tokenizer.end_id] for ids in tokenizer.encode_texts([" ".join(word) for word in words])]
     frame = pd.DataFrame(
@@ -228,6 +228,8 @@ def test_the_real_model_learns_through_an_adapter(smollm2: ModelFolder) -> None:
     loaded = load_model(smollm2, device="cpu")
     attach_lora(loaded, LoraSettings(r=8, alpha=16, dropout=0.0), ("q_proj", "v_proj"))
     examples = EncodedExamples(frame, loaded.vocabulary, tokenizer.end_id)
-    settings = TrainingSettings(learning_rate=2e-3, batch_size=4, grad_accum_steps=1, max_steps=6, warmup_steps=0)
+    settings = TrainingSettings(
+        learning_rate=5e-3, batch_size=2, grad_accum_steps=1, max_steps=4, warmup_steps=0, threads=1
+    )
     losses = train(loaded, examples, settings).losses
     assert losses[-1] < 0.7 * losses[0]

@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable
 
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import node, pipeline
+
+from spelling_transfer.compute.runner import JobRunner
 
 
 def wait_for(what: Callable[[], object], seconds: float = 40.0) -> None:
@@ -41,9 +45,9 @@ def test_tagged_nodes_run_elsewhere_under_the_same_run_and_each_hook_is_fired_on
     assert report == {"r": 10, "one_machine": False, "here": False}
     events = hooks_of(toy)
     run_id = events[0][1]
-    for node in ("make", "train", "score", "report"):
-        assert events.count(["before", node, run_id]) == 1
-        assert events.count(["after", node, run_id]) == 1
+    for name in ("make", "train", "score", "report"):
+        assert events.count(["before", name, run_id]) == 1
+        assert events.count(["after", name, run_id]) == 1
     assert [events.count(["saved", name]) for name in "xtsr"] == [1, 1, 1, 1]
     assert json.loads((toy.shared / "t.json").read_text())["run"] == run_id
     assert starts(toy) == [f"train {run_id}"]
@@ -135,6 +139,29 @@ def test_nothing_of_a_secret_reaches_the_platform_but_its_own_store(grouped) -> 
         assert secret.encode() not in _unpacked(content)
     assert secret not in done.stdout + done.stderr + stored.stdout + stored.stderr
     assert len(grouped.platform.jobs) == 1
+
+
+def test_a_violation_of_the_policy_stops_the_run_before_anything_is_rented(toy) -> None:
+    done = toy.run("--params=enable_thinking=true")
+    assert done.returncode == 1
+    assert "enable_thinking" in done.stdout + done.stderr
+    assert toy.platform.jobs == []
+
+
+@pytest.mark.parametrize(("rank", "saved"), [("0", True), ("1", False)])
+def test_of_several_machines_the_first_alone_saves(monkeypatch: pytest.MonkeyPatch, rank: str, saved: bool) -> None:
+    monkeypatch.setenv("NODE_RANK", rank)
+    seen: list[int] = []
+    steps = pipeline(
+        [
+            node(lambda x: seen.append(x) or x + 1, "given", "made", name="train"),
+            node(lambda x: seen.append(x) or x + 1, "made", "last", name="score"),
+        ]
+    )
+    kept: dict[str, MemoryDataset] = {"given": MemoryDataset(1), "made": MemoryDataset(), "last": MemoryDataset()}
+    JobRunner().run(steps, DataCatalog(kept))
+    assert seen == [1, 2]  # each machine does the work
+    assert kept["last"].exists() is saved
 
 
 def _unpacked(content: bytes) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .code import make_bundle, project_distribution, pushed_commit
+from .code import make_bundle, pushed_commit
 from .command import NodeRun, Source, job_script, kedro_run, parameter_list
 from .config import ComputeConfig
 from .errors import BudgetError, PlatformError, PreflightError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
-JOB_RUNNER = "spelling_transfer.compute.runner.JobRunner"
+JOB_RUNNER = f"{__package__}.runner.JobRunner"
 
 
 @dataclass(frozen=True)
@@ -238,6 +238,3 @@ def _work(
         expected_seconds=minutes * 60,
         priority=max(config.hint_of(node).impact for node in unit.nodes),
     )
-
-
-__all__ = ["Ready", "check_money", "check_secrets", "current_prices", "orphans", "prepare", "project_distribution"]

@@ -17,7 +17,7 @@ from kedro.runner import AbstractRunner, SequentialRunner
 
 from .code import PACKAGES_FILE, differences, project_distribution
 from .config import ComputeConfig
-from .errors import ComputeError, SettingsError
+from .errors import ComputeError
 from .executor import StudioExecutor
 from .hooks import RUN_ID_VARIABLE, Started, started
 from .jobs.dispatch import Dispatcher
@@ -126,6 +126,21 @@ class JobRunner(SequentialRunner):
             raise SystemExit(ENVIRONMENT_DIFFERS)
         return super().run(pipeline, *args, **kwargs)
 
+    def _run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol[Any, Any],
+        hook_manager: PluginManager | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        if int(os.environ.get("NODE_RANK") or 0) == 0:
+            super()._run(pipeline, catalog, hook_manager, run_id)
+            return
+        # The other machines of a distributed job take part in the work; what it makes is saved by the first alone.
+        made: dict[str, Any] = {}
+        for node in pipeline.nodes:
+            made.update(node.run({name: made[name] if name in made else catalog.load(name) for name in node.inputs}))
+
 
 def _package_problems(how: Started) -> list[str]:
     import json
@@ -229,6 +244,3 @@ def _terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-__all__ = ["JobRunner", "SettingsError", "StudioRunner"]

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import psutil
 import pytest
 import torch
 
+from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.full import FullTrainingError, train_all_weights
-from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.lora import LoraSettings, attach_lora
+from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.quantised import QuantisationError, four_bit_options
 
 
@@ -57,3 +60,12 @@ def test_four_bits_are_those_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> No
     assert (config.load_in_4bit, config.bnb_4bit_quant_type, config.bnb_4bit_use_double_quant) == (True, "nf4", True)
     assert config.bnb_4bit_compute_dtype == torch.float16
     assert options["device_map"] == {"": 0}
+
+
+def test_a_profile_of_four_bits_is_refused_without_cuda(loaded: LoadedModel, tmp_path: Path) -> None:
+    loaded.model.save_pretrained(tmp_path)
+    profile = ModelProfile(name="small", four_bit=True)
+    if torch.cuda.is_available():
+        pytest.skip("it is allowed on CUDA")
+    with pytest.raises(QuantisationError, match="needs CUDA"):
+        load_model(ModelFolder(tmp_path), profile)

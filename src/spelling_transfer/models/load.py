@@ -15,6 +15,7 @@ import numpy as np
 
 from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.quantised import four_bit_options
 from spelling_transfer.models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def load_model(
 
     Raises:
         ModelFolderError: The folder does not hold a loadable model, or the adapter belongs to another base.
+        QuantisationError: The profile asks for 4 bits, and there is no CUDA or no bitsandbytes.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -109,9 +111,15 @@ def load_model(
     check_weights(folder.path)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar for every file of weights says nothing here
     dtype = getattr(torch, profile.dtype if profile else "float32")
+    four_bit = four_bit_options(profile.dtype) if profile and profile.four_bit else {}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder.path), dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            str(folder.path),
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **four_bit,
         )
     except (OSError, ValueError, RuntimeError) as error:
         if "trust_remote_code" in str(error):
@@ -122,7 +130,8 @@ def load_model(
         raise ModelFolderError(f"{folder.path}: cannot be loaded as a causal language model ({error}).") from error
     if adapter is not None:
         model = _with_adapter(model, folder, adapter)
-    model.to(device or pick_device())
+    if not four_bit:  # which stays on the device it was packed on
+        model.to(device or pick_device())
     model.eval()
     n_rows = model.get_input_embeddings().weight.shape[0]
     own = profile.tokenizer_sha256 if profile else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.load import LoadedModel, without_peft_warning
 
 
@@ -28,15 +30,25 @@ class LoraSettings(BaseModel):
         return tuple(part.strip() for part in modules.split(",")) if isinstance(modules, str) else modules
 
 
+class LoraError(SpellingTransferError):
+    """An adapter cannot be attached to this model."""
+
+
 def attach_lora(loaded: LoadedModel, settings: LoraSettings, default_targets: tuple[str, ...]) -> Any:
-    """Adds a trainable adapter to a loaded model, in place, and returns the PEFT model around it."""
+    """Adds a trainable adapter to a loaded model, in place, and returns the PEFT model around it.
+
+    Raises:
+        LoraError: The model has no layer of a name that is to be adapted.
+    """
     from peft import LoraConfig, get_peft_model
 
+    targets = settings.target_modules or default_targets
+    _check_targets(loaded.model, targets)
     config = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=list(settings.target_modules or default_targets),
+        target_modules=list(targets),
         use_dora=settings.use_dora,
         use_rslora=settings.use_rslora,
         task_type="CAUSAL_LM",
@@ -44,3 +56,17 @@ def attach_lora(loaded: LoadedModel, settings: LoraSettings, default_targets: tu
     with without_peft_warning():
         loaded.model = get_peft_model(loaded.model, config)
     return loaded.model
+
+
+def _check_targets(model: Any, targets: Sequence[str]) -> None:
+    # PEFT is content with one name that fits, and trains less than was asked for.
+    import torch
+
+    linear = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    missing = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in linear)]
+    if missing:
+        known = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+        raise LoraError(
+            f"lora.target_modules: the model has no linear layer named {', '.join(missing)}; it has {known}. Without "
+            "'lora.target_modules', those of the model's profile are adapted."
+        )

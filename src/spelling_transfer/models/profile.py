@@ -20,6 +20,9 @@ class ModelProfile(BaseModel):
     name: str = Field(min_length=1, description="What reports and the endpoint call the model.")
     hub_id: str | None = Field(None, description="Repository on the hub, where the model comes from there.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Type of the loaded weights.")
+    four_bit: bool = Field(
+        False, description="Hold the base in 4 bits (NF4, bitsandbytes; CUDA alone), unpacked to dtype for arithmetic."
+    )
     tokenizer_sha256: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",

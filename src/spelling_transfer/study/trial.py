@@ -123,7 +123,7 @@ class TrialRunner:
         Raises:
             TrialFailedError: The configuration diverges or needs too much memory.
         """
-        from spelling_transfer.training.module import TrainingDivergedError
+        from spelling_transfer.training.errors import TrainingDivergedError, TrainingMemoryError
 
         try:
             with self._attached(config) as model:
@@ -131,7 +131,7 @@ class TrialRunner:
                 if outcome.verdict != "pruned":
                     self._save(model, config, monitor.folder / "adapter")
             return outcome
-        except TrainingDivergedError as error:
+        except (TrainingDivergedError, TrainingMemoryError) as error:
             raise TrialFailedError(str(error)) from error
 
     def train_adapter(self, config: TrialConfig, target: Path) -> tuple[ModelFolder, TrialOutcome]:

@@ -4,81 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from kedro.framework.cli.cli import KedroCLI
 
 ROOT = Path(__file__).parents[2]
 
-_FILES = (
-    "conf/base/globals.yml",
-    "conf/base/parameters/tuning.yml",
-    "conf/base/parameters/model.yml",
-    "conf/base/parameters/tracking.yml",
-    "conf/base/catalog/tuning.yml",
-)
-_FOLDERS = ("conf/base/study", "conf/qwen3_4b")
 
-
-class Project:
-    """A copy of the part of the project's configuration that a plan is made of."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        for name in (*_FILES, *_FOLDERS):
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            copy = shutil.copytree if name in _FOLDERS else shutil.copy
-            copy(ROOT / name, path / name)
-        for name in ("pyproject.toml", ".kedro.yml", ".telemetry"):
-            shutil.copy(ROOT / name, path)
-        (path / "conf" / "local").mkdir()
-        (path / "src").mkdir()
-
-    def tune(self, *arguments: str) -> Result:
-        """Runs ``kedro tune``."""
-        return CliRunner().invoke(KedroCLI(self.path), ["tune", *arguments], prog_name="kedro")
-
-    def plan(self, *arguments: str) -> dict[str, Any]:
-        """Returns what ``--dry-run --json`` prints."""
-        result = self.tune(*arguments, "--dry-run", "--json")
-        assert result.exit_code == 0, result.output
-        return dict(json.loads(result.stdout))
-
-    def settings(self, *arguments: str) -> dict[str, Any]:
-        """Returns what ``--show-config --json`` prints of each setting."""
-        result = self.tune(*arguments, "--show-config", "--json")
-        assert result.exit_code == 0, result.output
-        return dict(json.loads(result.stdout)["settings"])
-
-    def write(self, name: str, content: str) -> Path:
-        """Writes a file of the project."""
-        file = self.path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content)
-        return file
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setenv("DO_NOT_TRACK", "1")
-    monkeypatch.delenv("KEDRO_ENV", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return Project(tmp_path)
-
-
-def assert_refused(result: Result, exit_code: int, *parts: str) -> None:
-    assert result.exit_code == exit_code, result.output
-    for part in parts:
-        assert part in " ".join(result.stderr.split()), result.stderr
-    assert "Traceback" not in result.output
-
-
-def test_the_missions_grid_is_24_trials(project: Project) -> None:
-    plan = project.plan("--mode", "grid", "--config", "mission", "--space", "mission")
+def test_the_missions_grid_is_24_trials(tuning) -> None:
+    plan = tuning.plan("--mode", "grid", "--config", "mission", "--space", "mission")
     assert plan["estimate"]["trials"] == 24
     assert plan["estimate"]["configurations"] == 73_728
     assert plan["sampler"] == "one_at_a_time"
@@ -86,8 +20,8 @@ def test_the_missions_grid_is_24_trials(project: Project) -> None:
     assert plan["estimate"]["steps"] == 21 * 1000 + 500 + 2000 + 5000
 
 
-def test_all_combinations_are_a_sampler_of_their_own(project: Project) -> None:
-    plan = project.plan("--mode", "grid", "--sampler", "grid", "--space", "vocabulary")
+def test_all_combinations_are_a_sampler_of_their_own(tuning) -> None:
+    plan = tuning.plan("--mode", "grid", "--sampler", "grid", "--space", "vocabulary")
     assert (plan["sampler"], plan["estimate"]["trials"]) == ("grid", 2)
 
 
@@ -95,47 +29,47 @@ def test_all_combinations_are_a_sampler_of_their_own(project: Project) -> None:
     ("mode", "sampler", "pruner", "trials"),
     [("single", "one_at_a_time", "none", 1), ("random", "random", "none", 7), ("bayes", "tpe", "hyperband", 7)],
 )
-def test_a_mode_sets_sampler_and_pruner(project: Project, mode: str, sampler: str, pruner: str, trials: int) -> None:
+def test_a_mode_sets_sampler_and_pruner(tuning, mode: str, sampler: str, pruner: str, trials: int) -> None:
     given = [] if mode == "single" else ["--trials", "7"]
-    plan = project.plan("--mode", mode, *given)
+    plan = tuning.plan("--mode", mode, *given)
     assert (plan["sampler"], plan["pruner"], plan["estimate"]["trials"]) == (sampler, pruner, trials)
     assert bool(plan["searched"]) == (mode != "single")
 
 
-def test_a_sweep_is_shown_before_it_begins(project: Project) -> None:
-    sweep = project.plan("--mode", "sweep")["sweep"]
+def test_a_sweep_is_shown_before_it_begins(tuning, assert_refused) -> None:
+    sweep = tuning.plan("--mode", "sweep")["sweep"]
     assert sweep["parameters"]["lora.r"] == {"values": [8, 16, 32]}
-    assert_refused(project.tune("--mode", "sweep", "--sampler", "qmc", "--dry-run"), 1, "none that sweeps know")
+    assert_refused(tuning.tune("--mode", "sweep", "--sampler", "qmc", "--dry-run"), 1, "none that sweeps know")
 
 
-def test_the_plain_plan_says_what_it_takes_and_nothing_is_run(project: Project) -> None:
-    result = project.tune("--mode", "bayes", "--trials", "40", "--env", "qwen3_4b", "--dry-run")
+def test_the_plain_plan_says_what_it_takes_and_nothing_is_run(tuning) -> None:
+    result = tuning.tune("--mode", "bayes", "--trials", "40", "--env", "qwen3_4b", "--dry-run")
     assert result.exit_code == 0, result.output
     lines = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert list(lines) == ["study", "searched", "sampler", "trials", "steps", "memory", "time", "cost"]
     assert "Qwen3-4B" in lines["study"]
     assert "GiB of 79 GiB (a100)" in lines["memory"]
     assert "USD" in lines["cost"]
-    assert not (project.path / "data").exists()
+    assert not (tuning.path / "data").exists()
 
 
-def test_a_larger_machine_is_faster_and_its_price_is_its_own(project: Project) -> None:
-    slow, fast = (project.plan("--env", "qwen3_4b", "--gpu-tier", tier)["estimate"] for tier in ("l4", "a100"))
+def test_a_larger_machine_is_faster_and_its_price_is_its_own(tuning) -> None:
+    slow, fast = (tuning.plan("--env", "qwen3_4b", "--gpu-tier", tier)["estimate"] for tier in ("l4", "a100"))
     assert fast["hours"] < slow["hours"]
     assert fast["cost_usd"] == pytest.approx(fast["hours"] * 5.68)
     assert slow["tier"] == "l4"
 
 
-def test_what_does_not_fit_the_machine_is_refused_before_anything_is_trained(project: Project) -> None:
-    result = project.tune("--env", "qwen3_4b", "--gpu-tier", "t4", "--dry-run")
+def test_what_does_not_fit_the_machine_is_refused_before_anything_is_trained(tuning, assert_refused) -> None:
+    result = tuning.tune("--env", "qwen3_4b", "--gpu-tier", "t4", "--dry-run")
     assert_refused(result, 1, "no configuration obeys all constraints", "Qwen3-4B on t4, 15 GiB")
-    result = project.tune("--mode", "single", "--env=qwen3_4b", "--params=trial.training.batch_size=1024", "--dry-run")
+    result = tuning.tune("--mode", "single", "--env=qwen3_4b", "--params=trial.training.batch_size=1024", "--dry-run")
     assert_refused(result, 1, "trial.training.batch_size: 1024 examples of Qwen3-4B need about", "a100 has 79 GiB")
 
 
 class TestOrigins:
-    def test_every_value_has_one(self, project: Project) -> None:
-        settings = project.settings()
+    def test_every_value_has_one(self, tuning) -> None:
+        settings = tuning.settings()
         places = ("conf/base/", "default of ")
         assert all(each["origin"].startswith(places) for each in settings.values())
         assert settings["study.validation_words"] == {
@@ -145,10 +79,10 @@ class TestOrigins:
         assert settings["study.space.lora.r"]["origin"] == "conf/base/study/search_spaces/first_look.yml:lora.r"
         assert settings["trial.lora.use_dora"] == {"value": False, "origin": "default of LoraSettings"}
 
-    def test_layers_come_in_order(self, project: Project) -> None:
-        project.write("conf/local/parameters/mine.yml", "study: {seed: 1, validation_words: 50}\n")
-        project.write("mine.yml", "version: 1\nstudy: {validation_words: 60, focus: transfer}\ntrial: {lora: {r: 4}}\n")
-        settings = project.settings(
+    def test_layers_come_in_order(self, tuning) -> None:
+        tuning.write("conf/local/parameters/mine.yml", "study: {seed: 1, validation_words: 50}\n")
+        tuning.write("mine.yml", "version: 1\nstudy: {validation_words: 60, focus: transfer}\ntrial: {lora: {r: 4}}\n")
+        settings = tuning.settings(
             "--config=mine.yml", "--params=study.focus=spelling,trial.lora.r=8", "--focus=balanced"
         )
         found = {name: (each["value"], each["origin"]) for name, each in settings.items()}
@@ -158,37 +92,37 @@ class TestOrigins:
         assert found["study.focus"] == ("balanced", "--focus")
         assert found["study.n_trials"] == (3, "conf/base/parameters/tuning.yml:study.n_trials")
 
-    def test_the_plain_form_has_a_line_a_setting(self, project: Project) -> None:
-        result = project.tune("--show-config", "--mode=grid")
+    def test_the_plain_form_has_a_line_a_setting(self, tuning) -> None:
+        result = tuning.tune("--show-config", "--mode=grid")
         lines = [line.split("  ") for line in result.stdout.splitlines()]
         shown = {line[0].strip(): line[-1].strip() for line in lines}
         assert shown["study.sampler"] == "--mode grid"
         assert shown["study.n_trials"] == "--mode grid"
         assert "study.lightning.price_usd_per_hour" in shown
 
-    def test_a_space_replaces_the_one_before(self, project: Project) -> None:
-        settings = project.settings("--space=vocabulary")
+    def test_a_space_replaces_the_one_before(self, tuning) -> None:
+        settings = tuning.settings("--space=vocabulary")
         searched = [name for name in settings if name.startswith("study.space.")]
         assert searched == ["study.space.tokenizer.use_english_only_tokens"]
 
-    def test_english_only_is_no_longer_searched(self, project: Project) -> None:
-        settings = project.settings("--space=embedded", "--english-only")
+    def test_english_only_is_no_longer_searched(self, tuning) -> None:
+        settings = tuning.settings("--space=embedded", "--english-only")
         assert "study.space.tokenizer.use_english_only_tokens" not in settings
         assert "study.space.lora.r" in settings
         english = settings["trial.tokenizer.use_english_only_tokens"]
         assert english == {"value": True, "origin": "--english-only"}
-        assert project.plan("--space=vocabulary", "--mode=grid", "--english-only")["estimate"]["trials"] == 1
+        assert tuning.plan("--space=vocabulary", "--mode=grid", "--english-only")["estimate"]["trials"] == 1
 
-    def test_they_are_what_the_pipeline_is_given(self, project: Project) -> None:
+    def test_they_are_what_the_pipeline_is_given(self, tuning) -> None:
         from spelling_transfer.commands.tune_plan import make_plan
         from spelling_transfer.configuration.loader import ProjectConfigLoader
         from spelling_transfer.settings import CONFIG_LOADER_ARGS
         from spelling_transfer.study.config import StudySettings, TrialConfig
 
         options = {"mode": "random", "space": "ratio", "trials": 9, "english_only": True, "name": "mine"}
-        plan = make_plan(project.path, None, options, "mission")
+        plan = make_plan(tuning.path, None, options, "mission")
         loader = ProjectConfigLoader(
-            conf_source=str(project.path / "conf"), runtime_params=plan.runtime_params, **CONFIG_LOADER_ARGS
+            conf_source=str(tuning.path / "conf"), runtime_params=plan.runtime_params, **CONFIG_LOADER_ARGS
         )
         given = loader["parameters"]
         assert StudySettings.model_validate(given["study"]) == plan.study
@@ -197,19 +131,19 @@ class TestOrigins:
 
 
 class TestConfigurationFiles:
-    def test_what_a_study_recommends_is_taken(self, project: Project) -> None:
+    def test_what_a_study_recommends_is_taken(self, tuning) -> None:
         config = {"lora": {"r": 4}, "training": {"learning_rate": 0.0005}}
         best = {"trial": 3, "transfer_score": 0.5, "config": config, "study": {"name": "before"}}
-        project.write("best_config.json", json.dumps(best))
-        settings = project.settings("--config=best_config.json")
+        tuning.write("best_config.json", json.dumps(best))
+        settings = tuning.settings("--config=best_config.json")
         assert settings["trial.lora.r"] == {"value": 4, "origin": "best_config.json:trial.lora.r"}
         assert settings["trial.training.learning_rate"]["value"] == 0.0005
         assert settings["study.name"]["value"] == "spelling_transfer_exp"
 
-    def test_a_file_extends_another_and_ready_ones(self, project: Project) -> None:
-        project.write("base.yml", "study: {seed: 3}\ntrial: {extends: mission}\n")
-        project.write("sub/mine.json", json.dumps({"extends": "../base.yml", "trial": {"lora": {"dropout": 0.2}}}))
-        settings = project.settings("--config=sub/mine.json")
+    def test_a_file_extends_another_and_ready_ones(self, tuning) -> None:
+        tuning.write("base.yml", "study: {seed: 3}\ntrial: {extends: mission}\n")
+        tuning.write("sub/mine.json", json.dumps({"extends": "../base.yml", "trial": {"lora": {"dropout": 0.2}}}))
+        settings = tuning.settings("--config=sub/mine.json")
         assert settings["study.seed"]["value"] == 3
         assert settings["trial.training.max_steps"]["origin"].endswith("training/mission.yml:training.max_steps")
         assert settings["trial.lora.dropout"] == {"value": 0.2, "origin": "sub/mine.json:trial.lora.dropout"}
@@ -237,16 +171,16 @@ class TestConfigurationFiles:
             ("study: {sampler: tpe, space: {}}", "study.space: is empty"),
         ],
     )
-    def test_a_bad_one_is_one_clear_error(self, project: Project, content: str, message: str) -> None:
-        project.write("mine.yml", content)
-        result = project.tune("--config=mine.yml", "--dry-run")
+    def test_a_bad_one_is_one_clear_error(self, tuning, content: str, message: str, assert_refused) -> None:
+        tuning.write("mine.yml", content)
+        result = tuning.tune("--config=mine.yml", "--dry-run")
         assert_refused(result, 1, message)
         assert "secret@" not in result.output
         assert result.stderr.count("Error:") == 1
 
-    def test_one_that_is_not_there_is_named(self, project: Project) -> None:
-        assert_refused(project.tune("--config=mine.yml", "--dry-run"), 1, "mine.yml: cannot be read")
-        assert_refused(project.tune("--config=misson", "--dry-run"), 1, "Did you mean 'mission'?")
+    def test_one_that_is_not_there_is_named(self, tuning, assert_refused) -> None:
+        assert_refused(tuning.tune("--config=mine.yml", "--dry-run"), 1, "mine.yml: cannot be read")
+        assert_refused(tuning.tune("--config=misson", "--dry-run"), 1, "Did you mean 'mission'?")
 
 
 @pytest.mark.parametrize(
@@ -263,57 +197,57 @@ class TestConfigurationFiles:
         (["--mode=grid", "list"], "--mode is not an option of list"),
     ],
 )
-def test_misuse_is_exit_code_2(project: Project, arguments: list[str], message: str) -> None:
-    assert_refused(project.tune(*arguments), 2, message)
+def test_misuse_is_exit_code_2(tuning, arguments: list[str], message: str, assert_refused) -> None:
+    assert_refused(tuning.tune(*arguments), 2, message)
 
 
-def test_what_is_not_there_is_one_clear_error(project: Project) -> None:
-    assert_refused(project.tune("--resume", "--name=first"), 1, "no study 'first' to go on with. Known: none yet")
-    assert_refused(project.tune("--space=misson", "--dry-run"), 1, "Did you mean 'mission'?")
-    assert_refused(project.tune("dashboard", "first"), 1, "there is no study 'first'. Known: none yet")
-    assert_refused(project.tune("sync", "first"), 1, "there is no study 'first'")
-    assert project.tune("list").exit_code == 0
-    assert json.loads(project.tune("list", "--json").stdout) == []
+def test_what_is_not_there_is_one_clear_error(tuning, assert_refused) -> None:
+    assert_refused(tuning.tune("--resume", "--name=first"), 1, "no study 'first' to go on with. Known: none yet")
+    assert_refused(tuning.tune("--space=misson", "--dry-run"), 1, "Did you mean 'mission'?")
+    assert_refused(tuning.tune("dashboard", "first"), 1, "there is no study 'first'. Known: none yet")
+    assert_refused(tuning.tune("sync", "first"), 1, "there is no study 'first'")
+    assert tuning.tune("list").exit_code == 0
+    assert json.loads(tuning.tune("list", "--json").stdout) == []
 
 
-def test_rented_machines_need_what_runs_jobs_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rented_machines_need_what_runs_jobs_there(tuning, monkeypatch: pytest.MonkeyPatch, assert_refused) -> None:
     from importlib.metadata import EntryPoint, EntryPoints
 
     import spelling_transfer.commands.tune_plan as module
 
     local = EntryPoint("local", "x:y", module.BACKENDS)
     monkeypatch.setattr(module, "entry_points", lambda group: EntryPoints([local]))
-    assert_refused(project.tune("--mode=lightning", "--dry-run"), 1, "'lightning' is not installed; there is local")
+    assert_refused(tuning.tune("--mode=lightning", "--dry-run"), 1, "'lightning' is not installed; there is local")
     both = EntryPoints([local, EntryPoint("lightning", "x:y", module.BACKENDS)])
     monkeypatch.setattr(module, "entry_points", lambda group: both)
-    result = project.tune("--mode=lightning", "--gpu-tier=l4", "--dry-run")
+    result = tuning.tune("--mode=lightning", "--gpu-tier=l4", "--dry-run")
     assert result.exit_code == 0, result.output
     assert "none on this machine" not in result.stdout
 
 
-def test_an_earlier_study_here_replaces_the_computed_time(project: Project) -> None:
+def test_an_earlier_study_here_replaces_the_computed_time(tuning) -> None:
     import pandas as pd
 
-    computed = project.plan()["estimate"]
+    computed = tuning.plan()["estimate"]
     assert computed["basis"].startswith("computed for cpu")
-    data = project.path / "data" / "07_model_output" / "tuning" / "data"
+    data = tuning.path / "data" / "07_model_output" / "tuning" / "data"
     data.mkdir(parents=True)
     pd.DataFrame({"number": [0, 1], "steps": [10, 30], "training.batch_size": [8, 4]}).to_parquet(
         data / "trials.parquet"
     )
     pd.DataFrame({"number": [0, 1], "seconds": [20.0, 30.0]}).to_csv(data / "trial_seconds.csv", index=False)
     best = {"config": {"training": {"batch_size": 64, "grad_accum_steps": 2}}}
-    project.write("data/06_models/tuning/best_config.json", json.dumps(best))
-    measured = project.plan()["estimate"]
+    tuning.write("data/06_models/tuning/best_config.json", json.dumps(best))
+    measured = tuning.plan()["estimate"]
     assert measured["basis"] == "measured on 2 trials here"
     # 10 steps of 8 x 2 and 30 of 4 x 2 examples took 50 seconds; three trials of 60 steps of 64 are 11,520.
     assert measured["hours"] == pytest.approx(50 / 400 * 11_520 / 3600)
 
 
-def test_the_help_has_examples_and_every_mode(project: Project) -> None:
-    text = project.tune("--help").output
+def test_the_help_has_examples_and_every_mode(tuning) -> None:
+    text = tuning.tune("--help").output
     assert "kedro tune --mode single --name first" in text
     for word in ("single", "grid", "random", "bayes", "sweep", "lightning", "list", "dashboard", "sync"):
         assert re.search(rf"\n +{word} ", text)
     for command in ("list", "dashboard", "sync"):
-        assert f"kedro tune {command}" in project.tune(command, "--help").output
+        assert f"kedro tune {command}" in tuning.tune(command, "--help").output

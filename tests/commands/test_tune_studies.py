@@ -1,0 +1,187 @@
+"""docs/hyperparameter_tuning.md and docs/config_system.md: their commands run, their tables are complete."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import threading
+import urllib.request
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from click.testing import Result
+
+from spelling_transfer.commands import tune as command
+from spelling_transfer.commands.tune_plan import MODES, Plan, make_plan, studies_folder
+from spelling_transfer.commands.tune_studies import dashboard_server, studies
+from spelling_transfer.study.config import Pruner, Sampler, TrialConfig
+from spelling_transfer.study.executor import Evaluation, Monitor, TrialOutcome, run_study
+from spelling_transfer.study.space import _SETTINGS_OF_A_STUDY, read_space
+
+ROOT = Path(__file__).parents[2]
+TUNING = (ROOT / "docs" / "hyperparameter_tuning.md").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "docs" / "config_system.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line
+    for document in (TUNING, CONFIGURATION)
+    for block in re.findall(r"```bash\n(.*?)```", document, re.DOTALL)
+    for line in block.splitlines()
+]
+TUNE = [line for line in COMMANDS if line.startswith("kedro tune ")]
+LATER = ("--resume", "kedro tune list", "kedro tune dashboard", "kedro tune sync")
+"""What needs a study that has been run."""
+
+
+def table(document: str, heading: str) -> list[str]:
+    """Returns the first cells of the table whose heading row begins so."""
+    lines = document[document.index(heading) :].splitlines()[2:]
+    return [line.split("|")[1].strip() for line in takewhile(lambda line: line.startswith("|"), lines)]
+
+
+class Light:
+    """Scores a configuration by its rank; nothing is trained. Stops the study at the trial it is told to."""
+
+    def __init__(self) -> None:
+        self.trained: list[int] = []
+        self.interrupt_at: int | None = None
+
+    def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
+        if self.interrupt_at == config.training.seed:
+            raise KeyboardInterrupt
+        self.trained.append(config.training.seed)
+        score = config.lora.r / 64
+        for step in (30, 60):
+            verdict = monitor(Evaluation(step, score, score, score))
+            if verdict != "complete":
+                return TrialOutcome(monitor.curve, 1.0, step, verdict)
+        return TrialOutcome(monitor.curve, 1.0, 60, "complete")
+
+
+@pytest.fixture
+def light(tuning: Any, monkeypatch: pytest.MonkeyPatch) -> Light:
+    """The command with an objective that takes no time in place of the pipeline; records and checks are real."""
+    objective = Light()
+
+    def run(plan: Plan) -> None:
+        run_study(plan.study, plan.trial, objective, folder=studies_folder(plan.project, plan.env) / plan.study.name)
+
+    monkeypatch.setattr(command, "run_study_pipeline", run)
+    return objective
+
+
+def run(tuning: Any, line: str) -> Result:
+    return tuning.tune(*shlex.split(line)[2:])
+
+
+@pytest.mark.parametrize("line", [line for line in TUNE if not any(part in line for part in LATER)])
+def test_every_command_runs(tuning, light: Light, line: str) -> None:
+    best = {"trial": 1, "transfer_score": 0.4, "config": TrialConfig().model_dump(mode="json")}
+    tuning.write("data/06_models/tuning/best_config.json", json.dumps(best))
+    tuning.write("mine.yml", re.findall(r"```yaml\n(# mine\.yml\n.*?)```", CONFIGURATION, re.DOTALL)[0])
+    result = run(tuning, line)
+    assert result.exit_code == 0, result.output
+    assert bool(light.trained) == ("--dry-run" not in line and "--show-config" not in line)
+
+
+def test_the_commands_after_a_study_run(tuning, light: Light, assert_refused) -> None:
+    assert run(tuning, next(line for line in TUNE if line.endswith("--name first"))).exit_code == 0
+    found = [line for line in TUNE if any(part in line for part in LATER)]
+    assert len(found) == 5
+    for line in found:
+        if "dashboard" in line:
+            continue  # it serves until it is stopped; below
+        result = run(tuning, line)
+        if "sync" in line:
+            assert_refused(result, 1, "wandb login")
+        else:
+            assert result.exit_code == 0, result.output
+    assert light.trained == [0]
+    (row,) = json.loads(tuning.tune("list", "--json").stdout)
+    assert (row["name"], row["done"], row["planned"], row["state"]) == ("first", 1, 1, "finished")
+    assert row["best_score"] == pytest.approx(1.2 * 16 / 64)  # 0.5 + 0.5 + 0.2 of a rank of 16
+
+
+def test_the_dashboard_shows_the_study_on_this_machine_alone(tuning, light: Light, assert_refused) -> None:
+    assert tuning.tune("--mode=random", "--trials=3", "--name=first").exit_code == 0
+    server = dashboard_server(tuning.path, None, "first", 0)
+    assert server.server_address[0] == "127.0.0.1"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/api/studies") as answer:
+            shown = json.loads(answer.read())["study_summaries"]
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert [study["study_name"] for study in shown] == ["first"]
+    assert_refused(tuning.tune("dashboard", "frist"), 1, "there is no study 'frist'. Known: first")
+
+
+def test_an_interrupted_study_goes_on_with_its_own_settings(tuning, light: Light, assert_refused) -> None:
+    light.interrupt_at = 2
+    started = tuning.tune("--mode=random", "--trials=4", "--space=ratio", "--focus=transfer", "--name=mine")
+    assert started.exit_code == 130, started.output
+    (row,) = studies(tuning.path, None)
+    assert (row["done"], row["planned"], row["state"] == "finished") == (2, 4, False)
+    light.interrupt_at = None
+    assert tuning.tune("--resume", "--name=mine").exit_code == 0
+    assert light.trained == [0, 1, 2, 3]
+    assert tuning.tune("--resume", "--name=mine").exit_code == 0
+    assert light.trained == [0, 1, 2, 3]  # nothing was left to do
+    assert tuning.tune("--resume", "--name=mine", "--trials=5").exit_code == 0
+    assert light.trained == [0, 1, 2, 3, 4]
+    (row,) = studies(tuning.path, None)
+    assert (row["focus"], row["sampler"], row["done"]) == ("transfer", "random", 5)
+    other = tuning.tune("--mode=random", "--trials=5", "--space=vocabulary", "--focus=transfer", "--name=mine")
+    assert_refused(other, 1, "study.name: 'mine' is in use", "with other settings")
+
+
+def test_a_whole_study_is_kept_as_a_configuration(tuning, light: Light) -> None:
+    assert tuning.tune("--mode=grid", "--space=vocabulary", "--seed=5", "--name=kept").exit_code == 0
+    file = tuning.path / "data" / "06_models" / "tuning" / "configs" / "kept.yml"
+    again = make_plan(tuning.path, None, {}, str(file))
+    assert (again.study.sampler, again.study.seed, again.study.n_trials) == ("one_at_a_time", 5, None)
+
+
+@pytest.mark.parametrize(
+    ("heading", "known"),
+    [
+        ("| mode |", [*MODES, "none given"]),
+        ("| sampler | how", list(get_args(Sampler))),
+        ("| pruner | ends", list(get_args(Pruner))),
+        ("| space | what", [file.stem for file in (ROOT / "conf/base/study/search_spaces").glob("*.yml")]),
+    ],
+)
+def test_the_tables_are_complete(heading: str, known: list[str]) -> None:
+    assert sorted(cell.replace("`", "") for cell in table(TUNING, heading)) == sorted(known)
+
+
+def test_what_is_refused_is_listed() -> None:
+    listed = " ".join(table(TUNING, "| searched setting |"))
+    missing = [name for name in _SETTINGS_OF_A_STUDY if name not in listed and name != "eval_frequency"]
+    assert missing == []
+
+
+def test_every_option_is_in_the_table() -> None:
+    listed = " ".join(table(TUNING, "| option | meaning"))
+    shown = {"--mode", "--dry-run", "--show-config", "--json", "--resume"}
+    own = {opt for param in command.tune.params for opt in param.opts if opt.startswith("--")}
+    assert own - shown - {"--verbose", "--env", "--help"} == set(re.findall(r"--[\w-]+", listed))
+
+
+def test_the_space_that_is_shown_is_valid() -> None:
+    (text,) = re.findall(r"```yaml\n(lora\.r: .*?)```", TUNING, re.DOTALL)
+    space = read_space(yaml.safe_load(text), TrialConfig())
+    assert len(space.entries) == 6
+    assert len(space.constraints) == 3
+
+
+def test_the_entry_points_are_named_right() -> None:
+    from spelling_transfer.commands.tune_plan import BACKENDS
+    from spelling_transfer.study.presets import ENTRY_POINT_GROUP
+
+    assert f'"{ENTRY_POINT_GROUP}"]' in TUNING
+    assert BACKENDS in TUNING

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -567,12 +566,15 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, source: Path, monkeypatch: pyt
     assert "the same command goes on from there" in result.output
 
 
-def test_what_openssl_makes_is_a_key(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch):
+def test_keys_are_made_for_the_owner_alone_and_never_overwritten(tmp_path: Path, source: Path, monkeypatch):
     monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", tmp_path / "key.pem"], check=True)
-    subprocess.run(
-        ["openssl", "pkey", "-in", tmp_path / "key.pem", "-pubout", "-out", tmp_path / "key.pub"], check=True
-    )
+    private = tmp_path / "key.pem"
+    assert CliRunner().invoke(bundle, ["keygen", str(private)]).exit_code == 0
+    assert private.stat().st_mode & 0o777 == 0o600
+    before = private.read_bytes()
+    refused = CliRunner().invoke(bundle, ["keygen", str(private)])
+    assert (refused.exit_code, private.read_bytes()) == (1, before)
+    assert "never overwritten" in refused.output
     store = open_store(str(tmp_path / "store"))
-    push_bundle(source, store, sign_key=tmp_path / "key.pem")
+    push_bundle(source, store, sign_key=private)
     pull_bundle(store, tmp_path / "target", public_key=tmp_path / "key.pub")

@@ -14,9 +14,7 @@ from fault_rounds import FaultRounds
 SHORT = [
     "client killed in push",
     "client killed in pull",
-    "client killed in save of a model",
     "server killed in push",
-    "connections cut",
     "two pushers at once",
     "wrong digest",
 ]

@@ -238,6 +238,21 @@ def verify(place: str | None, number: int | None, drop_damaged: bool, env: str |
 
 
 @bundle.command()
+@click.argument("private_key", type=_key_type)
+def keygen(private_key: Path) -> None:
+    """Make a pair of keys to sign versions with: PRIVATE_KEY, and beside it the public one, ending in .pub.
+
+    Keep the private key to yourself; give the public one to whoever pulls.
+
+    Example: kedro bundle keygen ours.pem
+    """
+    with _one_clear_error():
+        from spelling_transfer.storage.bundle_sign import make_keys
+
+        click.echo(f"{private_key}: keep it to yourself; {make_keys(private_key)}: for whoever pulls")
+
+
+@bundle.command()
 def schema() -> None:
     """Print the JSON schema of a bundle's manifest, for other programs that read it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,12 +29,40 @@ class Signature(BaseModel):
     value: str = Field(description="The signature, 64 bytes in base64.")
 
 
+def make_keys(private_file: Path) -> Path:
+    """Writes a new pair of keys: the private one, readable by its owner alone, and beside it the public one.
+
+    Returns:
+        The file of the public key: the same name, ending in ``.pub``.
+
+    Raises:
+        BundleError: One of the files is there already, or cannot be written.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public_file = private_file.with_suffix(".pub")
+    try:
+        for file, data, mode in ((private_file, private, 0o600), (public_file, public, 0o644)):
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+    except FileExistsError as error:
+        raise BundleError(f"{error.filename}: is there already, and a key is never overwritten.") from error
+    except OSError as error:
+        raise BundleError(f"{error.filename}: cannot be written: {error.strerror}.") from error
+    return public_file
+
+
 def sign(manifest: BundleManifest, key_file: Path) -> BundleManifest:
     """Returns the manifest with a signature.
 
     Args:
         manifest: A sealed manifest.
-        key_file: The private key, PEM, as ``openssl genpkey -algorithm ed25519`` writes it.
+        key_file: The private key, PEM, as ``kedro bundle keygen`` writes it.
 
     Raises:
         BundleError: There is no such key, or it is of another kind.
@@ -84,7 +113,7 @@ def read_private_key(file: Path) -> Ed25519PrivateKey:
         # The library's message may describe the key; what matters is that it cannot be used.
         raise BundleError(f"{file}: not a private key in PEM without a password ({type(error).__name__}).") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise BundleError(f"{file}: not an ed25519 key. Make one: openssl genpkey -algorithm ed25519 -out {file.name}")
+        raise BundleError(f"{file}: not an ed25519 key. Make one: kedro bundle keygen {file.name}")
     return key
 
 

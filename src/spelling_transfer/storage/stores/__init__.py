@@ -10,7 +10,9 @@ __all__ = ["BundleStore", "ContentChangedError", "StoreError", "Stored", "open_s
 
 if TYPE_CHECKING:  # each kind conforms
     from spelling_transfer.storage.stores.folder import FolderStore
+    from spelling_transfer.storage.stores.lightning import LightningStore
     from spelling_transfer.storage.stores.s3 import S3Store
 
     _folder: type[BundleStore] = FolderStore
     _s3: type[BundleStore] = S3Store
+    _lightning: type[BundleStore] = LightningStore

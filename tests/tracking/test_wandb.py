@@ -202,7 +202,7 @@ def test_the_end_of_a_study_does_not_wait_for_a_server_that_fell_silent(
     observer = WandbObserver(SETTINGS, tmp_path)
     observer.update(study(trial(0)))
     observer.close()
-    assert "has not got all of the study" in caplog.text
+    assert "not all of the study has arrived" in caplog.text
     server.silent.clear()
     assert observer._thread is not None
     observer._thread.join()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spelling_transfer.tracking.wandb_runs import Target, TrackingError, first_line
+from spelling_transfer.tracking.wandb_runs import Target, TrackingError, first_line, load_wandb
 from spelling_transfer.tracking.wandb_settings import NETWORK_SECONDS
 
 _LOGGER = logging.getLogger(__name__)
@@ -52,10 +52,8 @@ class SweepAgent:
     """
 
     def __init__(self, target: Target) -> None:
-        import wandb
-
         self.target = target
-        self._api = wandb.Api()
+        self._api = load_wandb().Api()
         self._agent = ""
         self._running: str | None = None
         self._ended = threading.Event()

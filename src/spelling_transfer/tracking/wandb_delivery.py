@@ -109,19 +109,17 @@ class Delivery:
             _, run = self._open.popitem()
             run.finish(failed=True)
 
-    def _run(self, study: StudySnapshot, trial: TrialSnapshot) -> TrackedRun:
-        if trial.number not in self._open:
-            run_id = self.ledger.run_id(trial.number)
-            self._open[trial.number] = TrackedRun(
-                self.target,
-                run_id,
-                run_name(trial),
-                study.name,
-                "trial",
-                run_config(study, trial),
-                sweep=self.ledger.sweep_of(trial.number),
-            )
-        return self._open[trial.number]
+    def _run(self, study: StudySnapshot, trial: TrialSnapshot, upload_bytes: int = 0) -> TrackedRun:
+        return TrackedRun(
+            self.target,
+            self.ledger.run_id(trial.number),
+            run_name(trial),
+            study.name,
+            "trial",
+            run_config(study, trial),
+            sweep=self.ledger.sweep_of(trial.number),
+            upload_bytes=upload_bytes,
+        )
 
     def _follow(self, study: StudySnapshot, trial: TrialSnapshot) -> None:
         rows = history(study, trial)
@@ -131,18 +129,37 @@ class Delivery:
         self._steps[trial.number] = rows[-1].step if rows else -1
         ready = [row for row in rows if row.step < settled]
         if ready:
-            self._run(study, trial).log(ready)
+            if trial.number not in self._open:
+                self._open[trial.number] = self._run(study, trial)
+            self._open[trial.number].log(ready)
 
     def _finish(self, study: StudySnapshot, trial: TrialSnapshot) -> None:
-        run = self._run(study, trial)
+        adapter = self._adapter(trial)
+        size = sum(file.stat().st_size for file in adapter.rglob("*") if file.is_file()) if adapter else 0
+        failed = trial.state == "failed"
+        run = self._open.pop(trial.number, None)
+        if run is not None and adapter is not None:
+            # It was opened before the size of its adapter was known.
+            self._complete(run, study, trial)
+            run.finish(failed=failed)
+            run = None
+        run = run or self._run(study, trial, size)
+        self._complete(run, study, trial)
+        if adapter is not None:
+            run.log_adapter(adapter, f"{study.name}-{trial.number:03d}", summary(study, trial))
+        run.finish(failed=failed)
+        self.ledger.sent(self.target.name, trial.number)
+
+    @staticmethod
+    def _complete(run: TrackedRun, study: StudySnapshot, trial: TrialSnapshot) -> None:
         run.log(history(study, trial))
         run.summarise(summary(study, trial))
-        folder = Path(trial.adapter) if trial.adapter else None
-        if folder is not None and self.target.online and self.target.settings.log_adapters:
-            if folder.is_dir():
-                run.log_adapter(folder, f"{study.name}-{trial.number:03d}", summary(study, trial))
-            else:
-                _LOGGER.warning("%s: the adapter of trial %d is not there any more.", folder, trial.number)
-        del self._open[trial.number]
-        run.finish(failed=trial.state == "failed")
-        self.ledger.sent(self.target.name, trial.number)
+
+    def _adapter(self, trial: TrialSnapshot) -> Path | None:
+        if not (trial.adapter and self.target.online and self.target.settings.log_adapters):
+            return None
+        folder = Path(trial.adapter)
+        if folder.is_dir():
+            return folder
+        _LOGGER.warning("%s: the adapter of trial %d is not there any more.", folder, trial.number)
+        return None

@@ -9,10 +9,11 @@ from pathlib import Path
 from spelling_transfer.study.observer import StudySnapshot
 from spelling_transfer.tracking.wandb_delivery import Delivery
 from spelling_transfer.tracking.wandb_ledger import Ledger
-from spelling_transfer.tracking.wandb_runs import Target, TrackingError, find_target, let_go
+from spelling_transfer.tracking.wandb_runs import Target, find_target, let_go
 from spelling_transfer.tracking.wandb_settings import NETWORK_SECONDS, TrackingSettings
 
 _LOGGER = logging.getLogger(__name__)
+_OFFLINE_SECONDS = 5.0
 
 
 class WandbObserver:
@@ -33,6 +34,7 @@ class WandbObserver:
         self._delivery: Delivery | None = None
         self._news = threading.Condition()
         self._ending = False
+        self._warned = False
         self._thread: threading.Thread | None = None
 
     def update(self, study: StudySnapshot) -> None:
@@ -54,8 +56,10 @@ class WandbObserver:
         if self._thread is not None:
             self._thread.join(NETWORK_SECONDS)
             if self._thread.is_alive():
-                name = self._latest.name if self._latest else ""
-                _LOGGER.warning("Weights & Biases has not got all of the study yet: %s", _remedy(name))
+                self._warn("not all of the study has arrived in time")
+                # Else the end of this process would wait for it again. What is left is written offline.
+                let_go()
+                self._thread.join(_OFFLINE_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -69,7 +73,7 @@ class WandbObserver:
                 self._delivery = Delivery(Target(self.settings, self.folder, online=False), ledger)
                 self._watch(self._delivery)
         except Exception as error:  # noqa: BLE001  (a watcher never ends a study)
-            _LOGGER.warning("Weights & Biases: %s. %s", error, _remedy(self._latest.name if self._latest else ""))
+            self._warn(str(error))
 
     def _watch(self, delivery: Delivery) -> bool:
         """Delivers until the end; tells whether all of it arrived."""
@@ -86,13 +90,19 @@ class WandbObserver:
                     delivery.deliver_study(study)
                     delivery.close()
                     return True
-            except TrackingError as error:
-                _LOGGER.warning("Weights & Biases: %s. %s", error, _remedy(study.name))
+            except Exception as error:  # noqa: BLE001  (also one of wandb's own)
+                self._warn(str(error))
                 return False
             with self._news:
                 self._seen = study
                 self._news.notify_all()
 
-
-def _remedy(study: str) -> str:
-    return f"Nothing is lost: 'kedro tune sync {study}' sends what is missing."
+    def _warn(self, what: str) -> None:
+        name = self._latest.name if self._latest else ""
+        if not self._warned:
+            _LOGGER.warning(
+                "Weights & Biases: %s. Nothing is lost: 'kedro tune sync %s' sends what is missing.",
+                what.rstrip("."),
+                name,
+            )
+        self._warned = True

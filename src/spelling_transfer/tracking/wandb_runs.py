@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,9 @@ from typing import Any
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.tracking.wandb_rows import Columns, Row
 from spelling_transfer.tracking.wandb_settings import NETWORK_SECONDS, TrackingSettings
+
+_SLOWEST_BYTES_PER_SECOND = 250_000
+"""An upload that is slower than this is given up."""
 
 
 class TrackingError(SpellingTransferError):
@@ -43,6 +46,17 @@ class Target:
         return f"{place}/{self.settings.project}"
 
 
+def load_wandb() -> Any:
+    """Returns the library, silenced: what a user should know of its errors is in ours, its log in its own files."""
+    # Reports to its makers; the end of a process waits for them.
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
+    import wandb
+
+    logging.getLogger("wandb").propagate = False
+    wandb.setup(wandb.Settings(silent=True))
+    return wandb
+
+
 class TrackedRun:
     """One run.
 
@@ -54,6 +68,7 @@ class TrackedRun:
         job_type: ``trial`` or ``study``.
         config: Its configuration.
         sweep: The sweep that it belongs to.
+        upload_bytes: Size of the files that it will send; its end is given time for them.
 
     Raises:
         TrackingError: The server cannot be reached in time, or refuses.
@@ -69,8 +84,10 @@ class TrackedRun:
         config: dict[str, Any],
         *,
         sweep: str | None = None,
+        upload_bytes: int = 0,
     ) -> None:
-        self._run = _open(target, run_id, name, group, job_type, config, sweep)
+        patience_seconds = NETWORK_SECONDS + upload_bytes / _SLOWEST_BYTES_PER_SECOND
+        self._run = _open(target, run_id, name, group, job_type, config, sweep, patience_seconds)
         # A run that is gone on with has these rows: sending them again would double them.
         self._next_step = int(self._run.starting_step) if target.online else 0
 
@@ -96,8 +113,7 @@ class TrackedRun:
         """
         if step < self._next_step:
             return
-        import wandb
-
+        wandb = load_wandb()
         made = {name: _table(table) for name, table in tables.items()}
         plots = {
             name: wandb.plot.scatter(_table(tables[table]), x, y, title=f"{y} against {x}")
@@ -108,8 +124,7 @@ class TrackedRun:
 
     def log_adapter(self, folder: Path, name: str, metadata: dict[str, Any]) -> None:
         """Sends an adapter as an artifact; the same files again make no second version."""
-        import wandb
-
+        wandb = load_wandb()
         artifact = wandb.Artifact(name, type="adapter", metadata=metadata)
         artifact.add_dir(str(folder))
         self._run.log_artifact(artifact)
@@ -131,33 +146,42 @@ class TrackedRun:
 
 
 def _table(columns: Columns) -> Any:
-    import wandb
-
-    return wandb.Table(columns=list[str | int](columns.names), data=list[Iterable[Any]](columns.rows))
+    return load_wandb().Table(columns=columns.names, data=columns.rows)
 
 
 def let_go() -> None:
-    """Ends wandb's own process, with what is left of runs that could not be opened; their ids are free again."""
-    import wandb
+    """Ends wandb's own process at once, with all it still waits for, so that nobody has to wait for it in turn."""
+    import psutil
 
-    with suppress(Exception):
+    wandb = load_wandb()
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if child.name().startswith("wandb-core"):
+                child.kill()
+    # The other end of its connection is gone; it would end this process, too.
+    with suppress(Exception, SystemExit):
         wandb.teardown()
 
 
 def _open(
-    target: Target, run_id: str, name: str, group: str, job_type: str, config: dict[str, Any], sweep: str | None
+    target: Target,
+    run_id: str,
+    name: str,
+    group: str,
+    job_type: str,
+    config: dict[str, Any],
+    sweep: str | None,
+    patience_seconds: float,
 ) -> Any:
-    import wandb
-
-    # What a user should know of its errors is in ours; its log is kept in its own files.
-    logging.getLogger("wandb").propagate = False
+    wandb = load_wandb()
     settings = wandb.Settings(
         silent=True,
         console="off",
-        init_timeout=NETWORK_SECONDS,
-        finish_timeout=NETWORK_SECONDS,
+        # Earlier than the end of a study gives up, so that there is time to write offline what could not be sent.
+        init_timeout=NETWORK_SECONDS * 2 / 3,
+        finish_timeout=patience_seconds,
         finish_timeout_raises=True,
-        x_graphql_timeout_seconds=NETWORK_SECONDS / 2,
+        x_graphql_timeout_seconds=NETWORK_SECONDS / 3,
         x_graphql_retry_max=1,
         x_graphql_retry_wait_max_seconds=0.5,
         # What is sent is what is logged here: nothing of this machine, its code or its packages.
@@ -236,9 +260,7 @@ def require_target(settings: TrackingSettings, folder: Path) -> Target:
 
 def server_url() -> str:
     """Returns the address of the server that wandb talks to: ``WANDB_BASE_URL``, or what its settings say."""
-    import wandb
-
-    return str(wandb.setup(wandb.Settings(silent=True)).settings.base_url)
+    return str(load_wandb().setup().settings.base_url)
 
 
 def is_signed_in(base_url: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,12 +36,14 @@ def convert_gguf(file: Path, target: Path, *, sha256: str, dtype: Dtype = "float
         if made_from[0] is None:
             raise ModelFolderError(f"{target}: holds another model, not one converted from a GGUF file. Move it away.")
     _check(file, sha256)
-    fields = _read_fields(file)
+    reader = _read(file)
+    wanted = [name for name in reader.fields if name.startswith(("general.", "tokenizer."))]
+    fields = {name: reader.fields[name].contents() for name in wanted}
     notes: dict[str, Any] = {"kind": "model", "gguf": file.name, "gguf_sha256": sha256, "dtype": dtype}
     notes |= {"licence": fields.get("general.license"), "name": fields.get("general.name")}
     with new_folder(target, notes) as work:
         write_tokenizer(fields, file, work)
-        _write_weights(file, work, dtype)
+        _write_weights(reader, file, work, dtype)
     return ModelFolder(target)
 
 
@@ -60,27 +64,39 @@ def _check(file: Path, expected: str) -> None:
         )
 
 
-def _read_fields(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> Any:
     from gguf import GGUFReader
 
     try:
-        reader = GGUFReader(file)
-        wanted = [name for name in reader.fields if name.startswith(("general.", "tokenizer."))]
-        return {name: reader.fields[name].contents() for name in wanted}
+        return GGUFReader(file)
     except Exception as error:  # the reader meets a damaged file with whatever numpy raises
         raise ModelFolderError(f"{file}: cannot be read as GGUF ({type(error).__name__}: {error}).") from error
 
 
-def _write_weights(file: Path, folder: Path, dtype: Dtype) -> None:
+@contextmanager
+def _already_read(reader: Any) -> Iterator[None]:
+    """Hands transformers the reader there is: it would read the file twice more, each a third of the whole time."""
+    import gguf
+
+    original = gguf.GGUFReader
+    gguf.GGUFReader = lambda *_: reader  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = original  # type: ignore[misc]
+
+
+def _write_weights(reader: Any, file: Path, folder: Path, dtype: Dtype) -> None:
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            str(file.parent), gguf_file=file.name, dtype=getattr(torch, dtype), trust_remote_code=False
-        )
+        with _already_read(reader):
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                str(file.parent), gguf_file=file.name, dtype=getattr(torch, dtype), trust_remote_code=False
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelFolderError(f"{file}: transformers cannot load this model from GGUF ({error}).") from error
     # The weights are plain numbers by now; saved as they are, they would still count as quantised.

@@ -25,7 +25,7 @@ class WorkFolderDataset(AbstractDataset[Path, Path]):
         """
         if "://" in filepath:
             raise DatasetError(f"filepath: {filepath} is not a folder of this machine.")
-        self._filepath = Path(filepath)
+        self._work_folder = Path(filepath)
         self.metadata = metadata
 
     def load(self) -> Path:
@@ -35,17 +35,18 @@ class WorkFolderDataset(AbstractDataset[Path, Path]):
             DatasetFileError: It cannot be made.
         """
         try:
-            self._filepath.mkdir(parents=True, exist_ok=True)
+            self._work_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DatasetFileError(cannot_write(str(self._filepath), error)) from error
-        return self._filepath
+            raise DatasetFileError(cannot_write(str(self._work_folder), error)) from error
+        return self._work_folder
 
     def save(self, data: Path) -> NoReturn:
         """Refuses: the folder is worked in, not replaced."""
-        raise DatasetError(f"{self._filepath}: is a folder to work in; no node can have it as its output.")
+        raise DatasetError(f"{self._work_folder}: is a folder to work in; no node can have it as its output.")
 
     def _exists(self) -> bool:
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
+        # Not as a file path: it is a place on whichever machine the node runs on, and nothing that crosses to another.
+        return {"work_folder": str(self._work_folder)}

@@ -96,7 +96,7 @@ def test_a_parameter_that_cannot_be_written_down_is_a_reason(platform, studio, t
 
 def test_data_in_memory_is_a_reason(platform, studio, tmp_path: Path) -> None:
     config = ComputeConfig.model_validate(_SETTINGS)
-    with pytest.raises(ComputeError, match=r"made \(made by train\): it is kept in memory alone"):
+    with pytest.raises(ComputeError, match=r"made: it is kept in memory alone.*made by train"):
         prepare(steps(), DataCatalog.from_config({"given": {"type": "json.JSONDataset", "filepath": "s3://d/x.json"}}),
                 config, tmp_path, "run-1", None, {})  # fmt: skip
 

@@ -87,10 +87,15 @@ def test_data_on_a_shared_store_or_a_mount_may_cross(tmp_path: Path) -> None:
 def test_what_is_only_read_may_travel_with_the_code(tmp_path: Path) -> None:
     entries = {"given": entry(str(tmp_path / "data/in/x.json")), "made": entry("s3://data/made.json")}
     check(entries, DataPlace(bundled=("data/in",)), tmp_path)
-    with pytest.raises(PreflightError, match=r"made .made by a"):
+    with pytest.raises(PreflightError, match=r"made: .*made by a"):
         check(
             {**entries, "made": entry(str(tmp_path / "data/in/made.json"))}, DataPlace(bundled=("data/in",)), tmp_path
         )
+
+
+def test_a_folder_to_work_in_is_each_machines_own(tmp_path: Path) -> None:
+    entries = {"given": entry(str(tmp_path / "data/work/x.json")), "made": entry("s3://data/made.json")}
+    check(entries, DataPlace(scratch=("data/work",)), tmp_path)
 
 
 def test_configuration_travels_with_the_code_and_an_installed_file_has_no_place(tmp_path: Path) -> None:
@@ -103,18 +108,18 @@ def test_configuration_travels_with_the_code_and_an_installed_file_has_no_place(
 @pytest.mark.parametrize(
     ("entries", "parts"),
     [
-        ({"given": entry("s3://data/x.json")}, ["made (made by a)", "kept in memory alone"]),
+        ({"given": entry("s3://data/x.json")}, ["made: it is kept in memory alone", "[made by a]"]),
         (
             {"given": entry("data/x.json"), "made": entry("s3://data/y.json")},
-            ["given (read by a)", "data/x.json is a file of this machine", "data.bundled"],
+            ["[read by a]", "given: data/x.json is a file of this machine", "data.bundled"],
         ),
         (
             {"given": entry("s3://data/x.json"), "made": entry("s3://data/y.json", versioned=True)},
-            ["made (made by a)", "versioned"],
+            ["[made by a]", "versioned"],
         ),
         (
             {"given": entry("memory://x.json"), "made": entry("s3://data/y.json")},
-            ["given (read by a)", "memory://", "not among data.shared"],
+            ["[read by a]", "memory://", "not among data.shared"],
         ),
     ],
 )

@@ -81,6 +81,9 @@ class DataPlace(_Settings):
         description="Folder of the project -> the same folder as the rented machine sees it; may hold $VARIABLES.",
     )
     bundled: tuple[str, ...] = Field((), description="Folders that only feed nodes and travel with the code.")
+    scratch: tuple[str, ...] = Field(
+        (), description="Folders each machine has for itself, to work in; on a mount they outlive an interruption."
+    )
 
     @field_validator("mounts")
     @classmethod

@@ -65,16 +65,20 @@ def check_places(
     Raises:
         PreflightError: Names each dataset that cannot, and what to do.
     """
-    problems = []
+    problems: dict[str, list[str]] = {}
     for unit in units:
         inputs, outputs = crossing(pipeline, unit)
         for name in [*inputs, *outputs]:
             problem = _problem(place_of(name, catalog), config, project, written=name in outputs)
             if problem:
-                problems.append(f"{name} ({'made' if name in outputs else 'read'} by {unit.name}): {problem}")
+                uses = problems.setdefault(f"{name}: {problem}", [])
+                uses.append(f"{'made' if name in outputs else 'read'} by {unit.name}")
     if problems:
+        lines = [f"  {problem} [{', '.join(dict.fromkeys(uses))}]" for problem, uses in problems.items()]
         raise PreflightError(
-            "These datasets cross machines and cannot:\n" + "\n".join(f"  {text}" for text in dict.fromkeys(problems))
+            "\n".join(["These datasets cross machines and cannot:", *lines])
+            + "\nKeep them on a storage that both machines reach (storage_root: s3://…), or name their folder in "
+            "data.mounts; what is only read may also travel with the code (data.bundled)."
         )
 
 
@@ -92,15 +96,11 @@ def _problem(place: Place, config: ComputeConfig, project: Path, *, written: boo
         return f"{place.location} is not among data.shared in compute.yml ({', '.join(data.shared)})"
     path = Path(place.location.removeprefix("file://"))
     inside = path.relative_to(project) if path.is_relative_to(project) else path
-    if not written and any(_below(inside, folder) for folder in (*data.bundled, *config.code.include)):
+    if not written and any(_below(inside, folder) for folder in (*data.bundled, *data.scratch, *config.code.include)):
         return ""
     if any(_below(inside, folder) or _below(path, mount) for folder, mount in data.mounts.items()):
         return ""
-    hint = " (what is only read may also travel with the code: data.bundled)" if not written else ""
-    return (
-        f"{inside} is a file of this machine; keep it on a storage that both reach (storage_root: s3://…) or name its "
-        f"folder in data.mounts{hint}"
-    )
+    return f"{inside} is a file of this machine"
 
 
 def _below(path: Path, folder: str) -> bool:

@@ -190,6 +190,30 @@ def test_a_large_file_goes_in_parts_and_a_cut_push_sends_only_the_rest(s3: str, 
     assert (tmp_path / "target/model.safetensors").read_bytes() == LARGE
 
 
+@pytest.mark.parametrize("completed", [True, False])
+def test_an_upload_that_somebody_else_ends_is_no_error(s3: str, tmp_path: Path, monkeypatch, completed: bool):
+    from spelling_transfer.storage.stores.s3 import S3Store
+
+    folder, store, other = tmp_path / "large", S3Store(s3, jobs=1), S3Store(s3)
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(LARGE)
+    original, calls = store._client.upload_part, []
+
+    def interfere(**arguments: Any) -> Any:
+        calls.append(arguments["PartNumber"])
+        if len(calls) == 2:
+            if completed:
+                push_bundle(folder, other)
+            else:
+                other._client.abort_multipart_upload(**{key: arguments[key] for key in ("Bucket", "Key", "UploadId")})
+        return original(**arguments)
+
+    monkeypatch.setattr(store._client, "upload_part", interfere)
+    result = push_bundle(folder, store)
+    assert (result.number, result.is_new) == (1, not completed)
+    assert verify_store(store)[1] == []
+
+
 def test_the_server_refuses_other_bytes_than_the_hash_says(s3: str):
     store = open_store(s3)
     with pytest.raises(StoreError, match="received other bytes"):

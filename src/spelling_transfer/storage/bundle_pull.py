@@ -158,7 +158,9 @@ def _fetch(store: BundleStore, staging: Path, sizes: dict[str, int], jobs: int, 
     if sizes:
         staging.mkdir(exist_ok=True)
         for old in staging.iterdir():  # of a pull of another version
-            if old.name.removesuffix(".partial") not in sizes and old.name != _BEFORE:
+            if old.is_dir():
+                shutil.rmtree(old)
+            elif old.name.removesuffix(".partial") not in sizes and old.name != _BEFORE:
                 old.unlink()
     received = 0
 

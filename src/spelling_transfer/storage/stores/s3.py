@@ -70,10 +70,16 @@ class S3Store:
         whole, digests = _hash_parts(file, part_bytes)
         if whole != sha256:
             raise ContentChangedError(f"{file}: changed while it was read. Run again when nothing writes to it.")
-        target = {"Bucket": self._bucket, "Key": self._prefix + content_key(sha256)}
-        with self._explained("write", target["Key"]):
-            target["UploadId"] = upload_id = self._resume(target) or self._begin(target)
-            there = {part["PartNumber"]: part for part in self._parts(target)}
+        for _ in range(_ATTEMPTS):
+            if self._put_parts(self._prefix + content_key(sha256), file, part_bytes, digests, count):
+                return
+        raise StoreError(f"{self.url}: an upload of {file} was ended by somebody else each time. Run again later.")
+
+    def _put_parts(self, key: str, file: Path, part_bytes: int, digests: list[bytes], count: Counter) -> bool:
+        """Returns whether the content is there now; not if somebody ended the upload without completing it."""
+        target = {"Bucket": self._bucket, "Key": key}
+        with self._explained("write", key):
+            target["UploadId"] = self._resume(target) or self._begin(target)
 
             def send(number: int) -> dict[str, Any]:
                 with file.open("rb") as stream:
@@ -81,20 +87,24 @@ class S3Store:
                     data = stream.read(part_bytes)
                 if hashlib.sha256(data).digest() != digests[number - 1]:
                     raise ContentChangedError(f"{file}: changed while it was sent. Run again when nothing does.")
+                checksum = b64encode(digests[number - 1]).decode()
                 part = there.get(number)
                 if part is None or not _same_part(part, data, digests[number - 1]):
-                    checksum = b64encode(digests[number - 1]).decode()
                     part = self._client.upload_part(**target, PartNumber=number, Body=data, ChecksumSHA256=checksum)
                 count(len(data))
-                return {
-                    "PartNumber": number,
-                    "ETag": part["ETag"],
-                    "ChecksumSHA256": b64encode(digests[number - 1]).decode(),
-                }
+                return {"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": checksum}
 
-            with ThreadPoolExecutor(self._jobs) as pool:
-                parts = list(pool.map(send, range(1, len(digests) + 1)))
-            self._complete(target, upload_id, parts)
+            try:
+                there = {part["PartNumber"]: part for part in self._parts(target)}
+                with ThreadPoolExecutor(self._jobs) as pool:
+                    parts = list(pool.map(send, range(1, len(digests) + 1)))
+                self._client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts})
+            except self._client.exceptions.ClientError as error:
+                # Somebody who sends the same content has completed it, or an attempt whose answer was lost.
+                if error_code(error) not in {"NoSuchUpload", "404"}:
+                    raise
+                return self._is_there(key)
+        return True
 
     def get_content(self, sha256: str, target: Path, sink: Sink) -> None:
         """Appends to ``target`` what it lacks of some content; goes on where a connection breaks."""
@@ -240,14 +250,14 @@ class S3Store:
         for page in self._client.get_paginator("list_parts").paginate(**target):
             yield from page.get("Parts", [])
 
-    def _complete(self, target: dict[str, str], upload_id: str, parts: list[dict[str, Any]]) -> None:
+    def _is_there(self, key: str) -> bool:
         try:
-            self._client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts})
+            self._client.head_object(Bucket=self._bucket, Key=key)
         except self._client.exceptions.ClientError as error:
-            # Somebody else, or an attempt whose answer was lost, has completed it: the key is the hash of its content.
-            if error_code(error) not in {"NoSuchUpload", "404"}:
+            if error_code(error) not in _MISSING:
                 raise
-            self._client.head_object(Bucket=target["Bucket"], Key=target["Key"])
+            return False
+        return True
 
     @contextmanager
     def _explained(self, action: Any, key: str) -> Iterator[None]:

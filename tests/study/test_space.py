@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spelling_transfer.study.choices import choices_of, grid_size, nearest, planned_trials
+from spelling_transfer.study.choices import choices_of, grid_size, most_steps, nearest, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.entries import Range
 from spelling_transfer.study.space import SearchSpace, read_space
@@ -250,3 +250,11 @@ def test_a_space_as_data_is_the_same_space() -> None:
     again = space_of(space.as_data())
     assert again.entries == space.entries
     assert again.constraints == space.constraints
+
+
+def test_the_longest_trial_is_known_before_any_is_run() -> None:
+    assert most_steps(space_of({"lora.r": {"values": [4, 8]}})) == 1000
+    assert most_steps(space_of({"training.max_steps": {"values": [500, 5000, 200]}})) == 5000
+    assert most_steps(space_of({"training.max_steps": {"low": 100, "high": 3000, "log": True}})) == 3000
+    sometimes = {"training.max_steps": {"values": [10, 20], "when": {"lora.r": [4]}}, "lora.r": {"values": [4, 8]}}
+    assert most_steps(space_of(sometimes)) == 1000

@@ -73,6 +73,17 @@ def planned_trials(space: SearchSpace, settings: StudySettings) -> int:
     return available if settings.n_trials is None else min(settings.n_trials, available)
 
 
+def most_steps(space: SearchSpace) -> int:
+    """Returns the most optimiser steps that a trial may take."""
+    entry = space.entries.get("training.max_steps")
+    default = space.defaults.training.max_steps
+    if entry is None:
+        return default
+    known = {other: space.default(other) for other in entry.needs()}
+    searched = [int(entry.settle(value, known)) for value in entry.grid()]
+    return max([*searched, default] if entry.when else searched)
+
+
 def values_of(space: SearchSpace, name: str) -> list[Any]:
     """Returns what is drawn for a setting one at a time: its default, then its values."""
     entry = space.entries[name]

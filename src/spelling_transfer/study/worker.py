@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.study.choices import most_steps
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.executor import Objective, TrialFailedError
 from spelling_transfer.study.history import History
@@ -112,7 +113,7 @@ class Worker:
 
         if self._sampling is None:
             # With the pruner: TPE learns within the brackets of Hyperband.
-            pruner = make_pruner(self.settings, self.space.defaults.training.max_steps)
+            pruner = make_pruner(self.settings, most_steps(self.space))
             self._sampling = in_memory(self.settings.name, make_sampler(self.settings, self.space), pruner)
         follow_records(self._sampling, self.records)
         return self._sampling.propose(number, lambda trial: draw(trial, self.space))
@@ -123,7 +124,7 @@ class Worker:
         if self._judging is None:
             from spelling_transfer.study.samplers import make_pruner
 
-            pruner = make_pruner(self.settings, self.space.defaults.training.max_steps)
+            pruner = make_pruner(self.settings, most_steps(self.space))
             self._judging = in_memory(self.settings.name, None, pruner)
         return self._judging
 

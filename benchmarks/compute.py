@@ -46,9 +46,8 @@ def main() -> None:
         run_with_sdk(int(arguments.sdk_only[0]), Path(arguments.sdk_only[1]))
         return
     with tempfile.TemporaryDirectory() as folder, Platform() as platform:
-        rows = measure_overhead(
-            platform, Path(folder), single=2 if arguments.quick else 10, many=5 if arguments.quick else 50
-        )
+        few = (2, 4, 0.5) if arguments.quick else (10, 50, 15.0)
+        rows = measure_overhead(platform, Path(folder), *few)
         jobs = arguments.jobs or (10 if arguments.quick else 200)
         rows += measure_faults(platform, Path(folder), jobs, seconds=2 if arguments.quick else 40)
         rows += [row("memory of the driver, peak", peak_mb(), "MB", goal=GOAL_MB)]
@@ -126,7 +125,7 @@ def note_time(times: dict[str, float], key: str, _: Future[Any]) -> None:
     times[key] = time.time()
 
 
-def measure_overhead(platform: Platform, folder: Path, single: int, many: int) -> list[dict[str, Any]]:
+def measure_overhead(platform: Platform, folder: Path, single: int, many: int, seconds: float) -> list[dict[str, Any]]:
     """Times jobs one after another and many at once, the seconds they sleep left out."""
     rows = []
     for name, count, at_once in (("one after another", single, 1), (f"{many} at once", many, many)):
@@ -137,7 +136,7 @@ def measure_overhead(platform: Platform, folder: Path, single: int, many: int) -
         for number in range(count):
             key = f"o{at_once}-{number}"
             asked[key] = time.time()
-            future = dispatcher.submit(work_of(key, studio, folder, 3.0 if at_once == 1 else 15.0))
+            future = dispatcher.submit(work_of(key, studio, folder, min(3.0, seconds) if at_once == 1 else seconds))
             future.add_done_callback(partial(note_time, done, key))
             pending.append((key, future))
             if at_once == 1:

@@ -272,6 +272,29 @@ def test_the_cause_of_a_failure(message: str, lines: list[str], seconds: float, 
     assert cause_of(message, lines, seconds, 100) is cause
 
 
+def test_another_driver_attaches_to_what_runs_and_has_run_and_tries_again_what_failed(
+    platform, studio, connection
+) -> None:
+    def drive(attach: bool):
+        return Dispatcher(JobsApi(connection), RUN, attach=attach)
+
+    flag = Path(platform.world.root) / "fixed"
+    first = drive(attach=False)
+    first.submit(work("done", studio)).result(20)
+    with pytest.raises(JobError):
+        first.submit(work("bad", studio, f"[ -e {flag} ]")).result(20)
+    first.submit(work("long", studio, f"until [ -e {flag} ]; do sleep 0.1; done"))
+    until(lambda: platform.running)
+    # The first driver is gone without a word; its jobs are all that is left of it.
+    second = drive(attach=True)
+    again = [second.submit(work(key, studio, f"[ -e {flag} ]")) for key in ("done", "bad", "long")]
+    flag.touch()
+    assert [future.result(30).attempts for future in again] == [1, 2, 1]
+    assert len(platform.jobs) == 4
+    second.close()
+    first.close()
+
+
 def test_names_are_unique_and_always_the_same() -> None:
     long = "tuning.run_study_with_a_name_that_goes_on_and_on_and_on_until_nobody_reads_it"
     names = {job_name(run, key, n) for run in ("a", "b") for key in (long, long + "x", "T") for n in (1, 2)}

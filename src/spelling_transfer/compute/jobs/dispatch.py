@@ -68,7 +68,7 @@ class Dispatcher:
         """
         self._api, self._run_id, self._tag = api, run_id, run_tag(run_id)
         self._max_jobs, self._max_interruptions = max_jobs, max_interruptions
-        self._pending_seconds = pending_seconds
+        self._pending_seconds, self._attach = pending_seconds, attach
         self._purse = purse or Purse(None)
         self._starter = Starter(api, run_id, self._purse, attach=attach)
         self._on_entry = on_entry
@@ -184,7 +184,12 @@ class Dispatcher:
 
     def _begin(self, made: list[tuple[Asked, JobView | ComputeError]]) -> None:
         for asked, job in made:
-            if isinstance(job, JobView):
+            if isinstance(job, JobView) and self._attach and job.state is State.FAILED:
+                # It failed under an earlier driver; to go on with that run means to try again.
+                self._purse.settle(asked.tracked.work.key, 0.0)
+                asked.tracked.attempt += 1
+                self._wake.set()
+            elif isinstance(job, JobView):
                 asked.tracked.begin(job, asked.key_tag, asked.limit_seconds, asked.usd_per_hour)
                 with self._lock:
                     self._queue.remove(asked.tracked)

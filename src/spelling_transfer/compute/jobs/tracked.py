@@ -44,6 +44,7 @@ class Tracked:
     def begin(self, job: JobView, key_tag: str, limit_seconds: int, usd_per_hour: float) -> None:
         """Notes the job of a new attempt."""
         self.job, self.key_tag, self.limit_seconds, self.usd_per_hour = job, key_tag, limit_seconds, usd_per_hour
+        self.machine = next((machine for machine in self.work.machines if machine.slug == job.machine), self.machine)
         self.missing, self.lines = 0, []
         self.changed_at = self.began_at = time.monotonic()
         self._ran_since = self._ran_until = None

@@ -21,10 +21,11 @@ NO_CLAIM = (
 def describe_search(found: StudyFindings) -> str:
     """Returns what was tried."""
     counts = ", ".join(f"{n} {state}" for state, n in found.analysis["counts"].items())
-    searched = ", ".join(found.settings) or "nothing"
+    trials = f"{_number(len(found.trials), 'trial').capitalize()} ({counts})"
+    searched = f"with the {found.study.sampler} sampler over {', '.join(found.settings)}"
     return (
-        f"{_number(len(found.trials), 'trial').capitalize()} ({counts}) with the {found.study.sampler} sampler over "
-        f"{searched}, each scored on {found.study.validation_words} validation words a task. Training and scoring took "
+        f"{trials} {searched if found.settings else 'of the default configuration'}, each scored on "
+        f"{found.study.validation_words} validation words a task. Training and scoring took "
         f"{duration(found.total_seconds)} in all."
     )
 

@@ -65,6 +65,7 @@ def recommend(
         row["difference"] = row["transfer_score"] - best["transfer_score"]
         row["difference_interval"] = None if difference is None else ends(difference)
     equivalent = [row for row in rows[1:] if not _excludes_zero(row["difference_interval"])]
+    cheapest = min([best, *equivalent], key=_cost_key)
     runner_up = rows[1]["transfer_score"] if len(rows) > 1 else None
     warnings = warnings_of(trials, study.sampler)
     if len(rows) > 1:
@@ -72,8 +73,8 @@ def recommend(
     return {
         **{key: best[key] for key in ("trial", "transfer_score", "interval", "config", "choices", "cost")},
         "runner_up_transfer_score": runner_up,
-        "equivalent": equivalent,
-        "cheapest": min([best, *equivalent], key=_cost_key),
+        "equivalent": [{key: value for key, value in row.items() if key != "config"} for row in equivalent],
+        "cheapest": cheapest,
         "finished": len(rows),
         "warnings": warnings,
         "next_study": next_study(rows, equivalent, study=study, search_space=search_space, defaults=defaults),

@@ -97,6 +97,7 @@ def _cards(found: StudyFindings) -> list[Card]:
 
 
 def _equivalent_table(found: StudyFindings) -> Table:
+    seconds = found.seconds.set_index("number")["seconds"]
     rows = [
         {
             "trial": row["trial"],
@@ -106,6 +107,7 @@ def _equivalent_table(found: StudyFindings) -> Table:
             "high": row["difference_interval"][1] if row["difference_interval"] else None,
             "steps": row["cost"]["steps"],
             "examples_seen": row["cost"]["examples"],
+            "seconds": seconds.get(row["trial"]),
             **row["choices"],
         }
         for row in found.best["equivalent"]
@@ -113,7 +115,7 @@ def _equivalent_table(found: StudyFindings) -> Table:
     return Table(
         pd.DataFrame(rows),
         caption="Difference to the best, with its 95% interval over word families.",
-        formats={**dict.fromkeys(("difference", "low", "high"), "+.3f"), **_setting_formats(found)},
+        formats={**dict.fromkeys(("difference", "low", "high"), "+.3f"), "seconds": ".1f", **_setting_formats(found)},
         labels=_setting_labels(found),
     )
 

@@ -62,7 +62,9 @@ def describe_training(results: Results) -> str:
     searched = [name for name in trials.columns if "." in name]
     config = best.get("config", {})
     chosen = ", ".join(f"{name.partition('.')[2]} {_setting(config, name)}" for name in searched)
-    return f"{results.model_name} with LoRA, best of {len(trials)} trials" + (f": {chosen}" if chosen else "")
+    seeds = len(best.get("confirmation", {}).get("seeds", []))
+    again = f", {seeds} new seed{'' if seeds == 1 else 's'}" if seeds else ""
+    return f"{results.model_name} with LoRA, best of {len(trials)} trials{again}" + (f": {chosen}" if chosen else "")
 
 
 def describe_endpoint(conformance: dict[str, Any]) -> str:

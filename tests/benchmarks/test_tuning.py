@@ -1,0 +1,54 @@
+"""The benchmark of the tuning runs and writes its rows; what it measures is not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.append(str(BENCHMARKS))
+
+import tuning_searches as searches  # noqa: E402
+import tuning_surrogate  # noqa: E402
+
+COLUMNS = ["metric", "ours", "peer", "peer_name", "unit", "ratio", "goal"]
+
+
+def test_the_executors_cost_is_measured_beside_optunas(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    command = [sys.executable, str(BENCHMARKS / "tuning.py"), "--quick", "--only", "overhead", "--json", str(file)]
+    subprocess.run(command, check=True, capture_output=True)
+    beside, alone = json.loads(file.read_text())
+    assert list(beside) == list(alone) == COLUMNS
+    assert beside["ratio"] == pytest.approx(beside["peer"] / beside["ours"], rel=0.05)
+    assert (alone["goal"], alone["unit"]) == (0.5, "s")
+
+
+def test_the_grid_changes_one_setting_at_a_time_and_all_searches_share_its_scores() -> None:
+    grid = searches.grid()
+    default = grid[0].choices
+    assert [sum(default[name] != row.choices[name] for name in default) for row in grid] == [0] + [1] * 22
+    assert sum(row.steps for row in grid) == 21 * 60 + 30 + 120
+    for trained in (searches.ours(seed=0, n_trials=6), searches.plain_optuna(seed=0, n_trials=6)):
+        assert len(trained) == 6
+        for row in trained:
+            config = searches.config_of(row.choices)
+            assert config.training.batch_size * config.training.grad_accum_steps <= 128
+            assert row.steps <= config.training.max_steps
+            assert row.completed == (row.steps == config.training.max_steps)
+
+
+def test_the_surrogates_curves_rise_and_their_noise_comes_from_the_seed() -> None:
+    config = searches.config_of({}, seed=3)
+    curve = [tuning_surrogate.evaluate(config, step) for step in searches.evaluations(config)]
+    assert curve == [tuning_surrogate.evaluate(config, step) for step in searches.evaluations(config)]
+    assert [each.step for each in curve] == [15, 30, 45, 60]
+    assert all(before.spelling <= after.spelling for before, after in pairwise(curve))
+    other = tuning_surrogate.evaluate(searches.config_of({}, seed=4), 60)
+    assert other != curve[-1]
+    assert abs(other.spelling - tuning_surrogate.expected_scores(config, 60)["spelling"]) < 0.15

@@ -17,7 +17,7 @@ from ..errors import (
     QuotaError,
 )
 from ..platform.jobs import JobsApi, JobView, State
-from .failure import Cause, cause_of, describe
+from .failure import Cause, advice, cause_of, describe, interrupted_too_often, no_machine
 from .following import Followers
 from .money import Purse
 from .pace import Pace
@@ -257,22 +257,12 @@ class Dispatcher:
             logger.warning("%s: out of memory on %s; a larger one.", tracked.work.title, tracked.machine.name)
             self._again(tracked, cause.value, tracked.move_up)
             return
-        hint = {
-            Cause.MEMORY: " No machine of the tier has more memory; add one to tiers in compute.yml.",
-            Cause.TIME: f" It was ended after {tracked.limit_seconds} seconds: tiers.longest_minutes or budget.",
-            Cause.ENVIRONMENT: " Set the Studio up again with 'kedro compute studios create'.",
-        }.get(cause, "")
-        self._give_up(tracked, JobError(message + ("\n" + hint.strip() if hint else "")))
+        self._give_up(tracked, JobError(message + advice(cause, tracked.limit_seconds)))
 
     def _interrupted(self, tracked: Tracked, reason: str) -> None:
         if tracked.interruptions >= self._max_interruptions:
-            self._give_up(
-                tracked,
-                InterruptedJobError(
-                    f"{tracked.work.title}: interrupted {tracked.interruptions + 1} times, last since {reason}. "
-                    "See max_interruptions in compute.yml, or rent a machine that cannot be taken away."
-                ),
-            )
+            text = interrupted_too_often(tracked.work.title, tracked.interruptions + 1, reason)
+            self._give_up(tracked, InterruptedJobError(text))
             return
         tracked.interruptions += 1
         logger.warning("%s: interrupted (%s); starting again.", tracked.work.title, reason)
@@ -285,13 +275,7 @@ class Dispatcher:
             logger.warning("%s: no %s within %.0f minutes.", tracked.work.title, tracked.machine.name, minutes)
             self._again(tracked, "no machine", tracked.move_on)
             return
-        self._give_up(
-            tracked,
-            JobError(
-                f"{tracked.work.title}: no machine of its tier ({tracked.machine.name}) could be had within "
-                f"{minutes:.0f} minutes. See tiers and pending_minutes in compute.yml."
-            ),
-        )
+        self._give_up(tracked, JobError(no_machine(tracked.work.title, tracked.machine.name, minutes)))
 
     def _again(self, tracked: Tracked, note: str, change: Callable[[], object]) -> None:
         self._tell(tracked, note)

@@ -69,3 +69,29 @@ def describe(title: str, name: str, message: str, lines: Sequence[str], cause: C
     text = f"{title}: job {name} failed ({cause.value}: {reason})."
     tail = [line for line in lines if line.strip() and EXIT_MARK not in line][-_SHOWN_LINES:]
     return text + "".join(f"\n  | {line}" for line in tail)
+
+
+def advice(cause: Cause, limit_seconds: int) -> str:
+    """Returns what can be done about a kind of failure, on a line of its own, or nothing."""
+    return {
+        Cause.MEMORY: "\nNo machine of the tier has more memory; add one to tiers in compute.yml.",
+        Cause.TIME: f"\nIt was ended after {limit_seconds} seconds: tiers.longest_minutes or budget.",
+        Cause.ENVIRONMENT: "\nSet the Studio up again with 'kedro compute studios create'.",
+        Cause.ERROR: "",
+    }[cause]
+
+
+def interrupted_too_often(title: str, times: int, reason: str) -> str:
+    """Returns what a user is told of work that kept losing its machine."""
+    return (
+        f"{title}: interrupted {times} times, last since {reason}. "
+        "See max_interruptions in compute.yml, or rent a machine that cannot be taken away."
+    )
+
+
+def no_machine(title: str, machine: str, minutes: float) -> str:
+    """Returns what a user is told of work for which no machine could be had."""
+    return (
+        f"{title}: no machine of its tier ({machine}) could be had within {minutes:.0f} minutes. "
+        "See tiers and pending_minutes in compute.yml."
+    )

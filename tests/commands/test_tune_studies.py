@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 import threading
 import urllib.request
 from itertools import takewhile
@@ -51,13 +53,14 @@ class Light:
 
     def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
         if self.interrupt_at == config.training.seed:
-            raise KeyboardInterrupt
-        self.trained.append(config.training.seed)
+            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
         score = config.lora.r / 64
         for step in (30, 60):
+            monitor.progress(step)
             verdict = monitor(Evaluation(step, score, score, score))
             if verdict != "complete":
                 return TrialOutcome(monitor.curve, 1.0, step, verdict)
+        self.trained.append(config.training.seed)
         return TrialOutcome(monitor.curve, 1.0, 60, "complete")
 
 
@@ -124,6 +127,7 @@ def test_an_interrupted_study_goes_on_with_its_own_settings(tuning, light: Light
     light.interrupt_at = 2
     started = tuning.tune("--mode=random", "--trials=4", "--space=ratio", "--focus=transfer", "--name=mine")
     assert started.exit_code == 130, started.output
+    assert "was stopped with 2 of 4 trials finished" in started.stderr
     (row,) = studies(tuning.path, None)
     assert (row["done"], row["planned"], row["state"] == "finished") == (2, 4, False)
     light.interrupt_at = None

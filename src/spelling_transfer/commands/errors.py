@@ -54,9 +54,19 @@ def one_clear_error(*, verbose: bool = False, env: str | None = None) -> Iterato
         message = explain(error, env)
         if message is None:
             raise
+        if _is_interrupted(error):
+            click.secho(message, err=True, fg="red")
+            raise SystemExit(INTERRUPTED) from None
         if verbose:
             click.echo(traceback.format_exc(), err=True)
         raise CommandError(message) from error
+
+
+def _is_interrupted(error: BaseException) -> bool:
+    # A study ends its trials cleanly at Ctrl-C and says so with an error of its own.
+    from spelling_transfer.study.executor import StudyInterruptedError
+
+    return any(isinstance(cause, StudyInterruptedError) for cause in causes(error))
 
 
 def explain(error: BaseException, env: str | None = None) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.compute.conftest import A100, T4, work
 
-from spelling_transfer.compute.errors import BudgetError, InterruptedJobError, JobError, QuotaError
+from spelling_transfer.compute.errors import BudgetError, InterruptedJobError, JobError, NotSignedInError, QuotaError
 from spelling_transfer.compute.jobs.dispatch import Dispatcher
 from spelling_transfer.compute.jobs.failure import Cause, cause_of
 from spelling_transfer.compute.jobs.money import Purse
@@ -103,6 +103,17 @@ def test_an_outage_while_a_job_runs_changes_nothing(platform, studio, make) -> N
     until(lambda: platform.running)
     platform.fault(r"GET ", status=503, times=12)
     assert future.result(30).attempts == 1
+
+
+def test_a_key_that_is_not_valid_any_more_ends_the_run_and_the_machines(platform, studio, make) -> None:
+    dispatcher = make()
+    future = dispatcher.submit(work("train", studio, "sleep 60"))
+    until(lambda: platform.running)
+    platform.fault(r"GET .*/jobs$", status=401)
+    with pytest.raises(NotSignedInError, match="key is not valid"):
+        future.result(20)
+    assert dispatcher.close() == []
+    assert platform.running == []
 
 
 def test_a_machine_that_is_taken_away_is_replaced(platform, studio, make, tmp_path: Path) -> None:

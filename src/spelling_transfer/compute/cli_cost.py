@@ -53,7 +53,7 @@ def cost(
     with one_message():
         project, config = settings(env)
         ledger = ledger_of(project, config)
-        unsettled = refresh(ledger, JobsApi(connection_of(config))) if ask else None
+        unsettled = refresh(ledger, JobsApi(connection_of(config), lists_several=True)) if ask else None
         frame = ledger.read()
         if run_id:
             frame = frame[frame["run_id"] == run_id]

@@ -26,7 +26,7 @@ def status(run_id: str | None, everything: bool, env: str | None, as_json: bool)
     with one_message():
         _, config = settings(env)
         connection = connection_of(config)
-        jobs = JobsApi(connection).find_all(run_tag(run_id) if run_id else MARK)
+        jobs = JobsApi(connection, lists_several=True).find_all(run_tag(run_id) if run_id else MARK)
         if not (everything or run_id):
             jobs = [job for job in jobs if not job.state.ended]
         rows = [_row(job) for job in jobs]
@@ -58,7 +58,7 @@ def logs(job: str, follow: bool, env: str | None) -> None:
     """Show the log of a JOB, by its name or the beginning of its name; of several, the newest."""
     with one_message():
         _, config = settings(env)
-        api = JobsApi(connection_of(config))
+        api = JobsApi(connection_of(config), lists_several=True)
         found = _find(api, job)
         if follow and found.state in (State.PENDING, State.RUNNING):
             while (found := _refresh(api, found)).state is State.PENDING:
@@ -88,8 +88,7 @@ def stop(jobs: tuple[str, ...], run_id: str | None, everything: bool, env: str |
     with one_message():
         _, config = settings(env)
         connection = connection_of(config)
-        api = JobsApi(connection)
-        api.lists_several = True
+        api = JobsApi(connection, lists_several=True)
         tag = run_tag(run_id) if run_id else MARK
         wanted = {_find(api, name).id for name in jobs}
         chosen = [job for job in api.find_all(tag) if not job.state.ended and (job.id in wanted or not jobs)]

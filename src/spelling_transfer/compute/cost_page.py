@@ -18,6 +18,14 @@ _STYLE = (
     ".bar{background:#0a58a3;height:.7rem;display:block}"
 )
 
+_SECTIONS = (
+    ("By run or study", "run_id"),
+    ("By node", "title"),
+    ("By job or worker of a study", "key"),
+    ("By tier", "tier"),
+    ("By machine", "machine"),
+)
+
 
 def write_page(path: Path, frame: pd.DataFrame, notes: Sequence[str] = ()) -> None:
     """Writes the page, whole or not at all.
@@ -30,7 +38,7 @@ def write_page(path: Path, frame: pd.DataFrame, notes: Sequence[str] = ()) -> No
     total = float(pd.to_numeric(frame["cost_usd"]).sum()) if len(frame) else 0.0
     parts = [f"<p><strong>{total:.2f} USD</strong> for {len(frame)} jobs.</p>"]
     parts += [f"<p>{html.escape(note)}</p>" for note in notes]
-    for heading, column in (("By run", "run_id"), ("By node", "title"), ("By tier", "tier"), ("By machine", "machine")):
+    for heading, column in _SECTIONS:
         parts.append(f"<h2>{heading}</h2>" + _table(summary(frame, column), bar="usd"))
     parts.append("<h2>Which machine</h2>" + _table(advice(frame)))
     body = "\n".join(parts)

@@ -215,7 +215,7 @@ def _name_orphans(project: Path, ready: Ready, run_id: str) -> None:
         if state.run_id == run_id
         for job in state.jobs.values()
     }
-    left = orphans(JobsApi(ready.connection), known)
+    left = orphans(JobsApi(ready.connection, lists_several=True), known)
     if left:
         click.echo(
             f"Still running from before, and costing: {', '.join(job.name for job in left)}. "

@@ -96,14 +96,18 @@ def tag_name(text: str) -> str:
 class JobsApi:
     """What can be done with jobs."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Makes the methods of a connection."""
+    def __init__(self, connection: Connection, *, lists_several: bool = False) -> None:
+        """Makes the methods of a connection.
+
+        Args:
+            connection: The client and the teamspace.
+            lists_several: List jobs on several machines as well, with a request of their own.
+        """
         self._connection = connection
         self._client, self._calls = connection.client, connection.calls
         self._project = connection.teamspace.id
         self._tag_ids: dict[str, str] = {}
-        self.lists_several = False
-        """Whether jobs on several machines are asked for as well, with a request of their own."""
+        self.lists_several = lists_several
 
     def create(self, request: JobRequest) -> JobView:
         """Creates a job, with one request that is never repeated here.

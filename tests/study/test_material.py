@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
@@ -121,6 +123,15 @@ def test_a_trial_that_was_interrupted_goes_on_as_if_it_had_not_been(
     assert adapters(tmp_path) == adapters(folder)
 
 
+def mappings() -> list[tuple[int, int, str]]:
+    """Returns the files that this process has mapped, by address."""
+    found = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        low, high = (int(part, 16) for part in line.split()[0].split("-"))
+        found.append((low, high, line.rpartition("/")[2]))
+    return found
+
+
 def test_workers_get_the_same_scores_from_files_they_map(
     material: TrialMaterial, undisturbed: tuple[StudyResult, Path], tmp_path: Path
 ) -> None:
@@ -130,6 +141,13 @@ def test_workers_get_the_same_scores_from_files_they_map(
     mapped = runner.encoded["input_ids"]
     assert [list(ids) for ids in mapped] == [list(ids) for ids in in_memory]
     assert not mapped.iloc[0].flags.owndata
+    weights = dict(runner.loaded.model.named_parameters())
+    assert len(weights) > 10
+    for name, tensor in load_file(tmp_path / "material" / "weights.safetensors").items():
+        assert torch.equal(weights[name], tensor)
+    if Path("/proc/self/maps").is_file():
+        address = weights["model.embed_tokens.weight"].data_ptr()
+        assert [file for low, high, file in mappings() if low <= address < high] == ["weights.safetensors"]
     expected, folder = undisturbed
     session = StudySession(settings(), DEFAULTS, runner, tmp_path)
     session.run([], None)

@@ -148,7 +148,7 @@ def open_runner(folder: Path, *, validation_words: int, evaluate_every: int) -> 
     flat, offsets = np.load(place / "input_ids.npy", mmap_mode="r"), np.load(place / "offsets.npy")
     encoded = _read_arrow(place / "encoded.arrow")
     encoded["input_ids"] = pd.Series(np.split(flat, offsets[1:-1]), index=encoded.index, dtype=object)
-    return TrialRunner(
+    runner = TrialRunner(
         ModelFolder(place / "base_model"),
         ModelProfile.model_validate_json((place / "profile.json").read_text()),
         ChatTokenizer(tokenizer=tokenizer, **fields),
@@ -158,6 +158,28 @@ def open_runner(folder: Path, *, validation_words: int, evaluate_every: int) -> 
         validation_words=validation_words,
         evaluate_every=evaluate_every,
     )
+    if runner.loaded.device.type == "cpu":
+        map_weights(runner.loaded.model, place / "weights.safetensors")
+    return runner
+
+
+def map_weights(model: Any, file: Path) -> None:
+    """Lets a model's weights be those of a file that is mapped into memory; the first to come writes it.
+
+    Loading converts weights to the type they are used in, into memory of the process's own. Trials train adapters and
+    never write to these weights, so what is mapped stays shared by all workers.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    weights = dict(model.named_parameters())
+    if not file.is_file():
+        partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+        save_file({name: weight.detach().contiguous() for name, weight in weights.items()}, partial)
+        partial.replace(file)
+    with safe_open(file, framework="pt") as tensors:
+        for name, weight in weights.items():
+            weight.data = tensors.get_tensor(name)
 
 
 def flatten(lists: pd.Series) -> tuple[np.ndarray, np.ndarray]:

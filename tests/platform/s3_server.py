@@ -53,6 +53,7 @@ class S3Server:
     def start(self) -> S3Server:
         """Starts the server and waits until it takes requests."""
         config = self.folder / "identities.json"
+        known = (self.folder / "data").is_dir()
         (self.folder / "data").mkdir(exist_ok=True)
         config.write_text(json.dumps({"identities": [_identity("writer", WRITER, ["Read", "Write", "List", "Tagging"]),
                                                      _identity("reader", READER, ["Read", "List"])]}))  # fmt: skip
@@ -68,7 +69,7 @@ class S3Server:
                  "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}", f"-bucket={self.bucket}", *ports],
                 stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True,
             )  # fmt: skip
-        self._wait()
+        self._wait(known=known)
         return self
 
     def kill(self) -> None:
@@ -111,13 +112,15 @@ class S3Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _wait(self) -> None:
+    def _wait(self, *, known: bool) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
         client, end = self.client(), time.monotonic() + _START_SECONDS
         while True:
             try:
-                client.put_object(Bucket=self.bucket, Key=".ready", Body=b"", ContentLength=0)
+                if known:  # after a restart it takes requests before it has found what it holds
+                    client.get_object(Bucket=self.bucket, Key=".ready")["Body"].read()
+                client.put_object(Bucket=self.bucket, Key=".ready", Body=b"ready")
                 return
             except (BotoCoreError, ClientError) as error:
                 assert self._process is not None

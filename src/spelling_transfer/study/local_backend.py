@@ -9,10 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spelling_transfer.study.backend import WorkerState
+from spelling_transfer.study.sizing import n_gpus
 from spelling_transfer.study.worker import STOP_WITH_INPUT
 
 _PATIENCE_SECONDS = 30.0
 """How long a worker may take to write its checkpoint after it was asked to stop."""
+
+
+def _device(worker: int) -> dict[str, str]:
+    """Returns the variable that gives a worker a GPU of its own, where there are several."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = visible.split(",") if visible else [str(each) for each in range(n_gpus())]
+    return {"CUDA_VISIBLE_DEVICES": devices[worker % len(devices)]} if len(devices) > 1 else {}
 
 
 class LocalBackend:
@@ -36,6 +44,7 @@ class LocalBackend:
         if current is not None and self._processes[current].poll() is None:
             return current
         self._logs.mkdir(parents=True, exist_ok=True)
+        env = {**env, **_device(worker)}
         program = [sys.executable if command[0] == "python" else command[0], *command[1:]]
         with (self._logs / f"worker-{worker}.log").open("ab") as log:
             process = subprocess.Popen(

@@ -34,6 +34,7 @@ from spelling_transfer.study.watch import Watch
 from spelling_transfer.study.worker import Worker
 
 _LOGGER = logging.getLogger(__name__)
+_WAIT_SECONDS = 0.5
 _SCRATCH = str(StudySettings.model_fields["name"].default)
 
 
@@ -146,7 +147,7 @@ class StudySession:
 
     def _run_here(self, stop: threading.Event) -> None:
         objective = self.objective.open() if isinstance(self.objective, ObjectiveSource) else self.objective
-        Worker(
+        worker = Worker(
             objective,
             self.settings,
             self.space,
@@ -155,7 +156,12 @@ class StudySession:
             n_trials=self.n_trials,
             token=f"here-{uuid.uuid4().hex[:8]}",
             stop=stop,
-        ).run()
+        )
+        worker.run()
+        # Another call of the same study may still be at its last trials, or lose them.
+        while not stop.wait(0.0) and not self.is_finished():
+            stop.wait(_WAIT_SECONDS)
+            worker.run()
 
     def _run_pool(self, backend: TrialBackend | None, n_workers: int, stop: threading.Event) -> None:
         if not isinstance(self.objective, ObjectiveSource):

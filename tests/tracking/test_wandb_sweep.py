@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.executor import Evaluation, Monitor, TrialOutcome, Verdict
 from spelling_transfer.study.space import SearchSpace, read_space
-from spelling_transfer.tracking.wandb_runs import TrackingError
+from spelling_transfer.tracking.wandb_agent import SweepAgent
+from spelling_transfer.tracking.wandb_runs import TrackingError, let_go, require_target
 from spelling_transfer.tracking.wandb_settings import TrackingSettings
 from spelling_transfer.tracking.wandb_sweep import run_sweep
 from spelling_transfer.tracking.wandb_sweep_config import proposal_of, sweep_config
@@ -154,6 +156,17 @@ def test_a_sweep_that_the_server_ends_early_leaves_what_there_is_and_goes_on_lat
     second = run_sweep(settings(), TrialConfig(), Objective(), TrackingSettings(), folder=tmp_path)
     assert second.trials["lora.r"].tolist() == [16, 16, 8]
     assert len(server.sweeps) == 1
+
+
+def test_an_agent_whose_connection_was_let_go_asks_again(tmp_path: Path, server: FakeWandb) -> None:
+    agent = SweepAgent(require_target(TrackingSettings(), tmp_path))
+    agent.register(agent.create(sweep_config(settings(), space())))
+    let_go()
+    server.jobs = [job("run-a")]
+    found = agent.next(threading.Event())
+    agent.close()
+    assert found is not None
+    assert (found.run_id, found.chosen["lora.r"]) == ("run-a", 16)
 
 
 def test_without_a_key_nothing_is_trained(tmp_path: Path) -> None:

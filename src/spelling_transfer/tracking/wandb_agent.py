@@ -53,7 +53,7 @@ class SweepAgent:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self._api = load_wandb().Api()
+        self._api: Any = None
         self._agent = ""
         self._running: str | None = None
         self._ended = threading.Event()
@@ -124,8 +124,10 @@ class SweepAgent:
 
     def _ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         try:
+            self._api = self._api or load_wandb().Api()
             # The one way of wandb 0.31 to an agent's operations that takes a bound on the wait.
             answer: dict[str, Any] = self._api._service_api.execute_graphql(query, variables, timeout=NETWORK_SECONDS)
         except Exception as error:
+            self._api = None  # wandb's own process may have been let go; the next question starts another
             raise TrackingError(f"{self.target.base_url}: the sweep cannot be asked ({first_line(error)})") from error
         return answer

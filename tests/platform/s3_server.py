@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _START_SECONDS = 60
+_GUARD = '"$@" </dev/null & cat >/dev/null; kill -9 $!'
+"""The pipe closes when the process that started the server ends, however it ends; then the server does, too."""
 
 
 class Identity(NamedTuple):
@@ -64,10 +66,11 @@ class S3Server:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         with (self.folder / "weed.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(weed), "-logtostderr=true", "mini", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1",
+                ["bash", "-c", _GUARD, "guard", str(weed), "-logtostderr=true", "mini",
+                 f"-dir={self.folder / 'data'}", "-ip=127.0.0.1",
                  "-ip.bind=127.0.0.1", "-master.telemetry=false", "-webdav=false", "-admin.ui=false",
                  "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}", f"-bucket={self.bucket}", *ports],
-                stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True,
             )  # fmt: skip
         self._wait(known=known)
         return self

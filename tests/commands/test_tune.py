@@ -113,16 +113,20 @@ class TestOrigins:
         assert english == {"value": True, "origin": "--english-only"}
         assert tuning.plan("--space=vocabulary", "--mode=grid", "--english-only")["estimate"]["trials"] == 1
 
-    def test_they_are_what_the_pipeline_is_given(self, tuning) -> None:
+    @pytest.mark.parametrize("env", [None, "qwen3_4b"])
+    def test_they_are_what_the_pipeline_is_given(self, tuning, env: str | None) -> None:
+        from kedro.framework.startup import bootstrap_project
+
         from spelling_transfer.commands.tune_plan import make_plan
         from spelling_transfer.configuration.loader import ProjectConfigLoader
         from spelling_transfer.settings import CONFIG_LOADER_ARGS
         from spelling_transfer.study.config import StudySettings, TrialConfig
 
+        bootstrap_project(tuning.path)
         options = {"mode": "random", "space": "ratio", "trials": 9, "english_only": True, "name": "mine"}
-        plan = make_plan(tuning.path, None, options, "mission")
+        plan = make_plan(tuning.path, env, options, "mission")
         loader = ProjectConfigLoader(
-            conf_source=str(tuning.path / "conf"), runtime_params=plan.runtime_params, **CONFIG_LOADER_ARGS
+            conf_source=str(tuning.path / "conf"), env=env, runtime_params=plan.runtime_params, **CONFIG_LOADER_ARGS
         )
         given = loader["parameters"]
         assert StudySettings.model_validate(given["study"]) == plan.study

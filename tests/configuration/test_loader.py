@@ -98,3 +98,47 @@ def test_a_broken_file_is_one_clear_error(file, content, message, conf):
     with pytest.raises(ConfigurationError, match=message) as caught:
         load(conf)["parameters"]
     assert "\n" not in str(caught.value)
+
+
+def test_a_group_builds_on_a_study_file(conf):
+    (conf / "base/parameters/tuning.yml").write_text("profile: {extends: models/small, layers: 3}\nother: {seed: 1}\n")
+    assert load(conf)["parameters"] == {"profile": {"layers": 3, "folder": "data/small"}, "other": {"seed": 1}}
+
+
+def test_what_a_group_of_an_environment_extends_covers_base(conf):
+    (conf / "base/parameters/tuning.yml").write_text("profile: {extends: models/small, seed: 1}\n")
+    (conf / "gpu/parameters/tuning.yml").write_text("profile: {extends: models/large}\n")
+    gpu = load(conf, "gpu")["parameters"]["profile"]
+    assert gpu == {"layers": 64, "folder": "data/small", "seed": 1}
+
+
+def test_a_search_space_is_replaced_as_a_whole(conf):
+    (conf / "base/parameters/tuning.yml").write_text("study: {seed: 1, space: '${study:search_spaces,quick}'}\n")
+    (conf / "gpu/parameters/tuning.yml").write_text("study: {space: {alpha: [16]}}\n")
+    assert load(conf, "gpu")["parameters"]["study"] == {"seed": 1, "space": {"alpha": [16]}}
+    given = load(conf, "gpu", study={"space": {"r": [2]}})["parameters"]["study"]
+    assert given == {"seed": 1, "space": {"r": [2]}}
+    assert load(conf, "gpu", study={"space": {}})["parameters"]["study"]["space"] == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("extends: large", r"study/models/small\.yml: files extend each other in a circle"),
+        ("extends: medium", r"small\.yml: extends: study/models: there is no 'medium'\. Known: large, small\."),
+        ("version: 2", r"study/models/small\.yml: version: 2 is not the version this release reads"),
+    ],
+)
+def test_what_a_study_file_cannot_extend_is_one_clear_error(content, message, conf):
+    (conf / "base/study/models/small.yml").write_text(content)
+    (conf / "base/study/models/large.yml").write_text("extends: small")
+    with pytest.raises(ConfigurationError, match=message):
+        load(conf)["parameters"]
+
+
+def test_a_group_that_names_no_folder_is_told_to(conf):
+    (conf / "base/parameters/tuning.yml").write_text("profile: {extends: small}\n")
+    with pytest.raises(
+        ConfigurationError, match=r"^conf/base/parameters/tuning\.yml:profile\.extends: 'small' names no"
+    ):
+        load(conf)["parameters"]

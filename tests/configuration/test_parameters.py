@@ -63,6 +63,12 @@ def refused(toy_project):
             id="out of range in a study file",
         ),
         pytest.param(
+            "conf/base/parameters/prep.yml",
+            "selection: {max_length: 8, shape: {extends: models/small}}\nprofile: {extends: models/small}",
+            "selection.shape.layers: unknown parameter (conf/base/parameters/prep.yml, through extends: models/small).",
+            id="extends a file of another kind",
+        ),
+        pytest.param(
             "conf/base/study/models/small.yml",
             "{}",
             "profile.layers: missing (conf/base/parameters/prep.yml).",

@@ -94,7 +94,8 @@ def _cost(plan: Plan, found: Estimate) -> str:
 def _duration(hours: float) -> str:
     if hours >= 1:
         return f"{hours:.1f} hours"
-    return f"{hours * 60:.0f} minutes" if hours * 60 >= 1 else f"{hours * 3600:.0f} seconds"
+    number, unit = (round(hours * 60), "minute") if hours * 60 >= 1 else (round(hours * 3600), "second")
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def _name(path: tuple[str, ...]) -> str:

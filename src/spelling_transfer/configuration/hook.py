@@ -76,6 +76,8 @@ class Places:
         depth, stop = reached[best]
         if isinstance(stop, str) and "${" in stop and depth < len(location):
             return f"{best}, through {stop}"
+        if isinstance(stop, Mapping) and "extends" in stop and depth < len(location):
+            return f"{best}, through extends: {stop['extends']}"
         return best if depth else ""
 
 

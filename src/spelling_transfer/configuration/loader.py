@@ -107,7 +107,8 @@ class ProjectConfigLoader(OmegaConfigLoader):
         # the group, and one that sets a value changes that value alone.
         merged = OmegaConf.create({})
         for file, config in [*base.items(), *environment.items(), ("--params", self.runtime_params or {})]:
-            above = self._extended(OmegaConf.create(cast("dict[str, Any]", config)), str(file))
+            place = str(file).removeprefix(f"{Path(self.conf_source).parent}/")
+            above = self._extended(OmegaConf.create(cast("dict[str, Any]", config)), place)
             for group, key in REPLACED_WHOLE:
                 if _holds(above, group, key) and _holds(merged, group, key):
                     merged[group].pop(key)
@@ -121,7 +122,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
 
         content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
         groups = {
-            name: nest(self.presets().expand(group, place, group=GROUP_OF.get(name)))
+            name: nest(self.presets().expand(group, place, at=(name,), group=GROUP_OF.get(name)))
             for name, group in content.items()
             if isinstance(group, dict) and uses_extends(group)
         }

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -79,13 +80,30 @@ def test_the_page_says_how_the_winner_did_with_new_seeds_and_against_its_control
     assert "There is no control arm" in text_of(page_of(study_findings(3, with_control=False)))
 
 
-def test_transfer_is_spoken_of_only_where_the_control_interval_excludes_zero(study_findings: MakeFindings) -> None:
+@pytest.mark.parametrize(
+    ("against_control", "against_base", "said"),
+    [
+        ([0.02, 0.1], [0.01, 0.09], "position did better than form alone explains"),
+        ([0.02, 0.1], [-0.01, 0.09], "But position is not surely above the base model, so no transfer is claimed"),
+        ([-0.02, 0.1], [0.01, 0.09], "So no transfer is claimed"),
+    ],
+)
+def test_transfer_is_spoken_of_only_above_the_control_arm_and_the_base_model(
+    study_findings: MakeFindings, against_control: list[float], against_base: list[float], said: str
+) -> None:
     found = study_findings(3)
-    rows = {row["measure"]: row for row in found.confirmation["control"]}
-    sure = [task for task in ("position", "count") if rows[task]["excludes_zero"] and rows[task]["difference"] > 0]
-    for words in (text_of(page_of(found)), write_findings(found)):
-        assert ("did better than form alone explains" in words) == bool(sure)
-        assert ("So no transfer is claimed" in words) == (not sure)
+    row = {"control": 0.2, "difference": 0.06, "interval": against_control, "excludes_zero": against_control[0] > 0}
+    other = {"control": 0.2, "difference": 0.0, "interval": [-0.1, 0.1], "excludes_zero": False}
+    measures = {"spelling": row, "position": row, "count": other, "transfer_score": row}
+    confirmation = {
+        **found.confirmation,
+        "control": [{"measure": name, **values} for name, values in measures.items()],
+        "task_gains": {"spelling": [0.1, 0.2], "position": against_base, "count": [-0.1, 0.1]},
+    }
+    changed = replace(found, best={**found.best, "confirmation": confirmation})
+    for words in (text_of(page_of(changed)), write_findings(changed)):
+        assert said in words
+        assert ("did better than form alone explains" in words) == ("did better" in said)
 
 
 def test_downloads_hold_the_tables(study_findings: MakeFindings) -> None:

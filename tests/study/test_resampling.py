@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from spelling_transfer.evaluation.statistics import gap_closed, gap_closed_interval, paired_difference
-from spelling_transfer.study.resampling import resample_marks
+from spelling_transfer.study.resampling import ratio_interval, resample_marks
 from spelling_transfer.study.scores import SCORED_TASKS, compare_transfer_scores, transfer_score
 
 MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
@@ -67,3 +67,13 @@ def test_the_same_seed_gives_the_same_interval(make_study: MakeStudy) -> None:
     shuffled = marks.sample(frac=1, random_state=1)
     assert resample_marks(marks).gains().interval(0, 0) == resample_marks(shuffled).gains().interval(0, 0)
     assert resample_marks(marks, seed=1).gains().interval(0, 0) != resample_marks(marks).gains().interval(0, 0)
+
+
+def test_a_ratio_may_divide_by_nothing_in_the_tails_and_no_further() -> None:
+    values = np.linspace(0, 1, 1_000)
+    assert ratio_interval(values) == pytest.approx((0.025, 0.975), abs=0.002)
+    rare = np.concatenate([values, [np.inf] * 10, [np.nan] * 10])
+    assert ratio_interval(rare) == pytest.approx((0.025, 0.985), abs=0.005)
+    assert np.isnan(ratio_interval(np.concatenate([values, [np.inf] * 60]))).all()
+    assert np.isnan(ratio_interval(np.concatenate([values, [np.nan] * 60]))).all()
+    assert np.isnan(ratio_interval(np.array([]))).all()

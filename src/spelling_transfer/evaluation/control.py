@@ -7,6 +7,7 @@ one less the change of the other is the paired difference between the two.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -59,14 +60,14 @@ def compare_with_control(
     Returns:
         The rows of ``compare_arms``, whose ``difference`` is adjusted for the control, and one row a task of the
         measure ``transfer_ratio`` (the ratio stands under ``difference``); there is none where the interval of the
-        spelling difference holds zero.
+        spelling difference holds zero, or where a resample leaves no difference in spelling to divide by.
     """
     comparison = compare_arms(pairs, control, arm, confidence=confidence, n_resamples=n_resamples, seed=seed)
     by_task = {str(task): rows for task, rows in pairs.groupby("task", sort=False)}
     rows = []
     for task in (task for task in CORE_TASKS if task != TRAINED_TASK and task in by_task):
         ratio, interval = transfer_ratio(by_task, task, confidence=confidence, n_resamples=n_resamples, seed=seed)
-        if ratio is None:
+        if ratio is None or math.isnan(interval.low):
             continue
         rows.append(
             comparison_row(

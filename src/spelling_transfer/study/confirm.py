@@ -72,13 +72,15 @@ def confirm(
         ``seeds``, the ``mean`` transfer score with ``interval_over_words`` (other words, these runs), and
         ``interval_over_seeds`` (Student's t over runs; ``None`` for one run), ``selected`` (what the winning trial
         scored) and ``optimism`` (how much of that was luck), the ``base`` score and the ``gain`` over it with its
-        interval, and ``control``: for each task and the transfer score the mean difference to the control arm.
+        interval, ``task_gains`` (the interval of each task's gain), and ``control``: for each task and the transfer
+        score the mean difference to the control arm.
     """
     kept = typical_run(runs)
     config = {**recommendation["config"], "training": {**recommendation["config"]["training"], "seed": kept}}
     found = resample_marks(marks, n_resamples=n_resamples, seed=seed)
     scores, base = _mean(found.transfer_scores(study.weights)), found.base_transfer_score(study.weights)
     gain = Resampled(scores.value - base.value, scores.resamples - base.resamples)
+    gains = _mean(found.gains())
     values = runs["transfer_score"].to_numpy(dtype=float)
     confirmation = {
         "seeds": [int(each) for each in runs["seed"]],
@@ -94,6 +96,7 @@ def confirm(
         "gain": float(gain.value),
         "gain_interval": ends(gain.interval()),
         "tasks": {task: float(runs[task].mean()) for task in SCORED_TASKS},
+        "task_gains": {task: ends(gains.interval(place)) for place, task in enumerate(SCORED_TASKS)},
         "control": _against_control(marks, control_marks, study, n_resamples, seed),
     }
     return {**recommendation, "config": config, "confirmation": confirmation}

@@ -28,6 +28,7 @@ def write_findings(found: StudyFindings) -> str:
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f}%".replace("-", "−")
     environment.filters["score"] = lambda score: f"{score:.3f}"
+    environment.filters["signed"] = lambda value: f"{value:+.3f}".replace("-", "−")
     environment.filters["points"] = _points
     environment.filters["value"] = _value
     environment.filters["yaml"] = lambda data: yaml.safe_dump(data, sort_keys=False).rstrip()

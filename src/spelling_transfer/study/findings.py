@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from spelling_transfer.evaluation.findings import interval_in_points, points
@@ -10,6 +11,7 @@ from spelling_transfer.study.scores import SCORED_TASKS
 from spelling_transfer.study.transfer import UNTRAINED_TASKS
 
 _ENOUGH_SEEDS = 3
+_MOST_NAMES = 8
 
 NO_CLAIM = (
     "This is a correlation between trials, and no claim of transfer: trials that train better do better at everything "
@@ -41,14 +43,18 @@ def describe_best(found: StudyFindings) -> list[str]:
         others = "No other trial was finished." if best["finished"] == 1 else "Every other trial is surely worse."
         return [f"{text} {others}"]
     names = [str(row["trial"]) for row in best["equivalent"]]
-    shown = _and(names) if len(names) <= 8 else f"{', '.join(names[:8])} and {len(names) - 8} more"
-    text += (
-        f" {len(names)} of the {best['finished'] - 1} other finished trials cannot be told from it ({shown}): the "
-        "interval of their difference, on the same questions, holds zero."
-    )
+    shown = _and(names) if len(names) <= _MOST_NAMES else f"{', '.join(names[:_MOST_NAMES])} and more"
+    n_others = best["finished"] - 1
+    if n_others == 1:
+        told = "The other finished trial cannot be told from it"
+    elif len(names) == n_others:
+        told = f"Not one of the {n_others} other finished trials can be told from it"
+    else:
+        told = f"{len(names)} of the {n_others} other finished trials cannot be told from it ({shown})"
+    text += f" {told}: the interval of the difference, on the same questions, holds zero."
     cheapest = best["cheapest"]
     if cheapest["trial"] == best["trial"]:
-        return [f"{text} None of these is cheaper."]
+        return [f"{text} It is the cheapest of these."]
     return [
         f"{text} The cheapest of these is trial {cheapest['trial']}: {cheapest['cost']['examples']:,} examples seen "
         f"and rank {cheapest['config']['lora']['r']}, against {best['cost']['examples']:,} and rank "
@@ -96,13 +102,18 @@ def describe_control(found: StudyFindings) -> str:
             continue
         unclear = "" if row["excludes_zero"] else ", which holds zero"
         parts.append(f"{task} {points(row['difference'])} points ({interval_in_points(*row['interval'])}{unclear})")
-    carried = [task for task in UNTRAINED_TASKS if rows[task]["excludes_zero"] and rows[task]["difference"] > 0]
-    verdict = (
-        f"On these validation words {_and(carried)} did better than form alone explains; the evaluation on held-out "
-        "words decides."
-        if carried
-        else "So no transfer is claimed."
-    )
+    above = [task for task in UNTRAINED_TASKS if rows[task]["excludes_zero"] and rows[task]["difference"] > 0]
+    gains = found.confirmation["task_gains"]
+    carried = [task for task in above if gains[task] and gains[task][0] > 0]
+    if carried:
+        verdict = (
+            f"On these validation words {_and(carried)} did better than form alone explains; the evaluation on "
+            "held-out words decides."
+        )
+    elif above:
+        verdict = f"But {_and(above)} is not surely above the base model, so no transfer is claimed."
+    else:
+        verdict = "So no transfer is claimed."
     return (
         "Against the control arm, which had the same steps on the same prompts with other words' letters: "
         f"{'; '.join(parts)}. {verdict}"
@@ -130,10 +141,12 @@ def describe_ratios(found: StudyFindings) -> str:
             f"Trial {found.best['trial']} has no transfer ratio: the interval of its spelling gain holds zero, and a "
             "ratio to what may be nothing can be anything."
         )
-    parts = [
-        f"{row['task']} {_signed(row['ratio'], 2)} ({_signed(row['ratio_low'], 2)} to {_signed(row['ratio_high'], 2)})"
-        for row in rows.to_dict("records")
-    ]
+    parts = []
+    for row in rows.to_dict("records"):
+        sure = "no interval"
+        if not math.isnan(row["ratio_low"]):
+            sure = f"{_signed(row['ratio_low'], 2)} to {_signed(row['ratio_high'], 2)}"
+        parts.append(f"{row['task']} {_signed(row['ratio'], 2)} ({sure})")
     return (
         f"Transfer ratio of trial {found.best['trial']}, the gain for each point of spelling gained: "
         f"{_and(parts)}. Not adjusted for the control arm."

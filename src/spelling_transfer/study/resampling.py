@@ -136,6 +136,19 @@ def resample_marks(marks: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed:
     )
 
 
+def ratio_interval(values: Floats, confidence: float = CONFIDENCE) -> Interval:
+    """Returns the percentile interval of resampled ratios, some of which may divide by nothing.
+
+    Such a ratio is infinite and belongs to the tails; 0 / 0 says nothing and is left out. There is no interval where
+    either takes more than the tails.
+    """
+    defined = values[~np.isnan(values)]
+    if len(defined) < confidence * len(values) or not len(defined):
+        return NO_INTERVAL
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2], method="inverted_cdf")
+    return Interval(float(low), float(high)) if np.isfinite([low, high]).all() else NO_INTERVAL
+
+
 def percentile_interval(values: Floats, confidence: float = CONFIDENCE) -> Interval:
     """Returns the percentile interval of resampled values; none where there are none or one is undefined."""
     if not len(values) or not np.isfinite(values).all():

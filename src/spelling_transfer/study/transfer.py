@@ -14,7 +14,7 @@ from spelling_transfer.evaluation.comparison import verdict
 from spelling_transfer.evaluation.statistics import NO_INTERVAL, Interval
 from spelling_transfer.study.correlation import correlate
 from spelling_transfer.study.executor import Evaluation
-from spelling_transfer.study.resampling import StudyResamples
+from spelling_transfer.study.resampling import StudyResamples, ratio_interval
 from spelling_transfer.study.scores import SCORED_TASKS
 
 FEW_TRIALS = 20
@@ -52,7 +52,7 @@ def measure_changes(trials: pd.DataFrame, resamples: StudyResamples) -> pd.DataF
         for column, task in enumerate(SCORED_TASKS):
             gain, gap = gains.interval(place, column), gaps.interval(place, column)
             has_ratio = spelling_moved and task in UNTRAINED_TASKS
-            ratio: Interval = ratios.interval(place, column) if has_ratio else NO_INTERVAL
+            ratio: Interval = ratio_interval(ratios.resamples[:, place, column]) if has_ratio else NO_INTERVAL
             rows.append(
                 {
                     "number": number,

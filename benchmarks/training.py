@@ -269,6 +269,9 @@ def compare_generation(bench: Bench, prompts: int) -> list[dict[str, Any]]:
         for own, head in (("ours", "whole head"), ("ours, English subset", "English subset")):
             speeds = (result[own]["answers_per_second"], result[peer]["answers_per_second"])
             rows.append(row(f"generation, {head}", *speeds, name, "answers/s", goal=goal))
+            processor = (result[own]["processor_ms_per_answer"], result[peer]["processor_ms_per_answer"])
+            what = f"generation, {head}: processor time an answer"
+            rows.append(row(what, *processor, name, "ms", less=True))
         same = result["ours"]["digest"] == result[peer]["digest"]
         rows.append(row("generation: same answers", float(same), 1.0, name, "share", goal=1))
     return rows

@@ -41,7 +41,7 @@ class FakeBench:
                     "step_seconds",
                 ),
                 size,
-            ) | {"answers_per_second": size, "digest": 1.0}
+            ) | {"answers_per_second": size, "processor_ms_per_answer": size, "digest": 1.0}
         return figures
 
 

@@ -133,6 +133,22 @@ def test_compiled_layers_take_the_same_steps_and_are_plain_afterwards(
     assert all(layer._compiled_call_impl is None for layer in loaded.model.model.layers)
 
 
+def test_a_compiler_that_fails_is_named(
+    loaded: LoadedModel, examples: EncodedExamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_module = torch.nn.Module.compile
+
+    def without_compiler(module: torch.nn.Module, **options: Any) -> None:
+        def fail(*_: Any) -> None:
+            raise OSError("g++: command not found")
+
+        compile_module(module, backend=fail, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", without_compiler)
+    with pytest.raises(DeviceError, match=r"training.compile: .*g\+\+: command not found.*Set it to false"):
+        losses(loaded, examples, max_steps=1, compile=True)
+
+
 def test_bf16_runs_on_a_cpu_and_stays_near_fp32(loaded: LoadedModel, examples: EncodedExamples) -> None:
     exact = losses(loaded, examples, precision="fp32")
     rounded = losses(loaded, examples, precision="bf16")

@@ -15,7 +15,7 @@ from spelling_transfer.evaluation.marking import mark_answers
 from spelling_transfer.evaluation.sampling import sample_examples
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.reporting.progress import progress_bar
+from spelling_transfer.reporting.progress import ProgressHandle, progress_bar
 from spelling_transfer.study.config import StudyConfigError, TrialConfig
 from spelling_transfer.study.executor import Evaluation, Monitor, TrialFailedError, TrialOutcome, Verdict
 from spelling_transfer.study.scores import SCORED_TASKS
@@ -170,11 +170,14 @@ class TrialRunner:
         verdict: Verdict = "complete"
         curve = {each.step: each for each in monitor.curve} if monitor is not None else {}
         looked_at = 0
+        bar: ProgressHandle | None = None
 
         def look(step: int) -> bool:
             nonlocal verdict, looked_at
             if step not in curve:
                 curve[step] = self.evaluate(step)
+                if bar is not None:
+                    bar.show(**{task: getattr(curve[step], task) for task in SCORED_TASKS})
             verdict, looked_at = judge(curve[step]), step
             return verdict != "complete"
 
@@ -186,7 +189,6 @@ class TrialRunner:
             callbacks.append(AfterStep(monitor.progress))
             checkpoints = Checkpoints(monitor.folder / "checkpoints", monitor.checkpoint_every)
         with ExitStack() as stack:
-            bar = None
             if monitor is None:
                 bar = stack.enter_context(progress_bar(f"Training with seed {settings.seed}", total=settings.max_steps))
             result = train(

@@ -60,7 +60,7 @@ class AnswerModule(pl.LightningModule):
         """Spreads the parameters over the devices, where the strategy is to hold a part on each."""
         if isinstance(self.trainer.strategy, Sharded) and self._plain is None:
             self.__dict__["_plain"] = without_weights(self.model)
-            shard(self.model, self.device_mesh)
+            shard(self.model, self.device_mesh, over_subset=self.subset_rows is not None)
 
     def make_whole(self) -> Any:
         """Returns the model, whole again where it was spread over the devices."""

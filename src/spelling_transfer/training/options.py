@@ -9,11 +9,16 @@ from typing import Any
 
 from spelling_transfer.models.loss import backbone
 from spelling_transfer.training.config import TrainingSettings
+from spelling_transfer.training.errors import DeviceError
 
 
 @contextmanager
 def training_options(model: Any, settings: TrainingSettings) -> Iterator[None]:
-    """Switches the options of the settings on inside the block."""
+    """Switches the options of the settings on inside the block.
+
+    Raises:
+        DeviceError: A layer could not be compiled.
+    """
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     layers = list(backbone(model).layers) if settings.compile else []
     if settings.gradient_checkpointing:
@@ -24,6 +29,14 @@ def training_options(model: Any, settings: TrainingSettings) -> Iterator[None]:
         layer.compile(dynamic=True)  # lengths differ from batch to batch
     try:
         yield
+    except Exception as error:
+        if not (settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))):
+            raise
+        beginning = " ".join(str(error).split())[:200]  # a compiler's output may run to thousands of lines
+        raise DeviceError(
+            f"training.compile: torch.compile does not work here ({beginning}). It needs a C++ compiler on a CPU and "
+            "Triton on CUDA. Set it to false."
+        ) from error
     finally:
         if settings.gradient_checkpointing:
             with _quiet():

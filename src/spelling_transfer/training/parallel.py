@@ -60,11 +60,14 @@ class Sharded(ModelParallelStrategy):
         super().setup_environment()
 
 
-def shard(model: Any, device_mesh: Any) -> None:
+def shard(model: Any, device_mesh: Any, *, over_subset: bool = False) -> None:
     """Spreads a model's parameters over the devices, a decoder layer at a time, in place.
 
     The embedding stays whole between forward and backward, because a tied head reads it after the decoder has run. A
     head of its own is spread only where it is trained.
+
+    Raises:
+        DeviceError: A head of its own is trained over a token subset, whose rows are not all on one device.
     """
     from torch.distributed.fsdp import fully_shard
 
@@ -79,6 +82,11 @@ def shard(model: Any, device_mesh: Any) -> None:
         # The head is outside the decoder and would keep the weight as it was before.
         base.set_output_embeddings(_tied_head(embedding))
     elif head.weight.requires_grad:
+        if over_subset:
+            raise DeviceError(
+                "tokenizer.use_english_only_tokens: fsdp cannot train a head that is not tied to the embedding over a "
+                "token subset. Use ddp, train with LoRA, or train over the whole vocabulary."
+            )
         fully_shard(head, mesh=mesh, reshard_after_forward=False)
 
 

@@ -50,7 +50,6 @@ class Plan:
         profile: The model.
         space: What is searched, bound to the machine.
         runtime_params: What a run of the pipeline is given to come to the same.
-        storage_root: Where datasets are kept.
     """
 
     project: Path
@@ -61,7 +60,6 @@ class Plan:
     profile: ModelProfile
     space: SearchSpace
     runtime_params: dict[str, Any]
-    storage_root: str
 
     @property
     def file(self) -> Path:
@@ -151,8 +149,7 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
         from spelling_transfer.tracking.wandb_sweep_config import sweep_config
 
         sweep_config(study, space)  # a sampler that sweeps lack is refused before anything is run
-    root = str(_loader(project, env, {})["globals"].get("storage_root", "data"))
-    return Plan(project, env, settings, study, trial, profile, space, nest(above), root)
+    return Plan(project, env, settings, study, trial, profile, space, nest(above))
 
 
 def studies_folder(project: Path, env: str | None) -> Path:
@@ -214,11 +211,16 @@ def _measured(plan: Plan) -> Measured | None:
 
     import pandas as pd
 
+    from spelling_transfer.configuration.loader import ConfigurationError
     from spelling_transfer.study.estimates import Measured
 
-    if "://" in plan.storage_root:
+    try:
+        storage_root = str(_loader(plan.project, plan.env, {})["globals"].get("storage_root", "data"))
+    except ConfigurationError:
+        return None  # a store that is not to be reached now; a plan can do without
+    if "://" in storage_root:
         return None
-    root = plan.project / plan.storage_root
+    root = plan.project / storage_root
     data = root / "07_model_output" / "tuning" / "data"
     try:
         trials = pd.read_parquet(data / "trials.parquet")

@@ -81,9 +81,10 @@ def compare_searches(*, seeds: int) -> list[dict[str, Any]]:
         "Optuna, random search": searches.plain_optuna,
         "Ray Tune, ASHA": searches.ray_asha,
     }
-    steps = {name: [steps_to_target(search, seed) for seed in range(seeds)] for name, search in contestants.items()}
-    for name, found in steps.items():
-        print(f"{name}: {sorted(map(int, found))} steps", file=sys.stderr)
+    steps = {}
+    for name, search in contestants.items():
+        steps[name] = [steps_to_target(search, seed) for seed in range(seeds)]
+        print(f"{name}: {sorted(map(int, steps[name]))} steps", file=sys.stderr, flush=True)
     usual = {name: statistics.median(found) for name, found in steps.items()}
     metric = f"training steps to {SHARE_OF_BEST:.0%} of the grid's best score, median of {seeds} seeds (surrogate)"
     mission = f"the mission's grid, one setting at a time ({len(grid)} configurations)"

@@ -81,13 +81,16 @@ def test_a_best_value_at_the_end_of_the_space_asks_for_more_beyond(make_study: M
 
 
 def test_trials_that_look_alike_ask_for_more_words_and_few_for_more_trials(make_study: MakeStudy) -> None:
-    trials, marks = make_study([{"position": 0.2 + 0.001 * number} for number in range(6)])
-    found = recommended(
-        trials, marks, validation_words=200, space={"training.learning_rate": SPACE["training.learning_rate"]}
-    )
-    assert found["next_study"]["study"]["validation_words"] > 200
-    assert found["next_study"]["study"]["n_trials"] == 20
-    assert found["next_study"]["study"]["sampler"] == "random"
+    trials, marks = make_study([{"position": 0.3}, {"count": 0.26}], families=100)
+    space = {"training.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}}
+    found = recommended(trials, marks, validation_words=100, space=space)["next_study"]
+    assert 100 < found["study"]["validation_words"] <= 1_000
+    assert any("would tell half of them apart" in reason for reason in found["reasons"])
+    assert (found["study"]["n_trials"], found["study"]["sampler"]) == (20, "random")
+    # The same trials on as many words as a study may ask for: a difference that needs still more is none to act upon.
+    found = recommended(trials, marks, validation_words=1_000, space=space)["next_study"]
+    assert "validation_words" not in found["study"]
+    assert any("They do equally well" in reason for reason in found["reasons"])
 
 
 def test_a_study_without_marks_still_recommends_and_tells_nothing_apart(make_study: MakeStudy) -> None:

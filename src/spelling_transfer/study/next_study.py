@@ -12,7 +12,8 @@ _EDGE = 0.1
 """A value within this share of a range (on its own scale) is at its edge."""
 _LONGER_BY = (0.5, 0.25, 0.1)
 """Shares of a range to add at its end; the largest that the setting allows is taken."""
-_MOST_WORDS = 10_000
+_MOST_WORDS = 2_000
+"""More validation words than this are not asked for: a difference that needs them is none to act upon."""
 
 
 def next_study(
@@ -48,11 +49,14 @@ def next_study(
     undecided = len(equivalent) / max(len(rows) - 1, 1)
     if len(rows) > 1 and undecided >= 0.5:
         words = _words_needed(best, equivalent, study.validation_words)
-        if words > study.validation_words:
-            reasons.append(
-                f"{len(equivalent)} of {len(rows) - 1} other trials cannot be told from the best on "
-                f"{study.validation_words} validation words a task; about {words:,} would tell half of them apart."
-            )
+        alike = (
+            f"{len(equivalent)} of {len(rows) - 1} other trials cannot be told from the best on "
+            f"{study.validation_words} validation words a task"
+        )
+        if words > _MOST_WORDS:
+            reasons.append(f"{alike}; it would take about {words:,}. They do equally well: take the cheapest of them.")
+        elif words > study.validation_words:
+            reasons.append(f"{alike}; about {words:,} would tell half of them apart.")
             changes["validation_words"] = words
     if len(rows) < FEW_TRIALS and space:
         reasons.append(
@@ -72,7 +76,7 @@ def next_study(
 
 def _words_needed(best: dict[str, Any], equivalent: list[dict[str, Any]], words: int) -> int:
     # The width of an interval falls with the root of the number of questions; the middle trial is aimed at.
-    factors = []
+    factors: list[float] = []
     for row in equivalent:
         ends, difference = row["difference_interval"], abs(row["difference"])
         if ends is not None and difference > 0:
@@ -81,7 +85,7 @@ def _words_needed(best: dict[str, Any], equivalent: list[dict[str, Any]], words:
         return words
     middle = sorted(factors)[len(factors) // 2]
     wanted = words * max(middle, 1.0)
-    return int(min(_MOST_WORDS, math.ceil(wanted / 100) * 100))
+    return int(math.ceil(wanted / 100) * 100)
 
 
 def _wider(

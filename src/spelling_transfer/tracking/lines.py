@@ -99,8 +99,8 @@ def _compared(comparison: pd.DataFrame, control: pd.DataFrame | None) -> list[Li
                 str(score["verdict"]),
             )
         )
-    others = f"{len(rows) - len(shown)} more tasks are on the page. " if len(rows) > len(shown) else ""
-    lines.append(Line("transfer", others + _adjusted(comparison, control)))
+    others = f"; {len(rows) - len(shown)} more tasks are on the page" if len(rows) > len(shown) else ""
+    lines.append(Line("transfer", _adjusted(comparison, control) + others))
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from kedro.pipeline import Pipeline
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
 ROOT = Path(__file__).parents[1]
+
+# A shell ignores Ctrl-C for what it starts in the background, and so would each process that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TOY_FILES = {
     "pyproject.toml": """

@@ -224,11 +224,12 @@ def test_ctrl_c_ends_all_workers_and_the_next_call_goes_on(tmp_path: Path) -> No
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
+    before = set(psutil.Process().children())  # what earlier tests left in this process, such as wandb's service
     threading.Thread(target=press).start()
     settings = light_settings(workers=2)
     with pytest.raises(StudyInterruptedError, match="of 6 trials finished"):
         run_study(settings, light_defaults(), LightStudy(step_seconds=0.05), folder=tmp_path)
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= before
     records = Records(open_engine(storage_url(None, tmp_path)), "light")
     assert {row.state for row in records.trials() if row.number >= 0} <= {"waiting", "complete"}
     records.engine.dispose()

@@ -55,7 +55,7 @@ class HistoryRecorder:
         self.entries.append(
             {
                 "dataset": dataset,
-                "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "saved_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "by": _who(),
                 "run_id": self._run_id,
                 "env": self._env,

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from spelling_transfer.study.backend import TrialBackend
 from spelling_transfer.study.choices import planned_trials
@@ -34,6 +35,7 @@ from spelling_transfer.study.watch import Watch
 from spelling_transfer.study.worker import Worker
 
 _LOGGER = logging.getLogger(__name__)
+_W = TypeVar("_W", bound=Worker)
 _WAIT_SECONDS = 0.5
 _SCRATCH = str(StudySettings.model_fields["name"].default)
 
@@ -145,9 +147,10 @@ class StudySession:
                 + ("Run the same command again: it goes on where it stopped." if self._is_kept else "Nothing was kept.")
             )
 
-    def _run_here(self, stop: threading.Event) -> None:
+    def _make_worker(self, kind: type[_W], stop: threading.Event) -> _W:
+        """Returns a worker of this process."""
         objective = self.objective.open() if isinstance(self.objective, ObjectiveSource) else self.objective
-        worker = Worker(
+        return kind(
             objective,
             self.settings,
             self.space,
@@ -157,6 +160,9 @@ class StudySession:
             token=f"here-{uuid.uuid4().hex[:8]}",
             stop=stop,
         )
+
+    def _run_here(self, stop: threading.Event) -> None:
+        worker = self._make_worker(Worker, stop)
         worker.run()
         # Another call of the same study may still be at its last trials, or lose them.
         while not stop.wait(0.0) and not self.is_finished():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,17 +47,7 @@ class _SweepSession(StudySession):
     ledger: Ledger
 
     def _run_here(self, stop: threading.Event) -> None:
-        objective = self.objective.open() if isinstance(self.objective, ObjectiveSource) else self.objective
-        worker = _SweepWorker(
-            objective,
-            self.settings,
-            self.space,
-            self.records,
-            self.folder,
-            n_trials=self.n_trials,
-            token=f"sweep-{uuid.uuid4().hex[:8]}",
-            stop=stop,
-        )
+        worker = self._make_worker(_SweepWorker, stop)
         worker.agent, worker.ledger = self.agent, self.ledger
         try:
             worker.run()

@@ -18,11 +18,13 @@ from spelling_transfer.policy.frames import judge_data
 from spelling_transfer.policy.judge import Judge
 from spelling_transfer.policy.loading import load_policy
 from spelling_transfer.policy.template import non_thinking_template
-from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, load_chat_tokenizer
 
 from .test_text import disguised_tags
 
 JUDGE = Judge(load_policy())
+OTHER = "0" * 64
+"""The hash of some other tokenizer."""
 END = [151667, 271, 151668, 271]
 PROMPT = "<|im_start|>user\nSpell cat<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 STOCK_TEMPLATE = (
@@ -36,8 +38,11 @@ def _rules(data: object, **options: bool) -> set[tuple[str, str]]:
     return {(place, problem.rule) for place, problem in judge_data(data, JUDGE, **options)}
 
 
-def _examples(*rows: list[int], start: int = 6) -> pd.DataFrame:
-    return pd.DataFrame({"input_ids": list(rows), "label_start": np.full(len(rows), start, dtype=np.int32)})
+def _examples(*rows: list[int], start: int = 6, tokenizer: str | None = None) -> pd.DataFrame:
+    frame = pd.DataFrame({"input_ids": list(rows), "label_start": np.full(len(rows), start, dtype=np.int32)})
+    if tokenizer is not None:
+        frame.attrs["tokenizer_sha256"] = tokenizer
+    return frame
 
 
 @pytest.mark.parametrize(
@@ -48,7 +53,9 @@ def _examples(*rows: list[int], start: int = 6) -> pd.DataFrame:
         pd.DataFrame({"text": [None, "thinking", "a < b > c", "/thinking", "docs/think"]}),
         _examples([1, 2, *END, 5, 6], [1, 2, *END, 5]),
         _examples(),
-        _examples([1, 9690, 4093, 198, 5, 6, 2]),  # of another tokenizer: no token of Qwen3's turns in it
+        _examples([1, 2, *END, 5, 6], tokenizer=QWEN3_TOKENIZER_SHA256),
+        _examples([1, 9690, 4093, 198, 5, 6, 2], tokenizer=OTHER),
+        _examples(tokenizer=OTHER),
         pd.DataFrame({"prompt_ids": [[1, 2, *END]]}),
         pd.DataFrame({"id": [5, 151667, 151668], "token": ["a", "<think>", "</think>"]}),
         pd.DataFrame({"messages": [[{"role": "user", "content": "Spell cat", "reasoning_content": None}]]}),
@@ -80,6 +87,11 @@ def test_what_keeps_the_policy_passes(frame: pd.DataFrame) -> None:
         (_examples([1, 2, *END, 5, 151667, 6]), "input_ids", "think-token"),
         (_examples([151667, 2, *END, 5]), "input_ids", "think-token"),
         (_examples([151644, 2, 3, 4, 5, 6, 7]), "input_ids", "think-token"),
+        # Rendered without any template: no id is special.
+        (_examples([1, 9690, 4093, 198, 5, 6, 2], tokenizer=QWEN3_TOKENIZER_SHA256), "input_ids", "think-token"),
+        (_examples([1, 9690, 4093, 198, 5, 6, 2]), "input_ids", "think-token"),
+        (_examples([151644, 9690, 4093, 198, 5, 6, 2], tokenizer=OTHER), "input_ids", "think-token"),
+        (_examples([1, 2, *END, 5, 151667], tokenizer=OTHER), "input_ids", "think-token"),
         (_examples([1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 151645]), "input_ids", "think-token"),
         (_examples([151644, 2], start=6), "input_ids", "think-token"),
         (_examples([1, 2, *END], start=-1), "input_ids", "think-token"),
@@ -97,6 +109,21 @@ def test_a_violation_names_the_row() -> None:
     frame = _examples([1, 2, *END, 5], [1, 2, *END, 5], [1, 2, *END, 5, 151668])
     ((_, problem),) = judge_data(frame, JUDGE)
     assert problem.value == "row 2: id 151668 at 7"
+
+
+def test_examples_that_name_no_tokenizer_are_told_how() -> None:
+    ((_, problem),) = judge_data(_examples([1, 9690, 4093, 198, 5, 6, 2]), JUDGE)
+    assert "tokenizer_sha256" in problem.message
+    ((_, problem),) = judge_data(_examples([1, 2, 3, 4, 5, 6, 7], tokenizer=QWEN3_TOKENIZER_SHA256), JUDGE)
+    assert "tokenizer_sha256" not in problem.message
+
+
+@pytest.mark.parametrize("attributes", [b"no json", b"[]", b'{"attributes": null}', b'{"attributes": {"a": 1}}'])
+def test_metadata_that_name_no_tokenizer_excuse_nothing(attributes: bytes) -> None:
+    table = pa.table({"input_ids": [[1, 2, 3, 4, 5, 6, 7]], "label_start": [6]})
+    named = table.replace_schema_metadata({"tokenizer_sha256": OTHER})
+    assert _rules(named) == set()
+    assert _rules(table.replace_schema_metadata({b"pandas": attributes})) == {("input_ids", "think-token")}
 
 
 @given(disguised_tags())

@@ -72,6 +72,19 @@ def test_parquet_is_judged_by_column(policy: Policy, tmp_path: Path) -> None:
     assert found == {("a.parquet#question", "soft-switch"), ("a.parquet#answer_ids", "think-token")}
 
 
+def test_examples_without_a_template_are_found_by_the_tokenizer_their_file_names(
+    policy: Policy, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame({"input_ids": [[9690, 4093, 198, 5, 6, 2]], "label_start": [5]})
+    for name, sha256 in {"qwen3": policy.rules.think_token.tokenizer_sha256[0], "other": "0" * 64}.items():
+        frame.attrs["tokenizer_sha256"] = sha256
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+        record = {"input_ids": frame["input_ids"][0], "label_start": 5, "tokenizer_sha256": sha256}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(record) + "\n")
+    found = {(finding.path, finding.rule) for finding in _scan(policy, tmp_path).findings}
+    assert found == {("qwen3.parquet#input_ids", "think-token"), ("qwen3.jsonl", "think-token")}
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 

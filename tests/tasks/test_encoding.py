@@ -4,8 +4,12 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from spelling_transfer.policy.frames import judge_data
+from spelling_transfer.policy.judge import Judge
+from spelling_transfer.policy.loading import load_policy
 from spelling_transfer.tasks.encoding import KEPT, encode_examples
 
 
@@ -31,6 +35,21 @@ def test_rows_keep_their_names(examples, encoded):
     assert list(encoded.columns) == [*KEPT, "input_ids", "label_start"]
     assert (encoded[KEPT].to_numpy() == examples[KEPT].to_numpy()).all()
     assert {ids.dtype for ids in encoded["input_ids"]} == {np.dtype("int32")}
+
+
+def test_the_table_names_its_tokenizer_so_the_policy_knows_what_to_ask_of_it(encoded, tokenizer, tmp_path):
+    encoded.to_parquet(tmp_path / "encoded.parquet")
+    loaded = pd.read_parquet(tmp_path / "encoded.parquet")
+    judge = Judge(load_policy())
+    assert list(judge_data(loaded, judge)) == []
+    loaded["input_ids"] = [  # the question alone, without the template
+        ids[len(tokenizer.prefix_ids) : start - len(tokenizer.suffix_ids)]
+        for ids, start in zip(loaded["input_ids"], loaded["label_start"], strict=True)
+    ]
+    loaded["label_start"] = loaded["input_ids"].map(len) - 1
+    assert [problem.rule for _, problem in judge_data(loaded, judge)] == ["think-token"]
+    loaded.attrs["tokenizer_sha256"] = "0" * 64
+    assert list(judge_data(loaded, judge)) == []
 
 
 def test_a_chat_template_call_an_example_gives_the_same_ids(examples, encoded):

@@ -15,7 +15,7 @@ from .judge import Judge, Mode
 from .keys import Problem, normalise_key
 from .rules import Policy
 from .text import DRAWN_LIKE
-from .tokens import judge_answers, judge_examples, judge_prompts
+from .tokens import TOKENIZER_KEY, judge_answers, judge_examples, judge_prompts, named_tokenizer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,8 @@ def judge_table(table: pa.Table, judge: Judge) -> Iterator[tuple[str, Problem]]:
     """Yields what is wrong with a table, each with the name of its column.
 
     Columns of lists of integers are token ids. Beside a column ``label_start`` they are examples, whose prompts end in
-    the empty think block; columns that are named as prompts may hold the whole block; all others hold no think token.
+    the empty think block unless the table's metadata name another tokenizer (``tokenizer_sha256``); columns that are
+    named as prompts may hold the whole block; all others hold no think token.
     """
     vocabulary_rows = _vocabulary_rows(table, judge)
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -71,7 +72,10 @@ def judge_frame(frame: Any, judge: Judge) -> Iterator[tuple[str, Problem]]:
         if column is not None:
             columns[str(name)] = column
     if columns:
-        yield from judge_table(pa.table(columns), judge)
+        table = pa.table(columns)
+        if TOKENIZER_KEY in frame.attrs:
+            table = table.replace_schema_metadata({TOKENIZER_KEY: str(frame.attrs[TOKENIZER_KEY])})
+        yield from judge_table(table, judge)
 
 
 def judge_folder(folder: Path, judge: Judge, *, exported: bool) -> Iterator[tuple[str, Problem]]:
@@ -275,7 +279,7 @@ def _judge_ids(name: str, column: Any, table: Any, judge: Judge) -> Problem | No
     examples = normalise_key(name) == "input_ids" and _LABEL_START in table.column_names
     if examples:
         label_starts = table.column(_LABEL_START).to_numpy()
-        return judge_examples(values, starts, label_starts, judge.policy, where)
+        return judge_examples(values, starts, label_starts, judge.policy, where, named_tokenizer(table.schema.metadata))
     judged = judge_prompts if _PROMPT_COLUMNS.search(normalise_key(name)) else judge_answers
     return judged(values, judge.policy, where)
 

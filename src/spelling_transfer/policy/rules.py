@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 Text = Annotated[str, Field(min_length=10)]
 """A sentence, so that no rule and no exemption goes without its reason."""
 
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -92,6 +94,9 @@ class TokenRule(Rule):
     close_id: int = Field(ge=0, description="Token that closes a thought.")
     prompt_end_ids: Annotated[tuple[int, ...], Field(min_length=1)] = Field(
         description="What stands right before the answer of a non-thinking prompt."
+    )
+    tokenizer_sha256: Annotated[tuple[Sha256, ...], Field(min_length=1)] = Field(
+        description="Hashes of the tokenizer.json files in which the think tags have these ids."
     )
 
 

@@ -26,6 +26,7 @@ class Mode(Enum):
 _TRIGGERS = (
     *("think", "reasoning", "151667", "151668", "chat_template", "chat-template", "template_kwargs", "render_jinja"),
     *("generation_prompt", "disable_hooks", "<|im_start|>", ".chat(", " -re", "fromhex", "b64decode"),
+    "label_start",  # examples: what is wrong with them may be what they do not hold
 )
 _SAMPLING_TRIGGERS = ("temp", "top_", "top-", "min_p", "min-p")
 # A tag in pieces, "<th" + "ink>", or with gaps, < t h i n k >

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from .rules import Policy
 _SHORTEST_TABLE = 8
 _ADDED_BEFORE_THINK = 24
 """Added tokens of Qwen3 before its think tags; every prompt holds some of them (``<|im_start|>``)."""
+TOKENIZER_KEY = "tokenizer_sha256"
+"""Under this key a table's metadata, or a record, say which tokenizer its ids are of: the hash of its file."""
 Ids = npt.NDArray[np.integer]
 
 
@@ -37,6 +40,18 @@ def judge_ids(ids: Sequence[int], policy: Policy) -> Problem | None:
     return Problem("think-token", "think token outside the end of a prompt", f"{list(ids)[:12]}")
 
 
+def named_tokenizer(metadata: Mapping[bytes, bytes] | None) -> str | None:
+    """Returns the tokenizer that a table names: under a key of its own, or among the ``attrs`` of a pandas frame."""
+    metadata = metadata or {}
+    if (own := metadata.get(TOKENIZER_KEY.encode())) is not None:
+        return own.decode(errors="replace")
+    try:
+        named = json.loads(metadata.get(b"pandas", b"{}"))["attributes"][TOKENIZER_KEY]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return named if isinstance(named, str) else None
+
+
 def judge_answers(ids: Ids, policy: Policy, where: str) -> Problem | None:
     """Returns what is wrong with the ids of answers, which hold no think token at all."""
     bad = np.flatnonzero(np.isin(ids, policy.think_ids))
@@ -56,7 +71,9 @@ def judge_prompts(ids: Ids, policy: Policy, where: str) -> Problem | None:
     return Problem("think-token", message, f"id {int(ids[strays[0]])} at position {int(strays[0])}")
 
 
-def judge_examples(ids: Ids, row_starts: Ids, label_starts: Ids, policy: Policy, where: str) -> Problem | None:
+def judge_examples(
+    ids: Ids, row_starts: Ids, label_starts: Ids, policy: Policy, where: str, tokenizer_sha256: str | None
+) -> Problem | None:
     """Returns what is wrong with examples: a prompt, its end right before the answer, an answer without think tokens.
 
     Args:
@@ -65,9 +82,12 @@ def judge_examples(ids: Ids, row_starts: Ids, label_starts: Ids, policy: Policy,
         label_starts: Shape ``(rows,)``: where the answer begins, counted from the start of the example.
         policy: The policy with the ids.
         where: What the message calls the examples.
+        tokenizer_sha256: The tokenizer they name as theirs. Examples that name none are judged: nothing about ids alone
+            tells another tokenizer's from Qwen3's without a template.
     """
-    if ids.size and int(ids.max()) < min(policy.think_ids) - _ADDED_BEFORE_THINK:
-        # Not one id of a turn's start or end: ids of another tokenizer, in which the think tokens do not exist.
+    other = tokenizer_sha256 is not None and tokenizer_sha256 not in policy.rules.think_token.tokenizer_sha256
+    # Whatever its name, a tokenizer with a token of Qwen3's turns is not taken for another.
+    if other and (ids.size == 0 or int(ids.max()) < min(policy.think_ids) - _ADDED_BEFORE_THINK):
         return None
     end = np.asarray(policy.rules.think_token.prompt_end_ids, dtype=ids.dtype)
     first, last = row_starts[:-1].astype(np.int64), row_starts[1:].astype(np.int64)
@@ -81,6 +101,8 @@ def judge_examples(ids: Ids, row_starts: Ids, label_starts: Ids, policy: Policy,
     if not ends_well.all():
         row = int(np.flatnonzero(~ends_well)[0])
         message = f"{where}: {int((~ends_well).sum())} prompts do not end in the empty think block"
+        if tokenizer_sha256 is None:
+            message += f" (examples of another tokenizer than Qwen3's name it in their metadata, as {TOKENIZER_KEY})"
         return Problem("think-token", message, f"row {row}: {ids[window[row]].tolist()}, expected {end.tolist()}")
     found = int(np.isin(ids, policy.think_ids).sum())
     expected = answers.size * int(np.isin(end, policy.think_ids).sum())

@@ -24,6 +24,8 @@ KEPT = [
 ]
 _CHUNK = 50_000
 """Examples encoded at a time: the tokenizer's own objects take some kilobytes each."""
+TOKENIZER_KEY = "tokenizer_sha256"
+"""Where the frame names its tokenizer; the manifest uses the same name."""
 
 
 def encode_examples(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
@@ -37,7 +39,8 @@ def encode_examples(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.Data
         tokenizer: The tokenizer.
 
     Returns:
-        The columns of :data:`KEPT`, ``input_ids`` (int32 arrays) and ``label_start`` (int32).
+        The columns of :data:`KEPT`, ``input_ids`` (int32 arrays) and ``label_start`` (int32). The frame's ``attrs``
+        name the tokenizer; Parquet keeps them, and the non-thinking policy asks for them.
     """
     with collection_paused():
         return _encode(examples, tokenizer)
@@ -62,4 +65,5 @@ def _encode(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
     rows = [ids[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     encoded["input_ids"] = pd.Series(rows, index=encoded.index, dtype=object)
     encoded["label_start"] = np.array(starts, dtype=np.int32)
+    encoded.attrs[TOKENIZER_KEY] = tokenizer.sha256
     return encoded

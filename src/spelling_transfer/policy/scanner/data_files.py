@@ -12,7 +12,7 @@ import numpy as np
 from ..findings import Finding, shorten
 from ..judge import Judge, Mode
 from ..keys import Problem
-from ..tokens import judge_answers, judge_examples, judge_prompts
+from ..tokens import TOKENIZER_KEY, judge_answers, judge_examples, judge_prompts
 from ..values import PairList
 from .source import Source, UncheckableError
 
@@ -86,10 +86,11 @@ def _record_ids(value: Any, judge: Judge) -> list[Problem]:
         if not (isinstance(entry, list) and entry and all(type(token) is int for token in entry)):
             continue
         ids = np.asarray(entry, dtype=np.int64)
-        start = record.get("label_start")
+        start, tokenizer = record.get("label_start"), record.get(TOKENIZER_KEY)
         if key == "input_ids" and type(start) is int:
             rows = np.asarray([0, ids.size])
-            problem = judge_examples(ids, rows, np.asarray([start]), judge.policy, key)
+            named = tokenizer if isinstance(tokenizer, str) else None
+            problem = judge_examples(ids, rows, np.asarray([start]), judge.policy, key, named)
         elif "prompt" in key or key == "input_ids":
             problem = judge_prompts(ids, judge.policy, key)
         else:

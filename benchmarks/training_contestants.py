@@ -113,8 +113,8 @@ def status_mb(field: str) -> float:
 def train_ours(folder: Path, *, width: int, steps: int, subset: bool = False, **settings: Any) -> dict[str, Any]:
     """Trains with the engine of this project."""
     import torch
+    from pytorch_lightning import Callback
 
-    from spelling_transfer.training.callbacks import EverySteps
     from spelling_transfer.training.config import TrainingSettings
     from spelling_transfer.training.data import EncodedExamples
     from spelling_transfer.training.run import train
@@ -123,10 +123,12 @@ def train_ours(folder: Path, *, width: int, steps: int, subset: bool = False, **
     examples = EncodedExamples(frame, loaded.vocabulary, end_id(folder))
     rows = torch.tensor(json.loads((folder / "subset.json").read_text())) if subset else None
     watch = Stopwatch()
-    callback = EverySteps(1, lambda _: watch.step())
-    train(
-        loaded, examples, training_settings(TrainingSettings, steps, settings), subset_rows=rows, callbacks=[callback]
-    )
+
+    class Watch(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            watch.step()
+
+    train(loaded, examples, training_settings(TrainingSettings, steps, settings), subset_rows=rows, callbacks=[Watch()])
     return watch.result(loaded, folder, steps, len(frame))
 
 
@@ -155,6 +157,7 @@ def train_bare_loop(folder: Path, *, width: int, steps: int, subset: bool = Fals
     examples = EncodedExamples(frame, loaded.vocabulary, end_id(folder))
     rows = torch.tensor(json.loads((folder / "subset.json").read_text())) if subset else None
     trainable = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
+    subset_weight = loaded.model.get_output_embeddings().weight.detach()[rows] if subset else None
     optimizer = torch.optim.AdamW(trainable, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
     loaded.model.train()
     watch = Stopwatch()
@@ -162,7 +165,8 @@ def train_bare_loop(folder: Path, *, width: int, steps: int, subset: bool = Fals
         batch = examples.batch(indices)
         optimizer.zero_grad()
         n_labels = int((batch.labels != IGNORED_LABEL).sum())
-        loss = answer_only_loss(loaded.model, batch.input_ids, batch.attention_mask, batch.labels, subset_rows=rows)
+        inputs = (batch.input_ids, batch.attention_mask, batch.labels)
+        loss = answer_only_loss(loaded.model, *inputs, subset_rows=rows, subset_weight=subset_weight)
         (loss / n_labels).backward()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimizer.step()

@@ -56,4 +56,7 @@ def test_a_subset_is_a_softmax_over_its_rows_alone(loaded: LoadedModel) -> None:
     outside[rows] = False
     masked = logits.masked_fill(outside, -torch.inf)[:, :-1].flatten(0, 1)
     expected = F.cross_entropy(masked, labels[:, 1:].flatten(), ignore_index=IGNORED_LABEL, reduction="sum")
-    torch.testing.assert_close(answer_only_loss(loaded.model, ids, mask, labels, subset_rows=rows), expected)
+    kept = loaded.model.get_output_embeddings().weight.detach()[rows]
+    for weight in (None, kept):
+        loss = answer_only_loss(loaded.model, ids, mask, labels, subset_rows=rows, subset_weight=weight)
+        torch.testing.assert_close(loss, expected)

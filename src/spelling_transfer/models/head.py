@@ -37,7 +37,7 @@ def head_cross_entropy(
     targets: torch.Tensor,
     head: Any,
     *,
-    rows: torch.Tensor | None = None,
+    weight: torch.Tensor | None = None,
     logits_mb: int = DEFAULT_LOGITS_MB,
     kernel: Kernel = "auto",
 ) -> torch.Tensor:
@@ -45,9 +45,9 @@ def head_cross_entropy(
 
     Args:
         states: Hidden states, shape ``(labels, hidden)``.
-        targets: The row each of them is to predict, counted among ``rows`` where those are given, shape ``(labels,)``.
+        targets: The row each of them is to predict, counted among those of ``weight``, shape ``(labels,)``.
         head: The output layer.
-        rows: Rows of the head the softmax runs over; all of them by default.
+        weight: The rows of the head the softmax runs over, shape ``(rows, hidden)``; all of them by default.
         logits_mb: Largest block of logits held at once, in MB.
         kernel: ``torch`` on any device; ``liger`` on CUDA; ``auto`` takes liger where it is installed and the logits
             would not fit in one block.
@@ -58,13 +58,12 @@ def head_cross_entropy(
     import torch
     import torch.nn.functional as F
 
-    if kernel != "liger" and states.device.type == "cpu" and _is_frozen_matrix(head):
+    if kernel != "liger" and states.device.type == "cpu" and is_frozen_matrix(head):
         from spelling_transfer.models.frozen_head import frozen_head_cross_entropy
 
-        return frozen_head_cross_entropy(states, targets, head.weight, rows)
-    width = len(rows) if rows is not None else head.weight.shape[0]
+        return frozen_head_cross_entropy(states, targets, head.weight if weight is None else weight)
+    width = len(head.weight if weight is None else weight)
     chunk = max(1, logits_mb * 10**6 // (_BYTES_A_LOGIT * width))
-    weight = head.weight[rows] if rows is not None else None
     if kernel == "liger" or (kernel == "auto" and len(states) > chunk):
         fused = _fused(states, head, required=kernel == "liger")
         if fused is not None:
@@ -86,7 +85,8 @@ def head_cross_entropy(
     return torch.stack(parts).sum()
 
 
-def _is_frozen_matrix(head: Any) -> bool:
+def is_frozen_matrix(head: Any) -> bool:
+    """Says whether a head is one plain matrix that is not trained."""
     import torch
 
     return type(head) is torch.nn.Linear and head.bias is None and not head.weight.requires_grad

@@ -53,6 +53,7 @@ def answer_only_loss(
     labels: torch.Tensor,
     *,
     subset_rows: torch.Tensor | None = None,
+    subset_weight: torch.Tensor | None = None,
     position_ids: torch.Tensor | None = None,
     logits_mb: int = DEFAULT_LOGITS_MB,
     kernel: Kernel = "auto",
@@ -68,6 +69,8 @@ def answer_only_loss(
         attention_mask: 1 where there is a token, same shape, or ``None``.
         labels: As in `answer_hidden_states`.
         subset_rows: Ascending rows of the token subset, shape ``(subset,)``; every label must be among them.
+        subset_weight: Those rows of a head that is not trained, shape ``(subset, hidden)``, where the caller keeps
+            them; they are gathered anew otherwise.
         position_ids: As in `answer_hidden_states`.
         logits_mb: Largest block of logits held at once, in MB; more are computed in chunks.
         kernel: As in `head_cross_entropy`.
@@ -86,7 +89,8 @@ def answer_only_loss(
                 "apart. Leave the head out of 'lora.target_modules', or train over the whole vocabulary."
             )
         targets = torch.searchsorted(subset_rows, targets)
-        return head_cross_entropy(states, targets, head, rows=subset_rows, logits_mb=logits_mb, kernel=kernel)
+        weight = head.weight[subset_rows] if subset_weight is None else subset_weight
+        return head_cross_entropy(states, targets, head, weight=weight, logits_mb=logits_mb, kernel=kernel)
     return head_cross_entropy(states, targets, head, logits_mb=logits_mb, kernel=kernel)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from spelling_transfer.models.head import is_frozen_matrix
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.loss import answer_only_loss
 from spelling_transfer.training.config import TrainingSettings
@@ -50,6 +51,7 @@ class AnswerModule(pl.LightningModule):
         self.statistics = StepStatistics(math.nan, math.nan, math.nan, 0, 0)
         self._grad_norm = math.nan
         self.__dict__["_plain"] = None  # not a submodule: it is no part of what is trained
+        self._subset_weight: torch.Tensor | None = None
         self._random_states: list[dict[str, torch.Tensor]] | None = None
 
     def trainable(self) -> list[torch.nn.Parameter]:
@@ -67,7 +69,14 @@ class AnswerModule(pl.LightningModule):
         if self._plain is not None:
             self.model = gathered(self.model, self._plain)
             self.__dict__["_plain"] = None
+        self._subset_weight = None
         return self.model
+
+    def on_train_start(self) -> None:
+        """Gathers the subset's rows of a head that is not trained once: at each step it takes longer than the loss."""
+        head = self.model.get_output_embeddings()
+        if self.subset_rows is not None and is_frozen_matrix(head):
+            self._subset_weight = head.weight.detach()[self.subset_rows]
 
     def configure_optimizers(self) -> Any:
         """Returns the optimiser over the trainable parameters and the schedule of the settings."""
@@ -98,6 +107,7 @@ class AnswerModule(pl.LightningModule):
                 batch.attention_mask,
                 batch.labels,
                 subset_rows=self.subset_rows,  # type: ignore[arg-type]
+                subset_weight=self._subset_weight,
                 position_ids=batch.position_ids,
                 logits_mb=self.settings.logits_mb,
                 kernel=self.settings.head,

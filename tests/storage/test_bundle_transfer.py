@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spelling_transfer.storage import bundle_names
 from spelling_transfer.storage.bundle import BundleError, verify_bundle
 from spelling_transfer.storage.bundle_cli import bundle
 from spelling_transfer.storage.bundle_locks import StoreBusyError, locked
@@ -270,6 +271,7 @@ def test_nothing_is_removed_while_somebody_pushes(store: BundleStore, source: Pa
         with pytest.raises(StoreBusyError, match="a push is under way"):
             prune(store, 1)
         push_bundle(source, store)  # another push is no hindrance
+    (source / "more.txt").write_text("more")
     with locked(store, "prune"), pytest.raises(StoreBusyError, match="a prune is under way"):
         push_bundle(source, store)
     assert store.list_locks() == {}
@@ -404,6 +406,10 @@ class TestBadInput:
             return
         assert Path(os.path.normpath(Path("/root") / name)).is_relative_to("/root/")
         assert Path("/root") / name != Path("/root")
+
+    @given(st.from_regex(bundle_names._PLAIN, fullmatch=True))
+    def test_the_short_way_allows_no_name_that_the_long_way_refuses(self, name: str):
+        assert bundle_names._problem(name) is None
 
     def forged(self, store: BundleStore, source: Path, name: str) -> None:
         push_bundle(source, store)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import click
 
+from spelling_transfer.storage.bundle_cli_tools import (
+    bar,
+    manifest_of_project,
+    one_clear_error,
+    open_place,
+    set_up,
+    size_text,
+)
+
 if TYPE_CHECKING:
     from spelling_transfer.storage.bundle import Problem
-    from spelling_transfer.storage.stores import BundleStore
-
-_DEFAULT_DATASET = "prep_manifest"
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _env_option = click.option("--env", "-e", default=None, help="Kedro environment, for the credentials of S3.")
@@ -63,12 +67,12 @@ def push(
       kedro bundle push data s3://bucket/study --include '03_primary/*' --include '05_model_input/*'
       kedro bundle push data/06_models /media/drive/models --note "best of 40 trials"
     """  # noqa: D301
-    with _one_clear_error(), _bar("sending") as progress:
+    with one_clear_error(), bar("sending") as progress:
         from spelling_transfer.storage.bundle_push import push_bundle
 
         result = push_bundle(
             folder,
-            _open(store, env, encryption, jobs),
+            open_place(store, env, encryption, jobs),
             include=include,
             exclude=exclude,
             note=note,
@@ -83,8 +87,8 @@ def push(
         return
     made = "version" if result.is_new else "nothing new since version"
     click.echo(
-        f"{result.store}: {made} {result.number}, {result.n_files} files, {_size(result.size_bytes)}; "
-        f"sent {result.sent_files} files, {_size(result.sent_bytes)}"
+        f"{result.store}: {made} {result.number}, {result.n_files} files, {size_text(result.size_bytes)}; "
+        f"sent {result.sent_files} files, {size_text(result.sent_bytes)}"
     )
 
 
@@ -116,11 +120,11 @@ def pull(
       kedro bundle pull s3://bucket/study data
       kedro bundle pull s3://bucket/study data --version 3 --public-key ours.pub
     """  # noqa: D301
-    with _one_clear_error(), _bar("fetching") as progress:
+    with one_clear_error(), bar("fetching") as progress:
         from spelling_transfer.storage.bundle_pull import pull_bundle
 
         result = pull_bundle(
-            _open(store, env, "none", jobs),
+            open_place(store, env, "none", jobs),
             folder,
             number=number,
             overwrite=overwrite,
@@ -132,8 +136,8 @@ def pull(
         click.echo(json.dumps(result.as_dict(), indent=2))
         return
     click.echo(
-        f"{result.folder}: version {result.number}, {result.n_files} files, {_size(result.size_bytes)}; "
-        f"fetched {result.received_files} files, {_size(result.received_bytes)}"
+        f"{result.folder}: version {result.number}, {result.n_files} files, {size_text(result.size_bytes)}; "
+        f"fetched {result.received_files} files, {size_text(result.received_bytes)}"
         + (f"; removed {result.removed_files} that it no longer has" if result.removed_files else "")
     )
 
@@ -149,10 +153,10 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
 
     Example: kedro bundle list s3://bucket/study
     """
-    with _one_clear_error():
+    with one_clear_error():
         from spelling_transfer.storage.bundle_retention import list_versions
 
-        versions = list_versions(_open(store, env))
+        versions = list_versions(open_place(store, env))
     if as_json:
         click.echo(json.dumps([vars(version) for version in versions], indent=2))
         return
@@ -163,8 +167,8 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
     policy = {True: "kept", False: "broken", None: ""}
     for each in versions:
         table.add_row(
-            str(each.number), each.created_at, each.created_by, str(each.n_files), _size(each.size_bytes),
-            _size(each.new_bytes), "yes" if each.signed else "", policy[each.policy_kept], each.note,
+            str(each.number), each.created_at, each.created_by, str(each.n_files), size_text(each.size_bytes),
+            size_text(each.new_bytes), "yes" if each.signed else "", policy[each.policy_kept], each.note,
         )  # fmt: skip
     Console(highlight=False).print(table if versions else f"{store}: holds no bundle.", markup=False)
 
@@ -186,17 +190,17 @@ def prune(store: str, keep: int, dry_run: bool, ignore_locks: bool, env: str | N
       kedro bundle prune s3://bucket/study --keep 5 --dry-run
       kedro bundle prune s3://bucket/study --keep 5
     """  # noqa: D301
-    with _one_clear_error():
+    with one_clear_error():
         from spelling_transfer.storage.bundle_retention import prune as prune_store
 
-        result = prune_store(_open(store, env), keep, dry_run=dry_run, ignore_locks=ignore_locks)
+        result = prune_store(open_place(store, env), keep, dry_run=dry_run, ignore_locks=ignore_locks)
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))
         return
     would = "would remove" if dry_run else "removed"
     click.echo(
         f"{result.store}: {len(result.kept)} versions stay; {would} {len(result.removed)} versions, "
-        f"{result.removed_files} files, {_size(result.removed_bytes)}"
+        f"{result.removed_files} files, {size_text(result.removed_bytes)}"
     )
 
 
@@ -246,7 +250,7 @@ def keygen(private_key: Path) -> None:
 
     Example: kedro bundle keygen ours.pem
     """
-    with _one_clear_error():
+    with one_clear_error():
         from spelling_transfer.storage.bundle_sign import make_keys
 
         click.echo(f"{private_key}: keep it to yourself; {make_keys(private_key)}: for whoever pulls")
@@ -271,97 +275,12 @@ def _verify(
     from spelling_transfer.storage.bundle_retention import verify_store
     from spelling_transfer.storage.stores.base import MANIFESTS
 
-    _set_up(env)
-    place = place or _manifest_of_project(env)
+    set_up(env)
+    place = place or manifest_of_project(env)
     if "://" not in place and (Path(place) / RECORD).is_file() and not (Path(place) / MANIFESTS).is_dir():
         place = str(Path(place) / RECORD)
     if place.endswith(".json"):
         return place, len(read_manifest(place)["files"]), verify_bundle(place)
-    with _bar("reading") as progress:
-        manifest, problems = verify_store(_open(place, env), number, drop_damaged=drop_damaged, progress=progress)
+    with bar("reading") as progress:
+        manifest, problems = verify_store(open_place(place, env), number, drop_damaged=drop_damaged, progress=progress)
     return f"{place}, version {manifest.number}", len(manifest.files), problems
-
-
-def _open(url: str, env: str | None, encryption: str = "none", jobs: int = 8) -> BundleStore:
-    from spelling_transfer.storage.stores import open_store
-
-    _set_up(env)
-    return open_store(url, encryption=encryption, jobs=jobs)
-
-
-def _set_up(env: str | None) -> None:
-    from kedro.utils import find_kedro_project
-
-    from spelling_transfer.storage.credentials import set_up_stores
-
-    project = find_kedro_project(Path.cwd())
-    if project is not None:
-        set_up_stores(Path(project) / "conf", env)
-
-
-@contextmanager
-def _one_clear_error() -> Iterator[None]:
-    from spelling_transfer.errors import SpellingTransferError
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.secho("Interrupted. What was finished is kept; the same command goes on from there.", err=True, fg="red")
-        raise SystemExit(130) from None
-    except SpellingTransferError as error:
-        click.secho(f"Error: {error}", err=True, fg="red")
-        raise SystemExit(1) from error
-
-
-@contextmanager
-def _bar(description: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
-    """Gives what makes a bar once the number of bytes is known; the bar counts kilobytes."""
-    from contextlib import ExitStack
-    from threading import Lock
-
-    from spelling_transfer.reporting.progress import progress_bar
-
-    with ExitStack() as stack:
-
-        def start(n_bytes: int) -> Callable[[int], None]:
-            handle = stack.enter_context(progress_bar(f"{description} (kB)", n_bytes // 1000))
-            guard, rest = Lock(), [0]
-
-            def count(done: int) -> None:
-                with guard:
-                    rest[0] += done
-                    kilobytes, rest[0] = rest[0] // 1000, rest[0] % 1000
-                    handle(kilobytes)
-
-            return count
-
-        yield start
-
-
-def _size(n_bytes: int) -> str:
-    value = float(n_bytes)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError  # the last unit takes any value
-
-
-def _manifest_of_project(env: str | None) -> str:
-    from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
-    from kedro.utils import find_kedro_project
-
-    from spelling_transfer.storage.bundle import BundleError
-
-    project = find_kedro_project(Path.cwd())
-    if project is None:
-        raise BundleError("No manifest is named and this is no Kedro project: name one, or go to the project's folder.")
-    bootstrap_project(project)
-    with KedroSession.create(project_path=project, env=env) as session:
-        context: Any = cast("KedroSession", session).load_context()
-        catalog = context.config_loader["catalog"]
-    path = catalog.get(_DEFAULT_DATASET, {}).get("filepath")
-    if path is None:
-        raise BundleError(f"The catalog has no file for {_DEFAULT_DATASET!r}: name a manifest.")
-    return path if "://" in path or Path(path).is_absolute() else str(project / path)

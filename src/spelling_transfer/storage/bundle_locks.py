@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
-import psutil
-
 from spelling_transfer.storage.bundle import BundleError
 from spelling_transfer.storage.stores import BundleStore
 
@@ -96,6 +94,8 @@ def _is_dead(holder: dict[str, Any]) -> bool:
 
 
 def _began(pid: int) -> float | None:
+    import psutil
+
     with suppress(psutil.Error):
         return float(psutil.Process(pid).create_time())
     return None

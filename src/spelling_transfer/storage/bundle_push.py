@@ -17,7 +17,7 @@ from spelling_transfer.storage.bundle_names import RECORD
 from spelling_transfer.storage.bundle_scan import FactsCache, LocalFile, read_facts, scan_folder
 from spelling_transfer.storage.bundle_sign import read_private_key, sign
 from spelling_transfer.storage.stores import BundleStore
-from spelling_transfer.storage.stores.s3 import PART_BYTES
+from spelling_transfer.storage.stores.base import PART_BYTES
 from spelling_transfer.storage.whole import whole_file
 
 _RACES = 100
@@ -89,28 +89,62 @@ def push_bundle(
     files = scan_folder(folder, include, exclude)
     if not files:
         raise BundleError(f"{folder}: there are no files to push.")
+    cache = FactsCache(folder)
+    if not rehash and (same := _unchanged(folder, files, cache, store, signed=sign_key is not None)) is not None:
+        _keep_record(folder, same)
+        return PushResult(store.url, same.number, same.manifest_sha256, False, len(files), same.size_bytes, 0, 0)
     count = progress(sum(file.size_bytes for file in files)) if progress else _count_nothing
     with locked(store, "push", ignore_others=ignore_locks) as lock:
         latest = _latest(store)
-        sender = _Sender(store, latest, FactsCache(folder), lock, count, rehash=rehash)
+        sender = _Sender(store, cache, lock, count, rehash=rehash)
         facts = sender.send(files, jobs)
         for file in files:  # the folder as a whole must have stood still
             file.check_unchanged()
         manifest = new_manifest(facts, folder, note)
         manifest, is_new = _publish(store, manifest, latest, folder, sign_key)
-    with suppress(OSError), whole_file(folder / RECORD) as partial:  # a folder may be read-only
-        partial.write_bytes(manifest.to_bytes())
+    _keep_record(folder, manifest)
     return PushResult(
         store.url, manifest.number, manifest.manifest_sha256, is_new, len(files), manifest.size_bytes,
         sender.sent_files, sender.sent_bytes,
     )  # fmt: skip
 
 
+def _unchanged(
+    folder: Path, files: Sequence[LocalFile], cache: FactsCache, store: BundleStore, *, signed: bool
+) -> BundleManifest | None:
+    """Returns the latest version if the folder is it, no file had to be read to know, and all its content is there.
+
+    Nothing is written, so no lock is needed: a prune keeps the latest version and what that refers to.
+    """
+    facts = {file.name: known for file in files if (known := cache.get(file)) is not None}
+    if len(facts) < len(files) or (latest := _latest(store)) is None:
+        return None
+    if not _says_the_same(new_manifest(facts, folder, ""), latest, signed=signed):
+        return None
+    there = store.list_content()
+    if any(sha256 not in there or there[sha256].size_bytes != size for sha256, size in latest.hashes.items()):
+        return None
+    return latest
+
+
+def _says_the_same(manifest: BundleManifest, latest: BundleManifest | None, *, signed: bool) -> bool:
+    return latest is not None and manifest.says_the_same(latest) and (not signed or latest.signature is not None)
+
+
+def _keep_record(folder: Path, manifest: BundleManifest) -> None:
+    record, data = folder / RECORD, manifest.to_bytes()
+    with suppress(OSError):  # a folder may be read-only
+        if record.is_file() and record.read_bytes() == data:
+            return
+        with whole_file(record) as partial:
+            partial.write_bytes(data)
+
+
 def _publish(
     store: BundleStore, manifest: BundleManifest, latest: BundleManifest | None, folder: Path, sign_key: Path | None
 ) -> tuple[BundleManifest, bool]:
     for _ in range(_RACES):
-        if latest is not None and manifest.says_the_same(latest) and (sign_key is None or latest.signature):
+        if latest is not None and _says_the_same(manifest, latest, signed=sign_key is not None):
             return latest, False
         number = latest.number + 1 if latest else 1
         parents = {latest.manifest_sha256} if latest else set()
@@ -143,7 +177,6 @@ class _Sender:
     def __init__(
         self,
         store: BundleStore,
-        latest: BundleManifest | None,
         cache: FactsCache,
         lock: Lock,
         count: Progress,

@@ -16,11 +16,11 @@ from typing import Any
 from spelling_transfer.storage.bundle import BundleError, table_facts
 from spelling_transfer.storage.bundle_names import RECORD, STAGING, check_names
 from spelling_transfer.storage.remote_folder import cache_folder
-from spelling_transfer.storage.whole import whole_file
+from spelling_transfer.storage.whole import clock_of, whole_file
 
 _BLOCK_BYTES = 1 << 20
-_YOUNG_SECONDS = 2.0
-"""A file changed this recently may change again without its times showing it."""
+_TICK_SECONDS = 2.0
+"""The coarsest clock of a file system in use: what changes twice within a tick has one time."""
 _OURS = (".partial", ".tmp")
 
 
@@ -160,10 +160,16 @@ def read_facts(file: LocalFile, data: bytes | None = None, *, tables: bool = Tru
 
 
 class FactsCache:
-    """What was found out about files, kept between runs of the program, by path and stamp."""
+    """What was found out about files, kept between runs of the program, by path and stamp.
+
+    A file that was changed within a tick of the clock before it was read could be changed once more and keep its
+    stamp. So it is not noted, and is read again the next time, as git does with its index ("racy" entries).
+    """
 
     def __init__(self, root: Path) -> None:
         """Opens the cache of a folder; a damaged one is as good as none."""
+        self._root = root
+        self._ahead_seconds: float | None = None
         key = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:32]
         self._file = cache_folder() / "facts" / f"{key}.json"
         self._facts: dict[str, list[Any]] = {}
@@ -183,8 +189,8 @@ class FactsCache:
         return dict(entry[1])
 
     def put(self, file: LocalFile, facts: dict[str, Any]) -> None:
-        """Notes the facts of a file, unless it was changed a moment ago."""
-        if time.time() - file.stamp[2] / 1e9 > _YOUNG_SECONDS:
+        """Notes the facts of a file, unless it was changed a moment ago or its times are of the future."""
+        if self._now() - max(file.stamp[1:3]) / 1e9 > _TICK_SECONDS:
             self._facts[file.name] = [list(file.stamp), facts]
             self._changed = True
 
@@ -198,3 +204,8 @@ class FactsCache:
         except OSError:
             return
         self._changed = False
+
+    def _now(self) -> float:
+        if self._ahead_seconds is None:
+            self._ahead_seconds = clock_of(self._root) - time.time()
+        return time.time() + self._ahead_seconds

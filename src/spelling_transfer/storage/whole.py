@@ -6,11 +6,12 @@ import copy
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import fsspec
@@ -70,6 +71,18 @@ def flush_to_disk(file: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def clock_of(folder: Path) -> float:
+    """Returns the time by the clock that gives a folder's files their times.
+
+    On a mounted drive that is its server's clock. Where no file can be made, it is this machine's.
+    """
+    try:
+        with NamedTemporaryFile(prefix=".", suffix=".tmp", dir=folder) as file:
+            return Path(file.name).stat().st_mtime
+    except OSError:
+        return time.time()
 
 
 class WholeFile(_Base):

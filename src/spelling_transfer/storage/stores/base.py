@@ -15,6 +15,9 @@ from spelling_transfer.storage.remote_errors import RemoteError
 
 FILES, MANIFESTS, LOCKS = "files", "manifests", "locks"
 
+PART_BYTES = 8 << 20
+"""Larger files go in parts of this size, where a store takes parts."""
+
 Counter = Callable[[int], None]
 """Called with the number of bytes done since the last call."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ from spelling_transfer.storage.stores.base import (
     content_key,
     manifest_key,
 )
-from spelling_transfer.storage.whole import cannot_write, flush_to_disk, reason, whole_file
+from spelling_transfer.storage.whole import cannot_write, clock_of, flush_to_disk, reason, whole_file
 
 _BLOCK_BYTES = 1 << 20
 
@@ -134,19 +133,11 @@ class FolderStore:
         return len(old)
 
     def _list(self, folder: str, pattern: str) -> Iterator[tuple[Path, Stored]]:
-        now = self._now() if (self.root / folder).is_dir() else 0.0
+        now = clock_of(self.root) if (self.root / folder).is_dir() else 0.0
         for path in (self.root / folder).glob(pattern):
             with suppress(FileNotFoundError):
                 status = path.stat()
                 yield path, Stored(status.st_size, now - status.st_mtime)
-
-    def _now(self) -> float:
-        # A mounted drive's clock is that of its server, so a fresh file tells the time, where one can be made.
-        try:
-            with tempfile.NamedTemporaryFile(prefix=".clock.", dir=self.root) as file:
-                return Path(file.name).stat().st_mtime
-        except OSError:
-            return time.time()
 
     @contextmanager
     def _writing(self, key: str) -> Iterator[Path]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,10 @@ from spelling_transfer.storage.stores.base import (
     content_key,
     manifest_key,
 )
+from spelling_transfer.storage.stores.s3_client import ATTEMPTS, make_client, server_time
+from spelling_transfer.storage.stores.s3_parts import FileInParts, send_parts
 
-PART_BYTES = 8 << 20
-_MAX_PARTS = 9_000  # of 10,000 that S3 allows
 _BLOCK_BYTES = 1 << 18
-_ATTEMPTS = 6
 _CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 
@@ -48,7 +45,7 @@ class S3Store:
             raise StoreError(f"{url}: names no bucket; it is s3://bucket/prefix.")
         self.url = url.rstrip("/")
         self._bucket, self._prefix, self._jobs = bucket, f"{prefix}/" if prefix else "", jobs
-        self._client = _make_client(jobs)
+        self._client = make_client(jobs + 2)
         endpoint = str(self._client.meta.endpoint_url)
         check_endpoint(endpoint)
         if encryption == "auto":
@@ -65,46 +62,14 @@ class S3Store:
 
     def put_file(self, sha256: str, file: Path, count: Counter) -> None:
         """Stores a large file in parts, several at once, and goes on where an earlier attempt was cut off."""
-        part_bytes = max(PART_BYTES, math.ceil(file.stat().st_size / _MAX_PARTS / 2**20) << 20)
-        # The whole is hashed first, as S3 checks parts only; the parts must then be those that made up the whole.
-        whole, digests = _hash_parts(file, part_bytes)
-        if whole != sha256:
-            raise ContentChangedError(f"{file}: changed while it was read. Run again when nothing writes to it.")
-        for _ in range(_ATTEMPTS):
-            if self._put_parts(self._prefix + content_key(sha256), file, part_bytes, digests, count):
-                return
+        parts, key = FileInParts(file, sha256), self._prefix + content_key(sha256)
+        for _ in range(ATTEMPTS):
+            with self._explained("write", key):
+                if send_parts(
+                    self._client, self._bucket, key, parts, jobs=self._jobs, encryption=self._encryption, count=count
+                ):
+                    return
         raise StoreError(f"{self.url}: an upload of {file} was ended by somebody else each time. Run again later.")
-
-    def _put_parts(self, key: str, file: Path, part_bytes: int, digests: list[bytes], count: Counter) -> bool:
-        """Returns whether the content is there now; not if somebody ended the upload without completing it."""
-        target = {"Bucket": self._bucket, "Key": key}
-        with self._explained("write", key):
-            target["UploadId"] = self._resume(target) or self._begin(target)
-
-            def send(number: int) -> dict[str, Any]:
-                with file.open("rb") as stream:
-                    stream.seek((number - 1) * part_bytes)
-                    data = stream.read(part_bytes)
-                if hashlib.sha256(data).digest() != digests[number - 1]:
-                    raise ContentChangedError(f"{file}: changed while it was sent. Run again when nothing does.")
-                checksum = b64encode(digests[number - 1]).decode()
-                part = there.get(number)
-                if part is None or not _same_part(part, data, digests[number - 1]):
-                    part = self._client.upload_part(**target, PartNumber=number, Body=data, ChecksumSHA256=checksum)
-                count(len(data))
-                return {"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": checksum}
-
-            try:
-                there = {part["PartNumber"]: part for part in self._parts(target)}
-                with ThreadPoolExecutor(self._jobs) as pool:
-                    parts = list(pool.map(send, range(1, len(digests) + 1)))
-                self._client.complete_multipart_upload(**target, MultipartUpload={"Parts": parts})
-            except self._client.exceptions.ClientError as error:
-                # Somebody who sends the same content has completed it, or an attempt whose answer was lost.
-                if error_code(error) not in {"NoSuchUpload", "404"}:
-                    raise
-                return self._is_there(key)
-        return True
 
     def get_content(self, sha256: str, target: Path, sink: Sink) -> None:
         """Appends to ``target`` what it lacks of some content; goes on where a connection breaks."""
@@ -119,7 +84,7 @@ class S3Store:
             except StoreError as error:
                 grown = (target.stat().st_size if target.exists() else 0) > have
                 failures = 0 if grown else failures + 1
-                if failures >= _ATTEMPTS or not _may_pass(error.__cause__):
+                if failures >= ATTEMPTS or not _may_pass(error.__cause__):
                     raise
                 time.sleep(min(0.1 * 2**failures, 3.0))
 
@@ -182,7 +147,7 @@ class S3Store:
         removed = 0
         with self._explained("write", FILES):
             answer = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=f"{self._prefix}{FILES}/")
-            now = _server_time(answer)
+            now = server_time(answer)
             for upload in answer.get("Uploads", []):
                 if now - upload["Initiated"].timestamp() > older_than_seconds:
                     self._client.abort_multipart_upload(
@@ -219,7 +184,7 @@ class S3Store:
                 Bucket=self._bucket, Prefix=f"{self._prefix}{folder}/"
             )
             for page in pages:
-                now = _server_time(page)
+                now = server_time(page)
                 for entry in page.get("Contents", []):
                     yield entry["Key"], Stored(int(entry["Size"]), now - entry["LastModified"].timestamp())
 
@@ -235,28 +200,6 @@ class S3Store:
             for block in body.iter_chunks(_BLOCK_BYTES):
                 out.write(block)
                 sink(block)
-        return True
-
-    def _begin(self, target: dict[str, str]) -> str:
-        answer = self._client.create_multipart_upload(**target, ChecksumAlgorithm="SHA256", **self._encryption)
-        return str(answer["UploadId"])
-
-    def _resume(self, target: dict[str, str]) -> str | None:
-        answer = self._client.list_multipart_uploads(Bucket=target["Bucket"], Prefix=target["Key"])
-        uploads = [upload for upload in answer.get("Uploads", []) if upload["Key"] == target["Key"]]
-        return str(max(uploads, key=lambda upload: upload["Initiated"])["UploadId"]) if uploads else None
-
-    def _parts(self, target: dict[str, str]) -> Iterator[dict[str, Any]]:
-        for page in self._client.get_paginator("list_parts").paginate(**target):
-            yield from page.get("Parts", [])
-
-    def _is_there(self, key: str) -> bool:
-        try:
-            self._client.head_object(Bucket=self._bucket, Key=key)
-        except self._client.exceptions.ClientError as error:
-            if error_code(error) not in _MISSING:
-                raise
-            return False
         return True
 
     @contextmanager
@@ -281,63 +224,6 @@ class S3Store:
 
 class _MissingError(StoreError, FileNotFoundError):
     pass
-
-
-def _make_client(jobs: int) -> Any:
-    import boto3
-    import fsspec
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
-    options: dict[str, Any] = dict(fsspec.config.conf.get("s3", {}))
-    more = dict(options.get("client_kwargs") or {})
-    config = Config(
-        max_pool_connections=jobs + 2,
-        connect_timeout=10,
-        read_timeout=60,
-        retries={"max_attempts": _ATTEMPTS, "mode": "standard"},
-        # SHA-256 is sent with everything and compared with the manifest after everything: a second sum adds nothing.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    ).merge(Config(**(options.get("config_kwargs") or {})))
-    try:
-        session = boto3.Session(
-            aws_access_key_id=options.get("key"),
-            aws_secret_access_key=options.get("secret"),
-            aws_session_token=options.get("token"),
-            profile_name=options.get("profile"),
-            region_name=more.get("region_name"),
-        )
-        endpoint = options.get("endpoint_url") or more.get("endpoint_url")
-        region = session.region_name or "us-east-1"
-        return session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
-    except (BotoCoreError, ValueError) as error:
-        raise StoreError(explain_remote(error, "s3", "read") or f"s3: {error}.") from error
-
-
-def _hash_parts(file: Path, part_bytes: int) -> tuple[str, list[bytes]]:
-    whole, digests = hashlib.sha256(), []
-    with file.open("rb") as stream:
-        while part := stream.read(part_bytes):
-            whole.update(part)
-            digests.append(hashlib.sha256(part).digest())
-    return whole.hexdigest(), digests
-
-
-def _same_part(part: dict[str, Any], data: bytes, digest: bytes) -> bool:
-    if part.get("Size") != len(data):
-        return False
-    if checksum := part.get("ChecksumSHA256"):
-        return b64decode(checksum) == digest
-    # A store that does not list checksums lists the MD5, which S3 has as a part's tag.
-    return str(part.get("ETag", "")).strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def _server_time(answer: dict[str, Any]) -> float:
-    from email.utils import parsedate_to_datetime
-
-    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    return parsedate_to_datetime(date).timestamp() if date else time.time()
 
 
 def _may_pass(error: BaseException | None) -> bool:

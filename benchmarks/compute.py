@@ -28,6 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmark_table import row, show
+
 ROOT = Path(__file__).parents[1]
 GOAL_SECONDS, GOAL_MB, GOAL_CALLS = 2.0, 300.0, 10.0
 SDK_ONLY = "--sdk-only"
@@ -50,7 +52,7 @@ def main() -> None:
         rows = measure_overhead(platform, Path(folder), *few)
         jobs = arguments.jobs or (10 if arguments.quick else 200)
         rows += measure_faults(platform, Path(folder), jobs, seconds=2 if arguments.quick else 40)
-        rows += [row("memory of the driver, peak", peak_mb(), "MB", goal=GOAL_MB)]
+        rows += [row("memory of the driver, peak", peak_mb(), unit="MB", goal=GOAL_MB)]
         if not arguments.quick:
             rows += compare_sdk(platform, Path(folder), jobs=20)
     show(rows)
@@ -150,8 +152,8 @@ def measure_overhead(platform: Platform, folder: Path, single: int, many: int, s
             starts.append(begin - asked[key])
             ends.append(done[key] - end)
         total = sorted(start + end for start, end in zip(starts, ends, strict=True))
-        rows.append(row(f"overhead a node, {name}, median", total[len(total) // 2], "s", goal=GOAL_SECONDS))
-        rows.append(row(f"overhead a node, {name}, largest", total[-1], "s", goal=GOAL_SECONDS))
+        rows.append(row(f"overhead a node, {name}, median", total[len(total) // 2], unit="s", goal=GOAL_SECONDS))
+        rows.append(row(f"overhead a node, {name}, largest", total[-1], unit="s", goal=GOAL_SECONDS))
     return rows
 
 
@@ -176,11 +178,11 @@ def measure_faults(platform: Platform, folder: Path, jobs: int, seconds: float) 
     )
     running = [job["name"] for job in platform.jobs() if job["state"] not in ("completed", "failed", "stopped")]
     return [
-        row(f"{jobs} jobs, 10% faulty answers: pieces of work done exactly once", done[1], "jobs", goal=jobs),
-        row("commands begun in all", begun, "jobs", goal=jobs),
-        row("jobs reported as failed", failed, "jobs", goal=0),
-        row("machines still on afterwards", len(running), "jobs", goal=0),
-        row("requests a job-minute", calls / minutes, "1/min", goal=GOAL_CALLS),
+        row(f"{jobs} jobs, 10% faulty answers: pieces of work done exactly once", done[1], unit="jobs", goal=jobs),
+        row("commands begun in all", begun, unit="jobs", goal=jobs),
+        row("jobs reported as failed", failed, unit="jobs", goal=0),
+        row("machines still on afterwards", len(running), unit="jobs", goal=0),
+        row("requests a job-minute", calls / minutes, unit="1/min", goal=GOAL_CALLS),
     ]
 
 
@@ -201,7 +203,7 @@ def compare_sdk(platform: Platform, folder: Path, jobs: int) -> list[dict[str, A
             subprocess.run(command, check=True, timeout=900)
         counts[name] = len(platform.jobs())
     return [
-        row(f"machines rented for {jobs} jobs, 30% of creations unanswered", counts["ours"], "jobs", goal=jobs,
+        row(f"machines rented for {jobs} jobs, 30% of creations unanswered", counts["ours"], unit="jobs", goal=jobs,
             peer=counts["sdk"], peer_name="lightning_sdk.Job.run"),
     ]  # fmt: skip
 
@@ -221,25 +223,6 @@ def run_with_sdk(jobs: int, folder: Path) -> None:
 def peak_mb() -> float:
     """Returns the most memory this process has had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-
-
-def row(
-    metric: str, ours: float, unit: str, goal: float, peer: float | None = None, peer_name: str = ""
-) -> dict[str, Any]:
-    """Returns a row; without a peer the ratio is to the goal, above 1 where ours is better."""
-    ratio = (peer if peer is not None else goal) / ours if ours else None
-    return {
-        "metric": metric, "ours": round(float(ours), 4), "peer": peer, "peer_name": peer_name, "unit": unit,
-        "ratio": None if ratio is None else round(ratio, 3), "goal": goal,
-    }  # fmt: skip
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the rows."""
-    width = max(len(one["metric"]) for one in rows)
-    for one in rows:
-        peer = f"  {one['peer_name']} {one['peer']:g}" if one["peer"] is not None else ""
-        print(f"{one['metric']:<{width}}  {one['ours']:>9.3f} {one['unit']:<6} goal {one['goal']:g}{peer}")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmark_table import row, show
+
 GOAL_RATIO, GOAL_SECONDS, GOAL_MB = 10, 60, 2_000
 GOAL_WORDS, GOAL_EXAMPLES = 36_000, 300_000
 QUICK_WORDS = 3_000
@@ -116,9 +118,9 @@ def compare(*, quick: bool) -> list[dict[str, Any]]:
         row(
             f"everything, from word list to Parquet: {what}", whole, whole - seconds["encode"] + peer_seconds, peer, "s"
         ),
-        {**row("everything: seconds", whole, None, None, "s"), "goal": GOAL_SECONDS},
-        {**row("everything: peak memory", done["peak_mb"], None, None, "MB"), "goal": GOAL_MB},
-        *(row(f"part: {name}", value, None, None, "s") for name, value in seconds.items()),
+        row("everything: seconds", whole, unit="s", goal=GOAL_SECONDS),
+        row("everything: peak memory", done["peak_mb"], unit="MB", goal=GOAL_MB),
+        *(row(f"part: {name}", value, unit="s") for name, value in seconds.items()),
     ]
 
 
@@ -148,32 +150,6 @@ def encode_one_by_one(examples: Any, ours: Any) -> tuple[float, bool]:
     seconds = time.perf_counter() - start
     same = starts == ours["label_start"].tolist() and all(map(np.array_equal, encoded, ours["input_ids"]))
     return seconds, same
-
-
-def row(
-    metric: str, ours: float, peer: float | None, peer_name: str | None, unit: str, goal: float | None = None
-) -> dict[str, Any]:
-    """Returns one row of the table; the ratio is above 1 where ours is better."""
-    return {
-        "metric": metric,
-        "ours": round(ours, 2),
-        "peer": None if peer is None else round(peer, 2),
-        "peer_name": peer_name,
-        "unit": unit,
-        "ratio": None if peer is None else round(peer / ours, 1),
-        "goal": goal,
-    }
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the rows as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*(name.replace("_", " ") for name in rows[0]))
-    for each in rows:
-        table.add_row(*("" if value is None else f"{value}" for value in each.values()))
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 """Kills workers, the study's process and PostgreSQL at random while a study runs, and compares what comes out of it.
 
 The study's trials are light (light_study.py): their scores change in every digit where a step is lost or done twice.
+With ``--real`` they are trainings of the embedded model (embedded_study.py), which take longer and lose as little.
 What is checked: exactly the trials planned, each ended once; the scores and curves of an undisturbed run; no trial left
 running in the records or in Optuna's tables; no attempt that began before the last checkpoint of the one before.
 
     python benchmarks/study_faults.py --kills 30 --storage postgresql --json results.json
+    python benchmarks/study_faults.py --real --kills 12 --trials 6
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -24,13 +27,18 @@ from typing import Any
 
 import pandas as pd
 import psutil
+import sqlalchemy as sa
+from benchmark_table import row, show
+from embedded_study import embedded_defaults, embedded_material, embedded_settings
 from light_study import LightStudy, light_defaults, light_settings
 from local_postgres import LocalPostgres
 
 from spelling_transfer.study.executor import StudyResult, run_study
+from spelling_transfer.study.records import Records
 
 HERE = Path(__file__).parent
-_DEADLINE_SECONDS = 900
+_DEADLINE_SECONDS = 1800
+_CHECKPOINT_STEPS = 10
 
 
 def main() -> None:
@@ -38,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30, help="how many processes to kill")
     parser.add_argument("--storage", choices=["sqlite", "postgresql"], default="postgresql")
+    parser.add_argument("--real", action="store_true", help="train the embedded model in each trial")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--steps", type=int, default=60, help="steps of a trial")
@@ -51,21 +60,21 @@ def main() -> None:
         run(given, given.run, given.url)
         return
     rows = disturb(given)
-    for row in rows:
-        print(
-            f"{row['metric']}: {row['ours']} {row['unit']}" + (f" (undisturbed: {row['peer']})" if row["peer"] else "")
-        )
+    show(rows)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2) + "\n")
-    if not all(row["ours"] == row["goal"] for row in rows if row["goal"] is not None):
+    if not all(each["ours"] == each["goal"] for each in rows if each["goal"] is not None):
         sys.exit("The disturbed study is not the undisturbed one.")
 
 
 def run(given: argparse.Namespace, folder: Path, url: str | None, workers: int | None = None) -> StudyResult:
     """Runs the study to its end, or until it is killed."""
-    settings = light_settings(
-        n_trials=given.trials, workers=workers or given.workers, storage=url, patience=4, seed=7, heartbeat_seconds=1
-    )
+    changes = {"n_trials": given.trials, "workers": workers or given.workers, "storage": url}
+    changes |= {"seed": 7, "heartbeat_seconds": 1}
+    if given.real:
+        settings = embedded_settings(**changes, checkpoint_every=_CHECKPOINT_STEPS)
+        return run_study(settings, embedded_defaults(), embedded_material(), folder=folder)
+    settings = light_settings(**changes, patience=4)
     study = LightStudy(step_seconds=given.step_seconds if workers is None else 0.0)
     return run_study(settings, light_defaults(given.steps), study, folder=folder)
 
@@ -80,14 +89,15 @@ def disturb(given: argparse.Namespace) -> list[dict[str, Any]]:
             kills, seconds = kill_at_random(given, folder, server)
             disturbed = run(given, folder, server.url if server else None)
             rows = compare(calm, disturbed, given)
-            rows += [row("trials in Optuna's tables that have not ended", unfinished(folder, server), 0, goal=0)]
-            rows += [row("steps lost beyond the last checkpoint", steps_lost(folder), 0, "steps", goal=0)]
-            rows += [row("attempts beyond the first", attempts_beyond_first(folder), None, "attempts")]
+            rows += [beside("trials in Optuna's tables that have not ended", unfinished(folder, server), 0, goal=0)]
+            if not given.real:  # the log of steps is the light trials' own
+                rows += [beside("steps lost beyond the last checkpoint", steps_lost(folder), 0, "steps", goal=0)]
+            rows += attempts(folder, server, given)
         finally:
             if server:
                 server.close()
-    rows += [row(f"kills: {victim}", count, None, "kills") for victim, count in sorted(kills.items())]
-    return [*rows, row("time of the disturbed study", round(seconds, 1), None, "s")]
+    rows += [row(f"kills: {victim}", count, unit="kills") for victim, count in sorted(kills.items())]
+    return [*rows, row("time of the disturbed study", round(seconds, 1), unit="s")]
 
 
 def kill_at_random(given: argparse.Namespace, folder: Path, server: LocalPostgres | None) -> tuple[Counter[str], float]:
@@ -96,6 +106,8 @@ def kill_at_random(given: argparse.Namespace, folder: Path, server: LocalPostgre
     kills: Counter[str] = Counter()
     began = time.monotonic()
     command = [sys.executable, __file__, "--run", str(folder)]
+    if given.real:
+        command += ["--real"]
     for name in ("workers", "trials", "steps", "step_seconds"):
         command += [f"--{name.replace('_', '-')}", str(getattr(given, name))]
     if server:
@@ -106,7 +118,7 @@ def kill_at_random(given: argparse.Namespace, folder: Path, server: LocalPostgre
     order = (victims * given.kills)[: given.kills]
     chance.shuffle(order)
     parent = subprocess.Popen(command, env=environment)
-    logged = 0
+    last = 0
     try:
         while time.monotonic() - began < _DEADLINE_SECONDS:
             if parent.poll() is not None:
@@ -116,9 +128,9 @@ def kill_at_random(given: argparse.Namespace, folder: Path, server: LocalPostgre
                     raise RuntimeError(f"the study ended with exit code {parent.returncode}")
                 parent = subprocess.Popen(command, env=environment)
             time.sleep(0.05)
-            size = sum(log.stat().st_size for log in (folder / "trials").glob("*/steps.log"))
+            now = newest(folder)
             # Between two kills some trial must have got on, else the second would hit nothing.
-            if not order or size == logged:
+            if not order or now == last:
                 continue
             time.sleep(chance.uniform(0.0, 1.5))
             victim = order[0]
@@ -132,7 +144,7 @@ def kill_at_random(given: argparse.Namespace, folder: Path, server: LocalPostgre
             elif not kill_worker(parent.pid, chance):
                 continue
             kills[order.pop(0)] += 1
-            logged = sum(log.stat().st_size for log in (folder / "trials").glob("*/steps.log"))
+            last = newest(folder)
     finally:
         if parent.poll() is None:
             parent.kill()
@@ -170,12 +182,12 @@ def compare(calm: StudyResult, disturbed: StudyResult, given: argparse.Namespace
     ]
     planned = given.trials
     return [
-        row("trials", len(disturbed.trials), len(calm.trials), goal=planned),
-        row("numbers of trials", disturbed.trials["number"].nunique(), planned, goal=planned),
-        row("trials that ended once", int(ended.sum()), planned, goal=planned),
-        row("trials with the undisturbed scores", sum(same), planned, goal=planned),
-        row("learning curves as undisturbed", sum(curves), planned, goal=planned),
-        row("base model's scores as undisturbed", int(calm.base == disturbed.base), 1, "", goal=1),
+        beside("trials", len(disturbed.trials), len(calm.trials), goal=planned),
+        beside("numbers of trials", disturbed.trials["number"].nunique(), planned, goal=planned),
+        beside("trials that ended once", int(ended.sum()), planned, goal=planned),
+        beside("trials with the undisturbed scores", sum(same), planned, goal=planned),
+        beside("learning curves as undisturbed", sum(curves), planned, goal=planned),
+        beside("base model's scores as undisturbed", int(calm.base == disturbed.base), 1, "", goal=1),
     ]
 
 
@@ -184,7 +196,8 @@ def unfinished(folder: Path, server: LocalPostgres | None) -> int:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.load_study(study_name="light", storage=server.url if server else f"sqlite:///{folder}/study.db")
+    (name,) = optuna.get_all_study_names(server.url if server else f"sqlite:///{folder}/study.db")
+    study = optuna.load_study(study_name=name, storage=server.url if server else f"sqlite:///{folder}/study.db")
     log = pd.Series([trial.state.is_finished() for trial in study.trials])
     return int((~log).sum()) + abs(len(log) - len(list((folder / "trials").iterdir())))
 
@@ -203,15 +216,29 @@ def steps_lost(folder: Path) -> int:
     return lost
 
 
-def attempts_beyond_first(folder: Path) -> int:
-    """Returns how often a trial was taken up again."""
-    return sum(log.read_text().count("from ") - 1 for log in (folder / "trials").glob("*/steps.log"))
+def attempts(folder: Path, server: LocalPostgres | None, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Returns how often trials were taken up again, and how often of these from a checkpoint."""
+    engine = sa.create_engine(server.url if server else f"sqlite:///{folder}/study.db")
+    trials = [row for row in Records(engine, "embedded" if given.real else "light").trials() if row.number >= 0]
+    again = [trial for trial in trials if trial.attempt > 1]
+    return [
+        row("attempts beyond the first", sum(trial.attempt - 1 for trial in again), unit="attempts"),
+        row("trials whose last attempt began at a checkpoint", sum(t.begun_at_step > 0 for t in again), unit="trials"),
+    ]
 
 
-def row(metric: str, ours: Any, peer: Any, unit: str = "trials", *, goal: float | None = None) -> dict[str, Any]:
-    """Returns a row of the result; ``peer`` is the undisturbed run."""
-    name = None if peer is None else "undisturbed"
-    return {"metric": metric, "ours": ours, "peer": peer, "peer_name": name, "unit": unit, "ratio": None, "goal": goal}
+def newest(folder: Path) -> int:
+    """Returns when a trial last wrote something, in ns."""
+    times = [0]
+    for file in (folder / "trials").glob("**/*"):
+        with contextlib.suppress(FileNotFoundError):  # replaced at this moment
+            times.append(file.stat().st_mtime_ns)
+    return max(times)
+
+
+def beside(metric: str, ours: int, undisturbed: int, unit: str = "trials", *, goal: int) -> dict[str, Any]:
+    """Returns a row of the disturbed study beside the undisturbed one."""
+    return row(metric, ours, undisturbed, "undisturbed", unit, goal=goal, more=True)
 
 
 if __name__ == "__main__":

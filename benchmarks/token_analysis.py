@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmark_table import row, show
+
 GOAL_RATIO, GOAL_SECONDS, GOAL_MB = 20, 10, 1_000
 QUICK_WORDS = 4_000
 ANALYSE_ONLY = "--analyse-only"
@@ -97,7 +99,8 @@ def compare_loops(words: list[str], rounds: int) -> list[dict[str, Any]]:
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     found = {}
     # What is short takes more turns: on a machine that is not quiet a single one says little.
-    turns = ["lattice", "lattice", "lattice", "batch", "loop", "lattice", "lattice", "lattice", "batch"]
+    many = ["lattice", "lattice", "lattice", "batch", "loop", "lattice", "lattice", "lattice", "batch"]
+    turns = many if rounds > 1 else list(runs)
     for _ in range(rounds):
         for name in turns:
             run = runs[name]
@@ -110,10 +113,7 @@ def compare_loops(words: list[str], rounds: int) -> list[dict[str, Any]]:
     return [
         row(metric, usual["lattice"], usual["loop"], "tokenizer.tokenize in a loop", "s", goal=GOAL_RATIO),
         row(metric, usual["lattice"], usual["batch"], "tokenizers, one batch", "s"),
-        {
-            **row("ASCII tokens found", found["lattice"][1], found["loop"][1], "raw strings", "tokens"),
-            "ratio": round(found["lattice"][1] / found["loop"][1], 2),
-        },
+        row("ASCII tokens found", found["lattice"][1], found["loop"][1], "raw strings", "tokens", more=True),
     ]
 
 
@@ -123,8 +123,8 @@ def measure_everything(*, quick: bool) -> list[dict[str, Any]]:
     result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     metric = f"whole analysis of {result['tokens']:,} tokens and {result['words']:,} words in four forms"
     return [
-        {**row(metric, result["seconds"], None, None, "s"), "goal": GOAL_SECONDS},
-        {**row(f"{metric}: peak memory", result["peak_mb"], None, None, "MB"), "goal": GOAL_MB},
+        row(metric, result["seconds"], unit="s", goal=GOAL_SECONDS),
+        row(f"{metric}: peak memory", result["peak_mb"], unit="MB", goal=GOAL_MB),
     ]
 
 
@@ -186,33 +186,6 @@ def peak_mb() -> float:
         peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(peak.split()[1]) * 1024 / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def row(
-    metric: str, ours: float, peer: float | None, peer_name: str | None, unit: str, *, goal: float | None = None
-) -> dict[str, Any]:
-    """Returns a row of the result; the ratio is above 1 where ours is better (less time or memory)."""
-    ratio = None if peer is None else round(peer / ours, 2)
-    return {
-        "metric": metric,
-        "ours": round(ours, 4),
-        "peer": None if peer is None else round(peer, 4),
-        "peer_name": peer_name,
-        "unit": unit,
-        "ratio": ratio,
-        "goal": goal,
-    }
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the rows as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*rows[0], box=None, pad_edge=False)
-    for each in rows:
-        table.add_row(*("" if value is None else str(value) for value in each.values()))
-    Console(width=180).print(table)
 
 
 if __name__ == "__main__":

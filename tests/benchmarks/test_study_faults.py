@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from local_postgres import find_binaries
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-
-from local_postgres import find_binaries  # noqa: E402
 
 HAS_POSTGRESQL = pytest.mark.skipif(
     find_binaries() is None, reason="PostgreSQL is not installed (Debian: apt install postgresql)"

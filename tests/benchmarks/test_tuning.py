@@ -9,12 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import tuning_searches as searches
+import tuning_surrogate
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-
-import tuning_searches as searches  # noqa: E402
-import tuning_surrogate  # noqa: E402
 
 COLUMNS = ["metric", "ours", "peer", "peer_name", "unit", "ratio", "goal"]
 

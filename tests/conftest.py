@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import signal
+import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -143,6 +147,48 @@ def toy_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy
     project = ToyProject(tmp_path)
     yield project
     project._forget()
+
+
+class ProjectCopy:
+    """This project in a folder of its own: what a run needs, without data and credentials."""
+
+    def __init__(self, path: Path, *, own_model: bool = False) -> None:
+        self.path = path
+        path.mkdir(exist_ok=True)
+        for name in ("pyproject.toml", ".telemetry", ".kedro.yml"):
+            shutil.copyfile(ROOT / name, path / name)
+        shutil.copytree(ROOT / "conf", path / "conf", ignore=shutil.ignore_patterns("local"))
+        (path / "conf" / "local").mkdir()
+        (path / "src").mkdir()  # Kedro wants it there; the package is the installed one
+        models = path / "data" / "01_raw" / "models"
+        if own_model:
+            shutil.copytree(ROOT / "data" / "01_raw" / "models" / "tiny-qwen3", models / "tiny-qwen3")
+        else:
+            models.parent.mkdir(parents=True)
+            models.symlink_to(ROOT / "data" / "01_raw" / "models")
+
+    def kedro(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs ``kedro`` with these arguments as a process of its own, as a user does."""
+        command = [str(Path(sys.executable).with_name("kedro")), *arguments]
+        variables = {**os.environ, "DO_NOT_TRACK": "1", "MLX_DISABLE_COMPILE": "1", **environment}
+        return subprocess.run(
+            command, cwd=self.path, env=variables, capture_output=True, text=True, timeout=900, check=False
+        )
+
+    def kedro_here(self, *arguments: str) -> Result:
+        """Runs the same command in this process, which has imported already what takes seconds to import."""
+        with contextlib.chdir(self.path), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "path", list(sys.path))
+            patch.setenv("DO_NOT_TRACK", "1")
+            patch.setenv("MLX_DISABLE_COMPILE", "1")
+            patch.delenv("KEDRO_ENV", raising=False)
+            return CliRunner().invoke(KedroCLI(self.path), list(arguments), prog_name="kedro")
+
+
+@pytest.fixture(scope="session")
+def copy_project() -> Callable[..., ProjectCopy]:
+    """Makes copies of this project."""
+    return ProjectCopy
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,10 @@
 """``kedro tokens``: the tokenizer's analysis from the command line."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 TOKENIZER = "tokenizer:\n  type: spelling_transfer.storage.ChatTokenizerDataset\n"
 FEW_WORDS = "word_selection:\n  max_words: 400\n  random_words: 5\nexample_mix:\n  other_task_questions: 5\n"
 
@@ -58,19 +53,14 @@ def test_options_that_do_not_go_together_are_misuse(project, wrong):
     assert project.kedro("tokens", *wrong).exit_code == 2
 
 
-def test_what_is_missing_is_prepared_first_and_parts_run_alone(tmp_path: Path):
-    for name in ("pyproject.toml", ".telemetry", ".kedro.yml"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    (tmp_path / "src").mkdir()
-    (tmp_path / "conf" / "local" / "parameters").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "conf" / "local" / "parameters" / "few.yml").write_text(FEW_WORDS)
-    command = [str(Path(sys.executable).with_name("kedro")), "tokens", "--analyze-thinking", "--json"]
-    variables = {**os.environ, "DO_NOT_TRACK": "1"}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=variables, check=False)
-    assert done.returncode == 0, done.stderr
+def test_what_is_missing_is_prepared_first_and_parts_run_alone(copy_project, tmp_path: Path):
+    project = copy_project(tmp_path / "project")
+    (project.path / "conf" / "local" / "parameters").mkdir()
+    (project.path / "conf" / "local" / "parameters" / "few.yml").write_text(FEW_WORDS)
+    done = project.kedro_here("tokens", "--analyze-thinking", "--json")
+    assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     assert set(report) == {"template"}
     assert report["template"]["extra_tokens"] == 4
-    assert (tmp_path / "data" / "03_primary" / "words.parquet").is_file()
-    assert not (tmp_path / "data" / "02_intermediate" / "token_analysis").exists()
+    assert (project.path / "data" / "03_primary" / "words.parquet").is_file()
+    assert not (project.path / "data" / "02_intermediate" / "token_analysis").exists()

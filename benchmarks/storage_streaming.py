@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spelling_transfer.storage import PartitionedParquetDataset
+from spelling_transfer.storage.streaming import ParquetStream
 from storage import peak_mb
 
 N_PARTS = 20
@@ -68,19 +69,20 @@ def resume(dataset: PartitionedParquetDataset, rows: int) -> dict[str, float]:
     for batch in second:
         seen[batch.column("id").to_numpy()] += 1
     left = second.n_row_groups - first.state_dict()["position"]
-    return {"wrong": int((seen != 1).sum()), "again": reads["groups"] - left + 1}
+    return {"wrong": int((seen != 1).sum()), "again": len(reads) - left + 1}
 
 
-def count_reads(stream_: object) -> dict[str, int]:
-    """Counts the row groups that a stream reads from here on."""
-    reads, original = {"groups": 0}, stream_._read_group  # type: ignore[attr-defined]
+def count_reads(stream_: ParquetStream) -> list[int]:
+    """Notes the row groups that a stream reads from here on."""
+    read_groups: list[int] = []
+    original = stream_._groups.read
 
-    def read(file: int, group: int) -> object:
-        reads["groups"] += 1
-        return original(file, group)
+    def read(index: int) -> object:
+        read_groups.append(index)
+        return original(index)
 
-    stream_._read_group = read  # type: ignore[attr-defined]
-    return reads
+    stream_._groups.read = read  # type: ignore[method-assign]
+    return read_groups
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from kedro.io import DatasetError
 
 from spelling_transfer.storage import PartitionedParquetDataset
+
+from .conftest import use_identity
 
 N_ROWS = 1000
 
@@ -71,9 +74,13 @@ def test_a_save_that_fails_leaves_what_was_there(place: str):
 
 
 @settings(max_examples=25, deadline=None)
-@given(stop=st.integers(0, 120), batch_rows=st.integers(1, 90), seed=st.one_of(st.none(), st.integers(0, 9)))
-def test_an_epoch_goes_on_where_it_was_left(local: str, stop: int, batch_rows: int, seed: int | None):
-    dataset = PartitionedParquetDataset(filepath=local, load_args={"batch_rows": batch_rows, "shuffle_seed": seed})
+@given(
+    stop=st.integers(0, 120), batch_rows=st.integers(1, 90), seed=st.one_of(st.none(), st.integers(0, 9)),
+    ahead=st.sampled_from([0, 1, 5]),
+)  # fmt: skip
+def test_an_epoch_goes_on_where_it_was_left(local: str, stop: int, batch_rows: int, seed: int | None, ahead: int):
+    arguments = {"batch_rows": batch_rows, "shuffle_seed": seed, "read_ahead": ahead}
+    dataset = PartitionedParquetDataset(filepath=local, load_args=arguments)
     first = dataset.load()
     seen = ids(islice(iter(first), stop))
     if first.state_dict()["epoch"] == 1:  # it was read to its end
@@ -82,7 +89,7 @@ def test_an_epoch_goes_on_where_it_was_left(local: str, stop: int, batch_rows: i
     second = dataset.load()
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     seen += ids(second)
-    whole = dataset.load()
+    whole = PartitionedParquetDataset(filepath=local, load_args=arguments | {"read_ahead": 0}).load()
     assert seen == ids(whole)
     assert sorted(seen) == list(range(N_ROWS))
     assert ids(second) == ids(whole)  # and the next epoch is the same for both
@@ -127,7 +134,70 @@ def test_columns_can_be_chosen_and_must_be_the_same_in_all_parts(tmp_path: Path,
         dataset.load()
 
 
-@pytest.mark.parametrize("arguments", [{"batch_rows": 0}, {"shard": 2, "n_shards": 2}])
+def test_no_more_is_read_ahead_than_was_asked_for(local: str):
+    stream = PartitionedParquetDataset(filepath=local, load_args={"read_ahead": 3, "batch_rows": 10}).load()
+    read, original = [], stream._groups.read
+    stream._groups.read = lambda index: read.append(index) or original(index)  # type: ignore[method-assign]
+    for batch in stream:
+        number = batch.column("id")[0].as_py()
+        assert len(read) <= number // 37 + 2 + 4  # a part's last group has fewer than 37 rows
+    assert sorted(read) == list(range(stream.n_row_groups))
+
+
+def test_what_is_ahead_of_a_damaged_page_is_still_given(tmp_path: Path):
+    dataset = PartitionedParquetDataset(filepath=str(tmp_path / "table"), load_args={"read_ahead": 8})
+    dataset.save(frames())
+    file = tmp_path / "table" / "part-00002.parquet"
+    data = bytearray(file.read_bytes())
+    data[200] ^= 1
+    file.write_bytes(data)
+    seen: list[int] = []
+    with pytest.raises(DatasetError, match=r"part-00002\.parquet cannot be read"):
+        seen.extend(number for batch in dataset.load() for number in batch.column("id").to_pylist())
+    assert seen == list(range(N_ROWS // 2))
+
+
+def test_a_stream_can_go_back_while_it_is_read(local: str):
+    stream = PartitionedParquetDataset(filepath=local, load_args={"shuffle_seed": 3, "batch_rows": 37}).load()
+    batches, start = iter(stream), stream.state_dict()
+    first = ids(islice(batches, 4))
+    stream.load_state_dict(start)
+    assert ids(stream)[: len(first)] == first
+
+
+def test_a_table_that_is_replaced_while_it_is_read_is_not_mixed(place: str):
+    dataset = PartitionedParquetDataset(filepath=place, rows_per_group=50, load_args={"read_ahead": 1})
+    dataset.save(frames())
+    batches = iter(dataset.load())
+    seen = ids(islice(batches, 2))
+    dataset.save(pd.DataFrame({"id": [-1] * N_ROWS, "word": "other"}))
+    if place.startswith("s3://"):  # the content before the last stays there
+        seen += ids(batches)
+        assert seen == list(range(N_ROWS))
+    else:
+        with pytest.raises(DatasetError, match="was replaced while the table was read"):
+            ids(batches)
+
+
+def test_a_pass_over_a_table_fetches_it_once(s3: str, s3_server: Any, monkeypatch: pytest.MonkeyPatch):
+    from faulty_proxy import FaultyProxy
+
+    values = np.random.default_rng(0).normal(size=200_000)
+    dataset = PartitionedParquetDataset(filepath=f"{s3}/table", rows_per_group=20_000)
+    dataset.save(pd.DataFrame({"value": part}) for part in np.split(values, 2))
+    size = sum(dataset._fs.size(path) for path in dataset._parts())
+    assert size > 1_000_000
+    proxy = FaultyProxy(s3_server.port)
+    try:
+        use_identity(s3_server, monkeypatch, endpoint=proxy.endpoint)
+        stream = PartitionedParquetDataset(filepath=f"{s3}/table", load_args={"shuffle_seed": 1}).load()
+        assert sum(len(batch) for batch in stream) == len(values)
+        assert proxy.received_bytes < 1.2 * size + 100_000
+    finally:
+        proxy.close()
+
+
+@pytest.mark.parametrize("arguments", [{"batch_rows": 0}, {"shard": 2, "n_shards": 2}, {"read_ahead": -1}])
 def test_numbers_out_of_bounds_are_refused(local: str, arguments: dict[str, int]):
     with pytest.raises(DatasetError, match="batch_rows"):
         PartitionedParquetDataset(filepath=local, load_args=arguments).load()

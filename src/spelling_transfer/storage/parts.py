@@ -32,7 +32,7 @@ class PartitionedParquetDataset(AbstractVersionedDataset["pd.DataFrame | Iterabl
         self,
         *,
         filepath: str,
-        rows_per_group: int = 16_384,
+        rows_per_group: int = 65_536,
         load_args: dict[str, Any] | None = None,
         version: Version | None = None,
         credentials: dict[str, Any] | None = None,

@@ -21,6 +21,10 @@ from spelling_transfer.compute.platform.machines import Machine
 from spelling_transfer.compute.platform.studios import StudiosApi, StudioView
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "platform"))
+
+from whole_project import WholeProject  # noqa: E402
+
 T4 = Machine("T4", "lit-t4-1", "T4", 1, 16.0, 0.68, 0.30)
 A100 = Machine("A100", "lit-a100-1", "A100", 1, 40.0, 1.55, 1.0)
 
@@ -255,7 +259,7 @@ class ToyProject:
 
     def kedro(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **variables)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -267,3 +271,9 @@ def toy(platform: Platform, connection: Connection, tmp_path: Path) -> ToyProjec
     """A project whose Studio is there."""
     StudiosApi(connection).create("toy-training")
     return ToyProject(tmp_path / "project", platform)
+
+
+@pytest.fixture
+def whole_project(platform: Platform, tmp_path: Path) -> WholeProject:
+    """A copy of this project; nothing is set up on the platform yet."""
+    return WholeProject(tmp_path / "project", platform)

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kedro.framework.cli.utils import _split_params
 
@@ -142,9 +142,11 @@ _values = st.one_of(
     st.integers(-1000, 1000), st.booleans(), st.none(), st.floats(-1e3, 1e3).map(lambda x: round(x, 3)),
     st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True).filter(lambda text: text not in _WORDS),
 )  # fmt: skip
+_BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other work may have the processor
 _keys = st.from_regex(r"[a-z][a-z_]{0,5}", fullmatch=True)
 
 
+@_BUSY
 @given(
     st.recursive(
         st.dictionaries(_keys, _values, min_size=1, max_size=3),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node, pipeline
 
 from spelling_transfer.compute.config import ComputeConfig
 from spelling_transfer.compute.errors import ComputeError
+from spelling_transfer.compute.folders import folder_settings
 from spelling_transfer.compute.ledger import Ledger
 from spelling_transfer.compute.platform.jobs import JobRequest, JobsApi
 from spelling_transfer.compute.platform.machines import cached_prices
+from spelling_transfer.compute.platform.studios import StudiosApi
 from spelling_transfer.compute.prepare import orphans, prepare
+from spelling_transfer.compute.studios.setup import set_up
 
 _SETTINGS = {
     "tags": {"gpu": "t4"},
@@ -91,7 +96,56 @@ def test_nobody_signed_in_is_a_reason(platform, studio, tmp_path: Path, monkeypa
 
 def test_a_parameter_that_cannot_be_written_down_is_a_reason(platform, studio, tmp_path: Path) -> None:
     with pytest.raises(ComputeError, match=r"--params: trial\.layers"):
-        attempt(tmp_path, {"trial": {"layers": [1, 2]}})
+        attempt(tmp_path, {"trial": {"layers": (1, 2)}})
+    ready = attempt(tmp_path, {"trial": {"layers": [1, 2]}})
+    assert dict(ready.works["train"].env)["KEDRO_COMPUTE_PARAMS"] == '{"trial": {"layers": [1, 2]}}'
+
+
+def test_where_one_setting_has_to_change_it_alone_is_named(tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    for name, text in {"base": "storage_root: data\nmodel: small\n", "big": "storage_root: data/big\n"}.items():
+        (conf / name).mkdir(parents=True)
+        (conf / name / "globals.yml").write_text(text)
+    loader = OmegaConfigLoader(str(conf), env="big", base_env="base", default_run_env="local")
+    places = {"given": "data/big/given.json", "made": "data/big/made.json"}
+    kept = DataCatalog.from_config(
+        {name: {"type": "json.JSONDataset", "filepath": str(tmp_path / place)} for name, place in places.items()}
+    )
+    config = ComputeConfig.model_validate(_SETTINGS)
+    with pytest.raises(ComputeError) as caught:
+        prepare(steps(), kept, config, tmp_path, "run-1", None, {}, folders=folder_settings(loader, tmp_path))
+    assert "storage_root: 'data/big' is a folder of this machine" in str(caught.value)
+    assert "in conf/big/globals.yml:\n  storage_root: s3://YOUR-BUCKET/big" in str(caught.value)
+    assert "2 datasets of this run cross machines there: given, made" in str(caught.value)
+
+
+def test_a_studio_with_other_packages_is_refused_before_anything_is_rented(platform, connection, tmp_path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "spelling-transfer"\n')
+    (tmp_path / "uv.lock").write_text("one")
+    config = ComputeConfig.model_validate({**_SETTINGS, "environments": {"default": {"plugins": ["environment"]}}})
+    set_up(StudiosApi(connection), config, "tuning", tmp_path)
+    assert attempt(tmp_path).works  # as it was set up
+    (tmp_path / "uv.lock").write_text("another")
+    (place,) = [place for place in platform.world.blobs if place.endswith("installed.json")]
+    there = json.loads(platform.world.blobs[place])
+    there["packages"] = {**there["packages"], "kedro": "0.1", "pandas": None}
+    platform.world.blobs[place] = json.dumps(there).encode()
+    sent = len(platform.world.blobs)
+    with pytest.raises(ComputeError) as caught:
+        attempt(tmp_path)
+    for part in ("Studio spelling-tuning has other packages", "kedro: 0.1 there, 1.", "pandas: None there",
+                 "uv.lock: another one", "kedro compute studios create tuning", "Nothing was started"):  # fmt: skip
+        assert part in str(caught.value)
+    assert len(platform.world.blobs) == sent
+    assert attempt(tmp_path, code={"check_packages": False}).works
+
+
+def test_variables_are_passed_on_by_name_and_never_a_secret(platform, studio, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("RUN_FOLDER", "first")
+    ready = attempt(tmp_path, pass_on=["RUN_FOLDER", "NOT_SET"])
+    assert dict(ready.works["train"].env) == {"KEDRO_COMPUTE_RUN_ID": "run-1", "RUN_FOLDER": "first"}
+    with pytest.raises(ValueError, match="pass_on: BUCKET_KEY is a secret"):
+        attempt(tmp_path, pass_on=["BUCKET_KEY"], secrets=["BUCKET_KEY"])
 
 
 def test_data_in_memory_is_a_reason(platform, studio, tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -14,7 +17,7 @@ from kedro.pipeline import node, pipeline
 from spelling_transfer.compute.runner import JobRunner
 
 
-def wait_for(what: Callable[[], object], seconds: float = 40.0) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 300.0) -> None:
     """Waits for something that another process does."""
     end = time.monotonic() + seconds
     while not what():
@@ -94,7 +97,7 @@ def test_an_interrupted_driver_leaves_no_machine_running(grouped, how: signal.Si
     wait_for(lambda: (grouped.shared / "starts.txt").exists())
     assert len(grouped.platform.running) == 1
     driver.send_signal(how)
-    driver.communicate(timeout=60)
+    driver.communicate(timeout=300)
     assert driver.returncode != 0
     assert grouped.platform.running == []
 
@@ -168,3 +171,36 @@ def _unpacked(content: bytes) -> bytes:
     import gzip
 
     return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+
+
+_BY_PROGRAM = """
+import sys
+from pathlib import Path
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from spelling_transfer.compute.runner import StudioRunner
+
+bootstrap_project(Path.cwd())
+params = {"n": 4, "space": {"rank": {"values": [4, 8]}, "note": "a, b"}}
+with KedroSession.create(project_path=Path.cwd(), runtime_params=params) as session:
+    session.run(runner=StudioRunner(here=["score"]))
+"""
+
+
+def test_parameters_that_no_argument_can_hold_reach_a_job_and_chosen_nodes_run_here(toy) -> None:
+    text = (toy.path / "src/toy/nodes.py").read_text().replace("def train(x, n):", "def train(x, n, space):")
+    toy.write("src/toy/nodes.py", text.replace('"run": os', '"space": space, "run": os'))
+    text = (toy.path / "src/toy/pipeline_registry.py").read_text()
+    toy.write("src/toy/pipeline_registry.py", text.replace('["x", "params:n"]', '["x", "params:n", "params:space"]'))
+    toy.write("conf/base/parameters.yml", "n: 1\nspace: {}\n")
+    toy.write("by_program.py", _BY_PROGRAM)
+    environment = {**os.environ, "SHARED": str(toy.shared), "HOOKS_FILE": str(toy.hooks), "PYTHONPATH": "src"}
+    done = subprocess.run(
+        [sys.executable, "by_program.py"], cwd=toy.path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    trained = json.loads((toy.shared / "t.json").read_text())
+    assert trained["space"] == {"rank": {"values": [4, 8]}, "note": "a, b"}
+    assert trained["t"] == 5
+    assert [job["name"].partition("-")[0] for job in toy.platform.jobs] == ["train"]
+    assert json.loads((toy.shared / "r.json").read_text())["here"] is True

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 _SMALLER = (
     "study.n_trials=2,study.validation_words=20,study.transfer_eval_frequency=4,trial.training.max_steps=6,"
     "evaluation.examples_per_task=20,evaluation.examples_per_other_word_set=5,evaluation.n_resamples=999,"
@@ -29,46 +23,12 @@ _SAME = [
 ]
 
 
-class Project:
-    """A copy of the project with the code in it, since the code travels to the machines."""
-
-    def __init__(self, path: Path, platform) -> None:
-        self.path, self.platform = path, platform
-        for name in ("conf", "src", "pyproject.toml", ".kedro.yml", ".telemetry"):
-            source = ROOT / name
-            if source.is_dir():
-                ignore = shutil.ignore_patterns("local", "__pycache__", "*.egg-info")
-                shutil.copytree(source, path / name, ignore=ignore)
-            else:
-                shutil.copyfile(source, path / name)
-        (path / "conf" / "local").mkdir()
-        shutil.copytree(ROOT / "data" / "01_raw" / "models" / "tiny-qwen3", path / "data/01_raw/models/tiny-qwen3")
-        self.shared = path / "data" / "studio_test"
-        platform.world.extra_env = {
-            "SPELLING_STUDIO_DATA": str(self.shared), "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT / "tests" / "offline"),
-        }  # fmt: skip
-
-    def kedro(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ, "SPELLING_STUDIO_DATA": str(self.shared), "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join([str(self.path / "src"), str(ROOT / "tests" / "offline")]),
-        }  # fmt: skip
-        return subprocess.run(
-            [str(Path(sys.executable).with_name("kedro")), *arguments],
-            cwd=self.path, env=environment, capture_output=True, text=True, timeout=900, check=False,
-        )  # fmt: skip
-
-    def hashes(self, folder: str) -> dict[str, str]:
-        return {name: hashlib.sha256((self.path / folder / name).read_bytes()).hexdigest() for name in _SAME}
-
-
 @pytest.mark.skipif(not os.environ.get("SPELLING_LONG_TESTS"), reason="several minutes: set SPELLING_LONG_TESTS=1")
 def test_five_pipelines_with_gpu_nodes_as_jobs_leave_what_a_local_run_leaves(
-    platform, project_pipelines, tmp_path: Path
+    platform, project_pipelines, whole_project
 ) -> None:
     gpu = [node.name for node in project_pipelines["__default__"].nodes if "gpu" in node.tags]
-    project = Project(tmp_path / "project", platform)
+    project = whole_project
     made = project.kedro("compute", "studios", "create", "--all", "--env=studio_test")
     assert made.returncode == 0, made.stderr[-3000:]
 
@@ -85,4 +45,4 @@ def test_five_pipelines_with_gpu_nodes_as_jobs_leave_what_a_local_run_leaves(
 
     local = project.kedro("run", f"--params={_SMALLER}", "--pipelines=local_prep,token_analysis,tuning,evaluation")
     assert local.returncode == 0, local.stderr[-5000:]
-    assert project.hashes("data/studio_test") == project.hashes("data")
+    assert project.hashes("data/studio_test", _SAME) == project.hashes("data", _SAME)

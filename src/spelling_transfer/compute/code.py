@@ -62,8 +62,7 @@ def make_bundle(project: Path, settings: CodeSettings, data_folders: Sequence[st
     ):
         for name in names:
             _add(archive, name, (project / name).read_bytes(), (project / name).stat().st_mode & 0o755)
-        versions = package_versions(_distribution(project))
-        _add(archive, PACKAGES_FILE, json.dumps(versions, sort_keys=True, indent=1).encode(), 0o644)
+        _add(archive, PACKAGES_FILE, packages_json(project).encode(), 0o644)
     content = buffer.getvalue()
     if len(content) > _LARGEST_BUNDLE_MEGABYTES * 1_000_000:
         raise PreflightError(
@@ -73,8 +72,17 @@ def make_bundle(project: Path, settings: CodeSettings, data_folders: Sequence[st
     return Bundle(content, hashlib.sha256(content).hexdigest(), tuple(names))
 
 
-def pushed_commit(project: Path) -> tuple[str, str]:
+def packages_json(project: Path) -> str:
+    """Returns the content of ``PACKAGES_FILE``."""
+    return json.dumps(package_versions(_distribution(project)), sort_keys=True, indent=1)
+
+
+def pushed_commit(project: Path, data_folders: Sequence[str] = ()) -> tuple[str, str]:
     """Returns the address of the repository and the commit that is checked out, which must be all there is.
+
+    Args:
+        project: The project's folder.
+        data_folders: Folders that only feed nodes; they must be in the commit, too.
 
     Raises:
         PreflightError: There is no repository, something is not committed, or the commit is on no remote.
@@ -88,6 +96,13 @@ def pushed_commit(project: Path) -> tuple[str, str]:
             "compute: code.mode: git: there are changes that are not committed, so the rented machine would run other "
             "code. Commit and push them, or set code.mode: bundle."
         )
+    for folder in data_folders:
+        if _git(project, "ls-files", "--others", "--ignored", "--exclude-standard", "--", folder):
+            raise PreflightError(
+                f"compute: code.mode: git: {folder} (data.bundled) has files that git ignores, so the rented machine "
+                "would not have them. Commit them, keep them on a storage that every machine reaches, or set "
+                "code.mode: bundle."
+            )
     if not _git(project, "branch", "--remotes", "--contains", commit):
         raise PreflightError(f"compute: code.mode: git: commit {commit[:12]} is not pushed to {_public(remote)}.")
     if remote != _public(remote):

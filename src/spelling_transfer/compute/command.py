@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from .code import Bundle
+from .code import PACKAGES_FILE, Bundle
+from .hooks import PARAMS_VARIABLE
 from .jobs.work import EXIT_MARK
 
 STUDIO_FOLDER = "/teamspace/studios/this_studio"
@@ -18,11 +21,15 @@ _KILL_AFTER_SECONDS = 60
 
 @dataclass(frozen=True)
 class Source:
-    """Where the rented machine finds the code: a bundle among its Studio's files, or a repository and a commit."""
+    """Where the rented machine finds the code: a bundle among its Studio's files, or a repository and a commit.
+
+    ``packages`` is what a bundle holds as ``PACKAGES_FILE`` and a commit does not: the versions of the run.
+    """
 
     bundle: Bundle | None = None
     repository: str = ""
     commit: str = ""
+    packages: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,12 @@ def job_script(work: Sequence[str], source: Source, mounts: Mapping[str, str], l
         ]
     else:
         repository, commit = shlex.quote(source.repository), shlex.quote(source.commit)
-        lines += [f'[ -d "$W" ] || git clone --quiet {repository} "$W"', f'git -C "$W" checkout --quiet {commit}']
+        lines += [
+            f'[ -d "$W" ] || git clone --quiet {repository} "$W"',
+            f'git -C "$W" checkout --quiet {commit}',
+            f'mkdir -p "$W/{Path(PACKAGES_FILE).parent}"',
+            f'printf %s {shlex.quote(source.packages)} > "$W/{PACKAGES_FILE}"',
+        ]
     lines += ['cd "$W"', "mkdir -p conf/local"]  # credentials stay at home, but Kedro wants the folder
     lines.append('export PYTHONPATH="$W/src${PYTHONPATH:+:$PYTHONPATH}"')  # the code of this run, not what is installed
     for name, place in mounts.items():
@@ -81,13 +93,32 @@ def job_script(work: Sequence[str], source: Source, mounts: Mapping[str, str], l
 
 
 def kedro_run(run: NodeRun) -> list[str]:
-    """Returns the ``kedro run`` of a part of a run."""
+    """Returns the ``kedro run`` of a part of a run; parameters that ``--params`` cannot hold are in no argument."""
     command = ["kedro", "run", f"--nodes={','.join(run.nodes)}", f"--runner={run.runner}"]
     if run.env:
         command.append(f"--env={run.env}")
-    if run.params:
+    if run.params and not params_variable(run.params):
         command.append(f"--params={','.join(parameter_list(run.params))}")
     return command
+
+
+def params_variable(params: Mapping[str, object]) -> dict[str, str]:
+    """Returns the variable that carries parameters which ``--params`` cannot hold, such as lists; else nothing.
+
+    Raises:
+        ValueError: A value cannot be written down at all; the message is its name.
+    """
+    try:
+        parameter_list(params)
+    except ValueError as error:
+        try:
+            text = json.dumps(params)
+            if json.loads(text) == params:
+                return {PARAMS_VARIABLE: text}
+        except (TypeError, ValueError):
+            pass
+        raise error from None
+    return {}
 
 
 def parameter_list(params: Mapping[str, object], prefix: str = "") -> list[str]:

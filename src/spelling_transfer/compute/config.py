@@ -135,6 +135,9 @@ class ComputeConfig(_Settings):
     budget: Budget = Budget()
     studios: dict[str, StudioSettings] = Field(default_factory=dict, description="Task -> its Studio.")
     environments: dict[str, Environment] = Field(default_factory=lambda: {"default": Environment()})
+    pass_on: tuple[VariableName, ...] = Field(
+        (), description="Variables that jobs get as they are here, by name; never a secret."
+    )
     secrets: tuple[VariableName, ...] = Field((), description="Names the platform's own store must hold; never values.")
     data: DataPlace = DataPlace()
     code: CodeSettings = CodeSettings()
@@ -162,12 +165,19 @@ class ComputeConfig(_Settings):
                 )
             if names.count(studio.name) > 1:
                 raise ValueError(f"studios.{task}.name: {studio.name!r} is the Studio of two tasks; each has its own")
+        if secret := set(self.pass_on) & set(self.secrets):
+            raise ValueError(f"pass_on: {min(secret)} is a secret; it belongs in the platform's store")
         for name, environment in self.environments.items():
             if secret := set(environment.variables) & set(self.secrets):
                 raise ValueError(
                     f"environments.{name}.variables: {min(secret)} is a secret; it belongs in the platform's store"
                 )
         return self
+
+    def variables_of(self, task: str) -> dict[str, str]:
+        """Returns the variables of the jobs of a task: those declared, and those passed on from here."""
+        declared = self.environments[self.studios[task].environment].variables
+        return {**declared, **{name: os.environ[name] for name in self.pass_on if os.environ.get(name)}}
 
     def task_of(self, node: str) -> str | None:
         """Returns the task whose Studio a node's job starts from; the most exact pattern wins."""

@@ -5,6 +5,7 @@ It is found by its entry point (``kedro.hooks``) and does nothing in a run witho
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 RUN_ID_VARIABLE = "KEDRO_COMPUTE_RUN_ID"
 """Set in a process that does a part of a run which was begun elsewhere: a job, or a driver that goes on with it."""
+
+
+PARAMS_VARIABLE = "KEDRO_COMPUTE_PARAMS"
+"""Parameters of a job's run, as JSON, where ``--params`` could not hold them."""
 
 
 @dataclass
@@ -42,11 +47,15 @@ def started() -> Started | None:
 class ComputeHook:
     """Remembers the context of a run for the runner, which Kedro does not tell it."""
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """Keeps the way to the settings."""
+        """Keeps the way to the settings; in a job, gives the run the parameters of its driver."""
         global _started  # noqa: PLW0603  (a process has one run)
         loader = context.config_loader
+        if text := os.environ.get(PARAMS_VARIABLE):
+            given = json.loads(text)
+            loader.runtime_params = given
+            context._runtime_params = given
         _started = Started(
             project=Path(context.project_path),
             loader=loader,
@@ -59,6 +68,8 @@ class ComputeHook:
         """Gives the run its first id where it is a part of another, so that all its parts are one run to every hook."""
         if run_id := os.environ.get(RUN_ID_VARIABLE):
             run_params["run_id"] = run_id
+        if text := os.environ.get(PARAMS_VARIABLE):
+            run_params["runtime_params"] = json.loads(text)
         if _started is not None:
             _started.options = {
                 name: run_params.get(name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import ComputeConfig
 from .errors import PreflightError
+from .folders import FolderSetting, setting_of
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from .units import Unit
 
+_HERE_ALONE = "is a file of this machine"
 _KEYS = ("filepath", "path", "folder", "file_path", "database", "url", "filename")
 
 
@@ -58,21 +60,40 @@ def is_parameter(name: str) -> bool:
 
 
 def check_places(
-    pipeline: Pipeline, units: list[Unit], catalog: CatalogProtocol[Any, Any], config: ComputeConfig, project: Path
+    pipeline: Pipeline,
+    units: list[Unit],
+    catalog: CatalogProtocol[Any, Any],
+    config: ComputeConfig,
+    project: Path,
+    folders: list[FolderSetting] | None = None,
 ) -> None:
     """Makes sure that everything that crosses machines can be read and written on both.
+
+    Args:
+        pipeline: What is run.
+        units: The jobs.
+        catalog: Where the datasets are.
+        config: The settings.
+        project: The project's folder.
+        folders: Settings that are folders; where one of them is all that has to change, it alone is named.
 
     Raises:
         PreflightError: Names each dataset that cannot, and what to do.
     """
     problems: dict[str, list[str]] = {}
+    local: dict[str, Path] = {}
     for unit in units:
         inputs, outputs = crossing(pipeline, unit)
         for name in [*inputs, *outputs]:
-            problem = _problem(place_of(name, catalog), config, project, written=name in outputs)
+            place = place_of(name, catalog)
+            problem = _problem(place, config, project, written=name in outputs)
             if problem:
+                if problem.endswith(_HERE_ALONE):
+                    local[name] = project / place.location.removeprefix("file://")
                 uses = problems.setdefault(f"{name}: {problem}", [])
                 uses.append(f"{'made' if name in outputs else 'read'} by {unit.name}")
+    if problems and len(local) == len(problems) and (message := _one_setting(local, folders or [])):
+        raise PreflightError(message)
     if problems:
         lines = [f"  {problem} [{', '.join(dict.fromkeys(uses))}]" for problem, uses in problems.items()]
         raise PreflightError(
@@ -100,7 +121,23 @@ def _problem(place: Place, config: ComputeConfig, project: Path, *, written: boo
         return ""
     if any(_below(inside, folder) or _below(path, mount) for folder, mount in data.mounts.items()):
         return ""
-    return f"{inside} is a file of this machine"
+    return f"{inside} {_HERE_ALONE}"
+
+
+def _one_setting(local: dict[str, Path], folders: list[FolderSetting]) -> str:
+    """Returns what to change where all datasets that only this machine has are below the folder of one setting."""
+    found = {setting_of(path, folders) for path in local.values()}
+    setting = found.pop() if len(found) == 1 else None
+    if setting is None:
+        return ""
+    some = ", ".join(sorted(local)[:3]) + (", …" if len(local) > 3 else "")
+    return (
+        f"{setting.name}: {setting.text!r} is a folder of this machine, and rented machines do not reach it. Set it to "
+        f"a place in a bucket of yours, in {setting.file}:\n"
+        f"  {setting.name}: s3://YOUR-BUCKET/{setting.folder.name}\n"
+        f"or to a folder that both sides see (data.mounts in compute.yml). {len(local)} datasets of this run cross "
+        f"machines there: {some}"
+    )
 
 
 def _below(path: Path, folder: str) -> bool:

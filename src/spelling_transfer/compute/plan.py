@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,7 @@ def make_plan(
     config: ComputeConfig,
     price_source: Callable[[set[str]], PriceList],
     ledger: Ledger,
+    here: Collection[str] = (),
 ) -> Plan:
     """Makes the plan of a pipeline.
 
@@ -114,11 +115,12 @@ def make_plan(
         config: The settings.
         price_source: Gives prices for machine names; not asked where nothing is rented.
         ledger: Past runs.
+        here: Nodes that are not sent out.
 
     Raises:
         SettingsError: The settings do not fit the pipeline.
     """
-    units = make_units(pipeline, config)
+    units = make_units(pipeline, config, here)
     wanted = {name for unit in units for name in config.tiers[unit.tier].machines}
     prices = price_source(wanted) if units else PriceList((), "", "none")
     by_node = unit_of(units)

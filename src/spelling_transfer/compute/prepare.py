@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .code import make_bundle, pushed_commit
-from .command import NodeRun, Source, job_script, kedro_run, parameter_list
+from .code import make_bundle, packages_json, pushed_commit
+from .command import NodeRun, Source, job_script, kedro_run, params_variable
 from .config import ComputeConfig
 from .errors import BudgetError, PlatformError, PreflightError
+from .folders import FolderSetting
 from .hooks import RUN_ID_VARIABLE
+from .installed import check_installed
 from .jobs.money import Purse
 from .jobs.work import Attempt, Work
 from .ledger import Ledger
@@ -56,27 +58,43 @@ def prepare(
     run_id: str,
     env: str | None,
     params: Mapping[str, object],
+    *,
+    here: Collection[str] = (),
+    folders: list[FolderSetting] | None = None,
 ) -> Ready:
     """Checks a run and brings the code to its Studios; rents nothing.
 
     What can be checked without the platform is checked first.
 
+    Args:
+        pipeline: What is run.
+        catalog: Where its datasets are.
+        config: The settings.
+        project: The project's folder.
+        run_id: The run.
+        env: Its environment.
+        params: Its parameters.
+        here: Nodes that are not sent out.
+        folders: Settings that are folders, for the message where one of them has to change.
+
     Raises:
         ComputeError: Something is missing; the message says what, and where to set it.
     """
-    units = make_units(pipeline, config)
-    check_places(pipeline, units, catalog, config, project)
+    units = make_units(pipeline, config, here)
+    check_places(pipeline, units, catalog, config, project, folders)
     _check_params(params)
     _check_budget_is_set(config)
-    source_commit = pushed_commit(project) if config.code.mode == "git" else None
+    source_commit = pushed_commit(project, config.data.bundled) if config.code.mode == "git" else None
     connection = connect(config.teamspace)
     prices = current_prices(connection, project)
     ledger = Ledger(project / config.ledger)
-    plan = make_plan(pipeline, catalog, config, lambda _: prices, ledger)
+    plan = make_plan(pipeline, catalog, config, lambda _: prices, ledger, here)
     purse = check_money(plan, config, ledger, run_id, connection.teamspace.balance_usd)
     studios_api = StudiosApi(connection)
     studios = _find_studios(units, config, studios_api)
     check_secrets(config, studios_api)
+    if config.code.check_packages:
+        check_installed(project, studios, studios_api)
     source = bring_code(project, config, studios_api, studios.values(), source_commit)
     code = f"sha256:{source.bundle.sha256}" if source.bundle else f"git:{source.commit}"
     works = {
@@ -95,7 +113,7 @@ def bring_code(
 ) -> Source:
     """Puts a bundle of the code among the files of Studios, unless a pushed commit says it all."""
     if commit is not None:
-        return Source(None, *commit)
+        return Source(None, *commit, packages=packages_json(project))
     bundle = make_bundle(project, config.code, config.data.bundled)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bundle.tar.gz"
@@ -178,7 +196,7 @@ def _check_budget_is_set(config: ComputeConfig) -> None:
 
 def _check_params(params: Mapping[str, object]) -> None:
     try:
-        parameter_list(params)
+        params_variable(params)
     except ValueError as error:
         raise PreflightError(
             f"--params: {error}: this value cannot be passed on to another machine in writing. Put it into a file of "
@@ -218,8 +236,7 @@ def _work(
     machines = tuple(machines_of(unit, config, prices))
     minutes, _ = minutes_of(unit, machines[0], config, ledger)
     command = kedro_run(NodeRun(run_id, unit.nodes, env, params, JOB_RUNNER))
-    settings = config.studios[unit.task]
-    variables = {**config.environments[settings.environment].variables, RUN_ID_VARIABLE: run_id}
+    variables = {**config.variables_of(unit.task), **params_variable(params), RUN_ID_VARIABLE: run_id}
 
     def script(attempt: Attempt) -> str:
         folder = f"{unit.name}-{attempt.number}"

@@ -28,6 +28,7 @@ def resume_options(project: Path, run_id: str) -> dict[str, Any]:
     if state.finished:
         raise ComputeError(f"Run {run_id} is finished: there is nothing to go on with.")
     os.environ[RUN_ID_VARIABLE] = state.run_id
+    os.environ.update(state.variables)  # they may say where the run's data are
     return {_NAMES.get(name, name): state.options[name] for name in _KEPT if state.options.get(name)}
 
 

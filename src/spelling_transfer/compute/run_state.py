@@ -17,13 +17,18 @@ FOLDER = ".kedro-compute"
 
 @dataclass
 class RunState:
-    """A run: how it was started, which nodes are done, which jobs it has."""
+    """A run: how it was started, which nodes are done, which jobs it has.
+
+    ``here`` are nodes that are not sent out whatever their tags say; ``variables`` are those that jobs were passed on.
+    """
 
     run_id: str
     options: dict[str, Any] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     code: str = ""
+    here: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
     finished: bool = False
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from .code import PACKAGES_FILE, differences, project_distribution
 from .config import ComputeConfig
 from .errors import ComputeError
 from .executor import StudioExecutor
+from .folders import folder_settings
 from .hooks import RUN_ID_VARIABLE, Started, started
 from .jobs.dispatch import Dispatcher
 from .jobs.failure import ENVIRONMENT_DIFFERS
@@ -43,13 +44,15 @@ job_logger = logging.getLogger("kedro.compute.jobs")  # as quiet as Kedro's own;
 class StudioRunner(AbstractRunner):
     """Sends nodes to rented machines by their tags; without such nodes it is Kedro's ``SequentialRunner``."""
 
-    def __init__(self, is_async: bool = False) -> None:
+    def __init__(self, is_async: bool = False, here: Collection[str] = ()) -> None:
         """Makes the runner; all settings are in ``compute.yml``.
 
         Args:
             is_async: As with other runners, for the nodes that run here.
+            here: Nodes that run here whatever their tags say, such as one that starts jobs of its own.
         """
         super().__init__(is_async=is_async)
+        self._here = list(here)
         self._executor: StudioExecutor | None = None
 
     @property
@@ -82,15 +85,21 @@ class StudioRunner(AbstractRunner):
     ) -> None:
         how = started()
         config = load_config(how.loader) if how is not None else ComputeConfig()
-        units = make_units(pipeline, config)
+        run_id = run_id or "run"
+        earlier = None
+        if how is not None and state_path(how.project, run_id).is_file():
+            earlier = read_state(how.project, run_id)
+            self._here = earlier.here
+        units = make_units(pipeline, config, self._here)
         if not units or how is None:
             super()._run(pipeline, catalog, hook_manager, run_id)
             return
-        run_id = run_id or "run"
-        earlier = read_state(how.project, run_id) if state_path(how.project, run_id).is_file() else None
-        ready = prepare(pipeline, catalog, config, how.project, run_id, how.env, how.params)
+        folders = folder_settings(how.loader, how.project)
+        ready = prepare(
+            pipeline, catalog, config, how.project, run_id, how.env, how.params, here=self._here, folders=folders
+        )
         _check_same_code(earlier, ready)
-        state = StateFile(how.project, earlier or _new_state(run_id, how, ready))
+        state = StateFile(how.project, earlier or _new_state(run_id, how, ready, self._here))
         state.write()
         _name_orphans(how.project, ready, run_id)
         dispatcher = _dispatcher(ready, state, run_id, attach=earlier is not None, project=how.project)
@@ -185,8 +194,10 @@ def _dispatcher(ready: Ready, state: StateFile, run_id: str, *, attach: bool, pr
     )
 
 
-def _new_state(run_id: str, how: Started, ready: Ready) -> RunState:
-    return RunState(run_id, {**how.options, "env": how.env, "params": how.params}, code=ready.code)
+def _new_state(run_id: str, how: Started, ready: Ready, here: list[str]) -> RunState:
+    passed_on = {name: os.environ[name] for name in ready.config.pass_on if os.environ.get(name)}
+    options = {**how.options, "env": how.env, "params": how.params}
+    return RunState(run_id, options, code=ready.code, here=here, variables=passed_on)
 
 
 def _check_same_code(earlier: RunState | None, ready: Ready) -> None:

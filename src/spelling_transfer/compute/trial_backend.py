@@ -11,10 +11,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal
 
+from .code import pushed_commit
 from .command import Source, job_script
 from .config import ComputeConfig
 from .errors import BudgetError, InterruptedJobError, PreflightError, SettingsError
 from .hooks import started
+from .installed import check_installed
 from .jobs.dispatch import Dispatcher
 from .jobs.money import Purse
 from .jobs.work import Attempt, Entry, Outcome, Work, run_tag
@@ -131,6 +133,7 @@ class LightningTrialBackend:
         if config.trials.task not in config.studios:
             known = ", ".join(config.studios) or "none"
             raise SettingsError(f"compute: trials.task: there is no task {config.trials.task!r}. Known: {known}.")
+        commit = pushed_commit(project, config.data.bundled) if config.code.mode == "git" else None
         connection = connect(config.teamspace)
         prices = current_prices(connection, project)
         machines = tuple(machines_of(Unit("trials", tier, config.trials.task, ("trials",)), config, prices))
@@ -147,6 +150,8 @@ class LightningTrialBackend:
                 "'kedro compute studios create'."
             )
         check_secrets(config, studios)
+        if config.code.check_packages:
+            check_installed(project, {config.trials.task: studio}, studios)
         jobs, ledger = JobsApi(connection), Ledger(project / config.ledger)
         for left in jobs.find_all(run_tag(self._run_id)):
             if not left.state.ended:  # of a driver that is gone; the study gives its trials to the new workers
@@ -171,9 +176,9 @@ class LightningTrialBackend:
             tier,
             fitting,
             studio,
-            bring_code(project, config, studios, [studio]),
+            bring_code(project, config, studios, [studio], commit),
             place,
-            dict(config.environments[settings.environment].variables),
+            config.variables_of(config.trials.task),
             dispatcher,
         )
 

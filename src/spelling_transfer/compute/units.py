@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,15 +39,20 @@ def tier_of(node: Node, config: ComputeConfig) -> str | None:
     return config.tags[tags[0]] if tags else None
 
 
-def make_units(pipeline: Pipeline, config: ComputeConfig) -> list[Unit]:
+def make_units(pipeline: Pipeline, config: ComputeConfig, here: Collection[str] = ()) -> list[Unit]:
     """Returns the jobs of a pipeline, in an order in which they can run.
+
+    Args:
+        pipeline: What is run.
+        config: Says which tags name a tier.
+        here: Nodes that run on this machine whatever their tags say.
 
     Raises:
         SettingsError: A node matches two tags, a group cannot be one job, or a node has no Studio.
     """
     groups: dict[str, list[Node]] = {}
     for node in pipeline.nodes:
-        if tier_of(node, config) is not None:
+        if node.name not in here and tier_of(node, config) is not None:
             groups.setdefault(_group_of(node, config) or node.name, []).append(node)
     units = []
     for name, nodes in groups.items():

@@ -74,6 +74,12 @@ class StudySession:
         check_room(folder)
         self._is_kept = is_kept or settings.storage is not None
         self._url = storage_url(settings.storage, folder)
+        if settings.backend == "lightning" and self._url.get_backend_name() == "sqlite":
+            raise StudyConfigError(
+                "study.storage: a file cannot be shared by workers on rented machines (study.backend: lightning). Name "
+                "a PostgreSQL that all of them reach: --storage postgresql+psycopg://USER@HOST/DATABASE, its password "
+                "in PGPASSWORD."
+            )
         self._open()
         try:
             self._enter()

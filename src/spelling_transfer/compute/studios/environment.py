@@ -6,6 +6,7 @@ import json
 import shlex
 
 from ..code import make_bundle, package_versions, project_distribution
+from ..installed import INSTALLED_FILE, record
 from .plugin import StudioContext
 
 _CHECK = """
@@ -19,6 +20,17 @@ def here(name):
 other = [f"{n}: {here(n)} there, {v} here" for n, v in sorted(wanted.items()) if here(n) != v]
 print("\\n".join(other))
 sys.exit(1 if other else 0)
+"""
+
+_LIST = """
+import importlib.metadata as m, json, sys
+found = {}
+for name in json.loads(sys.argv[1]):
+    try:
+        found[name] = m.version(name).partition("+")[0]
+    except m.PackageNotFoundError:
+        pass
+print(json.dumps(found))
 """
 
 
@@ -52,12 +64,14 @@ class EnvironmentPlugin:
             context.run(command)
 
     def check(self, context: StudioContext) -> list[str]:
-        """Compares the versions of the project's direct dependencies."""
-        if context.environment.packages:
-            return []  # chosen by hand: each job compares them with those of its run (code.check_packages)
+        """Compares the versions of the project's direct dependencies, and leaves word of them for later runs."""
         wanted = self._wanted(context)
         if not wanted:
             return []
+        listed = context.run(f"python -c {shlex.quote(_LIST)} {shlex.quote(json.dumps(sorted(wanted)))}")
+        context.upload(record(json.loads(listed.strip().splitlines()[-1]), context.project), INSTALLED_FILE)
+        if context.environment.packages:
+            return []  # chosen by hand: compared before each run (code.check_packages)
         output, code = context.api.run(context.studio, _command(wanted))
         return [f"packages: {line}" for line in output.splitlines() if line.strip()] if code else []
 

@@ -21,23 +21,6 @@ _LARGEST_UNDEFINED_SHARE = 0.05
 N_RESAMPLES = 1_999
 
 
-def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Returns Spearman's rank correlation; NaN where one of the two does not vary."""
-    return float(_correlations(_ranks(np.atleast_2d(first)), _ranks(np.atleast_2d(second)))[0])
-
-
-def partial_spearman(first: ArrayLike, second: ArrayLike, given: ArrayLike) -> float:
-    """Returns the rank correlation of two quantities with a third held fixed.
-
-    Ranks of both are regressed on the ranks of the third; what is left over is correlated. A third quantity that does
-    not vary holds nothing fixed, and the value is Spearman's.
-
-    Source: M. G. Kendall, "Partial rank correlation", Biometrika 32 (1942), in its form for Spearman's coefficient.
-    """
-    columns = (np.atleast_2d(first), np.atleast_2d(second), np.atleast_2d(given))
-    return float(_partial(*map(_ranks, columns))[0])
-
-
 def correlate(
     first: ArrayLike,
     second: ArrayLike,
@@ -49,6 +32,11 @@ def correlate(
     seed: int = 0,
 ) -> dict[str, float | int | None]:
     """Returns a rank correlation with its interval.
+
+    With a third quantity it is the partial one: ranks of both are regressed on the ranks of the third, and what is
+    left over is correlated. A third quantity that does not vary holds nothing fixed, and the value is Spearman's.
+
+    Source: M. G. Kendall, "Partial rank correlation", Biometrika 32 (1942), in its form for Spearman's coefficient.
 
     Args:
         first: One quantity.

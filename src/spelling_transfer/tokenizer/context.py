@@ -10,8 +10,6 @@ import pandas as pd
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.word_stats import WordAnalysis
 
-SAME_AS = ("spaced", "bare")
-
 
 def segmentation_in_contexts(
     tokenizer: ChatTokenizer, words: pd.DataFrame, settings: WordAnalysis

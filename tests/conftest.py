@@ -25,6 +25,20 @@ ROOT = Path(__file__).parents[1]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Two of these share two cores: threads of one would only keep the other waiting.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_LONGEST = ("tests/test_first_run.py", "tests/storage/test_run_on_s3.py", "tests/compute/test_runner.py")
+"""Files of minutes. Where files run side by side these begin, or the last one would run alone for long."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first where two processes share the tests."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
+
+
 _TOY_FILES = {
     "pyproject.toml": """
         [tool.kedro]

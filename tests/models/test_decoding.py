@@ -10,11 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spelling_transfer.models import decoding
 from spelling_transfer.models.decoding import AnswerHead, SharedPrefix, common_length
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling, generate_answers
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.policy.logits import ThinkTokenMask
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
@@ -105,6 +107,22 @@ def test_the_restricted_head_answers_as_the_masked_one(
             masked = generate_answers(embedded, tokenizer, prompts, allowed_ids=letters, **settings)
         assert restricted == masked
         assert {token for answer in restricted for token in answer} <= set(letters)
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_the_most_likely_is_found_block_by_block(
+    loaded: LoadedModel, restricted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_BLOCK_ROWS", 7)
+    n_rows, hidden = loaded.model.get_output_embeddings().weight.shape
+    states = torch.randn(50, hidden, generator=torch.Generator().manual_seed(0))
+    free = AnswerHead.of(loaded, ThinkTokenMask([]), None).most_likely(states)
+    forbidden = free[:5].tolist()  # what would be chosen, were it not masked
+    rows = [row for row in range(0, n_rows, 2) if row not in forbidden] if restricted else None
+    head = AnswerHead.of(loaded, ThinkTokenMask(forbidden), rows)
+    chosen = head.most_likely(states)
+    assert torch.equal(chosen, head.logits(states).argmax(-1))
+    assert not set(head.to_rows(chosen).tolist()) & set(forbidden)
 
 
 def test_the_kept_rows_of_the_head_follow_its_weights(loaded: LoadedModel) -> None:

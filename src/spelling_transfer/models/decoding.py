@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from spelling_transfer.models.load import LoadedModel
 
 if TYPE_CHECKING:
     import torch
+
+_BLOCK_ROWS = 4096
+"""Rows of the head whose logits are held at once on a CPU, where a whole vocabulary of them would not fit its cache."""
 
 _ENDED_SHARE = 0.25
 """Rows of a batch that must have ended before the others go on without them: leaving them out copies the cache."""
@@ -57,6 +61,42 @@ class AnswerHead:
         if self.weight is None:
             return self.mask(None, self.model.get_output_embeddings()(states))
         return F.linear(states, self.weight)
+
+    def most_likely(self, states: torch.Tensor) -> torch.Tensor:
+        """Returns the candidate with the highest logit, shape ``(batch,)``, of states ``(batch, hidden)``."""
+        import torch
+
+        matrix = self._matrix
+        if matrix is None or states.device.type != "cpu":
+            return self.logits(states).argmax(-1)
+        best = states.new_full((len(states),), -torch.inf)
+        candidates = torch.zeros(len(states), dtype=torch.long)
+        for start in range(0, len(matrix), _BLOCK_ROWS):
+            logits = states @ matrix[start : start + _BLOCK_ROWS].T
+            if self.weight is None and start // _BLOCK_ROWS in self._masked:
+                logits[:, self._masked[start // _BLOCK_ROWS]] = -torch.inf
+            highest = logits.amax(-1)  # several times as fast as to look for its place as well
+            better = (highest > best).nonzero()[:, 0]
+            best[better] = highest[better]
+            candidates[better] = logits[better].argmax(-1) + start
+        return candidates
+
+    @property
+    def _matrix(self) -> torch.Tensor | None:
+        import torch
+
+        head = self.model.get_output_embeddings()
+        plain = type(head) is torch.nn.Linear and head.bias is None
+        return self.weight if self.weight is not None else head.weight if plain else None
+
+    @cached_property
+    def _masked(self) -> dict[int, torch.Tensor]:
+        """What the mask forbids: by block, the places in it."""
+        import torch
+
+        head = self.model.get_output_embeddings()
+        masked = self.mask(None, torch.zeros(len(head.weight))).isinf().nonzero()[:, 0]
+        return {int(block): masked[masked // _BLOCK_ROWS == block] % _BLOCK_ROWS for block in masked // _BLOCK_ROWS}
 
     def to_rows(self, candidates: torch.Tensor) -> torch.Tensor:
         """Returns the row of each candidate."""
@@ -111,7 +151,7 @@ def decode_batch(
     prompts: Sequence[Sequence[int]],
     prefix: SharedPrefix,
     head: AnswerHead,
-    choose: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    choose: Callable[[AnswerHead, torch.Tensor, torch.Tensor], torch.Tensor],
     *,
     end_row: int,
     max_new_tokens: int,
@@ -123,8 +163,8 @@ def decode_batch(
         prompts: Token ids of each prompt.
         prefix: What they all begin with.
         head: Which tokens can be chosen.
-        choose: Chooses a candidate a row from logits ``(rows, candidates)``; its second argument is the place of each
-            row in the batch, as rows that have ended are left out.
+        choose: Chooses a candidate of the head for each of the states ``(rows, hidden)``; its third argument is the
+            place of each row in the batch, as rows that have ended are left out.
         end_row: The row of the end token.
         max_new_tokens: Longest answer, the end token included.
 
@@ -160,7 +200,7 @@ def decode_batch(
             use_cache=True,
         )
         cache = out.past_key_values
-        chosen = head.to_rows(choose(head.logits(out.last_hidden_state[:, -1]), running))
+        chosen = head.to_rows(choose(head, out.last_hidden_state[:, -1], running))
         answers[running, step] = chosen
         # A row that has ended stays until enough others have; what it goes on to say is cut off at the end.
         going &= chosen != end_row

@@ -109,13 +109,13 @@ def _head(loaded: LoadedModel, tokenizer: ChatTokenizer, allowed_ids: Sequence[i
     return AnswerHead.of(loaded, ThinkTokenMask(think, allowed), allowed_without(think, allowed))
 
 
-def _most_likely(logits: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-    return logits.argmax(-1)
+def _most_likely(head: AnswerHead, states: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return head.most_likely(states)
 
 
 def _drawer(
     sampling: Sampling, seeds: Sequence[int], indices: Sequence[int]
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+) -> Callable[[AnswerHead, torch.Tensor, torch.Tensor], torch.Tensor]:
     import torch
     from transformers import LogitsProcessorList, MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWarper
 
@@ -128,7 +128,8 @@ def _drawer(
         warpers.append(MinPLogitsWarper(sampling.min_p))
     generators = [torch.Generator().manual_seed(seeds[i]) for i in indices]
 
-    def draw(logits: torch.Tensor, running: torch.Tensor) -> torch.Tensor:
+    def draw(head: AnswerHead, states: torch.Tensor, running: torch.Tensor) -> torch.Tensor:
+        logits = head.logits(states)
         best = logits.float().topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
         probabilities = warpers(None, best.values).softmax(-1).cpu()  # type: ignore[arg-type]  # no ids looked at
         # One number a token, whatever there is to choose from: an answer follows its seed under any head.

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,10 +33,15 @@ WRONG = Identity("writer-key", "not-the-secret-0123456789")
 
 
 class S3Server:
-    """SeaweedFS on free ports of 127.0.0.1 with one bucket; ``kill`` and ``start`` again keep its data."""
+    """SeaweedFS on free ports of 127.0.0.1 with one bucket; ``kill`` and ``start`` again keep its data.
 
-    def __init__(self, bucket: str = "data", folder: Path | None = None) -> None:
-        self.bucket = bucket
+    Attributes:
+        bucket: The bucket.
+        options: More options of ``weed mini``, taken at the next start: how many volumes there may be, for example.
+    """
+
+    def __init__(self, bucket: str = "data", folder: Path | None = None, options: Sequence[str] = ()) -> None:
+        self.bucket, self.options = bucket, list(options)
         self._own_folder = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="weed-"))
         names = ["s3", "master", "volume", "filer", "admin"]
@@ -69,7 +75,8 @@ class S3Server:
                 ["bash", "-c", _GUARD, "guard", str(weed), "-logtostderr=true", "mini",
                  f"-dir={self.folder / 'data'}", "-ip=127.0.0.1",
                  "-ip.bind=127.0.0.1", "-master.telemetry=false", "-webdav=false", "-admin.ui=false",
-                 "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}", f"-bucket={self.bucket}", *ports],
+                 "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}", f"-bucket={self.bucket}", *ports,
+                 *self.options],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True,
             )  # fmt: skip
         self._wait(known=known)

@@ -99,8 +99,12 @@ def _explain_code(code: str, location: str, action: str) -> str | None:
         return f"{location}: the server received other bytes than were sent (BadDigest). Run the same command again."
     if code == "RequestTimeTooSkewed":
         return f"{location}: the clock of this machine is wrong ({code}). Set it by the network's time and run again."
+    if code in {"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "507"}:
+        return f"{location}: the store is full ({code}). Make room there, and run the same command again."
     if code in {"SlowDown", "ServiceUnavailable", "InternalError", "503", "500", "RequestTimeout"}:
-        return f"{location}: the store has trouble of its own ({code}). Run the same command again later."
+        # Servers of other makers than Amazon answer so to a write when they have no room.
+        hint = "; on a server of your own, see whether its disk is full" if action == "write" else ""
+        return f"{location}: the store has trouble of its own ({code}). Run the same command again later{hint}."
     return None
 
 

@@ -169,3 +169,21 @@ def test_the_list_of_packages_is_in_every_bundle(project: Path) -> None:
         member = archive.extractfile(PACKAGES_FILE)
         assert member is not None
         assert json.loads(member.read()) == {}  # the toy is not installed
+
+
+def test_a_machine_of_several_that_was_not_told_its_number_ends_at_once(project: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(project, CodeSettings())
+    (tmp_path / bundle.place).parent.mkdir(parents=True)
+    (tmp_path / bundle.place).write_bytes(bundle.content)
+    script = job_script(["printenv", "KEDRO_COMPUTE_MACHINES", "LOCAL_RANK"], Source(bundle), {}, 60, "job", machines=2)
+
+    def run(**told: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **told}
+        return subprocess.run(
+            ["bash", "-ec", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    untold = run()
+    assert untold.returncode != 0
+    assert "NODE_RANK: is not set by the platform" in untold.stderr
+    assert run(NODE_RANK="1", MASTER_ADDR="10.0.0.1").stdout.splitlines()[:2] == ["2", "0"]

@@ -55,3 +55,22 @@ def test_each_trial_is_run_once_by_workers_on_rented_machines(platform, whole_pr
     assert set(trials["state"]) == {"complete"}
     assert (whole_project.shared / "08_reporting/tuning/reports/index.html").is_file()
     assert platform.world.telemetry == []
+
+
+@pytest.mark.parametrize(
+    ("storage", "parts"),
+    [
+        ([], ["study.storage: a file cannot be shared", "--storage postgresql+psycopg://"]),
+        (
+            ["--storage=postgresql+psycopg://me@db.example.test/studies"],
+            ["is on this machine alone", "Set studies_root in conf/base/globals.yml", "data.mounts of compute.yml"],
+        ),
+    ],
+)
+def test_what_workers_elsewhere_lack_is_said_before_data_are_prepared(platform, whole_project, storage, parts) -> None:
+    done = whole_project.kedro("tune", "--mode=lightning", "--env=qwen3_4b", "--name=rented", *storage)
+    assert done.returncode == 1
+    for part in parts:
+        assert part in " ".join(done.stderr.split())
+    assert platform.world.log == []
+    assert not (whole_project.path / "data/qwen3_4b").exists()

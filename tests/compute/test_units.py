@@ -128,3 +128,12 @@ def test_what_cannot_cross_is_named_with_its_reason(entries: dict, parts: list[s
         check(entries, DataPlace(), tmp_path)
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_a_node_may_have_a_tier_of_its_own_or_stay_here() -> None:
+    steps = chain(("gpu",), ("gpu",), ())
+    settings = config(nodes={"a": {"tier": "a100"}, "c": {"tier": "a100"}})
+    assert [(unit.name, unit.tier) for unit in make_units(steps, settings)] == [("a", "a100"), ("b", "t4")]
+    assert [unit.name for unit in make_units(steps, settings, here=["a"])] == ["b"]
+    with pytest.raises(ValueError, match=r"nodes\.a\.tier: there is no tier 'h100'"):
+        config(nodes={"a": {"tier": "h100"}})

@@ -755,8 +755,12 @@ def _(r, p):
     tags = [{"id": f"tag-{t.lower()}", "name": t.lower()} for t in r.body.get("tags") or ()]
     m = {**r.body, "id": nid("mmt"), "projectId": p, "tags": tags, "createdAt": now()}
     W.mmts[m["id"]] = m
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        first = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     for k in range(int(r.body.get("machines") or 2)):
-        spec = {**r.body["spec"], "env": [*(r.body["spec"].get("env") or []), {"name": "NODE_RANK", "value": str(k)}]}
+        own = [{"name": n, "value": v} for n, v in {**first, "NODE_RANK": str(k)}.items()]
+        spec = {**r.body["spec"], "env": [*(r.body["spec"].get("env") or []), *own]}
         new_job(p, f"{m['name']}-{k}", spec, multiMachineJobId=m["id"])
     return mmt(m)
 

@@ -15,7 +15,7 @@ from kedro.utils import find_kedro_project
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.commands.tune_docs import write_docs
-from spelling_transfer.commands.tune_plan import MODES, Plan, estimate, make_plan
+from spelling_transfer.commands.tune_plan import MODES, Plan, check_workers, estimate, make_plan
 from spelling_transfer.commands.tune_studies import dashboard, list_studies, sync
 from spelling_transfer.study.config import GpuTier, Pruner, Sampler
 from spelling_transfer.study.scores import Focus
@@ -42,6 +42,8 @@ Examples:
   kedro tune --resume --name transfer_40
   kedro tune --show-config --config data/06_models/tuning/best_config.json
 """
+
+_STUDY_NODE = "tuning.run_study"
 
 
 class _Workers(click.ParamType):  # type: ignore[type-arg]
@@ -130,6 +132,7 @@ def _tune(options: dict[str, Any]) -> None:
     print_plan(plan, found, err=as_json)
     if options["dry_run"]:
         return
+    check_workers(plan)
     save_experiment(plan.study.model_copy(update={"resume": False}), plan.trial, plan.file)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         run_study_pipeline(plan)
@@ -167,10 +170,16 @@ def run_study_pipeline(plan: Plan) -> None:
 def _run(plan: Plan, pipeline: str, outputs: list[str]) -> None:
     from kedro.framework.session import KedroSession
 
+    from spelling_transfer.compute.runner import StudioRunner
+
     logging.getLogger("kedro_viz").setLevel(logging.ERROR)  # it warns of every run that is not of all pipelines
     params = plan.runtime_params if pipeline == "tuning" else {}
+    # Where trials are jobs of their own, the node that starts and watches them is not a job itself.
+    here = [] if plan.study.backend == "local" else [_STUDY_NODE]
     with KedroSession.create(project_path=plan.project, env=plan.env, runtime_params=params) as session:
-        cast("KedroSession", session).run(pipeline_names=[pipeline], to_outputs=outputs or None)
+        cast("KedroSession", session).run(
+            pipeline_names=[pipeline], to_outputs=outputs or None, runner=StudioRunner(here=here)
+        )
 
 
 def _result(plan: Plan) -> dict[str, Any]:

@@ -157,6 +157,25 @@ def studies_folder(project: Path, env: str | None) -> Path:
     return project / str(_loader(project, env, {})["catalog"]["tuning_studies"]["filepath"])
 
 
+def check_workers(plan: Plan) -> None:
+    """Checks that workers on other machines could begin, before data are prepared for them; rents nothing.
+
+    Raises:
+        StudyConfigError: They share no database.
+        ComputeError: The settings of the rented machines do not suffice.
+    """
+    from spelling_transfer.study.pool import make_backend
+    from spelling_transfer.study.session import check_machines
+
+    if plan.study.backend == "local":
+        return
+    check_machines(plan.study)
+    backend = make_backend(plan.study.backend, studies_folder(plan.project, plan.env) / plan.study.name)
+    check = getattr(backend, "check", None)
+    if check is not None:
+        check(plan.project, plan.env)
+
+
 def parameters(project: Path, env: str | None) -> dict[str, Any]:
     """Returns the merged parameters of an environment."""
     return _loader(project, env, {})["parameters"]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from .cli_common import env_option, json_option, ledger_of, megabytes, one_message, print_json, print_table, settings
 from .config import ComputeConfig
-from .errors import ComputeError, PlatformError
+from .errors import ComputeError, PlatformError, PreflightError
+from .folders import folder_settings
 from .loading import load_config
+from .places import check_places
 from .plan import Plan, cache_path, make_plan
 from .platform.client import connect
 from .platform.credentials import signed_in
 from .platform.machines import PriceList, cached_prices, estimated_prices
 from .prepare import current_prices
+from .units import make_units
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
 
 
 @click.command(
@@ -37,12 +43,11 @@ def plan(env: str | None, pipelines: str, tags: str, nodes: str, offline: bool, 
         bootstrap_project(project)
         with KedroSession.create(project_path=project, env=env) as session:
             context = cast("Any", session).load_context()
-            made = plan_of(
-                context,
-                {"pipeline_names": _split(pipelines), "tags": _split(tags), "node_names": _split(nodes)},
-                offline,
-            )
-            show(made, config, as_json)
+            selection: dict[str, Any] = {
+                "pipeline_names": _split(pipelines), "tags": _split(tags), "node_names": _split(nodes),
+            }  # fmt: skip
+            show(plan_of(context, selection, offline), config, as_json)
+            show_missing(context, selection)
 
 
 def plan_of(context: Any, selection: dict[str, Any], offline: bool) -> Plan:
@@ -56,6 +61,25 @@ def plan_of(context: Any, selection: dict[str, Any], offline: bool) -> Plan:
     Raises:
         ComputeError: The selection or the settings are wrong.
     """
+    chosen = _chosen(selection)
+    config, project = load_config(context.config_loader), Path(context.project_path)
+    ledger = ledger_of(project, config)
+    return make_plan(chosen, context.catalog, config, lambda wanted: _prices(project, config, wanted, offline), ledger)
+
+
+def show_missing(context: Any, selection: dict[str, Any]) -> None:
+    """Prints what would keep a run of these nodes from starting, of what can be told without the platform."""
+    chosen, config = _chosen(selection), load_config(context.config_loader)
+    project, loader = Path(context.project_path), context.config_loader
+    try:
+        check_places(
+            chosen, make_units(chosen, config), context.catalog, config, project, folder_settings(loader, project)
+        )
+    except PreflightError as error:
+        click.echo(f"\nBefore it can start:\n{error}", err=True)
+
+
+def _chosen(selection: dict[str, Any]) -> Pipeline:
     from kedro.framework.project import pipelines
 
     names = selection.get("pipeline_names") or ["__default__"]
@@ -65,12 +89,9 @@ def plan_of(context: Any, selection: dict[str, Any], offline: bool) -> Plan:
     chosen = sum((pipelines[name] for name in names[1:]), pipelines[names[0]])
     filters = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs")
     try:
-        chosen = chosen.filter(**{name: selection[name] for name in filters if selection.get(name)})
+        return chosen.filter(**{name: selection[name] for name in filters if selection.get(name)})
     except ValueError as error:
         raise ComputeError(str(error)) from None
-    config, project = load_config(context.config_loader), Path(context.project_path)
-    ledger = ledger_of(project, config)
-    return make_plan(chosen, context.catalog, config, lambda wanted: _prices(project, config, wanted, offline), ledger)
 
 
 def show(made: Plan, config: ComputeConfig, as_json: bool) -> None:

@@ -16,6 +16,9 @@ STUDIO_FOLDER = "/teamspace/studios/this_studio"
 MONITOR = ".kedro-compute/monitor.py"
 """Among the files of a Studio that was set up with monitoring."""
 
+MACHINES_VARIABLE = "KEDRO_COMPUTE_MACHINES"
+"""Set where several machines do one job: how many; what trains spreads over one device on each."""
+
 _KILL_AFTER_SECONDS = 60
 
 
@@ -43,7 +46,14 @@ class NodeRun:
     runner: str
 
 
-def job_script(work: Sequence[str], source: Source, mounts: Mapping[str, str], limit_seconds: int, folder: str) -> str:
+def job_script(
+    work: Sequence[str],
+    source: Source,
+    mounts: Mapping[str, str],
+    limit_seconds: int,
+    folder: str,
+    machines: int = 1,
+) -> str:
     """Returns a script that does one command in a fresh copy of the project and prints its exit code last.
 
     The platform's own limit of a job is none, so the command is put under ``timeout``.
@@ -54,6 +64,7 @@ def job_script(work: Sequence[str], source: Source, mounts: Mapping[str, str], l
         mounts: Folder of the project -> place on the machine.
         limit_seconds: After this the command is ended.
         folder: Name of the working folder.
+        machines: How many machines do this together; each has to be told its number and the address of the first.
     """
     lines = ["set -eu", f"S={STUDIO_FOLDER}", '[ -d "$S" ] || S="$PWD"', f'W="$HOME/.kedro-compute/work/{folder}"']
     if source.bundle is not None:
@@ -77,6 +88,11 @@ def job_script(work: Sequence[str], source: Source, mounts: Mapping[str, str], l
         lines += [
             f'mkdir -p {shlex.quote(place)} "$(dirname {shlex.quote(name)})"',
             f"[ -e {shlex.quote(name)} ] || ln -s {shlex.quote(place)} {shlex.quote(name)}",
+        ]
+    if machines > 1:
+        lines += [
+            ': "${NODE_RANK:?is not set by the platform}" "${MASTER_ADDR:?is not set by the platform}"',
+            f'export {MACHINES_VARIABLE}={machines} LOCAL_RANK=0 MASTER_PORT="${{MASTER_PORT:-29500}}"',
         ]
     command = " ".join(shlex.quote(part) for part in work)
     lines += [

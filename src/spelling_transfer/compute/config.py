@@ -67,6 +67,7 @@ class NodeHint(_Settings):
     gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory it needs on the accelerator.")
     minutes: float = Field(30.0, gt=0, le=7 * 24 * 60, description="How long it takes on the first machine of a tier.")
     impact: float = Field(1.0, ge=0, le=1000, description="Expected worth; jobs with more of it start first.")
+    tier: str | None = Field(None, description="Tier of this node, in place of that of its tag.")
 
 
 class DataPlace(_Settings):
@@ -154,6 +155,9 @@ class ComputeConfig(_Settings):
         for tag, tier in self.tags.items():
             if tier not in self.tiers:
                 raise ValueError(f"tags.{tag}: there is no tier {tier!r}. Known: {', '.join(self.tiers) or 'none'}")
+        for node, hint in self.nodes.items():
+            if hint.tier is not None and hint.tier not in self.tiers:
+                raise ValueError(f"nodes.{node}.tier: there is no tier {hint.tier!r}. Known: {', '.join(self.tiers)}")
         if self.trials.tier is not None and self.trials.tier not in self.tiers:
             raise ValueError(f"trials.tier: there is no tier {self.trials.tier!r}. Known: {', '.join(self.tiers)}")
         names = [studio.name for studio in self.studios.values()]

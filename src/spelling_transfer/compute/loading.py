@@ -40,7 +40,7 @@ def load_config(loader: AbstractConfigLoader) -> ComputeConfig:
 
 def load_project_config(project: Path, env: str | None = None) -> ComputeConfig:
     """Reads the settings of the project in a folder, for commands that start no session."""
-    return load_config(_loader(project, env))
+    return load_config(config_loader(project, env))
 
 
 def local_secrets(project: Path, env: str | None = None) -> dict[str, str]:
@@ -50,14 +50,15 @@ def local_secrets(project: Path, env: str | None = None) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in (env, None):
         try:
-            entries = _loader(project, each)["credentials"].get(KIND, {})
+            entries = config_loader(project, each)["credentials"].get(KIND, {})
         except MissingConfigException:
             continue
         found = {**{str(name): str(value) for name, value in dict(entries).items()}, **found}
     return found
 
 
-def _loader(project: Path, env: str | None) -> Any:
+def config_loader(project: Path, env: str | None) -> Any:
+    """Returns the loader of the project in a folder."""
     from kedro.framework.project import settings
     from kedro.framework.startup import bootstrap_project
 

@@ -240,7 +240,7 @@ def _work(
 
     def script(attempt: Attempt) -> str:
         folder = f"{unit.name}-{attempt.number}"
-        return job_script(command, source, config.data.mounts, attempt.limit_seconds, folder)
+        return job_script(command, source, config.data.mounts, attempt.limit_seconds, folder, tier.num_machines)
 
     return Work(
         key=unit.name,

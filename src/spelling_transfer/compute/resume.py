@@ -40,7 +40,7 @@ def show_plan(project: Path, options: Mapping[str, Any]) -> None:
     """
     from kedro.framework.session import KedroSession
 
-    from .cli_plan import plan_of, show
+    from .cli_plan import plan_of, show, show_missing
     from .loading import load_config
 
     selection = {name: options.get(_NAMES.get(name, name)) for name in _KEPT}
@@ -48,3 +48,4 @@ def show_plan(project: Path, options: Mapping[str, Any]) -> None:
     with KedroSession.create(project_path=project, **made_from) as session:
         context: Any = session.load_context()  # type: ignore[attr-defined]
         show(plan_of(context, selection, offline=False), load_config(context.config_loader), as_json=False)
+        show_missing(context, selection)

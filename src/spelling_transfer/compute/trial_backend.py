@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,13 +16,14 @@ from .code import pushed_commit
 from .command import Source, job_script
 from .config import ComputeConfig
 from .errors import BudgetError, InterruptedJobError, PreflightError, SettingsError
+from .folders import FolderSetting, folder_settings, setting_of
 from .hooks import started
 from .installed import check_installed
 from .jobs.dispatch import Dispatcher
 from .jobs.money import Purse
 from .jobs.work import Attempt, Entry, Outcome, Work, run_tag
 from .ledger import Ledger
-from .loading import load_config, load_project_config
+from .loading import config_loader, load_config, load_project_config
 from .plan import machines_of
 from .platform.client import connect
 from .platform.jobs import JobsApi
@@ -54,6 +56,19 @@ class LightningTrialBackend:
         self._entries: dict[str, Entry] = {}
         self._current: dict[int, str] = {}
         self._ready: _Rented | None = None
+
+    def check(self, project: Path, env: str | None) -> None:
+        """Checks what can be checked without the platform.
+
+        Args:
+            project: The project's folder.
+            env: The environment of the settings.
+
+        Raises:
+            ComputeError: The settings, the budget or the study's folder do not suffice.
+        """
+        loader = config_loader(project, env)
+        _check(load_config(loader), self._folder, project, folder_settings(loader, project))
 
     def start(self, worker: int, command: Sequence[str], env: Mapping[str, str]) -> str:
         """Starts a worker; one that runs already is left alone.
@@ -123,16 +138,12 @@ class LightningTrialBackend:
             how = started()
             project = how.project if how is not None else _project()
             config = load_config(how.loader) if how is not None else load_project_config(project, None)
-            self._ready = self._rent(project, config)
+            folders = folder_settings(how.loader, project) if how is not None else []
+            self._ready = self._rent(project, config, folders)
         return self._ready
 
-    def _rent(self, project: Path, config: ComputeConfig) -> _Rented:
-        tier, place = _tier(config), _place(self._folder, project, config)
-        if config.budget.run_usd is None:
-            raise BudgetError("compute: budget.run_usd: not set, so no worker is started on a rented machine.")
-        if config.trials.task not in config.studios:
-            known = ", ".join(config.studios) or "none"
-            raise SettingsError(f"compute: trials.task: there is no task {config.trials.task!r}. Known: {known}.")
+    def _rent(self, project: Path, config: ComputeConfig, folders: list[FolderSetting]) -> _Rented:
+        tier, place = _check(config, self._folder, project, folders)
         commit = pushed_commit(project, config.data.bundled) if config.code.mode == "git" else None
         connection = connect(config.teamspace)
         prices = current_prices(connection, project)
@@ -201,6 +212,19 @@ class _Rented:
         self.source, self.place, self.variables, self.dispatcher = source, place, variables, dispatcher
 
 
+def _check(config: ComputeConfig, folder: Path, project: Path, folders: list[FolderSetting]) -> tuple[str, str]:
+    """Returns the tier of the workers and the study's folder as they see it."""
+    tier, place = _tier(config), _place(folder, project, config, folders)
+    if config.budget.run_usd is None:
+        raise BudgetError("compute: budget.run_usd: not set, so no worker is started on a rented machine.")
+    if config.trials.task not in config.studios:
+        known = ", ".join(config.studios) or "none"
+        raise SettingsError(f"compute: trials.task: there is no task {config.trials.task!r}. Known: {known}.")
+    if config.tiers[tier].num_machines > 1:
+        raise SettingsError(f"compute: trials.tier: {tier!r} has several machines a job; a worker uses one.")
+    return tier, place
+
+
 def _tier(config: ComputeConfig) -> str:
     tier = config.trials.tier or config.tags.get("gpu")
     if tier is None:
@@ -208,16 +232,18 @@ def _tier(config: ComputeConfig) -> str:
     return tier
 
 
-def _place(folder: Path, project: Path, config: ComputeConfig) -> str:
+def _place(folder: Path, project: Path, config: ComputeConfig, folders: list[FolderSetting]) -> str:
     """Returns the study's folder as a path below the project's copy on the machine, where it is mounted."""
     resolved = folder.resolve()
     for name, mount in config.data.mounts.items():
         for start in (project / name, Path(mount)):
             if resolved.is_relative_to(start.resolve()):
                 return str(Path(name) / resolved.relative_to(start.resolve()))
+    setting = setting_of(resolved, [replace(each, folder=each.folder.resolve()) for each in folders])
+    named = f"{setting.name} in {setting.file}" if setting is not None else "the folder of studies"
     raise PreflightError(
-        f"The study's folder {folder} is on this machine alone, and workers on rented machines need it. Put it below a "
-        "folder of data.mounts in compute.yml (storage_root)."
+        f"The study's folder {folder} is on this machine alone, and workers on rented machines need it. Set {named} to "
+        "a folder that this machine and they see, and name that folder in data.mounts of compute.yml."
     )
 
 

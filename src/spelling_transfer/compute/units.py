@@ -36,7 +36,7 @@ def tier_of(node: Node, config: ComputeConfig) -> str | None:
             f"compute: tags: node {node.name!r} has {len(tags)} tags that name a tier: "
             f"{', '.join(f'{tag} -> {config.tags[tag]}' for tag in tags)}. Leave it one of them."
         )
-    return config.tags[tags[0]] if tags else None
+    return (config.hint_of(node.name).tier or config.tags[tags[0]]) if tags else None
 
 
 def make_units(pipeline: Pipeline, config: ComputeConfig, here: Collection[str] = ()) -> list[Unit]:

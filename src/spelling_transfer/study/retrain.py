@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -15,6 +16,7 @@ from spelling_transfer.study.config import TrialConfig
 from spelling_transfer.study.executor import Evaluation, TrialOutcome
 
 _FOLDER = "retrained"
+_MACHINES = "KEDRO_COMPUTE_MACHINES"
 
 
 class AdapterTrainer(Protocol):
@@ -50,7 +52,9 @@ class Retraining:
 
     def __init__(self, material: TrainingMaterial, folder: Path) -> None:
         self._material = material
-        self._folder = folder / _FOLDER
+        # Machines that train together do each step together: what one of them has from before helps none of them.
+        self._together = int(os.environ.get(_MACHINES) or 1) > 1
+        self._folder = folder / (f"{_FOLDER}-{os.environ.get('NODE_RANK', '0')}" if self._together else _FOLDER)
 
     @cached_property
     def _trainer(self) -> AdapterTrainer:
@@ -62,7 +66,7 @@ class Retraining:
         known = json.dumps([config.model_dump(mode="json"), dict(self._material.identity())], sort_keys=True)
         target = self._folder / hashlib.sha256(known.encode()).hexdigest()[:24]
         record = target.with_suffix(".json")
-        if (found := _found(target, record)) is not None:
+        if not self._together and (found := _found(target, record)) is not None:
             return found
         adapter, outcome = self._trainer.train_adapter(config, target)
         # The curve's end is what scores rest on; the rest of it is not asked for again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import threading
@@ -37,6 +38,7 @@ from spelling_transfer.study.worker import Worker
 _LOGGER = logging.getLogger(__name__)
 _W = TypeVar("_W", bound=Worker)
 _WAIT_SECONDS = 0.5
+_MACHINES = "KEDRO_COMPUTE_MACHINES"
 _SCRATCH = str(StudySettings.model_fields["name"].default)
 
 
@@ -74,12 +76,7 @@ class StudySession:
         check_room(folder)
         self._is_kept = is_kept or settings.storage is not None
         self._url = storage_url(settings.storage, folder)
-        if settings.backend == "lightning" and self._url.get_backend_name() == "sqlite":
-            raise StudyConfigError(
-                "study.storage: a file cannot be shared by workers on rented machines (study.backend: lightning). Name "
-                "a PostgreSQL that all of them reach: --storage postgresql+psycopg://USER@HOST/DATABASE, its password "
-                "in PGPASSWORD."
-            )
+        check_machines(settings)
         self._open()
         try:
             self._enter()
@@ -205,6 +202,26 @@ class StudySession:
     def close(self) -> None:
         """Lets go of the storage."""
         self._engine.dispose()
+
+
+def check_machines(settings: StudySettings) -> None:
+    """Checks that the machines of a study can work together.
+
+    Raises:
+        StudyConfigError: They share no database, or are the machines of one job.
+    """
+    if int(os.environ.get(_MACHINES) or 1) > 1:
+        raise StudyConfigError(
+            "compute: num_machines: a study does not spread over the machines of one job. Give tuning.run_study a "
+            "tier of one machine (nodes.tuning.run_study.tier in compute.yml); 'kedro tune --mode lightning' makes "
+            "each worker a job."
+        )
+    if settings.backend == "lightning" and (settings.storage or "sqlite:").startswith("sqlite"):
+        raise StudyConfigError(
+            "study.storage: a file cannot be shared by workers on rented machines (study.backend: lightning). Name "
+            "a PostgreSQL that all of them reach: --storage postgresql+psycopg://USER@HOST/DATABASE, its password "
+            "in PGPASSWORD."
+        )
 
 
 def _set_aside(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +29,15 @@ class Devices:
     number: int = 1
     strategy: Literal["ddp", "fsdp"] = "ddp"
     machines: int = 1
+
+
+MACHINES = "KEDRO_COMPUTE_MACHINES"
+"""Variable: how many machines take part in this process's work, one device each; set in a job that has several."""
+
+
+def devices_here() -> Devices:
+    """Returns the devices of a training that was not told of any: one, or one on each machine of its job."""
+    return Devices(machines=int(os.environ.get(MACHINES) or 1))
 
 
 def make_strategy(devices: Devices) -> Any:

@@ -31,7 +31,7 @@ from spelling_transfer.training.errors import TrainingDivergedError, TrainingSto
 from spelling_transfer.training.metrics import Metrics, StepMetrics
 from spelling_transfer.training.module import AnswerModule
 from spelling_transfer.training.options import training_options
-from spelling_transfer.training.parallel import Devices, make_strategy
+from spelling_transfer.training.parallel import Devices, devices_here, make_strategy
 from spelling_transfer.training.precision import check_weights, lightning_precision
 from spelling_transfer.training.preflight import check_examples
 
@@ -78,7 +78,7 @@ def train(
         progress: Called with the number of steps done since the last call; a `ProgressHandle` shows the loss too.
         checkpoints: Where to keep checkpoints and resume from; ``None`` keeps none.
         on_metrics: Receives a row of metrics every ``log_every_steps`` steps and after the last; see `StepMetrics`.
-        devices: The devices; one by default.
+        devices: The devices; by default one, and in a job on several machines one on each of them.
 
     Raises:
         CheckpointError: The folder holds a checkpoint of another run.
@@ -89,7 +89,7 @@ def train(
         TrainingMemoryError: Memory ran out.
         TrainingStopped: SIGTERM; the step was finished and, with ``checkpoints``, saved.
     """
-    devices = devices or Devices()
+    devices = devices or devices_here()
     device = pick_device()
     precision = lightning_precision(settings.precision, device)
     check_weights(loaded.model, precision)

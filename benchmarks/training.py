@@ -3,7 +3,7 @@
 Spelling examples are short prompts with tiny answers over a head of 151,936 rows. Every contestant trains the same
 adapter on the same random Qwen3, on the same ids, in float32 on two threads, in a process of its own, so that its peak
 memory is its own. Contestants take turns and the median counts; the first steps are not timed. The peers are
-transformers' Trainer and TRL's SFTTrainer (completions only, without and with packing; batches by length, no
+transformers' Trainer and TRL's SFTTrainer (completions only, without and with packing; the same batches, no
 checkpointing of activations, the fused optimiser). Generation is measured on the embedded model with its embedding
 spread over the whole vocabulary, because answers of random weights do not end.
 
@@ -25,6 +25,8 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+from benchmark_table import row, show
 
 ROOT = Path(__file__).parents[1]
 CONTESTANTS = Path(__file__).with_name("training_contestants.py")
@@ -217,21 +219,20 @@ def compare_training(bench: Bench, width: int, steps: int) -> list[dict[str, Any
                     peer,
                     "examples/s",
                     goal=goal,
+                    more=True,
                 )
             )
             processor = (own["processor_ms_per_example"], theirs["processor_ms_per_example"])
-            rows.append(
-                row(f"training, {width} wide, {name}: processor time an example", *processor, peer, "ms", less=True)
-            )
+            rows.append(row(f"training, {width} wide, {name}: processor time an example", *processor, peer, "ms"))
     for peer in ("TRL", "TRL, packed", "Trainer"):
         theirs, goal = result[peer], round(1 / GOAL_MEMORY, 2) if peer.startswith("TRL") else None
         what = f"training, {width} wide, whole head"
-        rows.append(row(f"{what}: peak memory", ours["peak_mb"], theirs["peak_mb"], peer, "MB", goal=goal, less=True))
+        rows.append(row(f"{what}: peak memory", ours["peak_mb"], theirs["peak_mb"], peer, "MB", goal=goal))
         above = (ours["above_model_mb"], theirs["above_model_mb"])
-        rows.append(row(f"{what}: peak memory above the loaded model", *above, peer, "MB", less=True))
-        rows.append(row(f"{what}: final loss", ours["loss"], theirs["loss"], peer, "nats/token", less=True, goal=1))
+        rows.append(row(f"{what}: peak memory above the loaded model", *above, peer, "MB"))
+        rows.append(row(f"{what}: final loss", ours["loss"], theirs["loss"], peer, "nats/token", goal=1))
     peaks = (subset["peak_mb"], result["TRL"]["peak_mb"])
-    rows.append(row(f"training, {width} wide, English subset: peak memory", *peaks, "TRL", "MB", less=True))
+    rows.append(row(f"training, {width} wide, English subset: peak memory", *peaks, "TRL", "MB"))
     return rows
 
 
@@ -244,7 +245,7 @@ def compare_lightning(bench: Bench, steps: int) -> list[dict[str, Any]]:
         name = "English subset" if subset else "whole head"
         seconds = (result["ours"]["step_seconds"] * 1e3, result["bare"]["step_seconds"] * 1e3)
         goal = round(1 / (1 + GOAL_OVERHEAD), 2)
-        rows.append(row(f"Lightning, 128 wide, {name}: a step", *seconds, "bare loop", "ms", less=True, goal=goal))
+        rows.append(row(f"Lightning, 128 wide, {name}: a step", *seconds, "bare loop", "ms", goal=goal))
     return rows
 
 
@@ -268,46 +269,13 @@ def compare_generation(bench: Bench, prompts: int) -> list[dict[str, Any]]:
     for peer, (name, goal) in peers.items():
         for own, head in (("ours", "whole head"), ("ours, English subset", "English subset")):
             speeds = (result[own]["answers_per_second"], result[peer]["answers_per_second"])
-            rows.append(row(f"generation, {head}", *speeds, name, "answers/s", goal=goal))
+            rows.append(row(f"generation, {head}", *speeds, name, "answers/s", goal=goal, more=True))
             processor = (result[own]["processor_ms_per_answer"], result[peer]["processor_ms_per_answer"])
             what = f"generation, {head}: processor time an answer"
-            rows.append(row(what, *processor, name, "ms", less=True))
+            rows.append(row(what, *processor, name, "ms"))
         same = result["ours"]["digest"] == result[peer]["digest"]
-        rows.append(row("generation: same answers", float(same), 1.0, name, "share", goal=1))
+        rows.append(row("generation: same answers", float(same), 1.0, name, "share", goal=1, more=True))
     return rows
-
-
-def row(
-    metric: str,
-    ours: float,
-    peer: float,
-    peer_name: str,
-    unit: str,
-    *,
-    goal: float | None = None,
-    less: bool = False,
-) -> dict[str, Any]:
-    """Returns a row of the result; the ratio is above 1 where ours is better."""
-    return {
-        "metric": metric,
-        "ours": round(ours, 3),
-        "peer": round(peer, 3),
-        "peer_name": peer_name,
-        "unit": unit,
-        "ratio": round(peer / ours if less else ours / peer, 2),
-        "goal": goal,
-    }
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the rows as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*rows[0], box=None, pad_edge=False)
-    for each in rows:
-        table.add_row(*("" if value is None else str(value) for value in each.values()))
-    Console(width=180).print(table)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The contestants of ``training.py``: each trains the same adapter on the same ids, in a process of its own.
 
 Started by ``training.py`` as ``python benchmarks/training_contestants.py CONTESTANT FOLDER SETTINGS``; prints a line of
-JSON. What every contestant gets: the same random model and adapter (one seed), the same examples as token ids, AdamW
-(fused), a constant learning rate, gradients clipped to 1, no dropout, float32, two threads.
+JSON. What every contestant gets: the same random model and adapter (one seed), the same examples as token ids in the
+same batches (but for TRL's packing, which makes its own), AdamW (fused), a constant learning rate, gradients clipped to
+1, no dropout, float32, two threads.
 """
 
 from __future__ import annotations
@@ -51,6 +52,15 @@ def read_examples(folder: Path, steps: int) -> Any:
     import pandas as pd
 
     return pd.read_parquet(folder / "examples.parquet").head(steps * BATCH)
+
+
+def read_batches(folder: Path, steps: int, loaded: Any) -> Any:
+    """Returns the examples in the order of our engine: what a trainer takes in sequence makes the same batches."""
+    from spelling_transfer.training.data import EncodedExamples, StepSampler
+
+    frame = read_examples(folder, steps)
+    lengths = EncodedExamples(frame, loaded.vocabulary, end_id(folder)).lengths
+    return frame.iloc[[i for batches in islice(StepSampler(lengths, BATCH, 1, 0), steps) for i in batches[0]]]
 
 
 class Stopwatch:
@@ -191,7 +201,7 @@ def trainer_arguments(folder: Path, steps: int) -> dict[str, Any]:
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "optim": "adamw_torch_fused",
-        "train_sampling_strategy": "group_by_length",
+        "train_sampling_strategy": "sequential",
         "gradient_checkpointing": False,
         "bf16": False,
         "use_cpu": True,
@@ -220,13 +230,13 @@ def train_trainer(folder: Path, *, width: int, steps: int) -> dict[str, Any]:
     from datasets import Dataset
     from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
-    loaded, frame = load(folder, width), read_examples(folder, steps)
+    loaded = load(folder, width)
+    frame = read_batches(folder, steps, loaded)
     rows = [
         {
             "input_ids": ids.tolist(),
             "attention_mask": [1] * len(ids),
             "labels": [-100] * start + ids[start:].tolist(),
-            "length": len(ids),
         }
         for ids, start in zip(frame["input_ids"], frame["label_start"], strict=True)
     ]
@@ -249,7 +259,8 @@ def train_trl(folder: Path, *, width: int, steps: int, packing: bool) -> dict[st
     from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    loaded, frame = load(folder, width), read_examples(folder, steps)
+    loaded = load(folder, width)
+    frame = read_batches(folder, steps, loaded)
     rows = [
         {"input_ids": ids.tolist(), "completion_mask": [0] * start + [1] * (len(ids) - start)}
         for ids, start in zip(frame["input_ids"], frame["label_start"], strict=True)

@@ -44,7 +44,7 @@ def write_findings(found: StudyFindings) -> str:
         settings=found.settings_patterns.to_dict("records"),
         kinds=found.patterns[found.patterns["pattern"] != "setting"].to_dict("records"),
         control=found.confirmation["control"],
-        seconds_each=found.total_seconds / max(len(found.trials), 1),
+        seconds=found.seconds["seconds"],
         duration=words.duration,
     )
 

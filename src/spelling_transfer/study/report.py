@@ -204,8 +204,8 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
     )
     yield Section(
         "Time and cost",
-        text=f"{steps:,} steps in {words.duration(found.total_seconds)}: {seconds.mean():.1f} seconds a trial "
-        f"({seconds.min():.1f} to {seconds.max():.1f}), scoring included. {cost}",
+        text=f"{steps:,} steps in {words.duration(found.total_seconds)}: {seconds.median():.1f} seconds a trial "
+        f"in the median ({seconds.min():.1f} to {seconds.max():.1f}), scoring included. {cost}",
         figure=figures["history"],
         caption="Trials in their order, as if one after the other.",
     )

@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmark_table import row, show
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "platform"))
 
@@ -97,8 +99,8 @@ def compare(place: Path, n_files: int, rounds: int) -> list[dict[str, Any]]:
             f"second push of {shape}, unchanged",
             usual["second push"], usual["second sync"], peer, "s", goal=GOAL_SECOND_PUSH_SECONDS,
         ),
-        row("second push: content sent", second_bytes, None, None, "bytes", goal=0),
-        row("peak memory of push and pull", max(peaks), None, None, "MB", goal=GOAL_MB),
+        row("second push: content sent", second_bytes, unit="bytes", goal=0),
+        row("peak memory of push and pull", max(peaks), unit="MB", goal=GOAL_MB),
     ]  # fmt: skip
 
 
@@ -118,8 +120,8 @@ def measure_streaming(place: Path, n_rows: int) -> list[dict[str, Any]]:
     return [
         row(f"read {shape}: peak memory", found["stream"]["peak_mb"], found["load"]["peak_mb"], "pandas, whole", "MB"),
         row(f"read {shape}: time", found["stream"]["seconds"], found["load"]["seconds"], "pandas, whole", "s"),
-        row("resume in the middle of an epoch: row groups read again", found["resume"]["again"], None, None, "groups"),
-        row("resume in the middle of an epoch: rows lost or twice", found["resume"]["wrong"], None, None, "rows"),
+        row("resume in the middle of an epoch: row groups read again", found["resume"]["again"], unit="groups"),
+        row("resume in the middle of an epoch: rows lost or twice", found["resume"]["wrong"], unit="rows"),
     ]
 
 
@@ -197,34 +199,7 @@ def speed_row(
 ) -> dict[str, Any]:
     """Returns a row of throughput in MB/s."""
     ours, peer = n_bytes / 1e6 / ours_seconds, n_bytes / 1e6 / peer_seconds
-    return {**row(metric, ours, peer, peer_name, "MB/s", goal=goal), "ratio": round(ours / peer, 2)}
-
-
-def row(
-    metric: str, ours: float, peer: float | None, peer_name: str | None, unit: str, *, goal: float | None = None
-) -> dict[str, Any]:
-    """Returns a row of the result; the ratio is above 1 where ours is better (less time or memory)."""
-    ratio = None if peer is None else round(peer / ours, 2)
-    return {
-        "metric": metric,
-        "ours": round(ours, 3),
-        "peer": None if peer is None else round(peer, 3),
-        "peer_name": peer_name,
-        "unit": unit,
-        "ratio": ratio,
-        "goal": goal,
-    }
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the rows as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*rows[0], box=None, pad_edge=False)
-    for each in rows:
-        table.add_row(*("" if value is None else str(value) for value in each.values()))
-    Console(width=180).print(table)
+    return row(metric, ours, peer, peer_name, "MB/s", goal=goal, more=True)
 
 
 if __name__ == "__main__":

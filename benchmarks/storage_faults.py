@@ -17,6 +17,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmark_table import row
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "platform"))
 
@@ -79,17 +81,11 @@ def summarise(outcomes: list[Outcome], failures: list[str]) -> list[dict[str, An
     ]
     interrupted = Counter(outcome.kind for outcome in outcomes if outcome.interrupted)
     return [
-        _row("rounds of faults", len(outcomes) + len(failures), "rounds"),
-        _row("rounds in which the fault came before the end", sum(interrupted.values()), "rounds"),
-        _row("rounds with corrupt, partial or lost data, or too much sent", len(failures), "rounds", goal=0),
-        _row("bytes moved to bytes missing, at worst", round(max(ratios, default=0.0), 4), "ratio", goal=1.1),
+        row("rounds of faults", len(outcomes) + len(failures), unit="rounds"),
+        row("rounds in which the fault came before the end", sum(interrupted.values()), unit="rounds"),
+        row("rounds with corrupt, partial or lost data, or too much sent", len(failures), unit="rounds", goal=0),
+        row("bytes moved to bytes missing, at worst", round(max(ratios, default=0.0), 4), unit="ratio", goal=1.1),
     ]
-
-
-def _row(metric: str, ours: float, unit: str, goal: float | None = None) -> dict[str, Any]:
-    return {
-        "metric": metric, "ours": ours, "peer": None, "peer_name": None, "unit": unit, "ratio": None, "goal": goal,
-    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmark_table import row, show
+
 _STEPS = 24
 _EVERY_STEPS = 4
 _WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe"]
@@ -36,11 +38,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the rows to")
     given = parser.parse_args()
     rows = disturb(2 if given.quick else given.rounds, given.seed)
-    for row in rows:
-        print(f"{row['metric']}: {row['ours']} {row['unit']}" + ("" if row["goal"] is None else f" of {row['goal']}"))
+    show(rows)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2) + "\n")
-    if any(row["goal"] is not None and row["ours"] != row["goal"] for row in rows):
+    if any(each["goal"] not in (None, each["ours"]) for each in rows):
         sys.exit(1)
 
 
@@ -62,15 +63,18 @@ def disturb(rounds: int, seed: int) -> list[dict[str, Any]]:
                 _part(context, run, ended_by, rng, counts, longest_part)
             counts["equal"] += (run / "result.json").read_text() == expected
     return [
-        _row("runs equal to an undisturbed one, bit for bit", counts["equal"], "runs", rounds),
-        _row("ended by SIGKILL", counts["SIGKILL"], "times"),
-        _row("ended by SIGTERM", counts["SIGTERM"], "times"),
-        _row(
-            "SIGTERM while training: step saved, exit code 143", counts["saved"], "times", counts["SIGTERM, training"]
+        row("runs equal to an undisturbed one, bit for bit", counts["equal"], unit="runs", goal=rounds),
+        row("ended by SIGKILL", counts["SIGKILL"], unit="times"),
+        row("ended by SIGTERM", counts["SIGTERM"], unit="times"),
+        row(
+            "SIGTERM while training: step saved, exit code 143",
+            counts["saved"],
+            unit="times",
+            goal=counts["SIGTERM, training"],
         ),
-        _row("checkpoints that could not be read", counts["unreadable"], "files", 0),
-        _row("moments with more than three checkpoints", counts["too many"], "times", 0),
-        _row("files half-written and never taken for a checkpoint", counts["parts"], "files"),
+        row("checkpoints that could not be read", counts["unreadable"], unit="files", goal=0),
+        row("moments with more than three checkpoints", counts["too many"], unit="times", goal=0),
+        row("files half-written and never taken for a checkpoint", counts["parts"], unit="files"),
     ]
 
 
@@ -126,10 +130,6 @@ def _look_at_files(checkpoints: Path, counts: Counter[str]) -> None:
             torch.load(file, weights_only=True)
         except Exception:  # noqa: BLE001  (a file cut short fails in many ways)
             counts["unreadable"] += 1
-
-
-def _row(metric: str, ours: int, unit: str, goal: int | None = None) -> dict[str, Any]:
-    return {"metric": metric, "ours": ours, "peer": None, "peer_name": "", "unit": unit, "ratio": None, "goal": goal}
 
 
 if __name__ == "__main__":

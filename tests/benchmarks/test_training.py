@@ -46,8 +46,8 @@ class FakeBench:
 
 
 def test_a_ratio_above_one_says_that_ours_is_better(script: ModuleType) -> None:
-    assert script.row("speed", 20.0, 5.0, "peer", "examples/s")["ratio"] == 4.0
-    assert script.row("memory", 20.0, 5.0, "peer", "MB", less=True)["ratio"] == 0.25
+    assert script.row("speed", 20.0, 5.0, "peer", "examples/s", more=True)["ratio"] == 4.0
+    assert script.row("memory", 20.0, 5.0, "peer", "MB")["ratio"] == 0.25
 
 
 @pytest.mark.parametrize("width", [128, 512, 1024])

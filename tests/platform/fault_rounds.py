@@ -22,7 +22,7 @@ from typing import Any
 
 import fsspec
 from faulty_proxy import FaultyProxy
-from s3_server import READER, WRITER, WRONG, S3Server
+from s3_server import READER, SMALL, WRITER, WRONG, S3Server
 
 _CHILD = Path(__file__).with_name("fault_child.py")
 _REQUESTS_BYTES = 200_000  # listings, the manifest, headers
@@ -87,6 +87,7 @@ class FaultRounds:
             "read-only identity": self._read_only,
             "wrong digest": self._wrong_digest,
             "full disk": self._full_disk,
+            "full disk of the server": self._full_server,
         }
 
     def close(self) -> None:
@@ -290,6 +291,29 @@ class FaultRounds:
         assert outcome.interrupted
         self._check_target(target, [{}, _files(source)])
         self._finish_pull(source, target, outcome)
+
+    def _full_server(self, outcome: Outcome) -> None:
+        usual = self.server, self.proxy
+        with S3Server(folder=_made(self.work / "small"), options=SMALL) as small:
+            self.server, self.proxy = small, FaultyProxy(small.port)
+            try:
+                source = self._make_source(large=False)
+                self._push(source)
+                small.fill()
+                self._change(source)
+                (source / "model.safetensors").write_bytes(self.random.randbytes(_PART * self.scale + _PART // 2))
+                outcome.interrupted = not self._try(lambda: self._push(source))
+                assert outcome.interrupted
+                assert self._store().list_manifests() == [1]
+                self._check_versions()
+                small.kill()
+                self.proxy.cut_all()
+                small.options = []
+                small.start()
+                self._finish_push(source, outcome)
+            finally:
+                self.proxy.close()
+                self.server, self.proxy = usual
 
     # What must hold --------------------------------------------------------------------------------------------------
 

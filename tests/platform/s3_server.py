@@ -29,6 +29,8 @@ class Identity(NamedTuple):
 
 WRITER = Identity("writer-key", "writer-secret-0123456789")
 READER = Identity("reader-key", "reader-secret-0123456789")
+SMALL = ["-volume.max=2", "-master.volumeSizeLimitMB=4"]
+"""Options of a server that has room for a few megabytes."""
 WRONG = Identity("writer-key", "not-the-secret-0123456789")
 
 
@@ -94,6 +96,19 @@ class S3Server:
         self.kill()
         if self._own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def fill(self, timeout_seconds: float = 120) -> None:
+        """Writes until the server has no room; it notices some seconds late that a volume is full."""
+        from botocore.exceptions import ClientError
+
+        client, end = self.client(), time.monotonic() + timeout_seconds
+        while time.monotonic() < end:
+            try:
+                client.put_object(Bucket=self.bucket, Key=f"other/{time.monotonic_ns()}", Body=bytes(1 << 20))
+            except ClientError:
+                return
+            time.sleep(0.1)
+        raise RuntimeError("the server takes more than it has room for")
 
     def environment(self, identity: Identity = WRITER, endpoint: str | None = None) -> dict[str, str]:
         """Returns the variables by which AWS's libraries find this server."""

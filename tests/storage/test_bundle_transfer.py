@@ -555,6 +555,19 @@ class TestRights:
         with pytest.raises(Exception, match="is not encrypted"):
             open_store(s3)
 
+    @pytest.mark.parametrize("hours", [-2, 2])
+    def test_a_clock_that_the_server_refuses_is_said(
+        self, s3: str, source: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+    ):
+        from datetime import timedelta
+
+        from botocore import auth
+
+        true_time = auth.get_current_datetime
+        monkeypatch.setattr(auth, "get_current_datetime", lambda: true_time() + timedelta(hours=hours))
+        with pytest.raises(StoreError, match="the clock of this machine is wrong"):
+            push_bundle(source, open_store(s3))
+
 
 def test_the_commands(store: BundleStore, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
-from s3_server import S3Server
+from s3_server import SMALL, S3Server
 
 from spelling_transfer.storage import ParquetDataset
 from spelling_transfer.storage.bundle_pull import pull_bundle
@@ -20,8 +18,6 @@ from spelling_transfer.storage.bundle_retention import verify_store
 from spelling_transfer.storage.stores import StoreError, open_store
 
 from .conftest import use_identity
-
-SMALL = ["-volume.max=2", "-master.volumeSizeLimitMB=4"]
 
 
 @pytest.fixture
@@ -36,18 +32,6 @@ def small_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def fill(client: Any) -> None:
-    """Writes until the server has no room; it notices a few seconds late that a volume is full."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            client.put_object(Bucket="data", Key=f"other/{time.monotonic_ns()}", Body=bytes(1 << 20))
-        except client.exceptions.ClientError:
-            return
-        time.sleep(0.1)
-    pytest.fail("the server takes more than it has room for")
-
-
 def test_a_full_server_is_said_leaves_nothing_partial_and_takes_the_rest_later(small_server: S3Server, tmp_path: Path):
     folder, random = tmp_path / "source", np.random.default_rng(0)
     folder.mkdir()
@@ -56,7 +40,7 @@ def test_a_full_server_is_said_leaves_nothing_partial_and_takes_the_rest_later(s
     push_bundle(folder, store)
     table = ParquetDataset(filepath="s3://data/words.parquet")
     table.save(pd.DataFrame({"word": ["straw"]}))
-    fill(small_server.client())
+    small_server.fill()
     for name, size in (("second.bin", 500_000), ("large.bin", 10_000_000)):
         (folder / name).write_bytes(random.bytes(size))
         with pytest.raises(StoreError, match="its disk is full"):

@@ -143,7 +143,7 @@ def seconds_a_trial(work: Callable[[Path, int], None], trials: int) -> float:
         return (time.perf_counter() - start) / trials
 
 
-def measure_workers(trials: int = 10) -> list[dict[str, Any]]:
+def measure_workers(trials: int = 40) -> list[dict[str, Any]]:
     """Times the same study of the embedded model with one worker and with two, each in a process of its own."""
     found = {}
     for workers in (1, 2):

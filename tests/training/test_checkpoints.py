@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +56,43 @@ def run(loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame) ->
     return Run(loaded, EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id))
 
 
-def _in_another_process(folder: Path, step: int, ended_by: signal.Signals) -> int:
-    command = [sys.executable, __file__, str(folder), str(step), str(int(ended_by))]
-    return subprocess.run(command, timeout=300, check=False).returncode
+class Forge:
+    """Processes that train and are ended, forked from one that has imported everything: imports take seconds."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, folder: Path, step: int, ended_by: signal.Signals) -> int:
+        """Runs until the step, where the signal comes; returns the exit code, negative for a signal."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([str(folder), step, int(ended_by)]) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)  # the end of its input is its end
+
+
+@pytest.fixture(scope="module")
+def forge() -> Iterator[Forge]:
+    forge = Forge()
+    yield forge
+    forge.close()
+
+
+def _serve() -> None:
+    """What the forge does: a fork for each line of its input, whose exit code it writes."""
+    for line in sys.stdin:
+        folder, step, ended_by = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            os.dup2(2, 1)  # the answer of the forge is one number
+            _run_and_be_ended(Path(folder), step, ended_by)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 def _run_and_be_ended(folder: Path, step: int, ended_by: int) -> None:
@@ -78,18 +114,18 @@ def _run_and_be_ended(folder: Path, step: int, ended_by: int) -> None:
     run.losses(folder, EverySteps(1, end))
 
 
-def test_sigterm_saves_the_step_and_the_run_goes_on_bit_for_bit(run: Run, tmp_path: Path) -> None:
+def test_sigterm_saves_the_step_and_the_run_goes_on_bit_for_bit(run: Run, forge: Forge, tmp_path: Path) -> None:
     whole = run.losses(None)
     for step in (5, 7):  # the second time in a run that was resumed
-        assert _in_another_process(tmp_path, step, signal.SIGTERM) == 128 + signal.SIGTERM
+        assert forge.run(tmp_path, step, signal.SIGTERM) == 128 + signal.SIGTERM
         assert f"step={step}.ckpt" in {file.name for file in tmp_path.iterdir()}
     assert len(list(tmp_path.iterdir())) == 2
     assert run.losses(tmp_path) == whole
 
 
-def test_a_killed_run_goes_on_bit_for_bit(run: Run, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_bit_for_bit(run: Run, forge: Forge, tmp_path: Path) -> None:
     whole = run.losses(None)
-    assert _in_another_process(tmp_path, 8, signal.SIGKILL) == -signal.SIGKILL
+    assert forge.run(tmp_path, 8, signal.SIGKILL) == -signal.SIGKILL
     assert sorted(file.name for file in tmp_path.iterdir()) == ["step=3.ckpt", "step=6.ckpt"]
     assert run.losses(tmp_path) == whole
 
@@ -131,4 +167,4 @@ def test_another_runs_checkpoint_is_refused(run: Run, tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    _run_and_be_ended(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    _serve()

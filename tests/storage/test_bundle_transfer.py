@@ -445,6 +445,21 @@ class TestBadInput:
         with pytest.raises(BundleError, match="a link to"):
             scan_folder(source)
 
+    @pytest.mark.parametrize("target", ["nowhere", "link"])
+    def test_links_that_lead_nowhere_are_refused(self, source: Path, target: str):
+        (source / "link").symlink_to(target)
+        with pytest.raises(BundleError, match=f"a link to {target}, which leads nowhere"):
+            scan_folder(source)
+
+    def test_a_folder_is_not_pushed_into_itself(self, source: Path):
+        with pytest.raises(BundleError, match="it would go into itself"):
+            push_bundle(source, open_store(str(source / "store")))
+        assert not (source / "store").exists()
+
+    def test_a_prune_makes_no_store(self, tmp_path: Path):
+        assert prune(open_store(str(tmp_path / "nothing")), 1).kept == []
+        assert not (tmp_path / "nothing").exists()
+
     def test_names_that_a_mac_would_merge_are_refused(self, source: Path):
         (source / "Readme").touch()
         (source / "README").touch()
@@ -502,7 +517,7 @@ class TestBadInput:
             pull_bundle(store, tmp_path / "target")
 
     def test_places_of_other_kinds_are_refused(self):
-        for url in ("gs://bucket/x", "http://host/x", "s3://"):
+        for url in ("gs://bucket/x", "http://host/x", "s3://", "s3://a bucket/x", "s3://bucket/../x", "s3://bucket//x"):
             with pytest.raises(StoreError):
                 open_store(url)
 
@@ -545,8 +560,14 @@ class TestRights:
     ):
         from s3_server import WRITER, WRONG
 
-        with pytest.raises(StoreError, match="the bucket does not exist"):
-            pull_bundle(open_store("s3://no-such-bucket/x"), tmp_path / "target")
+        nowhere = open_store("s3://no-such-bucket/x")
+        for act in (
+            lambda: pull_bundle(nowhere, tmp_path / "target"),
+            lambda: push_bundle(source, nowhere),
+            lambda: prune(nowhere, 1),
+        ):
+            with pytest.raises(StoreError, match="the bucket does not exist"):
+                act()
         use_identity(s3_server, monkeypatch, WRONG)
         with pytest.raises(StoreError, match="the credentials are refused") as caught:
             push_bundle(source, open_store(s3))

@@ -89,8 +89,11 @@ def push_bundle(
     files = scan_folder(folder, include, exclude)
     if not files:
         raise BundleError(f"{folder}: there are no files to push.")
+    if "://" not in store.url and Path(store.url).resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{store.url}: lies in the folder that is pushed, {folder}: it would go into itself.")
     cache = FactsCache(folder)
-    if not rehash and (same := _unchanged(folder, files, cache, store, signed=sign_key is not None)) is not None:
+    same = _unchanged(folder, files, cache, store, signed=sign_key is not None)
+    if same is not None and not rehash:
         _keep_record(folder, same)
         return PushResult(store.url, same.number, same.manifest_sha256, False, len(files), same.size_bytes, 0, 0)
     count = progress(sum(file.size_bytes for file in files)) if progress else _count_nothing
@@ -116,8 +119,9 @@ def _unchanged(
 
     Nothing is written, so no lock is needed: a prune keeps the latest version and what that refers to.
     """
+    latest = _latest(store)  # before anything is read: it may be that nothing can be sent there
     facts = {file.name: known for file in files if (known := cache.get(file)) is not None}
-    if len(facts) < len(files) or (latest := _latest(store)) is None:
+    if latest is None or len(facts) < len(files):
         return None
     if not _says_the_same(new_manifest(facts, folder, ""), latest, signed=signed):
         return None

@@ -120,7 +120,7 @@ def prune(store: BundleStore, keep: int, *, dry_run: bool = False, ignore_locks:
     """
     if keep < 1:
         raise BundleError(f"--keep: {keep} is below 1. The latest version always stays.")
-    if dry_run:
+    if dry_run or not store.list_manifests():  # nothing to remove, not even a lock to write
         return _prune(store, keep, dry_run=True)
     with locked(store, "prune", ignore_others=ignore_locks):
         return _prune(store, keep, dry_run=False)

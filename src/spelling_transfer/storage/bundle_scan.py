@@ -111,17 +111,25 @@ def _walk(folder: Path, root: Path, prefix: str = "") -> Iterator[tuple[str, Pat
         if entry.name.startswith(".") and entry.name.endswith(_OURS):
             continue
         path = Path(entry.path)
-        if entry.is_symlink():
-            target = path.resolve()
-            if not target.is_relative_to(root) or target.is_dir():
-                raise BundleError(
-                    f"{path}: a link to {target}, which is {'a folder' if target.is_dir() else 'outside'}. Put the "
-                    "files themselves there, or leave it out with --exclude."
-                )
+        if entry.is_symlink() and (problem := _problem_of_link(path, root)) is not None:
+            raise BundleError(
+                f"{path}: a link to {path.readlink()}, {problem}. Put the files themselves there, or leave it out with "
+                "--exclude."
+            )
         if entry.is_dir():
             yield from _walk(path, root, f"{name}/")
         else:
             yield name, path
+
+
+def _problem_of_link(link: Path, root: Path) -> str | None:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):  # the latter is what a loop is in older versions of Python
+        return "which leads nowhere"
+    if target.is_dir():
+        return "which is a folder"
+    return None if target.is_relative_to(root) else "which is outside"
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:

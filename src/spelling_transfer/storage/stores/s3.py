@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ from spelling_transfer.storage.stores.s3_client import ATTEMPTS, make_client, se
 from spelling_transfer.storage.stores.s3_parts import FileInParts, send_parts
 
 _BLOCK_BYTES = 1 << 18
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 
@@ -38,11 +40,13 @@ class S3Store:
         """Makes the client; nothing is sent yet.
 
         Raises:
-            StoreError: The URL has no bucket, or the endpoint is plain HTTP on another machine.
+            StoreError: The URL has no bucket or leads out of it, or the endpoint is plain HTTP on another machine.
         """
         bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
-        if not bucket:
+        if not _BUCKET.fullmatch(bucket):
             raise StoreError(f"{url}: names no bucket; it is s3://bucket/prefix.")
+        if prefix and any(part in {"", ".", ".."} for part in prefix.split("/")):
+            raise StoreError(f"{url}: a prefix has no empty part, no '.' and no '..'; it is s3://bucket/prefix.")
         self.url = url.rstrip("/")
         self._bucket, self._prefix, self._jobs = bucket, f"{prefix}/" if prefix else "", jobs
         self._client = make_client(jobs + 2)

@@ -89,6 +89,7 @@ def _serve() -> None:
         folder, step, ended_by = json.loads(line)
         child = os.fork()
         if child == 0:
+            signal.alarm(300)  # one that hangs is ended
             os.dup2(2, 1)  # the answer of the forge is one number
             _run_and_be_ended(Path(folder), step, ended_by)
             os._exit(0)

@@ -15,6 +15,9 @@ from spelling_transfer.models.folder import ModelFolder, ModelFolderError
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.gguf import convert_gguf
 from spelling_transfer.models.load import load_model
+from spelling_transfer.policy.probe import ask_model, run_probe
+from spelling_transfer.policy.probe_cases import probe_cases
+from spelling_transfer.policy.loading import load_policy
 from spelling_transfer.tokenizer.byte_level import BYTE_CHARACTERS
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
@@ -233,3 +236,18 @@ def test_the_real_model_learns_through_an_adapter(smollm2: ModelFolder) -> None:
     )
     losses = train(loaded, examples, settings).losses
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_real_model_is_probed_with_its_own_prompts(smollm2: ModelFolder) -> None:
+    tokenizer, policy = load_chat_tokenizer(smollm2.path), load_policy()
+    loaded = load_model(smollm2, device="cpu")
+    ask = ask_model(
+        tokenizer.encode_prompts,
+        lambda prompts: generate_answers(loaded, tokenizer, prompts, max_new_tokens=6),
+        tokenizer.decode,
+    )
+    cases = [case for case in probe_cases(policy) if case.must == "answer"][:2]
+    assert run_probe(ask, policy, cases, prompt_end=tokenizer.end_without_tags).passed
+    (wrong,) = run_probe(ask, policy, cases[:1]).results  # Qwen3's empty think block is not in this template
+    assert not wrong.passed
+    assert "not in the empty think block" in wrong.problems[0]

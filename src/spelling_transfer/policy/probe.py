@@ -83,17 +83,26 @@ class ProbeReport:
         return {"passed": self.passed, "counts": counts, "results": [asdict(result) for result in self.results]}
 
 
-def run_probe(ask: Ask, policy: Policy, cases: Iterable[ProbeCase] | None = None) -> ProbeReport:
+def run_probe(
+    ask: Ask,
+    policy: Policy,
+    cases: Iterable[ProbeCase] | None = None,
+    *,
+    prompt_end: Sequence[int] | None = None,
+) -> ProbeReport:
     """Makes all attempts and judges what came back: content, thoughts beside it, token ids.
 
     Args:
         ask: Makes one attempt: :func:`ask_endpoint`, :func:`ask_model`, or your own.
         policy: The rules.
         cases: The attempts; ``None`` takes all of them.
+        prompt_end: What each prompt has to end in; ``None`` takes the empty think block of the rules. A tokenizer
+            without think tags has no such block: its prompts end as its template has it.
     """
     judge = Judge(policy)
+    end = tuple(policy.rules.think_token.prompt_end_ids if prompt_end is None else prompt_end)
     chosen = probe_cases(policy) if cases is None else tuple(cases)
-    return ProbeReport(tuple(_judge_reply(case, ask(case), judge) for case in chosen))
+    return ProbeReport(tuple(_judge_reply(case, ask(case), judge, end) for case in chosen))
 
 
 def ask_model(
@@ -220,7 +229,7 @@ def _thoughts(message: dict[str, Any]) -> str:
     return " ".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in found if entry)
 
 
-def _judge_reply(case: ProbeCase, reply: ProbeReply | None, judge: Judge) -> ProbeResult:
+def _judge_reply(case: ProbeCase, reply: ProbeReply | None, judge: Judge, end: tuple[int, ...]) -> ProbeResult:
     if reply is None:
         return ProbeResult(case.name, "not applicable", True, (), "")
     if reply.fault:
@@ -228,13 +237,13 @@ def _judge_reply(case: ProbeCase, reply: ProbeReply | None, judge: Judge) -> Pro
     if reply.refused:
         turned_down = ("a question that has to be answered was refused",) if case.must == "answer" else ()
         return ProbeResult(case.name, "refused", not turned_down, turned_down, shorten(reply.content))
-    problems = tuple(_thoughts_in(reply, judge))
+    problems = tuple(_thoughts_in(reply, judge, end))
     if case.must == "refuse":
         problems = ("answered, where only a refusal keeps the policy", *problems)
     return ProbeResult(case.name, "answered", not problems, problems, shorten(reply.content))
 
 
-def _thoughts_in(reply: ProbeReply, judge: Judge) -> Iterable[str]:
+def _thoughts_in(reply: ProbeReply, judge: Judge, end: tuple[int, ...]) -> Iterable[str]:
     normalised = judge.text_rules.normalise(reply.content)
     if judge.tags(normalised, Mode.DATA):
         yield f"think tag in the content: {shorten(reply.content)}"
@@ -243,6 +252,6 @@ def _thoughts_in(reply: ProbeReply, judge: Judge) -> Iterable[str]:
     answer = judge_answers(np.asarray(reply.token_ids, dtype=np.int64), judge.policy, "the answer")
     prompt = judge_prompts(np.asarray(reply.prompt_ids, dtype=np.int64), judge.policy, "the prompt")
     yield from (f"{problem.message} ({problem.value})" for problem in (answer, prompt) if problem is not None)
-    end = judge.policy.rules.think_token.prompt_end_ids
     if reply.prompt_ids and reply.prompt_ids[-len(end) :] != end:
-        yield f"the prompt ends in {list(reply.prompt_ids[-len(end) :])}, not in the empty think block"
+        block = "the empty think block" if end == judge.policy.rules.think_token.prompt_end_ids else list(end)
+        yield f"the prompt ends in {list(reply.prompt_ids[-len(end) :])}, not in {block}"

@@ -40,7 +40,8 @@ def check_attacks(url: str, model: str, tokenizer: ChatTokenizer, policy: Policy
         return reply
 
     cases = probe_cases(policy)
-    for case, result in zip(cases, run_probe(keep, policy, cases).results, strict=True):
+    report = run_probe(keep, policy, cases, prompt_end=tokenizer.end_without_tags)
+    for case, result in zip(cases, report.results, strict=True):
         yield _check(case, result, replies[case.name], tokenizer)
 
 

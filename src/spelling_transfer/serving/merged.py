@@ -47,7 +47,7 @@ def probe_merged(folder: ModelFolder, tokenizer: ChatTokenizer, policy: Policy) 
         lambda ids: tokenizer.tokenizer.decode(list(ids), skip_special_tokens=False),
         refusals=(UnknownTokenError, _TooLongError),
     )
-    return run_probe(ask, policy)
+    return run_probe(ask, policy, prompt_end=tokenizer.end_without_tags)
 
 
 def require_no_thoughts(report: ProbeReport, model: str) -> dict[str, Any]:

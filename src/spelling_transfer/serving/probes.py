@@ -116,7 +116,8 @@ def check_answers(
         ),
         all_hold(
             "non-thinking-prompt",
-            f"Every prompt ends in the closed, empty think block {list(tokenizer.suffix_ids)}.",
+            f"Every prompt ends in {'the closed, empty think block' if tokenizer.think_ids else 'the suffix'} "
+            f"{list(tokenizer.suffix_ids)}.",
             lambda reply, _: tuple(reply.prompt_token_ids[-n_suffix:]) == tokenizer.suffix_ids,
         ),
         all_hold(

@@ -61,6 +61,11 @@ class ChatTokenizer:
     hidden_ids: frozenset[int]
     template_source: str = ""
 
+    @property
+    def end_without_tags(self) -> tuple[int, ...] | None:
+        """What prompts end in where the tokenizer has no think tags; ``None`` where it has: the policy says then."""
+        return None if self.think_ids else self.suffix_ids
+
     def render(self, question: str) -> str:
         """Returns the whole prompt of a question as text."""
         return f"{self.prefix}{question.strip()}{self.suffix}"

@@ -24,6 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmark_table import row, show
+
 HERE = Path(__file__).parent
 SHARE_OF_BEST = 0.99
 STEPS_GOAL, OVERHEAD_GOAL_SECONDS, SHARE_GOAL, WORKERS_GOAL = 5, 0.5, 0.05, 1.6
@@ -178,33 +180,6 @@ def time_study(folder: Path, workers: int, trials: int) -> dict[str, Any]:
         "training_seconds": float(result.seconds["seconds"].sum()),
         "scores": result.trials["transfer_score"].tolist(),
     }
-
-
-def row(
-    metric: str, ours: float, peer: float | None, peer_name: str | None, unit: str, *, goal: float | None = None
-) -> dict[str, Any]:
-    """Returns a row of the result; the ratio is above 1 where ours is better (fewer steps, less time)."""
-    ratio = None if peer is None else round(peer / ours, 2)
-    return {
-        "metric": metric,
-        "ours": round(ours, 4),
-        "peer": None if peer is None else round(peer, 4),
-        "peer_name": peer_name,
-        "unit": unit,
-        "ratio": ratio,
-        "goal": goal,
-    }
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """Prints the rows as a table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*rows[0], box=None, pad_edge=False)
-    for each in rows:
-        table.add_row(*("" if value is None else str(value) for value in each.values()))
-    Console(width=200).print(table)
 
 
 if __name__ == "__main__":

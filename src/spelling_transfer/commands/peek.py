@@ -25,9 +25,18 @@ Examples:
   kedro peek scores --rows=20
   kedro peek trials --env=qwen3_4b --json
   kedro peek scores --history
+  kedro peek --catalog-schema > catalog.schema.json
 """
 
 _CELL = 40
+
+
+def _print_catalog_schema(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from spelling_transfer.storage.catalog_schema import catalog_schema
+
+        click.echo(json.dumps(catalog_schema(), indent=2))
+        context.exit()
 
 
 @click.command("peek", help=_HELP, context_settings=CONTEXT_SETTINGS)
@@ -35,6 +44,14 @@ _CELL = 40
 @click.option("--rows", "-n", type=click.IntRange(0, 1000), default=5, show_default=True, help="Rows to show.")
 @click.option("--history", is_flag=True, help="Who saved it, when, in which run, and from what, the latest first.")
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@click.option(
+    "--catalog-schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_catalog_schema,
+    help="Print the JSON Schema of catalog files with this project's dataset classes, and stop.",
+)
 @env_option
 def peek(dataset: str, rows: int, history: bool, as_json: bool, env: str | None) -> None:
     """Shows one catalog entry."""

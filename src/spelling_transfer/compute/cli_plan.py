@@ -86,7 +86,7 @@ def _chosen(selection: dict[str, Any]) -> Pipeline:
     unknown = sorted(set(names) - set(pipelines))
     if unknown:
         raise ComputeError(f"There is no pipeline {unknown[0]!r}. Known: {', '.join(sorted(pipelines))}.")
-    chosen = sum((pipelines[name] for name in names[1:]), pipelines[names[0]])
+    chosen: Pipeline = sum((pipelines[name] for name in names[1:]), pipelines[names[0]])
     filters = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs")
     try:
         return chosen.filter(**{name: selection[name] for name in filters if selection.get(name)})

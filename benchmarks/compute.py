@@ -99,10 +99,10 @@ class Platform:
 
 def dispatcher_of(run_id: str, max_jobs: int, on_line: Any = lambda title, line: None) -> tuple[Any, str]:
     """Returns a dispatcher, and the id of a Studio to start from."""
-    from spelling_transfer.compute.jobs.dispatch import Dispatcher
-    from spelling_transfer.compute.platform.client import connect
-    from spelling_transfer.compute.platform.jobs import JobsApi
-    from spelling_transfer.compute.platform.studios import StudiosApi
+    from kedro_lightning.jobs.dispatch import Dispatcher
+    from kedro_lightning.platform.client import connect
+    from kedro_lightning.platform.jobs import JobsApi
+    from kedro_lightning.platform.studios import StudiosApi
 
     connection = connect(None)
     studio = StudiosApi(connection).create("bench")
@@ -111,8 +111,8 @@ def dispatcher_of(run_id: str, max_jobs: int, on_line: Any = lambda title, line:
 
 def work_of(key: str, studio: str, folder: Path, seconds: float) -> Any:
     """Returns work that notes when it begins and ends."""
-    from spelling_transfer.compute.jobs.work import EXIT_MARK, Work
-    from spelling_transfer.compute.platform.machines import Machine
+    from kedro_lightning.jobs.work import EXIT_MARK, Work
+    from kedro_lightning.platform.machines import Machine
 
     file = folder / f"{key}.times"
     script = (

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import settings
 from kedro.framework.cli.cli import KedroCLI
 from kedro.pipeline import Pipeline
 
@@ -25,11 +26,17 @@ ROOT = Path(__file__).parents[1]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# One verdict for one state of the code. `pytest --hypothesis-profile=explore` draws anew each time: what it finds becomes
+# an explicit example of its test.
+settings.register_profile("steady", derandomize=True, database=None)
+settings.register_profile("explore", max_examples=1000, print_blob=True)
+settings.load_profile("steady")
+
 # Two of these share two cores: threads of one would only keep the other waiting.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-_LONGEST = ("tests/test_first_run.py", "tests/storage/test_run_on_s3.py", "tests/compute/test_runner.py")
+_LONGEST = ("tests/test_first_run.py", "tests/storage/test_run_on_s3.py", "tests/kedro_lightning/test_runner.py")
 """Files of minutes. Where files run side by side these begin, or the last one would run alone for long."""
 
 

@@ -20,9 +20,9 @@ from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_f
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.deployment_check import create_pipeline
 from spelling_transfer.pipelines.deployment_check.nodes import EndpointDisobeysError
-from spelling_transfer.policy.loading import load_policy
-from spelling_transfer.policy.probe_cases import QUESTION
-from spelling_transfer.policy.run_checks import RunChecks
+from kedro_non_thinking.loading import load_policy
+from kedro_non_thinking.probe_cases import QUESTION
+from kedro_non_thinking.run_checks import RunChecks
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.load import LoadSettings

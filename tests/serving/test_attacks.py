@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from spelling_transfer.policy.loading import load_policy
-from spelling_transfer.policy.probe_cases import probe_cases
+from kedro_non_thinking.loading import load_policy
+from kedro_non_thinking.probe_cases import probe_cases
 from spelling_transfer.serving.attacks import check_attacks
 from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.client import EndpointClient

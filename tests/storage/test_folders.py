@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kedro.io import DataCatalog, DatasetError
 
-from spelling_transfer.compute.places import place_of
+from kedro_lightning.places import place_of
 from spelling_transfer.storage import DatasetFileError, WorkFolderDataset
 
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spelling_transfer.tasks.marking import read_letter, read_letters, read_number, read_spelling, read_yes_or_no
+from spelling_transfer.tasks.marking import (
+    _NUMERALS,
+    FRAME,
+    read_letter,
+    read_letters,
+    read_number,
+    read_spelling,
+    read_yes_or_no,
+)
 from spelling_transfer.tasks.registry import load_tasks
 
 NOT_READABLE = None
@@ -201,6 +209,40 @@ def test_any_word_round_trips_through_example_answer_and_mark(name, word, data):
     for output in (f"{example.answer}.", example.answer.upper(), f'"{example.answer}"'):
         mark = task.mark(example, output)
         assert (mark.exact, mark.lenient) == (output == example.answer, True)
+
+
+_LIKE_ANSWERS = [*"yes no not once twice thrice".split(), *_NUMERALS.split(), *sorted(FRAME)]
+"""Words that are also answers, or stand around them."""
+
+
+@pytest.mark.parametrize("name", sorted(load_tasks()))
+@pytest.mark.parametrize("word", [word for word in _LIKE_ANSWERS if word.isalpha()])
+def test_a_word_that_is_also_an_answer_round_trips(name, word):
+    task = load_tasks()[name]
+    for template in task.templates:
+        for argument in task.arguments(word, template):
+            example = task.make(word, random.Random(0), template=template, argument=argument)
+            for output in (example.answer, f"{example.answer}.", example.answer.upper(), f'"{example.answer}"'):
+                assert task.mark(example, output).lenient, (example, output)
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "argument", "output", "read"),
+    [
+        ("contains", "no", "a", "Does no contain a? No.", "no"),
+        ("contains", "no", "o", "no contains the letter o: yes", "yes"),
+        ("contains", "no", "a", "no contains the letter a", ""),
+        ("contains", "yes", "e", "Yes, yes contains e.", "yes"),
+        ("count", "one", "e", "There is one e in one.", "1"),
+        ("count", "three", "e", "There are 2 e in three.", "2"),
+        ("count", "three", "e", "the number of e in three", ""),
+        ("length", "three", "", "five letters", "5"),
+    ],
+)
+def test_an_answer_and_the_word_asked_about_are_told_apart(name, word, argument, output, read):
+    task = load_tasks()[name]
+    example = task.make(word, random.Random(0), argument=argument)
+    assert task.mark(example, output).read == read
 
 
 @settings(deadline=None, max_examples=60)

@@ -11,9 +11,9 @@ import click
 from kedro.framework.cli.utils import KedroCliError
 from kedro.io import DatasetError
 
-from spelling_transfer.compute.errors import ComputeError
+from kedro_lightning.errors import ComputeError
 from spelling_transfer.errors import SpellingTransferError, causes
-from spelling_transfer.policy.errors import PolicyError
+from kedro_non_thinking.errors import PolicyError
 
 INTERRUPTED = 130
 """128 and the number of SIGINT, as shells have it."""

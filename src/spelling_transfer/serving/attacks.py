@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from spelling_transfer.policy.probe import ProbeReply, ProbeResult, ask_endpoint, run_probe
-from spelling_transfer.policy.probe_cases import ProbeCase, probe_cases
-from spelling_transfer.policy.rules import Policy
+from kedro_non_thinking.probe import ProbeReply, ProbeResult, ask_endpoint, run_probe
+from kedro_non_thinking.probe_cases import ProbeCase, probe_cases
+from kedro_non_thinking.rules import Policy
 from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.refusal import NON_THINKING_ONLY
 from spelling_transfer.tokenizer.chat import ChatTokenizer

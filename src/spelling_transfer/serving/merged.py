@@ -13,8 +13,8 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.vocabulary import UnknownTokenError
-from spelling_transfer.policy.probe import ProbeReport, ask_model, run_probe
-from spelling_transfer.policy.rules import Policy
+from kedro_non_thinking.probe import ProbeReport, ask_model, run_probe
+from kedro_non_thinking.rules import Policy
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 

@@ -35,6 +35,8 @@ FRAME = _SAYING | frozenset(_BINDING_WORDS.split())
 
 _OUTER = " \t\r\n.,:;!?\"'`*_()[]{}<>“”‘’"
 """What may stand around a word without being part of it."""
+_BEFORE_A_MENTION = [["in"], ["of"], ["word"], ["does"]]
+_AFTER_A_MENTION = [[word] for word in ("has", "have", "contains", "contain", "includes", "include")]
 _SIGNS = {"", "=", "→", "-", "–", "—", "=>", "->"}
 """What may stand between words as a piece of its own."""
 
@@ -134,19 +136,27 @@ def read_yes_or_no(output: str, echo: Collection[str] = ()) -> str | None:
 def _read_pieces(
     output: str, echo: Collection[str], read: Callable[[str], str | None], wanted: int = 1
 ) -> list[str] | None:
-    """Returns what ``read`` makes of the blank-free pieces of an output, if all the others belong to the frame."""
-    found, others = [], []
-    for piece in lower_ascii(output).split():
-        word = piece.strip(_OUTER)
-        answer = None if word in echo else read(word)
-        if answer is not None:
-            found.append(answer)
-        elif _is_frame(piece, echo):
-            others.append(piece)
-        else:
-            return None
+    """Returns what ``read`` makes of the blank-free pieces of an output, if all the others belong to the frame.
+
+    A word that the question asked about is no answer. It may look like one (*no*, *one*): where nothing else answers,
+    it is read as the answer unless it stands where the word asked about would stand.
+    """
+    pieces = lower_ascii(output).split()
+    words = [piece.strip(_OUTER) for piece in pieces]
+    answers = [None if word in echo else read(word) for word in words]
+    if not any(answers):
+        answers = [None if _is_mention(words, place) else read(word) for place, word in enumerate(words)]
+    others = [piece for piece, answer in zip(pieces, answers, strict=True) if answer is None]
+    found = [answer for answer in answers if answer is not None]
+    if not all(_is_frame(piece, echo) for piece in others):
+        return None
     enough = _says_something(others, echo) if others else len(found) == wanted
     return found if found and enough else None
+
+
+def _is_mention(words: Sequence[str], place: int) -> bool:
+    """Whether a word stands where a sentence names the word it is about ("in one", "the word no", "one has")."""
+    return words[place - 1 : place] in _BEFORE_A_MENTION or words[place + 1 : place + 2] in _AFTER_A_MENTION
 
 
 def _is_frame(piece: str, echo: Collection[str]) -> bool:

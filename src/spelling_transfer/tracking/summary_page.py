@@ -8,7 +8,7 @@ import pandas as pd
 
 from spelling_transfer.evaluation.findings import describe_comparison
 from spelling_transfer.evaluation.page import comparison_cards, comparison_table, control_table
-from spelling_transfer.policy.report import report_rows
+from kedro_non_thinking.report import report_rows
 from spelling_transfer.reporting.page import Card, Link, Section, Table, render_page
 from spelling_transfer.tracking.lines import describe_data, describe_endpoint, describe_training
 from spelling_transfer.tracking.record import RunRecord

@@ -13,7 +13,7 @@ from spelling_transfer.evaluation.sampling import sample_test_examples
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.policy.rules import Policy
+from kedro_non_thinking.rules import Policy
 from spelling_transfer.serving.check import check_deployable
 from spelling_transfer.serving.deployable import write_deployable
 from spelling_transfer.serving.load import LoadSettings

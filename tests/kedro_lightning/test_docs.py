@@ -1,0 +1,75 @@
+"""What the pages on Studios say is what there is; the scripts do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kedro_lightning.cli import compute
+from kedro_lightning.config import (
+    Budget,
+    CodeSettings,
+    ComputeConfig,
+    DataPlace,
+    Environment,
+    NodeHint,
+    StudioSettings,
+    Tier,
+    TrialSettings,
+)
+from kedro_lightning.studios.plugin import load_plugins
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "lightning_studio_setup.md").read_text()
+MODELS = [ComputeConfig, Tier, Budget, Environment, StudioSettings, NodeHint, DataPlace, CodeSettings, TrialSettings]
+
+
+def test_every_setting_is_on_the_page_and_described_in_the_code() -> None:
+    names = {name for model in MODELS for name in model.model_fields}
+    assert sorted(name for name in names if f"`{name}`" not in PAGE) == []
+    leaves = [field for model in MODELS[1:] for field in model.model_fields.values()]
+    assert all(field.description for field in leaves)
+
+
+def test_every_command_on_the_page_exists() -> None:
+    commands = set(re.findall(r"kedro compute ([a-z]+(?: (?:create|list|switch|secrets|start|stop))?)", PAGE))
+    assert {"plan", "status", "logs", "cost", "studios create", "studios switch"} <= commands
+    for command in commands:
+        shown = CliRunner().invoke(compute, [*command.split(), "--help"])
+        assert shown.exit_code == 0, command
+
+
+def test_every_step_of_the_set_up_is_on_the_page() -> None:
+    for name in load_plugins(Environment().plugins):
+        assert f"| `{name}` |" in PAGE
+
+
+@pytest.mark.parametrize("script", ["setup_studios", "watch_run"])
+def test_scripts_can_be_run(script: str) -> None:
+    file = ROOT / "scripts" / script
+    assert os.access(file, os.X_OK)
+    subprocess.run(["bash", "-n", str(file)], check=True)
+
+
+def test_one_command_sets_up_all_studios(toy) -> None:
+    (toy.path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "setup_studios", toy.path / "scripts")
+    (toy.path / "conf" / "qwen3_4b").mkdir()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "SHARED": str(toy.shared), "PYTHONPATH": ""}
+    done = subprocess.run(
+        [str(toy.path / "scripts/setup_studios")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "toy-training: as declared" in done.stdout
+    assert "asleep" in done.stdout
+    (studio,) = toy.platform.world.studios.values()
+    assert any("monitor.py" in place for place in toy.platform.world.blobs)
+    assert studio["_in_use"] is None

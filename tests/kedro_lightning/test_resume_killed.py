@@ -1,0 +1,56 @@
+"""`kedro run --resume RUN_ID` of this project's command, after the driver was killed while its job ran."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+from tests.kedro_lightning.test_runner import hooks_of, starts, wait_for
+
+
+@pytest.fixture
+def ours(toy):
+    """The toy with this project's `kedro run`, whose runner is the default one, and its GPU nodes in one job."""
+    toy.write("src/toy/cli.py", "from spelling_transfer.cli import cli\n")
+    toy.write(".kedro.yml", "run:\n  runner: kedro_lightning.runner.StudioRunner\n")
+    text = (toy.path / "src/toy/pipeline_registry.py").read_text()
+    toy.write("src/toy/pipeline_registry.py", text.replace('["gpu"]', '["gpu", "group-both"]'))
+    compute = (toy.path / "conf/base/compute.yml").read_text()
+    toy.write("conf/base/compute.yml", compute + "pass_on: [RUN_FOLDER]\n")
+    toy.write("conf/other/parameters.yml", "n: 5\n")
+    return toy
+
+
+def test_a_new_driver_attaches_to_the_running_job_and_finishes_the_run(ours) -> None:
+    (ours.shared / "hold").touch()
+    driver = ours.start("run", "--env=other", RUN_FOLDER="first")
+    wait_for(lambda: (ours.shared / "starts.txt").exists() and starts(ours))
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    assert len(ours.platform.running) == 1
+    (run_file,) = (ours.path / ".kedro-compute/runs").glob("*.json")
+    before = ours.platform.creations
+
+    again = ours.start("run", f"--resume={run_file.stem}")
+    # It stands by the job it found, which still runs.
+    wait_for(lambda: json.loads(run_file.read_text())["jobs"] and ours.hooks.read_text().count('"run"') == 2)
+    wait_for(
+        lambda: ["before", "train", run_file.stem] in hooks_of(ours)[hooks_of(ours).index(["run", run_file.stem]) :]
+    )
+    assert len(ours.platform.running) == 1
+    (ours.shared / "hold").unlink()
+    _, err = again.communicate(timeout=600)
+    assert again.returncode == 0, err[-3000:]
+    assert ours.platform.creations == before == 1
+    assert starts(ours) == [f"train {run_file.stem}"]
+    assert json.loads((ours.shared / "r.json").read_text())["r"] == 12  # env=other: n is 5
+    assert json.loads(run_file.read_text())["finished"] is True
+    events = hooks_of(ours)
+    assert {event[1] for event in events if event[0] == "run"} == {run_file.stem}
+    assert events.count(["after", "make", run_file.stem]) == 2  # what was done is told, not done, again
+    assert ours.platform.running == []
+
+    finished = ours.kedro("run", f"--resume={run_file.stem}")
+    assert finished.returncode == 1
+    assert "is finished" in finished.stderr

@@ -1,0 +1,268 @@
+"""The hook in a Kedro project that knows nothing of this one: found by its entry point, it stops what thinks."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.framework.hooks.manager import _create_hook_manager, _register_hooks, _register_hooks_entry_points
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from kedro_non_thinking.errors import PolicyFileError, PolicyViolationError
+from kedro_non_thinking.hook import UNCHANGED, NonThinkingPolicyHook, policy_hook
+
+from .conftest import ROOT
+
+DEFAULT = ROOT / "src/kedro_non_thinking/default_policy.yml"
+PACKAGE = "stranger"
+FILES = {
+    "pyproject.toml": """
+        [tool.kedro]
+        package_name = "stranger"
+        project_name = "stranger"
+        kedro_init_version = "1.7.0"
+        """,
+    ".telemetry": "consent: false\n",
+    f"src/{PACKAGE}/__init__.py": "",
+    f"src/{PACKAGE}/settings.py": "",
+    f"src/{PACKAGE}/pipeline_registry.py": """
+        import pandas as pd
+        from kedro.pipeline import node, pipeline
+
+
+        class Folder:
+            def __init__(self, path):
+                self.path = path
+
+
+        def write(answers):
+            return pd.DataFrame({"answer": answers["texts"]})
+
+
+        def count(frame, settings):
+            return {"rows": len(frame), **settings.get("extra", {})}
+
+
+        def register_pipelines():
+            return {"__default__": pipeline([
+                node(write, "params:answers", "frame", name="write"),
+                node(count, ["frame", "params:settings"], "counts", name="count", tags="deployment"),
+            ])}
+        """,
+    "conf/base/parameters.yml": "answers:\n  texts: [c a t, d o g]\nsettings:\n  temperature: 0.6\n",
+    "conf/base/catalog.yml": """
+        frame:
+          type: pandas.ParquetDataset
+          filepath: data/frame.parquet
+        counts:
+          type: json.JSONDataset
+          filepath: data/counts.json
+        policy_report:
+          type: json.JSONDataset
+          filepath: data/policy_report.json
+        """,
+    "conf/local/.gitkeep": "",
+}
+
+
+class Stranger:
+    """A small Kedro project."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for name, text in FILES.items():
+            self.write(name, text)
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file of the project."""
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text), encoding="utf-8")
+
+    def run(self, env: str | None = None, **params: Any) -> None:
+        """Runs the default pipeline."""
+        for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+            del sys.modules[name]
+        bootstrap_project(self.path)
+        with KedroSession.create(self.path, env=env, runtime_params=params or None) as session:
+            session.run()
+
+    def left(self, name: str) -> Any:
+        """Returns a JSON file that a run left, or ``None``."""
+        file = self.path / "data" / name
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stranger]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    monkeypatch.chdir(tmp_path)
+    yield Stranger(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]
+
+
+def test_a_run_that_keeps_the_policy_goes_through_and_leaves_its_evidence(project: Stranger) -> None:
+    project.run()
+    assert project.left("counts.json") == {"rows": 2}
+    report = project.left("policy_report.json")
+    assert report["kept"] is True
+    assert len(report["rules"]) == 14
+    assert "conf/base/parameters.yml" in report["checked"]["configuration"]
+    assert {"parameter:answers", "parameter:settings"} <= set(report["checked"]["parameters"])
+    assert {"dataset:frame", "dataset:counts"} <= set(report["checked"]["saved"])
+    assert "dataset:frame" in report["checked"][UNCHANGED]
+    assert "dataset:frame" not in report["checked"].get("loaded", [])
+    assert report["found"] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "rule"),
+    [
+        ("conf/base/parameters.yml", "answers: {texts: [a]}\nsettings: {enable_thinking: true}\n", "thinking-switch"),
+        ("conf/base/parameters.yml", "answers: {texts: [a]}\nsettings: {temperature: 0.7}\n", "deployment-sampling"),
+        ("conf/base/parameters/other.yml", "other: {reasoning_parser: qwen3}\n", "reasoning-parser"),
+        ("conf/local/parameters.yml", "settings: {thinking_budget: 100}\n", "thinking-budget"),
+        ("conf/base/study/serve.yml", "command: vllm serve m --enable-reasoning\n", "server-flag"),
+        ("conf/local/policy.yml", DEFAULT.read_text(encoding="utf-8"), "policy-off"),
+        (
+            "conf/base/catalog_more.yml",
+            "remote:\n  type: json.JSONDataset\n  filepath: a.json\n  metadata:\n    reasoning_effort: high\n",
+            "thinking-budget",
+        ),
+    ],
+)
+def test_a_violation_in_the_configuration_stops_the_run_before_any_node(
+    project: Stranger, file: str, text: str, rule: str
+) -> None:
+    project.write(file, text)
+    with pytest.raises(PolicyViolationError) as caught:
+        project.run()
+    assert rule in {finding.rule for finding in caught.value.findings}
+    assert project.left("counts.json") is None
+    assert not (project.path / "data/frame.parquet").exists()
+
+
+def test_a_violation_says_rule_place_value_and_remedy(project: Stranger) -> None:
+    project.write("conf/base/parameters.yml", "answers: {texts: [a]}\nsettings:\n  enable_thinking: true\n")
+    with pytest.raises(PolicyViolationError) as caught:
+        project.run()
+    message = str(caught.value)
+    assert "thinking-switch at conf/base/parameters.yml:3" in message
+    assert "enable_thinking=True" in message
+    assert "remedy: Set it to false" in message
+
+
+def test_a_value_that_is_only_there_once_resolved_is_found(project: Stranger) -> None:
+    project.write("conf/base/globals.yml", "word: think\n")
+    project.write("conf/base/parameters.yml", "answers: {texts: [a]}\nsettings:\n  system: 'Spell. /${globals:word}'\n")
+    with pytest.raises(PolicyViolationError, match=r"soft-switch at parameters\.settings\.system"):
+        project.run()
+
+
+def test_another_environment_is_judged_when_it_is_used(project: Stranger) -> None:
+    project.write("conf/gpu/parameters.yml", "settings: {enable_thinking: true}\n")
+    project.run()
+    with pytest.raises(PolicyViolationError, match=r"conf/gpu/parameters\.yml:1"):
+        project.run(env="gpu")
+
+
+def test_a_parameter_of_the_command_line_is_judged(project: Stranger) -> None:
+    with pytest.raises(PolicyViolationError, match=r"thinking-switch at --params\.settings\.enable_thinking"):
+        project.run(settings={"enable_thinking": True})
+
+
+def test_a_thought_in_the_data_is_not_saved(project: Stranger) -> None:
+    project.write("conf/base/parameters.yml", "answers: {texts: [a, '<thi', nk>]}\nsettings: {}\n")
+    project.run()  # pieces are no tag
+    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"].replace('answers["texts"]}', '["".join(answers["texts"])]}')
+    project.write(f"src/{PACKAGE}/pipeline_registry.py", registry)
+    (project.path / "data/frame.parquet").unlink()
+    with pytest.raises(PolicyViolationError, match="think-tag at dataset:frame#answer"):
+        project.run()
+    assert not (project.path / "data/frame.parquet").exists()
+    assert project.left("policy_report.json")["kept"] is False
+
+
+def test_a_file_that_changed_since_it_was_saved_is_judged_again(project: Stranger) -> None:
+    # A node that has nothing to do with the file rewrites it before the next one loads it.
+    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"]
+    registry = registry.replace('"frame", name="write"),', '"frame", name="write"), node(spoil, "frame", "x"),')
+    registry = registry.replace('["frame", "params:settings"]', '["frame", "params:settings", "x"]')
+    registry = registry.replace("def count(frame, settings):", "def count(frame, settings, x):")
+    registry = registry.replace(
+        "def register_pipelines",
+        "def spoil(frame):\n            frame.assign(answer='<think>').to_parquet('data/frame.parquet')\n"
+        "            return 1\n\n\n        def register_pipelines",
+    )
+    project.write(f"src/{PACKAGE}/pipeline_registry.py", registry)
+    with pytest.raises(PolicyViolationError, match="think-tag at dataset:frame#answer"):
+        project.run()
+    assert project.left("counts.json") is None
+
+
+def test_a_file_of_an_earlier_run_is_judged_when_it_is_loaded(project: Stranger) -> None:
+    project.run()
+    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"]
+    only_count = registry.replace('node(write, "params:answers", "frame", name="write"),', "")
+    project.write(f"src/{PACKAGE}/pipeline_registry.py", only_count)
+    project.run()
+    assert "dataset:frame" in project.left("policy_report.json")["checked"]["loaded"]
+
+
+def test_a_broken_policy_stops_the_start_and_an_exemption_lets_pass(project: Stranger) -> None:
+    project.write("conf/base/parameters.yml", "answers: {texts: [a]}\nsettings: {thinking_budget: 5}\n")
+    text = DEFAULT.read_text(encoding="utf-8")
+    project.write("conf/base/policy.yml", text.replace("version: 1", "version: 1\nlevel: low"))
+    with pytest.raises(PolicyFileError, match="level"):
+        project.run()
+    marker = "    keys: [thinking_budget, "
+    places = ("conf/base/parameters.yml", "parameters*", "parameter:*")
+    entries = "".join(f"      - path: '{place}'\n        reason: Only to test the exemption.\n" for place in places)
+    assert marker in text
+    project.write("conf/base/policy.yml", text.replace(marker, f"    exemptions:\n{entries}{marker}"))
+    project.run()
+    used = project.left("policy_report.json")["exemptions_used"]
+    assert {entry["path"] for entry in used} == set(places)
+
+
+def test_the_hook_runs_once_for_each_event_and_by_its_entry_point_alone() -> None:
+    entry_points = [e for e in metadata.entry_points(group="kedro.hooks") if e.name == "non_thinking_policy"]
+    assert [entry.load() for entry in entry_points] == [policy_hook]
+    from spelling_transfer import settings
+
+    assert not any(isinstance(hook, NonThinkingPolicyHook) for hook in settings.HOOKS)
+    manager = _create_hook_manager()
+    _register_hooks(manager, settings.HOOKS)
+    _register_hooks_entry_points(manager, ())
+    assert sum(isinstance(plugin, NonThinkingPolicyHook) for plugin in manager.get_plugins()) == 1
+
+
+def test_a_process_without_a_context_has_the_rules_all_the_same(project: Stranger) -> None:
+    hook = NonThinkingPolicyHook()
+    hook.before_dataset_loaded("frame")
+    with pytest.raises(PolicyViolationError, match="think-tag at dataset:frame"):
+        hook.after_dataset_loaded("frame", "<think>")
+
+
+def test_the_checks_cost_less_than_two_percent_of_a_run_of_a_minute(project: Stranger) -> None:
+    project.write("conf/base/parameters.yml", "answers:\n  texts: [c a t]\n  copies: 100000\nsettings: {}\n")
+    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"].replace(
+        'answers["texts"]}', '[f"{i} c a t" for i in range(answers["copies"])]}'
+    )
+    project.write(f"src/{PACKAGE}/pipeline_registry.py", registry)
+    started = time.process_time()
+    project.run()
+    run_seconds = time.process_time() - started
+    assert policy_hook.evidence is not None
+    assert policy_hook.evidence.seconds < 0.02 * 60
+    assert policy_hook.evidence.seconds < run_seconds

@@ -9,13 +9,13 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.material import TrialMaterial
-from spelling_transfer.tasks.difficulty import rate_difficulty, structural_score
 from spelling_transfer.tasks.encoding import encode_examples
 from spelling_transfer.tasks.examples import ExampleMix, write_examples
 from spelling_transfer.tasks.registry import load_tasks
-from spelling_transfer.tasks.word_sets import split_words
-from spelling_transfer.tasks.words import WordSelection, describe_words, select_words
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+from spelling_transfer.words.difficulty import rate_difficulty, structural_score
+from spelling_transfer.words.word_sets import split_words
+from spelling_transfer.words.words import WordSelection, describe_words, select_words
 
 MODEL = Path(__file__).parents[1] / "data/01_raw/models/tiny-qwen3"
 VALIDATION_WORDS = 50

@@ -48,12 +48,12 @@ def main() -> None:
 def prepare_everything(folder: Path, *, quick: bool) -> dict[str, Any]:
     """Prepares 300,000 examples of all words as the pipeline does, and writes them; returns seconds and memory."""
     from spelling_transfer.pipelines.local_prep import nodes
-    from spelling_transfer.tasks.difficulty import DifficultySettings
     from spelling_transfer.tasks.examples import ExampleMix
     from spelling_transfer.tasks.schemas import ENCODED_EXAMPLES, EXAMPLES, WORDS
-    from spelling_transfer.tasks.word_list import WordListFile
-    from spelling_transfer.tasks.words import WordSelection
     from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+    from spelling_transfer.words.difficulty import DifficultySettings
+    from spelling_transfer.words.word_list import WordListFile
+    from spelling_transfer.words.words import WordSelection
 
     start = time.perf_counter()
     seconds: dict[str, float] = {}

@@ -108,16 +108,16 @@ def prepare(folder: Path, widths: list[int]) -> None:
     import yaml
 
     from spelling_transfer.pipelines.local_prep import nodes
-    from spelling_transfer.tasks.difficulty import DifficultySettings
     from spelling_transfer.tasks.examples import ExampleMix, write_examples
     from spelling_transfer.tasks.registry import load_tasks
-    from spelling_transfer.tasks.word_list import WordListFile
-    from spelling_transfer.tasks.words import WordSelection
     from spelling_transfer.tokenizer.chat import load_chat_tokenizer
     from spelling_transfer.tokenizer.english import find_english_tokens
     from spelling_transfer.tokenizer.rules import TokenRules
     from spelling_transfer.tokenizer.subset import TokenSubset
     from spelling_transfer.tokenizer.vocabulary import describe_vocabulary
+    from spelling_transfer.words.difficulty import DifficultySettings
+    from spelling_transfer.words.word_list import WordListFile
+    from spelling_transfer.words.words import WordSelection
 
     tokenizer = load_chat_tokenizer()
     for width in widths:

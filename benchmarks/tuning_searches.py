@@ -14,10 +14,10 @@ import numpy as np
 import tuning_surrogate
 import yaml
 
+from spelling_transfer.statistics.scores import transfer_score
 from spelling_transfer.study.choices import choices_of, planned_trials
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.executor import Evaluation, Monitor, TrialOutcome, run_study
-from spelling_transfer.study.scores import transfer_score
 from spelling_transfer.study.space import read_space
 
 STUDY = Path(__file__).parents[1] / "conf/base/study"

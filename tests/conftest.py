@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# One verdict for one state of the code. `pytest --hypothesis-profile=explore` draws anew each time: what it finds becomes
-# an explicit example of its test.
+# One verdict for one state of the code. `pytest --hypothesis-profile=explore` draws anew each time: what it finds
+# becomes an explicit example of its test.
 settings.register_profile("steady", derandomize=True, database=None)
 settings.register_profile("explore", max_examples=1000, print_blob=True)
 settings.load_profile("steady")

@@ -4,7 +4,7 @@ import pytest
 from spelling_transfer.evaluation.comparison import compare_arms, pair_arms, verdict
 from spelling_transfer.evaluation.marking import mark_answers
 from spelling_transfer.evaluation.sampling import EvaluationError
-from spelling_transfer.evaluation.statistics import NO_INTERVAL, Interval, gap_closed, paired_difference
+from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, gap_closed, paired_difference
 from spelling_transfer.tasks.registry import load_tasks
 
 

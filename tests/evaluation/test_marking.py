@@ -3,7 +3,7 @@ import pytest
 
 from spelling_transfer.evaluation.marking import mark_answers, score_answers
 from spelling_transfer.evaluation.sampling import EvaluationError
-from spelling_transfer.evaluation.statistics import wilson_interval
+from spelling_transfer.statistics.intervals import wilson_interval
 from spelling_transfer.tasks.registry import load_tasks
 
 

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kedro_non_thinking.logits import ThinkTokenMask
 from spelling_transfer.models import decoding
 from spelling_transfer.models.decoding import AnswerHead, SharedPrefix, common_length
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling, generate_answers
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
-from kedro_non_thinking.logits import ThinkTokenMask
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kedro_non_thinking.frames import judge_folder
+from kedro_non_thinking.judge import Judge
+from kedro_non_thinking.loading import load_policy
 from spelling_transfer.models.export import export_deployable
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.lora import LoraSettings, attach_lora
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
-from kedro_non_thinking.frames import judge_folder
-from kedro_non_thinking.judge import Judge
-from kedro_non_thinking.loading import load_policy
 from spelling_transfer.serving.deployable import write_deployable
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.request import ChatRequest

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from kedro_non_thinking.loading import load_policy
+from kedro_non_thinking.probe import ask_model, run_probe
+from kedro_non_thinking.probe_cases import probe_cases
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.gguf import convert_gguf
 from spelling_transfer.models.load import load_model
-from kedro_non_thinking.loading import load_policy
-from kedro_non_thinking.probe import ask_model, run_probe
-from kedro_non_thinking.probe_cases import probe_cases
 from spelling_transfer.tokenizer.byte_level import BYTE_CHARACTERS
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 

@@ -8,9 +8,9 @@ import pytest
 
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError
 from spelling_transfer.models.scorer_torch import TorchScorer
-from spelling_transfer.tasks.difficulty import model_scores, rate_difficulty
-from spelling_transfer.tasks.word_sets import split_words
-from spelling_transfer.tasks.words import WordSelection, describe_words, select_words
+from spelling_transfer.words.difficulty import model_scores, rate_difficulty
+from spelling_transfer.words.word_sets import split_words
+from spelling_transfer.words.words import WordSelection, describe_words, select_words
 
 EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
 

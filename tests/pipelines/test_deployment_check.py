@@ -16,13 +16,13 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+from kedro_non_thinking.loading import load_policy
+from kedro_non_thinking.probe_cases import QUESTION
+from kedro_non_thinking.run_checks import RunChecks
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.deployment_check import create_pipeline
 from spelling_transfer.pipelines.deployment_check.nodes import EndpointDisobeysError
-from kedro_non_thinking.loading import load_policy
-from kedro_non_thinking.probe_cases import QUESTION
-from kedro_non_thinking.run_checks import RunChecks
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.load import LoadSettings

@@ -20,11 +20,9 @@ from pydantic import TypeAdapter
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
+from spelling_transfer.pages.tokens_search import search_data
 from spelling_transfer.pipelines.token_analysis import create_pipeline, nodes
-from spelling_transfer.pipelines.token_analysis.search import search_data
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
-from spelling_transfer.tasks.word_sets import split_words
-from spelling_transfer.tasks.words import WordSelection, describe_words, select_words
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.coverage import SubsetCoverage
 from spelling_transfer.tokenizer.probe import LetterProbe
@@ -33,6 +31,8 @@ from spelling_transfer.tokenizer.savings import VocabularySavings
 from spelling_transfer.tokenizer.subset import TokenSubset
 from spelling_transfer.tokenizer.template_cost import TemplateCost
 from spelling_transfer.tokenizer.word_stats import WordAnalysis
+from spelling_transfer.words.word_sets import split_words
+from spelling_transfer.words.words import WordSelection, describe_words, select_words
 
 CONF = Path(__file__).parents[2] / "conf" / "base"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

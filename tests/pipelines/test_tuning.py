@@ -15,8 +15,8 @@ from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 
 from spelling_transfer.pipelines.tuning import create_pipeline
+from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.settings import AnalysisSettings
 
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog" / "tuning.yml"

@@ -13,8 +13,8 @@ from kedro.io.core import Version, generate_timestamp
 from pandas.testing import assert_frame_equal
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.files import whole_file
 from spelling_transfer.storage import CSVDataset, DatasetFileError, JSONDataset, ParquetDataset, TextDataset
-from spelling_transfer.storage.whole import whole_file
 
 FRAME = pd.DataFrame({"word": ["straw", "berry"], "length": [5, 5]})
 CASES = [

@@ -8,7 +8,7 @@ import pytest
 from kedro.io import DatasetError
 
 from spelling_transfer.storage import WordListDataset
-from spelling_transfer.tasks.word_list import WordListFile
+from spelling_transfer.words.word_list import WordListFile
 
 
 def test_no_file_is_the_built_in_list():

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from spelling_transfer.statistics.importance import rate_importance
+from spelling_transfer.statistics.resampling import resample_marks
+from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm, new_seeds
 from spelling_transfer.study.executor import Evaluation
-from spelling_transfer.study.importance import rate_importance
 from spelling_transfer.study.patterns import find_patterns
 from spelling_transfer.study.recommend import recommend
-from spelling_transfer.study.resampling import resample_marks
 from spelling_transfer.study.results import StudyFindings
-from spelling_transfer.study.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 
 SPACE: dict[str, Any] = {

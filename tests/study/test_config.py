@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from spelling_transfer.statistics.scores import transfer_score
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig, setting_names
-from spelling_transfer.study.scores import transfer_score
 
 SPACE = {"lora.r": {"values": [4, 8]}}
 

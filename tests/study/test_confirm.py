@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm, control_examples, new_seeds, typical_run
-from spelling_transfer.study.scores import SCORED_TASKS, transfer_score
 
 GainedMarks = Callable[..., pd.DataFrame]
 STUDY = StudySettings(space={"lora.r": {"values": [4]}})

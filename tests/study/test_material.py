@@ -19,13 +19,13 @@ from spelling_transfer.study.executor import StudyInterruptedError, StudyResult,
 from spelling_transfer.study.material import TrialMaterial, open_runner
 from spelling_transfer.study.monitor import TrialMonitor
 from spelling_transfer.study.session import StudySession
-from spelling_transfer.tasks.difficulty import rate_difficulty, structural_score
 from spelling_transfer.tasks.encoding import encode_examples
 from spelling_transfer.tasks.examples import ExampleMix, write_examples
 from spelling_transfer.tasks.registry import load_tasks
-from spelling_transfer.tasks.word_sets import split_words
-from spelling_transfer.tasks.words import WordSelection, describe_words, select_words
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.words.difficulty import rate_difficulty, structural_score
+from spelling_transfer.words.word_sets import split_words
+from spelling_transfer.words.words import WordSelection, describe_words, select_words
 
 MODEL = Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3"
 

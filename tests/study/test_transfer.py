@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from spelling_transfer.statistics.resampling import resample_marks
 from spelling_transfer.study.executor import Evaluation
-from spelling_transfer.study.resampling import resample_marks
 from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 
 MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]

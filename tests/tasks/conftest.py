@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from spelling_transfer.tasks.difficulty import rate_difficulty, structural_score
 from spelling_transfer.tasks.examples import ExampleMix, write_examples
 from spelling_transfer.tasks.registry import load_tasks
-from spelling_transfer.tasks.word_sets import split_words
-from spelling_transfer.tasks.words import WordSelection, describe_words, select_words
+from spelling_transfer.words.difficulty import rate_difficulty, structural_score
+from spelling_transfer.words.word_sets import split_words
+from spelling_transfer.words.words import WordSelection, describe_words, select_words
 
 SELECTION = WordSelection(max_words=3000, random_words=300)
 MIX = ExampleMix(spelling_difficulty="all", spelling_per_word=2, other_task_questions=60)

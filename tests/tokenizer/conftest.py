@@ -9,13 +9,13 @@ import pytest
 import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from spelling_transfer.tasks.words import WordSelection, select_words
 from spelling_transfer.tokenizer.byte_level import BYTE_CHARACTERS, TokenBytes, bytes_to_token, decode_vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.english import find_english_tokens
 from spelling_transfer.tokenizer.rules import TokenRules
 from spelling_transfer.tokenizer.segment import WordSegmenter
 from spelling_transfer.tokenizer.vocabulary import vocabulary_table
+from spelling_transfer.words.words import WordSelection, select_words
 
 STUDY = Path(__file__).parents[2] / "conf" / "base" / "study" / "token_analysis"
 

@@ -21,7 +21,7 @@ def project(toy_project: ToyProject) -> ToyProject:
     toy_project.write(
         "src/toy/settings.py",
         "from spelling_transfer.settings import *\n"
-        "from spelling_transfer.tracking.summary import RunSummaryHook\n"
+        "from spelling_transfer.pages.run_summary import RunSummaryHook\n"
         "HOOKS = (RunSummaryHook(),)\n",
     )
     return toy_project

@@ -11,7 +11,7 @@ import pytest
 
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.loss import IGNORED_LABEL, answer_only_loss
-from spelling_transfer.reporting.progress import progress_bar
+from spelling_transfer.progress import progress_bar
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training import metrics
 from spelling_transfer.training.callbacks import EverySteps

@@ -12,8 +12,8 @@ from kedro.framework.cli.utils import KedroCliError
 from kedro.io import DatasetError
 
 from kedro_lightning.errors import ComputeError
-from spelling_transfer.errors import SpellingTransferError, causes
 from kedro_non_thinking.errors import PolicyError
+from spelling_transfer.errors import SpellingTransferError, causes
 
 INTERRUPTED = 130
 """128 and the number of SIGINT, as shells have it."""

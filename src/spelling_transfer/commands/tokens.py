@@ -123,7 +123,7 @@ def analyse(parts: tuple[str, ...], env: str | None, document: Path | None = Non
     if whole:
         reports["page"] = str(cast("TextDataset", catalog["token_analysis_page"])._get_load_path())
     if document is not None:
-        from spelling_transfer.storage.whole import whole_file
+        from spelling_transfer.files import whole_file
 
         target = document if document.is_absolute() else project / document
         with whole_file(target) as partial:
@@ -150,11 +150,11 @@ def _show_words(words: tuple[str, ...], env: str | None, as_json: bool) -> None:
     import pandas as pd
 
     from spelling_transfer.commands.peek import load_catalog
-    from spelling_transfer.tasks.word_list import clean_words
     from spelling_transfer.tokenizer.byte_level import decode_vocabulary
     from spelling_transfer.tokenizer.segment import WordSegmenter
     from spelling_transfer.tokenizer.trie import LONGEST
     from spelling_transfer.tokenizer.words import FORM_DESCRIPTIONS, analyse_words
+    from spelling_transfer.words.word_list import clean_words
 
     kept, dropped = clean_words(words, min_length=1, max_length=LONGEST - 3, name="--word")
     if dropped.counts:

@@ -17,8 +17,8 @@ from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.commands.tune_docs import write_docs
 from spelling_transfer.commands.tune_plan import MODES, Plan, check_workers, estimate, make_plan
 from spelling_transfer.commands.tune_studies import dashboard, list_studies, sync
+from spelling_transfer.statistics.scores import Focus
 from spelling_transfer.study.config import GpuTier, Pruner, Sampler
-from spelling_transfer.study.scores import Focus
 
 _HELP = """Search hyperparameters: train configurations on spelling and see what carries over.
 

@@ -39,7 +39,7 @@ def write_docs(output: Path, as_json: bool, env: str | None) -> None:
     from kedro.framework.startup import bootstrap_project
 
     from spelling_transfer.commands.peek import load_catalog
-    from spelling_transfer.storage.whole import whole_file
+    from spelling_transfer.files import whole_file
 
     with one_clear_error(env=env):
         project = Path(find_kedro_project(Path.cwd()) or Path.cwd())

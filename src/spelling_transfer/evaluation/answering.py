@@ -11,7 +11,7 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.reporting.progress import progress_bar
+from spelling_transfer.progress import progress_bar
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 _KEPT = [

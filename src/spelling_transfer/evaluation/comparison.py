@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from spelling_transfer.evaluation.sampling import MAIN_WORD_SET, EvaluationError
-from spelling_transfer.evaluation.statistics import (
+from spelling_transfer.statistics.intervals import (
     CONFIDENCE,
     N_RESAMPLES,
     NO_INTERVAL,

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from spelling_transfer.evaluation.comparison import compare_arms, comparison_row, pair_arms
-from spelling_transfer.evaluation.findings import TRAINED_TASK
 from spelling_transfer.evaluation.sampling import MAIN_WORD_SET
-from spelling_transfer.evaluation.statistics import (
+from spelling_transfer.statistics.intervals import (
     CONFIDENCE,
     N_RESAMPLES,
     NO_INTERVAL,
@@ -24,7 +23,7 @@ from spelling_transfer.evaluation.statistics import (
     family_bootstrap,
     paired_difference,
 )
-from spelling_transfer.tasks.registry import CORE_TASKS
+from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK
 
 
 def control_questions(sample: pd.DataFrame) -> pd.DataFrame:

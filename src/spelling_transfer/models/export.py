@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from kedro_non_thinking.template import non_thinking_template
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
-from kedro_non_thinking.template import non_thinking_template
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
 ALLOWED_IDS_FILE = "allowed_token_ids.json"

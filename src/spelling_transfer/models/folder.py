@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.files import whole_folder
 
 MANIFEST = "manifest.json"
 ABSENT = "absent"
@@ -102,14 +100,9 @@ def new_folder(target: Path, notes: dict[str, Any]) -> Iterator[Path]:
         target: Where the folder is to stand; what stood there before is replaced.
         notes: What the manifest says beside the checksums.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    try:
+    with whole_folder(target) as work:
         yield work
         write_manifest(work, notes)
-        replace_folder(work, target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def write_manifest(folder: Path, notes: dict[str, Any]) -> None:
@@ -120,19 +113,6 @@ def write_manifest(folder: Path, notes: dict[str, Any]) -> None:
         if file.is_file() and file.name != MANIFEST
     }
     (folder / MANIFEST).write_text(json.dumps({**notes, "files": files}, indent=2, sort_keys=True) + "\n")
-
-
-def replace_folder(work: Path, target: Path) -> None:
-    """Renames ``work`` to ``target``; an older ``target`` is moved aside first and removed afterwards."""
-    aside = None
-    if target.exists():
-        aside = target.parent / f".{target.name}.old.{os.getpid()}"
-        shutil.rmtree(aside, ignore_errors=True)
-        target.replace(aside)
-    work.chmod(0o755)  # mkdtemp makes it private
-    work.replace(target)
-    if aside is not None:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sha256(file: Path) -> str:

@@ -21,7 +21,7 @@ class MlxMissingError(SpellingTransferError):
 
 
 class MlxScorer:
-    """Mean loss over answers; the MLX backend of ``spelling_transfer.tasks.difficulty.Scorer``.
+    """Mean loss over answers; the MLX backend of ``spelling_transfer.words.difficulty.Scorer``.
 
     Reads the same safetensors folders as the torch backend, and the quantised ones that ``mlx_lm.convert`` writes.
 

@@ -12,7 +12,7 @@ from spelling_transfer.models.scorer_batch import make_batch
 
 
 class TorchScorer:
-    """Mean loss over answers; the torch backend of ``spelling_transfer.tasks.difficulty.Scorer``.
+    """Mean loss over answers; the torch backend of ``spelling_transfer.words.difficulty.Scorer``.
 
     Args:
         folder: The model's folder.

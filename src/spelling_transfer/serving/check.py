@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.models.folder import ModelFolder
 from kedro_non_thinking.rules import Policy
+from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.attacks import check_attacks
 from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.client import EndpointClient, Reply

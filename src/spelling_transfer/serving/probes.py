@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spelling_transfer.models.generate import Sampling
 from kedro_non_thinking.probe_cases import QUESTION
+from spelling_transfer.models.generate import Sampling
 from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.client import EndpointClient, Reply
 from spelling_transfer.serving.request import text_rules

@@ -55,7 +55,7 @@ def bar(description: str) -> Iterator[Callable[[int], Callable[[int], None]]]:
     from contextlib import ExitStack
     from threading import Lock
 
-    from spelling_transfer.reporting.progress import progress_bar
+    from spelling_transfer.progress import progress_bar
 
     with ExitStack() as stack:
 

@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from spelling_transfer.files import whole_file
 from spelling_transfer.storage.bundle import BundleError
 from spelling_transfer.storage.bundle_manifest import BundleManifest, parse_manifest
 from spelling_transfer.storage.bundle_names import RECORD, STAGING, place_below
 from spelling_transfer.storage.bundle_scan import FactsCache, find_file, read_facts
 from spelling_transfer.storage.bundle_sign import check_signature
 from spelling_transfer.storage.stores import BundleStore
-from spelling_transfer.storage.whole import cannot_write, whole_file
+from spelling_transfer.storage.whole import cannot_write
 
 _BEFORE = "before.json"
 _BLOCK_BYTES = 1 << 20

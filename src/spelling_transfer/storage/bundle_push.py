@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock as ThreadLock
 from typing import Any
 
+from spelling_transfer.files import whole_file
 from spelling_transfer.storage.bundle import BundleError
 from spelling_transfer.storage.bundle_locks import Lock, locked
 from spelling_transfer.storage.bundle_manifest import BundleManifest, new_manifest, parse_manifest
@@ -18,7 +19,6 @@ from spelling_transfer.storage.bundle_scan import FactsCache, LocalFile, read_fa
 from spelling_transfer.storage.bundle_sign import read_private_key, sign
 from spelling_transfer.storage.stores import BundleStore
 from spelling_transfer.storage.stores.base import PART_BYTES
-from spelling_transfer.storage.whole import whole_file
 
 _RACES = 100
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spelling_transfer.files import whole_file
 from spelling_transfer.storage.bundle import BundleError, table_facts
 from spelling_transfer.storage.bundle_names import RECORD, STAGING, check_names
 from spelling_transfer.storage.remote_folder import cache_folder
-from spelling_transfer.storage.whole import clock_of, whole_file
+from spelling_transfer.storage.whole import clock_of
 
 _BLOCK_BYTES = 1 << 20
 _TICK_SECONDS = 2.0

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spelling_transfer import __version__
+from spelling_transfer.files import whole_file
 from spelling_transfer.storage.remote_errors import explain_remote
-from spelling_transfer.storage.whole import DatasetFileError, cannot_read, whole_file
+from spelling_transfer.storage.whole import DatasetFileError, cannot_read
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog

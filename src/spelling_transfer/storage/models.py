@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,16 +12,11 @@ from kedro.io import AbstractVersionedDataset
 from kedro.io.core import Version, get_protocol_and_path
 from kedro_datasets._typing import JSONPreview
 
-from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError, replace_folder
+from spelling_transfer.files import flush_to_disk, whole_folder
+from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError
 from spelling_transfer.storage.remote_errors import check_transport
 from spelling_transfer.storage.remote_folder import fetch_folder, list_folder, publish_folder
-from spelling_transfer.storage.whole import (
-    DatasetFileError,
-    DatasetWriteError,
-    cannot_read,
-    cannot_write,
-    flush_to_disk,
-)
+from spelling_transfer.storage.whole import DatasetFileError, DatasetWriteError, cannot_read, cannot_write
 
 
 class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
@@ -88,17 +82,12 @@ class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
         if data.path.resolve() == target.resolve():
             return None
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-            try:
+            with whole_folder(target) as work:
                 shutil.copytree(data.path, work, dirs_exist_ok=True)
                 for file in work.rglob("*"):
                     if file.is_file():
                         flush_to_disk(file)
                 ModelFolder.open(work)
-                replace_folder(work, target)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
         except (OSError, shutil.Error) as error:
             raise DatasetWriteError(cannot_write(str(target), error)) from error
         return None

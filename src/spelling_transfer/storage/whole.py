@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import copy
 import errno
-import os
 import shutil
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,6 +15,7 @@ from kedro.io import DatasetError
 from kedro.io.core import get_filepath_str
 
 from spelling_transfer.errors import SpellingTransferError, causes
+from spelling_transfer.files import whole_file
 from spelling_transfer.storage.remote_errors import check_transport, explain_remote
 
 if TYPE_CHECKING:
@@ -38,39 +35,6 @@ class DatasetFileError(DatasetError, SpellingTransferError):
 
 class DatasetWriteError(DatasetFileError):
     """A dataset cannot be written; what was there before is untouched."""
-
-
-@contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
-    """Gives a name beside ``target`` to write to, and moves it to ``target`` when the block ends well.
-
-    Readers see the old file or the new one, never a part. When the block raises, Ctrl-C included, the partial file is
-    removed and ``target`` stays as it was.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_name(target)
-    try:
-        yield partial
-        flush_to_disk(partial)
-        partial.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-
-
-def partial_name(target: Path) -> Path:
-    """Returns a hidden name in the same folder, hence on the same disk, so that the final move is atomic."""
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
-
-
-def flush_to_disk(file: Path) -> None:
-    """Waits until a file's bytes are on the disk: a power cut must not leave the new name with no content."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def clock_of(folder: Path) -> float:

@@ -9,7 +9,7 @@ import fsspec
 from kedro.io import AbstractDataset, DatasetError
 from kedro.io.core import get_filepath_str, get_protocol_and_path
 
-from spelling_transfer.tasks.word_list import WordListFile
+from spelling_transfer.words.word_list import WordListFile
 
 
 class WordListDataset(AbstractDataset[None, WordListFile]):

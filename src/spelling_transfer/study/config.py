@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.lora import LoraSettings
-from spelling_transfer.study.scores import FOCUS_WEIGHTS, Focus, FocusWeights
+from spelling_transfer.statistics.scores import FOCUS_WEIGHTS, Focus, FocusWeights
 from spelling_transfer.tasks.mixture import MixtureSettings
 from spelling_transfer.training.config import TrainingSettings
 

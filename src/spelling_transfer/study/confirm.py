@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.evaluation.statistics import CONFIDENCE, Interval
+from spelling_transfer.statistics.intervals import CONFIDENCE, Interval
+from spelling_transfer.statistics.resampling import Resampled, resample_marks
+from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.resampling import Resampled, resample_marks
-from spelling_transfer.study.scores import SCORED_TASKS
 from spelling_transfer.tasks.mixture import CONTROL, REAL, SPELLING
 
 

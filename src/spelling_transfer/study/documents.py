@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from spelling_transfer.files import write_text
 from spelling_transfer.study.config import StudyConfigError
 
 CONFIG_VERSION = 1
@@ -122,13 +121,4 @@ def dump_document(content: Mapping[str, Any], suffix: str) -> str:
 
 def write_file(content: Mapping[str, Any], file: Path) -> None:
     """Writes a configuration file, whole or not at all."""
-    text = dump_document(content, file.suffix)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(partial).replace(file)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    write_text(file, dump_document(content, file.suffix))

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.models.folder import ModelFolder, replace_folder
+from spelling_transfer.files import replace_folder
+from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.executor import Objective
 from spelling_transfer.study.trial import TrialRunner, validation_questions

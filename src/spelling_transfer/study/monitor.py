@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from spelling_transfer.statistics.scores import transfer_score
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.study.executor import Evaluation, TrialOutcome, Verdict
 from spelling_transfer.study.history import History
 from spelling_transfer.study.records import ClaimLostError, RecordKind, Records, TrialRow
-from spelling_transfer.study.scores import transfer_score
 from spelling_transfer.study.storage import StorageError
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.evaluation.statistics import NO_INTERVAL, Interval
-from spelling_transfer.study.resampling import percentile_interval, resample_marks
-from spelling_transfer.study.scores import SCORED_TASKS
-from spelling_transfer.study.transfer import counted
+from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval
+from spelling_transfer.statistics.resampling import percentile_interval, resample_marks
+from spelling_transfer.statistics.scores import SCORED_TASKS, counted
 
 COLUMNS = ["pattern", "name", "value", "task", "trials", "questions", "gain", "low", "high"]
 FEWEST_TRIALS = 3

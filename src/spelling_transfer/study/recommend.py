@@ -6,12 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.evaluation.statistics import Interval
+from spelling_transfer.statistics.intervals import Interval
+from spelling_transfer.statistics.resampling import resample_marks
+from spelling_transfer.statistics.scores import counted
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.confirm import ends
 from spelling_transfer.study.next_study import next_study
-from spelling_transfer.study.resampling import resample_marks
-from spelling_transfer.study.transfer import counted, warnings_of
+from spelling_transfer.study.transfer import warnings_of
 
 _BIASED = (
     "The best of {n} scores on the same questions is too high by chance; only runs with new seeds, and the evaluation "

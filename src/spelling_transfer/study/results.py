@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from spelling_transfer.statistics.scores import counted
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.patterns import FEWEST_TRIALS
-from spelling_transfer.study.transfer import counted
 
 
 @dataclass(frozen=True)

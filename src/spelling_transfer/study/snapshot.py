@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.study.executor import Evaluation, StudyResult
 from spelling_transfer.study.observer import StudySnapshot, TrialSnapshot
 from spelling_transfer.study.records import BASE_NUMBER, Records, TrialRow
-from spelling_transfer.study.scores import SCORED_TASKS
 from spelling_transfer.study.space import SearchSpace
 from spelling_transfer.study.worker import config_of
 

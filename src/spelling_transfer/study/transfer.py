@@ -11,24 +11,17 @@ from typing import Any
 import pandas as pd
 
 from spelling_transfer.evaluation.comparison import verdict
-from spelling_transfer.evaluation.statistics import NO_INTERVAL, Interval
-from spelling_transfer.study.correlation import correlate
+from spelling_transfer.statistics.correlation import correlate
+from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval
+from spelling_transfer.statistics.resampling import StudyResamples, ratio_interval
+from spelling_transfer.statistics.scores import SCORED_TASKS, counted
 from spelling_transfer.study.executor import Evaluation
-from spelling_transfer.study.resampling import StudyResamples, ratio_interval
-from spelling_transfer.study.scores import SCORED_TASKS
+from spelling_transfer.tasks.registry import UNTRAINED_TASKS
 
 FEW_TRIALS = 20
 """Below this, a rank correlation between trials says next to nothing: its 95% interval is wider than ±0.4."""
-UNTRAINED_TASKS = ("position", "count")
-COUNTED_STATES = ("complete", "stopped")
-"""Trials that ended as they should; pruned and failed ones are shown and left out of comparisons."""
 UNGUIDED_SAMPLERS = ("grid", "one_at_a_time", "random", "qmc")
 """Samplers that choose without looking at results, so that trials stay a sample of the space."""
-
-
-def counted(trials: pd.DataFrame) -> pd.DataFrame:
-    """Returns the trials that ended as they should."""
-    return trials[trials["state"].isin(COUNTED_STATES)]
 
 
 def measure_changes(trials: pd.DataFrame, resamples: StudyResamples) -> pd.DataFrame:

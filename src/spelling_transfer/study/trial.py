@@ -15,10 +15,10 @@ from spelling_transfer.evaluation.marking import mark_answers
 from spelling_transfer.evaluation.sampling import sample_examples
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.reporting.progress import ProgressHandle, progress_bar
+from spelling_transfer.progress import ProgressHandle, progress_bar
+from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.config import StudyConfigError, TrialConfig
 from spelling_transfer.study.executor import Evaluation, Monitor, TrialFailedError, TrialOutcome, Verdict
-from spelling_transfer.study.scores import SCORED_TASKS
 from spelling_transfer.tasks.mixture import MixtureSettings, choose_mixture
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer

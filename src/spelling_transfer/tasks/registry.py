@@ -10,6 +10,9 @@ from spelling_transfer.tasks.base import Task, TaskError
 ENTRY_POINT_GROUP = "spelling_transfer.tasks"
 CORE_TASKS = ("spelling", "position", "count")
 """The tasks of the research question, in the order in which tables show them."""
+TRAINED_TASK = "spelling"
+UNTRAINED_TASKS = ("position", "count")
+"""The tasks to which spelling may carry over."""
 
 
 @cache

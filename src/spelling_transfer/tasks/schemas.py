@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from pandera.pandas import Check, Column, DataFrameSchema
 
-from spelling_transfer.tasks.difficulty import LEVELS
 from spelling_transfer.tasks.mixture import CONTROL, POOL, REAL
 from spelling_transfer.tasks.token_letters import KIND as TOKEN_LETTERS
-from spelling_transfer.tasks.word_sets import WORD_SETS
+from spelling_transfer.words.difficulty import LEVELS
+from spelling_transfer.words.word_sets import WORD_SETS
 
 SPLITS = ("train", "validation", "test", "pretrain")
 KINDS = (REAL, POOL, CONTROL, TOKEN_LETTERS)

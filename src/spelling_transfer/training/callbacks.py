@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from spelling_transfer.reporting.progress import ProgressHandle
+from spelling_transfer.progress import ProgressHandle
 
 
 class EverySteps(pl.Callback):

@@ -23,7 +23,7 @@ from spelling_transfer.models.load import load_model, pick_device
 from spelling_transfer.models.lora import LoraSettings, attach_lora
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
-from spelling_transfer.reporting.progress import progress_bar
+from spelling_transfer.progress import progress_bar
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 from spelling_transfer.training.checkpoints import Checkpoints
 from spelling_transfer.training.config import TrainingSettings

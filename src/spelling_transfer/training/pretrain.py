@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, Vocabulary
-from spelling_transfer.reporting.progress import progress_bar
+from spelling_transfer.progress import progress_bar
 from spelling_transfer.tasks.base import SEPARATORS, Task
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training.config import TrainingSettings

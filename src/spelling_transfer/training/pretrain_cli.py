@@ -31,11 +31,11 @@ def pretrain(out: Path, **options: Any) -> None:
     import torch
 
     from spelling_transfer.tasks.registry import load_tasks
-    from spelling_transfer.tasks.word_sets import split_words
-    from spelling_transfer.tasks.words import WordSelection, describe_words, select_words, vocabulary_in_use
     from spelling_transfer.tokenizer.chat import load_chat_tokenizer
     from spelling_transfer.training import pretrain as engine
     from spelling_transfer.training.model_card import measure, model_card
+    from spelling_transfer.words.word_sets import split_words
+    from spelling_transfer.words.words import WordSelection, describe_words, select_words, vocabulary_in_use
 
     settings = PretrainSettings(**{name: value for name, value in options.items() if value is not None})
     started = time.perf_counter()

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kedro_non_thinking.rules import Policy
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.evaluation.sampling import sample_test_examples
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
-from kedro_non_thinking.rules import Policy
+from spelling_transfer.pages.serving import plot_load, render_deployment_page
 from spelling_transfer.serving.check import check_deployable
 from spelling_transfer.serving.deployable import write_deployable
 from spelling_transfer.serving.load import LoadSettings
 from spelling_transfer.serving.merged import probe_merged, require_no_thoughts
-from spelling_transfer.serving.page import plot_load, render_deployment_page
 from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer

@@ -10,15 +10,15 @@ from spelling_transfer.evaluation.answering import answer_examples, prompts_of
 from spelling_transfer.evaluation.comparison import compare_arms as compare_pairs
 from spelling_transfer.evaluation.comparison import comparison_row, pair_arms
 from spelling_transfer.evaluation.control import compare_with_control, control_questions, pair_with_control
-from spelling_transfer.evaluation.figures import plot_differences, plot_groups, plot_scores
 from spelling_transfer.evaluation.marking import mark_answers, score_answers
-from spelling_transfer.evaluation.page import render_evaluation_page
 from spelling_transfer.evaluation.sampling import MAIN_WORD_SET, sample_test_examples
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.pages.evaluation import render_evaluation_page
+from spelling_transfer.pages.evaluation_figures import plot_differences, plot_groups, plot_scores
+from spelling_transfer.statistics.scores import SCORED_TASKS, compare_transfer_scores
 from spelling_transfer.study.config import StudySettings
-from spelling_transfer.study.scores import SCORED_TASKS, compare_transfer_scores
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 

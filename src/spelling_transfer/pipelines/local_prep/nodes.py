@@ -10,21 +10,21 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.storage.bundle import seal
 from spelling_transfer.tasks.baselines import check_baselines, compute_baselines
-from spelling_transfer.tasks.difficulty import (
+from spelling_transfer.tasks.encoding import encode_examples
+from spelling_transfer.tasks.examples import ExampleMix, write_examples
+from spelling_transfer.tasks.manifest import count_examples, make_manifest
+from spelling_transfer.tasks.registry import load_tasks
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.words.difficulty import (
     DifficultySettings,
     Scorer,
     model_scores,
     rate_difficulty,
     structural_score,
 )
-from spelling_transfer.tasks.encoding import encode_examples
-from spelling_transfer.tasks.examples import ExampleMix, write_examples
-from spelling_transfer.tasks.manifest import count_examples, make_manifest
-from spelling_transfer.tasks.registry import load_tasks
-from spelling_transfer.tasks.word_list import WordListFile
-from spelling_transfer.tasks.word_sets import describe_splits, split_words
-from spelling_transfer.tasks.words import WordSelection, describe_words, select_words
-from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.words.word_list import WordListFile
+from spelling_transfer.words.word_sets import describe_splits, split_words
+from spelling_transfer.words.words import WordSelection, describe_words, select_words
 
 
 def select(

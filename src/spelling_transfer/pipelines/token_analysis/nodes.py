@@ -10,10 +10,10 @@ import pandas as pd
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import read_embedding
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.pipelines.token_analysis import figures
-from spelling_transfer.pipelines.token_analysis.findings import write_findings
-from spelling_transfer.pipelines.token_analysis.page import render_token_page
-from spelling_transfer.pipelines.token_analysis.results import Results
+from spelling_transfer.pages import tokens_figures as figures
+from spelling_transfer.pages.tokens import render_token_page
+from spelling_transfer.pages.tokens_findings import write_findings
+from spelling_transfer.pages.tokens_results import Results
 from spelling_transfer.tokenizer.byte_level import decode_vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.context import segmentation_in_contexts, segmentation_in_templates

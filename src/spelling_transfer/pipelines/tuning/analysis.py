@@ -6,19 +6,24 @@ from typing import Any
 
 import pandas as pd
 
+from spelling_transfer.pages.search_figures import plot_history, plot_importance, plot_parallel, plot_pareto
+from spelling_transfer.pages.study import render_tuning_page
+from spelling_transfer.pages.study_document import write_findings
+from spelling_transfer.pages.study_figures import (
+    plot_learning_curves,
+    plot_patterns,
+    plot_transfer,
+    plot_transfer_paths,
+)
+from spelling_transfer.statistics.importance import rate_importance
+from spelling_transfer.statistics.resampling import resample_marks
+from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm
-from spelling_transfer.study.document import write_findings
 from spelling_transfer.study.executor import Evaluation
-from spelling_transfer.study.figures import plot_learning_curves, plot_patterns, plot_transfer, plot_transfer_paths
-from spelling_transfer.study.importance import rate_importance
 from spelling_transfer.study.patterns import find_patterns
 from spelling_transfer.study.recommend import recommend
-from spelling_transfer.study.report import render_tuning_page
-from spelling_transfer.study.resampling import resample_marks
 from spelling_transfer.study.results import StudyFindings
-from spelling_transfer.study.scores import SCORED_TASKS
-from spelling_transfer.study.search_figures import plot_history, plot_importance, plot_parallel, plot_pareto
 from spelling_transfer.study.settings import AnalysisSettings
 from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 

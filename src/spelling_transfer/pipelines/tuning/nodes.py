@@ -11,6 +11,7 @@ import pandas as pd
 
 from spelling_transfer.models.folder import ABSENT, ModelFolder, new_folder
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import control_examples, new_seeds, typical_run
 from spelling_transfer.study.environment import describe_environment
@@ -19,7 +20,6 @@ from spelling_transfer.study.marks import base_marks, describe_questions, marks_
 from spelling_transfer.study.material import TrialMaterial
 from spelling_transfer.study.memory import bound_memory
 from spelling_transfer.study.retrain import Retraining
-from spelling_transfer.study.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.settings import RecommendationSettings
 from spelling_transfer.study.space import read_space
 from spelling_transfer.tokenizer.chat import ChatTokenizer

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from spelling_transfer.files import flush_to_disk, whole_file
 from spelling_transfer.storage.stores.base import (
     FILES,
     LOCKS,
@@ -21,7 +22,7 @@ from spelling_transfer.storage.stores.base import (
     content_key,
     manifest_key,
 )
-from spelling_transfer.storage.whole import cannot_write, clock_of, flush_to_disk, reason, whole_file
+from spelling_transfer.storage.whole import cannot_write, clock_of, reason
 
 _BLOCK_BYTES = 1 << 20
 

@@ -1,0 +1,1 @@
+"""What a person reads: the HTML pages, the findings in words, and the summary of a run."""

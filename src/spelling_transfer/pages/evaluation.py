@@ -1,0 +1,219 @@
+"""The page of an evaluation: what was found, the numbers, how they were made, and answers to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from spelling_transfer.evaluation.settings import EvaluationSettings
+from spelling_transfer.pages.findings import (
+    core_rows,
+    describe_comparison,
+    interval_in_points,
+    main_rows,
+    percent,
+    points,
+    transfer_row,
+)
+from spelling_transfer.pages.page import Card, Section, Table, render_page
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_TONES: Mapping[str, Literal["neutral", "good", "bad"]] = {"up": "good", "down": "bad", "unclear": "neutral"}
+_SHARE = ".1%"
+_SAMPLES_PER_KIND = 8
+_ENDS = ("difference", "low", "high")
+
+
+def comparison_cards(comparison: pd.DataFrame) -> list[Card]:
+    """Returns a card a core task: from which score to which, and the difference with its interval."""
+    cards = [
+        Card(
+            label=str(row["task"]),
+            value=f"{percent(row['reference_score'])} → {percent(row['arm_score'])}",
+            note=f"{points(row['difference'])} points ({interval_in_points(row['low'], row['high'])})",
+            tone=_TONES[str(row["verdict"])],
+        )
+        for _, row in core_rows(comparison).iterrows()
+    ]
+    score = transfer_row(comparison)
+    if score is not None:
+        cards.append(
+            Card(
+                label=f"transfer score ({score['value']})",
+                value=f"{score['reference_score']:.3f} → {score['arm_score']:.3f}",
+                note=f"{score['difference']:+.3f} ({score['low']:+.3f} to {score['high']:+.3f})".replace("-", "−"),
+                tone=_TONES[str(score["verdict"])],
+            )
+        )
+    return cards
+
+
+def comparison_table(comparison: pd.DataFrame) -> Table:
+    """Returns the whole comparison as a table."""
+    frame = pd.DataFrame(
+        {
+            "task": comparison["task"],
+            "questions": [
+                "all" if group == "all" else str(value)
+                for group, value in zip(comparison["group"], comparison["value"], strict=True)
+            ],
+            "n": comparison["n"],
+            "before": comparison["reference_score"],
+            "after": comparison["arm_score"],
+            "difference": comparison["difference"],
+            "low": comparison["low"],
+            "high": comparison["high"],
+            "only_before_right": comparison["only_reference"],
+            "only_after_right": comparison["only_arm"],
+            "p_value": comparison["p_value"],
+            "gap_closed": comparison["gap_closed"],
+        }
+    )
+    frame = frame[comparison["measure"] == "exact_match"]
+    formats = {
+        **dict.fromkeys(("before", "after", "gap_closed"), _SHARE),
+        **dict.fromkeys(("difference", "low", "high"), "+.1%"),
+        **dict.fromkeys(("only_before_right", "only_after_right"), ".0f"),
+        "p_value": ".2g",
+    }
+    caption = (
+        "Low and high are the ends of the difference's interval; p is the exact McNemar test of no difference; the gap "
+        "closed is the share of the base model's errors that are gone."
+    )
+    return Table(frame, caption=caption, formats=formats, labels={"p_value": "p"})
+
+
+def control_table(control: pd.DataFrame) -> Table:
+    """Returns the comparison with the control arm as a table: whole tasks and the transfer score."""
+    rows = control[(control["group"] == "all") & (control["measure"] == "exact_match")]
+    score = control[control["measure"] == "transfer_score"]
+    rows = pd.concat([rows, score.assign(task="transfer score")])
+    frame = rows[["task", "n", "reference_score", "arm_score", "difference", "low", "high", "verdict"]]
+    return Table(
+        frame,
+        caption="Difference: fine-tuned minus control, paired by question. Low and high are the ends of its interval. "
+        "The transfer score is a weighted sum, not a share.",
+        formats={**dict.fromkeys(("reference_score", "arm_score"), ".3f"), **dict.fromkeys(_ENDS, "+.3f")},
+        labels={"reference_score": "control", "arm_score": "fine-tuned"},
+    )
+
+
+def render_evaluation_page(
+    marked: pd.DataFrame,
+    scores: pd.DataFrame,
+    comparison: pd.DataFrame,
+    control: pd.DataFrame,
+    figures: Mapping[str, Figure],
+    settings: EvaluationSettings,
+) -> str:
+    """Returns the page as HTML.
+
+    Args:
+        marked: The marked answers.
+        scores: Scores by arm, task and group.
+        comparison: The paired comparison with the base model.
+        control: The paired comparison with the control arm; no rows without one.
+        figures: ``scores``, ``differences`` and, where there are several, ``n_tokens``.
+        settings: How the evaluation was made.
+    """
+    reference, arm = (str(comparison[name].iloc[0]) for name in ("reference", "arm"))
+    n_families = int(main_rows(comparison)["families"].max())
+    sections = [
+        Section(
+            "What was found",
+            text=describe_comparison(comparison, control, confidence=settings.confidence),
+            cards=comparison_cards(comparison),
+        ),
+        Section(
+            "Scores",
+            figure=figures["scores"],
+            caption=f"Exact match on words of held-out families, with {settings.confidence:.0%} Wilson intervals. "
+            "The line is what always giving the commonest right answer would score.",
+            alt="Bars of exact match by task for each arm. The numbers are in the tables below.",
+        ),
+        Section(
+            f"Change from {reference} to {arm}",
+            figure=figures["differences"],
+            caption="Both arms answered the same questions. A task moved only if its interval is on one side of zero.",
+            table=comparison_table(comparison),
+        ),
+    ]
+    if len(control):
+        sections.append(
+            Section(
+                "Adjusted for the control arm",
+                text="The control arm had the same steps on the same prompts, with the letters of other words: it "
+                "learns the form of question and answer and nothing of spelling. A difference to it is what the form "
+                "does not explain.",
+                table=control_table(control),
+            )
+        )
+    if "n_tokens" in figures:
+        sections.append(
+            Section(
+                "By tokens of the word",
+                text="A word of several tokens shows the model some of its inner borders; a word of one token shows "
+                "none of its letters.",
+                figure=figures["n_tokens"],
+                caption="Tokens of the word after a space. Groups are small, so their intervals are wide.",
+            )
+        )
+    sections += [
+        Section("Every score", table=_scores_table(scores)),
+        Section(
+            "Answers to look at",
+            text="Not chosen by hand: the first of each kind in the order in which the questions were drawn.",
+            table=_answers_table(marked, reference, arm),
+        ),
+        Section("How this was measured", text=_method(settings)),
+    ]
+    n_questions = marked["example_id"].nunique()
+    arms = [reference, arm, *([str(control["reference"].iloc[0])] if len(control) else [])]
+    subtitle = f"{n_questions:,} questions, words of {n_families:,} held-out families, arms: {', '.join(arms)}"
+    return render_page("Evaluation", sections, subtitle=subtitle)
+
+
+def _scores_table(scores: pd.DataFrame) -> Table:
+    frame = scores.copy()
+    frame["group"] = frame["group"].str.replace("_", " ")
+    shares = ("exact_match", "low", "high", "lenient", "invalid_rate", "majority", "similarity")
+    return Table(
+        frame,
+        caption="Exact match counts an answer only if it is the right one and nothing else. Lenient reads the answer "
+        "out of a longer text; invalid are outputs without one. Majority is the score of the commonest right answer.",
+        formats=dict.fromkeys(shares, _SHARE),
+        labels={"value": "which", "invalid_rate": "invalid"},
+    )
+
+
+def _answers_table(marked: pd.DataFrame, reference: str, arm: str) -> Table:
+    first, second = (marked[marked["arm"] == name].set_index("example_id") for name in (reference, arm))
+    second = second.reindex(first.index)
+    became = {
+        (True, True): "stayed right",
+        (False, True): "became right",
+        (True, False): "became wrong",
+        (False, False): "stayed wrong",
+    }
+    frame = first[["task", "question", "answer"]].copy()
+    frame[f"{reference} said"] = first["output"]
+    frame[f"{arm} said"] = second["output"]
+    frame["result"] = [became[pair] for pair in zip(first["exact"], second["exact"], strict=True)]
+    shown = frame.groupby(["task", "result"], sort=False).head(_SAMPLES_PER_KIND)
+    return Table(shown.sort_values(["task", "result"], kind="stable"), labels={"answer": "right answer"})
+
+
+def _method(settings: EvaluationSettings) -> list[str]:
+    return [
+        "Words are split by family, so no test word is an inflection of a training word. Each task asks one question "
+        "a family; the choice of questions depends on a seed alone. Prompts are those of training and serving, in "
+        "non-thinking mode; answers are the most likely tokens, with the think tags masked.",
+        f"Intervals are at {settings.confidence:.0%}. Shares have Wilson's interval. Differences are paired by "
+        f"question and resampled by word family ({settings.n_resamples:,} resamples, seed {settings.seed}). They are "
+        "not widened for the number of tasks, and they speak of these questions and this one training run: another "
+        "seed of training would move the scores as well.",
+    ]

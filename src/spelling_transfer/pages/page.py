@@ -1,0 +1,201 @@
+"""One self-contained HTML page from headed sections: text, key figures, figures, tables, links.
+
+A page opens from ``file://`` without a network: styles, script and plotly.js (once, and only where a figure needs it)
+are inside, and its content security policy forbids anything else. Nothing in it depends on the time or on chance, so
+the same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from spelling_transfer.pages.tables import Table, TableView, table_view
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+__all__ = ["Card", "Link", "Section", "Table", "render_page"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A key figure: a large value under a small label.
+
+    Attributes:
+        label: What it is.
+        value: The figure, formatted.
+        note: What belongs beside it, such as its interval.
+        tone: Colours the value; ``neutral`` where no judgement is meant.
+    """
+
+    label: str
+    value: str
+    note: str = ""
+    tone: Literal["neutral", "good", "bad"] = "neutral"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link to another page: a relative path or an ``https`` address."""
+
+    label: str
+    href: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page. Whatever is given is shown, in the order of the fields.
+
+    Everything is escaped, apart from ``html`` and text that is ``markupsafe.Markup``.
+
+    Attributes:
+        heading: The heading; empty continues the section before.
+        text: A paragraph, or several.
+        cards: Key figures.
+        figure: A plotly figure, or its JSON (text or dictionary).
+        table: A data frame, or a ``Table`` where formats, labels or a caption are wanted.
+        code: Text kept as it is, such as a configuration.
+        links: Links to other pages.
+        html: Trusted HTML, inserted as it is.
+        caption: One sentence under the figure.
+        alt: What the figure shows, for who cannot see it; otherwise the caption or the heading.
+    """
+
+    heading: str = ""
+    text: str | Sequence[str] = ()
+    cards: Sequence[Card] = ()
+    figure: Figure | Mapping[str, Any] | str | None = None
+    table: Table | pd.DataFrame | None = None
+    code: str = ""
+    links: Sequence[Link] = ()
+    html: str = ""
+    caption: str = ""
+    alt: str = ""
+
+
+@dataclass(frozen=True)
+class _FigureView:
+    json: Markup
+    alt: str
+    height_pixels: int
+
+
+@dataclass(frozen=True)
+class _SectionView:
+    anchor: str
+    heading: str
+    paragraphs: list[str]
+    cards: Sequence[Card]
+    figure: _FigureView | None
+    caption: str
+    table: TableView | None
+    code: str
+    links: Sequence[Link]
+    html: Markup
+
+
+def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "") -> str:
+    """Returns a self-contained HTML page.
+
+    Args:
+        title: The title, also the first heading.
+        sections: The parts, in order.
+        subtitle: A line under the title.
+
+    Raises:
+        ValueError: A link leads neither to a relative path nor to a web address, or a figure is not plotly's.
+    """
+    views = [_section_view(section, f"section-{place}") for place, section in enumerate(sections, start=1)]
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            subtitle=subtitle,
+            sections=views,
+            contents=[view for view in views if view.heading],
+            plotly_js=_plotly_js() if any(view.figure for view in views) else None,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    # Escaping is on for every template, whatever its name ends in.
+    environment = Environment(
+        loader=PackageLoader("spelling_transfer.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["asset"] = _asset
+    return environment
+
+
+def _asset(name: str) -> Markup:
+    return Markup((resources.files(__package__) / "templates" / name).read_text("utf-8"))  # noqa: S704  (our own file)
+
+
+@cache
+def _plotly_js() -> Markup:
+    from plotly.offline import get_plotlyjs
+
+    return Markup(get_plotlyjs())  # noqa: S704  (the installed package)
+
+
+def _section_view(section: Section, anchor: str) -> _SectionView:
+    for link in section.links:
+        _check_href(link.href)
+    paragraphs = [section.text] if isinstance(section.text, str) else list(section.text)
+    figure = None
+    if section.figure is not None:
+        alt = section.alt or section.caption or section.heading
+        figure = _figure_view(section.figure, alt)
+    return _SectionView(
+        anchor=anchor,
+        heading=section.heading,
+        paragraphs=[paragraph for paragraph in paragraphs if paragraph],
+        cards=section.cards,
+        figure=figure,
+        caption=section.caption,
+        table=None if section.table is None else table_view(section.table),
+        code=section.code,
+        links=section.links,
+        html=Markup(section.html),  # noqa: S704  (documented as trusted)
+    )
+
+
+def _check_href(href: str) -> None:
+    scheme, colon, _ = href.partition(":")
+    if colon and "/" not in scheme and scheme.lower() not in ("http", "https"):
+        raise ValueError(f"link {href!r}: only relative paths and http(s) addresses are allowed.")
+
+
+def _figure_view(figure: Figure | Mapping[str, Any] | str, alt: str) -> _FigureView:
+    if isinstance(figure, str):
+        text = figure
+    elif isinstance(figure, Mapping):
+        text = json.dumps(figure)
+    else:
+        text = figure.to_json() or ""
+    content = json.loads(text)
+    if not isinstance(content, dict) or "data" not in content:
+        raise ValueError("figure: expected a plotly figure or its JSON, with 'data' and 'layout'.")
+    height = content.get("layout", {}).get("height") or 420
+    return _FigureView(json=_script_safe(text), alt=alt, height_pixels=int(height))
+
+
+def _script_safe(text: str) -> Markup:
+    # Inside <script> only "<" can end the element or open a comment; in JSON it stands in strings alone.
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704

@@ -1,0 +1,164 @@
+"""The page of a deployment check: does the endpoint obey, how fast is it, what did it answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from spelling_transfer.pages.page import Card, Section, Table, render_page
+from spelling_transfer.pages.style import COLOURS, style_figure
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_GROUPS = {
+    "refuses": "What must be refused",
+    "accepts": "What must be accepted",
+    "withstands": "What must be refused or stay text",
+    "answers": "Answers",
+    "settings": "What the endpoint says of itself",
+    "stops": "The end",
+}
+
+
+def plot_load(load_profile: pd.DataFrame) -> Figure:
+    """Draws latency percentiles against the number of clients at once."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for place, percentile in enumerate((50, 95, 99)):
+        figure.add_bar(
+            name=f"{percentile}th percentile" if percentile != 50 else "median",
+            x=[f"{n} at once" for n in load_profile["n_clients"]],
+            y=load_profile[f"latency_p{percentile}_ms"],
+            marker_color=COLOURS[place],
+            hovertemplate="%{y:.0f} ms",
+        )
+    figure.update_yaxes(title="latency of an answer, ms", rangemode="tozero")
+    figure.update_xaxes(title="clients", showgrid=False)
+    return style_figure(figure, height_pixels=360)
+
+
+def render_deployment_page(
+    conformance: Mapping[str, Any], merge_probe: Mapping[str, Any], load_profile: pd.DataFrame, load_plot: Figure
+) -> str:
+    """Returns the page as HTML.
+
+    Args:
+        conformance: What the endpoint was checked for.
+        merge_probe: What the merged model did when asked without a mask.
+        load_profile: How fast the endpoint was.
+        load_plot: The same as a figure.
+    """
+    checks = pd.DataFrame(conformance["checks"])
+    checks["group"] = checks["id"].str.partition("/")[0]
+    sections = [
+        Section("Does it obey?", text=_verdict(conformance), cards=_cards(conformance, load_profile)),
+        *_failures(checks),
+        Section(
+            "Speed",
+            figure=load_plot,
+            caption="Time from sending a question to the last byte of its answer, over loopback.",
+            table=_load_table(load_profile),
+        ),
+        *[
+            Section(heading, table=_check_table(checks[checks["group"] == group]))
+            for group, heading in _GROUPS.items()
+            if (checks["group"] == group).any()
+        ],
+        _merge_section(merge_probe),
+        Section(
+            "What it answered",
+            text="Sampled with the policy's values, so single answers may be wrong where the most likely one is right; "
+            "the scores are on the evaluation's page.",
+            table=Table(
+                pd.DataFrame(conformance["answers"]).drop(columns="token_ids"),
+                labels={"answer": "right answer", "output": "it said", "exact": "right"},
+            ),
+        ),
+    ]
+    subtitle = f"{conformance['model']}, {conformance['fingerprint']}, non-thinking mode only"
+    return render_page("Deployment check", sections, subtitle=subtitle)
+
+
+def _verdict(conformance: Mapping[str, Any]) -> str:
+    n_checks, n_failed = conformance["n_checks"], conformance["n_failed"]
+    if conformance["obeys"]:
+        return f"Yes. The endpoint passed all {n_checks} checks: it cannot be made to think, and it says no clearly."
+    return f"No. {n_failed} of {n_checks} checks failed; this deployable must not be served."
+
+
+def _cards(conformance: Mapping[str, Any], load_profile: pd.DataFrame) -> list[Card]:
+    single = load_profile.sort_values("n_clients").iloc[0]
+    best = load_profile.sort_values("answers_per_second").iloc[-1]
+    return [
+        Card(
+            "checks passed",
+            f"{conformance['n_checks'] - conformance['n_failed']} of {conformance['n_checks']}",
+            tone="good" if conformance["obeys"] else "bad",
+        ),
+        Card(
+            "median latency",
+            f"{single['latency_p50_ms']:.0f} ms",
+            f"99th percentile {single['latency_p99_ms']:.0f} ms, {single['n_clients']:.0f} client",
+        ),
+        Card("answers a second", f"{best['answers_per_second']:.1f}", f"{best['n_clients']:.0f} clients at once"),
+        Card("memory", f"{load_profile['memory_mib'].max():,.0f} MiB", "all processes of the endpoint"),
+    ]
+
+
+def _merge_section(merge_probe: Mapping[str, Any]) -> Section:
+    asked = [result for result in merge_probe["results"] if result["outcome"] != "not applicable"]
+    return Section(
+        "The merged model by itself",
+        text="Before the export, the model was asked without the mask that keeps think tokens out of the endpoint's "
+        "answers. Refused are texts it has no tokens for, or no room.",
+        table=Table(
+            pd.DataFrame(
+                {
+                    "attempt": [result["name"] for result in asked],
+                    "outcome": [result["outcome"] for result in asked],
+                    "passed": [result["passed"] for result in asked],
+                    "it said": [result["answer"] for result in asked],
+                }
+            )
+        ),
+    )
+
+
+def _load_table(load_profile: pd.DataFrame) -> Table:
+    milliseconds = {name: ".0f" for name in load_profile.columns if name.endswith("_ms")}
+    rates = dict.fromkeys(("seconds", "answers_per_second", "tokens_per_second"), ",.1f")
+    labels = {name: name.removeprefix("latency_").replace("_ms", ", ms") for name in milliseconds}
+    labels |= {name: name.removeprefix("n_") for name in ("n_clients", "n_requests", "n_failed")}
+    labels |= {"answers_per_second": "answers/s", "tokens_per_second": "tokens/s", "memory_mib": "MiB"}
+    return Table(
+        load_profile,
+        formats={**milliseconds, **rates, "memory_mib": ",.0f"},
+        labels=labels,
+        caption="One row a number of clients at once; p50 to p99 and max are latencies.",
+    )
+
+
+def _failures(checks: pd.DataFrame) -> list[Section]:
+    failed = checks[~checks["passed"]]
+    return [Section("What failed", table=_check_table(failed))] if len(failed) else []
+
+
+def _check_table(checks: pd.DataFrame) -> Table:
+    frame = pd.DataFrame(
+        {
+            "check": checks["id"],
+            "requirement": checks["requirement"],
+            "passed": checks["passed"],
+            "seen": [_seen(evidence) for evidence in checks["evidence"]],
+        }
+    )
+    return Table(frame)
+
+
+def _seen(evidence: Mapping[str, Any]) -> str:
+    parts = [f"{name.replace('_', ' ')}: {value}" for name, value in evidence.items() if value not in (None, [], "")]
+    return "; ".join(parts)

@@ -1,0 +1,295 @@
+"""The page of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import yaml
+
+from spelling_transfer.pages import study_findings as words
+from spelling_transfer.pages.downloads import download_links
+from spelling_transfer.pages.findings import percent, points
+from spelling_transfer.pages.page import Card, Section, Table, render_page
+from spelling_transfer.pages.search_figures import short_name
+from spelling_transfer.statistics.importance import METHODS
+from spelling_transfer.statistics.scores import SCORED_TASKS
+from spelling_transfer.study.results import StudyFindings
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_GAIN = ("gain", "low", "high")
+
+
+def render_tuning_page(found: StudyFindings, figures: Mapping[str, Figure]) -> str:
+    """Returns the study's page: what was tried, what it scored, what carried over, what to take, what it cost.
+
+    Args:
+        found: Everything the study found.
+        figures: ``curves``, ``transfer``, ``paths``, ``pareto``, ``importance``, ``parallel``, ``patterns``,
+            ``history``.
+    """
+    sections = [
+        *_summary(found),
+        *_transfer(found, figures),
+        *_search(found, figures),
+        *_tables(found, figures),
+        *_setup(found),
+    ]
+    weights = found.study.weights
+    subtitle = f"Focus {found.study.focus}: position counts {weights.position:g}, count {weights.count:g}"
+    return render_page(f"Tuning: {found.study.name}", sections, subtitle=subtitle)
+
+
+def _summary(found: StudyFindings) -> Iterator[Section]:
+    yield Section(
+        "What was found",
+        text=[
+            words.describe_search(found),
+            *words.describe_best(found),
+            words.describe_confirmation(found),
+            words.describe_control(found),
+        ],
+        cards=_cards(found),
+    )
+    if found.best["warnings"]:
+        yield Section("Before believing it", text=found.best["warnings"])
+    yield Section(
+        "What to take",
+        text=f"What the search chose in trial {found.best['trial']}; all settings are under the full configuration, "
+        "and as a file under the downloads.",
+        code=yaml.safe_dump(found.best["choices"], sort_keys=False) if found.best["choices"] else "",
+    )
+    changes = found.best["next_study"]["study"]
+    yield Section(
+        "What to run next",
+        text=words.describe_next(found),
+        code=yaml.safe_dump({"study": changes}, sort_keys=False) if changes else "",
+    )
+
+
+def _cards(found: StudyFindings) -> list[Card]:
+    seen = found.confirmation
+    ends = seen["gain_interval"]
+    tone = "good" if ends and ends[0] > 0 else "bad" if ends and ends[1] < 0 else "neutral"
+    n = len(seen["seeds"])
+    cards = [
+        Card(
+            f"transfer score, {n} new seed{'' if n == 1 else 's'}",
+            f"{seen['mean']:.3f}",
+            f"base {seen['base']:.3f}",
+            tone,  # type: ignore[arg-type]
+        )
+    ]
+    for task in SCORED_TASKS:
+        base = found.analysis["base"][task]
+        score = seen["tasks"][task]
+        cards.append(Card(task, percent(score), f"base {percent(base)}, {points(score - base)} points"))
+    n_others = len(found.best["equivalent"])
+    note = f"{n_others} of the others cannot be told from the best"
+    return [
+        *cards,
+        Card("finished trials", str(found.best["finished"]), note if len(found.finished) > 1 else ""),
+        Card("training and scoring", words.duration(found.total_seconds), f"{found.trials['steps'].sum():,.0f} steps"),
+    ]
+
+
+def _equivalent_table(found: StudyFindings) -> Table:
+    seconds = found.seconds.set_index("number")["seconds"]
+    rows = [
+        {
+            "trial": row["trial"],
+            "transfer_score": row["transfer_score"],
+            "difference": row["difference"],
+            "low": row["difference_interval"][0] if row["difference_interval"] else None,
+            "high": row["difference_interval"][1] if row["difference_interval"] else None,
+            "steps": row["cost"]["steps"],
+            "examples_seen": row["cost"]["examples"],
+            "seconds": seconds.get(row["trial"]),
+            **row["choices"],
+        }
+        for row in found.best["equivalent"]
+    ]
+    return Table(
+        pd.DataFrame(rows),
+        caption="Difference to the best, with its 95% interval over word families.",
+        formats={**dict.fromkeys(("difference", "low", "high"), "+.3f"), "seconds": ".1f", **_setting_formats(found)},
+        labels=_setting_labels(found),
+    )
+
+
+def _transfer(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Section]:
+    yield Section(
+        "Does spelling carry over?",
+        text=[*words.describe_correlations(found), words.describe_ratios(found)],
+        figure=figures["transfer"],
+        caption="Gain over the base model in points, two marks a trial; the star is the recommended one. Bars are 95% "
+        "intervals over word families, where there are few trials.",
+        alt="Gain in spelling against gain in position and count. The numbers are in the table of changes below.",
+    )
+    yield Section(
+        "Spelling against transfer, step by step",
+        figure=figures["paths"],
+        caption="Each line is a trial's way from the base model, an evaluation a mark. To the right is better "
+        "spelling, upwards is better position and count.",
+    )
+    yield Section(
+        "Learning curves",
+        figure=figures["curves"],
+        caption="Exact match on validation words, a line a trial, the recommended one thick; step 0 is the base model.",
+    )
+    yield Section(
+        "Which training helps where",
+        text="Mean gain over the base model, by kind of validation word; intervals over word families.",
+        figure=figures["patterns"],
+        caption="Mean over finished trials.",
+        table=_patterns_table(found),
+    )
+
+
+def _patterns_table(found: StudyFindings) -> Table | None:
+    rows = found.settings_patterns
+    if rows.empty:
+        return None
+    return Table(
+        _in_points(rows[["name", "value", "task", "trials", *_GAIN]]),
+        caption="Mean gain in points by the value of a setting, with its 95% interval over trials. Settings vary "
+        "together, so this is no effect of one alone. Values with fewer than three trials are left out.",
+        formats=dict.fromkeys(_GAIN, "+.1f"),
+        labels={"name": "setting"},
+    )
+
+
+def _search(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Section]:
+    yield Section(
+        "Settings and scores",
+        figure=figures["parallel"],
+        caption="A line a finished trial, coloured by its transfer score; drag along an axis to keep only some. "
+        "Spelling, position and count in percent.",
+        alt="Parallel coordinates of settings and scores. The numbers are in the table of trials below.",
+    )
+    yield Section(
+        "Spelling or transfer",
+        figure=figures["pareto"],
+        caption="Where each trial ended. On the dotted line, nothing is better at both.",
+    )
+    methods = [f"{name}: {what}." for name, what in METHODS.items()]
+    if found.importance.empty:
+        yield Section(
+            "Which settings matter",
+            text=["Too few trials ended, or nothing varied, so no importance is given.", *methods],
+        )
+        return
+    seeds = int(found.importance["seeds"].iloc[0])
+    yield Section(
+        "Which settings matter",
+        text=methods,
+        figure=figures["importance"],
+        caption=f"Bars: all finished trials. Whiskers: 95% range when the trials are drawn anew {seeds} times. A "
+        "setting whose whiskers reach across the others is not known to matter more.",
+        table=Table(found.importance, formats=dict.fromkeys(("importance", "low", "high"), ".1%")),
+    )
+
+
+def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Section]:
+    seconds = found.seconds["seconds"]
+    steps = int(found.trials["steps"].sum())
+    price = found.study.lightning.price_usd_per_hour
+    cost = (
+        f"At {price:.2f} USD an hour that is {found.total_seconds / 3600 * price:.2f} USD."
+        if price
+        else "On a machine of one's own nothing is charged (study.lightning.price_usd_per_hour is 0)."
+    )
+    yield Section(
+        "Time and cost",
+        text=f"{steps:,} steps in {words.duration(found.total_seconds)}: {seconds.median():.1f} seconds a trial "
+        f"in the median ({seconds.min():.1f} to {seconds.max():.1f}), scoring included. {cost}",
+        figure=figures["history"],
+        caption="Trials in their order, as if one after the other.",
+    )
+    scores = ["transfer_score", *SCORED_TASKS]
+    ends = ["steps", "seconds", "loss", "seed"]
+    trials = found.trials.merge(found.seconds, on="number")
+    trials = trials[
+        ["number", "state", *scores, *(n for n in trials if n not in {"number", "state", *scores, *ends}), *ends]
+    ]
+    yield Section(
+        "Trials",
+        table=Table(
+            trials,
+            caption="Every trial, where it ended. Each trial's seed comes from its number.",
+            formats={**dict.fromkeys(SCORED_TASKS, ".1%"), "seconds": ".1f", "seed": "d", **_setting_formats(found)},
+            labels={"number": "trial", **_setting_labels(found)},
+        ),
+    )
+    if found.best["equivalent"]:
+        yield Section("Trials that cannot be told from the best", table=_equivalent_table(found))
+    shares = ("base", "score", "gap_closed")
+    changes = _in_points(found.changes.drop(columns=["gap_low", "gap_high"]))
+    yield Section(
+        "Changes against the base model",
+        table=Table(
+            changes,
+            caption="Gain in points; low and high are its 95% interval. The ratio is the gain for each point of "
+            "spelling gained; it is left out where the interval of the spelling gain holds zero.",
+            formats={
+                **dict.fromkeys(shares, ".1%"),
+                **dict.fromkeys(_GAIN, "+.1f"),
+                **dict.fromkeys(("ratio", "ratio_low", "ratio_high"), "+.2f"),
+            },
+            labels={"number": "trial"},
+        ),
+    )
+    yield Section(
+        "Download",
+        text="The tables as CSV; they are in this page, so nothing is fetched.",
+        html=download_links(
+            {
+                "trials.csv": trials,
+                "learning_curves.csv": found.curves,
+                "transfer_by_trial.csv": found.changes,
+                "training_patterns.csv": found.patterns,
+                "parameter_importance.csv": found.importance,
+                "best_config.yml": yaml.safe_dump(found.best["config"], sort_keys=False),
+            }
+        ),
+    )
+
+
+def _setup(found: StudyFindings) -> Iterator[Section]:
+    study = found.study.model_dump(mode="json", exclude={"storage"})
+    yield Section(
+        "Full configuration",
+        text="The recommended trial, with the seed of the adapter that is kept:",
+        code=yaml.safe_dump(found.best["config"], sort_keys=False),
+    )
+    configuration = {"study": {**study, "space": found.search_space}, "trial": found.defaults.model_dump(mode="json")}
+    yield Section(
+        text="The study, and what every trial has in common before the space varies it:",
+        code=yaml.safe_dump(configuration, sort_keys=False),
+    )
+    seeds = ", ".join(str(seed) for seed in found.confirmation["seeds"])
+    yield Section(
+        "Environment and seeds",
+        text=f"Seed of the study: {found.study.seed}. A trial's seed is in the table of trials. New seeds of the "
+        f"confirmation: {seeds}; the adapter that is kept has {found.confirmation['kept_seed']}.",
+        code=yaml.safe_dump(found.environment, sort_keys=False),
+    )
+
+
+def _in_points(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(**{name: 100 * frame[name] for name in _GAIN})
+
+
+def _setting_labels(found: StudyFindings) -> dict[str, str]:
+    return {name: short_name(name) for name in found.settings}
+
+
+def _setting_formats(found: StudyFindings) -> dict[str, str]:
+    return {
+        name: ".2e" if found.trials[name].max() < 0.01 else ".3g"
+        for name in found.settings
+        if pd.api.types.is_float_dtype(found.trials[name])
+    }

@@ -1,0 +1,115 @@
+"""Which settings matter: PED-ANOVA and fANOVA, each with how much it depends on which trials there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from spelling_transfer.statistics.resampling import percentile_interval
+from spelling_transfer.statistics.scores import counted
+
+if TYPE_CHECKING:
+    import optuna
+
+METHODS = {
+    "PED-ANOVA": "how differently the best tenth of the trials is spread over the values of a setting",
+    "fANOVA": "the share of the score's variance that a setting explains by itself, in a forest fitted to the trials",
+}
+"""What each method measures. PED-ANOVA: Watanabe et al. (2023), arXiv:2304.10255. fANOVA: Hutter et al., ICML 2014."""
+
+FEWEST_TRIALS = 5
+"""Below this there is nothing to split."""
+COLUMNS = ["method", "setting", "importance", "low", "high", "seeds"]
+
+
+def rate_importance(
+    trials: pd.DataFrame, search_space: dict[str, Any], *, seeds: int = 10, seed: int = 0
+) -> pd.DataFrame:
+    """Returns the importance of each searched setting for the transfer score, by both methods.
+
+    Each seed draws the trials anew, with replacement, and is also the seed of fANOVA's forest: the spread is what
+    another study of the same size might have said.
+
+    Args:
+        trials: One row a trial; the columns with a dot are the settings that were varied.
+        search_space: The entries of the space by setting name.
+        seeds: Resamples of the trials.
+        seed: The first seed.
+
+    Returns:
+        One row a method and setting: ``importance`` on all trials (shares of 1 within a method), ``low`` and ``high``
+        (the 95% range over seeds), ``seeds``. No rows where fewer than five trials ended, or nothing varied.
+    """
+    kept = counted(trials).dropna(subset=["transfer_score"])
+    names = [name for name in kept.columns if "." in name and kept[name].notna().all() and kept[name].nunique() > 1]
+    if len(kept) < FEWEST_TRIALS or not names or kept["transfer_score"].nunique() < 2:
+        return pd.DataFrame(columns=COLUMNS)
+    distributions = {name: _distribution(kept[name], search_space.get(name)) for name in names}
+    rng = np.random.default_rng(seed)
+    draws = [rng.integers(0, len(kept), len(kept)) for _ in range(seeds)]
+    rows = []
+    for method in METHODS:
+        whole = _importances(kept, distributions, method, seed)
+        spread = [
+            _importances(kept.iloc[draw], distributions, method, seed + place) for place, draw in enumerate(draws)
+        ]
+        for name in names:
+            low, high = percentile_interval(np.array([each[name] for each in spread]))
+            rows.append(
+                {"method": method, "setting": name, "importance": whole[name], "low": low, "high": high, "seeds": seeds}
+            )
+    found = pd.DataFrame(rows, columns=COLUMNS)
+    order = found.groupby("setting")["importance"].mean()
+    return found.sort_values(
+        ["method", "setting"],
+        key=lambda column: column.map(list(METHODS).index) if column.name == "method" else -column.map(order),
+        kind="stable",
+        ignore_index=True,
+    )
+
+
+def _importances(trials: pd.DataFrame, distributions: dict[str, Any], method: str, seed: int) -> dict[str, float]:
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
+
+    varying = [name for name in distributions if trials[name].nunique() > 1]
+    found = dict.fromkeys(distributions, 0.0)
+    if not varying or trials["transfer_score"].nunique() < 2:
+        return found
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize")
+    for row in trials.to_dict("records"):
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={name: _plain(row[name]) for name in varying},
+                distributions={name: distributions[name] for name in varying},
+                value=float(row["transfer_score"]),
+            )
+        )
+    evaluator = PedAnovaImportanceEvaluator() if method == "PED-ANOVA" else FanovaImportanceEvaluator(seed=seed)
+    rated = evaluator.evaluate(study, params=varying)
+    total = sum(rated.values())
+    return found | {name: float(value / total) if total > 0 else 0.0 for name, value in rated.items()}
+
+
+def _distribution(column: pd.Series[Any], entry: Any) -> optuna.distributions.BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    is_range = isinstance(entry, dict) and entry.get("low") is not None
+    if not is_number or not is_range:
+        return CategoricalDistribution(
+            sorted({_plain(value) for value in column}, key=lambda value: (str(type(value)), value))
+        )
+    log = bool(entry.get("log"))
+    # What was drawn may reach past a space that was changed since; the distribution must hold every trial.
+    low, high = min(entry["low"], column.min()), max(entry["high"], column.max())
+    if pd.api.types.is_integer_dtype(column):
+        return IntDistribution(int(low), int(high), log=log)
+    return FloatDistribution(float(low), float(high), log=log)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,1 @@
+"""Which words: the list, their families, splits, difficulty and word sets."""

@@ -1,0 +1,159 @@
+"""Word families: which words are inflections of one another, and in which split each family falls.
+
+A split by row or by seed leaks: "walked" in training teaches "walking" in the test set. Words are therefore joined
+into families by every inflection that could link them, ambiguous ones included ("caring" joins "care" and "car"),
+and a whole family goes to one split. Joining too much costs a little variety; joining too little costs the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from spelling_transfer.words.irregular import irregular_bases
+
+Split = Literal["train", "validation", "test", "pretrain"]
+
+_MINIMUM_BASE_LENGTH = 3
+_VARIANTS = (("isation", "ization"), ("our", "or"), ("tre", "ter"), ("ise", "ize"), ("yse", "yze"), ("ogue", "og"))
+"""British and American spellings of one word count as one family."""
+
+
+class SplitBoundaries(NamedTuple):
+    """Upper bounds (exclusive) of a family's bucket, 0 to 100, in the order test, validation, pretrain."""
+
+    test: int = 10
+    validation: int = 20
+    pretrain: int = 40
+
+
+DEFAULT_BOUNDARIES = SplitBoundaries()
+
+
+def bases(word: str) -> list[str]:
+    """Returns every string that ``word`` could be an inflection of, whether or not it is a word.
+
+    Covers plurals and third persons, past forms, ``-ing``, comparatives, superlatives and ``-ly``, with doubled
+    consonants, dropped ``e``, ``y`` to ``i``, ``f`` to ``v`` and ``ie`` to ``y``; then British and American variants
+    and the irregular forms of :mod:`spelling_transfer.words.irregular`.
+    """
+    found: list[str] = []
+    if word.endswith("ies"):
+        found += [word[:-3] + "y", word[:-1]]
+    if word.endswith("ves"):
+        found += [word[:-3] + "f", word[:-3] + "fe"]
+    if word.endswith("es"):
+        found += _undoubled(word[:-2])
+    if word.endswith("s"):
+        found.append(word[:-1])
+    for suffix in ("ed", "ing", "er", "est", "ers", "ings"):
+        if word.endswith(suffix):
+            found += _before_vowel(word.removesuffix(suffix))
+    if word.endswith("ying"):
+        found.append(word[:-4] + "ie")
+    if word.endswith("ly"):
+        stem = word[:-2]
+        found += [stem, stem + "le", stem + "l", stem + "e"]
+        if stem.endswith("i"):
+            found.append(stem[:-1] + "y")
+        if stem.endswith("al"):
+            found.append(stem[:-2])
+    for british, american in _VARIANTS:
+        if british in word:
+            found.append(word.replace(british, american))
+    regular = [base for base in found if len(base) >= _MINIMUM_BASE_LENGTH]
+    return [base for base in dict.fromkeys([*regular, *irregular_bases(word)]) if base != word]
+
+
+def _before_vowel(stem: str) -> list[str]:
+    """What may stand before ``-ed``, ``-ing``, ``-er`` or ``-est``: walk(ed), hop(p)(ed), hop(e)(d), car(r)i(ed)."""
+    found = [*_undoubled(stem), stem + "e"]
+    if stem.endswith("i"):
+        found.append(stem[:-1] + "y")
+    if stem.endswith("ck"):  # panicked, trafficking
+        found.append(stem[:-1])
+    return found
+
+
+def _undoubled(stem: str) -> list[str]:
+    doubled = len(stem) > 2 and stem[-1] == stem[-2]
+    return [stem, stem[:-1]] if doubled else [stem]
+
+
+def find_families(words: Sequence[str], dictionary: Collection[str] = frozenset()) -> dict[str, str]:
+    """Joins words into families and names each family by its stem.
+
+    Two words are in one family if a chain of inflections connects them, each link of which is in ``words`` or in
+    ``dictionary``; so "amortized" and "amortizing" meet in "amortize" although it is too rare to be on the list.
+
+    Args:
+        words: Lower-case words.
+        dictionary: Words that may link others without being on the list themselves.
+
+    Returns:
+        Each word with its stem: the shortest member or link of the family, the alphabetically first of several.
+    """
+    listed = set(words)
+    parent: dict[str, str] = {}
+
+    def root(word: str) -> str:
+        parent.setdefault(word, word)
+        while parent[word] != word:
+            parent[word] = parent[parent[word]]
+            word = parent[word]
+        return word
+
+    open_words = list(words)
+    visited: set[str] = set()
+    while open_words:
+        word = open_words.pop()
+        if word in visited:
+            continue
+        visited.add(word)
+        root(word)
+        for base in bases(word):
+            if base in listed or base in dictionary:
+                first, second = sorted((root(word), root(base)), key=_stem_order)
+                parent[second] = first  # the stem-most name stays the root, so the root is the family's stem
+                open_words.append(base)
+    return {word: root(word) for word in words}
+
+
+def _stem_order(word: str) -> tuple[int, str]:
+    return len(word), word
+
+
+def split_of(stem: str, boundaries: SplitBoundaries = DEFAULT_BOUNDARIES) -> Split:
+    """Returns the split of a family, from a hash of its stem alone: the same on every machine and for every list."""
+    bucket = int(hashlib.sha256(stem.encode()).hexdigest(), 16) % 100
+    if bucket < boundaries.test:
+        return "test"
+    if bucket < boundaries.validation:
+        return "validation"
+    return "pretrain" if bucket < boundaries.pretrain else "train"
+
+
+def find_leaks(splits: Mapping[str, str], dictionary: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Returns the pairs of words that are linked by inflection but stand in different splits; empty is proof of none.
+
+    Works from the words and their splits alone, not from the families, so that it would also find a mistake of
+    :func:`find_families` or a split that was edited by hand.
+
+    Args:
+        splits: Each word with its split.
+        dictionary: Words outside the list through which two listed words may be linked.
+    """
+    outside = set(dictionary) - splits.keys()
+    by_link: dict[str, list[str]] = {}
+    leaks: list[tuple[str, str]] = []
+    for word, split in sorted(splits.items()):
+        for base in bases(word):
+            if base in splits:
+                if splits[base] != split:
+                    leaks.append((base, word))
+            elif base in outside:
+                by_link.setdefault(base, []).append(word)
+    for linked in by_link.values():
+        leaks += [(linked[0], word) for word in linked[1:] if splits[word] != splits[linked[0]]]
+    return leaks

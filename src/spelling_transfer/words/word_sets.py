@@ -1,0 +1,154 @@
+"""Beside the real words: strings of random letters, and test words whose tokens never occur in training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.tasks.base import LETTERS
+from spelling_transfer.tasks.randomness import random_for
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.words.families import (
+    DEFAULT_BOUNDARIES,
+    SplitBoundaries,
+    bases,
+    find_families,
+    find_leaks,
+    split_of,
+)
+from spelling_transfer.words.word_list import dictionary_words
+from spelling_transfer.words.words import WordSelection, describe_words
+
+WORD, RANDOM, TOKEN_HELD_OUT = "word", "random", "token_held_out"
+WORD_SETS = (WORD, RANDOM, TOKEN_HELD_OUT)
+
+
+_BATCH = 500
+_MOST_BATCHES = 12
+"""Batches of random strings that are tried for each length."""
+
+
+class LeakError(SpellingTransferError):
+    """A word of one split is an inflection of a word of another."""
+
+
+def split_words(
+    words: pd.DataFrame,
+    tokenizer: ChatTokenizer,
+    selection: WordSelection,
+    boundaries: SplitBoundaries = DEFAULT_BOUNDARIES,
+) -> pd.DataFrame:
+    """Adds stem, split and word set to each word, and the random strings as rows of their own.
+
+    Args:
+        words: The frame of :func:`~spelling_transfer.words.words.describe_words`.
+        tokenizer: The tokenizer, for the random strings.
+        selection: How many random strings, and their seed.
+        boundaries: Shares of the splits in percent of families.
+
+    Raises:
+        LeakError: Two splits share an inflection, which would be a fault of this package.
+    """
+    dictionary = dictionary_words()
+    stems = find_families(list(words["word"]), dictionary)
+    frame = words.assign(stem=words["word"].map(stems))
+    split_of_stem = {stem: split_of(stem, boundaries) for stem in frame["stem"].unique()}
+    frame = frame.assign(split=frame["stem"].map(split_of_stem), word_set=WORD)
+    leaks = find_leaks(dict(zip(frame["word"], frame["split"], strict=True)), dictionary)
+    if leaks:
+        raise LeakError(f"{len(leaks)} pairs of words in different splits are inflections, for instance {leaks[:3]}.")
+    frame.loc[_has_unseen_tokens_alone(frame), "word_set"] = TOKEN_HELD_OUT
+    strings = make_random_words(frame, tokenizer, selection.random_words, selection.seed)
+    if strings:
+        extra = describe_words(strings, tokenizer).assign(stem=strings, split="test", word_set=RANDOM)
+        frame = pd.concat([frame, extra], ignore_index=True)
+    return frame
+
+
+def _has_unseen_tokens_alone(frame: pd.DataFrame) -> pd.Series:
+    """Marks test words none of whose tokens, bare or after a space, occurs in a training word in either form."""
+    trained = frame[frame["split"] == "train"]
+    seen = {token for column in ("ids_bare", "ids_spaced") for ids in trained[column] for token in ids}
+    unseen = [
+        seen.isdisjoint(bare) and seen.isdisjoint(spaced)
+        for bare, spaced in zip(frame["ids_bare"], frame["ids_spaced"], strict=True)
+    ]
+    return pd.Series(unseen, index=frame.index) & (frame["split"] == "test")
+
+
+def make_random_words(frame: pd.DataFrame, tokenizer: ChatTokenizer, count: int, seed: int) -> list[str]:
+    """Returns strings of random letters that are no word, with the lengths of the test words.
+
+    Every token of a string, bare and after a space, also occurs in a word of the list: a model has met the pieces, and
+    of the whole it cannot have learnt anything. That makes strings of a short list few, and "q" rare in them.
+
+    Args:
+        frame: The words with their split and token ids.
+        tokenizer: The tokenizer.
+        count: How many to make; fewer come back if not enough are found in reasonable time.
+        seed: Seed of the letters.
+    """
+    dictionary = dictionary_words()
+    related = {*frame["word"], *(base for word in frame["word"] for base in bases(word))}
+    known_tokens = {token for column in ("ids_bare", "ids_spaced") for ids in frame[column] for token in ids}
+    lengths = sorted(frame.loc[frame["split"] == "test", "length"]) or sorted(frame["length"])
+    wanted = Counter(random_for("lengths of random words", seed).choices(lengths, k=count))
+    made: list[str] = []
+    for length, number in sorted(wanted.items()):
+        rng = random_for("random words", seed, length)
+        found: dict[str, None] = {}
+        for _ in range(_MOST_BATCHES):
+            strings = ["".join(rng.choices(LETTERS, k=length)) for _ in range(_BATCH)]
+            encoded = tokenizer.encode_texts([*strings, *(f" {string}" for string in strings)])
+            for string, bare, spaced in zip(strings, encoded[:_BATCH], encoded[_BATCH:], strict=True):
+                relatives = {string, *bases(string)}
+                is_new = dictionary.isdisjoint(relatives) and related.isdisjoint(relatives)
+                if is_new and known_tokens.issuperset(bare) and known_tokens.issuperset(spaced):
+                    found[string] = None
+            if len(found) >= number:
+                break
+        made += list(found)[:number]
+    return made
+
+
+def describe_splits(frame: pd.DataFrame) -> dict[str, Any]:
+    """Returns what a sceptic asks of the splits: their sizes, inflections across them, tokens they have in common."""
+    sizes = frame.groupby(frame["word_set"] + "/" + frame["split"])["stem"].agg(["size", "nunique"])
+    splits = dict(zip(frame["word"], frame["split"], strict=True))
+    return {
+        "words": {str(key): int(size) for key, size in sizes["size"].items()},
+        "families": {str(key): int(size) for key, size in sizes["nunique"].items()},
+        "inflections_across_splits": len(find_leaks(splits, dictionary_words())),
+        "token_overlap_of_test_with_training": token_overlap(frame),
+    }
+
+
+def token_overlap(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Returns how much of the tokens of the test words training has met, for each word set and form.
+
+    ``tokens_seen`` is the share of test tokens that occur in a training word, ``pairs_seen`` the share of pairs of
+    neighbouring tokens, ``words_all_seen`` the share of test words all of whose tokens do.
+    """
+    trained = frame[frame["split"] == "train"]
+    report: dict[str, dict[str, float]] = {}
+    for form in ("ids_bare", "ids_spaced"):
+        seen = {token for ids in trained[form] for token in ids}
+        seen_pairs = {pair for ids in trained[form] for pair in pairwise(ids)}
+        for word_set, group in frame[frame["split"] == "test"].groupby("word_set"):
+            tokens = [token for ids in group[form] for token in ids]
+            pairs = [pair for ids in group[form] for pair in pairwise(ids)]
+            report[f"{word_set}/{form.removeprefix('ids_')}"] = {
+                "words": len(group),
+                "tokens_seen": _share(sum(token in seen for token in tokens), len(tokens)),
+                "pairs_seen": _share(sum(pair in seen_pairs for pair in pairs), len(pairs)),
+                "words_all_seen": _share(sum(seen.issuperset(ids) for ids in group[form]), len(group)),
+            }
+    return report
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 4) if whole else 0.0

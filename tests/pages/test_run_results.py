@@ -1,0 +1,41 @@
+from kedro.io import DataCatalog, MemoryDataset
+
+from spelling_transfer.pages.run_results import Results, collect_results, location
+from spelling_transfer.storage import JSONDataset, TextDataset
+
+
+def test_results_are_found_on_remote_storage_with_links_between_the_pages() -> None:
+    root = "memory://bucket/study/08_reporting"
+    catalog = DataCatalog(
+        {
+            "conformance": JSONDataset(filepath=f"{root}/conformance.json"),
+            "tuning_page": TextDataset(filepath=f"{root}/tuning/reports/index.html"),
+            "evaluation_page": TextDataset(filepath=f"{root}/evaluation/index.html"),
+            "summary_page": TextDataset(filepath=f"{root}/index.html"),
+        }
+    )
+    catalog["conformance"].save({"checks": []})
+    catalog["tuning_page"].save("<p>tuning</p>")
+    results = collect_results(catalog, frozenset({"conformance"}))
+    assert results.conformance == {"checks": []}
+    assert results.pages == {"tuning_page": "tuning/reports/index.html"}
+    assert location(catalog["summary_page"]).startswith("memory://")
+
+
+def test_a_dataset_that_is_kept_nowhere_has_no_location() -> None:
+    assert location(MemoryDataset(1)) == ""
+
+
+def test_the_hash_of_the_parameters_knows_no_order() -> None:
+    one, other = (
+        Results(parameters={"a": 1, "b": {"c": 2, "d": 3}}),
+        Results(parameters={"b": {"d": 3, "c": 2}, "a": 1}),
+    )
+    assert one.parameters_sha256 == other.parameters_sha256
+    assert one.parameters_sha256 != Results(parameters={"a": 1, "b": {"c": 2, "d": 4}}).parameters_sha256
+
+
+def test_what_an_earlier_run_made_is_left_out_when_asked() -> None:
+    results = Results(made=frozenset({"conformance"}), conformance={"checks": []}, best_config={"trial": 0})
+    now = results.only_made_now()
+    assert (now.conformance, now.best_config) == ({"checks": []}, None)

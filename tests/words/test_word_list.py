@@ -1,0 +1,77 @@
+"""Word lists of the user's own: what is dropped, why, and what is refused."""
+
+import pytest
+
+from spelling_transfer.words.word_list import WordListError, WordListFile, clean_words, parse_word_list
+from spelling_transfer.words.words import WordSelection, select_words
+
+BOUNDS = {"min_length": 3, "max_length": 12, "name": "my.txt"}
+
+
+def test_everything_that_is_dropped_is_counted_with_its_reason():
+    entries = [
+        "Straw", "berry ", "STRAW", "", "   ", "ab", "x" * 10_000, "ice cream", "3d", "r2d2", "café", "日本語", "слово",
+        "😀", "it's", "well-known", "€uro", "berry",
+    ]  # fmt: skip
+    words, dropped = clean_words(entries, **BOUNDS)
+    assert words == ["straw", "berry"]
+    assert dropped.counts == {
+        "duplicate": 2,
+        "blank": 2,
+        "shorter than 3 letters": 1,
+        "longer than 12 letters": 1,
+        "several words in one entry": 1,
+        "has digits": 2,
+        "has accented or special Latin letters": 1,
+        "in another alphabet (Cjk)": 1,
+        "in another alphabet (Cyrillic)": 1,
+        "has emoji or symbols": 1,
+        "has punctuation or other signs": 3,
+    }
+    report = dropped.as_dict()
+    assert sum(entry["count"] for entry in report.values()) == len(entries) - len(words)
+    assert report["longer than 12 letters"]["examples"] == [f"{'x' * 40}… (10000 letters)"]
+
+
+def test_examples_of_a_reason_are_limited():
+    _, dropped = clean_words(["straw", *(f"{i}st" for i in range(100))], **BOUNDS)
+    assert dropped.counts["has digits"] == 100
+    assert len(dropped.examples["has digits"]) == 20
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "word\n", "слово\nдругое\n", "12\n34\n"])
+def test_an_empty_result_is_an_error_that_says_what_was_dropped(text):
+    with pytest.raises(WordListError, match=r"my\.(txt|csv): no word is left") as error:
+        select_words(WordSelection(), WordListFile("my.csv" if text.startswith("word") else "my.txt", text.encode()))
+    if "слово" in text:
+        assert "2 × in another alphabet (Cyrillic) (for instance 'слово')" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "entries"),
+    [
+        ("a.txt", b"straw\r\nberry\n", ["straw", "berry"]),
+        ("a.txt", "straw\nberry".encode("utf-8-sig"), ["straw", "berry"]),
+        ("a.txt", "straw\nberry".encode("utf-16"), ["straw", "berry"]),
+        ("a.csv", b"rank,word\n1,straw\n2,berry\n", ["straw", "berry"]),
+        ("a.csv", b"straw,5\nberry,6\n", ["straw", "berry"]),
+        ("a.tsv", b"Word\tn\nstraw\t1\n\n\t2\n", ["straw", ""]),
+        ("a.csv", b"", []),
+    ],
+)
+def test_text_and_tables_are_read(name, data, entries):
+    assert parse_word_list(data, name) == entries
+
+
+def test_another_encoding_is_an_error_that_names_line_and_remedy():
+    with pytest.raises(WordListError, match=r"my\.txt, line 3: byte 0xe9 is not UTF-8\. Save the list as UTF-8"):
+        parse_word_list("straw\nberry\ncafé\n".encode("latin-1"), "my.txt")
+
+
+def test_a_broken_table_is_an_error():
+    with pytest.raises(WordListError, match="not a readable table"):
+        parse_word_list(b"a\rb\x00,\n" + b'"' + b"x" * 200_000, "my.csv")
+
+
+def test_words_of_an_own_list_need_no_dictionary():
+    assert select_words(WordSelection(), WordListFile("my.txt", b"zorblax\nstraw\n")).words == ["zorblax", "straw"]

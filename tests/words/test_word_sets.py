@@ -1,0 +1,77 @@
+"""Splits by family, random strings, and words of unseen tokens."""
+
+import pytest
+
+from spelling_transfer.words.families import split_of
+from spelling_transfer.words.word_list import dictionary_words
+from spelling_transfer.words.word_sets import (
+    LeakError,
+    describe_splits,
+    make_random_words,
+    split_words,
+    token_overlap,
+)
+from spelling_transfer.words.words import WordSelection, describe_words, select_words
+
+
+def test_a_family_stands_in_one_split(words):
+    assert (words.groupby("stem")["split"].nunique() == 1).all()
+    real = words[words["word_set"] != "random"]
+    assert all(split_of(stem) == split for stem, split in zip(real["stem"], real["split"], strict=True))
+
+
+def test_no_inflection_crosses_splits(words):
+    assert describe_splits(words)["inflections_across_splits"] == 0
+
+
+def test_a_leak_would_stop_the_run(tokenizer, monkeypatch):
+    described = describe_words(["walk", "walked", "walking", "straw"], tokenizer)
+    monkeypatch.setattr("spelling_transfer.words.word_sets.find_families", lambda words, _: {w: w for w in words})
+    with pytest.raises(LeakError, match="pairs of words in different splits are inflections"):
+        split_words(described, tokenizer, WordSelection(random_words=0))
+
+
+def test_held_out_tokens_occur_in_no_training_word(words):
+    trained = words[words["split"] == "train"]
+    seen = {token for column in ("ids_bare", "ids_spaced") for ids in trained[column] for token in ids}
+    held_out = words[words["word_set"] == "token_held_out"]
+    assert len(held_out) > 10
+    assert (held_out["split"] == "test").all()
+    for column in ("ids_bare", "ids_spaced"):
+        assert not seen & {token for ids in held_out[column] for token in ids}
+    others = words[(words["split"] == "test") & (words["word_set"] == "word")]
+    assert all(seen & {*bare, *spaced} for bare, spaced in zip(others["ids_bare"], others["ids_spaced"], strict=True))
+
+
+def test_random_strings_are_no_words_but_made_of_known_tokens(words):
+    random_words = words[words["word_set"] == "random"]
+    real = words[words["word_set"] != "random"]
+    assert len(random_words) > 100
+    assert (random_words["split"] == "test").all()
+    assert not set(random_words["word"]) & dictionary_words()
+    known = {token for column in ("ids_bare", "ids_spaced") for ids in real[column] for token in ids}
+    assert all(known.issuperset(ids) for column in ("ids_bare", "ids_spaced") for ids in random_words[column])
+
+
+def test_random_strings_have_the_lengths_of_test_words(tokenizer):
+    selection = WordSelection(random_words=200, max_words=20_000)
+    described = describe_words(select_words(selection).words, tokenizer)
+    frame = split_words(described, tokenizer, selection)
+    random_words = frame[frame["word_set"] == "random"]
+    tests = frame[(frame["split"] == "test") & (frame["word_set"] != "random")]
+    assert len(random_words) == 200
+    assert random_words["length"].mean() == pytest.approx(tests["length"].mean(), abs=0.6)  # standard error 0.15
+
+
+def test_random_strings_depend_on_words_and_seed_alone(words, tokenizer):
+    real = words[words["word_set"] != "random"]
+    strings = make_random_words(real, tokenizer, 50, seed=1)
+    assert make_random_words(real.iloc[::-1], tokenizer, 50, seed=1) == strings
+    assert make_random_words(real, tokenizer, 50, seed=2) != strings
+
+
+def test_token_overlap_is_reported_apart(words):
+    overlap = token_overlap(words)
+    assert overlap["token_held_out/spaced"]["tokens_seen"] == 0
+    assert 0 < overlap["word/spaced"]["tokens_seen"] < overlap["word/bare"]["tokens_seen"] < 1
+    assert overlap["word/bare"]["pairs_seen"] < overlap["word/bare"]["tokens_seen"]

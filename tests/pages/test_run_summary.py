@@ -16,7 +16,7 @@ from kedro.runner import SequentialRunner
 from spelling_transfer.pages.run_lines import MAX_LINES
 from spelling_transfer.pages.run_summary import RunSummaryHook
 
-from .conftest import BEST, COMPARISON, CONFORMANCE, MANIFEST, SCORES, TRIALS
+from tests.tracking.conftest import BEST, COMPARISON, CONFORMANCE, MANIFEST, SCORES, TRIALS
 
 
 def _gives(value: Any) -> Callable[[], Any]:

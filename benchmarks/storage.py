@@ -43,7 +43,6 @@ def main() -> None:
     place = Path(tempfile.mkdtemp(prefix="storage-benchmark-", dir=arguments.folder))
     try:
         rows = compare(place, n_files, rounds)
-        rows += measure_streaming(place, n_rows=200_000 if arguments.quick else 10_000_000)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     show(rows)
@@ -104,27 +103,6 @@ def compare(place: Path, n_files: int, rounds: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def measure_streaming(place: Path, n_rows: int) -> list[dict[str, Any]]:
-    """Reads a table that is larger than what may be held at once, from the server, beside loading it whole."""
-    script = ROOT / "benchmarks" / "storage_streaming.py"
-    with S3Server(folder=make(place / "server2")) as server:
-        environment = {**os.environ, **server.environment()}
-        command = [sys.executable, str(script), f"s3://{server.bucket}/table", str(n_rows)]
-        found = {
-            step: json.loads(
-                subprocess.run([*command, step], check=True, capture_output=True, text=True, env=environment).stdout
-            )
-            for step in ("write", "stream", "load", "resume")
-        }
-    shape = f"{n_rows:,} rows, {found['write']['megabytes']:.0f} MB of Parquet on S3"
-    return [
-        row(f"read {shape}: peak memory", found["stream"]["peak_mb"], found["load"]["peak_mb"], "pandas, whole", "MB"),
-        row(f"read {shape}: time", found["stream"]["seconds"], found["load"]["seconds"], "pandas, whole", "s"),
-        row("resume in the middle of an epoch: row groups read again", found["resume"]["again"], unit="groups"),
-        row("resume in the middle of an epoch: rows lost or twice", found["resume"]["wrong"], unit="rows"),
-    ]
-
-
 def run_measured(command: list[str], environment: dict[str, str], folder: Path) -> tuple[float, float, str]:
     """Runs a command; returns its seconds, its peak memory in MB, and what it printed."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
@@ -181,17 +159,6 @@ def make(folder: Path) -> Path:
     """Makes a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def peak_mb() -> float:
-    """Returns the most memory that this process has held."""
-    import resource
-
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def speed_row(

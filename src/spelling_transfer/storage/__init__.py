@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from spelling_transfer.storage.gguf import GgufModelDataset, GgufTokenizerDataset
     from spelling_transfer.storage.hub import HubModelDataset
     from spelling_transfer.storage.models import ModelFolderDataset
-    from spelling_transfer.storage.parts import PartitionedParquetDataset
     from spelling_transfer.storage.tables import CSVDataset, ParquetDataset
     from spelling_transfer.storage.tokenizer import ChatTokenizerDataset
     from spelling_transfer.storage.whole import DatasetFileError, DatasetWriteError
@@ -32,7 +31,6 @@ _MODULES = {
     "JSONDataset": "documents",
     "ModelFolderDataset": "models",
     "ParquetDataset": "tables",
-    "PartitionedParquetDataset": "parts",
     "PlotlyDataset": "documents",
     "TextDataset": "documents",
     "WordListDataset": "word_list",
@@ -51,7 +49,6 @@ __all__ = [
     "JSONDataset",
     "ModelFolderDataset",
     "ParquetDataset",
-    "PartitionedParquetDataset",
     "PlotlyDataset",
     "TextDataset",
     "WordListDataset",

@@ -82,17 +82,6 @@ def fetch_folder(filesystem: fsspec.AbstractFileSystem, source: str) -> ModelFol
     return _fetch(filesystem, source, filesystem.checksum(f"{source}/{MANIFEST}"))
 
 
-def content_folder(filesystem: fsspec.AbstractFileSystem, source: str) -> str:
-    """Returns where the files of a remote folder are at the moment.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ModelFolderError: The pointer is damaged.
-    """
-    pointer = json.loads(filesystem.cat_file(f"{source}/{MANIFEST}"))
-    return f"{source}/{_checked_name(source, pointer['content'])}" if "content" in pointer else source
-
-
 def list_folder(filesystem: fsspec.AbstractFileSystem, source: str) -> dict[str, int]:
     """Returns the files of a remote folder and their sizes in bytes, without reading them."""
     pointer = _pointer(filesystem, source)

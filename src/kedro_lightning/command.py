@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import MACHINES_VARIABLE
 from .code import PACKAGES_FILE, Bundle
 from .hooks import PARAMS_VARIABLE
 from .jobs.work import EXIT_MARK
@@ -15,9 +16,6 @@ from .jobs.work import EXIT_MARK
 STUDIO_FOLDER = "/teamspace/studios/this_studio"
 MONITOR = ".kedro-compute/monitor.py"
 """Among the files of a Studio that was set up with monitoring."""
-
-MACHINES_VARIABLE = "KEDRO_COMPUTE_MACHINES"
-"""Set where several machines do one job: how many; what trains spreads over one device on each."""
 
 _KILL_AFTER_SECONDS = 60
 

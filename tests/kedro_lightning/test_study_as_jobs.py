@@ -52,8 +52,8 @@ def folder(platform, connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "data": {"mounts": {"data/shared": str(shared)}},
     }
     config = ComputeConfig.model_validate(settings)
-    monkeypatch.setattr("kedro_lightning.trial_backend.started", lambda: None)
-    monkeypatch.setattr("kedro_lightning.trial_backend.load_project_config", lambda folder, env: config)
+    monkeypatch.setattr("kedro_lightning.command_jobs.started", lambda: None)
+    monkeypatch.setattr("kedro_lightning.command_jobs.load_project_config", lambda folder, env: config)
     return shared / "study"
 
 

@@ -46,11 +46,11 @@ def backend(project: Path, monkeypatch: pytest.MonkeyPatch):
     }
     made = LightningTrialBackend(project / "data/shared/study")
     config = ComputeConfig.model_validate({**settings, "secrets": []})
-    monkeypatch.setattr("kedro_lightning.trial_backend.started", lambda: None)
-    monkeypatch.setattr("kedro_lightning.trial_backend.load_project_config", lambda folder, env: made.config)
+    monkeypatch.setattr("kedro_lightning.command_jobs.started", lambda: None)
+    monkeypatch.setattr("kedro_lightning.command_jobs.load_project_config", lambda folder, env: made.config)
     made.config = config  # type: ignore[attr-defined]
     yield made
-    made.stop(list(made._futures))
+    made.stop(list(made._jobs._futures))
 
 
 def wait_for(backend: LightningTrialBackend, worker: str, *states: str) -> str:
@@ -122,7 +122,7 @@ def test_a_password_is_never_sent(platform, backend, command, env) -> None:
 
 
 def test_a_folder_of_this_machine_alone_is_refused(platform, backend, tmp_path: Path) -> None:
-    backend._folder = tmp_path / "elsewhere"
+    backend._jobs._folder = tmp_path / "elsewhere"
     with pytest.raises(PreflightError, match="on this machine alone"):
         backend.start(0, ["true"], {})
     assert platform.jobs == []

@@ -11,7 +11,7 @@ import click
 from kedro.framework.cli.utils import KedroCliError
 from kedro.io import DatasetError
 
-from kedro_lightning.errors import ComputeError
+from kedro_lightning import ComputeError
 from kedro_non_thinking.errors import PolicyError
 from spelling_transfer.errors import SpellingTransferError, causes
 

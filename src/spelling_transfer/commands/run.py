@@ -19,7 +19,7 @@ from kedro.pipeline import Pipeline
 from kedro.runner import AbstractRunner
 from kedro.utils import find_kedro_project, get_close_matches, load_obj
 
-from kedro_lightning.resume import resume_options, show_plan
+from kedro_lightning import resume_options, show_plan
 from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.configuration.loader import ConfigurationError
 from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_run_defaults

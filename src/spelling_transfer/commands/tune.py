@@ -170,7 +170,7 @@ def run_study_pipeline(plan: Plan) -> None:
 def _run(plan: Plan, pipeline: str, outputs: list[str]) -> None:
     from kedro.framework.session import KedroSession
 
-    from kedro_lightning.runner import StudioRunner
+    from kedro_lightning import StudioRunner
 
     logging.getLogger("kedro_viz").setLevel(logging.ERROR)  # it warns of every run that is not of all pipelines
     params = plan.runtime_params if pipeline == "tuning" else {}

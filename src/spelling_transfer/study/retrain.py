@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from kedro_lightning import machine_count
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError
 from spelling_transfer.study.config import TrialConfig
 from spelling_transfer.study.executor import Evaluation, TrialOutcome
 
 _FOLDER = "retrained"
-_MACHINES = "KEDRO_COMPUTE_MACHINES"
 
 
 class AdapterTrainer(Protocol):
@@ -53,7 +53,7 @@ class Retraining:
     def __init__(self, material: TrainingMaterial, folder: Path) -> None:
         self._material = material
         # Machines that train together do each step together: what one of them has from before helps none of them.
-        self._together = int(os.environ.get(_MACHINES) or 1) > 1
+        self._together = machine_count() > 1
         self._folder = folder / (f"{_FOLDER}-{os.environ.get('NODE_RANK', '0')}" if self._together else _FOLDER)
 
     @cached_property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import threading
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from kedro_lightning import machine_count
 from spelling_transfer.study.backend import TrialBackend
 from spelling_transfer.study.choices import planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
@@ -38,7 +38,6 @@ from spelling_transfer.study.worker import Worker
 _LOGGER = logging.getLogger(__name__)
 _W = TypeVar("_W", bound=Worker)
 _WAIT_SECONDS = 0.5
-_MACHINES = "KEDRO_COMPUTE_MACHINES"
 _SCRATCH = str(StudySettings.model_fields["name"].default)
 
 
@@ -210,7 +209,7 @@ def check_machines(settings: StudySettings) -> None:
     Raises:
         StudyConfigError: They share no database, or are the machines of one job.
     """
-    if int(os.environ.get(_MACHINES) or 1) > 1:
+    if machine_count() > 1:
         raise StudyConfigError(
             "compute: num_machines: a study does not spread over the machines of one job. Give tuning.run_study a "
             "tier of one machine (nodes.tuning.run_study.tier in compute.yml); 'kedro tune --mode lightning' makes "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 
+from kedro_lightning import machine_count
 from spelling_transfer.models.loss import backbone
 from spelling_transfer.training.errors import DeviceError
 
@@ -31,13 +31,9 @@ class Devices:
     machines: int = 1
 
 
-MACHINES = "KEDRO_COMPUTE_MACHINES"
-"""Variable: how many machines take part in this process's work, one device each; set in a job that has several."""
-
-
 def devices_here() -> Devices:
     """Returns the devices of a training that was not told of any: one, or one on each machine of its job."""
-    return Devices(machines=int(os.environ.get(MACHINES) or 1))
+    return Devices(machines=machine_count())
 
 
 def make_strategy(devices: Devices) -> Any:

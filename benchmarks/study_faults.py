@@ -30,13 +30,16 @@ import psutil
 import sqlalchemy as sa
 from benchmark_table import row, show
 from embedded_study import embedded_defaults, embedded_material, embedded_settings
-from light_study import LightStudy, light_defaults, light_settings
-from local_postgres import LocalPostgres
 
-from spelling_transfer.study.executor import StudyResult, run_study
-from spelling_transfer.study.records import Records
+HELPERS = Path(__file__).parents[1] / "tests" / "platform"
+sys.path.append(str(HELPERS))
 
-HERE = Path(__file__).parent
+from light_study import LightStudy, light_defaults, light_settings  # noqa: E402
+from local_postgres import LocalPostgres  # noqa: E402
+
+from spelling_transfer.study.executor import StudyResult, run_study  # noqa: E402
+from spelling_transfer.study.records import Records  # noqa: E402
+
 _DEADLINE_SECONDS = 1800
 _CHECKPOINT_STEPS = 10
 
@@ -112,7 +115,7 @@ def kill_at_random(given: argparse.Namespace, folder: Path, server: LocalPostgre
         command += [f"--{name.replace('_', '-')}", str(getattr(given, name))]
     if server:
         command += ["--url", server.url]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])}
     # The same share each, in random order.
     victims = ["worker", "parent", *(["postgresql"] if server else [])]
     order = (victims * given.kills)[: given.kills]

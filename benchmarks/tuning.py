@@ -128,6 +128,7 @@ def measure_overhead(*, trials: int) -> list[dict[str, Any]]:
 
 def run_light_study(folder: Path, trials: int) -> None:
     """Runs trials that do nothing, with what the executor does around them."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests" / "platform"))
     from light_study import LightStudy, light_defaults, light_settings
 
     from spelling_transfer.study.executor import run_study

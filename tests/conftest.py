@@ -21,6 +21,7 @@ from kedro.pipeline import Pipeline
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests" / "platform"))
 
 # A shell ignores Ctrl-C for what it starts in the background, and so would each process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -2,103 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from lightning_platform import Platform, connection, fake_platform, platform, whole_project
 
 from kedro_lightning.jobs.work import EXIT_MARK, Work
-from kedro_lightning.platform.calls import Calls
-from kedro_lightning.platform.client import Connection, connect
+from kedro_lightning.platform.client import Connection
 from kedro_lightning.platform.machines import Machine
 from kedro_lightning.platform.studios import StudiosApi, StudioView
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "platform"))
-
-from whole_project import WholeProject  # noqa: E402
+__all__ = ["connection", "fake_platform", "platform", "whole_project"]
 
 T4 = Machine("T4", "lit-t4-1", "T4", 1, 16.0, 0.68, 0.30)
 A100 = Machine("A100", "lit-a100-1", "A100", 1, 40.0, 1.55, 1.0)
-
-
-def _load_fake() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fake_lightning", ROOT / "tests/platform/fake_lightning.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class Platform:
-    """The fake, with what tests ask of it."""
-
-    def __init__(self, module: ModuleType, url: str) -> None:
-        self.module, self.url, self.world = module, url, module.W
-
-    @property
-    def jobs(self) -> list[dict[str, Any]]:
-        return list(self.world.jobs.values())
-
-    @property
-    def running(self) -> list[str]:
-        ended = ("completed", "failed", "stopped")
-        return [job["name"] for job in self.jobs if self.world.job_tick(job)["state"] not in ended]
-
-    @property
-    def creations(self) -> int:
-        return len([entry for entry in self.world.log if entry["m"] == "POST" and entry["path"].endswith("/jobs")])
-
-    def fault(self, match: str, **how: Any) -> None:
-        self.world.faults.append({"match": match, "times": 1, "status": 503, "after": False, "body": "injected", **how})
-
-    def said(self) -> str:
-        """Everything the platform was told, but for the store of secrets, which is where values belong."""
-        return repr([entry for entry in self.world.log if "/secrets" not in entry["path"]]) + repr(self.world.telemetry)
-
-
-@pytest.fixture(scope="session")
-def _fake() -> Iterator[Platform]:
-    module = _load_fake()
-    server, url = module.serve()
-    yield Platform(module, url)
-    module.W.reset()
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def platform(_fake: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Platform]:
-    """An empty platform that executes jobs; this process is signed in to it."""
-    _fake.world.exec = True
-    _fake.world.reset()
-    for name, value in signed_in(_fake, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    yield _fake
-    _fake.world.reset()
-
-
-def signed_in(platform: Platform, home: Path) -> dict[str, str]:
-    """Returns the variables of somebody who has an account."""
-    return {
-        "LIGHTNING_CLOUD_URL": platform.url, "LIGHTNING_USER_ID": "u-1", "LIGHTNING_API_KEY": "key-of-the-user",
-        "LIGHTNING_TEAMSPACE": "acme/spelling", "LIGHTNING_DISABLE_VERSION_CHECK": "1", "DO_NOT_TRACK": "1",
-        "LIGHTNING_CREDENTIAL_PATH": str(home / "none.json"),
-    }  # fmt: skip
-
-
-@pytest.fixture
-def connection(platform: Platform) -> Connection:
-    """A connection whose repeats come quickly."""
-    return connect("acme/spelling", Calls(timeout_seconds=(2.0, 2.0), first_wait_seconds=0.01))
 
 
 @pytest.fixture
@@ -271,9 +194,3 @@ def toy(platform: Platform, connection: Connection, tmp_path: Path) -> ToyProjec
     """A project whose Studio is there."""
     StudiosApi(connection).create("toy-training")
     return ToyProject(tmp_path / "project", platform)
-
-
-@pytest.fixture
-def whole_project(platform: Platform, tmp_path: Path) -> WholeProject:
-    """A copy of this project; nothing is set up on the platform yet."""
-    return WholeProject(tmp_path / "project", platform)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lightning_platform import connection, fake_platform, platform, whole_project
 
 from spelling_transfer.statistics.importance import rate_importance
 from spelling_transfer.statistics.resampling import resample_marks
@@ -20,6 +21,8 @@ from spelling_transfer.study.patterns import find_patterns
 from spelling_transfer.study.recommend import recommend
 from spelling_transfer.study.results import StudyFindings
 from spelling_transfer.study.transfer import analyse_transfer, measure_changes
+
+__all__ = ["connection", "fake_platform", "platform", "whole_project"]
 
 SPACE: dict[str, Any] = {
     "lora.r": {"values": [4, 8, 16, 32]},

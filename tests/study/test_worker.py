@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import light_study
 import pandas as pd
 import psutil
 import pytest
+from light_study import LightObjective, LightStudy, light_defaults, light_settings
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-
-from light_study import LightObjective, LightStudy, light_defaults, light_settings  # noqa: E402
-
-from spelling_transfer.study.config import StudyConfigError, TrialConfig  # noqa: E402
-from spelling_transfer.study.executor import (  # noqa: E402
+from spelling_transfer.study.config import StudyConfigError, TrialConfig
+from spelling_transfer.study.executor import (
     Monitor,
     StudyError,
     StudyInterruptedError,
@@ -29,13 +25,15 @@ from spelling_transfer.study.executor import (  # noqa: E402
     TrialOutcome,
     run_study,
 )
-from spelling_transfer.study.records import Records  # noqa: E402
-from spelling_transfer.study.storage import StorageError, open_engine, storage_url  # noqa: E402
+from spelling_transfer.study.records import Records
+from spelling_transfer.study.storage import StorageError, open_engine, storage_url
 
 
 @pytest.fixture(autouse=True)
 def _workers_find_the_light_study(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(BENCHMARKS), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(light_study.__file__).parent), os.environ.get("PYTHONPATH", "")])
+    )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 

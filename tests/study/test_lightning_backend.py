@@ -12,7 +12,7 @@ import pytest
 from kedro_lightning.config import ComputeConfig
 from kedro_lightning.errors import BudgetError, PreflightError
 from kedro_lightning.platform.studios import StudiosApi
-from kedro_lightning.trial_backend import LightningTrialBackend
+from spelling_transfer.study.lightning_backend import LightningTrialBackend
 
 if TYPE_CHECKING:
     from spelling_transfer.study.backend import TrialBackend

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import light_study
 import pandas as pd
 import pytest
+from light_study import LightStudy, light_defaults, light_settings
+from local_postgres import LocalPostgres, find_binaries
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-
-from light_study import LightStudy, light_defaults, light_settings  # noqa: E402
-from local_postgres import LocalPostgres, find_binaries  # noqa: E402
-
-from kedro_lightning.config import ComputeConfig  # noqa: E402
-from kedro_lightning.platform.studios import StudiosApi  # noqa: E402
-from spelling_transfer.study.config import StudyConfigError  # noqa: E402
-from spelling_transfer.study.executor import run_study  # noqa: E402
+from kedro_lightning.config import ComputeConfig
+from kedro_lightning.platform.studios import StudiosApi
+from spelling_transfer.study.config import StudyConfigError
+from spelling_transfer.study.executor import run_study
 
 pytestmark = pytest.mark.skipif(
     find_binaries() is None, reason="PostgreSQL is not installed (Debian: apt install postgresql)"
@@ -43,7 +39,9 @@ def folder(platform, connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "project" / "pyproject.toml").write_text("[tool.kedro]\n")
     monkeypatch.chdir(tmp_path / "project")
     StudiosApi(connection).create("spelling-tuning")
-    platform.world.extra_env = {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), os.environ.get("PYTHONPATH", "")])}
+    platform.world.extra_env = {
+        "PYTHONPATH": os.pathsep.join([str(Path(light_study.__file__).parent), os.environ.get("PYTHONPATH", "")])
+    }
     settings = {
         "tags": {"gpu": "t4"},
         "tiers": {"t4": {"machines": ["T4"], "interruptible": True}},

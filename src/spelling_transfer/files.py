@@ -15,51 +15,90 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def whole_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """Gives a name beside ``target`` to write to, and moves it to ``target`` when the block ends well.
 
     Readers see the old file or the new one, never a part. When the block raises, Ctrl-C included, the partial file is
     removed and ``target`` stays as it was.
+
+    Args:
+        target: The file.
+        replace: Whether a file of that name is replaced. If not, of several writers at once one succeeds.
+
+    Raises:
+        FileExistsError: There is such a file, and it is not to be replaced.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_name(target)
     try:
         yield partial
         flush_to_disk(partial)
-        partial.replace(target)
-    except BaseException:
+        if replace:
+            partial.replace(target)
+        else:
+            target.hardlink_to(partial)  # a second name; unlike a move, this fails where the name is taken
+    finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise
 
 
 def write_text(target: Path, text: str) -> None:
     """Writes a UTF-8 text file, whole or not at all; line breaks stay as they are."""
-    with whole_file(target) as partial:
-        partial.write_text(text, encoding="utf-8", newline="")
+    write_bytes(target, text.encode())
+
+
+def write_bytes(target: Path, data: bytes, *, replace: bool = True) -> None:
+    """Writes a file, whole or not at all.
+
+    Raises:
+        FileExistsError: There is such a file, and it is not to be replaced.
+    """
+    with whole_file(target, replace=replace) as partial:
+        partial.write_bytes(data)
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """Gives a new folder beside ``target`` to fill, and puts it in the place of ``target`` when the block ends well."""
+def whole_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Gives a new folder beside ``target`` to fill, and moves it to ``target`` when the block ends well.
+
+    Args:
+        target: The folder.
+        replace: Whether a folder of that name is replaced; see :func:`replace_folder`.
+
+    Raises:
+        FileExistsError: There is such a folder, not an empty one, and it is not to be replaced.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_name(target)
     partial.mkdir()
     try:
         yield partial
-        replace_folder(partial, target)
+        for file in partial.rglob("*"):
+            if file.is_file():
+                flush_to_disk(file)
+        if replace:
+            replace_folder(partial, target)
+        else:
+            _rename(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Renames ``source`` to ``target``; an older ``target`` is moved aside first and removed afterwards."""
+    """Renames ``source`` to ``target``; an older ``target`` is moved aside first and removed afterwards.
+
+    Between the two renames there is no ``target``: a file system has no single step for folders that hold something.
+    """
     aside = None
     if target.exists():
-        aside = target.parent / f".{target.name}.old.{os.getpid()}"
-        shutil.rmtree(aside, ignore_errors=True)
+        aside = partial_name(target)
         target.replace(aside)
-    source.replace(target)
+    try:
+        source.replace(target)
+    except BaseException:
+        if aside is not None:
+            aside.replace(target)
+        raise
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -76,3 +115,12 @@ def flush_to_disk(file: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _rename(source: Path, target: Path) -> None:
+    try:
+        source.replace(target)
+    except OSError as error:
+        if target.is_dir():
+            raise FileExistsError(error.errno, "a folder of that name is there already", str(target)) from error
+        raise

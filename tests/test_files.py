@@ -1,0 +1,157 @@
+"""Files and folders are there whole or not at all, whatever ends the writer, with the modes of the user's umask."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from spelling_transfer.files import replace_folder, whole_file, whole_folder, write_bytes, write_text
+
+WRITE_HALF = """
+import sys
+from pathlib import Path
+from spelling_transfer.files import whole_file, whole_folder
+kind, target = sys.argv[1:]
+with (whole_file if kind == "file" else whole_folder)(Path(target)) as partial:
+    (partial if kind == "file" else partial / "a").write_text("half")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def content(path: Path) -> object:
+    if path.is_file():
+        return path.read_text()
+    return {file.relative_to(path).as_posix(): file.read_text() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(params=["file", "folder"])
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A target that is there already."""
+    target = tmp_path / "target"
+    if request.param == "file":
+        target.write_text("old")
+    else:
+        target.mkdir()
+        (target / "old").write_text("old")
+    return target
+
+
+def writing(target: Path, *, replace: bool = True) -> AbstractContextManager[Path]:
+    return (whole_file if target.is_file() else whole_folder)(target, replace=replace)
+
+
+def fill(partial: Path, text: str = "new") -> None:
+    file = partial / "new" if partial.is_dir() else partial
+    file.write_text(text)
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], None]]:
+    before = os.umask(0o022)
+
+    def set_mask(mask: int) -> None:
+        os.umask(mask)
+
+    yield set_mask
+    os.umask(before)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_modes_are_those_of_the_umask(tmp_path: Path, umask: Callable[[int], None], mask: int):
+    umask(mask)
+    write_text(tmp_path / "deep" / "text", "a")
+    write_bytes(tmp_path / "bytes", b"a", replace=False)
+    with whole_file(tmp_path / "file") as partial:
+        partial.write_text("a")
+    with whole_folder(tmp_path / "folder") as work:
+        (work / "inner").mkdir()
+        (work / "inner" / "file").write_text("a")
+    found = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    folders = {"deep", "folder", "folder/inner"}
+    expected = {name: (0o777 if name in folders else 0o666) & ~mask for name in found}
+    assert found == expected
+    assert len(found) == 7
+
+
+def test_the_new_one_replaces_the_old_and_nothing_else_is_left(old: Path):
+    with writing(old) as partial:
+        fill(partial)
+        assert content(old) != content(partial)
+    assert content(old) in ("new", {"new": "new"})
+    assert list(old.parent.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_what_is_interrupted_leaves_the_old_one(old: Path, error: type[BaseException]):
+    before = content(old)
+
+    def stop(partial: Path) -> None:
+        fill(partial, "half")
+        raise error
+
+    with pytest.raises(error), writing(old) as partial:
+        stop(partial)
+    assert content(old) == before
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_a_writer_that_is_killed_leaves_the_old_one_and_the_next_one_writes(old: Path):
+    before = content(old)
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITE_HALF, "file" if old.is_file() else "folder", str(old)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    child.kill()
+    child.communicate()
+    assert content(old) == before
+    assert all(path == old or path.name.startswith(".") for path in old.parent.iterdir())
+    with writing(old) as partial:
+        fill(partial)
+    assert content(old) in ("new", {"new": "new"})
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_leaves_the_old_one(old: Path):
+    before = content(old)
+
+    def write(partial: Path) -> None:
+        file = partial / "new" if partial.is_dir() else partial
+        file.symlink_to("/dev/full")
+        file.write_bytes(bytes(1 << 20))
+
+    with pytest.raises(OSError, match="No space left") as caught, writing(old) as partial:
+        write(partial)
+    assert caught.value.errno == errno.ENOSPC
+    assert content(old) == before
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_what_must_be_new_replaces_nothing(old: Path):
+    before = content(old)
+    with pytest.raises(FileExistsError), writing(old, replace=False) as partial:
+        fill(partial)
+    assert content(old) == before
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path: Path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "old").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "nowhere", tmp_path / "target")
+    assert content(tmp_path) == {"target/old": "old"}
+
+
+def test_line_breaks_stay_as_they_are(tmp_path: Path):
+    write_text(tmp_path / "text", "a\r\nb\n")
+    assert (tmp_path / "text").read_bytes() == b"a\r\nb\n"

@@ -1,30 +1,21 @@
+import numpy as np
 import pandas as pd
 import pytest
 
-from spelling_transfer.evaluation.comparison import compare_arms, pair_arms, verdict
+from spelling_transfer.evaluation.comparison import compare_all, compare_arms, pair_arms, transfer_ratios
 from spelling_transfer.evaluation.marking import mark_answers
-from spelling_transfer.evaluation.sampling import EvaluationError
-from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, gap_closed, paired_difference
-from spelling_transfer.tasks.registry import load_tasks
+from spelling_transfer.evaluation.questions import EvaluationError
+from spelling_transfer.statistics.paired import gap_closed, paired_difference
+from spelling_transfer.statistics.resampling import Bootstrap
+from spelling_transfer.statistics.scores import FOCUS_WEIGHTS, transfer_score
+from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
+
+BOOTSTRAP = Bootstrap(n_resamples=999)
 
 
 @pytest.fixture
 def pairs(answers: pd.DataFrame) -> pd.DataFrame:
     return pair_arms(mark_answers(answers, load_tasks()), "base", "fine-tuned")
-
-
-@pytest.mark.parametrize(
-    ("interval", "expected"),
-    [
-        (Interval(0.01, 0.1), "up"),
-        (Interval(-0.1, -0.01), "down"),
-        (Interval(-0.1, 0.1), "unclear"),
-        (Interval(0.0, 0.1), "unclear"),
-        (NO_INTERVAL, "unclear"),
-    ],
-)
-def test_a_verdict_needs_an_interval_that_excludes_zero(interval: Interval, expected: str) -> None:
-    assert verdict(interval) == expected
 
 
 def test_answers_are_paired_by_example_in_whatever_order_they_come(answers: pd.DataFrame) -> None:
@@ -44,11 +35,11 @@ def test_arms_with_different_questions_are_refused(answers: pd.DataFrame) -> Non
 
 
 def test_each_task_is_compared_on_real_words(pairs: pd.DataFrame) -> None:
-    comparison = compare_arms(pairs, "base", "fine-tuned", n_resamples=999)
+    comparison = pd.DataFrame(compare_arms(pairs, "base", "fine-tuned", BOOTSTRAP))
     rows = comparison[comparison["group"] == "all"].set_index("task")
     assert rows["verdict"].to_dict() == {"spelling": "up", "position": "unclear", "count": "down"}
     part = pairs[(pairs["task"] == "spelling") & (pairs["word_set"] == "word")]
-    direct = paired_difference(part["reference"], part["arm"], part["stem"], n_resamples=999)
+    direct = paired_difference(part["reference"], part["arm"], part["stem"], BOOTSTRAP)
     row = rows.loc["spelling"]
     assert (row["n"], row["difference"], row["p_value"]) == (direct.n, direct.difference, direct.p_value)
     assert (row["low"], row["high"]) == direct.interval
@@ -57,7 +48,89 @@ def test_each_task_is_compared_on_real_words(pairs: pd.DataFrame) -> None:
 
 
 def test_wordings_and_word_sets_are_compared_apart(pairs: pd.DataFrame) -> None:
-    comparison = compare_arms(pairs, "base", "fine-tuned", n_resamples=999)
+    comparison = pd.DataFrame(compare_arms(pairs, "base", "fine-tuned", BOOTSTRAP))
     one = comparison[comparison["task"] == "position"].set_index("value")["n"]
     assert one["trained wording"] + one["held-out wording"] == one["all"] == 144
     assert one["random"] == 2
+
+
+def marked_answers(
+    gains: dict[str, dict[str, float]], families: int = 300, tasks: tuple[str, ...] = (*CORE_TASKS, "reverse")
+) -> pd.DataFrame:
+    """Each arm has right what the base has, and of the rest the share of its gain, luckily on the same questions."""
+    frames = []
+    for place, task in enumerate(tasks):
+        rng = np.random.default_rng(place)
+        base, luck = rng.random(families) < 0.3, rng.random(families)
+        for arm, gain in gains.items():
+            if arm == "control" and task == "reverse":
+                continue
+            exact = base | (luck < gain.get(task, 0.0) / 0.7)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "arm": arm,
+                        "task": task,
+                        "example_id": [f"{task}-{i}" for i in range(families)],
+                        "stem": [f"stem{i}" for i in range(families)],
+                        "word_set": "word",
+                        "template_held_out": [i % 2 == 0 for i in range(families)],
+                        "exact": exact,
+                    }
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+GAINS = {"base": {}, "fine-tuned": {"spelling": 0.4, "position": 0.2, "count": 0.1}, "control": {"count": 0.1}}
+
+
+def compared(marked: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return compare_all(marked, "transfer", FOCUS_WEIGHTS["transfer"], BOOTSTRAP)
+
+
+def test_the_difference_to_the_control_is_the_change_less_the_controls_change() -> None:
+    marked = marked_answers(GAINS)
+    _, found = compared(marked)
+    rows = found[(found["group"] == "all") & (found["measure"] == "exact_match")].set_index("task")
+    shares = marked.groupby(["task", "arm"])["exact"].mean()
+    for task in CORE_TASKS:
+        change, by_form = (shares[task, arm] - shares[task, "base"] for arm in ("fine-tuned", "control"))
+        assert rows.loc[task, "difference"] == pytest.approx(change - by_form)
+    assert rows["verdict"].to_dict() == {"spelling": "up", "position": "up", "count": "unclear"}
+    assert "reverse" not in rows.index  # the control arm was not asked it
+
+
+def test_both_comparisons_end_with_the_transfer_score_of_the_focus() -> None:
+    marked = marked_answers(GAINS)
+    shares = marked.groupby(["arm", "task"])["exact"].mean()
+    for frame, reference in zip(compared(marked), ("base", "control"), strict=True):
+        row = frame.iloc[-1]
+        assert (row["measure"], row["value"], row["reference"]) == ("transfer_score", "transfer", reference)
+        for column, arm in (("reference_score", reference), ("arm_score", "fine-tuned")):
+            expected = transfer_score(*(shares[arm, task] for task in CORE_TASKS), "transfer")
+            assert row[column] == pytest.approx(expected)
+        assert row["low"] < row["difference"] < row["high"]
+
+
+def test_without_a_control_arm_its_comparison_has_the_same_columns_and_no_rows() -> None:
+    comparison, control = compared(marked_answers({"base": {}, "fine-tuned": {"spelling": 0.4}}))
+    assert control.empty
+    assert list(control.columns) == list(comparison.columns)
+
+
+def test_a_task_that_was_not_asked_leaves_no_transfer_score() -> None:
+    marked = marked_answers(GAINS)
+    for frame in compared(marked[marked["task"] != "count"]):
+        assert "transfer_score" not in set(frame["measure"])
+
+
+def test_the_ratio_to_spelling_has_an_interval_and_is_left_out_where_spelling_may_not_have_moved() -> None:
+    pairs = pair_arms(marked_answers(GAINS, tasks=CORE_TASKS), "control", "fine-tuned")
+    row = next(transfer_ratios(pairs, "control", "fine-tuned"))
+    gains = (pairs["arm"].astype(float) - pairs["reference"].astype(float)).groupby(pairs["task"]).mean()
+    assert (row["measure"], row["task"], row["n"]) == ("transfer_ratio", "position", 300)
+    assert row["difference"] == pytest.approx(gains["position"] / gains["spelling"])
+    assert 0.2 < row["low"] < row["difference"] < row["high"] < 0.9
+    _, found = compared(marked_answers({"base": {}, "fine-tuned": {"position": 0.2}, "control": {}}))
+    assert "transfer_ratio" not in set(found["measure"])

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from spelling_transfer.evaluation.marking import mark_answers, score_answers
-from spelling_transfer.evaluation.sampling import EvaluationError
+from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.statistics.intervals import wilson_interval
 from spelling_transfer.tasks.registry import load_tasks
 
@@ -13,7 +13,7 @@ def _one(examples: pd.DataFrame, task: str, output: str) -> pd.Series:
     return mark_answers(row, load_tasks()).iloc[0]
 
 
-def test_right_lenient_and_unreadable_answers_are_told_apart(examples: pd.DataFrame) -> None:
+def test_right_lenient_and_unreadable_answers_are_distinguished(examples: pd.DataFrame) -> None:
     right = _one(examples, "count", "{answer}")
     wordy = _one(examples, "count", "There are {answer}.")
     unreadable = _one(examples, "count", "I do not know")

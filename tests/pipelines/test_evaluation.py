@@ -12,7 +12,7 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from spelling_transfer.evaluation.sampling import EvaluationError
+from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.models.folder import ABSENT, ModelFolder, new_folder
 from spelling_transfer.models.profile import ModelProfile

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from spelling_transfer.statistics.correlation import correlate
+from spelling_transfer.statistics.resampling import Bootstrap
 
 
 def rho(*quantities: np.ndarray) -> float:
-    found = correlate(*quantities, n_resamples=1)["rho"]
+    found = correlate(*quantities, bootstrap=Bootstrap(n_resamples=1))["rho"]
     return np.nan if found is None else float(found)
 
 
@@ -50,7 +51,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     hits = 0
     for seed in range(200):
         x, y = rng.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], size=60).T
-        found = correlate(x, y, n_resamples=400, seed=seed)
+        found = correlate(x, y, bootstrap=Bootstrap(n_resamples=400, seed=seed))
         low, high = found["low"], found["high"]
         assert isinstance(low, float)
         assert isinstance(high, float)
@@ -66,6 +67,8 @@ def test_few_trials_have_no_interval_and_groups_are_resampled_whole() -> None:
     trial = np.repeat(np.arange(12), 30)
     effect = rng.normal(size=12)[trial]  # the rows of a trial say the same thing thirty times
     first, second = effect, effect + np.repeat(rng.normal(size=12), 30)
-    grouped, loose = correlate(first, second, groups=trial, n_resamples=300), correlate(first, second, n_resamples=300)
+    bootstrap = Bootstrap(n_resamples=300)
+    grouped = correlate(first, second, groups=trial, bootstrap=bootstrap)
+    loose = correlate(first, second, bootstrap=bootstrap)
     assert grouped["rho"] == loose["rho"]
     assert grouped["high"] - grouped["low"] > 2 * (loose["high"] - loose["low"])  # type: ignore[operator]

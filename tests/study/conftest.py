@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from lightning_platform import connection, fake_platform, platform, whole_project
 
-from spelling_transfer.statistics.importance import rate_importance
-from spelling_transfer.statistics.resampling import resample_marks
+from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm, new_seeds
 from spelling_transfer.study.executor import Evaluation
-from spelling_transfer.study.patterns import find_patterns
+from spelling_transfer.study.marks import resample_marks
+from spelling_transfer.study.patterns import find_patterns, rate_settings
 from spelling_transfer.study.recommend import recommend
 from spelling_transfer.study.results import StudyFindings
 from spelling_transfer.study.transfer import analyse_transfer, measure_changes
@@ -32,7 +32,7 @@ SPACE: dict[str, Any] = {
 }
 BASE = {"spelling": 0.3, "position": 0.2, "count": 0.4}
 FAMILIES = 150
-CHANCE = {"n_resamples": 199, "seed": 0}
+BOOTSTRAP = Bootstrap(n_resamples=199)
 
 
 def marks_of_gains(
@@ -134,23 +134,24 @@ def _study_findings(n: int = 3, *, seeds: int = 1, with_control: bool = True) ->
         marks, curves = marks[marks["number"] != n - 1], curves[curves["number"] != n - 1]
     study = StudySettings(name="demo", n_trials=n, sampler="tpe", space=SPACE, validation_words=FAMILIES)
     base = Evaluation(0, **{t: float(marks[marks["task"] == t]["base"].mean()) for t in SCORED_TASKS})
-    analysis = analyse_transfer(trials, curves, base, sampler=study.sampler, **CHANCE)
-    first = recommend(trials, marks, TrialConfig(), study=study, search_space=SPACE, **CHANCE)
+    analysis = analyse_transfer(trials, curves, base, sampler=study.sampler, bootstrap=BOOTSTRAP)
+    first = recommend(trials, marks, TrialConfig(), study=study, search_space=SPACE, bootstrap=BOOTSTRAP)
     again = new_seeds(trials, seeds)
     run_marks = marks_of_gains(again, [{"spelling": 0.3, "position": 0.06, "count": -0.04}] * seeds)
     shares = run_marks.groupby(["number", "task"])["exact"].mean().unstack()
     runs = pd.DataFrame({"seed": again, "steps": 60, "loss": 0.4, **{t: shares[t].to_numpy() for t in SCORED_TASKS}})
     runs["transfer_score"] = transfer_score(runs["spelling"], runs["position"], runs["count"])
     control = marks_of_gains([again[0]], [{"spelling": -0.2, "position": 0.04, "count": -0.04}])
+    control = control if with_control else control.iloc[:0]
     return StudyFindings(
         trials=trials,
         curves=curves,
         seconds=pd.DataFrame({"number": trials["number"], "seconds": 20 + 5 * rng.random(n)}),
         analysis=analysis,
-        changes=measure_changes(trials, resample_marks(marks, **CHANCE)),
-        patterns=find_patterns(trials, marks, analysis["base"], **CHANCE),
-        importance=rate_importance(trials, SPACE, seeds=2),
-        best=confirm(first, runs, run_marks, control if with_control else control.iloc[:0], study=study, **CHANCE),
+        changes=measure_changes(trials, resample_marks(marks, BOOTSTRAP)),
+        patterns=find_patterns(trials, marks, analysis["base"], bootstrap=BOOTSTRAP),
+        importance=rate_settings(trials, SPACE, seeds=2),
+        best=confirm(first, runs, run_marks, control, study=study, bootstrap=BOOTSTRAP),
         search_space=SPACE,
         environment={"system": "Linux", "architecture": "x86_64", "processors": 2, "accelerator": "none",
                      "python": "3.11.9", "packages": {"torch": "2.9", "peft": "0.19", "optuna": "5.0"}},

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm, control_examples, new_seeds, typical_run
@@ -20,7 +21,7 @@ def confirmed(marks: pd.DataFrame, control: pd.DataFrame) -> dict[str, Any]:
     shares = marks.groupby(["number", "task"])["exact"].mean().unstack()[list(SCORED_TASKS)].reset_index()
     runs = shares.rename(columns={"number": "seed"}).assign(steps=60, loss=0.1)
     runs["transfer_score"] = transfer_score(runs["spelling"], runs["position"], runs["count"])
-    return confirm(RECOMMENDED, runs, marks, control, study=STUDY, n_resamples=499)
+    return confirm(RECOMMENDED, runs, marks, control, study=STUDY, bootstrap=Bootstrap(n_resamples=499))
 
 
 def test_new_seeds_are_new_and_the_middle_run_is_kept() -> None:

@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spelling_transfer.study.patterns import find_patterns
+from spelling_transfer.statistics.resampling import Bootstrap
+from spelling_transfer.study.patterns import find_patterns, rate_settings
 
 MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 
 
 def patterns(trials: pd.DataFrame, marks: pd.DataFrame) -> pd.DataFrame:
     base = {str(task): float(share) for task, share in marks.groupby("task")["base"].mean().items()}
-    return find_patterns(trials, marks, base, n_resamples=499)
+    return find_patterns(trials, marks, base, Bootstrap(n_resamples=499))
 
 
 def test_gains_by_setting_are_means_over_its_trials(make_study: MakeStudy) -> None:
@@ -56,3 +57,13 @@ def test_few_trials_have_a_mean_and_no_interval(make_study: MakeStudy) -> None:
     settings = patterns(trials, marks).query("pattern == 'setting'")
     assert settings["gain"].notna().all()
     assert settings["low"].isna().all()
+
+
+def test_importance_is_rated_on_the_finished_trials_and_on_the_settings_all_of_them_have(make_study: MakeStudy) -> None:
+    trials, _ = make_study([{"spelling": 0.02 * number} for number in range(12)])
+    found = rate_settings(trials, {}, seeds=2)
+    assert set(found["setting"]) == {"lora.r", "training.learning_rate"}
+    hopeless = trials.assign(number=trials["number"] + 12, state="pruned", transfer_score=-9.0)
+    some = pd.concat([trials.assign(**{"lora.alpha": [8, None] * 6}), hopeless])
+    pd.testing.assert_frame_equal(rate_settings(some, {}, seeds=2), found)
+    assert rate_settings(trials.assign(state="failed", transfer_score=np.nan), {}, seeds=2).empty

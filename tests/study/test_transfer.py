@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spelling_transfer.statistics.resampling import resample_marks
+from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.study.executor import Evaluation
+from spelling_transfer.study.marks import resample_marks
 from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 
 MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
@@ -28,12 +29,12 @@ def curves_of(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def analysed(trials: pd.DataFrame, sampler: str = "random") -> dict:
-    return analyse_transfer(trials, curves_of(trials), BASE, sampler=sampler, n_resamples=299)
+    return analyse_transfer(trials, curves_of(trials), BASE, sampler=sampler, bootstrap=Bootstrap(n_resamples=299))
 
 
 def test_changes_have_gains_gaps_and_ratios_with_intervals(make_study: MakeStudy) -> None:
     trials, marks = make_study([{"spelling": 0.3, "position": 0.15, "count": -0.1}], families=400)
-    rows = measure_changes(trials, resample_marks(marks)).set_index("task")
+    rows = measure_changes(trials, resample_marks(marks, Bootstrap(n_resamples=1_999))).set_index("task")
     for task in ("spelling", "position", "count"):
         right, base = (marks[marks["task"] == task][name].mean() for name in ("exact", "base"))
         assert rows.loc[task, "gain"] == pytest.approx(right - base)
@@ -47,7 +48,7 @@ def test_changes_have_gains_gaps_and_ratios_with_intervals(make_study: MakeStudy
 
 def test_there_is_no_ratio_to_a_spelling_gain_that_may_be_nothing(make_study: MakeStudy) -> None:
     trials, marks = make_study([{"spelling": 0.003, "position": 0.2}])
-    rows = measure_changes(trials, resample_marks(marks)).set_index("task")
+    rows = measure_changes(trials, resample_marks(marks, Bootstrap(n_resamples=1_999))).set_index("task")
     assert rows.loc["spelling", "verdict"] == "unclear"
     assert rows.loc["position", "verdict"] == "up"
     assert rows["ratio"].isna().all()

@@ -1,1 +1,31 @@
-"""Evaluation: answers are drawn, marked by the tasks' own markers and compared with intervals."""
+"""Evaluation: what changed for words that no arm was trained on, in either direction.
+
+The arms (base, fine-tuned, control) answer the same questions on held-out word families; the tasks' own markers mark
+the answers; the arms are compared question by question. Intervals and tests are those of `statistics`; what is said
+about them in words is in `pages`. No claim is made here: a comparison gives numbers and a verdict for each interval.
+"""
+
+from spelling_transfer.evaluation.answering import BASE, CONTROL, FINE_TUNED, answer_examples, answer_questions
+from spelling_transfer.evaluation.comparison import compare_all, compare_arms, pair_arms, transfer_ratios
+from spelling_transfer.evaluation.marking import mark_answers, score_answers
+from spelling_transfer.evaluation.questions import EvaluationError, prompts_of, sample_examples, sample_test_examples
+from spelling_transfer.evaluation.settings import EvaluationSettings
+
+__all__ = [
+    "BASE",
+    "CONTROL",
+    "FINE_TUNED",
+    "EvaluationError",
+    "EvaluationSettings",
+    "answer_examples",
+    "answer_questions",
+    "compare_all",
+    "compare_arms",
+    "mark_answers",
+    "pair_arms",
+    "prompts_of",
+    "sample_examples",
+    "sample_test_examples",
+    "score_answers",
+    "transfer_ratios",
+]

@@ -1,4 +1,4 @@
-"""Asks a model the chosen questions: the prompts it was trained on, greedy answers."""
+"""Asks each arm the chosen questions: the prompts it was trained on, greedy answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from spelling_transfer.evaluation.sampling import EvaluationError
+from spelling_transfer.evaluation.questions import control_questions, prompts_of, sample_test_examples
+from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.load import load_model
@@ -30,23 +31,51 @@ _KEPT = [
 ]
 
 
-def prompts_of(sample: pd.DataFrame, encoded_examples: pd.DataFrame) -> list[list[int]]:
-    """Returns the prompt of each example: its token ids before the label.
+BASE, FINE_TUNED, CONTROL = "base", "fine-tuned", "control"
+"""The arms: the model as it was, trained on spelling, and trained on the same prompts with other words' letters."""
 
-    Raises:
-        EvaluationError: An example was never encoded.
+
+def answer_questions(
+    examples: pd.DataFrame,
+    encoded_examples: pd.DataFrame,
+    settings: EvaluationSettings,
+    *,
+    base_model: ModelFolder,
+    best_adapter: ModelFolder,
+    control_adapter: ModelFolder,
+    tokenizer: ChatTokenizer,
+    profile: ModelProfile,
+) -> pd.DataFrame:
+    """Chooses the questions of an evaluation and lets the base, the fine-tuned and the control model answer them.
+
+    The control arm is asked only the questions that claims are about; it is left out where it was not trained.
+
+    Returns:
+        The answers frame; see ``answer_examples``.
     """
-    encoded = encoded_examples.set_index("example_id")
-    missing = sample.loc[~sample["example_id"].isin(encoded.index), "example_id"]
-    if len(missing):
-        raise EvaluationError(
-            f"encoded_examples: {len(missing)} of {len(sample)} test examples are missing, {missing.iloc[0]!r} among "
-            "them. It belongs to another run than examples: run 'kedro run --pipelines=local_prep' again."
+    sample = sample_test_examples(
+        examples,
+        per_task=settings.examples_per_task,
+        per_other_word_set=settings.examples_per_other_word_set,
+        seed=settings.seed,
+    )
+    arms: list[tuple[pd.DataFrame, dict[str, ModelFolder | None]]] = [(sample, {BASE: None, FINE_TUNED: best_adapter})]
+    if not control_adapter.is_absent:
+        arms.append((control_questions(sample), {CONTROL: control_adapter}))
+    frames = [
+        answer_examples(
+            questions,
+            prompts_of(questions, encoded_examples),
+            base_model=base_model,
+            arms=adapters,
+            tokenizer=tokenizer,
+            profile=profile,
+            max_new_tokens=settings.max_new_tokens,
+            batch_size=settings.batch_size,
         )
-    rows = encoded.loc[sample["example_id"], ["input_ids", "label_start"]]
-    return [
-        [int(token) for token in ids[:start]] for ids, start in zip(rows["input_ids"], rows["label_start"], strict=True)
+        for questions, adapters in arms
     ]
+    return pd.concat(frames, ignore_index=True)
 
 
 def answer_examples(

@@ -1,30 +1,57 @@
-"""Compares two arms on the same questions."""
+"""Compares two arms on the same questions: the fine-tuned model with the base model, and with its control arm.
+
+The control arm has the same steps on the same prompts as the fine-tuned model, with the letters of other words. It
+learns the form of question and answer and nothing of spelling. Both start from the base model, so the change of one
+less the change of the other is the paired difference between the two.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.evaluation.sampling import MAIN_WORD_SET, EvaluationError
-from spelling_transfer.statistics.intervals import (
-    CONFIDENCE,
-    N_RESAMPLES,
-    NO_INTERVAL,
-    Interval,
-    gap_closed,
-    gap_closed_interval,
-    paired_difference,
-    wilson_interval,
-)
+from spelling_transfer.evaluation.answering import BASE, CONTROL, FINE_TUNED
+from spelling_transfer.evaluation.questions import MAIN_WORD_SET, EvaluationError
+from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, wilson_interval
+from spelling_transfer.statistics.paired import difference_ratio, gap_closed, gap_closed_interval, paired_difference
+from spelling_transfer.statistics.resampling import STANDARD, Bootstrap
+from spelling_transfer.statistics.scores import SCORED_TASKS, FocusWeights, compare_transfer_scores
+from spelling_transfer.tasks.registry import TRAINED_TASK, UNTRAINED_TASKS
 
 
-def verdict(interval: Interval) -> str:
-    """Returns ``up`` or ``down`` where an interval of a difference excludes zero, and ``unclear`` where it does not."""
-    if not interval.excludes(0.0):
-        return "unclear"
-    return "up" if interval.low > 0 else "down"
+def compare_all(
+    marked: pd.DataFrame, focus: str, weights: FocusWeights, bootstrap: Bootstrap
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compares the fine-tuned with the base model and with the control arm, question by question.
+
+    Args:
+        marked: What ``mark_answers`` returns.
+        focus: Name of the transfer score's weights.
+        weights: These weights.
+        bootstrap: How families are resampled.
+
+    Returns:
+        The comparison with the base model, and the one with the control arm, whose ``difference`` is adjusted for what
+        the form of the answers explains; it has no rows where there is no control arm. Both are frames of
+        ``compare_arms`` with a row of the measure ``transfer_score``; the second has one of ``transfer_ratio`` for each
+        task that has one.
+    """
+    pairs = pair_arms(marked, BASE, FINE_TUNED)
+    comparison = [*compare_arms(pairs, BASE, FINE_TUNED, bootstrap), *_score(pairs, BASE, focus, weights, bootstrap)]
+    against_control = []
+    asked = marked.loc[marked["arm"] == CONTROL, "example_id"]
+    if len(asked):
+        pairs = pair_arms(marked[marked["example_id"].isin(set(asked))], CONTROL, FINE_TUNED)
+        against_control = [
+            *compare_arms(pairs, CONTROL, FINE_TUNED, bootstrap),
+            *transfer_ratios(pairs, CONTROL, FINE_TUNED, bootstrap),
+            *_score(pairs, CONTROL, focus, weights, bootstrap),
+        ]
+    frame = pd.DataFrame(comparison)
+    return frame, pd.DataFrame(against_control) if against_control else frame.iloc[:0]
 
 
 def pair_arms(marked: pd.DataFrame, reference: str, arm: str) -> pd.DataFrame:
@@ -44,67 +71,118 @@ def pair_arms(marked: pd.DataFrame, reference: str, arm: str) -> pd.DataFrame:
 
 
 def compare_arms(
-    pairs: pd.DataFrame,
-    reference: str,
-    arm: str,
-    *,
-    confidence: float = CONFIDENCE,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-) -> pd.DataFrame:
+    pairs: pd.DataFrame, reference: str, arm: str, bootstrap: Bootstrap = STANDARD
+) -> Iterator[dict[str, Any]]:
     """Compares two arms task by task, and within each by wording and word set.
 
     Args:
         pairs: What ``pair_arms`` returns.
         reference: Name of the arm compared against.
         arm: Name of the other.
-        confidence: Confidence level of all intervals.
-        n_resamples: Bootstrap resamples of word families.
-        seed: Seed of the resampling.
+        bootstrap: How families are resampled.
 
-    Returns:
+    Yields:
         One row a task and group (``all``, ``template_held_out``, ``word_set``): both scores with their Wilson
         intervals, the paired difference with its interval and exact McNemar p-value, the gap closed (with its interval
-        for whole tasks), and the verdict. The columns are those of ``comparison_row``.
+        for whole tasks), and the verdict.
     """
-    rows = []
     for task, of_task in pairs.groupby("task", sort=False):
         for group, value, part in _groups(of_task):
-            sure = {"confidence": confidence, "n_resamples": n_resamples, "seed": seed}
             answers = (part["reference"], part["arm"], part["stem"])
-            paired = paired_difference(*answers, **sure)  # type: ignore[arg-type]
-            gap = gap_closed_interval(*answers, **sure) if group == "all" else NO_INTERVAL  # type: ignore[arg-type]
-            rows.append(
-                comparison_row(
-                    measure="exact_match",
-                    task=str(task),
-                    group=group,
-                    value=value,
-                    reference=reference,
-                    arm=arm,
-                    n=paired.n,
-                    families=paired.families,
-                    reference_score=paired.reference,
-                    reference_interval=wilson_interval(int(part["reference"].sum()), paired.n, confidence=confidence),
-                    arm_score=paired.arm,
-                    arm_interval=wilson_interval(int(part["arm"].sum()), paired.n, confidence=confidence),
-                    difference=paired.difference,
-                    interval=paired.interval,
-                    only_reference=paired.only_reference,
-                    only_arm=paired.only_arm,
-                    p_value=paired.p_value,
-                    gap_closed=gap_closed(paired.reference, paired.arm),
-                    gap_low=gap.low,
-                    gap_high=gap.high,
-                )
+            paired = paired_difference(*answers, bootstrap)
+            gap = gap_closed_interval(*answers, bootstrap) if group == "all" else NO_INTERVAL
+            shares = {
+                name: wilson_interval(int(part[name].sum()), paired.n, confidence=bootstrap.confidence)
+                for name in ("reference", "arm")
+            }
+            yield _row(
+                measure="exact_match",
+                task=str(task),
+                group=group,
+                value=value,
+                reference=reference,
+                arm=arm,
+                n=paired.n,
+                families=paired.families,
+                reference_score=paired.reference,
+                reference_interval=shares["reference"],
+                arm_score=paired.arm,
+                arm_interval=shares["arm"],
+                difference=paired.difference,
+                interval=paired.interval,
+                only_reference=paired.only_reference,
+                only_arm=paired.only_arm,
+                p_value=paired.p_value,
+                gap_closed=gap_closed(paired.reference, paired.arm),
+                gap_low=gap.low,
+                gap_high=gap.high,
             )
-    return pd.DataFrame(rows)
 
 
-def comparison_row(
-    *, reference_interval: Interval, arm_interval: Interval, interval: Interval, **values: Any
-) -> dict[str, Any]:
-    """Returns a row of the comparison frame: the values, the ends of the three intervals, and the verdict."""
+def transfer_ratios(
+    pairs: pd.DataFrame, reference: str, arm: str, bootstrap: Bootstrap = STANDARD
+) -> Iterator[dict[str, Any]]:
+    """Relates each untrained task's difference to that in spelling.
+
+    Yields:
+        One row a task; its ratio stands under ``difference``. There is none where the interval of the spelling
+        difference holds zero, or where a resample leaves no difference in spelling to divide by.
+    """
+    spelling = pairs[pairs["task"] == TRAINED_TASK]
+    answers = (spelling["reference"], spelling["arm"], spelling["stem"])
+    if spelling.empty or not paired_difference(*answers, bootstrap).interval.excludes(0.0):
+        return
+    for task in UNTRAINED_TASKS:
+        rows = pairs[pairs["task"] == task]
+        if rows.empty:
+            continue
+        both = pd.concat([spelling, rows])
+        change = both["arm"].astype(float) - both["reference"].astype(float)
+        ratio, interval = difference_ratio(change, both["stem"], both["task"] == task, bootstrap)
+        if math.isnan(interval.low):
+            continue
+        yield _row(
+            measure="transfer_ratio",
+            task=task,
+            group="all",
+            value="all",
+            reference=reference,
+            arm=arm,
+            n=len(rows),
+            families=rows["stem"].nunique(),
+            difference=ratio,
+            reference_interval=NO_INTERVAL,
+            arm_interval=NO_INTERVAL,
+            interval=interval,
+        )
+
+
+def _score(
+    pairs: pd.DataFrame, reference: str, focus: str, weights: FocusWeights, bootstrap: Bootstrap
+) -> Iterator[dict[str, Any]]:
+    rows = pairs[(pairs["word_set"] == MAIN_WORD_SET) & pairs["task"].isin(SCORED_TASKS)]
+    if rows["task"].nunique() < len(SCORED_TASKS):
+        return
+    scores = compare_transfer_scores(rows["reference"], rows["arm"], rows["task"], rows["stem"], weights, bootstrap)
+    yield _row(
+        measure="transfer_score",
+        task="all",
+        group="focus",
+        value=focus,
+        reference=reference,
+        arm=FINE_TUNED,
+        n=len(rows),
+        families=scores.families,
+        reference_score=scores.reference,
+        reference_interval=scores.reference_interval,
+        arm_score=scores.arm,
+        arm_interval=scores.arm_interval,
+        difference=scores.difference,
+        interval=scores.interval,
+    )
+
+
+def _row(*, reference_interval: Interval, arm_interval: Interval, interval: Interval, **values: Any) -> dict[str, Any]:
     return {
         **values,
         "reference_low": reference_interval.low,
@@ -113,7 +191,7 @@ def comparison_row(
         "arm_high": arm_interval.high,
         "low": interval.low,
         "high": interval.high,
-        "verdict": verdict(interval),
+        "verdict": interval.verdict,
     }
 
 

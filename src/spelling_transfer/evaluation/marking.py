@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.evaluation.sampling import MAIN_WORD_SET, EvaluationError
+from spelling_transfer.evaluation.questions import MAIN_WORD_SET, EvaluationError
 from spelling_transfer.statistics.intervals import CONFIDENCE, wilson_interval
 from spelling_transfer.tasks.base import Task
 

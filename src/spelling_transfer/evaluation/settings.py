@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from spelling_transfer.statistics.resampling import Bootstrap
+
 
 class EvaluationSettings(BaseModel):
-    """Which questions are asked in the evaluation, how they are answered and how sure the intervals are."""
+    """Which questions are asked in the evaluation, how they are answered and how intervals are made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,3 +26,8 @@ class EvaluationSettings(BaseModel):
     batch_size: int = Field(256, ge=1, le=4096, description="Questions that are answered side by side.")
     confidence: float = Field(0.95, ge=0.5, lt=1.0, description="Confidence level of all intervals.")
     n_resamples: int = Field(9_999, ge=999, le=1_000_000, description="Bootstrap resamples of word families.")
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """How families are resampled."""
+        return Bootstrap(self.confidence, self.n_resamples, self.seed)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from spelling_transfer.pages.study_figures import GREY
 from spelling_transfer.pages.style import COLOURS, style_figure
-from spelling_transfer.statistics.scores import counted
+from spelling_transfer.study.observer import counted
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

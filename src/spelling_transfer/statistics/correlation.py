@@ -1,24 +1,21 @@
-"""How two gains go together over trials: Spearman's rank correlation, also with a third quantity held fixed."""
+"""How two quantities go together: Spearman's rank correlation, also with a third quantity held fixed."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from spelling_transfer.statistics.intervals import CONFIDENCE
-from spelling_transfer.statistics.resampling import percentile_interval
+from spelling_transfer.statistics.intervals import Floats, percentile_interval
+from spelling_transfer.statistics.resampling import STANDARD, Bootstrap
 
-Floats = NDArray[np.float64]
-
-FEWEST_TRIALS = 10
-"""Resampling fewer trials than this repeats the same few of them, so no interval is given."""
+FEWEST_GROUPS = 10
+"""Resampling fewer rows or groups than this repeats the same few of them, so no interval is given."""
 _FEWEST_ROWS = 3
 _FEWEST_ROWS_PARTIAL = 5
 """With three rows a partial correlation is always 1 or -1, with four nearly so."""
 _LARGEST_UNDEFINED_SHARE = 0.05
-N_RESAMPLES = 1_999
 
 
 def correlate(
@@ -27,9 +24,7 @@ def correlate(
     given: ArrayLike | None = None,
     *,
     groups: ArrayLike | None = None,
-    confidence: float = CONFIDENCE,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
+    bootstrap: Bootstrap = STANDARD,
 ) -> dict[str, float | int | None]:
     """Returns a rank correlation with its interval.
 
@@ -43,9 +38,7 @@ def correlate(
         second: The other.
         given: What is held fixed, if anything.
         groups: What is resampled: all rows of a group together; every row by itself if not given.
-        confidence: Two-sided confidence level.
-        n_resamples: Bootstrap resamples.
-        seed: Seed of the resampling.
+        bootstrap: How to resample.
 
     Returns:
         ``n`` rows, ``rho`` (``None`` where a quantity does not vary, or with fewer than three rows, five for a partial
@@ -62,20 +55,22 @@ def correlate(
     if not np.isfinite(rho):
         return found
     found["rho"] = float(rho)
-    keys = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    members = [np.flatnonzero(keys == key) for key in range(keys.max() + 1)]
-    if len(members) < FEWEST_TRIALS:
-        return found
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(members), size=(n_resamples, len(members)))
     if groups is None:
-        values = statistic(*(_ranks(column[drawn]) for column in columns))
-    else:  # groups differ in size, so resamples do
-        rows = [np.concatenate([members[key] for key in draw]) for draw in drawn]
+        if n < FEWEST_GROUPS:
+            return found
+        values = bootstrap.values(lambda *drawn: statistic(*map(_ranks, drawn)), *columns)
+    else:
+        keys = np.unique(np.asarray(groups), return_inverse=True)[1]
+        members = [np.flatnonzero(keys == key) for key in range(keys.max() + 1)]
+        if len(members) < FEWEST_GROUPS:
+            return found
+        # Groups differ in size, so resamples do.
+        draws = (draw for batch in bootstrap.indices(len(members)) for draw in batch)
+        rows = (np.concatenate([members[key] for key in draw]) for draw in draws)
         values = np.array([statistic(*(_ranks(column[each][np.newaxis]) for column in columns))[0] for each in rows])
     defined = values[np.isfinite(values)]
     if len(defined) >= (1 - _LARGEST_UNDEFINED_SHARE) * len(values):
-        found["low"], found["high"] = percentile_interval(defined, confidence)
+        found["low"], found["high"] = percentile_interval(defined, confidence=bootstrap.confidence)
     return found
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+from numpy.typing import ArrayLike
 
-from spelling_transfer.statistics.resampling import percentile_interval
-from spelling_transfer.statistics.scores import counted
+from spelling_transfer.statistics.intervals import percentile_interval
+from spelling_transfer.statistics.resampling import Bootstrap
 
 if TYPE_CHECKING:
     import optuna
+    import pandas as pd
 
 METHODS = {
     "PED-ANOVA": "how differently the best tenth of the trials is spread over the values of a setting",
@@ -25,35 +26,38 @@ COLUMNS = ["method", "setting", "importance", "low", "high", "seeds"]
 
 
 def rate_importance(
-    trials: pd.DataFrame, search_space: dict[str, Any], *, seeds: int = 10, seed: int = 0
+    settings: pd.DataFrame, scores: ArrayLike, search_space: dict[str, Any], *, seeds: int = 10, seed: int = 0
 ) -> pd.DataFrame:
-    """Returns the importance of each searched setting for the transfer score, by both methods.
+    """Returns the importance of each setting for a score, by both methods.
 
     Each seed draws the trials anew, with replacement, and is also the seed of fANOVA's forest: the spread is what
     another study of the same size might have said.
 
     Args:
-        trials: One row a trial; the columns with a dot are the settings that were varied.
-        search_space: The entries of the space by setting name.
+        settings: What each trial was made with, a column a setting. What does not vary is left out.
+        scores: What each trial scored.
+        search_space: For a setting that is a range, ``low``, ``high`` and ``log``; others are taken as categories.
         seeds: Resamples of the trials.
         seed: The first seed.
 
     Returns:
         One row a method and setting: ``importance`` on all trials (shares of 1 within a method), ``low`` and ``high``
-        (the 95% range over seeds), ``seeds``. No rows where fewer than five trials ended, or nothing varied.
+        (the 95% range over seeds), ``seeds``. No rows for fewer than five trials, or where nothing varied.
     """
-    kept = counted(trials).dropna(subset=["transfer_score"])
-    names = [name for name in kept.columns if "." in name and kept[name].notna().all() and kept[name].nunique() > 1]
-    if len(kept) < FEWEST_TRIALS or not names or kept["transfer_score"].nunique() < 2:
+    import pandas as pd
+
+    score = np.asarray(scores, dtype=float)
+    names = [name for name in settings.columns if settings[name].nunique() > 1]
+    if len(settings) < FEWEST_TRIALS or not names or len(np.unique(score)) < 2:
         return pd.DataFrame(columns=COLUMNS)
-    distributions = {name: _distribution(kept[name], search_space.get(name)) for name in names}
-    rng = np.random.default_rng(seed)
-    draws = [rng.integers(0, len(kept), len(kept)) for _ in range(seeds)]
+    distributions = {name: _distribution(settings[name], search_space.get(name)) for name in names}
+    draws = [draw for batch in Bootstrap(n_resamples=seeds, seed=seed).indices(len(settings)) for draw in batch]
     rows = []
     for method in METHODS:
-        whole = _importances(kept, distributions, method, seed)
+        whole = _importances(settings, score, distributions, method, seed)
         spread = [
-            _importances(kept.iloc[draw], distributions, method, seed + place) for place, draw in enumerate(draws)
+            _importances(settings.iloc[draw], score[draw], distributions, method, seed + place)
+            for place, draw in enumerate(draws)
         ]
         for name in names:
             low, high = percentile_interval(np.array([each[name] for each in spread]))
@@ -70,22 +74,24 @@ def rate_importance(
     )
 
 
-def _importances(trials: pd.DataFrame, distributions: dict[str, Any], method: str, seed: int) -> dict[str, float]:
+def _importances(
+    settings: pd.DataFrame, scores: np.ndarray, distributions: dict[str, Any], method: str, seed: int
+) -> dict[str, float]:
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
-    varying = [name for name in distributions if trials[name].nunique() > 1]
+    varying = [name for name in distributions if settings[name].nunique() > 1]
     found = dict.fromkeys(distributions, 0.0)
-    if not varying or trials["transfer_score"].nunique() < 2:
+    if not varying or len(np.unique(scores)) < 2:
         return found
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
-    for row in trials.to_dict("records"):
+    for row, score in zip(settings[varying].to_dict("records"), scores, strict=True):
         study.add_trial(
             optuna.trial.create_trial(
-                params={name: _plain(row[name]) for name in varying},
+                params={str(name): _plain(value) for name, value in row.items()},
                 distributions={name: distributions[name] for name in varying},
-                value=float(row["transfer_score"]),
+                value=float(score),
             )
         )
     evaluator = PedAnovaImportanceEvaluator() if method == "PED-ANOVA" else FanovaImportanceEvaluator(seed=seed)
@@ -95,6 +101,7 @@ def _importances(trials: pd.DataFrame, distributions: dict[str, Any], method: st
 
 
 def _distribution(column: pd.Series[Any], entry: Any) -> optuna.distributions.BaseDistribution:
+    import pandas as pd
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)

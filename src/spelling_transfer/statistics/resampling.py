@@ -1,167 +1,105 @@
-"""Scores of all trials in the same resamples of word families, so that any two of them stay comparable.
+"""The bootstrap: draws with replacement, from a seed, and intervals of what they give.
 
-Every trial answers the same questions. One set of resamples, used for all trials and tasks, gives intervals of scores,
-of gains, of ratios of gains and of differences between trials that fit together.
+Examples of one word family are not independent of one another, so where there are families, whole families are drawn.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Interval
-from spelling_transfer.statistics.scores import SCORED_TASKS, Focus, FocusWeights, transfer_score
+from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval, percentile_interval
 
-Floats = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
 
-N_RESAMPLES = 1_999
 FEWEST_FAMILIES = 30
-"""Resampling fewer families than this gives intervals that are too narrow, so none is given."""
+"""Resampling fewer families than this gives intervals that are too narrow."""
+# Resamples held in memory at once: at 2,000 families and 12 columns this is under 100 MB.
+_BATCH = 500
 
 
 @dataclass(frozen=True)
-class Resampled:
-    """A number with its resampled values.
+class Bootstrap:
+    """How resamples are drawn; the same settings draw the same ones.
 
     Attributes:
-        value: On the questions as they are, shape ``(...)``.
-        resamples: On each resample of them, shape ``(resamples, ...)``; none of them where families are too few.
+        confidence: Two-sided confidence level of the intervals.
+        n_resamples: Resamples drawn.
+        seed: Seed of the draws.
+
+    Source: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application" (1997), chapter 2; section 3.8
+    where what is drawn are groups.
     """
 
-    value: Floats
-    resamples: Floats
+    confidence: float = CONFIDENCE
+    n_resamples: int = 9_999
+    seed: int = 0
 
-    def interval(self, *place: int, confidence: float = CONFIDENCE) -> Interval:
-        """Returns the percentile interval of one of the numbers; none where a resample leaves it undefined."""
-        values = self.resamples
-        for index in place:
-            values = values[:, index]
-        return percentile_interval(values, confidence)
+    def indices(self, n: int) -> Iterator[Integers]:
+        """Yields which of ``n`` items each resample takes, in batches of shape ``(resamples, n)``."""
+        rng = np.random.default_rng(self.seed)
+        for start in range(0, self.n_resamples, _BATCH):
+            yield rng.integers(0, n, size=(min(_BATCH, self.n_resamples - start), n))
 
-    def at(self, place: int) -> Resampled:
-        """Returns the numbers at a place of the first axis."""
-        return Resampled(self.value[place], self.resamples[:, place])
+    def counts(self, n: int) -> Integers:
+        """Returns how often each resample takes each of ``n`` items, shape ``(resamples, n)``.
 
-    def minus(self, other: Resampled) -> Resampled:
-        """Returns the difference to a number, in the same resamples."""
-        return Resampled(self.value - other.value, self.resamples - other.resamples[:, np.newaxis])
+        For statistics of sums this is all that matters: a product with the counts gives them for many columns at once.
+        """
+        return np.random.default_rng(self.seed).multinomial(n, np.full(n, 1 / max(n, 1)), size=self.n_resamples)
 
+    def values(self, statistic: Callable[..., Floats], *columns: Floats) -> Floats:
+        """Returns a statistic of each resample of the columns' rows, shape ``(resamples,)``.
 
-@dataclass(frozen=True)
-class StudyResamples:
-    """Scores of base model and trials, on the questions and on each resample of their families.
+        Args:
+            statistic: Takes one array ``(resamples, n)`` a column and returns its values, ``(resamples,)``.
+            columns: Arrays of shape ``(n,)``; the same rows of all of them are drawn.
+        """
+        n = len(columns[0])
+        batches = [statistic(*(column[drawn] for column in columns)) for drawn in self.indices(n)]
+        return np.concatenate(batches) if batches else np.empty(0)
 
-    Attributes:
-        numbers: Trial numbers, in the order of the trials' axis.
-        base: Exact match of the base model by task, shape ``(tasks,)``.
-        trials: Exact match by trial and task, shape ``(trials, tasks)``; tasks as in ``SCORED_TASKS``.
-        families: Families resampled.
-    """
-
-    numbers: list[int]
-    base: Resampled
-    trials: Resampled
-    families: int
-
-    def place(self, number: int) -> int:
-        """Returns a trial's place on the trials' axis."""
-        return self.numbers.index(number)
-
-    def gains(self) -> Resampled:
-        """Returns each trial's change of each task against the base model, shape ``(trials, tasks)``."""
-        return self.trials.minus(self.base)
-
-    def gaps_closed(self) -> Resampled:
-        """Returns the gains as a share of what the base model had wrong, shape ``(trials, tasks)``."""
-        gains = self.gains()
-        return Resampled(
-            _divide(gains.value, 1 - self.base.value),
-            _divide(gains.resamples, 1 - self.base.resamples[:, np.newaxis]),
+    def mean_interval(self, values: ArrayLike) -> Interval:
+        """Returns the percentile interval of a mean."""
+        array = np.asarray(values, dtype=float)
+        return percentile_interval(
+            self.values(lambda drawn: drawn.mean(axis=-1), array),
+            confidence=self.confidence,
         )
 
-    def ratios(self) -> Resampled:
-        """Returns gain over spelling gain, shape ``(trials, tasks)``; 1 for spelling itself."""
-        gains = self.gains()
-        return Resampled(_divide(gains.value, gains.value[:, :1]), _divide(gains.resamples, gains.resamples[:, :, :1]))
 
-    def transfer_scores(self, focus: Focus | FocusWeights) -> Resampled:
-        """Returns the transfer score of each trial, shape ``(trials,)``."""
-        return Resampled(_score(self.trials.value, focus), _score(self.trials.resamples, focus))
-
-    def base_transfer_score(self, focus: Focus | FocusWeights) -> Resampled:
-        """Returns the transfer score of the base model, shape ``()``."""
-        return Resampled(_score(self.base.value, focus), _score(self.base.resamples, focus))
+STANDARD = Bootstrap()
+"""What intervals of two arms are made with where nothing else is asked for."""
 
 
-def resample_marks(marks: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> StudyResamples:
-    """Resamples the word families of the validation questions, the same families for base model and all trials.
+def family_totals(families: ArrayLike, *columns: ArrayLike) -> Floats:
+    """Returns the sum of each column within each family, shape (families, columns); families in sorted order."""
+    _, place = np.unique(np.asarray(families), return_inverse=True)
+    return np.stack([np.bincount(place, weights=np.asarray(column, dtype=float)) for column in columns], axis=1)
 
-    A family is drawn with all its questions of all tasks. A resample is a multinomial number of times that each family
-    is taken, so all scores of it are one matrix product.
+
+def family_bootstrap(totals: Floats, statistic: Callable[..., Floats], bootstrap: Bootstrap = STANDARD) -> Interval:
+    """Returns the percentile bootstrap interval of a statistic of column totals, resampling whole families.
 
     Args:
-        marks: What ``read_marks`` returns: ``number``, ``example_id``, ``task``, ``stem``, ``base``, ``exact``.
-        n_resamples: Resamples drawn.
-        seed: Seed of the resampling.
+        totals: Sums within each family, shape (families, columns), as ``family_totals`` gives them.
+        statistic: Takes the total of each column over the families of a resample, as one array a column, and
+            returns the statistic of each resample.
+        bootstrap: How to draw.
 
-    Source: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application" (1997), section 3.8.
+    Returns:
+        The interval; none where there are fewer than two families or the statistic is undefined in a resample.
     """
-    numbers = [int(number) for number in sorted(marks["number"].unique())]
-    stems = np.unique(marks["stem"])
-    n = n_resamples if len(stems) >= FEWEST_FAMILIES else 0
-    weights = np.random.default_rng(seed).multinomial(len(stems), np.full(len(stems), 1 / max(len(stems), 1)), size=n)
-    base: list[tuple[Floats, Floats]] = []
-    trials: list[tuple[Floats, Floats]] = []
-    for task in SCORED_TASKS:
-        of_task = marks[marks["task"] == task]
-        right = of_task.pivot_table(index="stem", columns="number", values="exact", aggfunc="sum").reindex(stems)
-        first = of_task.drop_duplicates("example_id").groupby("stem")["base"].agg(["sum", "size"]).reindex(stems)
-        questions = first["size"].fillna(0).to_numpy(dtype=float)
-        for frame, found in ((right.reindex(columns=numbers), trials), (first[["sum"]], base)):
-            totals = frame.fillna(0).to_numpy(dtype=float)
-            value = _divide(totals.sum(axis=0), questions.sum())
-            found.append((value, _divide(weights @ totals, (weights @ questions)[:, np.newaxis])))
-    return StudyResamples(
-        numbers=numbers,
-        base=Resampled(
-            np.array([value[0] for value, _ in base]), np.stack([resamples[:, 0] for _, resamples in base], axis=-1)
-        ),
-        trials=Resampled(
-            np.stack([value for value, _ in trials], axis=-1), np.stack([each for _, each in trials], axis=-1)
-        ),
-        families=len(stems),
-    )
+    from scipy.stats import quantile
 
-
-def ratio_interval(values: Floats, confidence: float = CONFIDENCE) -> Interval:
-    """Returns the percentile interval of resampled ratios, some of which may divide by nothing.
-
-    Such a ratio is infinite and belongs to the tails; 0 / 0 says nothing and is left out. There is no interval where
-    either takes more than the tails.
-    """
-    defined = values[~np.isnan(values)]
-    if len(defined) < confidence * len(values) or not len(defined):
+    if len(totals) < 2:
         return NO_INTERVAL
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2], method="inverted_cdf")
-    return Interval(float(low), float(high)) if np.isfinite([low, high]).all() else NO_INTERVAL
-
-
-def percentile_interval(values: Floats, confidence: float = CONFIDENCE) -> Interval:
-    """Returns the percentile interval of resampled values; none where there are none or one is undefined."""
-    if not len(values) or not np.isfinite(values).all():
-        return NO_INTERVAL
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
-
-
-def _score(scores: Floats, focus: Focus | FocusWeights) -> Floats:
-    spelling, position, count = np.moveaxis(scores, -1, 0)
-    return np.asarray(transfer_score(spelling, position, count, focus))
-
-
-def _divide(dividend: Floats, divisor: Floats | float) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(dividend / divisor, dtype=float)
+        values = bootstrap.values(lambda *drawn: statistic(*(column.sum(axis=-1) for column in drawn)), *totals.T)
+        tail = (1 - bootstrap.confidence) / 2
+        low, high = quantile(values, np.array([tail, 1 - tail]))
+    return Interval(float(low), float(high))

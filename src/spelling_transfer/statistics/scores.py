@@ -1,4 +1,7 @@
-"""The transfer score: one number for how well a model spells and knows where letters stand and how many there are."""
+"""The transfer score: one number for how well a model spells and knows where letters stand and how many there are.
+
+Here with it: the scores of many trials in the same resamples of word families, so that any two stay comparable.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from spelling_transfer.statistics.intervals import (
-    CONFIDENCE,
-    N_RESAMPLES,
-    NO_INTERVAL,
-    FloatArray,
-    Interval,
+from spelling_transfer.statistics.intervals import CONFIDENCE, Floats, Interval, percentile_interval
+from spelling_transfer.statistics.resampling import (
+    FEWEST_FAMILIES,
+    STANDARD,
+    Bootstrap,
     family_bootstrap,
+    family_totals,
 )
 
 Focus = Literal["spelling", "balanced", "transfer"]
@@ -24,14 +26,6 @@ Scores = TypeVar("Scores", float, NDArray[np.floating[Any]])
 
 SCORED_TASKS = ("spelling", "position", "count")
 """The tasks the transfer score is made of, in the order of its arguments."""
-
-COUNTED_STATES = ("complete", "stopped")
-"""Trials that ended as they should; pruned and failed ones are shown and left out of comparisons."""
-
-
-def counted(trials: pd.DataFrame) -> pd.DataFrame:
-    """Returns the trials that ended as they should."""
-    return trials[trials["state"].isin(COUNTED_STATES)]
 
 
 @dataclass(frozen=True)
@@ -49,6 +43,26 @@ FOCUS_WEIGHTS: Mapping[Focus, FocusWeights] = {
 }
 SPELLING_BONUS = 0.2
 """Weight of the part that rewards spelling, as far as position and count keep up with it."""
+
+
+def transfer_score(
+    spelling: Scores, position: Scores, count: Scores, focus: Focus | FocusWeights = "balanced"
+) -> Scores:
+    """Returns ``w_position·position + w_count·count + 0.2·min(spelling, (position + count) / 2)``.
+
+    The weights follow the focus: spelling 0.3/0.3, balanced 0.5/0.5, transfer 0.6/0.6. The score of three perfect tasks
+    is thus 0.8, 1.2 or 1.4, so scores of different focus cannot be compared with one another.
+
+    Args:
+        spelling: Exact match of the spelling task, 0 to 1; a number or an array.
+        position: The same for position.
+        count: The same for count.
+        focus: Which weights to use, by name or as they are.
+    """
+    weights = focus if isinstance(focus, FocusWeights) else FOCUS_WEIGHTS[focus]
+    bonus: Scores = SPELLING_BONUS * np.minimum(spelling, (position + count) / 2)
+    score: Scores = weights.position * position + weights.count * count + bonus
+    return score
 
 
 class TransferScores(NamedTuple):
@@ -73,87 +87,175 @@ class TransferScores(NamedTuple):
     interval: Interval
 
 
-def transfer_score(
-    spelling: Scores, position: Scores, count: Scores, focus: Focus | FocusWeights = "balanced"
-) -> Scores:
-    """Returns ``w_position·position + w_count·count + 0.2·min(spelling, (position + count) / 2)``.
-
-    The weights follow the focus: spelling 0.3/0.3, balanced 0.5/0.5, transfer 0.6/0.6. The score of three perfect tasks
-    is thus 0.8, 1.2 or 1.4, so scores of different focus cannot be compared with one another.
-
-    Args:
-        spelling: Exact match of the spelling task, 0 to 1; a number or an array.
-        position: The same for position.
-        count: The same for count.
-        focus: Which weights to use, by name or as they are.
-    """
-    weights = focus if isinstance(focus, FocusWeights) else FOCUS_WEIGHTS[focus]
-    bonus: Scores = SPELLING_BONUS * np.minimum(spelling, (position + count) / 2)
-    score: Scores = weights.position * position + weights.count * count + bonus
-    return score
-
-
 def compare_transfer_scores(
-    pairs: Mapping[str, pd.DataFrame],
+    reference: ArrayLike,
+    arm: ArrayLike,
+    tasks: ArrayLike,
+    families: ArrayLike,
     focus: Focus | FocusWeights = "balanced",
-    *,
-    confidence: float = CONFIDENCE,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
+    bootstrap: Bootstrap = STANDARD,
 ) -> TransferScores:
     """Returns the transfer scores of two arms and their difference, with intervals from resampled word families.
 
     A family is drawn with all its examples of all tasks, so what its words have in common across tasks is kept.
 
     Args:
-        pairs: One frame a task, with the columns ``stem`` (the family), ``reference`` and ``arm`` (right or not).
+        reference: Whether the reference arm is right, shape (examples,).
+        arm: Whether the other arm is right, shape (examples,).
+        tasks: The task of each example, one of ``SCORED_TASKS``.
+        families: The word family of each example.
         focus: Which weights to use.
-        confidence: Two-sided confidence level.
-        n_resamples: Bootstrap resamples.
-        seed: Seed of the resampling.
+        bootstrap: How families are resampled.
 
     Raises:
-        KeyError: One of the three tasks is missing.
+        ValueError: One of the three tasks has no example.
     """
-    frames = [pairs[task] for task in SCORED_TASKS]
-    totals = _totals(frames)
-    spelling, position, count = (frame[["reference", "arm"]].mean() for frame in frames)
-    reference, arm = (float(transfer_score(spelling[k], position[k], count[k], focus)) for k in ("reference", "arm"))
-    if not np.isfinite([reference, arm]).all():
-        return TransferScores(len(totals), reference, NO_INTERVAL, arm, NO_INTERVAL, arm - reference, NO_INTERVAL)
+    of_task = [np.asarray(tasks) == task for task in SCORED_TASKS]
+    if missing := [task for task, rows in zip(SCORED_TASKS, of_task, strict=True) if not rows.any()]:
+        raise ValueError(f"transfer score: no example of {', '.join(missing)}.")
+    right = [np.asarray(each, dtype=float) * rows for each in (reference, arm) for rows in of_task]
+    totals = family_totals(families, *right, *of_task)  # a family without an example of a task counts as none there
 
-    def interval(columns: Sequence[int], difference: bool = False) -> Interval:
-        def statistic(*sums: FloatArray) -> FloatArray:
-            n = sums[-3:]
-            spelling, position, count = (right / of for right, of in zip(sums[:3], n, strict=True))
-            first = transfer_score(spelling, position, count, focus)
-            if not difference:
-                return first
-            spelling, position, count = (right / of for right, of in zip(sums[3:6], n, strict=True))
-            return transfer_score(spelling, position, count, focus) - first
+    def score(*sums: Floats) -> Floats:
+        spelling, position, count = (of_arm / n for of_arm, n in zip(sums[:3], sums[3:], strict=True))
+        return transfer_score(spelling, position, count, focus)
 
-        return family_bootstrap(
-            totals[:, list(columns)], statistic, confidence=confidence, n_resamples=n_resamples, seed=seed
-        )
+    def difference(*sums: Floats) -> Floats:
+        return score(*sums[3:]) - score(*sums[:3], *sums[6:])
 
+    first, second = totals[:, [0, 1, 2, 6, 7, 8]], totals[:, 3:]
+    scores = [float(score(*each.sum(axis=0))) for each in (first, second)]
     return TransferScores(
         families=len(totals),
-        reference=reference,
-        reference_interval=interval([0, 1, 2, 6, 7, 8]),
-        arm=arm,
-        arm_interval=interval([3, 4, 5, 6, 7, 8]),
-        difference=arm - reference,
-        interval=interval(range(9), difference=True),
+        reference=scores[0],
+        reference_interval=family_bootstrap(first, score, bootstrap),
+        arm=scores[1],
+        arm_interval=family_bootstrap(second, score, bootstrap),
+        difference=scores[1] - scores[0],
+        interval=family_bootstrap(totals, difference, bootstrap),
     )
 
 
-def _totals(frames: Sequence[pd.DataFrame]) -> FloatArray:
-    # Columns: right answers of the reference by task, of the arm by task, examples by task. A family without an
-    # example of a task counts as none there.
-    sums = [frame.groupby("stem")[["reference", "arm"]].agg(["sum", "count"]) for frame in frames]
-    columns = [
-        *(total[("reference", "sum")] for total in sums),
-        *(total[("arm", "sum")] for total in sums),
-        *(total[("arm", "count")] for total in sums),
-    ]
-    return pd.concat(columns, axis=1).fillna(0).sort_index().to_numpy(dtype=float)
+@dataclass(frozen=True)
+class Resampled:
+    """A number with its resampled values.
+
+    Attributes:
+        value: On the questions as they are, shape ``(...)``.
+        resamples: On each resample of them, shape ``(resamples, ...)``; none of them where families are too few.
+    """
+
+    value: Floats
+    resamples: Floats
+
+    def interval(self, *place: int, confidence: float = CONFIDENCE) -> Interval:
+        """Returns the percentile interval of one of the numbers; none where a resample leaves it undefined."""
+        values = self.resamples
+        for index in place:
+            values = values[:, index]
+        return percentile_interval(values, confidence=confidence)
+
+    def at(self, place: int) -> Resampled:
+        """Returns the numbers at a place of the first axis."""
+        return Resampled(self.value[place], self.resamples[:, place])
+
+    def minus(self, other: Resampled) -> Resampled:
+        """Returns the difference to a number, in the same resamples."""
+        return Resampled(self.value - other.value, self.resamples - other.resamples[:, np.newaxis])
+
+
+@dataclass(frozen=True)
+class StudyResamples:
+    """Scores of base model and trials, on the questions and on each resample of their families.
+
+    Attributes:
+        numbers: Trial numbers, in the order of the trials' axis.
+        base: Exact match of the base model by task, shape ``(tasks,)``.
+        trials: Exact match by trial and task, shape ``(trials, tasks)``; tasks as in ``SCORED_TASKS``.
+        families: Families resampled.
+    """
+
+    numbers: Sequence[int]
+    base: Resampled
+    trials: Resampled
+    families: int
+
+    def place(self, number: int) -> int:
+        """Returns a trial's place on the trials' axis."""
+        return self.numbers.index(number)
+
+    def gains(self) -> Resampled:
+        """Returns each trial's change of each task against the base model, shape ``(trials, tasks)``."""
+        return self.trials.minus(self.base)
+
+    def gaps_closed(self) -> Resampled:
+        """Returns the gains as a share of what the base model had wrong, shape ``(trials, tasks)``."""
+        gains = self.gains()
+        return Resampled(
+            _divide(gains.value, 1 - self.base.value),
+            _divide(gains.resamples, 1 - self.base.resamples[:, np.newaxis]),
+        )
+
+    def ratios(self) -> Resampled:
+        """Returns gain over spelling gain, shape ``(trials, tasks)``; 1 for spelling itself."""
+        gains = self.gains()
+        return Resampled(_divide(gains.value, gains.value[:, :1]), _divide(gains.resamples, gains.resamples[:, :, :1]))
+
+    def transfer_scores(self, focus: Focus | FocusWeights) -> Resampled:
+        """Returns the transfer score of each trial, shape ``(trials,)``."""
+        return Resampled(_score(self.trials.value, focus), _score(self.trials.resamples, focus))
+
+    def base_transfer_score(self, focus: Focus | FocusWeights) -> Resampled:
+        """Returns the transfer score of the base model, shape ``()``."""
+        return Resampled(_score(self.base.value, focus), _score(self.base.resamples, focus))
+
+
+def resample_scores(
+    numbers: Sequence[int],
+    trials: ArrayLike,
+    base: ArrayLike,
+    tasks: ArrayLike,
+    families: ArrayLike,
+    bootstrap: Bootstrap = STANDARD,
+) -> StudyResamples:
+    """Resamples the word families of the questions that base model and all trials answered.
+
+    A family is drawn with all its questions of all tasks, and the same families for all trials: one set of resamples
+    gives intervals of scores, of gains, of their ratios and of differences between trials that fit together. A resample
+    is a number of times that each family is taken, so all scores of it are one matrix product.
+
+    Args:
+        numbers: The trials' numbers.
+        trials: Whether a trial has a question right, shape ``(trials, questions)``.
+        base: Whether the base model has it right, shape ``(questions,)``.
+        tasks: The task of each question.
+        families: The word family of each question.
+        bootstrap: How families are resampled.
+    """
+    right = np.vstack([np.asarray(base, dtype=float), np.asarray(trials, dtype=float).reshape(len(numbers), -1)])
+    of_task = [np.asarray(tasks) == task for task in SCORED_TASKS]
+    n_families = len(np.unique(np.asarray(families)))
+    drawn = bootstrap.counts(n_families) if n_families >= FEWEST_FAMILIES else np.empty((0, n_families))
+    values, resamples = [], []
+    for rows in of_task:
+        *totals, questions = family_totals(families, *(right * rows), rows).T
+        by_family = np.stack(totals, axis=1)
+        values.append(_divide(by_family.sum(axis=0), questions.sum()))
+        resamples.append(_divide(drawn @ by_family, (drawn @ questions)[:, np.newaxis]))
+    value, resampled = np.stack(values, axis=-1), np.stack(resamples, axis=-1)
+    return StudyResamples(
+        numbers=numbers,
+        base=Resampled(value[0], resampled[:, 0]),
+        trials=Resampled(value[1:], resampled[:, 1:]),
+        families=n_families,
+    )
+
+
+def _score(scores: Floats, focus: Focus | FocusWeights) -> Floats:
+    spelling, position, count = np.moveaxis(scores, -1, 0)
+    return np.asarray(transfer_score(spelling, position, count, focus))
+
+
+def _divide(dividend: Floats, divisor: Floats | float) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(dividend / divisor, dtype=float)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.statistics.intervals import CONFIDENCE, Interval
-from spelling_transfer.statistics.resampling import Resampled, resample_marks
-from spelling_transfer.statistics.scores import SCORED_TASKS
+from spelling_transfer.statistics.intervals import Interval, t_interval
+from spelling_transfer.statistics.resampling import Bootstrap
+from spelling_transfer.statistics.scores import SCORED_TASKS, Resampled
 from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.marks import resample_marks
 from spelling_transfer.tasks.mixture import CONTROL, REAL, SPELLING
 
 
@@ -53,8 +54,7 @@ def confirm(
     control_marks: pd.DataFrame,
     *,
     study: StudySettings,
-    n_resamples: int,
-    seed: int = 0,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Returns the recommendation with what its configuration scored with new seeds.
 
@@ -64,8 +64,7 @@ def confirm(
         marks: The marks of these runs; ``number`` is the seed.
         control_marks: The marks of the control arm on the same questions; empty without one.
         study: The study.
-        n_resamples: Bootstrap resamples of word families.
-        seed: Seed of the resampling.
+        bootstrap: How word families are resampled.
 
     Returns:
         The recommendation; its ``config`` has the seed of the adapter that is kept. ``confirmation`` holds the
@@ -77,7 +76,7 @@ def confirm(
     """
     kept = typical_run(runs)
     config = {**recommendation["config"], "training": {**recommendation["config"]["training"], "seed": kept}}
-    found = resample_marks(marks, n_resamples=n_resamples, seed=seed)
+    found = resample_marks(marks, bootstrap)
     scores, base = _mean(found.transfer_scores(study.weights)), found.base_transfer_score(study.weights)
     gain = Resampled(scores.value - base.value, scores.resamples - base.resamples)
     gains = _mean(found.gains())
@@ -89,7 +88,7 @@ def confirm(
         "lowest": float(values.min()),
         "highest": float(values.max()),
         "interval_over_words": ends(scores.interval()),
-        "interval_over_seeds": _over_seeds(values),
+        "interval_over_seeds": ends(t_interval(values)),
         "selected": recommendation["transfer_score"],
         "optimism": float(recommendation["transfer_score"] - values.mean()),
         "base": float(base.value),
@@ -97,19 +96,19 @@ def confirm(
         "gain_interval": ends(gain.interval()),
         "tasks": {task: float(runs[task].mean()) for task in SCORED_TASKS},
         "task_gains": {task: ends(gains.interval(place)) for place, task in enumerate(SCORED_TASKS)},
-        "control": _against_control(marks, control_marks, study, n_resamples, seed),
+        "control": _against_control(marks, control_marks, study, bootstrap),
     }
     return {**recommendation, "config": config, "confirmation": confirmation}
 
 
 def _against_control(
-    marks: pd.DataFrame, control_marks: pd.DataFrame, study: StudySettings, n_resamples: int, seed: int
+    marks: pd.DataFrame, control_marks: pd.DataFrame, study: StudySettings, bootstrap: Bootstrap
 ) -> list[dict[str, Any]]:
     if control_marks.empty:
         return []
     # The control is one more run on the same questions, so it takes the place of the base model.
     right = control_marks.set_index("example_id")["exact"]
-    found = resample_marks(marks.assign(base=marks["example_id"].map(right)), n_resamples=n_resamples, seed=seed)
+    found = resample_marks(marks.assign(base=marks["example_id"].map(right)), bootstrap)
     gains = _mean(found.gains())
     rows = []
     for place, task in enumerate(SCORED_TASKS):
@@ -131,15 +130,6 @@ def _difference_row(name: str, control: Any, difference: Any, interval: Interval
 
 def _mean(scores: Resampled) -> Resampled:
     return Resampled(scores.value.mean(axis=0), scores.resamples.mean(axis=1))
-
-
-def _over_seeds(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float] | None:
-    from scipy import stats
-
-    if len(values) < 2:
-        return None
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return [float(values.mean() - half), float(values.mean() + half)]
 
 
 def ends(interval: Interval) -> list[float] | None:

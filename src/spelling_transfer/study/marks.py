@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from spelling_transfer.statistics.resampling import Bootstrap
+from spelling_transfer.statistics.scores import StudyResamples, resample_scores
 from spelling_transfer.study.config import StudyConfigError
 from spelling_transfer.study.executor import Evaluation
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -68,6 +70,25 @@ def base_marks(marks: pd.DataFrame, questions: pd.DataFrame) -> str:
     """Returns the base model's marks on the questions, from the marks of a study's trials."""
     right = marks.drop_duplicates("example_id").set_index("example_id")["base"].reindex(questions["example_id"])
     return "".join("1" if mark is True or mark == 1 else "0" for mark in right)
+
+
+def resample_marks(marks: pd.DataFrame, bootstrap: Bootstrap) -> StudyResamples:
+    """Resamples the word families of the validation questions, the same families for base model and all trials.
+
+    Args:
+        marks: What ``read_marks`` returns.
+        bootstrap: How families are resampled.
+    """
+    questions = marks.drop_duplicates("example_id").set_index("example_id")
+    exact = marks.pivot_table(index="number", columns="example_id", values="exact", aggfunc="sum")
+    return resample_scores(
+        [int(number) for number in exact.index],
+        exact.reindex(columns=questions.index).fillna(0),
+        questions["base"],
+        questions["task"],
+        questions["stem"],
+        bootstrap,
+    )
 
 
 def _right(marks: str) -> list[bool]:

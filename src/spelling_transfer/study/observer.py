@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TrialState = Literal["waiting", "running", "complete", "stopped", "pruned", "failed"]
 """``complete``: all steps taken; ``stopped``: no longer gaining, still counts; ``pruned``: hopeless; ``failed``: an
 error."""
+COUNTED_STATES: tuple[TrialState, ...] = ("complete", "stopped")
+"""Trials that ended as they should; pruned and failed ones are shown and left out of comparisons."""
+
+
+def counted(trials: pd.DataFrame) -> pd.DataFrame:
+    """Returns the trials that ended as they should."""
+    return trials[trials["state"].isin(COUNTED_STATES)]
 
 
 @dataclass(frozen=True)

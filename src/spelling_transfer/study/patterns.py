@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval
-from spelling_transfer.statistics.resampling import percentile_interval, resample_marks
-from spelling_transfer.statistics.scores import SCORED_TASKS, counted
+from spelling_transfer.statistics.importance import rate_importance
+from spelling_transfer.statistics.intervals import NO_INTERVAL, percentile_interval
+from spelling_transfer.statistics.resampling import Bootstrap
+from spelling_transfer.statistics.scores import SCORED_TASKS
+from spelling_transfer.study.marks import resample_marks
+from spelling_transfer.study.observer import counted
 
 COLUMNS = ["pattern", "name", "value", "task", "trials", "questions", "gain", "low", "high"]
 FEWEST_TRIALS = 3
@@ -22,7 +24,7 @@ _DIFFICULTIES = ("easy", "medium", "hard")
 
 
 def find_patterns(
-    trials: pd.DataFrame, marks: pd.DataFrame, base: dict[str, float], *, n_resamples: int, seed: int = 0
+    trials: pd.DataFrame, marks: pd.DataFrame, base: dict[str, float], bootstrap: Bootstrap
 ) -> pd.DataFrame:
     """Returns mean gains over the base model, by setting and by kind of question.
 
@@ -33,8 +35,7 @@ def find_patterns(
         trials: One row a trial; the columns with a dot are the settings that were varied.
         marks: What ``read_marks`` returns.
         base: Exact match of the base model by task.
-        n_resamples: Bootstrap resamples.
-        seed: Seed of the resampling.
+        bootstrap: How trials and families are resampled.
 
     Returns:
         One row a pattern, value and task. ``pattern`` is ``setting`` (``name`` is the setting; the interval is from
@@ -42,7 +43,7 @@ def find_patterns(
         resampled word families). ``gain`` is a difference of exact match.
     """
     kept = counted(trials)
-    rows = [*_by_setting(kept, base, n_resamples, seed)]
+    rows = [*_by_setting(kept, base, bootstrap)]
     marks = marks[marks["number"].isin(kept["number"])]
     difficulty = marks["difficulty"].astype(str)
     tokens = marks["n_tokens"].clip(upper=_MOST_TOKENS)
@@ -53,11 +54,25 @@ def find_patterns(
         for key, value in label.items():
             part = marks[keys == key]
             if len(part):
-                rows += _by_question(part, pattern, value, n_resamples, seed)
+                rows += _by_question(part, pattern, value, bootstrap)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _by_setting(trials: pd.DataFrame, base: dict[str, float], n_resamples: int, seed: int) -> Iterator[dict[str, Any]]:
+def rate_settings(trials: pd.DataFrame, search_space: dict[str, Any], *, seeds: int, seed: int = 0) -> pd.DataFrame:
+    """Returns the importance of each searched setting for the transfer score; see ``rate_importance``.
+
+    Args:
+        trials: One row a trial; the columns with a dot are the settings that were varied.
+        search_space: The entries of the space by setting name.
+        seeds: How often the trials are drawn anew.
+        seed: The first seed.
+    """
+    kept = counted(trials).dropna(subset=["transfer_score"])
+    names = [name for name in kept.columns if "." in name and kept[name].notna().all()]
+    return rate_importance(kept[names], kept["transfer_score"], search_space, seeds=seeds, seed=seed)
+
+
+def _by_setting(trials: pd.DataFrame, base: dict[str, float], bootstrap: Bootstrap) -> Iterator[dict[str, Any]]:
     for name in (column for column in trials.columns if "." in column):
         values = trials[name].dropna()
         if values.nunique() < 2:
@@ -65,7 +80,7 @@ def _by_setting(trials: pd.DataFrame, base: dict[str, float], n_resamples: int, 
         for value, part in trials.loc[values.index].groupby(_labels(values), observed=True):
             for task in SCORED_TASKS:
                 gains = part[task].to_numpy(dtype=float) - base[task]
-                low, high = _interval_of_mean(gains, n_resamples, seed)
+                low, high = bootstrap.mean_interval(gains) if len(gains) >= FEWEST_TRIALS else NO_INTERVAL
                 yield {
                     "pattern": "setting",
                     "name": name,
@@ -92,17 +107,8 @@ def _labels(values: pd.Series[Any]) -> pd.Series[Any]:
     return thirds.map(dict(enumerate(texts))).astype(pd.CategoricalDtype(list(dict.fromkeys(texts)), ordered=True))
 
 
-def _interval_of_mean(gains: np.ndarray[Any, np.dtype[np.float64]], n_resamples: int, seed: int) -> Interval:
-    if len(gains) < FEWEST_TRIALS:
-        return NO_INTERVAL
-    drawn = np.random.default_rng(seed).integers(0, len(gains), size=(n_resamples, len(gains)))
-    return percentile_interval(gains[drawn].mean(axis=1))
-
-
-def _by_question(
-    marks: pd.DataFrame, pattern: str, value: str, n_resamples: int, seed: int
-) -> Iterator[dict[str, Any]]:
-    resamples = resample_marks(marks, n_resamples=n_resamples, seed=seed)
+def _by_question(marks: pd.DataFrame, pattern: str, value: str, bootstrap: Bootstrap) -> Iterator[dict[str, Any]]:
+    resamples = resample_marks(marks, bootstrap)
     gains = resamples.gains()
     for column, task in enumerate(SCORED_TASKS):
         questions = marks.loc[marks["task"] == task, "example_id"].nunique()

@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 
 from spelling_transfer.statistics.intervals import Interval
-from spelling_transfer.statistics.resampling import resample_marks
-from spelling_transfer.statistics.scores import counted
+from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.confirm import ends
+from spelling_transfer.study.marks import resample_marks
 from spelling_transfer.study.next_study import next_study
+from spelling_transfer.study.observer import counted
 from spelling_transfer.study.transfer import warnings_of
 
 _BIASED = (
@@ -27,8 +28,7 @@ def recommend(
     *,
     study: StudySettings,
     search_space: dict[str, Any],
-    n_resamples: int,
-    seed: int = 0,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Returns what a study recommends, before it is confirmed with new seeds.
 
@@ -38,8 +38,7 @@ def recommend(
         defaults: The configuration the trials varied.
         study: The study.
         search_space: The entries of the space by setting name.
-        n_resamples: Bootstrap resamples of word families.
-        seed: Seed of the resampling.
+        bootstrap: How word families are resampled.
 
     Returns:
         ``trial`` (its number), ``transfer_score`` with its ``interval``, ``runner_up_transfer_score``, ``config`` (in
@@ -59,7 +58,7 @@ def recommend(
         )
     rows = [_described(row, trials, defaults) for _, row in finished.iterrows()]
     best = rows[0]
-    intervals = _differences(best["trial"], marks, study, n_resamples, seed)
+    intervals = _differences(best["trial"], marks, study, bootstrap)
     for row in rows:
         own, difference = intervals.get(row["trial"], (None, None))
         row["interval"] = None if own is None else ends(own)
@@ -107,11 +106,11 @@ def _described(row: pd.Series[Any], trials: pd.DataFrame, defaults: TrialConfig)
 
 
 def _differences(
-    best: int, marks: pd.DataFrame, study: StudySettings, n_resamples: int, seed: int
+    best: int, marks: pd.DataFrame, study: StudySettings, bootstrap: Bootstrap
 ) -> dict[int, tuple[Interval, Interval]]:
     if marks.empty or best not in set(marks["number"]):
         return {}
-    resamples = resample_marks(marks, n_resamples=n_resamples, seed=seed)
+    resamples = resample_marks(marks, bootstrap)
     scores = resamples.transfer_scores(study.weights)
     change = scores.minus(scores.at(resamples.place(best)))
     return {number: (scores.interval(place), change.interval(place)) for place, number in enumerate(resamples.numbers)}

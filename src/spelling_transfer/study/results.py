@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.statistics.scores import counted
 from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.observer import counted
 from spelling_transfer.study.patterns import FEWEST_TRIALS
 
 

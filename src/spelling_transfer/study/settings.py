@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from spelling_transfer.statistics.resampling import Bootstrap
+
 
 class AnalysisSettings(BaseModel):
-    """How sure the intervals of a study's analysis are."""
+    """How the intervals of a study's analysis are made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -15,6 +17,11 @@ class AnalysisSettings(BaseModel):
         10, ge=1, le=1_000, description="Resamples of the trials for the spread of each setting's importance."
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of all resampling.")
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """How families and trials are resampled."""
+        return Bootstrap(n_resamples=self.n_resamples, seed=self.seed)
 
 
 class RecommendationSettings(BaseModel):

@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.evaluation.comparison import verdict
 from spelling_transfer.statistics.correlation import correlate
-from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval
-from spelling_transfer.statistics.resampling import StudyResamples, ratio_interval
-from spelling_transfer.statistics.scores import SCORED_TASKS, counted
+from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, ratio_interval
+from spelling_transfer.statistics.resampling import Bootstrap
+from spelling_transfer.statistics.scores import SCORED_TASKS, StudyResamples
 from spelling_transfer.study.executor import Evaluation
+from spelling_transfer.study.observer import counted
 from spelling_transfer.tasks.registry import UNTRAINED_TASKS
 
 FEW_TRIALS = 20
@@ -56,7 +56,7 @@ def measure_changes(trials: pd.DataFrame, resamples: StudyResamples) -> pd.DataF
                     "gain": float(gains.value[place, column]),
                     "low": gain.low,
                     "high": gain.high,
-                    "verdict": verdict(gain),
+                    "verdict": gain.verdict,
                     "gap_closed": float(gaps.value[place, column]),
                     "gap_low": gap.low,
                     "gap_high": gap.high,
@@ -74,8 +74,7 @@ def analyse_transfer(
     base: Evaluation,
     *,
     sampler: str,
-    n_resamples: int,
-    seed: int = 0,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Returns how the gains of the trials go together, over trials and within them.
 
@@ -84,8 +83,7 @@ def analyse_transfer(
         curves: One row an evaluation.
         base: Scores of the base model on the same validation questions.
         sampler: How the trials were chosen.
-        n_resamples: Bootstrap resamples of trials.
-        seed: Seed of the resampling.
+        bootstrap: How trials are resampled.
 
     Returns:
         ``base`` scores; ``over_trials``: for position and count, Spearman's correlation of their gain with spelling
@@ -97,14 +95,13 @@ def analyse_transfer(
     kept = counted(trials)
     changes = _changes_within(curves[curves["number"].isin(kept["number"])], start)
     over, within = {}, {}
-    sure: dict[str, Any] = {"n_resamples": n_resamples, "seed": seed}
     for task in UNTRAINED_TASKS:
         pair = kept["spelling"] - start["spelling"], kept[task] - start[task]
         over[task] = {
-            "spearman": correlate(*pair, **sure),
-            "partial_given_steps": correlate(*pair, kept["steps"], **sure),
+            "spearman": correlate(*pair, bootstrap=bootstrap),
+            "partial_given_steps": correlate(*pair, kept["steps"], bootstrap=bootstrap),
         }
-        within[task] = correlate(changes["spelling"], changes[task], groups=changes["number"], **sure)
+        within[task] = correlate(changes["spelling"], changes[task], groups=changes["number"], bootstrap=bootstrap)
     return {
         "base": start,
         "over_trials": over,

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.evaluation.answering import prompts_of
 from spelling_transfer.evaluation.marking import mark_answers
-from spelling_transfer.evaluation.sampling import sample_examples
+from spelling_transfer.evaluation.questions import prompts_of, sample_examples
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.progress import ProgressHandle, progress_bar

@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.statistics import Bootstrap, percentile_interval
 
 TARGETS = ("first letter", "last letter", "length", "letter set")
 
@@ -189,11 +190,10 @@ def _majority(labels: _Labels) -> dict[str, float]:
 def _interval(right: np.ndarray, control: np.ndarray, groups: np.ndarray, settings: LetterProbe) -> dict[str, float]:
     n_groups = int(groups.max()) + 1
     sums = np.stack([np.bincount(groups, values, n_groups) for values in (right, control, np.ones(len(right)))])
-    rng = np.random.default_rng(settings.seed + 1)
-    weights = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=settings.resamples)
-    scores, controls, counts = weights @ sums[0], weights @ sums[1], weights @ sums[2]
-    low, high = np.quantile(scores / counts, [0.025, 0.975])
-    gain_low, gain_high = np.quantile((scores - controls) / counts, [0.025, 0.975])
+    drawn = Bootstrap(n_resamples=settings.resamples, seed=settings.seed + 1).counts(n_groups)
+    scores, controls, counts = drawn @ sums[0], drawn @ sums[1], drawn @ sums[2]
+    low, high = percentile_interval(scores / counts)
+    gain_low, gain_high = percentile_interval((scores - controls) / counts)
     values = {
         "score": right.mean(), "score_low": low, "score_high": high, "control": control.mean(),
         "gain": right.mean() - control.mean(), "gain_low": gain_low, "gain_high": gain_high,

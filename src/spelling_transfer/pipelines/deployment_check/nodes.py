@@ -10,7 +10,7 @@ import pandas as pd
 
 from kedro_non_thinking.rules import Policy
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.evaluation.sampling import sample_test_examples
+from spelling_transfer.evaluation.questions import sample_test_examples
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile

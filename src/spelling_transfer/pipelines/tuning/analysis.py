@@ -15,13 +15,13 @@ from spelling_transfer.pages.study_figures import (
     plot_transfer,
     plot_transfer_paths,
 )
-from spelling_transfer.statistics.importance import rate_importance
-from spelling_transfer.statistics.resampling import resample_marks
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm
 from spelling_transfer.study.executor import Evaluation
+from spelling_transfer.study.marks import resample_marks
 from spelling_transfer.study.patterns import find_patterns
+from spelling_transfer.study.patterns import rate_settings as rate_importance_of
 from spelling_transfer.study.recommend import recommend
 from spelling_transfer.study.results import StudyFindings
 from spelling_transfer.study.settings import AnalysisSettings
@@ -40,16 +40,15 @@ def analyse(
     analysis: AnalysisSettings,
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     """Measures how each trial changed each task, how the gains go together, and which training helps where."""
-    sure: dict[str, Any] = {"n_resamples": analysis.n_resamples, "seed": analysis.seed}
     start = Evaluation(**base)
-    found = analyse_transfer(trials, curves, start, sampler=study.sampler, **sure)
-    changes = measure_changes(trials, resample_marks(trial_marks, **sure))
-    return found, changes, find_patterns(trials, trial_marks, found["base"], **sure)
+    found = analyse_transfer(trials, curves, start, sampler=study.sampler, bootstrap=analysis.bootstrap)
+    changes = measure_changes(trials, resample_marks(trial_marks, analysis.bootstrap))
+    return found, changes, find_patterns(trials, trial_marks, found["base"], analysis.bootstrap)
 
 
 def rate_settings(trials: pd.DataFrame, search_space: dict[str, Any], analysis: AnalysisSettings) -> pd.DataFrame:
     """Rates how much each searched setting matters for the transfer score, by two methods."""
-    return rate_importance(trials, search_space, seeds=analysis.importance_seeds, seed=analysis.seed)
+    return rate_importance_of(trials, search_space, seeds=analysis.importance_seeds, seed=analysis.seed)
 
 
 def choose(
@@ -67,8 +66,7 @@ def choose(
         trial,
         study=study,
         search_space=search_space,
-        n_resamples=analysis.n_resamples,
-        seed=analysis.seed,
+        bootstrap=analysis.bootstrap,
     )
 
 
@@ -87,8 +85,7 @@ def confirm_best(
         confirmation_marks,
         control_marks,
         study=study,
-        n_resamples=analysis.n_resamples,
-        seed=analysis.seed,
+        bootstrap=analysis.bootstrap,
     )
 
 

@@ -1,7 +1,12 @@
 import pandas as pd
 import pytest
 
-from spelling_transfer.evaluation.sampling import EvaluationError, sample_examples, sample_test_examples
+from spelling_transfer.evaluation.questions import (
+    EvaluationError,
+    control_questions,
+    sample_examples,
+    sample_test_examples,
+)
 
 
 def test_one_question_a_family_and_task(examples: pd.DataFrame) -> None:
@@ -55,3 +60,10 @@ def test_other_word_sets_come_along(examples: pd.DataFrame) -> None:
 def test_no_held_out_words_is_an_error_that_says_what_to_run(examples: pd.DataFrame) -> None:
     with pytest.raises(EvaluationError, match=r"split 'test'.*local_prep"):
         sample_test_examples(examples.assign(split="train"), per_task=10, per_other_word_set=0)
+
+
+def test_the_control_is_asked_what_claims_are_about() -> None:
+    sample = pd.DataFrame(
+        {"task": ["spelling", "count", "reverse", "position"], "word_set": ["word", "random", "word", "word"]}
+    )
+    assert control_questions(sample)["task"].tolist() == ["spelling", "position"]

@@ -1,4 +1,4 @@
-"""Which questions are asked: one a word family, the same ones on every machine."""
+"""Which questions are asked: one a word family, the same ones on every machine, with the prompts of training."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import hashlib
 import pandas as pd
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.tasks.registry import CORE_TASKS
 
 MAIN_WORD_SET = "word"
-"""The word set that claims are about; the others are reported apart."""
+"""The word set that claims are about; the others are reported on their own."""
 
 
 class EvaluationError(SpellingTransferError):
@@ -67,6 +68,30 @@ def sample_test_examples(
         if per_other_word_set
     ]
     return pd.concat([main, *others], ignore_index=True)
+
+
+def control_questions(sample: pd.DataFrame) -> pd.DataFrame:
+    """Returns the questions the control arm is asked: those that claims are about."""
+    return sample[sample["task"].isin(CORE_TASKS) & (sample["word_set"] == MAIN_WORD_SET)].reset_index(drop=True)
+
+
+def prompts_of(sample: pd.DataFrame, encoded_examples: pd.DataFrame) -> list[list[int]]:
+    """Returns the prompt of each example: its token ids before the label.
+
+    Raises:
+        EvaluationError: An example was never encoded.
+    """
+    encoded = encoded_examples.set_index("example_id")
+    missing = sample.loc[~sample["example_id"].isin(encoded.index), "example_id"]
+    if len(missing):
+        raise EvaluationError(
+            f"encoded_examples: {len(missing)} of {len(sample)} test examples are missing, {missing.iloc[0]!r} among "
+            "them. It belongs to another run than examples: run 'kedro run --pipelines=local_prep' again."
+        )
+    rows = encoded.loc[sample["example_id"], ["input_ids", "label_start"]]
+    return [
+        [int(token) for token in ids[:start]] for ids, start in zip(rows["input_ids"], rows["label_start"], strict=True)
+    ]
 
 
 def _hash(seed: int, text: str) -> bytes:

@@ -1,0 +1,128 @@
+from math import comb, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spelling_transfer.statistics.intervals import wilson_interval
+from spelling_transfer.statistics.paired import (
+    difference_ratio,
+    gap_closed,
+    gap_closed_interval,
+    mcnemar_exact,
+    newcombe_paired_interval,
+    paired_difference,
+)
+from spelling_transfer.statistics.resampling import Bootstrap
+
+
+def test_paired_difference_by_hand() -> None:
+    reference = [True] * 4 + [False] * 6
+    arm = [True] * 3 + [False] + [True] * 5 + [False]
+    result = paired_difference(reference, arm, [f"family {i}" for i in range(10)])
+    assert (result.reference, result.arm, result.only_reference, result.only_arm) == (0.4, 0.8, 1, 5)
+    assert result.difference == pytest.approx(0.4)
+    assert result.p_value == pytest.approx(14 / 64)
+    assert result.interval.low < 0.4 < result.interval.high
+
+
+def test_equal_answers_still_leave_room_for_doubt() -> None:
+    result = paired_difference([True, False] * 30, [True, False] * 30, range(60))
+    assert result.difference == 0
+    assert result.interval.low < 0 < result.interval.high
+
+
+def test_pairs_of_different_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="same examples, got 2, 1 and 2"):
+        paired_difference([True, False], [True], ["a", "b"])
+
+
+def test_repeating_a_familys_examples_does_not_narrow_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    reference, arm, families = rng.random(80) < 0.5, rng.random(80) < 0.6, np.arange(80)
+    once = paired_difference(reference, arm, families)
+    repeated = paired_difference(*(np.repeat(column, 4) for column in (reference, arm, families)))
+    assert repeated.interval == pytest.approx(once.interval)
+    assert (once.n, repeated.n, repeated.families) == (80, 320, 80)
+
+
+def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
+    # True difference 0.15, families of three examples that rise or fall together.
+    rng = np.random.default_rng(4)
+    covered = 0
+    for _ in range(200):
+        gains = np.repeat(rng.choice([1, 0, -1], p=[0.25, 0.65, 0.10], size=60), 3)
+        result = paired_difference(gains < 0, gains > 0, np.repeat(np.arange(60), 3), Bootstrap(n_resamples=400))
+        covered += result.interval.low <= 0.15 <= result.interval.high
+    # 95% of 200 is 190; three standard deviations of a binomial there are 9.
+    assert covered >= 181
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_the_share_of_coin_sequences_at_least_as_uneven(first: int, second: int) -> None:
+    m = first + second
+    as_uneven = sum(comb(m, k) for k in range(m + 1) if abs(2 * k - m) >= abs(first - second))
+    assert mcnemar_exact(first, second) == pytest.approx(as_uneven / 2**m)
+
+
+def test_mcnemar_by_hand() -> None:
+    # 1 against 5: 2 * (C(6,0) + C(6,1)) / 2^6
+    assert mcnemar_exact(1, 5) == pytest.approx(14 / 64)
+    assert mcnemar_exact(0, 0) == 1.0
+
+
+def test_newcombe_by_hand() -> None:
+    # 36 both right, 2 only the reference, 12 only the arm, none wrong: the association is negative (36*0 - 2*12 = -24),
+    # so no continuity correction applies, and phi = -24 / sqrt(38 * 12 * 48 * 2).
+    phi = -24 / sqrt(38 * 12 * 48 * 2)
+    (l1, u1), (l2, u2) = wilson_interval(38, 50), wilson_interval(48, 50)
+    low = 0.2 - sqrt((0.96 - l2) ** 2 - 2 * phi * (0.96 - l2) * (u1 - 0.76) + (u1 - 0.76) ** 2)
+    high = 0.2 + sqrt((u2 - 0.96) ** 2 - 2 * phi * (u2 - 0.96) * (0.76 - l1) + (0.76 - l1) ** 2)
+    interval = newcombe_paired_interval(both=36, only_reference=2, only_arm=12, neither=0)
+    assert interval == pytest.approx((low, high), abs=1e-9)
+    assert interval == pytest.approx((0.0569, 0.3404), abs=5e-5)
+
+
+@settings(deadline=None)
+@given(*[st.integers(0, 40)] * 4)
+def test_newcombe_is_mirrored_when_the_arms_change_places(both: int, first: int, second: int, neither: int) -> None:
+    interval = newcombe_paired_interval(both, first, second, neither)
+    mirrored = newcombe_paired_interval(both, second, first, neither)
+    assert interval == pytest.approx((-mirrored.high, -mirrored.low), nan_ok=True)
+    if both + first + second + neither:
+        assert -1 - 1e-9 <= interval.low <= interval.high <= 1 + 1e-9
+
+
+def test_gap_closed() -> None:
+    assert gap_closed(0.6, 0.9) == pytest.approx(0.75)
+    assert gap_closed(0.5, 0.4) == pytest.approx(-0.2)
+    assert np.isnan(gap_closed(1.0, 1.0))
+
+
+def test_gap_closed_interval_holds_the_estimate_and_needs_errors_to_close() -> None:
+    rng = np.random.default_rng(5)
+    reference = rng.random(300) < 0.5
+    arm = reference | (rng.random(300) < 0.4)
+    low, high = gap_closed_interval(reference, arm, np.arange(300))
+    assert low < gap_closed(reference.mean(), arm.mean()) < high
+    assert np.isnan(gap_closed_interval([True] * 5, [True] * 5, range(5)).low)
+
+
+def test_a_ratio_of_differences_resamples_both_tasks_of_a_family_together() -> None:
+    rng = np.random.default_rng(6)
+    spelling = (rng.random(200) < 0.5).astype(int)
+    both, families = np.concatenate([spelling, spelling]), np.tile(np.arange(200), 2)
+    is_position = np.repeat([False, True], 200)
+    # Position gains what spelling gains in every family, so the ratio is 1 in every resample.
+    assert difference_ratio(both, families, is_position) == (1.0, (1.0, 1.0))
+    ratio, interval = difference_ratio(np.concatenate([spelling, spelling[::-1]]), families, is_position)
+    assert ratio == pytest.approx(1.0)
+    assert interval.low < 1 < interval.high
+
+
+def test_a_family_may_lack_one_of_the_tasks_of_a_ratio() -> None:
+    differences = [1, 1, 0, 1, 1, 0, 0]
+    ratio, _ = difference_ratio(differences, ["a", "b", "c", "d", "a", "b", "c"], [False] * 4 + [True] * 3)
+    assert ratio == pytest.approx((1 / 3) / (3 / 4))

@@ -3,6 +3,7 @@ import pandas as pd
 from spelling_transfer.evaluation.comparison import compare_arms, pair_arms
 from spelling_transfer.evaluation.marking import mark_answers, score_answers
 from spelling_transfer.pages.evaluation_figures import plot_differences, plot_groups, plot_scores
+from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.tasks.registry import load_tasks
 
 
@@ -19,7 +20,7 @@ def test_bars_are_the_scores_and_whiskers_their_intervals(answers: pd.DataFrame)
 
 def test_differences_are_in_points_with_the_first_task_on_top(answers: pd.DataFrame) -> None:
     pairs = pair_arms(mark_answers(answers, load_tasks()), "base", "fine-tuned")
-    comparison = compare_arms(pairs, "base", "fine-tuned", n_resamples=999)
+    comparison = pd.DataFrame(compare_arms(pairs, "base", "fine-tuned", Bootstrap(n_resamples=999)))
     points = plot_differences(comparison).data[0]
     assert list(points.y) == ["count", "position", "spelling"]
     spelling = comparison[(comparison["task"] == "spelling") & (comparison["group"] == "all")].iloc[0]

@@ -114,7 +114,7 @@ _TOY_FILES = {
           max_length: 8
           shape:
             kind: plain
-        profile: ${study:models,${globals:model_profile}}
+        profile: {extends: "models/${globals:model_profile}"}
         """,
     "conf/base/study/models/small.yml": "layers: 2\n",
     "conf/base/study/models/large.yml": "layers: 36\n",

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
-from kedro.config import MissingConfigException
+from kedro.config import MissingConfigException, OmegaConfigLoader
+from omegaconf import OmegaConf
 
-from spelling_transfer.configuration.loader import ConfigurationError, ProjectConfigLoader
+from spelling_transfer.configuration.documents import ConfigurationError
+from spelling_transfer.configuration.loader import ProjectConfigLoader
 
 
 @pytest.fixture
@@ -14,8 +16,8 @@ def conf(tmp_path: Path) -> Path:
         "base/globals.yml": "model_profile: small\nroot: data\n",
         "base/parameters/tuning.yml": (
             "_shared: 3\n"
-            "tuning: {trials: 3, space: '${study:search_spaces,quick}', seed: 7}\n"
-            "profile: ${study:models,${globals:model_profile}}\n"
+            "tuning: {trials: 3, space: {extends: quick}, seed: 7}\n"
+            'profile: {extends: "models/${globals:model_profile}"}\n'
         ),
         "base/catalog/tuning.yml": "trials: {type: MemoryDataset, metadata: {root: '${globals:root}'}}\n",
         "base/study/search_spaces/quick.yml": "r: [4, 8]\n",
@@ -23,7 +25,7 @@ def conf(tmp_path: Path) -> Path:
         "base/study/models/small.yml": "layers: 2\nfolder: ${globals:root}/small\n",
         "base/study/models/large.yml": "layers: 36\n",
         "gpu/globals.yml": "model_profile: large\n",
-        "gpu/parameters/tuning.yml": "tuning: {trials: 40, space: '${study:search_spaces,wide}'}\n",
+        "gpu/parameters/tuning.yml": "tuning: {trials: 40, space: {extends: wide}}\n",
         "gpu/study/models/large.yml": "layers: 64\n",
         "local/.gitkeep": "",
     }
@@ -40,7 +42,7 @@ def load(conf: Path, env: str = "local", **runtime_params) -> ProjectConfigLoade
     )
 
 
-def test_a_study_file_stands_for_its_content_interpolations_included(conf):
+def test_a_group_takes_the_content_of_a_study_file_interpolations_included(conf):
     parameters = load(conf)["parameters"]
     assert parameters == {
         "tuning": {"trials": 3, "space": {"r": [4, 8]}, "seed": 7},
@@ -48,7 +50,7 @@ def test_a_study_file_stands_for_its_content_interpolations_included(conf):
     }
 
 
-def test_an_environment_changes_single_values_and_replaces_what_a_study_file_gave(conf):
+def test_an_environment_changes_single_values_and_takes_another_study_file(conf):
     parameters = load(conf, "gpu")["parameters"]
     assert parameters["tuning"] == {"trials": 40, "space": {"alpha": [16, 32]}, "seed": 7}
 
@@ -88,7 +90,7 @@ def test_an_unknown_study_file_lists_the_known_ones(conf):
         ("base/study/models/small.yml", "layers: [2", r"small\.yml: not valid YAML"),
         ("base/parameters/tuning.yml", "tuning: [2", "Invalid YAML or JSON file"),
         ("base/parameters/tuning.yml", "tuning: ${globals:nothing}", "Globals key 'nothing' not found"),
-        ("base/parameters/tuning.yml", "tuning: ${study:models}", "missing 1 required positional argument"),
+        ("base/parameters/tuning.yml", "tuning: {extends: '${globals:nothing}'}", "Globals key 'nothing' not found"),
         ("base/parameters/other.yml", "tuning: {seed: 8}", "Duplicate keys found"),
         ("base/globals.yml", "a: ${runtime_params:x}", "not supported for globals"),
     ],
@@ -105,15 +107,61 @@ def test_a_group_builds_on_a_study_file(conf):
     assert load(conf)["parameters"] == {"profile": {"layers": 3, "folder": "data/small"}, "other": {"seed": 1}}
 
 
-def test_what_a_group_of_an_environment_extends_covers_base(conf):
-    (conf / "base/parameters/tuning.yml").write_text("profile: {extends: models/small, seed: 1}\n")
+def test_what_an_environment_extends_takes_the_place_of_what_base_extends(conf):
+    (conf / "base/parameters/tuning.yml").write_text("profile: {extends: models/small, seed: 1, layers: 3}\n")
     (conf / "gpu/parameters/tuning.yml").write_text("profile: {extends: models/large}\n")
-    gpu = load(conf, "gpu")["parameters"]["profile"]
-    assert gpu == {"layers": 64, "folder": "data/small", "seed": 1}
+    assert load(conf, "gpu")["parameters"]["profile"] == {"layers": 64, "seed": 1}
+    given = load(conf, "gpu", profile={"extends": "models/small"})["parameters"]["profile"]
+    assert given == {"layers": 2, "folder": "data/small", "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "profile: '${study:models,${globals:model_profile}}'",
+            'profile: {extends: "models/${globals:model_profile}"}',
+        ),
+        ("study: {space: '${study:search_spaces, quick}'}", "space: {extends: quick}"),
+    ],
+)
+def test_the_form_of_earlier_releases_is_refused_with_the_new_one(old, new, conf):
+    (conf / "gpu/parameters/tuning.yml").write_text(old)
+    with pytest.raises(
+        ConfigurationError, match=r"^conf/gpu/parameters/tuning\.yml:(profile|study\.space): "
+    ) as caught:
+        load(conf, "gpu")["parameters"]
+    assert str(caught.value).endswith(f"is the form of earlier releases; write {new}.")
+
+
+def test_every_value_knows_the_place_that_set_it(conf):
+    (conf / "gpu/parameters/tuning.yml").write_text("tuning: {trials: 40}\nprofile: {layers: 65}\n")
+    layer = load(conf, "gpu", tuning={"seed": 8}).layer()
+    assert {".".join(path): (each.value, each.origin) for path, each in layer.items()} == {
+        "_shared": (3, "conf/base/parameters/tuning.yml:_shared"),
+        "tuning.trials": (40, "conf/gpu/parameters/tuning.yml:tuning.trials"),
+        "tuning.space.r": ([4, 8], "conf/base/study/search_spaces/quick.yml:r"),
+        "tuning.seed": (8, "--params tuning.seed"),
+        "profile.layers": (65, "conf/gpu/parameters/tuning.yml:profile.layers"),
+    }
+
+
+def test_what_is_used_of_kedros_loader_beside_its_public_part_is_there(conf):
+    loader = OmegaConfigLoader(str(conf), env="gpu", base_env="base", runtime_params={"seed": 5})
+    base, environment, base_path, environment_path, files = loader._read_raw_config("parameters")
+    assert list(base) == [conf / "base/parameters/tuning.yml"]
+    assert environment[conf / "gpu/parameters/tuning.yml"].tuning.trials == 40
+    assert (base_path, environment_path) == (str(conf / "base"), str(conf / "gpu"))
+    assert len(files) == 2
+    assert loader._get_conf_env_path("gpu") == environment_path
+    assert loader._fs.isfile(f"{base_path}/globals.yml")
+    loader._register_globals_resolver()
+    loader._register_runtime_params_resolver()
+    assert OmegaConf.create({"x": "${globals:root}", "y": "${runtime_params:seed}"}) == {"x": "data", "y": 5}
 
 
 def test_a_search_space_is_replaced_as_a_whole(conf):
-    (conf / "base/parameters/tuning.yml").write_text("study: {seed: 1, space: '${study:search_spaces,quick}'}\n")
+    (conf / "base/parameters/tuning.yml").write_text("study: {seed: 1, space: {extends: quick}}\n")
     (conf / "gpu/parameters/tuning.yml").write_text("study: {space: {alpha: [16]}}\n")
     assert load(conf, "gpu")["parameters"]["study"] == {"seed": 1, "space": {"alpha": [16]}}
     given = load(conf, "gpu", study={"space": {"r": [2]}})["parameters"]["study"]

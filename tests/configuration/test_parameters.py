@@ -58,14 +58,13 @@ def refused(toy_project):
         pytest.param(
             "conf/base/study/models/small.yml",
             "layers: 0",
-            "profile.layers: 0 should be greater than or equal to 1 (conf/base/parameters/prep.yml, through "
-            "${study:models,${globals:model_profile}}).",
+            "profile.layers: 0 should be greater than or equal to 1 (conf/base/study/models/small.yml).",
             id="out of range in a study file",
         ),
         pytest.param(
             "conf/base/parameters/prep.yml",
             "selection: {max_length: 8, shape: {extends: models/small}}\nprofile: {extends: models/small}",
-            "selection.shape.layers: unknown parameter (conf/base/parameters/prep.yml, through extends: models/small).",
+            "selection.shape.layers: unknown parameter (conf/base/study/models/small.yml).",
             id="extends a file of another kind",
         ),
         pytest.param(

@@ -55,7 +55,8 @@ def test_the_page_shows_the_evidence_of_the_policy_of_this_very_run(project: Toy
 
 def test_the_hash_follows_the_parameters_and_not_the_run(project: ToyProject) -> None:
     # What the file leaves to a default is filled in for the pipelines that are run alone.
-    project.write("conf/base/parameters/prep.yml", "selection: {}\nprofile: ${study:models,${globals:model_profile}}\n")
+    parameters = "selection: {}\nprofile: {extends: 'models/${globals:model_profile}'}\n"
+    project.write("conf/base/parameters/prep.yml", parameters)
     hashes = []
     for arguments in ([], ["--pipelines=report"], ["--params=selection.max_length=9"]):
         assert project.kedro("run", *arguments).exit_code == 0

@@ -21,7 +21,7 @@ from kedro.utils import find_kedro_project, get_close_matches, load_obj
 
 from kedro_lightning import resume_options, show_plan
 from spelling_transfer.commands.errors import CommandError, one_clear_error
-from spelling_transfer.configuration.loader import ConfigurationError
+from spelling_transfer.configuration.documents import ConfigurationError
 from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_run_defaults
 
 _EXAMPLES = (

@@ -113,7 +113,7 @@ def _tune(options: dict[str, Any]) -> None:
     from kedro.framework.startup import bootstrap_project
 
     from spelling_transfer.commands.tune_show import configuration_data, plan_data, print_configuration, print_plan
-    from spelling_transfer.study.experiment import save_experiment
+    from spelling_transfer.configuration.presets import save_experiment
 
     project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
     bootstrap_project(project)

@@ -9,13 +9,15 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from spelling_transfer.configuration.layers import Layer, Setting, merge, nest
+from spelling_transfer.configuration.presets import EXTENDS
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
-from spelling_transfer.study.layers import Layer, Setting, flatten, nest, overlay
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from spelling_transfer.configuration.loader import ProjectConfigLoader
+    from spelling_transfer.configuration.presets import Presets
     from spelling_transfer.models.profile import ModelProfile
     from spelling_transfer.study.estimates import Estimate, Measured
     from spelling_transfer.study.space import SearchSpace
@@ -34,7 +36,17 @@ same results whatever runs at the same time."""
 BACKENDS = "spelling_transfer.trial_backends"
 _ENGLISH = ("trial", "tokenizer", "use_english_only_tokens")
 _SPACE = ("study", "space")
-_WHOLE = (_SPACE,)
+_SETTING_OF = {
+    "name": "name",
+    "focus": "focus",
+    "sampler": "sampler",
+    "pruner": "pruner",
+    "trials": "n_trials",
+    "workers": "workers",
+    "seed": "seed",
+    "storage": "storage",
+}
+"""Setting of a study that an option of the same meaning sets."""
 
 
 @dataclass(frozen=True)
@@ -72,41 +84,31 @@ def configurations(project: Path) -> Path:
     return project / "data" / "06_models" / "tuning" / "configs"
 
 
-def option_layer(options: Mapping[str, Any]) -> Layer:
+def option_layer(options: Mapping[str, Any], presets: Presets) -> Layer:
     """Returns what the options of the command line set.
 
     Args:
         options: ``mode``, ``name``, ``focus``, ``gpu_tier``, ``english_only``, ``space``, ``sampler``, ``pruner``,
             ``trials``, ``workers``, ``seed``, ``storage``, ``resume`` and ``params``; ``None`` or missing is not given.
+        presets: The ready settings that ``--space`` and ``--gpu-tier`` name.
     """
-    layer: Layer = {}
-    if mode := options.get("mode"):
-        layer = {("study", name): Setting(value, f"--mode {mode}") for name, value in MODES[mode].items()}
-    if params := options.get("params"):
-        given = {path: Setting(each.value, f"--params {each.origin}") for path, each in flatten(params, "").items()}
-        layer = overlay(layer, given, whole=_WHOLE)
-    named = {
-        "name": "name",
-        "focus": "focus",
-        "sampler": "sampler",
-        "pruner": "pruner",
-        "trials": "n_trials",
-        "workers": "workers",
-        "seed": "seed",
-        "storage": "storage",
-    }
-    for option, name in named.items():
+    given: Layer = {}
+    for option, name in _SETTING_OF.items():
         if (value := options.get(option)) is not None:
-            layer = overlay(layer, {("study", name): Setting(value, f"--{option}")})
-    for option, path, group in (("space", _SPACE, "search_spaces"), ("gpu_tier", ("study", "lightning"), "lightning")):
+            given["study", name] = Setting(value, f"--{option}")
+    for option, name in (("space", "space"), ("gpu_tier", "lightning")):
         if (value := options.get(option)) is not None:
-            setting = Setting(f"${{study:{group},{value}}}", f"--{option.replace('_', '-')} {value}")
-            layer = overlay(layer, {path: setting}, whole=(path,))
+            place = f"--{option.replace('_', '-')} {value}"
+            given |= presets.expand({"study": {name: {EXTENDS: value}}}, place)
     if options.get("english_only"):
-        layer = overlay(layer, {_ENGLISH: Setting(True, "--english-only")})
+        given[_ENGLISH] = Setting(True, "--english-only")
     if options.get("resume"):
-        layer = overlay(layer, {("study", "resume"): Setting(True, "--resume")})
-    return layer
+        given["study", "resume"] = Setting(True, "--resume")
+    mode = options.get("mode")
+    of_mode: Layer = (
+        {("study", name): Setting(value, f"--mode {mode}") for name, value in MODES[mode].items()} if mode else {}
+    )
+    return merge([of_mode, presets.expand(options.get("params") or {}, "--params"), given])
 
 
 def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config: str | None = None) -> Plan:
@@ -116,28 +118,25 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
         project: The project's folder; Kedro has been set up for it.
         env: The environment; ``None`` is Kedro's default.
         options: See `option_layer`.
-        config: See `spelling_transfer.study.experiment.load_experiment`.
+        config: See `spelling_transfer.configuration.presets.Presets.experiment`.
 
     Raises:
         StudyConfigError: The settings contradict each other or the machine.
         ConfigurationError: A file or a value is not valid.
     """
     from spelling_transfer.models.profile import ModelProfile
-    from spelling_transfer.study.experiment import load_experiment
     from spelling_transfer.study.memory import bound_memory
     from spelling_transfer.study.space import read_space
 
-    above: Layer = {}
     presets = _loader(project, env, {}).presets()
-    if config is not None:
-        above = load_experiment(config, presets, Path.cwd())
-    above = overlay(above, option_layer(options), whole=_WHOLE)
+    configured = {} if config is None else presets.experiment(config, Path.cwd())
+    above = merge([configured, option_layer(options, presets)])
     settings = _resolved(project, env, above)
     fixed = (*_SPACE, ".".join(_ENGLISH[1:]))
     if options.get("english_only") and fixed in settings:
         # Fixed for all trials: it is no longer searched.
         rest = {path: each for path, each in settings.items() if path[:2] == _SPACE and path != fixed}
-        above = overlay(above, rest or {_SPACE: Setting({}, "--english-only")}, whole=_WHOLE)
+        above = merge([above, rest or {_SPACE: Setting({}, "--english-only")}])
         settings = _resolved(project, env, above)
     values = nest(settings)
     study = StudySettings.model_validate(values["study"])
@@ -149,7 +148,9 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
         from spelling_transfer.tracking.wandb_sweep_config import sweep_config
 
         sweep_config(study, space)  # a sampler that sweeps lack is refused before anything is run
-    return Plan(project, env, settings, study, trial, profile, space, nest(above))
+    # Whole groups, so that a run comes to the same: no file has a say in them any more.
+    others = {path: each for path, each in above.items() if path[0] not in values}
+    return Plan(project, env, settings, study, trial, profile, space, nest(others | settings))
 
 
 def studies_folder(project: Path, env: str | None) -> Path:
@@ -195,11 +196,10 @@ def estimate(plan: Plan) -> Estimate:
 
 
 def _resolved(project: Path, env: str | None, above: Layer) -> Layer:
-    from spelling_transfer.configuration.origins import settings_with_origins
     from spelling_transfer.models.profile import ModelProfile
 
     models: dict[str, type[BaseModel]] = {"study": StudySettings, "trial": TrialConfig, "model_profile": ModelProfile}
-    return settings_with_origins(_loader(project, env, nest(above)), project, models, above)
+    return _loader(project, env, nest(above)).settings(models, above)
 
 
 def _loader(project: Path, env: str | None, runtime_params: dict[str, Any]) -> ProjectConfigLoader:
@@ -230,7 +230,7 @@ def _measured(plan: Plan) -> Measured | None:
 
     import pandas as pd
 
-    from spelling_transfer.configuration.loader import ConfigurationError
+    from spelling_transfer.configuration.documents import ConfigurationError
     from spelling_transfer.study.estimates import Measured
 
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from spelling_transfer.commands.tune_plan import Plan
-from spelling_transfer.study.documents import CONFIG_VERSION
+from spelling_transfer.configuration.documents import CONFIG_VERSION
 from spelling_transfer.study.estimates import Estimate
 
 

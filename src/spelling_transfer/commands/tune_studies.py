@@ -88,8 +88,8 @@ def studies(project: Path, env: str | None) -> list[dict[str, Any]]:
 
 
 def _row(name: str, folder: Path, file: Path | None) -> dict[str, Any]:
+    from spelling_transfer.configuration.documents import read_file
     from spelling_transfer.errors import SpellingTransferError
-    from spelling_transfer.study.documents import read_file
     from spelling_transfer.tracking.wandb_sync import NothingToSyncError, read_study
 
     row: dict[str, Any] = {"name": name, "sampler": "", "focus": "", "planned": 0, "done": 0, "failed": 0}
@@ -173,7 +173,7 @@ def dashboard_server(project: Path, env: str | None, name: str, port: int) -> WS
 
 
 def _found(project: Path, env: str | None, name: str) -> tuple[Path, str | None]:
-    from spelling_transfer.study.documents import read_file
+    from spelling_transfer.configuration.documents import read_file
 
     folder = studies_folder(project, env) / name
     file = configurations(project) / f"{name}.yml"

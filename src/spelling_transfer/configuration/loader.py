@@ -1,44 +1,47 @@
-"""The configuration loader: Kedro's, with choices from ``study/`` and environments that change single parameters."""
+"""From the files of ``conf/`` to settings: Kedro's loader, with parameters merged in layers that know their origins."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from kedro.config import MissingConfigException, OmegaConfigLoader
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from spelling_transfer.configuration.documents import ConfigurationError
+from spelling_transfer.configuration.layers import Layer, Setting, leaves, merge, nest, value_at
+from spelling_transfer.configuration.presets import Presets
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.storage.credentials import set_up_stores
 
 if TYPE_CHECKING:
-    from spelling_transfer.study.presets import Presets
+    from pydantic import BaseModel
 
 _RUNTIME_NAME = re.compile(r"\$\{runtime_params:\s*(\w+)")
 
-
-REPLACED_WHOLE = (("study", "space"),)
-"""Groups that a later file replaces as a whole: two search spaces in one would search what nobody asked for."""
-
-
-class ConfigurationError(SpellingTransferError):
-    """A configuration file cannot be read, or names something that is not there."""
+_UNCLEAR = (OmegaConfBaseException, yaml.YAMLError, ValueError)
+"""What readers and interpolations raise. MissingConfigException, which Kedro looks for, is none of these."""
 
 
 class ProjectConfigLoader(OmegaConfigLoader):
-    """Kedro's loader with three additions.
+    """Kedro's loader, with one way of merging parameters.
 
-    ``${study:models,tiny-qwen3}`` stands for the content of ``study/models/tiny-qwen3.yml``, looked up in the run's
-    environment first and in ``base`` after it. An environment may set one parameter of a group without repeating the
-    rest (Kedro would replace the group); where it names another study file, that file replaces the group. And a group
-    may build on study files with ``extends``.
+    The files of ``base`` come first, those of the run's environment after them, the command line last; a layer changes
+    single values of a group and leaves the rest of it (Kedro would replace the group). A group may build on files of
+    ``study/`` with ``extends``; what a later layer extends takes the place of what an earlier one does.
+    Interpolations such as ``${globals:model_profile}`` are filled in once all layers are merged.
+
+    Of Kedro's loader this needs more than its public part, which merges and resolves each folder on its own and so
+    knows nothing of where a value came from: ``_read_raw_config`` (the files as they are), the two resolvers' methods,
+    ``_get_conf_env_path`` and ``_fs`` (where the files are). ``tests/configuration/test_loader.py`` names them, too.
     """
 
-    _parameters: tuple[dict[str, Any] | None, dict[str, Any]] | None = None
+    _parameters: tuple[dict[str, Any] | None, Layer] | None = None
 
     def __init__(self, conf_source: str, env: str | None = None, *args: Any, **kwargs: Any) -> None:
         """Makes the loader of a project; arguments as in Kedro's."""
@@ -53,33 +56,49 @@ class ProjectConfigLoader(OmegaConfigLoader):
             ConfigurationError: A file is not valid YAML, sets a key twice, or refers to something that is not there.
             MissingConfigException: There are no files of this kind, which Kedro accepts for some kinds.
         """
-        # Resolvers are global to the process, so those of the loader in use are put in place each time.
-        self._register_globals_resolver()
-        OmegaConf.register_new_resolver("study", self._read_study_file, replace=True)
+        self._put_resolvers_in_place()
         try:
             if key == "parameters" and key not in self:
-                # Read once for Kedro and every hook that asks.
-                if self._parameters is None or self._parameters[0] != self.runtime_params:
-                    self._parameters = (deepcopy(self.runtime_params), self._read_parameters())
-                return deepcopy(self._parameters[1])
+                return {name: value for name, value in nest(self.layer()).items() if not name.startswith("_")}
             return super().__getitem__(key)
         except (MissingConfigException, ConfigurationError):
             raise
-        except SpellingTransferError as error:
-            raise ConfigurationError(str(error)) from error
-        except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-            message = _raised_inside(error) or f"{self.conf_source}: {_first_line(error)}"
-            raise ConfigurationError(str(message)) from error
+        except (SpellingTransferError, *_UNCLEAR) as error:
+            raise self._explained(error) from error
 
-    def parameter_files(self) -> dict[Path, dict[str, Any]]:
-        """Returns what each parameter file says, interpolations unresolved; those of the environment come first."""
-        base, environment, *_ = self._read_raw_config("parameters")
-        return {
-            file: cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
-            for configs in (environment, base)
-            for file, config in sorted(configs.items())
-            if config
-        }
+    def layer(self) -> Layer:
+        """Returns every parameter with the place that set it; values are whole, interpolations filled in.
+
+        Raises:
+            ConfigurationError: As for ``parameters``.
+            MissingConfigException: There are no parameter files.
+        """
+        # Read once for Kedro and every hook that asks.
+        if self._parameters is None or self._parameters[0] != self.runtime_params:
+            above = self.presets().expand(self.runtime_params or {}, "--params")
+            self._parameters = (deepcopy(self.runtime_params), self._merged(above))
+        return deepcopy(self._parameters[1])
+
+    def settings(self, models: Mapping[str, type[BaseModel]], command_line: Layer) -> Layer:
+        """Returns every value of some groups, defaults included, in the order of their models.
+
+        Args:
+            models: The groups and their models.
+            command_line: What was given on the command line, in place of the runtime parameters.
+
+        Raises:
+            ParameterError: Values are unknown, missing or not allowed; each is named with its place.
+            ConfigurationError: A file cannot be read, or extends one that is not there.
+        """
+        from spelling_transfer.configuration.parameters import check_groups
+
+        self._put_resolvers_in_place()
+        try:
+            layer = self._merged(command_line)
+        except _UNCLEAR as error:
+            raise self._explained(error) from error
+        check_groups(nest(layer), models, layer)
+        return dict(each for group, model in models.items() for each in _completed(layer, model, (group,)))
 
     def runtime_names(self) -> set[str]:
         """Returns the parameters that files ask of the command line, as in ``${runtime_params:run_name}``."""
@@ -89,53 +108,59 @@ class ProjectConfigLoader(OmegaConfigLoader):
 
     def presets(self) -> Presets:
         """Returns the ready settings below ``study/``: those of the run's environment come first."""
-        from spelling_transfer.study.presets import Presets  # brings pydantic, which not every command needs
-
         folders = [
             f"{self._get_conf_env_path(environment)}/study"
             for environment in dict.fromkeys([self.env or self.default_run_env, self.base_env])
             if environment
         ]
-        return Presets(folders, self._fs, shown_from=f"{Path(self.conf_source).parent}/")
+        return Presets(folders, self._fs, shown_from=f"{self._project}/", resolve=self._resolved)
 
-    def _read_parameters(self) -> dict[str, Any]:
-        self._register_runtime_params_resolver()
+    @property
+    def _project(self) -> Path:
+        return Path(self.conf_source).parent
+
+    def _merged(self, command_line: Layer) -> Layer:
         base, environment, base_path, environment_path, files = self._read_raw_config("parameters")
         if not files:
             raise MissingConfigException(f"No parameter files in {base_path} or {environment_path}.")
-        # Merged before interpolations are resolved: an environment that names another file of study/ then replaces
-        # the group, and one that sets a value changes that value alone.
-        merged = OmegaConf.create({})
-        for file, config in [*base.items(), *environment.items(), ("--params", self.runtime_params or {})]:
-            place = str(file).removeprefix(f"{Path(self.conf_source).parent}/")
-            above = self._extended(OmegaConf.create(cast("dict[str, Any]", config)), place)
-            for group, key in REPLACED_WHOLE:
-                if _holds(above, group, key) and _holds(merged, group, key):
-                    merged[group].pop(key)
-            merged = cast("DictConfig", OmegaConf.merge(merged, above))
-        parameters = cast("dict[str, Any]", OmegaConf.to_container(merged, resolve=True))
-        return {name: value for name, value in parameters.items() if not name.startswith("_")}
+        presets = self.presets()
+        layers = []
+        for file, config in [*sorted(base.items()), *sorted(environment.items())]:
+            place = file.relative_to(self._project) if file.is_relative_to(self._project) else file
+            content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False) or {})
+            layers.append(presets.expand(content, str(place)))
+        layer = merge([*layers, command_line])
+        values = OmegaConf.to_container(OmegaConf.create(nest(layer)), resolve=True)
+        return {path: each._replace(value=value_at(values, path)) for path, each in layer.items()}
 
-    def _extended(self, config: DictConfig, place: str) -> DictConfig:
-        from spelling_transfer.study.layers import nest
-        from spelling_transfer.study.presets import GROUP_OF, uses_extends
+    def _resolved(self, reference: str) -> str:
+        return str(OmegaConf.create({"reference": reference})["reference"])
 
-        content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
-        groups = {
-            name: nest(self.presets().expand(group, place, at=(name,), group=GROUP_OF.get(name)))
-            for name, group in content.items()
-            if isinstance(group, dict) and uses_extends(group)
-        }
-        return OmegaConf.create({**content, **groups}) if groups else config
+    def _put_resolvers_in_place(self) -> None:
+        # They are global to the process: another loader may have put in its own.
+        self._register_globals_resolver()
+        self._register_runtime_params_resolver()
 
-    def _read_study_file(self, group: str, name: str) -> Any:
-        return OmegaConf.create(self.presets().load(group, name))
+    def _explained(self, error: Exception) -> ConfigurationError:
+        return ConfigurationError(str(_raised_inside(error) or f"{self.conf_source}: {_first_line(error)}"))
 
 
-def _holds(config: DictConfig, group: str, key: str) -> bool:
-    if group not in config or OmegaConf.is_interpolation(config, group):
-        return False
-    return isinstance(config[group], DictConfig) and key in config[group]
+def _completed(layer: Layer, model: type[BaseModel], at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Setting]]:
+    from pydantic import BaseModel
+
+    for name, field in model.model_fields.items():
+        path = (*at, name)
+        inner = field.annotation
+        inside = [(known, each) for known, each in layer.items() if known[: len(path)] == path]
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and path not in layer:
+            yield from _completed(layer, inner, path)
+        elif inside:
+            yield from inside
+        else:
+            default = field.get_default(call_default_factory=True)
+            plain = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
+            for rest, value in leaves({name: plain}, at).items():
+                yield rest, Setting(value, f"default of {model.__name__}")
 
 
 def _first_line(error: BaseException) -> str:

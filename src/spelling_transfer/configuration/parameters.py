@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from spelling_transfer.configuration.loader import ConfigurationError
+from spelling_transfer.configuration.documents import ConfigurationError
+from spelling_transfer.configuration.layers import Layer, place_of
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -52,7 +54,26 @@ def check_parameters(
         problems.append(f"{name}: missing. The pipeline {used[name]} needs it; add it to conf/base/parameters/.")
     for name, model in TypeExtractor(dict(pipelines)).extract_types_from_pipelines().items():
         if name in parameters and isinstance(model, type) and issubclass(model, BaseModel):
-            problems += errors_of(model, name, parameters[name], place)
+            problems += _errors_of(model, name, parameters[name], place)
+    if problems:
+        raise ParameterError("\n".join(problems))
+
+
+def check_groups(values: Mapping[str, Any], models: Mapping[str, type[BaseModel]], layer: Layer) -> None:
+    """Checks some groups against their models.
+
+    Args:
+        values: All parameters.
+        models: The groups and their models.
+        layer: The same parameters with their places.
+
+    Raises:
+        ParameterError: As `check_parameters`.
+    """
+    place = partial(place_of, layer)
+    problems = [
+        problem for name, model in models.items() for problem in _errors_of(model, name, values.get(name), place)
+    ]
     if problems:
         raise ParameterError("\n".join(problems))
 
@@ -63,15 +84,7 @@ def _names_used(pipeline: Pipeline) -> set[str]:
     return top_level | (inputs & {"parameters"})
 
 
-def errors_of(model: type[BaseModel], name: str, value: Any, place: PlaceFinder) -> Iterator[str]:
-    """Yields a line for each value of a group that its model does not allow.
-
-    Args:
-        model: The model.
-        name: The group's name.
-        value: Its values.
-        place: Says where a value was set.
-    """
+def _errors_of(model: type[BaseModel], name: str, value: Any, place: PlaceFinder) -> Iterator[str]:
     try:
         model.model_validate(value)
     except ValidationError as error:

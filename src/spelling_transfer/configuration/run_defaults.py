@@ -11,7 +11,7 @@ from typing import Any
 import click
 import yaml
 
-from spelling_transfer.configuration.loader import ConfigurationError
+from spelling_transfer.configuration.documents import ConfigurationError
 
 FILE_NAME = ".kedro.yml"
 

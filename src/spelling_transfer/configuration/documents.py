@@ -10,13 +10,18 @@ from typing import Any
 
 import yaml
 
+from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import write_text
-from spelling_transfer.study.config import StudyConfigError
 
+VERSION = "version"
 CONFIG_VERSION = 1
 """Version of the configuration files; raised when an older file would be read wrongly."""
 
 SUFFIXES = (".yml", ".yaml", ".json")
+
+
+class ConfigurationError(SpellingTransferError):
+    """A configuration file cannot be read, or names something that is not there."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -48,57 +53,51 @@ for _class in (_Loader, _Dumper):
 
 
 def parse_document(text: str, place: str) -> dict[str, Any]:
-    """Reads a configuration file.
+    """Reads a configuration file; without a version it is taken for one of this version.
 
     Args:
         text: Its content; YAML, or JSON where the place ends so.
         place: Where it is, for messages.
 
+    Returns:
+        Its settings, the version left out.
+
     Raises:
-        StudyConfigError: It is not valid, not a mapping, or of another version.
+        ConfigurationError: It is not valid, not a mapping, or of another version.
     """
     try:
         content = json.loads(text) if place.endswith(".json") else yaml.load(text, _Loader)  # noqa: S506 it is a safe one
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         kind = "JSON" if place.endswith(".json") else "YAML"
-        raise StudyConfigError(f"{place}: not valid {kind} ({' '.join(str(error).split())}).") from error
+        raise ConfigurationError(f"{place}: not valid {kind} ({' '.join(str(error).split())}).") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise StudyConfigError(f"{place}: expected settings by name, found {type(content).__name__}.")
+        raise ConfigurationError(f"{place}: expected settings by name, found {type(content).__name__}.")
     if not all(isinstance(key, str) for key in content):
-        raise StudyConfigError(f"{place}: every name must be text.")
-    check_version(content, place)
-    return content
-
-
-def check_version(content: Mapping[str, Any], place: str) -> None:
-    """Refuses a configuration of another version; without a version it is taken for this one.
-
-    Raises:
-        StudyConfigError: It is of another version.
-    """
-    version = content.get("version", CONFIG_VERSION)
+        raise ConfigurationError(f"{place}: every name must be text.")
+    version = content.pop(VERSION, CONFIG_VERSION)
     if version != CONFIG_VERSION or isinstance(version, bool):
-        raise StudyConfigError(
+        raise ConfigurationError(
             f"{place}: version: {version!r} is not the version this release reads, {CONFIG_VERSION}. "
             "Write the configuration again with this release, or use the release that wrote it."
         )
+    return content
 
 
 def read_file(file: Path) -> dict[str, Any]:
     """Reads a configuration file; see `parse_document`.
 
     Raises:
-        StudyConfigError: It is not there, or not valid.
+        ConfigurationError: It is not there, or not valid.
     """
     if file.suffix not in SUFFIXES:
-        raise StudyConfigError(f"{file}: is neither YAML nor JSON; the name must end in {', '.join(SUFFIXES)}.")
+        raise ConfigurationError(f"{file}: is neither YAML nor JSON; the name must end in {', '.join(SUFFIXES)}.")
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise StudyConfigError(f"{file}: cannot be read: {reason}.") from error
+        raise ConfigurationError(f"{file}: cannot be read: {reason}.") from error
     return parse_document(text, str(file))
 
 
@@ -110,10 +109,10 @@ def dump_document(content: Mapping[str, Any], suffix: str) -> str:
         suffix: ``.yml``, ``.yaml`` or ``.json``.
 
     Raises:
-        StudyConfigError: The suffix is another one.
+        ConfigurationError: The suffix is another one.
     """
     if suffix not in SUFFIXES:
-        raise StudyConfigError(f"{suffix!r} is neither YAML nor JSON; allowed are {', '.join(SUFFIXES)}.")
+        raise ConfigurationError(f"{suffix!r} is neither YAML nor JSON; allowed are {', '.join(SUFFIXES)}.")
     if suffix == ".json":
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     return yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -35,7 +35,7 @@ class LazyCommand(click.Command):
 
 
 _COMMANDS = {
-    "bundle": ("storage.bundle_cli:bundle", "Push, pull, verify and prune files that travel together."),
+    "bundle": ("commands.bundle:bundle", "Push, pull, verify and prune files that travel together."),
     "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),
     "peek": ("commands.peek:peek", "Show schema, size, head and origin of one dataset."),
     "pretrain": ("training.pretrain_cli:pretrain", "Make the embedded base model tiny-qwen3 again."),

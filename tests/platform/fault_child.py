@@ -10,16 +10,16 @@ from pathlib import Path
 def main() -> None:
     action, first, second = sys.argv[1:4]
     if action in {"push", "pull"}:
-        from spelling_transfer.storage.bundle_pull import pull_bundle
-        from spelling_transfer.storage.bundle_push import push_bundle
-        from spelling_transfer.storage.stores import open_store
+        from spelling_transfer.storage.bundles.pull import pull_bundle
+        from spelling_transfer.storage.bundles.push import push_bundle
+        from spelling_transfer.storage.bundles.stores import open_store
 
         folder, store = (Path(first), open_store(second)) if action == "push" else (Path(second), open_store(first))
         store.list_locks()  # opens the connection, loads what is loaded late
 
         def act() -> object:
             result = push_bundle(folder, store) if action == "push" else pull_bundle(store, folder)
-            return result.as_dict()
+            return vars(result)
     elif action == "save-table":
         import pandas as pd
 

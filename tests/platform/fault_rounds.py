@@ -227,7 +227,7 @@ class FaultRounds:
             assert _files(target) == _files(folder)
 
     def _flipped_byte(self, outcome: Outcome) -> None:
-        from spelling_transfer.storage.bundle_retention import verify_store
+        from spelling_transfer.storage.bundles.verify import verify_store
 
         source, target = self._make_source(), self.work / "target"
         self._push(source)
@@ -252,7 +252,7 @@ class FaultRounds:
         self._refused(outcome, READER)
 
     def _refused(self, outcome: Outcome, identity: Any) -> None:
-        from spelling_transfer.storage.bundle import BundleError
+        from spelling_transfer.storage.errors import BundleError
 
         source = self._make_source(large=False)
         self._push(source)
@@ -319,7 +319,7 @@ class FaultRounds:
 
     def _check_versions(self) -> None:
         """A version that is listed is whole."""
-        from spelling_transfer.storage.bundle_retention import verify_store
+        from spelling_transfer.storage.bundles.verify import verify_store
 
         store = self._store()
         for number in store.list_manifests():
@@ -327,8 +327,8 @@ class FaultRounds:
 
     def _check_target(self, target: Path, allowed: list[dict[str, bytes]]) -> None:
         """A file that is seen is one of a version, whole; a folder that says what it is, is that."""
-        from spelling_transfer.storage.bundle import verify_bundle
-        from spelling_transfer.storage.bundle_names import RECORD
+        from spelling_transfer.storage.bundles.local_files import RECORD
+        from spelling_transfer.storage.bundles.verify import verify_bundle
 
         for name, data in _files(target).items():
             assert data in [version[name] for version in allowed if name in version], f"{name} is partial"
@@ -347,7 +347,7 @@ class FaultRounds:
         self._check_versions()
 
     def _finish_pull(self, source: Path, target: Path, outcome: Outcome) -> None:
-        from spelling_transfer.storage.bundle_names import STAGING
+        from spelling_transfer.storage.bundles.local_files import STAGING
 
         staged = {path.name: path.stat().st_size for path in target.glob(f"{STAGING}/*") if len(path.name) >= 64}
         here = {_sha256(data) for data in _files(target).values()}
@@ -421,18 +421,18 @@ class FaultRounds:
         }
 
     def _store(self, identity: Any = WRITER) -> Any:
-        from spelling_transfer.storage.stores import open_store
+        from spelling_transfer.storage.bundles.stores import open_store
 
         os.environ.update(self._environment(identity))
         return open_store(self.url)
 
     def _push(self, source: Path, store: Any = None) -> None:
-        from spelling_transfer.storage.bundle_push import push_bundle
+        from spelling_transfer.storage.bundles.push import push_bundle
 
         push_bundle(source, store or self._store())
 
     def _pull(self, target: Path, number: int | None = None) -> None:
-        from spelling_transfer.storage.bundle_pull import pull_bundle
+        from spelling_transfer.storage.bundles.pull import pull_bundle
 
         pull_bundle(self._store(), target, number=number)
 

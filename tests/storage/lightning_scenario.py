@@ -27,11 +27,12 @@ def main() -> None:
         LIGHTNING_CREDENTIAL_PATH=str(work / "none.json"), SPELLING_TRANSFER_CACHE=str(work / "cache"),
     )  # fmt: skip
 
-    from spelling_transfer.storage.bundle import BundleError
-    from spelling_transfer.storage.bundle_pull import pull_bundle
-    from spelling_transfer.storage.bundle_push import push_bundle
-    from spelling_transfer.storage.bundle_retention import list_versions, prune, verify_store
-    from spelling_transfer.storage.stores import StoreError, open_store
+    from spelling_transfer.storage.bundles.pull import pull_bundle
+    from spelling_transfer.storage.bundles.push import push_bundle
+    from spelling_transfer.storage.bundles.stores import StoreError, open_store
+    from spelling_transfer.storage.bundles.verify import verify_store
+    from spelling_transfer.storage.bundles.versions import list_versions, prune
+    from spelling_transfer.storage.errors import BundleError
 
     source = work / "source"
     (source / "06_models").mkdir(parents=True)
@@ -39,10 +40,10 @@ def main() -> None:
     (source / "counts.json").write_text("{}")
     store = open_store("lightning://acme/spelling/study")
     found: dict[str, object] = {}
-    found["first"] = push_bundle(source, store, note="first").as_dict()
-    found["again"] = push_bundle(source, store).as_dict()
+    found["first"] = vars(push_bundle(source, store, note="first"))
+    found["again"] = vars(push_bundle(source, store))
     (source / "counts.json").write_text('{"words": 2}')
-    found["second"] = push_bundle(source, store).as_dict()
+    found["second"] = vars(push_bundle(source, store))
     pull_bundle(store, work / "target")
     found["same"] = all(
         (work / "target" / name).read_bytes() == (source / name).read_bytes()

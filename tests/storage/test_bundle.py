@@ -9,9 +9,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from spelling_transfer.commands.bundle import bundle
 from spelling_transfer.storage import BundleFilesDataset
-from spelling_transfer.storage.bundle import BundleError, Problem, file_facts, read_manifest, seal, verify_bundle
-from spelling_transfer.storage.bundle_cli import bundle
+from spelling_transfer.storage.bundles.local_files import file_facts
+from spelling_transfer.storage.bundles.manifest import seal
+from spelling_transfer.storage.bundles.verify import Problem, read_manifest, verify_bundle
+from spelling_transfer.storage.errors import BundleError
 
 
 @pytest.fixture

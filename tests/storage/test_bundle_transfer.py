@@ -13,18 +13,17 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spelling_transfer.storage import bundle_names
-from spelling_transfer.storage.bundle import BundleError, verify_bundle
-from spelling_transfer.storage.bundle_cli import bundle
-from spelling_transfer.storage.bundle_locks import StoreBusyError, locked
-from spelling_transfer.storage.bundle_manifest import parse_manifest
-from spelling_transfer.storage.bundle_names import RECORD, STAGING, check_name
-from spelling_transfer.storage.bundle_pull import pull_bundle, read_version
-from spelling_transfer.storage.bundle_push import push_bundle
-from spelling_transfer.storage.bundle_retention import list_versions, prune, verify_store
-from spelling_transfer.storage.bundle_scan import FileChangedError, scan_folder
-from spelling_transfer.storage.stores import BundleStore, StoreError, open_store
-from spelling_transfer.storage.stores.base import content_key
+from spelling_transfer.commands.bundle import bundle
+from spelling_transfer.storage.bundles import local_files as bundle_names
+from spelling_transfer.storage.bundles.local_files import RECORD, STAGING, FileChangedError, check_name, scan_folder
+from spelling_transfer.storage.bundles.manifest import parse_manifest
+from spelling_transfer.storage.bundles.pull import pull_bundle
+from spelling_transfer.storage.bundles.push import push_bundle
+from spelling_transfer.storage.bundles.stores import BundleStore, StoreError, open_store
+from spelling_transfer.storage.bundles.stores.base import content_key
+from spelling_transfer.storage.bundles.verify import verify_bundle, verify_store
+from spelling_transfer.storage.bundles.versions import StoreBusyError, list_versions, locked, prune, read_version
+from spelling_transfer.storage.errors import BundleError
 
 from .conftest import use_identity
 
@@ -160,7 +159,7 @@ def test_results_go_back_the_same_way(store: BundleStore, source: Path, tmp_path
 
 
 def test_a_large_file_goes_in_parts_and_a_cut_push_sends_only_the_rest(s3: str, tmp_path: Path, monkeypatch):
-    from spelling_transfer.storage.stores.s3 import S3Store
+    from spelling_transfer.storage.bundles.stores.s3 import S3Store
 
     folder, store = tmp_path / "large", S3Store(s3, jobs=1)
     folder.mkdir()
@@ -193,7 +192,7 @@ def test_a_large_file_goes_in_parts_and_a_cut_push_sends_only_the_rest(s3: str, 
 
 @pytest.mark.parametrize("completed", [True, False])
 def test_an_upload_that_somebody_else_ends_is_no_error(s3: str, tmp_path: Path, monkeypatch, completed: bool):
-    from spelling_transfer.storage.stores.s3 import S3Store
+    from spelling_transfer.storage.bundles.stores.s3 import S3Store
 
     folder, store, other = tmp_path / "large", S3Store(s3, jobs=1), S3Store(s3)
     folder.mkdir()
@@ -321,7 +320,7 @@ def test_two_pushers_at_once_make_two_whole_versions(store: BundleStore, source:
 def test_a_clock_that_is_wrong_changes_nothing(store: BundleStore, source: Path, monkeypatch: pytest.MonkeyPatch):
     from datetime import UTC, datetime
 
-    from spelling_transfer.storage import bundle_manifest
+    from spelling_transfer.storage.bundles import manifest as bundle_manifest
 
     push_bundle(source, store)
 
@@ -409,7 +408,7 @@ class TestBadInput:
 
     @given(st.from_regex(bundle_names._PLAIN, fullmatch=True))
     def test_the_short_way_allows_no_name_that_the_long_way_refuses(self, name: str):
-        assert bundle_names._problem(name) is None
+        assert bundle_names._problem_of_name(name) is None
 
     def forged(self, store: BundleStore, source: Path, name: str) -> None:
         push_bundle(source, store)
@@ -623,11 +622,11 @@ def test_the_commands(store: BundleStore, source: Path, tmp_path: Path, monkeypa
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        "spelling_transfer.storage.bundle_push.push_bundle", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        "spelling_transfer.storage.bundles.push.push_bundle", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     result = CliRunner().invoke(bundle, ["push", str(source), str(tmp_path / "store")])
     assert result.exit_code == 130
-    assert "the same command goes on from there" in result.output
+    assert "the same command resumes from there" in result.output
 
 
 def test_keys_are_made_for_the_owner_alone_and_never_overwritten(tmp_path: Path, source: Path, monkeypatch):

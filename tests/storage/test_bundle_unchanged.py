@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from spelling_transfer.storage import bundle_scan
-from spelling_transfer.storage.bundle_names import RECORD
-from spelling_transfer.storage.bundle_push import push_bundle
-from spelling_transfer.storage.bundle_retention import verify_store
-from spelling_transfer.storage.stores import BundleStore, open_store
+from spelling_transfer.storage.bundles import local_files as bundle_scan
+from spelling_transfer.storage.bundles.local_files import RECORD
+from spelling_transfer.storage.bundles.push import push_bundle
+from spelling_transfer.storage.bundles.stores import BundleStore, open_store
+from spelling_transfer.storage.bundles.verify import verify_store
 
 from .conftest import use_identity
 

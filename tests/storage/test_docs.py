@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from spelling_transfer.commands.bundle import bundle
 from spelling_transfer.storage import __all__ as exported
-from spelling_transfer.storage.bundle_cli import bundle
-from spelling_transfer.storage.credentials import _ALLOWED
+from spelling_transfer.storage.access import _ALLOWED
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "data_transfer.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", DOCUMENT, flags=re.DOTALL | re.MULTILINE)

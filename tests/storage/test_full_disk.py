@@ -12,10 +12,10 @@ from kedro.io import DatasetError
 from s3_server import SMALL, S3Server
 
 from spelling_transfer.storage import ParquetDataset
-from spelling_transfer.storage.bundle_pull import pull_bundle
-from spelling_transfer.storage.bundle_push import push_bundle
-from spelling_transfer.storage.bundle_retention import verify_store
-from spelling_transfer.storage.stores import StoreError, open_store
+from spelling_transfer.storage.bundles.pull import pull_bundle
+from spelling_transfer.storage.bundles.push import push_bundle
+from spelling_transfer.storage.bundles.stores import StoreError, open_store
+from spelling_transfer.storage.bundles.verify import verify_store
 
 from .conftest import use_identity
 

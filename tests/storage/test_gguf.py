@@ -12,7 +12,7 @@ from kedro.io import DataCatalog, DatasetError
 
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.storage import GgufModelDataset, GgufTokenizerDataset
-from spelling_transfer.storage import gguf as module
+from spelling_transfer.storage import sources as module
 
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 

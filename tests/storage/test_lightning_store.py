@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from spelling_transfer.storage.stores import StoreError, open_store
+from spelling_transfer.storage.bundles.stores import StoreError, open_store
 
 SCENARIO = Path(__file__).with_name("lightning_scenario.py")
 

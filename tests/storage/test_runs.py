@@ -8,8 +8,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from spelling_transfer.storage.credentials import set_up_stores
-from spelling_transfer.storage.remote_errors import RemoteError
+from spelling_transfer.storage.access import set_up_stores
+from spelling_transfer.storage.errors import RemoteError
 from spelling_transfer.storage.runs import RunNameError, move_latest, read_latest, run_folder
 
 

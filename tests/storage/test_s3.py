@@ -22,7 +22,8 @@ from spelling_transfer.storage import (
     PlotlyDataset,
     TextDataset,
 )
-from spelling_transfer.storage.remote_errors import RemoteError, check_endpoint
+from spelling_transfer.storage.access import check_endpoint
+from spelling_transfer.storage.errors import RemoteError
 
 from .conftest import use_identity
 

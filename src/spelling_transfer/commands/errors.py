@@ -30,12 +30,15 @@ class CommandError(click.ClickException):
 
 
 @contextmanager
-def one_clear_error(*, verbose: bool = False, env: str | None = None) -> Iterator[None]:
+def one_clear_error(
+    *, verbose: bool = False, env: str | None = None, kept: str = "What was finished is kept."
+) -> Iterator[None]:
     """Turns the errors a user can do something about into one message; anything else is a bug and keeps its traceback.
 
     Args:
         verbose: Print the traceback as well.
         env: The environment the command ran in, for the commands that messages suggest.
+        kept: What to say after Ctrl-C.
 
     Raises:
         CommandError: In place of an error that has an explanation.
@@ -44,7 +47,7 @@ def one_clear_error(*, verbose: bool = False, env: str | None = None) -> Iterato
     try:
         yield
     except KeyboardInterrupt:
-        click.secho("Interrupted. What was finished is kept.", err=True, fg="red")
+        click.secho(f"Interrupted. {kept}", err=True, fg="red")
         raise SystemExit(INTERRUPTED) from None
     except KedroCliError as error:
         raise CommandError(error.message) from error
@@ -71,7 +74,7 @@ def _is_interrupted(error: BaseException) -> bool:
 
 def explain(error: BaseException, env: str | None = None) -> str | None:
     """Returns what to tell the user, or ``None`` where the error is a bug of ours."""
-    from spelling_transfer.storage.whole import DatasetWriteError  # brings pandas
+    from spelling_transfer.storage import DatasetWriteError  # brings kedro's datasets
 
     chain = list(causes(error))
     known = (SpellingTransferError, PolicyError, ComputeError)

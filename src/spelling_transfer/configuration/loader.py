@@ -17,7 +17,7 @@ from spelling_transfer.configuration.documents import ConfigurationError
 from spelling_transfer.configuration.layers import Layer, Setting, leaves, merge, nest, value_at
 from spelling_transfer.configuration.presets import Presets
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.storage.credentials import set_up_stores
+from spelling_transfer.storage import set_up_stores
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -1,43 +1,61 @@
-"""Dataset classes of the catalog. What they save is there whole or not at all.
+"""Where data lie and how they travel: dataset classes of the catalog, runs kept apart, bundles.
 
-Each class is imported when it is asked for: those for tables bring pandas and a database library along, which other
-modules of this package can do without.
+What a dataset saves is there whole or not at all, on a disk and on an object store, and each run records where data
+come from. Others use the names below alone; :mod:`.bundles` has what ``kedro bundle`` does. Each name is imported when
+it is asked for: those for tables bring pandas along, which other modules can do without.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spelling_transfer.storage.bundle_files import BundleFilesDataset
-    from spelling_transfer.storage.documents import JSONDataset, PlotlyDataset, TextDataset
-    from spelling_transfer.storage.folders import WorkFolderDataset
-    from spelling_transfer.storage.gguf import GgufModelDataset, GgufTokenizerDataset
-    from spelling_transfer.storage.hub import HubModelDataset
-    from spelling_transfer.storage.models import ModelFolderDataset
-    from spelling_transfer.storage.tables import CSVDataset, ParquetDataset
-    from spelling_transfer.storage.tokenizer import ChatTokenizerDataset
-    from spelling_transfer.storage.whole import DatasetFileError, DatasetWriteError
-    from spelling_transfer.storage.word_list import WordListDataset
+    from spelling_transfer.storage.access import set_up_stores
+    from spelling_transfer.storage.bundles.manifest import seal
+    from spelling_transfer.storage.bundles.pull import pull_bundle
+    from spelling_transfer.storage.bundles.push import push_bundle
+    from spelling_transfer.storage.bundles.stores import open_store
+    from spelling_transfer.storage.bundles.verify import verify_bundle
+    from spelling_transfer.storage.errors import BundleError, DatasetFileError, DatasetWriteError, RemoteError
+    from spelling_transfer.storage.file_datasets import (
+        CSVDataset,
+        JSONDataset,
+        ParquetDataset,
+        PlotlyDataset,
+        TextDataset,
+    )
+    from spelling_transfer.storage.history import StorageHook
+    from spelling_transfer.storage.model_folders import ModelFolderDataset
+    from spelling_transfer.storage.runs import run_folder
+    from spelling_transfer.storage.sources import (
+        BundleFilesDataset,
+        ChatTokenizerDataset,
+        GgufModelDataset,
+        GgufTokenizerDataset,
+        HubModelDataset,
+        WordListDataset,
+        WorkFolderDataset,
+    )
 
-_MODULES = {
-    "BundleFilesDataset": "bundle_files",
-    "CSVDataset": "tables",
-    "ChatTokenizerDataset": "tokenizer",
-    "DatasetFileError": "whole",
-    "DatasetWriteError": "whole",
-    "GgufModelDataset": "gguf",
-    "GgufTokenizerDataset": "gguf",
-    "HubModelDataset": "hub",
-    "JSONDataset": "documents",
-    "ModelFolderDataset": "models",
-    "ParquetDataset": "tables",
-    "PlotlyDataset": "documents",
-    "TextDataset": "documents",
-    "WordListDataset": "word_list",
-    "WorkFolderDataset": "folders",
+_HOMES = {
+    "access": ("set_up_stores",),
+    "bundles.manifest": ("seal",),
+    "bundles.pull": ("pull_bundle",),
+    "bundles.push": ("push_bundle",),
+    "bundles.stores": ("open_store",),
+    "bundles.verify": ("verify_bundle",),
+    "errors": ("BundleError", "DatasetFileError", "DatasetWriteError", "RemoteError"),
+    "file_datasets": ("CSVDataset", "JSONDataset", "ParquetDataset", "PlotlyDataset", "TextDataset"),
+    "history": ("StorageHook",),
+    "model_folders": ("ModelFolderDataset",),
+    "runs": ("run_folder",),
+    "sources": (
+        *("BundleFilesDataset", "ChatTokenizerDataset", "GgufModelDataset", "GgufTokenizerDataset"),
+        *("HubModelDataset", "WordListDataset", "WorkFolderDataset"),
+    ),
 }
 
 __all__ = [
+    "BundleError",
     "BundleFilesDataset",
     "CSVDataset",
     "ChatTokenizerDataset",
@@ -50,13 +68,23 @@ __all__ = [
     "ModelFolderDataset",
     "ParquetDataset",
     "PlotlyDataset",
+    "RemoteError",
+    "StorageHook",
     "TextDataset",
     "WordListDataset",
     "WorkFolderDataset",
+    "open_store",
+    "pull_bundle",
+    "push_bundle",
+    "run_folder",
+    "seal",
+    "set_up_stores",
+    "verify_bundle",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

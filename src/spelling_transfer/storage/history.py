@@ -6,22 +6,25 @@ the data, so it travels with them.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import logging
-import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fsspec
+from kedro.config import MissingConfigException
+from kedro.framework.hooks import hook_impl
+
 from spelling_transfer import __version__
-from spelling_transfer.files import whole_file
-from spelling_transfer.storage.remote_errors import explain_remote
-from spelling_transfer.storage.whole import DatasetFileError, cannot_read
+from spelling_transfer.storage.access import protocols, write_whole
+from spelling_transfer.storage.errors import DatasetFileError, cannot_read, explain_remote
+from spelling_transfer.storage.runs import move_latest, who
 
 if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
     from kedro.pipeline.node import Node
 
@@ -30,11 +33,69 @@ logger = logging.getLogger(__name__)
 FOLDER = ".history"
 _FORMAT = 1
 _HASHED_BYTES = 256 << 20
-"""A larger file is told by its size and time: reading it again would take as long as making many a dataset."""
+"""A larger file is known by its size and time: reading it again would take as long as making many a dataset."""
+
+
+class StorageHook:
+    """The Kedro hook that records where data come from, and moves the pointer to the latest run, last of all."""
+
+    def __init__(self) -> None:
+        self._context: KedroContext | None = None
+        self._history: HistoryRecorder | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Keeps the way to the configuration."""
+        self._context = context
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
+        """Begins the history of a run."""
+        if self._storage_root():
+            self._history = HistoryRecorder(str(run_params.get("run_id", "run")), run_params.get("env"), catalog)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Records who saved what, and from what."""
+        if self._history is not None:
+            self._history.record(dataset_name, node)
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Writes the history of a run that stopped; what it saved before is there."""
+        self._write_history()
+
+    # Last of all: the pointer must not lead to a run whose summary is not written.
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Writes the history, and moves ``latest`` to a run that ended well.
+
+        A run of chosen nodes is a part of another and moves nothing.
+
+        Raises:
+            RunNameError: The pointer cannot be written.
+        """
+        self._write_history()
+        root = self._storage_root()
+        if "/runs/" in root and not run_params.get("node_names"):
+            move_latest(root)
+
+    def _write_history(self) -> None:
+        history, self._history = self._history, None
+        if history is not None and self._context is not None:
+            history.write(self._storage_root(), Path(self._context.project_path))
+
+    def _storage_root(self) -> str:
+        if self._context is None:
+            return ""
+        try:
+            return str(self._context.config_loader["globals"].get("storage_root", ""))
+        except MissingConfigException:
+            return ""
 
 
 class HistoryRecorder:
-    """Notes what a run saves.
+    """Records what a run saves.
 
     Args:
         run_id: Kedro's id of the run.
@@ -47,9 +108,9 @@ class HistoryRecorder:
         self._content: dict[str, dict[str, Any] | None] = {}
         self.entries: list[dict[str, Any]] = []
 
-    def note(self, dataset: str, node: Node) -> None:
-        """Notes that a node has saved a dataset; what cannot be found out is left out, and never stops a run."""
-        self._content[dataset] = content = self._look(dataset)
+    def record(self, dataset: str, node: Node) -> None:
+        """Records that a node has saved a dataset; what cannot be found out is left out, and never stops a run."""
+        self._content[dataset] = content = self._describe(dataset)
         if content is None:
             return
         inputs = {name: self._of_input(name) for name in sorted(node.inputs)}
@@ -57,7 +118,7 @@ class HistoryRecorder:
             {
                 "dataset": dataset,
                 "saved_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "by": _who(),
+                "by": who(),
                 "run_id": self._run_id,
                 "env": self._env,
                 "node": node.name,
@@ -68,7 +129,7 @@ class HistoryRecorder:
         )
 
     def write(self, storage_root: str, project: Path) -> None:
-        """Writes what was noted below the storage root."""
+        """Writes what was recorded below the storage root."""
         if not self.entries:
             return
         filesystem, root = _open(storage_root, project)
@@ -76,32 +137,28 @@ class HistoryRecorder:
         data = json.dumps({"format": _FORMAT, "entries": self.entries}, indent=1).encode()
         path = f"{root}/{FOLDER}/{name}.json"
         try:
-            if _is_local(filesystem):
-                with whole_file(Path(path)) as partial:
-                    partial.write_bytes(data)
-            else:
-                filesystem.pipe_file(path, data)
+            write_whole(filesystem, path, data)
         except Exception as error:  # noqa: BLE001 - the data are saved; a missing line of history is no reason to fail
             logger.warning("The history of this run could not be written to %s: %s", path, error)
 
     def _of_input(self, name: str) -> dict[str, Any] | None:
         if name not in self._content:
-            self._content[name] = self._of_parameter(name) if name.startswith("param") else self._look(name)
+            self._content[name] = self._of_parameter(name) if name.startswith("param") else self._describe(name)
         return self._content[name]
 
     def _of_parameter(self, name: str) -> dict[str, Any] | None:
         try:
             value = self._catalog.load(name)
             text = json.dumps(value, sort_keys=True, default=str)
-        except Exception:  # noqa: BLE001 - see note
+        except Exception:  # noqa: BLE001 - see record
             return None
         return {"sha256": hashlib.sha256(text.encode()).hexdigest()}
 
-    def _look(self, name: str) -> dict[str, Any] | None:
+    def _describe(self, name: str) -> dict[str, Any] | None:
         try:
             return describe_content(self._catalog.get(name))
-        except Exception as error:  # noqa: BLE001 - see note
-            logger.warning("What %s holds could not be noted in the history: %s", name, error)
+        except Exception as error:  # noqa: BLE001 - see record
+            logger.warning("What %s holds could not be recorded in the history: %s", name, error)
             return None
 
 
@@ -114,8 +171,6 @@ def describe_content(dataset: Any) -> dict[str, Any] | None:
 
     if not isinstance(dataset, AbstractVersionedDataset) or not dataset.exists():
         return None
-    import fsspec
-
     filesystem = getattr(dataset, "_fs", None) or fsspec.filesystem("file")
     path = dataset._get_load_path().as_posix()
     filesystem.invalidate_cache()
@@ -127,7 +182,7 @@ def describe_content(dataset: Any) -> dict[str, Any] | None:
         return {"size_bytes": filesystem.du(path), "sha256": hashlib.sha256(filesystem.cat_file(manifest)).hexdigest()}
     info = filesystem.info(path)
     content: dict[str, Any] = {"size_bytes": int(info["size"])}
-    if not _is_local(filesystem):
+    if "file" not in protocols(filesystem):
         content["etag"] = str(info.get("ETag", "")).strip('"')
     elif info["size"] <= _HASHED_BYTES:
         with Path(path).open("rb") as stream:
@@ -143,13 +198,11 @@ def read_history(dataset: str, storage_root: str, project: Path) -> list[dict[st
     Raises:
         DatasetFileError: The storage cannot be read.
     """
-    entries = [
-        entry for record in _records(storage_root, project) for entry in record if entry.get("dataset") == dataset
-    ]
+    entries = [entry for entry in _entries(storage_root, project) if entry.get("dataset") == dataset]
     return sorted(entries, key=lambda entry: str(entry.get("saved_at")), reverse=True)
 
 
-def _records(storage_root: str, project: Path) -> Iterator[list[dict[str, Any]]]:
+def _entries(storage_root: str, project: Path) -> Iterator[dict[str, Any]]:
     filesystem, root = _open(storage_root, project)
     folder = f"{root}/{FOLDER}"
     try:
@@ -166,27 +219,15 @@ def _records(storage_root: str, project: Path) -> Iterator[list[dict[str, Any]]]
             continue
         try:
             content = json.loads(filesystem.cat_file(name))
-            yield [entry for entry in content["entries"] if isinstance(entry, dict)]
+            found = [entry for entry in content["entries"] if isinstance(entry, dict)]
         except (OSError, ValueError, KeyError, TypeError):
             logger.warning("%s: not a readable part of the history; left out.", name)
+        else:
+            yield from found
 
 
 def _open(storage_root: str, project: Path) -> tuple[Any, str]:
-    import fsspec
-
     if "://" not in storage_root:
         storage_root = str(project / storage_root)
     filesystem, path = fsspec.core.url_to_fs(storage_root)
     return filesystem, str(path).rstrip("/")
-
-
-def _is_local(filesystem: Any) -> bool:
-    protocol = filesystem.protocol
-    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
-
-
-def _who() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):  # a container without an entry for its user
-        return f"unknown@{socket.gethostname()}"

@@ -1,4 +1,4 @@
-"""Runs that do not get into each other's way: a folder for each below one root, and a pointer to the latest.
+"""Runs kept apart: a folder for each below one root, and a pointer to the latest.
 
 ``${run_folder:s3://bucket/prefix}`` in ``globals.yml`` stands for ``s3://bucket/prefix/runs/NAME``. The name is that of
 ``SPELLING_TRANSFER_RUN``; ``new`` makes a new one. Without the variable it is the run that ``latest.json`` points to,
@@ -7,15 +7,19 @@ and a new one where there is none. The pointer is moved last, when a run has end
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
 import secrets
+import socket
 from datetime import UTC, datetime
-from typing import Any
+
+import fsspec
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.storage.remote_errors import check_transport, explain_remote
+from spelling_transfer.storage.access import check_transport, write_whole
+from spelling_transfer.storage.errors import explain_remote
 
 VARIABLE = "SPELLING_TRANSFER_RUN"
 POINTER = "latest.json"
@@ -29,7 +33,7 @@ class RunNameError(SpellingTransferError):
 def run_folder(root: str) -> str:
     """Returns the folder of this process's run below ``root``; a resolver of the configuration.
 
-    The name is noted in the environment, so that this process and those it starts stay with one run.
+    The name is kept in the environment, so that this process and those it starts stay with one run.
 
     Raises:
         RunNameError: The name has characters that a folder's name should not have, or the pointer cannot be read.
@@ -60,7 +64,7 @@ def read_latest(root: str) -> str | None:
     Raises:
         RunNameError: The pointer is there but cannot be read.
     """
-    filesystem, path = _open(root)
+    filesystem, path = fsspec.core.url_to_fs(root)
     location = f"{root}/{POINTER}"
     try:
         check_transport(filesystem)
@@ -89,18 +93,19 @@ def move_latest(storage_root: str) -> None:
         RunNameError: The pointer cannot be written.
     """
     root, _, name = storage_root.rpartition("/runs/")
-    filesystem, path = _open(root)
+    filesystem, path = fsspec.core.url_to_fs(root)
     pointer = {"run": name, "moved_at": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
-        filesystem.makedirs(path, exist_ok=True)
-        filesystem.pipe_file(f"{path}/{POINTER}", (json.dumps(pointer) + "\n").encode())
+        write_whole(filesystem, f"{path}/{POINTER}", (json.dumps(pointer) + "\n").encode())
     except Exception as error:
         message = explain_remote(error, f"{root}/{POINTER}", "write") or f"{root}/{POINTER}: {error}."
         raise RunNameError(message) from error
 
 
-def _open(root: str) -> tuple[Any, str]:
-    import fsspec
-
-    filesystem, path = fsspec.core.url_to_fs(root)
-    return filesystem, path
+def who() -> str:
+    """Returns the user and the machine, as records name them."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container without an entry for its user
+        user = "unknown"
+    return re.sub(r"[^\w.@-]", "_", f"{user}@{socket.gethostname()}")

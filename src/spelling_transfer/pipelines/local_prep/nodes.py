@@ -8,7 +8,7 @@ import pandas as pd
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.storage.bundle import seal
+from spelling_transfer.storage import seal
 from spelling_transfer.tasks.baselines import check_baselines, compute_baselines
 from spelling_transfer.tasks.encoding import encode_examples
 from spelling_transfer.tasks.examples import ExampleMix, write_examples

@@ -1,4 +1,4 @@
-"""Large files on S3: sent in parts, several at once; an upload that was cut off is taken up again."""
+"""Large files on S3: sent in parts, several at once; an upload that was cut off is resumed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from spelling_transfer.storage.remote_errors import error_code
-from spelling_transfer.storage.stores.base import PART_BYTES, ContentChangedError, Counter
+from spelling_transfer.storage.bundles.stores.base import PART_BYTES, ContentChangedError, Counter
+from spelling_transfer.storage.errors import error_code
 
 _MAX_PARTS = 9_000  # of 10,000 that S3 allows
 

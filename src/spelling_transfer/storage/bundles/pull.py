@@ -5,24 +5,30 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spelling_transfer.files import whole_file
-from spelling_transfer.storage.bundle import BundleError
-from spelling_transfer.storage.bundle_manifest import BundleManifest, parse_manifest
-from spelling_transfer.storage.bundle_names import RECORD, STAGING, place_below
-from spelling_transfer.storage.bundle_scan import FactsCache, find_file, read_facts
-from spelling_transfer.storage.bundle_sign import check_signature
-from spelling_transfer.storage.stores import BundleStore
-from spelling_transfer.storage.whole import cannot_write
+from spelling_transfer.files import whole_file, write_bytes
+from spelling_transfer.storage.bundles.local_files import (
+    BLOCK_BYTES,
+    RECORD,
+    STAGING,
+    FactsCache,
+    find_file,
+    place_below,
+    read_facts,
+)
+from spelling_transfer.storage.bundles.manifest import BundleManifest, check_signature, parse_manifest
+from spelling_transfer.storage.bundles.stores import BundleStore
+from spelling_transfer.storage.bundles.stores.base import Counter, Progress, no_progress
+from spelling_transfer.storage.bundles.versions import read_version
+from spelling_transfer.storage.errors import BundleError, cannot_write
 
 _BEFORE = "before.json"
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -51,29 +57,6 @@ class PullResult:
     received_bytes: int
     removed_files: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return asdict(self)
-
-
-def read_version(store: BundleStore, number: int | None = None) -> BundleManifest:
-    """Returns the manifest of a version, the latest by default.
-
-    Raises:
-        BundleError: There is none, or its manifest is damaged.
-    """
-    numbers = store.list_manifests()
-    if not numbers:
-        raise BundleError(f"{store.url}: holds no bundle. 'kedro bundle push' makes one.")
-    if number is not None and number not in numbers:
-        known = ", ".join(map(str, numbers[-10:]))
-        raise BundleError(f"{store.url}: has no version {number}. The latest are {known}.")
-    number = number or numbers[-1]
-    manifest = parse_manifest(store.read_manifest(number), f"{store.url}, version {number}")
-    if manifest.number != number:
-        raise BundleError(f"{store.url}, version {number}: the manifest is that of version {manifest.number}.")
-    return manifest
-
 
 def pull_bundle(
     store: BundleStore,
@@ -83,13 +66,13 @@ def pull_bundle(
     overwrite: bool = False,
     public_key: Path | None = None,
     jobs: int = 8,
-    progress: Callable[[int], Callable[[int], None]] | None = None,
+    progress: Progress = no_progress,
 ) -> PullResult:
     """Makes a folder hold a version of a bundle.
 
-    What is there already is not fetched again, and what an earlier pull fetched before it was cut off neither. Only
-    when all content is there and checked are the files put into place; while that goes on the folder has no record of
-    a version, so it is never taken for whole. Files that the bundle does not know are left alone.
+    What is there already is not fetched again, nor what an earlier pull fetched before it was cut off. Only when all
+    content is there and checked are the files put into place; meanwhile the folder has no record of a version, so it is
+    never taken for whole. Files that the bundle does not know are left alone.
 
     Args:
         store: Where from.
@@ -114,10 +97,8 @@ def pull_bundle(
         if not overwrite:
             _refuse_to_destroy(folder, here, before, manifest)
         wanted = {name for name, facts in manifest.files.items() if here.get(name) != facts.sha256}
-        staging = folder / STAGING
         sizes = {manifest.files[name].sha256: manifest.files[name].size_bytes for name in wanted}
-        count = progress(sum(sizes.values())) if progress else _count_nothing
-        received = _fetch(store, staging, sizes, jobs, count)
+        received = _fetch(store, folder / STAGING, sizes, jobs, progress(sum(sizes.values())))
         removed = _put_in_place(folder, manifest, wanted, targets, before)
     return PullResult(
         store.url, str(folder), manifest.number, manifest.manifest_sha256, len(manifest.files), manifest.size_bytes,
@@ -155,7 +136,7 @@ def _refuse_to_destroy(
         )
 
 
-def _fetch(store: BundleStore, staging: Path, sizes: dict[str, int], jobs: int, count: Callable[[int], None]) -> int:
+def _fetch(store: BundleStore, staging: Path, sizes: dict[str, int], jobs: int, count: Counter) -> int:
     if sizes:
         staging.mkdir(exist_ok=True)
         for old in staging.iterdir():  # of a pull of another version
@@ -163,26 +144,16 @@ def _fetch(store: BundleStore, staging: Path, sizes: dict[str, int], jobs: int, 
                 shutil.rmtree(old)
             elif old.name.removesuffix(".partial") not in sizes and old.name != _BEFORE:
                 old.unlink()
-    received = 0
 
     def fetch(sha256: str) -> int:
         return fetch_content(store, sha256, staging / sha256, sizes[sha256], count)
 
-    pool = ThreadPoolExecutor(jobs)
-    futures = [pool.submit(fetch, sha256) for sha256 in sizes]
-    try:
-        wait(futures, return_when=FIRST_EXCEPTION)
-        for future in futures:
-            if future.done() and (error := future.exception()) is not None:
-                raise error
-        received = sum(future.result() for future in futures)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return received
+    with ThreadPoolExecutor(jobs) as pool:  # after an error those that wait are not begun
+        return sum(pool.map(fetch, sizes))
 
 
-def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int, count: Callable[[int], None]) -> int:
-    """Fetches content to ``target``, which exists only if its hash is right; goes on where an attempt was cut off.
+def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int, count: Counter) -> int:
+    """Fetches content to ``target``, which exists only if its hash is right; resumes an attempt that was cut off.
 
     Returns:
         The bytes that were fetched now.
@@ -199,14 +170,14 @@ def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int
     received = 0
     for _ in range(2):
         digest = hashlib.sha256()
-        have = _take_up(partial, size_bytes, digest)
+        have = _resume(partial, size_bytes, digest)
         count(have)
 
-        def sink(block: bytes, digest: Any = digest) -> None:
+        def receive(block: bytes, digest: Any = digest) -> None:
             digest.update(block)
             count(len(block))
 
-        store.get_content(sha256, partial, sink)
+        store.get_content(sha256, partial, receive)
         received += partial.stat().st_size - have
         if digest.hexdigest() == sha256:
             partial.replace(target)
@@ -220,6 +191,19 @@ def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int
         f"{store.url}: content {sha256[:12]} is damaged there. 'kedro bundle verify {store.url} --drop-damaged' "
         "removes what is damaged; then push again from a folder that has it."
     )
+
+
+def _resume(partial: Path, size_bytes: int, digest: Any) -> int:
+    """Hashes what an earlier attempt left, and returns how much that is."""
+    if not partial.exists():
+        return 0
+    if partial.stat().st_size > size_bytes:
+        partial.unlink()
+        return 0
+    with partial.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+        return stream.tell()
 
 
 def _put_in_place(
@@ -253,8 +237,7 @@ def _put_in_place(
         for parent in list(Path(name).parents)[:-1]:
             with suppress(OSError):  # not empty
                 (folder / parent).rmdir()
-    with whole_file(record) as partial:
-        partial.write_bytes(manifest.to_bytes())
+    write_bytes(record, manifest.to_bytes())
     shutil.rmtree(staging, ignore_errors=True)
     _remember(folder, manifest)
     return len(gone)
@@ -266,19 +249,6 @@ def _remember(folder: Path, manifest: BundleManifest) -> None:
         if (file := find_file(folder, name)) is not None:
             cache.put(file, facts.model_dump(by_alias=True, exclude_none=True))
     cache.save()
-
-
-def _take_up(partial: Path, size_bytes: int, digest: Any) -> int:
-    """Hashes what an earlier attempt left, and returns how much that is."""
-    if not partial.exists():
-        return 0
-    if partial.stat().st_size > size_bytes:
-        partial.unlink()
-        return 0
-    with partial.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-        return stream.tell()
 
 
 def _sha256(file: Path) -> str:
@@ -294,7 +264,3 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise BundleError(cannot_write(str(folder), error)) from error
-
-
-def _count_nothing(_: int) -> None:
-    pass

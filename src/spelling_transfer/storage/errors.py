@@ -1,10 +1,13 @@
-"""What an object store's refusals mean, in words that say what to do; and that nothing goes to one unencrypted."""
+"""What went wrong with a file or an object store, in words that say what to do about it."""
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from typing import Any, Literal
-from urllib.parse import urlsplit
+import errno
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from kedro.io import DatasetError
 
 from spelling_transfer.errors import SpellingTransferError, causes
 
@@ -21,11 +24,72 @@ _CREDENTIALS = {
     "TokenRefreshRequired",
 }
 _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "UnauthorizedOperation"}
+_UNREACHABLE = {
+    "ClientConnectorError",
+    "ConnectTimeoutError",
+    "ConnectionClosedError",
+    "ConnectionError",
+    "EndpointConnectionError",
+    "HTTPClientError",
+    "IncompleteReadError",
+    "ReadTimeoutError",
+    "ResponseStreamingError",
+}
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WHERE = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the entry 's3' of conf/local/credentials.yml"
 
 
 class RemoteError(SpellingTransferError):
     """An object store cannot be used as it is asked to be."""
+
+
+class BundleError(SpellingTransferError):
+    """A bundle or its manifest is missing or damaged, or cannot be made."""
+
+
+class DatasetFileError(DatasetError, SpellingTransferError):
+    """A dataset's file or folder is missing, damaged, or cannot be written; the message says what to do."""
+
+
+class DatasetWriteError(DatasetFileError):
+    """A dataset cannot be written; what was there before is untouched."""
+
+
+def cannot_read(location: str, error: Exception) -> str:
+    """Says that a file cannot be read, why, and what to do about it."""
+    if (message := explain_remote(error, location, "read")) is not None:
+        return message
+    chain = list(causes(error))
+    # s3fs says what is missing, and puts the server's own answer behind it.
+    missing = any(isinstance(cause, FileNotFoundError) for cause in chain)
+    if isinstance(chain[-1], FileNotFoundError) or ("://" in location and missing):
+        return f"there is no {location}. Run the pipeline that makes it first."
+    message = f"{location} cannot be read: {reason(error)}."
+    # pyarrow reports damaged pages as an OSError of its own, which has no number; those of the system have one.
+    root = chain[-1]
+    if isinstance(root, ValueError | EOFError) or (isinstance(root, OSError) and root.errno is None):
+        message += " The file was cut short or altered: delete it and run the pipeline that makes it again."
+    return message
+
+
+def cannot_write(location: str, error: Exception) -> str:
+    """Says that a file or folder cannot be written, why, and how much room is left where that is the reason."""
+    if (explained := explain_remote(error, location, "write")) is not None:
+        return f"{explained} Nothing was left half-written."
+    message = f"{location} cannot be written: {reason(error)}."
+    if any(isinstance(cause, OSError) and cause.errno in _DISK_FULL for cause in causes(error)):
+        folder = next((parent for parent in Path(location).parents if parent.exists()), Path())
+        message += f" {shutil.disk_usage(folder).free / 1e6:.0f} MB are free there: make room and run again."
+    return f"{message} Nothing was left half-written."
+
+
+def reason(error: BaseException) -> str:
+    """Returns the innermost cause of an error in one line."""
+    *_, root = causes(error)
+    if isinstance(root, OSError) and root.strerror:
+        in_the_way = isinstance(root, FileExistsError | NotADirectoryError) and root.filename
+        return f"{root.strerror} ({root.filename})" if in_the_way else root.strerror
+    return first_line(root)
 
 
 def explain_remote(error: BaseException, location: str, action: Literal["read", "write"]) -> str | None:
@@ -50,27 +114,14 @@ def explain_remote(error: BaseException, location: str, action: Literal["read", 
         if name in {"ProfileNotFound", "TokenRetrievalError", "UnauthorizedSSOTokenError", "SSOTokenLoadError"}:
             return f"{location}: {str(cause).rstrip('.')}. {_WHERE}."
         if name in {"SSLError", "ClientConnectorCertificateError"}:
-            return f"{location}: the certificate of the endpoint cannot be trusted ({_line(cause)})."
+            return f"{location}: the certificate of the endpoint cannot be trusted ({first_line(cause)})."
         if name in _UNREACHABLE:
             return (
-                f"{location}: the endpoint cannot be reached, or the connection broke ({_line(cause)}). Check the "
+                f"{location}: the endpoint cannot be reached, or the connection broke ({first_line(cause)}). Check the "
                 "network and the endpoint (AWS_ENDPOINT_URL_S3, or 'endpoint_url' in conf/local/credentials.yml), "
                 "then run the same command again."
             )
     return None
-
-
-_UNREACHABLE = {
-    "ClientConnectorError",
-    "ConnectTimeoutError",
-    "ConnectionClosedError",
-    "ConnectionError",
-    "EndpointConnectionError",
-    "HTTPClientError",
-    "IncompleteReadError",
-    "ReadTimeoutError",
-    "ResponseStreamingError",
-}
 
 
 def error_code(error: BaseException) -> str | None:
@@ -108,60 +159,6 @@ def _explain_code(code: str, location: str, action: str) -> str | None:
     return None
 
 
-def check_transport(filesystem: Any) -> None:
-    """Refuses a store that is spoken to without encryption; on this machine itself it may be.
-
-    Args:
-        filesystem: An fsspec file system; only those of S3 have an endpoint.
-
-    Raises:
-        RemoteError: The endpoint is plain HTTP on another machine.
-    """
-    options = getattr(filesystem, "storage_options", None) or {}
-    endpoint = options.get("endpoint_url") or (options.get("client_kwargs") or {}).get("endpoint_url")
-    if "s3" in _protocols(filesystem) and endpoint is None:
-        import os
-
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint:
-        check_endpoint(str(endpoint))
-
-
-def check_endpoint(endpoint: str) -> None:
-    """Refuses an endpoint that is plain HTTP on another machine.
-
-    Raises:
-        RemoteError: It is, or it is no URL of a web server.
-    """
-    parts = urlsplit(endpoint)
-    if parts.scheme == "https" and parts.hostname:
-        return
-    if parts.scheme == "http" and parts.hostname and _is_loopback(parts.hostname):
-        return
-    raise RemoteError(
-        f"endpoint_url: {endpoint!r} is not encrypted: an endpoint begins with https://; http:// is allowed for "
-        "127.0.0.1 and localhost alone."
-    )
-
-
-def is_loopback_url(url: str) -> bool:
-    """Returns whether a URL leads to this machine itself."""
-    return _is_loopback(urlsplit(url).hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _protocols(filesystem: Any) -> tuple[str, ...]:
-    protocol = getattr(filesystem, "protocol", ())
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
-
-
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, without its full stop; the error's type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

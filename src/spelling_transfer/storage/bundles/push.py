@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock as ThreadLock
 from typing import Any
 
-from spelling_transfer.files import whole_file
-from spelling_transfer.storage.bundle import BundleError
-from spelling_transfer.storage.bundle_locks import Lock, locked
-from spelling_transfer.storage.bundle_manifest import BundleManifest, new_manifest, parse_manifest
-from spelling_transfer.storage.bundle_names import RECORD
-from spelling_transfer.storage.bundle_scan import FactsCache, LocalFile, read_facts, scan_folder
-from spelling_transfer.storage.bundle_sign import read_private_key, sign
-from spelling_transfer.storage.stores import BundleStore
-from spelling_transfer.storage.stores.base import PART_BYTES
+from spelling_transfer.files import write_bytes
+from spelling_transfer.storage.bundles.local_files import RECORD, FactsCache, LocalFile, read_facts, scan_folder
+from spelling_transfer.storage.bundles.manifest import (
+    BundleManifest,
+    new_manifest,
+    parse_manifest,
+    read_private_key,
+    sign,
+)
+from spelling_transfer.storage.bundles.stores import BundleStore
+from spelling_transfer.storage.bundles.stores.base import PART_BYTES, Counter, Progress, no_progress
+from spelling_transfer.storage.bundles.versions import Lock, latest_version, locked
+from spelling_transfer.storage.errors import BundleError
 
 _RACES = 100
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,8 @@ class PushResult:
     is_new: bool
     n_files: int
     size_bytes: int
-    sent_files: int
-    sent_bytes: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return asdict(self)
+    sent_files: int = 0
+    sent_bytes: int = 0
 
 
 def push_bundle(
@@ -64,7 +62,7 @@ def push_bundle(
     sign_key: Path | None = None,
     rehash: bool = False,
     jobs: int = 8,
-    progress: Callable[[int], Progress] | None = None,
+    progress: Progress = no_progress,
     ignore_locks: bool = False,
 ) -> PushResult:
     """Makes a folder the next version of a bundle; sends only content that the store does not have.
@@ -79,7 +77,7 @@ def push_bundle(
         rehash: Read every file again, those unchanged since the last push included.
         jobs: How many files at once.
         progress: Called with the number of bytes to go through; returns what counts them.
-        ignore_locks: Go on although a prune seems to be under way.
+        ignore_locks: Push although a prune seems to be under way.
 
     Raises:
         BundleError: A file cannot be read, has a bad name or changed meanwhile; the store refuses. No version is made.
@@ -95,10 +93,10 @@ def push_bundle(
     same = _unchanged(folder, files, cache, store, signed=sign_key is not None)
     if same is not None and not rehash:
         _keep_record(folder, same)
-        return PushResult(store.url, same.number, same.manifest_sha256, False, len(files), same.size_bytes, 0, 0)
-    count = progress(sum(file.size_bytes for file in files)) if progress else _count_nothing
+        return PushResult(store.url, same.number, same.manifest_sha256, False, len(files), same.size_bytes)
+    count = progress(sum(file.size_bytes for file in files))
     with locked(store, "push", ignore_others=ignore_locks) as lock:
-        latest = _latest(store)
+        latest = latest_version(store)
         sender = _Sender(store, cache, lock, count, rehash=rehash)
         facts = sender.send(files, jobs)
         for file in files:  # the folder as a whole must have stood still
@@ -119,7 +117,7 @@ def _unchanged(
 
     Nothing is written, so no lock is needed: a prune keeps the latest version and what that refers to.
     """
-    latest = _latest(store)  # before anything is read: it may be that nothing can be sent there
+    latest = latest_version(store)  # before anything is read: it may be that nothing can be sent there
     facts = {file.name: known for file in files if (known := cache.get(file)) is not None}
     if latest is None or len(facts) < len(files):
         return None
@@ -138,10 +136,8 @@ def _says_the_same(manifest: BundleManifest, latest: BundleManifest | None, *, s
 def _keep_record(folder: Path, manifest: BundleManifest) -> None:
     record, data = folder / RECORD, manifest.to_bytes()
     with suppress(OSError):  # a folder may be read-only
-        if record.is_file() and record.read_bytes() == data:
-            return
-        with whole_file(record) as partial:
-            partial.write_bytes(data)
+        if not record.is_file() or record.read_bytes() != data:
+            write_bytes(record, data)
 
 
 def _publish(
@@ -158,15 +154,8 @@ def _publish(
         if store.create_manifest(number, manifest.to_bytes()):
             return manifest, True
         # Another push took the number. Its content and ours are both there; ours becomes the version after it.
-        latest = _latest(store)
+        latest = latest_version(store)
     raise BundleError(f"{store.url}: others push all the time; no version could be made in {_RACES} attempts.")
-
-
-def _latest(store: BundleStore) -> BundleManifest | None:
-    numbers = store.list_manifests()
-    if not numbers:
-        return None
-    return parse_manifest(store.read_manifest(numbers[-1]), f"{store.url}, version {numbers[-1]}")
 
 
 def _held(folder: Path) -> set[str]:
@@ -178,15 +167,7 @@ def _held(folder: Path) -> set[str]:
 
 
 class _Sender:
-    def __init__(
-        self,
-        store: BundleStore,
-        cache: FactsCache,
-        lock: Lock,
-        count: Progress,
-        *,
-        rehash: bool,
-    ) -> None:
+    def __init__(self, store: BundleStore, cache: FactsCache, lock: Lock, count: Counter, *, rehash: bool) -> None:
         self._store, self._cache, self._lock, self._count, self._rehash = store, cache, lock, count, rehash
         self._there = {sha256: stored.size_bytes for sha256, stored in store.list_content().items()}
         self._guard = ThreadLock()
@@ -205,7 +186,8 @@ class _Sender:
                 unknown.append(file)
         small = [file for file in unknown if file.size_bytes <= PART_BYTES]
         try:
-            facts.update(_in_parallel(self._send_small, small, jobs))
+            with ThreadPoolExecutor(jobs) as pool:  # after an error those that wait are not begun
+                facts.update(zip((file.name for file in small), pool.map(self._send_small, small), strict=True))
             # A large one uses all connections by itself.
             for file in unknown:
                 if file.size_bytes > PART_BYTES:
@@ -214,7 +196,7 @@ class _Sender:
             self._cache.save()
         return facts
 
-    def _send_small(self, file: LocalFile) -> tuple[str, dict[str, Any]]:
+    def _send_small(self, file: LocalFile) -> dict[str, Any]:
         try:
             data = file.path.read_bytes()
         except OSError as error:
@@ -228,7 +210,7 @@ class _Sender:
         with self._guard:
             self._cache.put(file, facts)
         self._lock.refresh()
-        return file.name, facts
+        return facts
 
     def _send_large(self, file: LocalFile) -> dict[str, Any]:
         facts = read_facts(file)
@@ -254,22 +236,3 @@ class _Sender:
             self._there[facts["sha256"]] = facts["size_bytes"]
             self.sent_files += 1
             self.sent_bytes += facts["size_bytes"]
-
-
-def _in_parallel(
-    work: Callable[[LocalFile], tuple[str, dict[str, Any]]], files: Iterable[LocalFile], jobs: int
-) -> dict[str, dict[str, Any]]:
-    pool = ThreadPoolExecutor(jobs)
-    futures: list[Future[tuple[str, dict[str, Any]]]] = [pool.submit(work, file) for file in files]
-    try:
-        wait(futures, return_when=FIRST_EXCEPTION)
-        for future in futures:
-            if future.done() and (error := future.exception()) is not None:
-                raise error
-        return dict(future.result() for future in futures)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _count_nothing(_: int) -> None:
-    pass

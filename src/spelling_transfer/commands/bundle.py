@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+from rich.filesize import decimal
 
-from spelling_transfer.storage.bundle_cli_tools import (
-    bar,
-    manifest_of_project,
-    one_clear_error,
-    open_place,
-    set_up,
-    size_text,
-)
+from spelling_transfer.commands.errors import one_clear_error
 
 if TYPE_CHECKING:
-    from spelling_transfer.storage.bundle import Problem
+    from spelling_transfer.storage.bundles.stores import BundleStore
+    from spelling_transfer.storage.bundles.stores.base import Counter, Progress
+    from spelling_transfer.storage.bundles.verify import Problem
+
+_INTERRUPTED = "What was finished is kept; the same command resumes from there."
+_DEFAULT_DATASET = "prep_manifest"
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _env_option = click.option("--env", "-e", default=None, help="Kedro environment, for the credentials of S3.")
 _jobs_option = click.option(
     "--jobs", "-j", type=click.IntRange(1, 64), default=8, show_default=True, help="Files at once."
 )
-_locks_option = click.option("--ignore-locks", is_flag=True, help="Go on although somebody seems to be at work there.")
+_locks_option = click.option("--ignore-locks", is_flag=True, help="Do not wait for whoever seems to be at work there.")
 _key_type = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -60,19 +62,19 @@ def push(
     """Make FOLDER the next version of the bundle at STORE; send only what is not there yet.
 
     STORE is s3://bucket/prefix, lightning://owner/teamspace/folder, or a folder. Without a change no version is made.
-    After an interruption, run the same command again: it goes on where it was cut off.
+    After an interruption, run the same command again: it resumes where it was cut off.
 
     \b
     Examples:
       kedro bundle push data s3://bucket/study --include '03_primary/*' --include '05_model_input/*'
       kedro bundle push data/06_models /media/drive/models --note "best of 40 trials"
     """  # noqa: D301
-    with one_clear_error(), bar("sending") as progress:
-        from spelling_transfer.storage.bundle_push import push_bundle
+    with one_clear_error(kept=_INTERRUPTED), _bar("sending") as progress:
+        from spelling_transfer.storage.bundles.push import push_bundle
 
         result = push_bundle(
             folder,
-            open_place(store, env, encryption, jobs),
+            _open_place(store, env, encryption, jobs),
             include=include,
             exclude=exclude,
             note=note,
@@ -83,12 +85,12 @@ def push(
             ignore_locks=ignore_locks,
         )
     if as_json:
-        click.echo(json.dumps(result.as_dict(), indent=2))
+        click.echo(json.dumps(asdict(result), indent=2))
         return
     made = "version" if result.is_new else "nothing new since version"
     click.echo(
-        f"{result.store}: {made} {result.number}, {result.n_files} files, {size_text(result.size_bytes)}; "
-        f"sent {result.sent_files} files, {size_text(result.sent_bytes)}"
+        f"{result.store}: {made} {result.number}, {result.n_files} files, {decimal(result.size_bytes)}; "
+        f"sent {result.sent_files} files, {decimal(result.sent_bytes)}"
     )
 
 
@@ -120,11 +122,11 @@ def pull(
       kedro bundle pull s3://bucket/study data
       kedro bundle pull s3://bucket/study data --version 3 --public-key ours.pub
     """  # noqa: D301
-    with one_clear_error(), bar("fetching") as progress:
-        from spelling_transfer.storage.bundle_pull import pull_bundle
+    with one_clear_error(kept=_INTERRUPTED), _bar("fetching") as progress:
+        from spelling_transfer.storage.bundles.pull import pull_bundle
 
         result = pull_bundle(
-            open_place(store, env, "none", jobs),
+            _open_place(store, env, "none", jobs),
             folder,
             number=number,
             overwrite=overwrite,
@@ -133,11 +135,11 @@ def pull(
             progress=progress,
         )
     if as_json:
-        click.echo(json.dumps(result.as_dict(), indent=2))
+        click.echo(json.dumps(asdict(result), indent=2))
         return
     click.echo(
-        f"{result.folder}: version {result.number}, {result.n_files} files, {size_text(result.size_bytes)}; "
-        f"fetched {result.received_files} files, {size_text(result.received_bytes)}"
+        f"{result.folder}: version {result.number}, {result.n_files} files, {decimal(result.size_bytes)}; "
+        f"fetched {result.received_files} files, {decimal(result.received_bytes)}"
         + (f"; removed {result.removed_files} that it no longer has" if result.removed_files else "")
     )
 
@@ -153,10 +155,10 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
 
     Example: kedro bundle list s3://bucket/study
     """
-    with one_clear_error():
-        from spelling_transfer.storage.bundle_retention import list_versions
+    with one_clear_error(kept=_INTERRUPTED):
+        from spelling_transfer.storage.bundles.versions import list_versions
 
-        versions = list_versions(open_place(store, env))
+        versions = list_versions(_open_place(store, env))
     if as_json:
         click.echo(json.dumps([vars(version) for version in versions], indent=2))
         return
@@ -167,8 +169,8 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
     policy = {True: "kept", False: "broken", None: ""}
     for each in versions:
         table.add_row(
-            str(each.number), each.created_at, each.created_by, str(each.n_files), size_text(each.size_bytes),
-            size_text(each.new_bytes), "yes" if each.signed else "", policy[each.policy_kept], each.note,
+            str(each.number), each.created_at, each.created_by, str(each.n_files), decimal(each.size_bytes),
+            decimal(each.new_bytes), "yes" if each.signed else "", policy[each.policy_kept], each.note,
         )  # fmt: skip
     Console(highlight=False).print(table if versions else f"{store}: holds no bundle.", markup=False)
 
@@ -190,17 +192,17 @@ def prune(store: str, keep: int, dry_run: bool, ignore_locks: bool, env: str | N
       kedro bundle prune s3://bucket/study --keep 5 --dry-run
       kedro bundle prune s3://bucket/study --keep 5
     """  # noqa: D301
-    with one_clear_error():
-        from spelling_transfer.storage.bundle_retention import prune as prune_store
+    with one_clear_error(kept=_INTERRUPTED):
+        from spelling_transfer.storage.bundles.versions import prune as prune_store
 
-        result = prune_store(open_place(store, env), keep, dry_run=dry_run, ignore_locks=ignore_locks)
+        result = prune_store(_open_place(store, env), keep, dry_run=dry_run, ignore_locks=ignore_locks)
     if as_json:
-        click.echo(json.dumps(result.as_dict(), indent=2))
+        click.echo(json.dumps(asdict(result), indent=2))
         return
     would = "would remove" if dry_run else "removed"
     click.echo(
         f"{result.store}: {len(result.kept)} versions stay; {would} {len(result.removed)} versions, "
-        f"{result.removed_files} files, {size_text(result.removed_bytes)}"
+        f"{result.removed_files} files, {decimal(result.removed_bytes)}"
     )
 
 
@@ -250,8 +252,8 @@ def keygen(private_key: Path) -> None:
 
     Example: kedro bundle keygen ours.pem
     """
-    with one_clear_error():
-        from spelling_transfer.storage.bundle_sign import make_keys
+    with one_clear_error(kept=_INTERRUPTED):
+        from spelling_transfer.storage.bundles.manifest import make_keys
 
         click.echo(f"{private_key}: keep it to yourself; {make_keys(private_key)}: for whoever pulls")
 
@@ -262,7 +264,7 @@ def schema() -> None:
 
     Example: kedro bundle schema > bundle.schema.json
     """
-    from spelling_transfer.storage.bundle_manifest import BundleManifest
+    from spelling_transfer.storage.bundles.manifest import BundleManifest
 
     click.echo(json.dumps(BundleManifest.model_json_schema(), indent=2))
 
@@ -270,17 +272,85 @@ def schema() -> None:
 def _verify(
     place: str | None, number: int | None, drop_damaged: bool, env: str | None
 ) -> tuple[str, int, list[Problem]]:
-    from spelling_transfer.storage.bundle import read_manifest, verify_bundle
-    from spelling_transfer.storage.bundle_names import RECORD
-    from spelling_transfer.storage.bundle_retention import verify_store
-    from spelling_transfer.storage.stores.base import MANIFESTS
+    from spelling_transfer.storage.bundles.local_files import RECORD
+    from spelling_transfer.storage.bundles.stores.base import MANIFESTS
+    from spelling_transfer.storage.bundles.verify import read_manifest, verify_bundle, verify_store
 
-    set_up(env)
-    place = place or manifest_of_project(env)
+    _set_up(env)
+    place = place or _manifest_of_project(env)
     if "://" not in place and (Path(place) / RECORD).is_file() and not (Path(place) / MANIFESTS).is_dir():
         place = str(Path(place) / RECORD)
     if place.endswith(".json"):
         return place, len(read_manifest(place)["files"]), verify_bundle(place)
-    with bar("reading") as progress:
-        manifest, problems = verify_store(open_place(place, env), number, drop_damaged=drop_damaged, progress=progress)
+    with _bar("reading") as progress:
+        manifest, problems = verify_store(_open_place(place, env), number, drop_damaged=drop_damaged, progress=progress)
     return f"{place}, version {manifest.number}", len(manifest.files), problems
+
+
+def _open_place(url: str, env: str | None, encryption: str = "none", jobs: int = 8) -> BundleStore:
+    """Returns the store that a URL names, with the credentials of a Kedro environment."""
+    from spelling_transfer.storage import open_store
+
+    _set_up(env)
+    return open_store(url, encryption=encryption, jobs=jobs)
+
+
+def _set_up(env: str | None) -> None:
+    """Makes the credentials of a Kedro environment known, where this is a Kedro project."""
+    from kedro.utils import find_kedro_project
+
+    from spelling_transfer.storage import set_up_stores
+
+    project = find_kedro_project(Path.cwd())
+    if project is not None:
+        set_up_stores(Path(project) / "conf", env)
+
+
+@contextmanager
+def _bar(description: str) -> Iterator[Progress]:
+    """Gives what makes a bar once the number of bytes is known; the bar counts kilobytes."""
+    from contextlib import ExitStack
+    from threading import Lock
+
+    from spelling_transfer.progress import progress_bar
+
+    with ExitStack() as stack:
+
+        def start(n_bytes: int) -> Counter:
+            handle = stack.enter_context(progress_bar(f"{description} (kB)", n_bytes // 1000))
+            guard, rest = Lock(), [0]
+
+            def count(done: int) -> None:
+                with guard:
+                    rest[0] += done
+                    kilobytes, rest[0] = rest[0] // 1000, rest[0] % 1000
+                    handle(kilobytes)
+
+            return count
+
+        yield start
+
+
+def _manifest_of_project(env: str | None) -> str:
+    """Returns where the project's own manifest is, by its catalog.
+
+    Raises:
+        BundleError: This is no project, or its catalog has no such dataset.
+    """
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+    from kedro.utils import find_kedro_project
+
+    from spelling_transfer.storage import BundleError
+
+    project = find_kedro_project(Path.cwd())
+    if project is None:
+        raise BundleError("No manifest is named and this is no Kedro project: name one, or go to the project's folder.")
+    bootstrap_project(project)
+    with KedroSession.create(project_path=project, env=env) as session:
+        context: Any = cast("KedroSession", session).load_context()
+        catalog = context.config_loader["catalog"]
+    path = catalog.get(_DEFAULT_DATASET, {}).get("filepath")
+    if path is None:
+        raise BundleError(f"The catalog has no file for {_DEFAULT_DATASET!r}: name a manifest.")
+    return path if "://" in path or Path(path).is_absolute() else str(project / path)

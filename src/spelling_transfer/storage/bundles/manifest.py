@@ -1,23 +1,35 @@
-"""The manifest of one version of a bundle: its files, and what one has to know to trust and to use them."""
+"""The manifest of a bundle: its files, and what one has to know to trust and to use them; its seal and signature.
+
+A manifest is JSON. Its ``files`` maps each file's path, relative to ``root``, to its sha256, its size in bytes and,
+for tables, its rows and columns; ``root`` is relative to the manifest's own folder; ``manifest_sha256`` is the hash of
+everything else in it. A signature is ed25519 over that hash, which stands for every file.
+"""
 
 from __future__ import annotations
 
-import getpass
+import hashlib
 import json
-import re
-import socket
+import os
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spelling_transfer import __version__
-from spelling_transfer.storage.bundle import FORMAT, BundleError, check_format, seal
-from spelling_transfer.storage.bundle_names import check_names
-from spelling_transfer.storage.bundle_sign import Signature
+from spelling_transfer.storage.bundles.local_files import check_names
+from spelling_transfer.storage.errors import BundleError
+from spelling_transfer.storage.runs import who
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+FORMAT = 1
+"""Of manifests. One without a number has this one."""
+_DOMAIN = b"spelling-transfer bundle\n"  # a signature for this purpose is none for another
 
 
 class _Part(BaseModel):
@@ -45,6 +57,14 @@ class PolicyState(_Part):
 
     kept: bool = Field(description="Whether every rule was kept.")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Hash of the report.")
+
+
+class Signature(_Part):
+    """Who vouches for a manifest."""
+
+    algorithm: Literal["ed25519"] = Field("ed25519", description="The only one.")
+    public_key: str = Field(description="The signer's public key, 32 bytes in base64.")
+    value: str = Field(description="The signature, 64 bytes in base64.")
 
 
 class BundleManifest(_Part):
@@ -89,6 +109,24 @@ class BundleManifest(_Part):
         return (json.dumps(_plain(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
+def seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the manifest with ``manifest_sha256``, the hash of all the rest, a signature aside, in canonical JSON."""
+    rest = {key: value for key, value in manifest.items() if key not in {"manifest_sha256", "signature"}}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return {**rest, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def check_format(manifest: Mapping[str, Any], source: str) -> None:
+    """Refuses a manifest that a newer version has written and this one might misread.
+
+    Raises:
+        BundleError: It is one.
+    """
+    number = manifest.get("format", FORMAT)
+    if not isinstance(number, int) or not 1 <= number <= FORMAT:
+        raise BundleError(f"{source}: format {number!r} is newer than {FORMAT}. Update spelling-transfer to read it.")
+
+
 def parse_manifest(data: bytes, source: str) -> BundleManifest:
     """Reads a manifest and checks all that can be checked without the files.
 
@@ -125,7 +163,7 @@ def new_manifest(files: Mapping[str, Mapping[str, Any]], root: Path, note: str) 
     return BundleManifest(
         number=1,
         created_at=datetime.now(UTC).replace(microsecond=0),
-        created_by=_who(),
+        created_by=who(),
         note=note,
         files={name: FileFacts.model_validate(facts) for name, facts in sorted(files.items())},
         tokenizer_sha256=prepared.get("tokenizer_sha256"),
@@ -159,9 +197,102 @@ def _record(root: Path, files: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {}
 
 
-def _who() -> str:
+def make_keys(private_file: Path) -> Path:
+    """Writes a new pair of keys: the private one, readable by its owner alone, and beside it the public one.
+
+    Returns:
+        The file of the public key: the same name, ending in ``.pub``.
+
+    Raises:
+        BundleError: One of the files is there already, or cannot be written.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public_file = private_file.with_suffix(".pub")
     try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container without an entry for its user
-        user = "unknown"
-    return re.sub(r"[^\w.@-]", "_", f"{user}@{socket.gethostname()}")
+        for file, data, mode in ((private_file, private, 0o600), (public_file, public, 0o644)):
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+    except FileExistsError as error:
+        raise BundleError(f"{error.filename}: is there already, and a key is never overwritten.") from error
+    except OSError as error:
+        raise BundleError(f"{error.filename}: cannot be written: {error.strerror}.") from error
+    return public_file
+
+
+def sign(manifest: BundleManifest, key_file: Path) -> BundleManifest:
+    """Returns the manifest with a signature.
+
+    Args:
+        manifest: A sealed manifest.
+        key_file: The private key, PEM, as ``kedro bundle keygen`` writes it.
+
+    Raises:
+        BundleError: There is no such key, or it is of another kind.
+    """
+    key = read_private_key(key_file)
+    value = key.sign(_DOMAIN + manifest.manifest_sha256.encode())
+    public = key.public_key().public_bytes_raw()
+    signature = Signature(public_key=b64encode(public).decode(), value=b64encode(value).decode())
+    return manifest.model_copy(update={"signature": signature})
+
+
+def check_signature(manifest: BundleManifest, key_file: Path, source: str) -> None:
+    """Checks that a manifest was signed with a key one trusts.
+
+    Args:
+        manifest: A manifest whose own hash holds.
+        key_file: The public key, PEM.
+        source: Where the manifest comes from.
+
+    Raises:
+        BundleError: It is not signed, or by another key.
+    """
+    from cryptography.exceptions import InvalidSignature
+
+    key = _public_key(key_file)
+    if manifest.signature is None:
+        raise BundleError(
+            f"{source}: version {manifest.number} is not signed, and a signature by {key_file} is asked for."
+        )
+    try:
+        key.verify(b64decode(manifest.signature.value), _DOMAIN + manifest.manifest_sha256.encode())
+    except (InvalidSignature, ValueError) as error:
+        raise BundleError(f"{source}: version {manifest.number} is not signed with the key of {key_file}.") from error
+
+
+def read_private_key(file: Path) -> Ed25519PrivateKey:
+    """Returns the key in a PEM file.
+
+    Raises:
+        BundleError: There is no such key, or it is of another kind.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        # The library's message may describe the key; what matters is that it cannot be used.
+        raise BundleError(f"{file}: not a private key in PEM without a password ({type(error).__name__}).") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BundleError(f"{file}: not an ed25519 key. Make one: kedro bundle keygen {file.name}")
+    return key
+
+
+def _public_key(file: Path) -> Ed25519PublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{file}: not a public key in PEM ({type(error).__name__}).") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise BundleError(f"{file}: not an ed25519 key.")
+    return key

@@ -9,27 +9,27 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spelling_transfer.storage.stores.base import (
-    FILES,
-    MANIFESTS,
+from spelling_transfer.storage.bundles.local_files import BLOCK_BYTES
+from spelling_transfer.storage.bundles.stores.base import (
+    BundleStore,
     ContentChangedError,
     Counter,
-    Sink,
+    MissingError,
+    Receiver,
     Stored,
     StoreError,
+    check_hash,
     content_key,
-    manifest_key,
 )
+from spelling_transfer.storage.errors import first_line
 
-_BLOCK_BYTES = 1 << 20
 
-
-class LightningStore:
+class LightningStore(BundleStore):
     """Bundles below ``lightning://owner/teamspace/folder``."""
 
     def __init__(self, url: str) -> None:
@@ -45,16 +45,6 @@ class LightningStore:
         self._root = "/".join(["bundles", *parts[2:]])
         self._teamspace = _find_teamspace(parts[0], parts[1], self.url)
 
-    def list_content(self) -> dict[str, Stored]:
-        """Returns what content is there, by its hash."""
-        return {name.rsplit("/", 1)[-1]: Stored(size, 0.0) for name, size in self._list(FILES)}
-
-    def put_bytes(self, sha256: str, data: bytes) -> None:
-        """Stores content that is in memory."""
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise ContentChangedError(f"{self.url}: content {sha256[:12]} is not what its hash says.")
-        self._upload_bytes(content_key(sha256), data)
-
     def put_file(self, sha256: str, file: Path, count: Counter) -> None:
         """Stores a large file; the platform's library sends it in parts."""
         self._upload(content_key(sha256), file)
@@ -63,78 +53,65 @@ class LightningStore:
                 raise ContentChangedError(f"{file}: changed while it was sent. Run again when nothing writes to it.")
         count(file.stat().st_size)
 
-    def get_content(self, sha256: str, target: Path, sink: Sink) -> None:
-        """Fetches content; the drive has no way to go on where a transfer was cut off, so it begins again."""
+    def get_content(self, sha256: str, target: Path, receive: Receiver) -> None:
+        """Fetches content; the drive cannot resume a transfer that was cut off, so it begins again."""
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             whole = Path(folder) / "content"
             self._download(content_key(sha256), whole)
             with whole.open("rb") as stream, target.open("ab") as out:
                 stream.seek(out.tell())
-                while block := stream.read(_BLOCK_BYTES):
+                while block := stream.read(BLOCK_BYTES):
                     out.write(block)
-                    sink(block)
-
-    def delete_content(self, hashes: Iterable[str]) -> None:
-        """Refuses: the platform's library cannot remove files from the drive."""
-        if list(hashes):
-            self._cannot_remove()
-
-    def list_manifests(self) -> list[int]:
-        """Returns the numbers of the versions, the oldest first."""
-        names = (name.rsplit("/", 1)[-1].removesuffix(".json") for name, _ in self._list(MANIFESTS))
-        return sorted(int(name) for name in names if name.isdigit())
-
-    def read_manifest(self, number: int) -> bytes:
-        """Returns a version's manifest."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "manifest.json"
-            self._download(manifest_key(number), file)
-            return file.read_bytes()
-
-    def create_manifest(self, number: int, data: bytes) -> bool:
-        """Writes a version's manifest, unless that number is taken."""
-        if number in self.list_manifests():
-            return False
-        self._upload_bytes(manifest_key(number), data)
-        return self.read_manifest(number) == data
-
-    def delete_manifest(self, number: int) -> None:
-        """Refuses: the platform's library cannot remove files from the drive."""
-        self._cannot_remove()
-
-    def put_lock(self, name: str, data: bytes) -> None:
-        """Refuses a prune; a push needs no lock where nothing can be removed."""
-        if name.startswith("prune"):
-            self._cannot_remove()
-
-    def list_locks(self) -> dict[str, Stored]:
-        """Returns no locks; see :meth:`put_lock`."""
-        return {}
-
-    def read_lock(self, name: str) -> bytes:
-        """Returns nothing; see :meth:`put_lock`."""
-        return b""
-
-    def delete_lock(self, name: str) -> None:
-        """Does nothing; see :meth:`put_lock`."""
+                    receive(block)
 
     def clean_up(self, older_than_seconds: float) -> int:
         """Does nothing: what a cut-off upload left is the platform's to remove."""
         return 0
 
-    def _cannot_remove(self) -> None:
-        raise StoreError(f"{self.url}: the drive of a teamspace lets nothing be removed from here. Use the web page.")
+    def put_lock(self, name: str, data: bytes) -> None:
+        """Refuses a prune; a push needs no lock where nothing can be removed."""
+        if name.startswith("prune"):
+            self._delete([name])
 
-    def _list(self, folder: str) -> Iterator[tuple[str, int]]:
+    def list_locks(self) -> dict[str, Stored]:
+        """Returns no locks; see :meth:`put_lock`."""
+        return {}
+
+    def delete_lock(self, name: str) -> None:
+        """Does nothing; see :meth:`put_lock`."""
+
+    def _list(self, folder: str) -> Iterator[tuple[str, Stored]]:
         with self._explained(folder):
             entries = self._teamspace.list_files(f"{self._root}/{folder}", recursive=True)
-        yield from ((entry.path, int(entry.size or 0)) for entry in entries if entry.size is not None)
+        for entry in entries:
+            if entry.size is not None:
+                yield entry.path.rsplit("/", 1)[-1], Stored(int(entry.size), 0.0)
 
-    def _upload_bytes(self, key: str, data: bytes) -> None:
+    def _read(self, key: str) -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "content"
+            self._download(key, file)
+            return file.read_bytes()
+
+    def _write(self, key: str, data: bytes, sha256: str) -> None:
+        check_hash(data, sha256, self.url)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "content"
             file.write_bytes(data)
             self._upload(key, file)
+
+    def _create(self, key: str, data: bytes) -> bool:
+        folder, _, name = key.partition("/")
+        if any(found == name for found, _ in self._list(folder)):
+            return False
+        self._write(key, data, hashlib.sha256(data).hexdigest())
+        return self._read(key) == data
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        if keys:
+            raise StoreError(
+                f"{self.url}: the drive of a teamspace lets nothing be removed from here. Use the web page."
+            )
 
     def _upload(self, key: str, file: Path) -> None:
         with self._explained(key):
@@ -154,8 +131,8 @@ class LightningStore:
                 yield
         except Exception as error:
             if "404" in str(error) or "not found" in str(error).lower():
-                raise StoreError(f"{self.url}: {key} is missing there. Push the bundle again.") from error
-            raise StoreError(f"{self.url}: {key}: the platform refuses ({_first_line(error)}).") from error
+                raise MissingError(f"{self.url}: {key} is missing there. Push the bundle again.") from error
+            raise StoreError(f"{self.url}: {key}: the platform refuses ({first_line(error)[:200]}).") from error
 
 
 def _find_teamspace(owner: str, name: str, url: str) -> Any:
@@ -168,8 +145,6 @@ def _find_teamspace(owner: str, name: str, url: str) -> Any:
     try:
         return Teamspace(f"{owner}/{name}")
     except Exception as error:
-        raise StoreError(f"{url}: there is no such teamspace, or it is not yours ({_first_line(error)}).") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        raise StoreError(
+            f"{url}: there is no such teamspace, or it is not yours ({first_line(error)[:200]})."
+        ) from error

@@ -1,30 +1,27 @@
-"""Bundles: files that belong together, with a manifest by which anyone can tell that none was altered.
-
-A manifest is JSON. Its ``files`` maps each file's path, relative to ``root``, to its sha256, its size in bytes and,
-for tables, its rows and columns; ``root`` is relative to the manifest's own folder; ``manifest_sha256`` is the hash of
-everything else in it.
-"""
+"""Comparing files with a manifest: of a folder or a URL, or the content of a version in a store."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import posixpath
+import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import fsspec
 
-from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.storage.bundles.local_files import file_facts
+from spelling_transfer.storage.bundles.manifest import BundleManifest, check_format, seal
+from spelling_transfer.storage.bundles.stores import BundleStore
+from spelling_transfer.storage.bundles.stores.base import Progress, no_progress
+from spelling_transfer.storage.bundles.versions import locked, read_version
+from spelling_transfer.storage.errors import BundleError
 
-FORMAT = 1
-"""Of manifests. One without a number has this one."""
-_BLOCK_BYTES = 1 << 20
-
-
-class BundleError(SpellingTransferError):
-    """A bundle's manifest is missing or is none."""
+Kind = Literal["missing", "size", "sha256", "rows", "schema", "unreadable", "manifest"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Problem:
     """
 
     file: str
-    kind: Literal["missing", "size", "sha256", "rows", "schema", "unreadable", "manifest"]
+    kind: Kind
     expected: str
     found: str
 
@@ -47,52 +44,8 @@ class Problem:
         return f"{self.file}: {self.kind} is {self.found}, the manifest says {self.expected}"
 
 
-def file_facts(path: str, filesystem: fsspec.AbstractFileSystem | None = None) -> dict[str, Any]:
-    """Returns what a manifest says of a file: ``sha256``, ``size_bytes``, and of a Parquet file ``rows``, ``schema``.
-
-    Args:
-        path: The file.
-        filesystem: Where it is; the local disk by default.
-
-    Raises:
-        OSError: The file cannot be read.
-        pyarrow.ArrowInvalid: A Parquet file's footer is damaged.
-    """
-    filesystem = filesystem or fsspec.filesystem("file")
-    digest, size = hashlib.sha256(), 0
-    with filesystem.open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-            size += len(block)
-    facts: dict[str, Any] = {"sha256": digest.hexdigest(), "size_bytes": size}
-    if path.endswith(".parquet"):
-        facts |= table_facts(path, filesystem)
-    return facts
-
-
-def table_facts(path: str, filesystem: fsspec.AbstractFileSystem | None = None) -> dict[str, Any]:
-    """Returns ``rows`` and ``schema`` of a Parquet file from its footer.
-
-    Raises:
-        pyarrow.ArrowInvalid: The footer is damaged.
-    """
-    import pyarrow.parquet as pq
-
-    filesystem = filesystem or fsspec.filesystem("file")
-    with filesystem.open(path, "rb") as file, pq.ParquetFile(file) as table:
-        schema = {field.name: str(field.type) for field in table.schema_arrow}
-        return {"rows": table.metadata.num_rows, "schema": schema}
-
-
-def seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the manifest with ``manifest_sha256``, the hash of all the rest, a signature aside, in canonical JSON."""
-    rest = {key: value for key, value in manifest.items() if key not in {"manifest_sha256", "signature"}}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-    return {**rest, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}
-
-
 def read_manifest(url: str) -> dict[str, Any]:
-    """Reads a manifest.
+    """Reads the manifest of files that lie where it says: that of a bundle, or the one that local_prep writes.
 
     Raises:
         BundleError: There is none, or it is not a bundle's manifest.
@@ -110,17 +63,6 @@ def read_manifest(url: str) -> dict[str, Any]:
         raise BundleError(f"{url}: not a bundle's manifest; it needs 'root' and 'files'.")
     check_format(manifest, url)
     return manifest
-
-
-def check_format(manifest: Mapping[str, Any], source: str) -> None:
-    """Refuses a manifest that a newer version has written and this one might misread.
-
-    Raises:
-        BundleError: It is one.
-    """
-    number = manifest.get("format", FORMAT)
-    if not isinstance(number, int) or not 1 <= number <= FORMAT:
-        raise BundleError(f"{source}: format {number!r} is newer than {FORMAT}. Update spelling-transfer to read it.")
 
 
 def verify_bundle(url: str) -> list[Problem]:
@@ -156,7 +98,7 @@ def _compare(name: str, path: str, expected: Mapping[str, Any], filesystem: fssp
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         size = filesystem.size(path)
         return [Problem(name, "unreadable", f"{expected.get('size_bytes')} bytes", f"{size} bytes, {error}")]
-    pairs: tuple[tuple[Literal["size", "sha256", "rows", "schema"], str], ...] = (
+    pairs: tuple[tuple[Kind, str], ...] = (
         ("size", "size_bytes"),
         ("sha256", "sha256"),
         ("rows", "rows"),
@@ -167,3 +109,57 @@ def _compare(name: str, path: str, expected: Mapping[str, Any], filesystem: fssp
         for kind, key in pairs
         if key in expected and expected[key] != found.get(key)
     ]
+
+
+def verify_store(
+    store: BundleStore,
+    number: int | None = None,
+    *,
+    drop_damaged: bool = False,
+    jobs: int = 8,
+    progress: Progress = no_progress,
+) -> tuple[BundleManifest, list[Problem]]:
+    """Reads all content of a version and compares it with the manifest.
+
+    Args:
+        store: The store.
+        number: The version; the latest by default.
+        drop_damaged: Remove content whose hash is wrong, so that the next push sends it again.
+        jobs: How many files at once.
+        progress: Called with the number of bytes to read; returns what counts them.
+
+    Returns:
+        The manifest and what is not as it says.
+
+    Raises:
+        BundleError: There is no such version, its manifest is damaged, or the store refuses.
+    """
+    manifest = read_version(store, number)
+    there = store.list_content()
+    count = progress(sum(manifest.hashes.values()))
+
+    def hash_of(sha256: str) -> str | None:
+        if sha256 not in there:
+            return None
+        digest = hashlib.sha256()
+
+        def receive(block: bytes) -> None:
+            digest.update(block)
+            count(len(block))
+
+        with tempfile.TemporaryDirectory(prefix="bundle-verify-") as folder:
+            store.get_content(sha256, Path(folder) / "content", receive)
+        return digest.hexdigest()
+
+    with ThreadPoolExecutor(jobs) as pool:
+        found = dict(zip(manifest.hashes, pool.map(hash_of, manifest.hashes), strict=True))
+    problems = []
+    for name, facts in sorted(manifest.files.items()):
+        if found[facts.sha256] is None:
+            problems.append(Problem(name, "missing", f"{facts.size_bytes} bytes", "no content"))
+        elif found[facts.sha256] != facts.sha256:
+            problems.append(Problem(name, "sha256", facts.sha256, str(found[facts.sha256])))
+    if drop_damaged and (damaged := [sha for sha, actual in found.items() if actual not in {None, sha}]):
+        with locked(store, "prune"):
+            store.delete_content(damaged)
+    return manifest, problems

@@ -1,4 +1,4 @@
-"""What is in a local folder: names, sizes and hashes; a file is read again only if it may have changed."""
+"""A folder as a bundle sees it: names that can travel, files that may have changed, and what is known of them."""
 
 from __future__ import annotations
 
@@ -6,27 +6,107 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 import stat
 import time
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
-from spelling_transfer.files import whole_file
-from spelling_transfer.storage.bundle import BundleError, table_facts
-from spelling_transfer.storage.bundle_names import RECORD, STAGING, check_names
-from spelling_transfer.storage.remote_folder import cache_folder
-from spelling_transfer.storage.whole import clock_of
+import fsspec
 
-_BLOCK_BYTES = 1 << 20
+from spelling_transfer.files import write_text
+from spelling_transfer.storage.access import cache_folder
+from spelling_transfer.storage.errors import BundleError
+
+RECORD = ".bundle.json"
+"""The manifest of the version that a folder holds, written when it has been pushed or pulled whole."""
+STAGING = ".bundle.partial"
+"""Where a pull keeps what it has so far."""
+BLOCK_BYTES = 1 << 20
+
 _TICK_SECONDS = 2.0
 """The coarsest clock of a file system in use: what changes twice within a tick has one time."""
-_OURS = (".partial", ".tmp")
+_BEING_WRITTEN = (".partial", ".tmp")
+_MAX_PART_BYTES, _MAX_BYTES = 240, 900
+_PLAIN = re.compile(r"(?:[\w-][\w.-]{0,98}[\w-]/){0,7}[\w-][\w.-]{0,98}[\w-]", re.ASCII)
+"""Most names are like this, and none of these is refused; with thousands of files the long way takes a while."""
 
 
 class FileChangedError(BundleError):
     """A file changed while it was read."""
+
+
+def check_name(name: str, source: str) -> str:
+    """Returns a file's name if it is one that can be written on every system and stays below its root.
+
+    Args:
+        name: A path relative to the root, parts separated by ``/``.
+        source: Where it comes from, for the message.
+
+    Raises:
+        BundleError: It leads out of the root, or has characters that some system cannot keep.
+    """
+    if _PLAIN.fullmatch(name) or (problem := _problem_of_name(name)) is None:
+        return name
+    raise BundleError(f"{source}: the name {name!r} {problem}. Rename the file, or leave it out with --exclude.")
+
+
+def _problem_of_name(name: str) -> str | None:
+    parts = name.split("/")
+    if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
+        return "is absolute"
+    if ".." in parts:
+        return "leads out of the root by '..'"
+    if "" in parts or "." in parts:
+        return "has an empty part"
+    if parts[0] in {RECORD, STAGING}:
+        return "is a name that bundles use themselves"
+    if "\\" in name or any(unicodedata.category(character) in {"Cc", "Cs", "Cf", "Co"} for character in name):
+        return "has a backslash or characters that cannot be seen"
+    if any(part != part.strip() or part.endswith(".") for part in parts):
+        return "has a part that begins or ends with a space, or ends with a dot"
+    if unicodedata.normalize("NFC", name) != name:
+        return "is not in Unicode's composed form (NFC), which another system would change"
+    if len(name.encode()) > _MAX_BYTES or any(len(part.encode()) > _MAX_PART_BYTES for part in parts):
+        return f"is longer than {_MAX_BYTES} bytes, or a part of it longer than {_MAX_PART_BYTES}"
+    return None
+
+
+def check_names(names: Iterable[str], source: str) -> None:
+    """Checks every name, and that no two would be one file on a system that ignores case.
+
+    Raises:
+        BundleError: A name cannot be used, or two are too much alike.
+    """
+    seen: dict[str, str] = {}
+    folders: set[str] = set()
+    for name in names:
+        check_name(name, source)
+        folded = name.casefold()
+        if folded in seen:
+            raise BundleError(
+                f"{source}: {seen[folded]!r} and {name!r} differ in case alone; a Mac would keep one of them."
+            )
+        seen[folded] = name
+        folders.update(folded[:place] for place, character in enumerate(folded) if character == "/")
+    if both := sorted(folders & set(seen)):
+        raise BundleError(f"{source}: {seen[both[0]]!r} is a file and a folder.")
+
+
+def place_below(root: Path, name: str, source: str) -> Path:
+    """Returns where a checked name goes below ``root``.
+
+    Raises:
+        BundleError: A link on the way leads out of the root.
+    """
+    target = root / check_name(name, source)
+    if not target.parent.resolve().is_relative_to(root.resolve()):
+        raise BundleError(f"{root}: {name!r} would be written through a link that leads out of the folder.")
+    return target
 
 
 @dataclass(frozen=True)
@@ -109,7 +189,7 @@ def _walk(folder: Path, root: Path, prefix: str = "") -> Iterator[tuple[str, Pat
         name = prefix + entry.name
         if name in {RECORD, STAGING} or entry.name == ".gitkeep":
             continue
-        if entry.name.startswith(".") and entry.name.endswith(_OURS):
+        if entry.name.startswith(".") and entry.name.endswith(_BEING_WRITTEN):
             continue
         path = Path(entry.path)
         if entry.is_symlink() and (problem := _problem_of_link(path, root)) is not None:
@@ -138,29 +218,47 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def read_facts(file: LocalFile, data: bytes | None = None, *, tables: bool = True) -> dict[str, Any]:
-    """Returns hash, size and, of a table, rows and columns.
+def file_facts(
+    path: str, filesystem: fsspec.AbstractFileSystem | None = None, *, data: bytes | None = None, tables: bool = True
+) -> dict[str, Any]:
+    """Returns what a manifest says of a file: ``sha256``, ``size_bytes``, and of a Parquet file ``rows``, ``schema``.
 
     Args:
-        file: The file.
+        path: The file.
+        filesystem: Where it is; the local disk by default.
         data: Its content, if it is in memory already.
         tables: Whether to look into tables; without that a damaged one has a hash like any other file.
+
+    Raises:
+        OSError: The file cannot be read.
+        pyarrow.ArrowInvalid: A Parquet file's footer is damaged.
+    """
+    filesystem = filesystem or fsspec.filesystem("file")
+    digest, size = hashlib.sha256(data or b""), len(data or b"")
+    if data is None:
+        with filesystem.open(path, "rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                digest.update(block)
+                size += len(block)
+    facts: dict[str, Any] = {"sha256": digest.hexdigest(), "size_bytes": size}
+    if tables and path.endswith(".parquet"):
+        import pyarrow.parquet as pq
+
+        with filesystem.open(path, "rb") as file, pq.ParquetFile(file) as table:
+            facts["rows"] = table.metadata.num_rows
+            facts["schema"] = {field.name: str(field.type) for field in table.schema_arrow}
+    return facts
+
+
+def read_facts(file: LocalFile, data: bytes | None = None, *, tables: bool = True) -> dict[str, Any]:
+    """Returns :func:`file_facts` of a local file that stands still.
 
     Raises:
         FileChangedError: It changed while it was read.
         BundleError: It cannot be read, or is a damaged table.
     """
-    digest = hashlib.sha256()
     try:
-        if data is not None:
-            digest.update(data)
-        else:
-            with file.path.open("rb") as stream:
-                while block := stream.read(_BLOCK_BYTES):
-                    digest.update(block)
-        facts: dict[str, Any] = {"sha256": digest.hexdigest(), "size_bytes": file.size_bytes}
-        if tables and file.name.endswith(".parquet"):
-            facts |= table_facts(str(file.path))
+        facts = file_facts(str(file.path), data=data, tables=tables)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         file.check_unchanged()
         raise BundleError(f"{file.path}: cannot be read: {error}") from error
@@ -172,7 +270,7 @@ class FactsCache:
     """What was found out about files, kept between runs of the program, by path and stamp.
 
     A file that was changed within a tick of the clock before it was read could be changed once more and keep its
-    stamp. So it is not noted, and is read again the next time, as git does with its index ("racy" entries).
+    stamp. So it is not kept, and is read again the next time, as git does with its index ("racy" entries).
     """
 
     def __init__(self, root: Path) -> None:
@@ -191,14 +289,14 @@ class FactsCache:
             pass
 
     def get(self, file: LocalFile) -> dict[str, Any] | None:
-        """Returns the facts of a file that is as it was when they were noted."""
+        """Returns the facts of a file that is as it was when they were kept."""
         entry = self._facts.get(file.name)
         if not isinstance(entry, list) or len(entry) != 2 or entry[0] != list(file.stamp):
             return None
         return dict(entry[1])
 
     def put(self, file: LocalFile, facts: dict[str, Any]) -> None:
-        """Notes the facts of a file, unless it was changed a moment ago or its times are of the future."""
+        """Keeps the facts of a file, unless it was changed a moment ago or its times are of the future."""
         if self._now() - max(file.stamp[1:3]) / 1e9 > _TICK_SECONDS:
             self._facts[file.name] = [list(file.stamp), facts]
             self._changed = True
@@ -208,8 +306,7 @@ class FactsCache:
         if not self._changed:
             return
         try:
-            with whole_file(self._file) as partial:
-                partial.write_text(json.dumps(self._facts), encoding="utf-8")
+            write_text(self._file, json.dumps(self._facts))
         except OSError:
             return
         self._changed = False
@@ -218,3 +315,15 @@ class FactsCache:
         if self._ahead_seconds is None:
             self._ahead_seconds = clock_of(self._root) - time.time()
         return time.time() + self._ahead_seconds
+
+
+def clock_of(folder: Path) -> float:
+    """Returns the time by the clock that gives a folder's files their times.
+
+    On a mounted drive that is its server's clock. Where no file can be made, it is this machine's.
+    """
+    try:
+        with NamedTemporaryFile(prefix=".", suffix=".tmp", dir=folder) as file:
+            return Path(file.name).stat().st_mtime
+    except OSError:
+        return time.time()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from .errors import PolicyError
-from .rules import Policy
+from .policy import Policy
 
 BEGIN = "<!-- checklist: made by 'kedro policy checklist --write' -->"
 END = "<!-- end of checklist -->"
@@ -51,10 +52,21 @@ def write_checklist(file: Path, policy: Policy) -> bool:
         raise PolicyError(f"{file}: cannot be read ({error.strerror}).") from error
     new = in_step(old, policy)
     if new != old:
-        temporary = file.with_name(f".{file.name}.new")
-        temporary.write_text(new, encoding="utf-8")
-        temporary.replace(file)
+        _write_whole(file, new)
     return new != old
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Writes a file so that it is there whole or as it was: under another name first, flushed to the disk, renamed."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.new")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _escape(text: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,7 @@ import click
 
 # Everything else is imported where it is used: this module is imported for every `kedro --help`.
 if TYPE_CHECKING:
-    from .findings import ScanResult
-    from .rules import Policy
+    from .policy import Policy
 
 VIOLATION = 1
 MISUSE = 2
@@ -40,12 +39,12 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--format", "output", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
 @click.option(
     "--jobs", type=click.IntRange(1), help="Processes that read; one for each core where there are many files."
 )
 @_policy_option
-def check(paths: tuple[Path, ...], output: str, jobs: int | None, policy_file: Path | None) -> None:
+def check(paths: tuple[Path, ...], form: str, jobs: int | None, policy_file: Path | None) -> None:
     """Check code, configuration, documents, notebooks, scripts and data.
 
     PATHS are files and folders, inside the project or elsewhere; without them the whole project is checked, as far as
@@ -57,6 +56,7 @@ def check(paths: tuple[Path, ...], output: str, jobs: int | None, policy_file: P
         kedro policy check conf docs/serving.md --format json
         kedro policy check --format sarif > policy.sarif
     """  # noqa: D301 - \b keeps the examples as they are
+    from .scanner import output
     from .scanner.engine import scan_paths
 
     missing = [path for path in paths if not path.exists() and not path.is_symlink()]
@@ -64,9 +64,13 @@ def check(paths: tuple[Path, ...], output: str, jobs: int | None, policy_file: P
         _misuse(f"{', '.join(map(str, missing))}: there is no such file or folder.")
     root = _project()
     rules, place = _rules(policy_file, root)
-    with _Progress(output == "text") as progress:
+    with _progress(form == "text") as progress:
         result = scan_paths(paths or None, rules, root, policy_path=place, jobs=jobs, progress=progress)
-    _print_result(result, rules, root, output)
+    if form == "text":
+        click.echo(output.to_text(result, rules))
+    else:
+        content = output.to_json(result, rules) if form == "json" else output.to_sarif(result, rules, root)
+        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
     sys.exit(0 if result.clean else VIOLATION)
 
 
@@ -75,10 +79,10 @@ def check(paths: tuple[Path, ...], output: str, jobs: int | None, policy_file: P
 @click.option("--model", help="Name of the model; without it the first one that the endpoint lists.")
 @click.option("--api-key", envvar="POLICY_PROBE_API_KEY", help="Bearer token; better given as POLICY_PROBE_API_KEY.")
 @click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=0.1), default=60.0, show_default=True)
-@click.option("--format", "output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @_policy_option
 def probe(
-    url: str, model: str | None, api_key: str | None, timeout_seconds: float, output: str, policy_file: Path | None
+    url: str, model: str | None, api_key: str | None, timeout_seconds: float, form: str, policy_file: Path | None
 ) -> None:
     """Ask an endpoint to think in every known way, and look for thoughts in its answers.
 
@@ -97,7 +101,7 @@ def probe(
         report = run_probe(ask_endpoint(url, model=model, api_key=api_key, timeout_seconds=timeout_seconds), rules)
     except PolicyError as error:
         _misuse(str(error))
-    if output == "json":
+    if form == "json":
         click.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
     else:
         for result in report.results:
@@ -148,7 +152,7 @@ def _project() -> Path:
 def _rules(policy_file: Path | None, root: Path) -> tuple[Policy, str]:
     """Returns the rules and where they are written; a broken file is misuse, since nothing can be checked with it."""
     from .errors import PolicyFileError
-    from .loading import find_policy_file, load_policy
+    from .policy import find_policy_file, load_policy
 
     file = policy_file or find_policy_file(root)
     try:
@@ -165,68 +169,20 @@ def _misuse(message: str) -> Any:
     sys.exit(MISUSE)
 
 
-def _print_result(result: ScanResult, rules: Policy, root: Path, output: str) -> None:
-    if output == "sarif":
-        from .scanner.sarif import to_sarif
-
-        click.echo(json.dumps(to_sarif(result, rules, root), indent=2, ensure_ascii=False))
+@contextmanager
+def _progress(wanted: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Gives a progress bar on standard error where somebody watches and there is much to read."""
+    if not (wanted and sys.stderr.isatty()):
+        yield None
         return
-    if output == "json":
-        content = {
-            "clean": result.clean,
-            "checked": result.checked,
-            "findings": [{**asdict(finding), "remedy": _remedy(finding.rule, rules)} for finding in result.findings],
-            "not_checked": [asdict(entry) for entry in result.unchecked],
-            "exemptions_used": [asdict(entry) for entry in result.exemptions],
-        }
-        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
-        return
-    for finding in result.findings:
-        click.echo(
-            f"{finding.place}: {finding.rule}: {finding.message}" + (f" ({finding.value})" if finding.value else "")
-        )
-    for rule_id in dict.fromkeys(finding.rule for finding in result.findings):
-        click.echo(f"  {rule_id}: {_remedy(rule_id, rules)}")
-    for entry in result.unchecked:
-        if entry.blocking:
-            click.echo(f"{entry.path}: not checked: {entry.reason}")
-    click.echo(_summary(result))
+    bar: Any = None
+    with ExitStack() as stack:
 
+        def step(done: int, total: int) -> None:
+            nonlocal bar
+            if total < _SHOW_PROGRESS_FROM:
+                return
+            bar = bar or stack.enter_context(click.progressbar(length=total, label="Checking", file=sys.stderr))
+            bar.update(done - bar.pos)
 
-def _summary(result: ScanResult) -> str:
-    blocking = sum(entry.blocking for entry in result.unchecked)
-    parts = [f"{result.checked} files checked", f"{len(result.findings)} violations"]
-    if blocking:
-        parts.append(f"{blocking} could not be judged")
-    if len(result.unchecked) > blocking:
-        parts.append(f"{len(result.unchecked) - blocking} hold no text and were not checked")
-    used = sum(entry.count for entry in result.exemptions)
-    if used:
-        parts.append(f"{len(result.exemptions)} exemptions in use")
-    return ", ".join(parts) + "."
-
-
-def _remedy(rule_id: str, rules: Policy) -> str:
-    return rules.rule(rule_id).remedy if rule_id in rules.by_id else "Take the exemption out of policy.yml."
-
-
-class _Progress:
-    """A progress bar on standard error where somebody watches and there is much to read."""
-
-    def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted and sys.stderr.isatty()
-        self._bar: Any = None
-
-    def __enter__(self) -> Callable[[int, int], None] | None:
-        return self._step if self._wanted else None
-
-    def _step(self, done: int, total: int) -> None:
-        if total < _SHOW_PROGRESS_FROM:
-            return
-        if self._bar is None:
-            self._bar = click.progressbar(length=total, label="Checking", file=sys.stderr).__enter__()
-        self._bar.update(done - self._bar.pos)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
+        yield step

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .findings import Finding
-    from .rules import Policy
+    from .policy import Policy
 
 
 class PolicyError(Exception):
@@ -37,3 +37,7 @@ class PolicyViolationError(PolicyError):
         if len(self.findings) > limit:
             lines.append(f"  and {len(self.findings) - limit} more; 'kedro policy check' lists them.")
         super().__init__("\n".join(lines))
+
+
+class UncheckableError(Exception):
+    """A file cannot be judged; the message says why. The scanner reports it and never counts the file as clean."""

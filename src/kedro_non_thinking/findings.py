@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _LONGEST_VALUE = 120
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Finding:
-    """One violation of one rule at one place.
+    """One violation of one rule. The rules make it; whoever knows the place adds it with :meth:`at`.
 
     Attributes:
-        path: The file, or ``dataset:NAME``, ``parameter:NAME``, ``node:NAME`` for what a hook looked at.
-        line: The line in the file, counted from 1; 0 where there are no lines.
         rule: The id of the rule.
         message: What is wrong, in one sentence.
         value: The offending text or value, shortened.
+        line: The line in the text that was judged, then in the file, counted from 1; 0 where there are no lines.
+        path: The file, or ``dataset:NAME``, ``parameter:NAME``, ``node:NAME`` for what a hook looked at.
     """
 
-    path: str
-    line: int
     rule: str
     message: str
     value: str = ""
+    line: int = 1
+    path: str = ""
 
     @property
     def place(self) -> str:
         """Where it is, as ``path:line``."""
         return f"{self.path}:{self.line}" if self.line else self.path
+
+    def at(self, path: str, first_line: int = 0) -> Finding:
+        """Returns the finding with its place: what was judged begins in this line, or has no lines if it is 0."""
+        return replace(self, path=path, line=first_line + self.line - 1 if first_line else 0)
+
+    def as_dict(self) -> dict[str, str | int]:
+        """Returns the finding as JSON has it."""
+        return {name: getattr(self, name) for name in ("path", "line", "rule", "message", "value")}
+
+
+def by_place(finding: Finding) -> tuple[str, int, str, str, str]:
+    """Returns what findings are sorted by."""
+    return finding.path, finding.line, finding.rule, finding.message, finding.value
 
 
 @dataclass(frozen=True, order=True)

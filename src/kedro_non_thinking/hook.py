@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import re
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
-
-from .stamps import Stamp, file_stamp
 
 # What needs pydantic is imported when a run begins: every kedro command that opens a session imports this module.
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
 
     from .findings import Finding
-    from .report import Evidence
-    from .run_checks import RunChecks
+    from .run_checks import Evidence, RunChecks
 
 REPORT_DATASET = "policy_report"
 """If the catalog has a dataset of this name, the evidence of each run is saved to it."""
@@ -34,7 +32,10 @@ REPORT_DATASET = "policy_report"
 UNCHANGED = "loaded as it was judged"
 """In the evidence: what was loaded from a file that this run had judged before, and that was the same file still."""
 
+_TABLE_LIBRARIES = frozenset({"pandas", "pyarrow", "numpy", "polars"})
 _DEPLOYS = re.compile(r"(?:^|[._:\s])(?:deploy|serv(?:e|ing)|endpoint)", re.IGNORECASE)
+FileState = tuple[str, int, int, int, int, int]
+"""A file and what changes with its content: device, inode, size, and when it was changed and modified."""
 logger = logging.getLogger(__name__)
 
 
@@ -47,7 +48,7 @@ class NonThinkingPolicyHook:
         self._checks: RunChecks | None = None
         self._loaded: dict[str, int] = {}
         self._catalog: DataCatalog | None = None
-        self._judged: dict[str, Stamp] = {}
+        self._judged: dict[str, FileState | None] = {}
 
     @property
     def evidence(self) -> Evidence | None:
@@ -115,12 +116,12 @@ class NonThinkingPolicyHook:
         A file that this run has judged, and that has not changed since, is not judged again.
         """
         checks = self._started()
-        stamp = self._stamp(dataset_name)
-        if stamp is not None and self._judged.get(dataset_name) == stamp:
+        state = self._file_state(dataset_name)
+        if state is not None and self._judged.get(dataset_name) == state:
             checks.note(UNCHANGED, _place(dataset_name))
         else:
             checks.settle(checks.data(_place(dataset_name), _plain(dataset_name, data), "loaded"))
-        self._note(dataset_name, stamp)
+        self._judged[dataset_name] = state
         self._loaded[dataset_name] = id(data)
 
     @hook_impl
@@ -132,7 +133,7 @@ class NonThinkingPolicyHook:
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Checks a model folder once more where it came to stand; remembers the file of anything else as judged."""
-        self._note(dataset_name, self._stamp(dataset_name))
+        self._judged[dataset_name] = self._file_state(dataset_name)
         if isinstance(getattr(data, "path", None), Path):
             checks = self._started()
             checks.settle(checks.data(_place(dataset_name), data, "exported folders", exported=True))
@@ -163,15 +164,10 @@ class NonThinkingPolicyHook:
                     self._checks = _read_rules(project, project / "conf", "base")
         return self._checks
 
-    def _stamp(self, name: str) -> Stamp | None:
-        dataset = self._catalog.get(name) if self._catalog is not None and not _is_parameter(name) else None
-        return None if dataset is None else file_stamp(dataset)
-
-    def _note(self, name: str, stamp: Stamp | None) -> None:
-        if stamp is None:
-            self._judged.pop(name, None)
-        else:
-            self._judged[name] = stamp
+    def _file_state(self, name: str) -> FileState | None:
+        if self._catalog is None or _is_parameter(name) or (dataset := self._catalog.get(name)) is None:
+            return None
+        return _file_state(dataset)
 
     def _reachable(self, checks: RunChecks, pipeline: Pipeline, catalog: DataCatalog) -> Iterator[Finding]:
         deployed = {name for node in pipeline.nodes if _deploys_node(node) for name in node.inputs}
@@ -198,7 +194,7 @@ class NonThinkingPolicyHook:
 
 
 def _read_rules(project: Path, source: Path, base: str) -> RunChecks:
-    from .loading import find_policy_file, load_policy
+    from .policy import find_policy_file, load_policy
     from .run_checks import RunChecks
 
     file = find_policy_file(project, source, base)
@@ -245,12 +241,23 @@ def _deploys_node(node: Node) -> bool:
 
 def _is_large(value: Any) -> bool:
     """Whether a value is a table or a text, in which nothing depends on what the node is for."""
-    return isinstance(value, str) or type(value).__module__.partition(".")[0] in {
-        "pandas",
-        "pyarrow",
-        "numpy",
-        "polars",
-    }
+    return isinstance(value, str) or type(value).__module__.partition(".")[0] in _TABLE_LIBRARIES
+
+
+def _file_state(dataset: Any) -> FileState | None:
+    """Returns the state of the one file that a dataset reads, or ``None`` if it reads none on this machine."""
+    if getattr(dataset, "_protocol", "file") not in ("file", "local"):
+        return None
+    try:
+        # Private, but Kedro's only way to the file of the version that is read. Where it is gone, or a dataset of
+        # someone else's raises whatever it likes, each load is judged; test_hook notices.
+        path = Path(dataset._get_load_path())
+        state = path.stat()
+    except Exception:  # noqa: BLE001
+        return None
+    if not stat.S_ISREG(state.st_mode):
+        return None
+    return str(path), state.st_dev, state.st_ino, state.st_size, state.st_ctime_ns, state.st_mtime_ns
 
 
 policy_hook = NonThinkingPolicyHook()

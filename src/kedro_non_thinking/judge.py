@@ -1,35 +1,63 @@
-"""All rules of a policy in one object: judges a text, a tree of settings, a chat template."""
+"""All rules of a policy in one object: judges a text, a tree of settings, a chat template, a list of token ids."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import Any
 
-from .findings import shorten
-from .keys import Problem, normalise_key
+from .findings import Finding, shorten
+from .mentions import REFUSING_KEY, TELLING_KEY, asks, inline_code, refuses
+from .policy import Policy
+from .settings import SettingRules, is_count_table, is_off, is_on, normalise_key
 from .template import judge_template
-from .text_judge import Mode, TextJudge
+from .text import TextRules, cut, excerpt, line_of
 from .tokens import judge_ids
-from .values import as_dict, is_count_table, is_on, pairs
+from .trees import Keys, as_dict, pairs
 
-__all__ = ["Judge", "Mode", "Path"]
 
-Path = tuple[str | int, ...]
-"""Keys and indices from the root of a tree of settings to one value."""
+class Mode(Enum):
+    """What a text is, which decides how much of it is a mention and how much is meant."""
 
-_PROSE_KEYS = re.compile(
-    r"(?:^|_)(?:description|comment|comments|why|reason|reasons|forbids|remedy|check|help|title|message|note|notes|summary"
-    r"|doc|docs|docstring|rationale|explanation|caption|header|epilog|label|changelog)$"
+    SETTING = "setting"  # a value in a configuration, a string in code, a prompt: all of it is meant
+    SNIPPET = "snippet"  # a piece of a document that is not parsed: what a program says when it refuses is fine
+    DESCRIPTION = "description"  # the text of a setting that describes: a sentence that forbids is fine
+    DOCUMENT = "document"  # running text: what it asks for counts, not what it names or forbids
+    DATA = "data"  # an example, an answer: no tag at all, but for the end of a prompt
+
+
+# Without one of these a text can break no rule. All in lower case.
+_TRIGGERS = (
+    *("think", "reasoning", "151667", "151668", "chat_template", "chat-template", "template_kwargs", "render_jinja"),
+    *("generation_prompt", "disable_hooks", "<|im_start|>", ".chat(", " -re", "fromhex", "b64decode"),
+    "label_start",  # examples: what is wrong with them may be what they do not hold
 )
-_REFUSING_KEYS = re.compile(
-    r"(?:^|_)(?:forbid\w*|refus\w*|reject\w*|den(?:y|ied|ylist)\w*|block(?:ed|list|s)?|ban(?:ned)?|masked|mask_ids"
-    r"|mask_tokens|suppress\w*|bad_words\w*|disallow\w*|prohibit\w*|violation\w*|unsupported|blacklist\w*|stop"
-    r"|stop_strings|stop_words|stop_sequences|exclude\w*|not_allowed|invalid|must_not\w*)(?:_|$)"
+_SAMPLING_TRIGGERS = ("temp", "top_", "top-", "min_p", "min-p")
+# A tag in pieces, "<th" + "ink>", or with gaps, < t h i n k >
+_PIECES = re.compile(
+    r"<[\s/]*(?:thin?|thi|th|t)[\"']|[\"'](?:hink|ink|nk|k)\s*>|<[\s/\\|]*t[\s\\|]*h[\s\\|]*i[\s\\|]*n[\s\\|]*k"
 )
-_FORCING_KEYS = frozenset(
-    {"eos_token_id", "bos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id"}
-    | {"forced_eos_token_id", "forced_decoder_ids", "begin_token_id", "prefix_token_ids", "stop_token_ids"}
+_TRUE_TEXTS = frozenset({"!0", "${true}"})
+_TYPE_NAMES = frozenset(
+    {"bool", "boolean", "str", "int", "optional", "literal", "dict", "mapping", "any", "object"},
+)
+_VALUE_END = re.compile(r"[ \t]*(?:$|[\n,;}\])`\"']|#)")
+_FLAG = re.compile(
+    r"(?<![\w-])(--?[a-z][\w-]+)(?:(?:=|[ \t]+|[\"'],\s*[\"']?|[ \t]*\\\n\s*)"
+    r"('[^'\n]*'|\"(?:[^\"\\\n]|\\.)*\"|[^\s\"'\\,;|&)\]`-][^\s\"'\\,;|&)\]`]*|-\d+|\"\"|''))?",
+    re.IGNORECASE,
+)
+_MODEL = re.compile(r"[a-z0-9][\w.-]*(?:/[\w.-]+)?(?::[\w.-]+)?", re.IGNORECASE)
+_OPEN_TURN = re.compile(r"<\|im_start\|>\s*assistant(?:\s|\\n)*\Z")
+_PROMPT_BLOCK = re.compile(r"<\|im_start\|>assistant(?:\n|\\n)<think>(?:\n|\\n){2}</think>(?:(?:\n|\\n){2}|\Z)")
+_ASKS_FOR_MODE = re.compile(
+    r"\b(?:enable|activate|turn on|switch on|use|run in|start in|switch to)\s+(?:the\s+)?"
+    r"(?:thinking|reasoning)[\s-]mode\b"
+)
+# "set `enable_thinking` to `true`": a setting without a sign
+_SET_TO = re.compile(
+    r"\b(enable_thinking|enable_reasoning|include_reasoning|thinking)[\"'`]*\s+to\s+[\"'`]*(true|on|1|yes|enabled)\b"
 )
 _OUTCOME_KEYS = frozenset(
     {"expected_status", "status", "status_code", "expect", "expected", "outcome", "expected_error"}
@@ -42,125 +70,286 @@ _LARGEST_SETTINGS = 50
 _RECORD_KEYS = frozenset({"name", "key", "variable", "env", "parameter"})
 
 
-class Judge(TextJudge):
+class Judge:
     """The rules of a policy, ready to be applied to anything that was read."""
 
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.text_rules = TextRules(policy)
+        self.settings = SettingRules(policy)
+        patterns = policy.rules.thinking_only_model.patterns
+        self._models = [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
+        # The longest plain part of each pattern: a text without any of them names no such model.
+        self._model_words = tuple(_longest_word(pattern) for pattern in patterns)
+
+    def may_break(self, text: str, *, deployment: bool = False) -> bool:
+        """Returns whether a text could break a rule at all: fast, and true more often than need be.
+
+        Most files and most strings end here, so a check of thousands of files takes seconds.
+        """
+        low = text.lower()
+        if any(word in low for word in _TRIGGERS) or any(word in low for word in self._model_words):
+            return True
+        if (deployment or "serve" in low) and any(word in low for word in _SAMPLING_TRIGGERS):
+            return True
+        if _PIECES.search(low.replace("\\n", " ").replace("\\t", " ") if "\\" in low else low):
+            return True
+        if low.isascii() and not self.text_rules.may_be_escaped(low):
+            return False
+        normalised = self.text_rules.normalise(low)
+        return any(word in normalised for word in _TRIGGERS) or bool(self.text_rules.tags(normalised))
+
+    # -- texts ---------------------------------------------------------------------------------------------------------
+
+    def text(self, text: str, mode: Mode = Mode.SETTING) -> Iterator[Finding]:
+        """Yields what is wrong with a text; lines count within it."""
+        if len(text) < 2:
+            return
+        normalised = self.text_rules.normalise(text)
+        found = [*self._tags(normalised, mode), *self._switches(normalised)]
+        if mode is not Mode.DATA:
+            found += self._settings_in(normalised)
+        if mode is Mode.DOCUMENT:
+            named = [(at, finding) for at, finding in self._models_in(normalised) if "/" in finding.value]
+            found += [*self._asked_for(normalised), *named]
+        elif mode in (Mode.SETTING, Mode.SNIPPET):
+            found += [*self._open_turn(normalised), *self._named_models(text)]
+        for position, finding in found:
+            if not self._is_mention(finding.rule, mode, normalised, position):
+                yield finding
+
+    def _is_mention(self, rule: str, mode: Mode, normalised: str, position: int) -> bool:
+        """Whether something is only named, as far as a text of this kind may do that."""
+        if mode in (Mode.SETTING, Mode.DATA):
+            return False
+        if mode is Mode.SNIPPET and rule in ("think-tag", "soft-switch"):
+            return False
+        if mode is Mode.DOCUMENT:
+            if rule == "thinking-only-model" and not asks(normalised, position):
+                return True
+            code = inline_code(normalised, position) if rule in ("think-tag", "soft-switch") else None
+            names = code is not None and (len(code) <= 12 if rule == "soft-switch" else self._only_tags(code))
+            if names and not asks(normalised, position):
+                return True
+        return refuses(normalised, position)
+
+    def _only_tags(self, code: str) -> bool:
+        """Whether inline code holds tags and nothing that could be a thought."""
+        bare = cut(code, self.text_rules.tags(code))
+        rest = re.sub(r"</?(?:code|tt|kbd|samp|pre)\b[^>]*>|\\n|<\|im_start\|>assistant", "", bare)
+        return not re.sub(r"[\s`.\u2026,/'\"]", "", rest)
+
+    def _tags(self, normalised: str, mode: Mode) -> Iterator[tuple[int, Finding]]:
+        if mode is Mode.DATA:
+            allowed = [match.span() for match in _PROMPT_BLOCK.finditer(normalised)]
+            tags = self.text_rules.tags(normalised)
+            tags = [tag for tag in tags if not any(start <= tag.start < end for start, end in allowed)]
+        else:
+            tags = self.text_rules.stray_tags(normalised)
+        for tag in tags:
+            yield _seen("think-tag", f"{'closing' if tag.closing else 'opening'} think tag", normalised, tag.start)
+
+    def _switches(self, normalised: str) -> Iterator[tuple[int, Finding]]:
+        for position in self.text_rules.switches(normalised):
+            yield _seen("soft-switch", "soft switch that turns thinking on", normalised, position)
+
+    def _open_turn(self, normalised: str) -> Iterator[tuple[int, Finding]]:
+        match = _OPEN_TURN.search(normalised) if "im_start" in normalised else None
+        if match:
+            message = "prompt ends in an assistant turn without the empty think block"
+            yield _seen("chat-template", message, normalised, match.start())
+
+    def _asked_for(self, normalised: str) -> Iterator[tuple[int, Finding]]:
+        if "think" in normalised or "reason" in normalised:
+            for match in _SET_TO.finditer(normalised):
+                yield _seen("thinking-switch", f"'{match[1]}' switches thinking on", normalised, match.start())
+            for match in _ASKS_FOR_MODE.finditer(normalised):
+                yield _seen("thinking-switch", "asks for thinking mode", normalised, match.start())
+
+    def _settings_in(self, normalised: str) -> Iterator[tuple[int, Finding]]:
+        """Yields settings and options that stand inside a text, in a command or in the body of a request."""
+        if not any(word in normalised for word in ("think", "rea", "template")):
+            return
+        for match in self.settings.assignment.finditer(normalised):
+            if _means_value(match, normalised):
+                value = match[2].strip("\"'").rstrip(".")
+                judged: object = True if value in _TRUE_TEXTS else value
+                if value.startswith(("{", "[")) and self.settings.canonical(match[1]) != "chat_template_kwargs":
+                    judged = value if not is_off(value[1:-1]) else None
+                finding = self.settings.judge(match[1].replace("-", "_"), judged)
+                if finding is not None:
+                    line = line_of(normalised, match.start())
+                    yield match.start(), Finding(finding.rule, finding.message, shorten(match[0]), line)
+        yield from self._flags_in(normalised)
+
+    def flags(self, command: str) -> list[Finding]:
+        """Returns the options of a command that are refused."""
+        return [finding for _, finding in self._flags_in(command)]
+
+    def _flags_in(self, text: str) -> Iterator[tuple[int, Finding]]:
+        if "-" not in text:
+            return
+        for match in _FLAG.finditer(text):
+            flag, value = match[1], match[2]
+            if value is not None:
+                value = value[1:-1] if value[:1] in "\"'" and value[-1:] == value[:1] else value
+            finding = self.settings.judge_flag(flag, value)
+            if finding is not None:
+                line = line_of(text, match.start())
+                yield match.start(), Finding(finding.rule, finding.message, finding.value, line)
+
+    # -- names of models -----------------------------------------------------------------------------------------------
+
+    def models(self, text: str) -> list[Finding]:
+        """Returns the thinking-only models that a command or a path names."""
+        return [finding for _, finding in self._models_in(text)]
+
+    def _named_models(self, text: str) -> Iterator[tuple[int, Finding]]:
+        """Yields the models of a setting, which is a name or a command with options."""
+        if _MODEL.fullmatch(text.strip()):
+            finding = self._model(text.strip())
+            if finding is not None:
+                yield 0, finding
+        elif "--" in text:
+            yield from self._models_in(text)
+
+    def _models_in(self, text: str) -> Iterator[tuple[int, Finding]]:
+        low = text.lower()
+        if any(word in low for word in self._model_words):
+            for match in _MODEL.finditer(text):
+                finding = self._model(match[0].rstrip("."), line_of(text, match.start()))
+                if finding is not None:
+                    yield match.start(), finding
+
+    def _model(self, name: str, line: int = 1) -> Finding | None:
+        if len(name) > 200 or not any(pattern.search(name) for pattern in self._models):
+            return None
+        return Finding("thinking-only-model", f"{name} has no non-thinking mode", name, line)
+
+    # -- trees of settings ---------------------------------------------------------------------------------------------
+
     def tree(
-        self, value: object, *, deployment: bool = False, path: Path = (), mode: Mode = Mode.SETTING
-    ) -> Iterator[tuple[Path, Problem]]:
+        self, value: object, *, deployment: bool = False, keys: Keys = (), mode: Mode = Mode.SETTING
+    ) -> Iterator[tuple[Keys, Finding]]:
         """Yields what is wrong with nested mappings, lists and texts, each with the path of its keys.
 
         Args:
             value: What YAML, JSON or TOML held.
             deployment: Whether it belongs to a deployment, where sampling values are fixed.
-            path: Where the value itself stands.
-            mode: What its texts are; descriptions are told by their key.
+            keys: Where the value itself stands.
+            mode: What its texts are; descriptions are recognised by their key.
         """
         entries = pairs(value)
         if entries is not None:
-            yield from self._mapping(value, list(entries), deployment, path, mode)
+            yield from self._mapping(value, list(entries), deployment, keys, mode)
         elif isinstance(value, (list, tuple)):
-            yield from self._sequence(value, deployment, path, mode)
+            yield from self._sequence(value, deployment, keys, mode)
         elif isinstance(value, str):
-            key = normalise_key(str(next((part for part in reversed(path) if isinstance(part, str)), "")))
-            if mode is Mode.SETTING and _PROSE_KEYS.search(key):
-                mode = Mode.PROSE
-            for problem in self.string(value, mode):
-                yield path, problem
+            key = normalise_key(str(next((part for part in reversed(keys) if isinstance(part, str)), "")))
+            if mode is Mode.SETTING and TELLING_KEY.search(key):
+                mode = Mode.DESCRIPTION
+            yield from ((keys, finding) for finding in self.text(value, mode))
 
     def _mapping(
-        self, value: object, entries: list[tuple[Any, Any]], deployment: bool, path: Path, mode: Mode
-    ) -> Iterator[tuple[Path, Problem]]:
+        self, value: object, entries: list[tuple[Any, Any]], deployment: bool, keys: Keys, mode: Mode
+    ) -> Iterator[tuple[Keys, Finding]]:
         added_token = _is_added_token(value)
-        counts = is_count_table(value)
-        if _expects_refusal(value) or (counts and len(entries) > _LARGEST_SETTINGS):
+        if _expects_refusal(value) or (len(entries) > _LARGEST_SETTINGS and is_count_table(value)):
             return
         if self._describes_think_token(value):
             entries = [(key, entry) for key, entry in entries if not isinstance(entry, str)]
-        yield from self._named_value(value, path)
+        yield from self._named_value(value, keys)
         for key, entry in entries:
             name = str(key)
-            here = (*path, name)
-            problem = self.forced_id(name, entry)
-            if problem is None and _REFUSING_KEYS.search(normalise_key(name)):
+            here = (*keys, name)
+            normalised = normalise_key(name)
+            if REFUSING_KEY.search(normalised):
                 continue
-            if problem is None and not (counts and self.keys.is_ambiguous(name)):
-                problem = self.keys.judge(name, entry)
-            problem = problem or self.keys.judge_content(name, entry)
-            if problem is None and deployment:
-                problem = self.keys.judge_sampling(name, entry)
-            if problem is not None:
-                yield here, problem
+            finding = self.settings.judge(name, entry, deployment=deployment, among=value)
+            if finding is not None:
+                yield here, finding
                 continue
             if added_token and name == "content":
                 continue
-            if normalise_key(name) == "chat_template":
-                yield from ((here, found) for found in self.chat_template(entry))
-                continue
-            if isinstance(entry, str) and normalise_key(name) in ("chat_template_path", "chat_template_file"):
-                yield from ((here, found) for found in self.chat_template(entry))
-            yield from self.tree(entry, deployment=deployment, path=here, mode=mode)
+            if normalised.startswith("chat_template"):
+                if normalised == "chat_template" or (
+                    isinstance(entry, str) and normalised in ("chat_template_path", "chat_template_file")
+                ):
+                    yield from ((here, found) for found in self.chat_template(entry))
+                if normalised == "chat_template":
+                    continue
+            yield from self.tree(entry, deployment=deployment, keys=here, mode=mode)
 
     def _sequence(
-        self, value: Sequence[Any], deployment: bool, path: Path, mode: Mode
-    ) -> Iterator[tuple[Path, Problem]]:
+        self, value: Sequence[Any], deployment: bool, keys: Keys, mode: Mode
+    ) -> Iterator[tuple[Keys, Finding]]:
         if value and all(isinstance(entry, int) for entry in value):
-            problem = judge_ids(value, self.policy)
-            if problem is not None:
-                yield path, problem
+            finding = judge_ids(value, self.policy)
+            if finding is not None:
+                yield keys, finding
             return
-        texts = [entry for entry in value if isinstance(entry, str)]
-        if texts and len(texts) == len(value):
+        is_command = bool(value) and all(isinstance(entry, str) for entry in value)
+        if is_command:
             # An argument list: an option and its value are two entries. Options are judged on the joined line.
-            for problem in self.flags_in(" ".join(_quote(entry) for entry in texts)):
-                yield path, problem
-            for index, entry in enumerate(texts):
-                if not entry.startswith("-"):
-                    yield from self.tree(entry, deployment=deployment, path=(*path, index), mode=mode)
-            return
+            yield from ((keys, finding) for finding in self.flags(join_arguments(value)))
         for index, entry in enumerate(value):
-            yield from self.tree(entry, deployment=deployment, path=(*path, index), mode=mode)
+            if not (is_command and entry.startswith("-")):
+                yield from self.tree(entry, deployment=deployment, keys=(*keys, index), mode=mode)
 
     def _describes_think_token(self, value: object) -> bool:
         """Whether a record is about a think token itself, as a row of a vocabulary is: its id is beside its text."""
         mapping = as_dict(value) or {}
         return any(mapping.get(key) in self.policy.think_ids for key in ("id", "token_id", "token"))
 
-    def _named_value(self, value: object, path: Path) -> Iterator[tuple[Path, Problem]]:
+    def _named_value(self, value: object, keys: Keys) -> Iterator[tuple[Keys, Finding]]:
         """Judges ``{name: ENABLE_THINKING, value: "true"}``, the way containers are given their environment."""
         mapping = as_dict(value)
         if mapping is None or "value" not in mapping or len(mapping) > 4:
             return
         for key in _RECORD_KEYS & mapping.keys():
-            problem = self.keys.judge(mapping[key], mapping["value"]) if isinstance(mapping[key], str) else None
-            if problem is not None:
-                yield (*path, "value"), problem
+            finding = self.settings.judge(mapping[key], mapping["value"]) if isinstance(mapping[key], str) else None
+            if finding is not None:
+                yield (*keys, "value"), finding
 
-    def forced_id(self, key: str, value: object) -> Problem | None:
-        """Returns what is wrong with a setting that forces or favours a think token."""
-        name = normalise_key(key)
-        think_ids = self.policy.think_ids
-        if name in _FORCING_KEYS:
-            ids = value if isinstance(value, (list, tuple)) else [value]
-            flat = [entry for part in ids for entry in (part if isinstance(part, (list, tuple)) else [part])]
-            if any(entry in think_ids for entry in flat if not isinstance(entry, bool)):
-                return Problem("think-token", f"'{key}' holds a think token", shorten(f"{key}={value!r}"))
-        if name.isdigit() and int(name) in think_ids and isinstance(value, (int, float)) and is_on(value) and value > 0:
-            return Problem("think-token", "a bias in favour of a think token", shorten(f"{key}={value!r}"))
-        return None
-
-    def chat_template(self, template: object) -> list[Problem]:
+    def chat_template(self, template: object) -> list[Finding]:
         """Returns what is wrong with a chat template; lists of named templates are judged one by one."""
         if isinstance(template, str):
-            if _TEMPLATE_FILE.fullmatch(template.strip()):
-                problem = Problem("chat-template", "a template for thinking", shorten(template))
-                return [problem] if _THINKING_FILE.search(template.lower()) else []
-            return judge_template(template, self.policy)
+            if not _TEMPLATE_FILE.fullmatch(template.strip()):
+                finding = judge_template(template, self.policy)
+                return [] if finding is None else [finding]
+            if _THINKING_FILE.search(template.lower()):
+                return [Finding("chat-template", "a template for thinking", shorten(template))]
         if isinstance(template, (list, tuple)):
-            return [
-                problem for entry in template for problem in self.chat_template((as_dict(entry) or {}).get("template"))
-            ]
+            named = [(as_dict(entry) or {}).get("template") for entry in template]
+            return [finding for entry in named for finding in self.chat_template(entry)]
         return []
+
+
+def join_arguments(arguments: Sequence[str]) -> str:
+    """Returns a list of arguments as one command line."""
+    return " ".join(f"'{entry}'" if re.search(r"\s", entry) and "'" not in entry else entry for entry in arguments)
+
+
+def _seen(rule: str, message: str, normalised: str, position: int) -> tuple[int, Finding]:
+    return position, Finding(rule, message, excerpt(normalised, position), line_of(normalised, position))
+
+
+def _longest_word(pattern: str) -> str:
+    plain = re.sub(r"\[[^\]]*\]|\\.|\(\?[^)]*\)", " ", pattern)
+    words: list[str] = re.findall(r"[a-z0-9-]+", plain)
+    return max(words, key=len).strip("-")
+
+
+def _means_value(match: re.Match[str], text: str) -> bool:
+    """Distinguishes a setting from prose: a name, a colon and a value, and nothing after them, is a setting."""
+    value = match[2].strip("\"'")
+    if value in _TYPE_NAMES:
+        return False
+    if "=" in text[match.end(1) : match.start(2)]:
+        return True
+    if is_on(value) or value in _TRUE_TEXTS or match[2][:1] in "\"'{[$" or re.fullmatch(r"-?\d+", value):
+        return True
+    return _VALUE_END.match(text, match.end()) is not None
 
 
 def _expects_refusal(value: object) -> bool:
@@ -174,11 +363,5 @@ def _expects_refusal(value: object) -> bool:
 
 
 def _is_added_token(value: object) -> bool:
-    mapping = as_dict(value)
-    return (
-        mapping is not None and "content" in mapping and bool({"single_word", "lstrip", "normalized"} & mapping.keys())
-    )
-
-
-def _quote(entry: str) -> str:
-    return f"'{entry}'" if re.search(r"\s", entry) and "'" not in entry else entry
+    mapping = as_dict(value) or {}
+    return "content" in mapping and bool({"single_word", "lstrip", "normalized"} & mapping.keys())

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from .errors import PolicyError
 
 if TYPE_CHECKING:
@@ -28,11 +31,8 @@ def allowed_without(think_ids: Iterable[int], allowed_ids: Iterable[int]) -> tup
     return left
 
 
-class ThinkTokenMask:
-    """A logits processor for torch: for ``generate(logits_processor=[…])`` of transformers and for own loops.
-
-    It needs no base class: transformers calls what it is given. It makes a new tensor and leaves its argument as it is.
-    """
+class _Mask:
+    """What both masks share: which positions of the logits are blocked, worked out once for each size and device."""
 
     def __init__(self, think_ids: Iterable[int], allowed_ids: Iterable[int] | None = None) -> None:
         """Notes what is masked.
@@ -46,7 +46,20 @@ class ThinkTokenMask:
         """
         self.think_ids = tuple(sorted(set(think_ids)))
         self.allowed_ids = None if allowed_ids is None else allowed_without(self.think_ids, allowed_ids)
-        self._masks: dict[tuple[int, Any], torch.Tensor] = {}
+        self._masks: dict[Any, Any] = {}
+
+    def _blocked(self, size: int) -> npt.NDArray[np.bool_]:
+        blocked = np.full(size, self.allowed_ids is not None)
+        blocked[[token for token in self.allowed_ids or () if token < size]] = False
+        blocked[[token for token in self.think_ids if token < size]] = True
+        return blocked
+
+
+class ThinkTokenMask(_Mask):
+    """A logits processor for torch: for ``generate(logits_processor=[…])`` of transformers and for own loops.
+
+    It needs no base class: transformers calls what it is given. It makes a new tensor and leaves its argument as it is.
+    """
 
     def __call__(self, input_ids: torch.Tensor | None, scores: torch.Tensor) -> torch.Tensor:
         """Returns the scores with minus infinity where a token must not come.
@@ -55,49 +68,22 @@ class ThinkTokenMask:
             input_ids: Tokens so far, shape ``(batch, sequence)``; not looked at.
             scores: Logits or log-probabilities, shape ``(…, vocabulary)``.
         """
-        return scores.masked_fill(self._mask(scores), float("-inf"))
-
-    def _mask(self, scores: torch.Tensor) -> torch.Tensor:
         import torch
 
-        size = scores.shape[-1]
-        key = (size, scores.device)
-        mask = self._masks.get(key)
-        if mask is None:
-            mask = torch.zeros(size, dtype=torch.bool)
-            if self.allowed_ids is not None:
-                mask[:] = True
-                mask[[token for token in self.allowed_ids if token < size]] = False
-            mask[[token for token in self.think_ids if token < size]] = True
-            mask = self._masks[key] = mask.to(scores.device)
-        return mask
+        key = (scores.shape[-1], scores.device)
+        if key not in self._masks:
+            self._masks[key] = torch.from_numpy(self._blocked(scores.shape[-1])).to(scores.device)
+        return scores.masked_fill(self._masks[key], float("-inf"))
 
 
-class MlxThinkTokenMask:
+class MlxThinkTokenMask(_Mask):
     """The same for MLX: for ``logits_processors=[…]`` of mlx-lm, cached prompts and draft models included."""
-
-    def __init__(self, think_ids: Iterable[int], allowed_ids: Iterable[int] | None = None) -> None:
-        """Notes what is masked; arguments as for :class:`ThinkTokenMask`."""
-        self.think_ids = tuple(sorted(set(think_ids)))
-        self.allowed_ids = None if allowed_ids is None else allowed_without(self.think_ids, allowed_ids)
-        self._masks: dict[int, Any] = {}
 
     def __call__(self, tokens: Any, logits: Any) -> Any:
         """Returns the logits, shape ``(…, vocabulary)``, with minus infinity where a token must not come."""
         import mlx.core as mx
 
-        return mx.where(self._mask(logits.shape[-1]), mx.array(float("-inf"), dtype=logits.dtype), logits)
-
-    def _mask(self, size: int) -> Any:
-        import mlx.core as mx
-        import numpy as np
-
-        mask = self._masks.get(size)
-        if mask is None:
-            blocked = np.zeros(size, dtype=bool)
-            if self.allowed_ids is not None:
-                blocked[:] = True
-                blocked[[token for token in self.allowed_ids if token < size]] = False
-            blocked[[token for token in self.think_ids if token < size]] = True
-            mask = self._masks[size] = mx.array(blocked)
-        return mask
+        size = logits.shape[-1]
+        if size not in self._masks:
+            self._masks[size] = mx.array(self._blocked(size))
+        return mx.where(self._masks[size], mx.array(float("-inf"), dtype=logits.dtype), logits)

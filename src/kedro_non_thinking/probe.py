@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from .attempts import ProbeCase, probe_cases
 from .errors import PolicyError
 from .findings import shorten
 from .judge import Judge, Mode
-from .probe_cases import ProbeCase, probe_cases
-from .rules import Policy
+from .policy import Policy
 from .tokens import judge_answers, judge_prompts
 
 
@@ -244,8 +244,7 @@ def _judge_reply(case: ProbeCase, reply: ProbeReply | None, judge: Judge, end: t
 
 
 def _thoughts_in(reply: ProbeReply, judge: Judge, end: tuple[int, ...]) -> Iterable[str]:
-    normalised = judge.text_rules.normalise(reply.content)
-    if judge.tags(normalised, Mode.DATA):
+    if any(finding.rule == "think-tag" for finding in judge.text(reply.content, Mode.DATA)):
         yield f"think tag in the content: {shorten(reply.content)}"
     if reply.reasoning.strip():
         yield f"thoughts beside the content: {shorten(reply.reasoning)}"

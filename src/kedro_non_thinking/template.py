@@ -7,9 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from .errors import PolicyError
-from .findings import shorten
-from .keys import Problem
-from .rules import Policy
+from .findings import Finding, shorten
+from .policy import Policy
 from .text import TextRules
 
 _MESSAGES = (
@@ -19,42 +18,36 @@ _MESSAGES = (
 _OFF_LINE = "{%- set enable_thinking = false %}"
 
 
-def judge_template(template: str, policy: Policy) -> list[Problem]:
-    """Returns what is wrong with a chat template.
+@lru_cache(maxsize=64)
+def judge_template(template: str, policy: Policy) -> Finding | None:
+    """Returns what is wrong with a chat template, or ``None``.
 
     It is rendered as a server would: told not to think, told nothing, and told to think by every name that the policy
     knows. A template that keeps the policy renders the same prompt each time, and opens no think block in it.
     """
-    return list(_judge(template, policy))
-
-
-@lru_cache(maxsize=64)
-def _judge(template: str, policy: Policy) -> tuple[Problem, ...]:
     switches = (*policy.rules.thinking_switch.must_be_false, *policy.rules.thinking_switch.must_not_enable)
     rules = TextRules(policy)
     try:
         render(template, _MESSAGES[0], {})
     except PolicyError as error:
-        return (Problem("chat-template", str(error), shorten(template)),)
+        return Finding("chat-template", str(error), shorten(template))
     try:
         for messages in _MESSAGES:
             told_off = render(template, messages, dict.fromkeys(switches, False))
             told_nothing = render(template, messages, {})
             told_on = render(template, messages, dict.fromkeys(switches, True))
             if told_nothing != told_off:
-                return (
-                    Problem("chat-template", "the template thinks by default", _difference(told_off, told_nothing)),
-                )
+                return Finding("chat-template", "the template thinks by default", _difference(told_off, told_nothing))
             if told_on != told_off:
-                return (Problem("chat-template", "the template can be made to think", _difference(told_off, told_on)),)
+                return Finding("chat-template", "the template can be made to think", _difference(told_off, told_on))
             normalised = rules.normalise(told_off)
             if "enable_thinking" in template and not rules.tags(normalised):
-                return (Problem("chat-template", "the prompt lacks the empty think block", shorten(told_off[-60:])),)
+                return Finding("chat-template", "the prompt lacks the empty think block", shorten(told_off[-60:]))
             if rules.stray_tags(normalised):
-                return (Problem("chat-template", "the template opens a think block", shorten(told_off[-60:])),)
+                return Finding("chat-template", "the template opens a think block", shorten(told_off[-60:]))
     except PolicyError:
-        return ()  # some templates refuse a system message; the plain question was judged
-    return ()
+        pass  # some templates refuse a system message; the plain question was judged
+    return None
 
 
 def render(template: str, messages: list[dict[str, str]], arguments: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .rules import Policy
+from .policy import Policy
 
 # Characters that are drawn like the ones of a tag; NFKD has already taken care of full-width and styled letters.
 DRAWN_LIKE = {
@@ -93,7 +93,15 @@ class TextRules:
 
     def stray_tags(self, normalised: str) -> list[Tag]:
         """Returns the tags that are not a pair with nothing but white space in between, as a prompt has it."""
-        return drop_empty_blocks(self.tags(normalised), normalised)
+        left: list[Tag] = []
+        for tag in self.tags(normalised):
+            if tag.closing and left and not left[-1].closing:
+                between = normalised[left[-1].end : tag.start]
+                if not re.sub(r"\\[nrt]|\s", "", between):  # a written line break is white space, too
+                    left.pop()
+                    continue
+            left.append(tag)
+        return left
 
     def switches(self, normalised: str) -> list[int]:
         """Returns where soft switches stand."""
@@ -102,22 +110,11 @@ class TextRules:
         return [match.start() for match in self._switch.finditer(normalised)]
 
 
-def drop_empty_blocks(tags: Sequence[Tag], normalised: str) -> list[Tag]:
-    r"""Returns the tags without the pairs that hold nothing; written line breaks (``\n``) count as white space."""
-    left: list[Tag] = []
-    skip = False
-    for index, tag in enumerate(tags):
-        if skip:
-            skip = False
-            continue
-        following = tags[index + 1] if index + 1 < len(tags) else None
-        if not tag.closing and following is not None and following.closing:
-            between = normalised[tag.end : following.start]
-            if not re.sub(r"\\[nrt]|\s", "", between):
-                skip = True
-                continue
-        left.append(tag)
-    return left
+def cut(text: str, tags: Sequence[Tag]) -> str:
+    """Returns a text without some of its tags."""
+    for tag in reversed(tags):
+        text = text[: tag.start] + text[tag.end :]
+    return text
 
 
 def line_of(text: str, position: int) -> int:

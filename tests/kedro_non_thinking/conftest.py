@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from kedro_non_thinking.judge import Judge
-from kedro_non_thinking.loading import load_policy
-from kedro_non_thinking.rules import Policy
+from kedro_non_thinking.policy import Policy, load_policy
 from kedro_non_thinking.scanner.engine import Scanner
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kedro_non_thinking.cli import commands
-from kedro_non_thinking.loading import load_policy
+from kedro_non_thinking.policy import load_policy
 
 from .conftest import ROOT
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kedro_non_thinking.rules import Policy
+from kedro_non_thinking.policy import Policy
 from kedro_non_thinking.scanner.engine import Scanner
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from kedro_non_thinking.checklist import in_step
-from kedro_non_thinking.loading import load_policy
+from kedro_non_thinking.policy import load_policy
 from kedro_non_thinking.scanner.engine import scan_paths
 
 from .conftest import ROOT

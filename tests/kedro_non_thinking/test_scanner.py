@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from kedro_non_thinking.findings import ScanResult
-from kedro_non_thinking.rules import Exemption, Policy
+from kedro_non_thinking.policy import Exemption, Policy
 from kedro_non_thinking.scanner.engine import Scanner, scan_paths
 
 N_FILES = 5_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kedro_non_thinking.rules import Policy
+from kedro_non_thinking.policy import Policy
 from kedro_non_thinking.template import judge_template, non_thinking_template, render
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 
@@ -26,7 +26,8 @@ def qwen3_template() -> str:
 
 
 def test_the_template_of_qwen3_thinks_by_default(policy: Policy, qwen3_template: str) -> None:
-    (problem,) = judge_template(qwen3_template, policy)
+    problem = judge_template(qwen3_template, policy)
+    assert problem is not None
     assert problem.rule == "chat-template"
     assert "by default" in problem.message
 
@@ -35,7 +36,7 @@ def test_its_non_thinking_form_renders_the_projects_prompt_whatever_it_is_asked(
     policy: Policy, qwen3_template: str
 ) -> None:
     template = non_thinking_template(qwen3_template)
-    assert judge_template(template, policy) == []
+    assert judge_template(template, policy) is None
     assert non_thinking_template(template) == template
     prompt = load_chat_tokenizer().render("Spell cat")
     message = [{"role": "user", "content": "Spell cat"}]
@@ -55,7 +56,8 @@ def test_its_non_thinking_form_renders_the_projects_prompt_whatever_it_is_asked(
     ],
 )
 def test_a_template_that_thinks_is_found(policy: Policy, template: str, said: str) -> None:
-    (problem,) = judge_template(template, policy)
+    problem = judge_template(template, policy)
+    assert problem is not None
     assert said in problem.message
 
 
@@ -68,4 +70,4 @@ def test_a_template_that_thinks_is_found(policy: Policy, template: str, said: st
     ],
 )
 def test_a_template_without_thinking_passes(policy: Policy, template: str) -> None:
-    assert judge_template(template, policy) == []
+    assert judge_template(template, policy) is None

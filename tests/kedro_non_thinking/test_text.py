@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedro_non_thinking.loading import load_policy
+from kedro_non_thinking.policy import load_policy
 from kedro_non_thinking.text import DRAWN_LIKE, TextRules
 
 RULES = TextRules(load_policy())

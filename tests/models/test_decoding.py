@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedro_non_thinking.logits import ThinkTokenMask
+from kedro_non_thinking import ThinkTokenMask
 from spelling_transfer.models import decoding
 from spelling_transfer.models.decoding import AnswerHead, SharedPrefix, common_length
 from spelling_transfer.models.folder import ModelFolder

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kedro_non_thinking.frames import judge_folder
-from kedro_non_thinking.judge import Judge
-from kedro_non_thinking.loading import load_policy
+from kedro_non_thinking import Judge, load_policy
+from kedro_non_thinking.datasets import judge_folder
 from spelling_transfer.models.export import export_deployable
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.generate import Sampling

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from kedro_non_thinking.loading import load_policy
-from kedro_non_thinking.probe import ask_model, run_probe
-from kedro_non_thinking.probe_cases import probe_cases
+from kedro_non_thinking import ask_model, load_policy, probe_cases, run_probe
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.gguf import convert_gguf

@@ -16,9 +16,7 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
-from kedro_non_thinking.loading import load_policy
-from kedro_non_thinking.probe_cases import QUESTION
-from kedro_non_thinking.run_checks import RunChecks
+from kedro_non_thinking import PROBE_QUESTION, RunChecks, load_policy
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.deployment_check import create_pipeline
@@ -85,7 +83,7 @@ def models(
     from spelling_transfer.training.pretrain import PretrainSettings, new_model
 
     folder = tmp_path_factory.mktemp("models")
-    texts = [*examples["question"], *examples["answer"], QUESTION]
+    texts = [*examples["question"], *examples["answer"], PROBE_QUESTION]
     ids = {token for row in tokenizer.encode_prompts(texts) for token in row} | set(tokenizer.think_ids)
     loaded = new_model(np.array(sorted(ids)), tokenizer.end_id, PretrainSettings(hidden_size=32, layers=2))
     with new_folder(folder / "base", {}) as work:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from kedro_non_thinking.loading import load_policy
-from kedro_non_thinking.probe_cases import probe_cases
+from kedro_non_thinking import load_policy, probe_cases
 from spelling_transfer.serving.attacks import check_attacks
 from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.client import EndpointClient

@@ -7,9 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kedro_non_thinking.frames import judge_data
-from kedro_non_thinking.judge import Judge
-from kedro_non_thinking.loading import load_policy
+from kedro_non_thinking import Judge, judge_data, load_policy
 from spelling_transfer.tasks.encoding import KEPT, encode_examples
 
 

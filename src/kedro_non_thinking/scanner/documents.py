@@ -1,19 +1,23 @@
-"""Documents: prose, where a mention is not a use, and the code blocks in it, which are judged as what they hold."""
+"""Documents, notebooks and code in other languages: prose, where a mention is not a use, and the code in it."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from ..errors import UncheckableError
 from ..findings import Finding
-from ..judge import Judge, Mode
-from ..prose import introduced_as_refused, refuses
-from .config_files import scan_env, scan_json, scan_toml, scan_yaml
-from .prose_text import judge_prose
+from ..judge import Mode
+from ..mentions import introduced_as_refused
+from ..template import looks_like_chat_template
+from ..trees import reading
+from .configuration import scan_env, scan_json, scan_toml, scan_yaml
+from .files import Source
 from .python_code import scan_python
 from .shell import scan_dockerfile, scan_shell
-from .source import Source, UncheckableError
 
 _FENCE = re.compile(
     r"^(?P<indent>[ \t>]*)(?P<mark>`{3,}|~{3,})[ \t]*(?:\{?\.?(?P<language>[\w+-]+))?[^\n]*$", re.MULTILINE
@@ -22,8 +26,13 @@ _DIRECTIVE = re.compile(
     r"^(?P<indent>[ \t]*)\.\. (?:code-block|code|sourcecode):: *(?P<language>[\w+-]*)[^\n]*$", re.MULTILINE
 )
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
-Scan = Callable[[Source, Judge], list[Finding]]
-_LANGUAGES: dict[str, Scan] = {
+_PROMPTS = re.compile(r"^[ \t]*(?:>>> ?|\.\.\. ?|In \[\d+\]: ?)", re.MULTILINE)
+_MAGIC = re.compile(r"^([ \t]*)[!%?].*$", re.MULTILINE)
+_COMMENT = re.compile(r"(?<![:\"'])//[^\n]*|/\*.*?\*/|^\s*(?:#|--)[^\n]*", re.DOTALL | re.MULTILINE)
+_THOUGHT = re.compile(r"\\n|\s*[a-z]")
+_JINJA = re.compile(r"\{[%#].*?[%#]\}", re.DOTALL)
+Reader = Callable[[Source], Iterable[Finding]]
+_LANGUAGES: dict[str, Reader] = {
     **dict.fromkeys(("python", "py", "python3", "ipython", "pycon"), scan_python),
     **dict.fromkeys(("yaml", "yml"), scan_yaml),
     **dict.fromkeys(("json", "jsonc", "json5"), scan_json),
@@ -45,45 +54,52 @@ class _Block:
     first_line: int
 
 
-def scan_document(source: Source, judge: Judge) -> list[Finding]:
+def scan_document(source: Source) -> Iterator[Finding]:
     """Judges a document: its front matter, its code blocks, its prose."""
     text = source.text
-    findings: list[Finding] = []
     front = _FRONT_MATTER.match(text)
     if front:
-        findings += _scan_block(source.part(front[1], 2), judge, "yaml")
+        yield from _scan_block(source.part(front[1], 2), "yaml")
         text = _blank(text, front.start(), front.end())
     blocks = list(_blocks(text))
     lowered = text.lower()
     for block in blocks:
         if not introduced_as_refused(lowered, block.start):
-            findings += _scan_block(source.part(block.text, block.first_line), judge, block.language)
+            yield from _scan_block(source.part(block.text, block.first_line), block.language)
     for block in blocks:
         text = _blank(text, block.start, block.end)
-    return findings + scan_prose(Source(source.path, text, source.deployment, source.first_line), judge)
+    yield from source.part(text).judged(Mode.DOCUMENT)
 
 
-def scan_prose(source: Source, judge: Judge) -> list[Finding]:
-    """Judges running text with inline code."""
+def scan_template(source: Source) -> Iterator[Finding]:
+    """Judges a Jinja file: a chat template by what it renders, any other as a document."""
+    if looks_like_chat_template(source.text):
+        return source.on_line(1, source.judge.chat_template(source.text))
+    # The tags of Jinja itself are not text.
+    return scan_document(source.part(_JINJA.sub(lambda match: "\n" * match[0].count("\n"), source.text)))
+
+
+def scan_code(source: Source) -> Iterator[Finding]:
+    """Judges code in a language that is not parsed here: as text, but a tag that is only looked for is fine."""
+    judge = source.judge
+    source = source.part(_COMMENT.sub(lambda match: _blank(match[0], 0, len(match[0])), source.text))
     normalised = judge.text_rules.normalise(source.text)
-    return source.findings(judge_prose(normalised, judge), normalised)
+    strays = judge.text_rules.stray_tags(normalised)
+    # A thought begins with a line break or a letter after the tag, and not with the end of a literal.
+    begins = any(not tag.closing and _THOUGHT.match(normalised, tag.end) for tag in strays)
+    return (finding for finding in source.judged(Mode.SETTING) if begins or finding.rule != "think-tag")
 
 
-def _scan_block(source: Source, judge: Judge, language: str) -> list[Finding]:
+def _scan_block(source: Source, language: str) -> list[Finding]:
     scan = _LANGUAGES.get(language)
-    if scan is scan_python and re.search(r"^\s*(?:>>>|\.\.\.|In \[)", source.text, re.MULTILINE):
-        code = re.sub(r"(?m)^\s*(?:>>> ?|\.\.\. ?|In \[\d+\]: ?)", "", source.text)
-        source = Source(source.path, code, source.deployment, source.first_line, snippet=True)
+    if scan is scan_python:
+        source = source.part(_PROMPTS.sub("", source.text))
     if scan is not None:
         try:
-            return scan(source, judge)
+            return list(scan(source))
         except UncheckableError:
             pass  # a piece of code with "…" in it; judged as text
-    normalised = judge.text_rules.normalise(source.text)
-    problems = judge.string(source.text, Mode.SETTING)
-    # What a program says when it refuses is not what somebody asks it for; a tag or a switch stays what it is.
-    kept = [p for p in problems if p.rule in ("think-tag", "soft-switch") or not refuses(normalised, p.offset)]
-    return source.findings(kept, normalised)
+    return list(source.judged(Mode.SNIPPET))
 
 
 def _blocks(text: str) -> Iterator[_Block]:
@@ -113,3 +129,73 @@ def _blocks(text: str) -> Iterator[_Block]:
 
 def _blank(text: str, start: int, end: int) -> str:
     return text[:start] + re.sub(r"[^\n]", " ", text[start:end]) + text[end:]
+
+
+# -- notebooks ---------------------------------------------------------------------------------------------------------
+
+
+def scan_notebook(source: Source) -> Iterator[Finding]:
+    """Judges a Jupyter notebook: code cells as Python and shell, text cells as documents, outputs as data.
+
+    Lines are those of the ``.ipynb`` file.
+
+    Raises:
+        UncheckableError: The text is not a notebook.
+    """
+    with reading("JSON"):
+        data = json.loads(source.text)
+    cells = data.get("cells") if isinstance(data, dict) else None
+    if not isinstance(cells, list):
+        raise UncheckableError("not a notebook: it has no cells")
+    position = 0
+    for cell in cells:
+        text = _joined(cell.get("source"))
+        first_line, position = _locate(source.text, text, position)
+        part = source.part(text, first_line)
+        if cell.get("cell_type") == "code":
+            yield from _scan_cell(part)
+            for output in cell.get("outputs", []):
+                yield from source.on_line(first_line, _judge_output(source, output))
+        else:
+            yield from scan_document(part)
+
+
+def _scan_cell(part: Source) -> Iterator[Finding]:
+    if re.match(r"\s*%%(?:bash|sh|script)\b", part.text):
+        yield from scan_shell(part.part(part.text.partition("\n")[2], 2))
+        return
+    lines = [line.lstrip() for line in part.text.split("\n")]
+    commands = "\n".join(line[1:] if line.startswith("!") else "" for line in lines)
+    if commands.strip():
+        yield from scan_shell(part.part(commands))
+    try:
+        yield from scan_python(part.part(_MAGIC.sub(r"\1pass", part.text)))
+    except UncheckableError:
+        yield from part.judged(Mode.SETTING)  # a cell in another language, judged as text
+
+
+def _judge_output(source: Source, output: Any) -> Iterator[Finding]:
+    if not isinstance(output, dict):
+        return
+    texts = [_joined(output.get("text"))]
+    texts += [_joined(value) for name, value in (output.get("data") or {}).items() if str(name).startswith("text/")]
+    for text in texts:
+        yield from (finding for finding in source.judge.text(text) if finding.rule == "think-tag")
+
+
+def _joined(value: Any) -> str:
+    if isinstance(value, list):
+        return "".join(part for part in value if isinstance(part, str))
+    return value if isinstance(value, str) else ""
+
+
+def _locate(notebook: str, text: str, position: int) -> tuple[int, int]:
+    """Returns the line of the file in which the first line of a cell is stored, and where to search on from."""
+    first = text.split("\n", 1)[0]
+    written = [json.dumps(first, ensure_ascii=False)[1:-1] or '"source"', json.dumps(first)[1:-1]]
+    found = notebook.find(written[0], position)
+    if found < 0:
+        found = notebook.find(written[1], position)
+    if found < 0:
+        return 1, position
+    return notebook.count("\n", 0, found) + 1, found + 1

@@ -5,38 +5,54 @@ from __future__ import annotations
 import gc
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from ..exemptions import Exemptions, matches_any
-from ..findings import FileReport, Finding, ScanResult, Unchecked
+from ..errors import PolicyFileError, UncheckableError
+from ..findings import FileReport, Finding, ScanResult, Unchecked, by_place
 from ..judge import Judge, Mode
-from ..keys import Problem
-from ..loading import POLICY_FILE, is_policy_text
-from ..rules import Policy
-from ..template import looks_like_chat_template
-from .config_files import (
-    check_yaml,
-    read_json,
-    scan_env,
-    scan_json,
-    scan_toml,
-    scan_yaml,
-)
-from .data_files import scan_json_lines, scan_parquet, scan_table_text
-from .documents import scan_document
-from .files import Form, find_files, form_of, project_files
-from .notebooks import scan_notebook
-from .other_code import scan_code
+from ..policy import POLICY_FILE, Exemptions, Policy, matches_any, parse_policy
+from ..trees import check_yaml, read_json, read_toml
+from .configuration import scan_env, scan_json, scan_toml, scan_yaml
+from .data import scan_json_lines, scan_parquet, scan_table_text
+from .documents import scan_code, scan_document, scan_notebook, scan_template
+from .files import Form, Source, find_files, form_of, project_files
 from .python_code import check_python, scan_python
 from .shell import scan_dockerfile, scan_shell
-from .source import Source, UncheckableError
 
 _FEW_FILES = 1_000
 _CHUNK = 64
 Progress = Callable[[int, int], None]
+
+_READERS: dict[Form, Callable[[Source], Iterable[Finding]]] = {
+    Form.PYTHON: scan_python,
+    Form.YAML: scan_yaml,
+    Form.JSON: scan_json,
+    Form.TOML: scan_toml,
+    Form.ENV: scan_env,
+    Form.SHELL: scan_shell,
+    Form.DOCKERFILE: scan_dockerfile,
+    Form.NOTEBOOK: scan_notebook,
+    Form.TEMPLATE: scan_template,
+    Form.JSON_LINES: scan_json_lines,
+    Form.TABLE: scan_table_text,
+    Form.CODE: scan_code,
+    Form.DOCUMENT: scan_document,
+}
+# A file that holds nothing to judge has to be what it says it is all the same: a broken file is not a clean one.
+_CHECKS: dict[Form, Callable[[str], object]] = {
+    Form.PYTHON: check_python,
+    Form.YAML: check_yaml,
+    Form.JSON: read_json,
+    Form.NOTEBOOK: read_json,
+    Form.TOML: read_toml,
+}
+# A plain text that is a prompt or a training text, in which a mention is a use.
+_PROMPT_FILE = re.compile(r"(?:^|/)(?:data|prompts?|examples?)/|prompt|system|few_?shot")
+_POLICY_FILES = (POLICY_FILE, f"default_{POLICY_FILE}")
+_OTHER_POLICY = re.compile(r"(?:.*/)?conf/(?!base/)[^/]+/policy\.yml")
 
 
 class Scanner:
@@ -77,8 +93,19 @@ class Scanner:
             UncheckableError: The text is not what the path says it is.
         """
         form = form_of(Path(path), text[:200])
+        if path.rsplit("/", 1)[-1] in _POLICY_FILES and _is_policy(text):
+            # Its own lists of what is forbidden are no violation; that there is another one is.
+            message = "an environment with a policy of its own"
+            return [Finding("policy-off", message, path, path=path)] if _OTHER_POLICY.fullmatch(path) else []
         deployment = matches_any(self._policy.rules.deployment_sampling.deployment_paths, path)
-        return self._scan_form(Source(path, text, deployment), form)
+        if self._judge.may_break(text, deployment=deployment):
+            source = Source(path, text, self._judge, deployment)
+            if path.endswith(".txt") and _PROMPT_FILE.search(path.lower()):
+                return list(source.judged(Mode.SETTING))
+            return list(_READERS[form](source))
+        if form in _CHECKS and not path.endswith((".jsonc", ".json5")):
+            _CHECKS[form](text)
+        return []
 
     def _read_and_scan(self, file: Path, shown: str) -> list[Finding]:
         form = form_of(file)
@@ -90,51 +117,6 @@ class Scanner:
         if size > self._most_bytes:
             raise UncheckableError(f"larger than {self._policy.scan.max_file_megabytes:g} MB ({size / 1e6:.0f} MB)")
         return self.scan_text(_decode(file.read_bytes(), form, known=file.suffix.lower() != ""), shown)
-
-    def _scan_form(self, source: Source, form: Form) -> list[Finding]:
-        name = source.path.rsplit("/", 1)[-1]
-        if form is Form.YAML and name in (POLICY_FILE, f"default_{POLICY_FILE}") and is_policy_text(source.text):
-            return self._other_policy(source)
-        triggered = self._judge.may_break(source.text, deployment=source.deployment)
-        if not triggered:
-            _only_parse(source, form)
-            return []
-        judge = self._judge
-        if form is Form.JSON_LINES:
-            return scan_json_lines(source, judge, triggered=True)
-        if form is Form.TEMPLATE:
-            return self._scan_template(source)
-        if form is Form.DOCUMENT and _is_prompt_file(source.path):
-            normalised = judge.text_rules.normalise(source.text)
-            return source.findings(judge.string(source.text, Mode.SETTING), normalised)
-        return _SCANS[form](source, judge)
-
-    def _scan_template(self, source: Source) -> list[Finding]:
-        if looks_like_chat_template(source.text):
-            return [source.finding(problem, 1) for problem in self._judge.chat_template(source.text)]
-        # The tags of Jinja itself are not text.
-        text = re.sub(r"\{[%#].*?[%#]\}", lambda match: "\n" * match[0].count("\n"), source.text, flags=re.DOTALL)
-        return scan_document(Source(source.path, text, source.deployment), self._judge)
-
-    def _other_policy(self, source: Source) -> list[Finding]:
-        if not re.search(r"(?:^|/)conf/(?!base/)[^/]+/policy\.yml$", source.path):
-            return []
-        return [source.finding(Problem("policy-off", "an environment with a policy of its own", source.path), 1)]
-
-
-_SCANS: dict[Form, Callable[[Source, Judge], list[Finding]]] = {
-    Form.PYTHON: scan_python,
-    Form.YAML: scan_yaml,
-    Form.JSON: scan_json,
-    Form.TOML: scan_toml,
-    Form.ENV: scan_env,
-    Form.SHELL: scan_shell,
-    Form.DOCKERFILE: scan_dockerfile,
-    Form.NOTEBOOK: scan_notebook,
-    Form.TABLE: scan_table_text,
-    Form.CODE: scan_code,
-    Form.DOCUMENT: scan_document,
-}
 
 
 def scan_paths(
@@ -165,40 +147,38 @@ def scan_paths(
     exemptions = Exemptions(policy)
     files = [file for file in files if not exemptions.is_material(scanner.shown(file))]
     named = {_absolute(path) for path in paths or ()}
-    reports = _scan_all(files, policy, root, scanner, jobs, progress)
     unchecked = [Unchecked(scanner.shown(Path(entry.path)), entry.reason, entry.blocking) for entry in missing]
     findings: list[Finding] = []
-    for file, report in zip(files, reports, strict=True):
+    scanned: list[str] = []
+    checked = 0
+    workers = (os.cpu_count() or 1) if jobs is None else jobs
+    for file, report in zip(files, _scan_all(files, scanner, policy, root, workers), strict=True):
+        scanned.append(report.path)
         findings += report.findings
-        if report.unchecked is not None:
+        if report.unchecked is None:
+            checked += 1
+        else:
             # A file that was asked for by name is to be judged, also if it is an image.
             blocking = report.unchecked.blocking or _absolute(file) in named
-            unchecked.append(Unchecked(report.unchecked.path, report.unchecked.reason, blocking))
+            unchecked.append(Unchecked(report.path, report.unchecked.reason, blocking))
+        if progress is not None:
+            progress(len(scanned), len(files))
     left = exemptions.filter(findings)
-    left += exemptions.unused([report.path for report in reports], policy_path, everything=paths is None)
-    checked = sum(report.unchecked is None for report in reports)
-    return ScanResult(tuple(sorted(left)), tuple(sorted(unchecked)), checked, exemptions.used())
+    left += exemptions.unused(scanned, policy_path, everything=paths is None)
+    return ScanResult(tuple(sorted(left, key=by_place)), tuple(sorted(unchecked)), checked, exemptions.used())
 
 
 def _scan_all(
-    files: Sequence[Path], policy: Policy, root: Path, scanner: Scanner, jobs: int | None, progress: Progress | None
-) -> list[FileReport]:
-    workers = (os.cpu_count() or 1) if jobs is None else jobs
-    reports: list[FileReport] = []
+    files: Sequence[Path], scanner: Scanner, policy: Policy, root: Path, workers: int
+) -> Iterator[FileReport]:
     if workers <= 1 or len(files) < _FEW_FILES:
-        for file in files:
-            reports.append(scanner.scan_file(file))
-            if progress is not None:
-                progress(len(reports), len(files))
-        return reports
+        yield from map(scanner.scan_file, files)
+        return
     text = policy.model_dump_json(by_alias=True)
     chunks = [(text, root, files[start : start + _CHUNK]) for start in range(0, len(files), _CHUNK)]
     with ProcessPoolExecutor(max_workers=min(workers, len(chunks))) as pool:
-        for part in pool.map(_scan_chunk, chunks):
-            reports += part
-            if progress is not None:
-                progress(len(reports), len(files))
-    return reports
+        for reports in pool.map(_scan_chunk, chunks):
+            yield from reports
 
 
 def _scan_chunk(chunk: tuple[str, Path, Sequence[Path]]) -> list[FileReport]:
@@ -215,23 +195,6 @@ def _scan_chunk(chunk: tuple[str, Path, Sequence[Path]]) -> list[FileReport]:
 @lru_cache(maxsize=1)
 def _scanner_of(policy_text: str, root: Path) -> Scanner:
     return Scanner(Policy.model_validate_json(policy_text), root)
-
-
-def _only_parse(source: Source, form: Form) -> None:
-    """Makes sure that a file which holds nothing to judge is what it says it is: a broken file is not a clean one."""
-    if form is Form.PYTHON:
-        check_python(source)
-    elif form is Form.YAML:
-        check_yaml(source)
-    elif form in (Form.JSON, Form.NOTEBOOK) and not source.path.endswith((".jsonc", ".json5")):
-        read_json(source.text)
-    elif form is Form.TOML:
-        import tomllib
-
-        try:
-            tomllib.loads(source.text)
-        except tomllib.TOMLDecodeError as error:
-            raise UncheckableError(f"not valid TOML ({error})") from error
 
 
 def _absolute(file: Path) -> Path:
@@ -251,9 +214,9 @@ def _decode(data: bytes, form: Form, *, known: bool) -> str:
         return data.decode("latin-1")
 
 
-def _is_prompt_file(path: str) -> bool:
-    """Whether a plain text is a prompt or a training text, in which a mention is a use."""
-    return (
-        path.endswith(".txt")
-        and re.search(r"(?:^|/)(?:data|prompts?|examples?)/|prompt|system|few_?shot", path.lower()) is not None
-    )
+def _is_policy(text: str) -> bool:
+    try:
+        parse_policy(text, POLICY_FILE)
+    except PolicyFileError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Which files are read, and of what form each is."""
+"""Which files are read, of what form each is, and a file as a reader sees it."""
 
 from __future__ import annotations
 
@@ -7,76 +7,85 @@ import os
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from ..findings import Unchecked
+from ..findings import Finding, Unchecked
+from ..judge import Judge, Mode
 
 
 class Form(Enum):
-    """The form of a file, which decides how it is judged."""
+    """The form of a file, which decides how it is judged; the value holds the endings of its name."""
 
-    PYTHON = "python"
-    YAML = "yaml"
-    JSON = "json"
-    TOML = "toml"
-    ENV = "env"
-    SHELL = "shell"
-    DOCKERFILE = "dockerfile"
-    NOTEBOOK = "notebook"
-    TEMPLATE = "template"
-    JSON_LINES = "json lines"
-    TABLE = "table"
-    PARQUET = "parquet"
-    CODE = "code"
-    DOCUMENT = "document"
-    BINARY = "binary"
+    PYTHON = ".py .pyi .pyw"
+    YAML = ".yml .yaml"
+    JSON = ".json .jsonc .json5 .webmanifest"
+    TOML = ".toml"
+    ENV = ".env .ini .cfg .properties .envrc .conf"
+    SHELL = ".sh .bash .zsh .fish .mk .ps1 .bat .service"
+    DOCKERFILE = ".dockerfile"
+    NOTEBOOK = ".ipynb"
+    TEMPLATE = ".jinja .jinja2 .j2"
+    JSON_LINES = ".jsonl .ndjson"
+    TABLE = ".csv .tsv"
+    PARQUET = ".parquet .pq"
+    CODE = (
+        ".js .ts .jsx .tsx .mjs .vue .go .rs .java .kt .c .h .cc .cpp .hpp .cs .swift .rb .php .lua .r .jl .sql .css"
+        " .tf"
+    )
+    DOCUMENT = ".md .markdown .rst .txt .html .htm .adoc .tex .mdx .xml"
+    BINARY = (
+        ".png .jpg .jpeg .gif .webp .ico .pdf .woff .woff2 .ttf .safetensors .bin .pt .pth .ckpt .gguf .npz .npy .pkl"
+        " .onnx .zip .gz .xz .zst .tar .whl .so .pyc .db .sqlite .sqlite3"
+    )
 
 
-_BY_SUFFIX = {
-    **dict.fromkeys((".py", ".pyi", ".pyw"), Form.PYTHON),
-    **dict.fromkeys((".yml", ".yaml"), Form.YAML),
-    **dict.fromkeys((".json", ".jsonc", ".json5", ".webmanifest"), Form.JSON),
-    **dict.fromkeys((".toml",), Form.TOML),
-    **dict.fromkeys((".env", ".ini", ".cfg", ".properties", ".envrc", ".conf"), Form.ENV),
-    **dict.fromkeys((".sh", ".bash", ".zsh", ".fish", ".mk", ".ps1", ".bat", ".service"), Form.SHELL),
-    **dict.fromkeys((".dockerfile",), Form.DOCKERFILE),
-    **dict.fromkeys((".ipynb",), Form.NOTEBOOK),
-    **dict.fromkeys((".jinja", ".jinja2", ".j2"), Form.TEMPLATE),
-    **dict.fromkeys((".jsonl", ".ndjson"), Form.JSON_LINES),
-    **dict.fromkeys((".csv", ".tsv"), Form.TABLE),
-    **dict.fromkeys((".parquet", ".pq"), Form.PARQUET),
-    **dict.fromkeys(
-        (".js", ".ts", ".jsx", ".tsx", ".mjs", ".vue", ".go", ".rs", ".java", ".kt", ".c", ".h", ".cc"), Form.CODE
-    ),
-    **dict.fromkeys(
-        (".cpp", ".hpp", ".cs", ".swift", ".rb", ".php", ".lua", ".r", ".jl", ".sql", ".css", ".tf"), Form.CODE
-    ),
-    **dict.fromkeys(
-        (".md", ".markdown", ".rst", ".txt", ".html", ".htm", ".adoc", ".tex", ".mdx", ".xml"), Form.DOCUMENT
-    ),
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".ico", ".pdf", ".woff", ".woff2", ".ttf"), Form.BINARY),
-    **dict.fromkeys(
-        (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".npz", ".npy", ".pkl", ".onnx"), Form.BINARY
-    ),
-    **dict.fromkeys(
-        (".zip", ".gz", ".xz", ".zst", ".tar", ".whl", ".so", ".pyc", ".db", ".sqlite", ".sqlite3"), Form.BINARY
-    ),
-}
-_BY_NAME = {
-    **dict.fromkeys(("makefile", "gnumakefile", "justfile", "procfile", "run"), Form.SHELL),
-    **dict.fromkeys(("dockerfile", "containerfile"), Form.DOCKERFILE),
-    ".env": Form.ENV,
-    ".envrc": Form.ENV,
-    ".kedro.yml": Form.YAML,
-}
+_BY_SUFFIX = {suffix: form for form in Form for suffix in form.value.split()}
+_SHELL_NAMES = frozenset({"makefile", "gnumakefile", "justfile", "procfile"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text with its place and the rules that it is judged by, as a reader of its form is given it.
+
+    Attributes:
+        path: What findings call it.
+        text: The whole text.
+        judge: The rules.
+        deployment: Whether it belongs to a deployment, where sampling values are fixed.
+        first_line: The line of the file in which the text begins, counted from 1.
+    """
+
+    path: str
+    text: str
+    judge: Judge
+    deployment: bool = False
+    first_line: int = 1
+
+    def part(self, text: str, first_line: int = 1) -> Source:
+        """Returns a piece of this source, or another reading of it; ``first_line`` counts within this source."""
+        return replace(self, text=text, first_line=self.first_line + first_line - 1)
+
+    def place(self, findings: Iterable[Finding], first_line: int = 1) -> Iterator[Finding]:
+        """Yields findings with their place; what they were found in begins in this line of this source."""
+        for finding in findings:
+            yield finding.at(self.path, self.first_line + first_line - 1)
+
+    def on_line(self, line: int, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """Yields findings with their place, all of them on one line of this source."""
+        return self.place((replace(finding, line=1) for finding in findings), line)
+
+    def judged(self, mode: Mode) -> Iterator[Finding]:
+        """Yields what is wrong with the text as a whole."""
+        return self.place(self.judge.text(self.text, mode))
 
 
 def form_of(path: Path, head: str = "") -> Form:
     """Returns the form of a file by its name, or by its first line where the name says nothing."""
     name = path.name.lower()
-    if name in _BY_NAME and (name != "run" or head.startswith("#!")):
-        return _BY_NAME[name]
+    if name in _SHELL_NAMES or (name == "run" and head.startswith("#!")):
+        return Form.SHELL
     if name.startswith(("dockerfile", "containerfile")):
         return Form.DOCKERFILE
     if name.startswith(".env"):

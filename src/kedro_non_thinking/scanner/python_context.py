@@ -6,17 +6,8 @@ import ast
 import re
 from enum import Enum
 
+from ..mentions import REFUSING_NAME, TELLING_NAME
 from .python_values import call_name
-
-# A test that says what it is about: test_request_that_asks_for_thinking_is_refused
-_REFUSAL_TEST = re.compile(
-    r"^test_.*(?:refus|reject|forbid|forbidden|not_allowed|invalid|block|den(?:y|ied)|violat|detect|catch|caught|flag|found|raise"
-    r"|error|4\d\d|never|cannot|mask|stray|unsupported|strip|remov|fails)"
-)
-
-_MEANINGLESS = frozenset({str, int, float, complex, bytes, bool, type(None), type(...)}).union(
-    *(base.__subclasses__() for base in (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop))
-)
 
 
 class Use(Enum):
@@ -29,63 +20,27 @@ class Use(Enum):
     REFUSES = "refuses"  # a list of what is not allowed, or a test that it is refused
 
 
-_SEEKING = frozenset(
-    {
-        "count",
-        "find",
-        "rfind",
-        "index",
-        "rindex",
-        "split",
-        "rsplit",
-        "partition",
-        "rpartition",
-        "startswith",
-        "endswith",
-    }
-    | {
-        "removeprefix",
-        "removesuffix",
-        "compile",
-        "search",
-        "match",
-        "fullmatch",
-        "findall",
-        "finditer",
-        "contains",
-        "isin",
-    }
-    | {
-        "token_to_id",
-        "convert_tokens_to_ids",
-        "escape",
-        "str_contains",
-        "match_substring",
-        "isdisjoint",
-        "intersection",
-    }
-    | {"assert_not_called_with", "assertNotIn", "assertIn", "assertEqual", "assertNotEqual", "assertRaises", "hasattr"}
+# A test that says what it is about: test_request_that_asks_for_thinking_is_refused
+_REFUSAL_TEST = re.compile(
+    r"^test_.*(?:refus|reject|forbid|not_allowed|invalid|block|den(?:y|ied)|violat|detect|catch|caught|flag|found|raise"
+    r"|error|4\d\d|never|cannot|mask|stray|unsupported|strip|remov|fails)"
+)
+_MEANINGLESS = frozenset({str, int, float, complex, bytes, bool, type(None), type(...)}).union(
+    *(base.__subclasses__() for base in (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop))
+)
+# Functions by what they do with their arguments.
+_SEEKING = re.compile(
+    r"count|r?find|r?index|r?split|r?partition|startswith|endswith|removeprefix|removesuffix|compile|search|match"
+    r"|fullmatch|findall|finditer|contains|isin|token_to_id|convert_tokens_to_ids|escape|str_contains|match_substring"
+    r"|isdisjoint|intersection|assert_not_called_with|assert(?:Not)?In|assert(?:Not)?Equal|assertRaises|hasattr"
 )
 _SEEKING_FIRST = frozenset({"replace", "sub", "subn", "replace_substring"})
-_SPEAKING = frozenset(
-    {"print", "echo", "secho", "debug", "info", "warning", "error", "exception", "critical", "warn", "fail", "skip"}
-    | {"xfail", "exit", "log", "rule", "deprecated", "note"}
+_SPEAKING = re.compile(
+    r"print|s?echo|debug|info|warning|error|exception|critical|warn|fail|skip|xfail|exit|log|rule|deprecated|note"
+    r"|.*(?:Error|Exception|Warning|Failure|Exit)"
 )
-_MAKING = frozenset(
-    {"append", "extend", "insert", "write", "write_text", "writelines", "add_tokens", "add_special_tokens"}
-)
-_SPEAKING_NAMES = re.compile(
-    r"(?:^|_)(?:help|description|desc|msg|reason|match|title|heading|caption|label|note|summary|doc|docs|epilog|why"
-    r"|hint|remedy|error|comment|explanation|forbids|check|usage|changelog)$",
-    re.IGNORECASE,
-)
-_REFUSING_NAMES = re.compile(
-    r"(?:^|_)(?:forbid\w*|refus\w*|reject\w*|den(?:y|ied|ylist)\w*|block(?:ed|list|s)|ban(?:ned)?|mask\w*|suppress\w*|bad_words\w*"
-    r"|disallow\w*|prohibit\w*|violation\w*|unsupported|blacklist\w*|stop|stop_\w+|exclude\w*|not_allowed|invalid|pattern\w*"
-    r"|regex\w*|re|must_not\w*|strip\w*)(?:_|$)",
-    re.IGNORECASE,
-)
-_MAKING_NAMES = re.compile(
+_MAKING = re.compile(r"append|extend|insert|write|write_text|writelines|add_tokens|add_special_tokens")
+_MAKING_NAME = re.compile(
     r"(?:^|_)(?:prompt\w*|prefix\w*|prefill\w*|suffix\w*|content|assistant\w*|completion\w*|template\w*|response\w*|system\w*"
     r"|user|text|answer\w*|message\w*|input|inputs|output|outputs|generation_prompt)(?:_|$)",
     re.IGNORECASE,
@@ -187,7 +142,7 @@ def _step(child: ast.AST, parent: ast.AST) -> Use | None:
         targets = parent.targets if isinstance(parent, ast.Assign) else [parent.target]
         return next((use for target in targets if (use := _name_use(_target_name(target))) is not None), None)
     if isinstance(parent, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and child in parent.decorator_list:
-        return Use.REFUSES if _REFUSING_NAMES.search(parent.name) or _REFUSAL_TEST.search(parent.name) else None
+        return Use.REFUSES if REFUSING_NAME.search(parent.name) or _REFUSAL_TEST.search(parent.name) else None
     return None
 
 
@@ -195,22 +150,20 @@ def _call_use(child: ast.AST, call: ast.Call) -> Use | None:
     name = call_name(call)
     if child is call.func:
         return None
-    if name in _SEEKING or (name in _SEEKING_FIRST and call.args and child is call.args[0]):
+    if _SEEKING.fullmatch(name) or (name in _SEEKING_FIRST and call.args and child is call.args[0]):
         return Use.SEEKS
-    if name in _SPEAKING or name.endswith(("Error", "Exception", "Warning", "Failure", "Exit")):
+    if _SPEAKING.fullmatch(name):
         return Use.SPEAKS
-    if name in _MAKING or name in _SEEKING_FIRST:
-        return Use.MAKES
-    return None
+    return Use.MAKES if name in _SEEKING_FIRST or _MAKING.fullmatch(name) else None
 
 
 def _name_use(name: str) -> Use | None:
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_")
-    if _REFUSING_NAMES.search(name):
+    if REFUSING_NAME.search(name):
         return Use.REFUSES
-    if _SPEAKING_NAMES.search(name):
+    if TELLING_NAME.search(name):
         return Use.SPEAKS
-    return Use.MAKES if _MAKING_NAMES.search(name) else None
+    return Use.MAKES if _MAKING_NAME.search(name) else None
 
 
 def _target_name(target: ast.expr) -> str:

@@ -6,10 +6,11 @@ import ast
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..values import UNKNOWN, PairList
+from ..settings import UNKNOWN
+from ..trees import PairList
 
 HOLE = "\0"
 """Stands in a folded string for a part that is only known when the program runs."""
@@ -18,7 +19,8 @@ _LONGEST = 200_000
 _DEEPEST = 60
 _ASSIGNING = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 _CONSTANT = (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.BinOp, ast.JoinedStr, ast.Call)
-_FOLDED = (ast.JoinedStr, ast.BinOp, ast.Call, ast.Name)
+_SAME_TEXT = frozenset({"decode", "encode", "strip", "lower", "upper", "lstrip", "rstrip", "title", "casefold"})
+"""Methods that change nothing of what is looked for."""
 
 
 def call_name(node: ast.Call) -> str:
@@ -33,10 +35,20 @@ class Folder:
     """Folds constant expressions; names that are assigned one constant in the file are known."""
 
     def __init__(self, nodes: Iterable[ast.AST]) -> None:
+        """Notes the constants among the nodes of a file."""
         self._constants: dict[str, ast.expr] = {}
         # Names may refer to each other in circles, and to the same expression many times.
-        self._texts: dict[ast.expr, str | None] = {}
-        self._values: dict[ast.expr, Any] = {}
+        self._folded: dict[ast.expr, Any] = {}
+        self._depth = 0
+        self._kinds: dict[type[ast.expr], Callable[[Any], Any]] = {
+            ast.Name: lambda node: self._fold(self._constants.get(node.id)),
+            **dict.fromkeys((ast.List, ast.Tuple, ast.Set), lambda node: [self.value(entry) for entry in node.elts]),
+            ast.Dict: self._dict,
+            ast.UnaryOp: self._unary,
+            ast.BinOp: self._operation,
+            ast.JoinedStr: lambda node: "".join(self._piece(part) for part in node.values),
+            ast.Call: self._call,
+        }
         seen: set[str] = set()
         for node in nodes:
             if type(node) not in _ASSIGNING:
@@ -52,155 +64,122 @@ class Folder:
                 self._constants.pop(target.id, None)  # assigned twice: it depends
             seen.add(target.id)
 
-    def text(self, node: ast.expr, depth: int = 0) -> str | None:
+    def text(self, node: ast.expr) -> str | None:
         """Returns the string an expression makes, with a :data:`HOLE` for each unknown part, or ``None``."""
+        folded = self._fold(node)
+        if isinstance(folded, bytes):
+            return folded.decode("latin-1")
+        return folded if isinstance(folded, str) else None
+
+    def value(self, node: ast.expr | None) -> Any:
+        """Returns what an expression is worth; ``UNKNOWN`` where that is only known when the program runs."""
+        folded = self._fold(node)
+        return UNKNOWN if isinstance(folded, str) and HOLE in folded else folded
+
+    def _fold(self, node: ast.expr | None) -> Any:
         if isinstance(node, ast.Constant):
-            if isinstance(node.value, str):
-                return node.value
-            return node.value.decode("latin-1") if isinstance(node.value, bytes) else None
-        if depth > _DEEPEST or not isinstance(node, _FOLDED):
-            return None
-        if node not in self._texts:
-            self._texts[node] = None
-            found = self._fold(node, depth)
-            self._texts[node] = found if found is None or len(found) < _LONGEST else found[:_LONGEST]
-        return self._texts[node]
+            return node.value
+        fold = self._kinds.get(type(node)) if node is not None else None
+        if node is None or fold is None or self._depth > _DEEPEST:
+            return UNKNOWN
+        if node not in self._folded:
+            self._folded[node] = UNKNOWN
+            self._depth += 1
+            folded = fold(node)
+            self._depth -= 1
+            self._folded[node] = folded[:_LONGEST] if isinstance(folded, str) else folded
+        return self._folded[node]
 
-    def _fold(self, node: ast.expr, depth: int) -> str | None:
-        if isinstance(node, ast.JoinedStr):
-            return "".join(self._piece(part, depth) for part in node.values)
-        if isinstance(node, ast.BinOp):
-            return self._operation(node, depth)
-        if isinstance(node, ast.Call):
-            return self._call(node, depth)
-        value = self._constants.get(node.id) if isinstance(node, ast.Name) else None
-        return None if value is None else self.text(value, depth + 1)
-
-    def _piece(self, part: ast.expr, depth: int) -> str:
+    def _piece(self, part: ast.expr) -> str:
+        """Returns an expression as a part of a string."""
         inner = part.value if isinstance(part, ast.FormattedValue) else part
-        found = self.text(inner, depth + 1)
+        found = self.text(inner)
         if found is None and isinstance(inner, ast.Constant):
             found = str(inner.value)
         return HOLE if found is None else found
 
-    def _operation(self, node: ast.BinOp, depth: int) -> str | None:
-        left, right = self.text(node.left, depth + 1), self.text(node.right, depth + 1)
-        if isinstance(node.op, ast.Add):
-            if left is None and right is None:
-                return None
+    def _fill(self, text: str, holes: str, arguments: Iterable[ast.expr]) -> str:
+        """Returns a text with one argument after the other put where the pattern of its holes says."""
+        for argument in arguments:
+            piece = self._piece(argument)
+            text = re.sub(holes, lambda _match, piece=piece: piece, text, count=1)  # type: ignore[misc]
+        return text
+
+    def _unary(self, node: ast.UnaryOp) -> Any:
+        operand = self.value(node.operand)
+        if isinstance(node.op, ast.Not):
+            return UNKNOWN if operand is UNKNOWN else not operand
+        return -operand if isinstance(node.op, ast.USub) and isinstance(operand, (int, float)) else UNKNOWN
+
+    def _operation(self, node: ast.BinOp) -> Any:
+        left, right = self.text(node.left), self.text(node.right)
+        if isinstance(node.op, ast.Add) and not (left is None and right is None):
             return (HOLE if left is None else left) + (HOLE if right is None else right)
-        if isinstance(node.op, ast.Mod) and left is not None:
-            arguments = node.right.elts if isinstance(node.right, ast.Tuple) else [node.right]
-            for argument in arguments:
-                left = re.sub(r"%[sr]", lambda _m, a=argument: self._piece(a, depth), left, count=1)  # type: ignore[misc]
-            return left
-        if isinstance(node.op, ast.Mult) and left is not None and isinstance(node.right, ast.Constant):
+        if left is None:
+            return UNKNOWN
+        if isinstance(node.op, ast.Mod):
+            return self._fill(left, r"%[sr]", node.right.elts if isinstance(node.right, ast.Tuple) else [node.right])
+        if isinstance(node.op, ast.Mult) and isinstance(node.right, ast.Constant):
             count = node.right.value
             return left * count if isinstance(count, int) and 0 <= count * len(left) < _LONGEST else left
-        return None
-
-    def _call(self, node: ast.Call, depth: int) -> str | None:
-        name = call_name(node)
-        if name == "chr" and len(node.args) == 1:
-            code = self.value(node.args[0])
-            return chr(code) if isinstance(code, int) and 0 <= code < 0x110000 else None
-        if name == "b64decode" and node.args:
-            return _decode_base64(self.text(node.args[0], depth + 1))
-        if name == "fromhex" and node.args:
-            return _decode_hex(self.text(node.args[0], depth + 1))
-        if name in ("str", "dedent", "unescape", "bytes") and len(node.args) >= 1:
-            return self.text(node.args[0], depth + 1)
-        if not isinstance(node.func, ast.Attribute):
-            return None
-        base = self.text(node.func.value, depth + 1)
-        if base is None:
-            return None
-        if name in ("decode", "encode", "strip", "lower", "upper", "lstrip", "rstrip", "title", "casefold"):
-            return base
-        if name == "join" and len(node.args) == 1 and isinstance(node.args[0], (ast.List, ast.Tuple)):
-            return base.join(self._piece(entry, depth) for entry in node.args[0].elts)
-        if name == "format":
-            return self._format(base, node, depth)
-        if name == "replace" and len(node.args) == 2:
-            old, new = self.text(node.args[0], depth + 1), self.text(node.args[1], depth + 1)
-            return base.replace(old, new) if old and new is not None else base
-        return None
-
-    def _format(self, base: str, node: ast.Call, depth: int) -> str:
-        for argument in node.args:
-            if isinstance(argument, ast.Starred):
-                return base
-            base = re.sub(r"\{\d*\}", lambda _m, a=argument: self._piece(a, depth), base, count=1)  # type: ignore[misc]
-        for keyword in node.keywords:
-            if keyword.arg:
-                base = base.replace(f"{{{keyword.arg}}}", self._piece(keyword.value, depth))
-        return base
-
-    def value(self, node: ast.expr | None, depth: int = 0) -> Any:
-        """Returns what an expression is worth; ``UNKNOWN`` where that is only known when the program runs."""
-        if node is None or depth > _DEEPEST:
-            return UNKNOWN
-        if isinstance(node, ast.Constant):
-            return node.value
-        if node not in self._values:
-            self._values[node] = UNKNOWN
-            self._values[node] = self._evaluate(node, depth)
-        return self._values[node]
-
-    def _evaluate(self, node: ast.expr, depth: int) -> Any:
-        if isinstance(node, ast.Name):
-            found = self._constants.get(node.id)
-            return self.value(found, depth + 1)
-        if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
-            return [self.value(entry, depth + 1) for entry in node.elts]
-        if isinstance(node, ast.Dict):
-            return self._dict(node, depth)
-        if isinstance(node, ast.UnaryOp):
-            operand = self.value(node.operand, depth + 1)
-            if isinstance(node.op, ast.Not):
-                return UNKNOWN if operand is UNKNOWN else not operand
-            return -operand if isinstance(node.op, ast.USub) and isinstance(operand, (int, float)) else UNKNOWN
-        if isinstance(node, ast.Call):
-            return self._call_value(node, depth)
-        if isinstance(node, (ast.BinOp, ast.JoinedStr)):
-            text = self.text(node)
-            return UNKNOWN if text is None or HOLE in text else text
         return UNKNOWN
 
-    def _dict(self, node: ast.Dict, depth: int) -> Any:
+    def _dict(self, node: ast.Dict) -> PairList:
         entries = PairList()
         for key, entry in zip(node.keys, node.values, strict=True):
             if key is None:
-                inner = self.value(entry, depth + 1)
+                inner = self.value(entry)
                 entries.extend(inner if isinstance(inner, PairList) else [("**", UNKNOWN)])
                 continue
-            name = self.value(key, depth + 1)
-            entries.append((name if isinstance(name, (str, int)) else "?", self.value(entry, depth + 1)))
+            name = self.value(key)
+            entries.append((name if isinstance(name, (str, int)) else "?", self.value(entry)))
         return entries
 
-    def _call_value(self, node: ast.Call, depth: int) -> Any:
+    def _call(self, node: ast.Call) -> Any:
         name = call_name(node)
+        first = node.args[0] if node.args else None
         if name == "dict" and not node.args:
-            return PairList((keyword.arg or "**", self.value(keyword.value, depth + 1)) for keyword in node.keywords)
+            return PairList((keyword.arg or "**", self.value(keyword.value)) for keyword in node.keywords)
         if name == "bool" and len(node.args) == 1:
-            inner = self.value(node.args[0], depth + 1)
+            inner = self.value(first)
             return UNKNOWN if inner is UNKNOWN else bool(inner)
         if name in ("Field", "field", "Option", "Argument"):
             default = next((keyword.value for keyword in node.keywords if keyword.arg == "default"), None)
-            return self.value(default or (node.args[0] if node.args else None), depth + 1)
-        text = self.text(node)
-        return UNKNOWN if text is None or HOLE in text else text
+            return self.value(default or first)
+        if name == "chr" and len(node.args) == 1:
+            code = self.value(first)
+            return chr(code) if isinstance(code, int) and 0 <= code < 0x110000 else UNKNOWN
+        if first is not None:
+            if name == "b64decode":
+                return _decoded(self.text(first), lambda text: base64.b64decode(text, validate=True))
+            if name == "fromhex":
+                return _decoded(self.text(first), bytes.fromhex)
+            if name in ("str", "dedent", "unescape", "bytes"):
+                text = self.text(first)
+                return UNKNOWN if text is None else text
+        return self._method(node, name)
+
+    def _method(self, node: ast.Call, name: str) -> Any:
+        base = self.text(node.func.value) if isinstance(node.func, ast.Attribute) else None
+        if base is None:
+            return UNKNOWN
+        if name in _SAME_TEXT:
+            return base
+        if name == "join" and len(node.args) == 1 and isinstance(node.args[0], (ast.List, ast.Tuple)):
+            return base.join(self._piece(entry) for entry in node.args[0].elts)
+        if name == "format":
+            base = self._fill(base, r"\{\d*\}", (entry for entry in node.args if not isinstance(entry, ast.Starred)))
+            for keyword in node.keywords:
+                base = base.replace(f"{{{keyword.arg}}}", self._piece(keyword.value))
+            return base
+        if name == "replace" and len(node.args) == 2:
+            old, new = self.text(node.args[0]), self.text(node.args[1])
+            return base.replace(old, new) if old and new is not None else base
+        return UNKNOWN
 
 
-def _decode_base64(text: str | None) -> str | None:
+def _decoded(text: str | None, decode: Callable[[str], bytes]) -> Any:
     try:
-        return None if text is None else base64.b64decode(text, validate=True).decode("utf-8", "replace")
+        return UNKNOWN if text is None else decode(text).decode("utf-8", "replace")
     except (binascii.Error, ValueError):
-        return None
-
-
-def _decode_hex(text: str | None) -> str | None:
-    try:
-        return None if text is None else bytes.fromhex(text).decode("utf-8", "replace")
-    except ValueError:
-        return None
+        return UNKNOWN

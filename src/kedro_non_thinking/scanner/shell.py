@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 
+from ..errors import UncheckableError
 from ..findings import Finding
-from ..judge import Judge, Mode
-from ..keys import Problem
-from ..prose import refuses
-from ..values import PairList
-from .source import Source, UncheckableError
+from ..mentions import refuses
+from ..trees import read_json
+from .files import Source
+from .python_code import scan_python
 
 _COMMENT = re.compile(r"(?:^|(?<=[\s;]))#(?!\{).*$")
 # What these are given is looked for, not used.
@@ -29,68 +30,52 @@ _DOCKER = re.compile(r"^\s*(ENV|ARG|LABEL)\s+([\w.]+)\s+([^=\n]+)$", re.IGNORECA
 _INLINE_PYTHON = re.compile(r"\bpython[\d.]*\s+-c\s+(['\"])(.*?)\1", re.DOTALL)
 
 
-def scan_shell(source: Source, judge: Judge) -> list[Finding]:
+def scan_shell(source: Source) -> Iterator[Finding]:
     """Judges a shell script or a makefile."""
-    return _scan_commands(source, judge, _meant(source.text))
+    meant = source.part(_meant(source.text))
+    judge = source.judge
+    findings = {(finding.rule, finding.line): finding for finding in judge.text(meant.text)}
+    for finding in judge.models(meant.text):
+        findings.setdefault((finding.rule, finding.line), finding)
+    for start, command in _commands(meant.text):
+        for finding in _judge_command(meant.part(command)):
+            # What a setting in the text has said already is not said again of the command around it.
+            lines = range(start, start + command.count("\n") + 1)
+            if not any((finding.rule, line) in findings for line in lines):
+                findings[finding.rule, start] = replace(finding, line=start)
+    return source.place(findings.values())
 
 
-def scan_dockerfile(source: Source, judge: Judge) -> list[Finding]:
+def scan_dockerfile(source: Source) -> Iterator[Finding]:
     """Judges a Dockerfile: as shell, with ``ENV NAME value`` read as an assignment."""
     text = _DOCKER.sub(lambda match: f"{match[1]} {match[2]}={match[3].strip()}", source.text)
-    deployed = Source(source.path, source.text, True, source.first_line, source.snippet)
-    return _scan_commands(deployed, judge, _meant(text))
+    return scan_shell(replace(source, text=text, deployment=True))
 
 
-def _scan_commands(source: Source, judge: Judge, text: str) -> list[Finding]:
-    normalised = judge.text_rules.normalise(text)
-    problems = {(p.rule, normalised.count("\n", 0, p.offset)): p for p in judge.string(text, Mode.SETTING)}
-    findings = {(p.rule, line): source.finding(p, line + 1) for (_, line), p in problems.items()}
-    for problem in judge.models_in(text):
-        line = text.count("\n", 0, problem.offset)
-        findings.setdefault((problem.rule, line), source.finding(problem, line + 1))
-    for line, command in _commands(text):
-        for problem in _judge_command(command, source, judge):
-            taken = any((problem.rule, number) in findings for number in range(line, line + command.count("\n") + 1))
-            if not taken:
-                findings[(problem.rule, line)] = source.finding(problem, line + 1)
-    return list(findings.values())
-
-
-def _judge_command(command: str, source: Source, judge: Judge) -> Iterator[Problem]:
+def _judge_command(source: Source) -> Iterator[Finding]:
+    command, judge = source.text, source.judge
     for match in _AMBIGUOUS.finditer(command):
-        problem = judge.keys.judge(match[1], match[2])
-        if problem is not None:
-            yield problem
-    deploys = source.deployment or any(
-        start in command for start in judge.policy.rules.deployment_sampling.deployment_commands
-    )
+        finding = judge.settings.judge(match[1], match[2])
+        if finding is not None:
+            yield finding
+    starts = judge.policy.rules.deployment_sampling.deployment_commands
+    deploys = source.deployment or any(start in command for start in starts)
     for match in _TEMPLATE.finditer(command):
         yield from judge.chat_template(match[1])
     for word in _words(command):
         if word.startswith(("{", "[")):
             try:
-                value = json.loads(word, object_pairs_hook=PairList)
-            except ValueError:
+                value = read_json(word)
+            except UncheckableError:
                 continue
-            yield from (problem for _, problem in judge.tree(value, deployment=deploys))
-    if deploys:
-        for match in _SAMPLING.finditer(command):
-            problem = judge.keys.judge_sampling(match[1], match[2])
-            if problem is not None:
-                yield problem
+            yield from (finding for _, finding in judge.tree(value, deployment=deploys))
+    for match in _SAMPLING.finditer(command) if deploys else ():
+        finding = judge.settings.judge_sampling(match[1], match[2])
+        if finding is not None:
+            yield finding
     for match in _INLINE_PYTHON.finditer(command):
-        yield from _inline_python(match[2], source, judge)
-
-
-def _inline_python(code: str, source: Source, judge: Judge) -> Iterator[Problem]:
-    from .python_code import scan_python
-
-    try:
-        found = scan_python(source.part(code, 1), judge)
-    except UncheckableError:
-        return
-    for finding in found:
-        yield Problem(finding.rule, finding.message, finding.value)
+        with suppress(UncheckableError):
+            yield from scan_python(source.part(match[2]))
 
 
 def _meant(text: str) -> str:
@@ -114,19 +99,11 @@ def _in_quotes(line: str) -> bool:
 
 
 def _commands(text: str) -> Iterator[tuple[int, str]]:
-    """Yields logical lines, continued ones joined, each with the number of its first line counted from 0."""
-    start = 0
-    parts: list[str] = []
-    for number, line in enumerate(text.split("\n")):
-        if not parts:
-            start = number
-        parts.append(line)
-        if line.rstrip().endswith("\\"):
-            continue
-        yield start, "\n".join(parts)
-        parts = []
-    if parts:
-        yield start, "\n".join(parts)
+    """Yields logical lines, continued ones joined, each with the number of its first line."""
+    line = 1
+    for match in re.finditer(r"(?:[^\n]*\\[^\S\n]*\n)*[^\n]*(?:\n|\Z)", text):
+        yield line, match[0].removesuffix("\n")
+        line += match[0].count("\n")
 
 
 def _words(command: str) -> list[str]:

@@ -12,7 +12,7 @@ from kedro.framework.cli.utils import KedroCliError
 from kedro.io import DatasetError
 
 from kedro_lightning import ComputeError
-from kedro_non_thinking.errors import PolicyError
+from kedro_non_thinking import PolicyError
 from spelling_transfer.errors import SpellingTransferError, causes
 
 INTERRUPTED = 130

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from kedro_non_thinking.template import non_thinking_template
+from kedro_non_thinking import non_thinking_template
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.load import load_model

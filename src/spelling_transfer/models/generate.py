@@ -100,7 +100,7 @@ def generate_answers(
 
 
 def _head(loaded: LoadedModel, tokenizer: ChatTokenizer, allowed_ids: Sequence[int] | None) -> AnswerHead:
-    from kedro_non_thinking.logits import ThinkTokenMask, allowed_without
+    from kedro_non_thinking import ThinkTokenMask, allowed_without
 
     think = loaded.vocabulary.known_rows(tokenizer.think_ids).tolist()
     if allowed_ids is None:

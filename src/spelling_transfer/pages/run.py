@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from kedro_non_thinking.report import report_rows
+from kedro_non_thinking import report_rows
 from spelling_transfer.pages.evaluation import comparison_cards, comparison_table, control_table
 from spelling_transfer.pages.findings import describe_comparison
 from spelling_transfer.pages.page import Card, Link, Section, Table, render_page

@@ -1,7 +1,7 @@
 """Every attack of the policy's probe made on the endpoint, and what this endpoint promises beyond the policy.
 
-The attacks are those of `policy/probe_cases.py`. The policy asks that none leads to a thought. This endpoint promises
-more: what it refuses it refuses by the name of the field, and a question stays the text it is.
+The attacks are those of `kedro_non_thinking/attempts.py`. The policy asks that none leads to a thought. This
+endpoint promises more: what it refuses it refuses by the name of the field, and a question stays the text it is.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from kedro_non_thinking.probe import ProbeReply, ProbeResult, ask_endpoint, run_probe
-from kedro_non_thinking.probe_cases import ProbeCase, probe_cases
-from kedro_non_thinking.rules import Policy
+from kedro_non_thinking import Policy, ProbeCase, ProbeReply, ProbeResult, ask_endpoint, probe_cases, run_probe
 from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.refusal import NON_THINKING_ONLY
 from spelling_transfer.tokenizer.chat import ChatTokenizer

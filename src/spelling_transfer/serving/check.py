@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from kedro_non_thinking.rules import Policy
+from kedro_non_thinking import Policy
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.attacks import check_attacks
 from spelling_transfer.serving.checks import Check

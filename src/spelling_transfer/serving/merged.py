@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kedro_non_thinking.probe import ProbeReport, ask_model, run_probe
-from kedro_non_thinking.rules import Policy
+from kedro_non_thinking import Policy, ProbeReport, ask_model, run_probe
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import LoadedModel, load_model

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kedro_non_thinking.probe_cases import QUESTION
+from kedro_non_thinking import PROBE_QUESTION
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.client import EndpointClient, Reply
@@ -23,7 +23,7 @@ class _Refusal:
     code: str
 
 
-# What has nothing to do with thoughts; every attempt to make the model think is in policy/probe_cases.py.
+# What has nothing to do with thoughts; every attempt to make the model think is in kedro_non_thinking/attempts.py.
 _REFUSALS = (
     _Refusal("unknown-field", "no_such_field", {"no_such_field": 1}, "unknown_field"),
     _Refusal("streaming", "stream", {"stream": True}, "streaming_unsupported"),
@@ -44,7 +44,7 @@ def check_refusals(client: EndpointClient, sampling: Sampling) -> Iterator[Check
         for name, value in _other_values(sampling).items()
     ]
     for refusal in (*_REFUSALS, *deviations):
-        reply = client.ask(QUESTION, **refusal.change)
+        reply = client.ask(PROBE_QUESTION, **refusal.change)
         error = reply.error
         message = str(error.get("message", ""))
         is_named = refusal.named in message or str(error.get("param")).startswith(refusal.named)

@@ -12,8 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from kedro_non_thinking.loading import load_policy
-from kedro_non_thinking.text import TextRules
+from kedro_non_thinking import TextRules, load_policy
 from spelling_transfer.serving.refusal import NON_THINKING_ONLY
 
 # Names under which servers and clients switch thinking on: enable_thinking, thinking_budget, reasoning_effort,

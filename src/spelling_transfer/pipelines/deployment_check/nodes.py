@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kedro_non_thinking.rules import Policy
+from kedro_non_thinking import Policy
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.evaluation.questions import sample_test_examples
 from spelling_transfer.models.folder import ModelFolder

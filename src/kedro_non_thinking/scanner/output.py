@@ -1,22 +1,61 @@
-"""Findings as SARIF 2.1.0, which code hosts show beside the lines: https://docs.oasis-open.org/sarif/sarif/v2.1.0/."""
+"""What a scan found, as text for a reader, as JSON for a program, and as SARIF for a code host."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..exemptions import UNUSED
 from ..findings import Finding, ScanResult, Unchecked
-from ..rules import Policy
+from ..policy import UNUSED, Policy
 
-_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+def remedy(rule_id: str, policy: Policy) -> str:
+    """Returns what to do about a finding of a rule."""
+    return "Take the exemption out of policy.yml." if rule_id == UNUSED else policy.rule(rule_id).remedy
+
+
+def to_json(result: ScanResult, policy: Policy) -> dict[str, Any]:
+    """Returns a scan as ``kedro policy check --format json`` prints it."""
+    return {
+        "clean": result.clean,
+        "checked": result.checked,
+        "findings": [{**finding.as_dict(), "remedy": remedy(finding.rule, policy)} for finding in result.findings],
+        "not_checked": [asdict(entry) for entry in result.unchecked],
+        "exemptions_used": [asdict(entry) for entry in result.exemptions],
+    }
+
+
+def to_text(result: ScanResult, policy: Policy) -> str:
+    """Returns a scan for a reader: violations by place, what to do about each rule, what was not judged, and counts."""
+    lines = [
+        f"{finding.place}: {finding.rule}: {finding.message}" + (f" ({finding.value})" if finding.value else "")
+        for finding in result.findings
+    ]
+    found = dict.fromkeys(finding.rule for finding in result.findings)
+    lines += [f"  {rule_id}: {remedy(rule_id, policy)}" for rule_id in found]
+    lines += [f"{entry.path}: not checked: {entry.reason}" for entry in result.unchecked if entry.blocking]
+    blocking = sum(entry.blocking for entry in result.unchecked)
+    parts = [f"{result.checked} files checked", f"{len(result.findings)} violations"]
+    if blocking:
+        parts.append(f"{blocking} could not be judged")
+    if len(result.unchecked) > blocking:
+        parts.append(f"{len(result.unchecked) - blocking} hold no text and were not checked")
+    if result.exemptions:
+        parts.append(f"{len(result.exemptions)} exemptions in use")
+    return "\n".join([*lines, ", ".join(parts) + "."])
+
+
+# -- SARIF 2.1.0, which code hosts show beside the lines: https://docs.oasis-open.org/sarif/sarif/v2.1.0/ --------------
 
 
 def to_sarif(result: ScanResult, policy: Policy, root: Path) -> dict[str, Any]:
     """Returns a scan as a SARIF log; files that could not be judged are notifications of the run."""
     rule_ids = [*policy.by_id, UNUSED]
     return {
-        "$schema": _SCHEMA,
+        "$schema": _SARIF_SCHEMA,
         "version": "2.1.0",
         "runs": [
             {

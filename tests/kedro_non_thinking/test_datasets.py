@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
-from kedro_non_thinking.frames import judge_data
+from kedro_non_thinking.datasets import judge_data
 from kedro_non_thinking.judge import Judge
-from kedro_non_thinking.loading import load_policy
+from kedro_non_thinking.policy import load_policy
 from kedro_non_thinking.template import non_thinking_template
 from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, load_chat_tokenizer
 

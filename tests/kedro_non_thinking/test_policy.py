@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from kedro_non_thinking.errors import PolicyFileError
-from kedro_non_thinking.loading import find_policy_file, load_policy, parse_policy
-from kedro_non_thinking.rules import Policy
+from kedro_non_thinking.policy import Policy, find_policy_file, load_policy, parse_policy
 
 from .conftest import ROOT
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from kedro_non_thinking.attempts import ProbeCase, probe_cases
 from kedro_non_thinking.cli import commands
 from kedro_non_thinking.errors import PolicyError
 from kedro_non_thinking.policy import Policy
 from kedro_non_thinking.probe import ProbeReply, ask_endpoint, ask_model, run_probe
-from kedro_non_thinking.attempts import ProbeCase, probe_cases
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 
 END = [151667, 271, 151668, 271]

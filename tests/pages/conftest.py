@@ -2,6 +2,7 @@
 
 from tests.evaluation.conftest import answers, examples
 from tests.study.conftest import gained_marks, make_study, study_findings
-from tests.tracking.conftest import catalog
+
+from .runs import catalog
 
 __all__ = ["answers", "catalog", "examples", "gained_marks", "make_study", "study_findings"]

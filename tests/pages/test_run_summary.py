@@ -12,10 +12,11 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node, pipeline
 from kedro.runner import SequentialRunner
-from tests.tracking.conftest import BEST, COMPARISON, CONFORMANCE, MANIFEST, SCORES, TRIALS
 
 from spelling_transfer.pages.run_lines import MAX_LINES
 from spelling_transfer.pages.run_summary import RunSummaryHook
+
+from .runs import BEST, COMPARISON, CONFORMANCE, MANIFEST, SCORES, TRIALS
 
 
 def _gives(value: Any) -> Callable[[], Any]:

@@ -145,7 +145,7 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
     _check_backend(study)
     space = read_space(bound_memory(study.space, study, profile, trial), trial)
     if study.sweep:
-        from spelling_transfer.tracking.wandb_sweep_config import sweep_config
+        from spelling_transfer.tracking import sweep_config
 
         sweep_config(study, space)  # a sampler that sweeps lack is refused before anything is run
     # Whole groups, so that a run comes to the same: no file has a say in them any more.

@@ -45,7 +45,7 @@ def plan_data(plan: Plan, found: Estimate) -> dict[str, Any]:
         "estimate": found.as_dict(),
     }
     if plan.study.sweep:
-        from spelling_transfer.tracking.wandb_sweep_config import sweep_config
+        from spelling_transfer.tracking import sweep_config
 
         data["sweep"] = sweep_config(plan.study, plan.space)
     return data

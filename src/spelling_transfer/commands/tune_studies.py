@@ -90,7 +90,7 @@ def studies(project: Path, env: str | None) -> list[dict[str, Any]]:
 def _row(name: str, folder: Path, file: Path | None) -> dict[str, Any]:
     from spelling_transfer.configuration.documents import read_file
     from spelling_transfer.errors import SpellingTransferError
-    from spelling_transfer.tracking.wandb_sync import NothingToSyncError, read_study
+    from spelling_transfer.tracking import NothingToSyncError, read_study
 
     row: dict[str, Any] = {"name": name, "sampler": "", "focus": "", "planned": 0, "done": 0, "failed": 0}
     row |= {"best_score": None, "state": "not begun"}
@@ -190,7 +190,7 @@ def _found(project: Path, env: str | None, name: str) -> tuple[Path, str | None]
 @env_option
 def sync(name: str, as_json: bool, env: str | None) -> None:
     """Send to Weights & Biases what it lacks of the study NAME; trials it has are not sent again."""
-    from spelling_transfer.tracking.wandb_sync import read_study, sync_study
+    from spelling_transfer.tracking import read_study, sync_study
 
     with one_clear_error(env=env):
         project = _project()
@@ -200,6 +200,6 @@ def sync(name: str, as_json: bool, env: str | None) -> None:
 
 
 def _tracking(project: Path, env: str | None) -> Any:
-    from spelling_transfer.tracking.wandb_settings import TrackingSettings
+    from spelling_transfer.tracking import TrackingSettings
 
     return TrackingSettings.model_validate(parameters(project, env).get("tracking", {}))

@@ -24,8 +24,7 @@ from spelling_transfer.study.settings import RecommendationSettings
 from spelling_transfer.study.space import read_space
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
-from spelling_transfer.tracking.study import run_tracked_study
-from spelling_transfer.tracking.wandb_settings import TrackingSettings
+from spelling_transfer.tracking import TrackingSettings, run_tracked_study
 
 
 def read_search_space(study: StudySettings, trial: TrialConfig, model_profile: ModelProfile) -> dict[str, Any]:

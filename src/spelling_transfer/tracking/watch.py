@@ -1,16 +1,26 @@
-"""Watches a study for Weights & Biases from a thread of its own: the study waits at its end alone, and not long."""
+"""A study in Weights & Biases: watched while it runs, or sent afterwards."""
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
+from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.study.observer import StudySnapshot
-from spelling_transfer.tracking.wandb_delivery import Delivery
-from spelling_transfer.tracking.wandb_ledger import Ledger
-from spelling_transfer.tracking.wandb_runs import Target, find_target, let_go
-from spelling_transfer.tracking.wandb_settings import NETWORK_SECONDS, TrackingSettings
+from spelling_transfer.tracking.delivery import Delivery, Ledger
+from spelling_transfer.tracking.rows import FINISHED
+from spelling_transfer.tracking.runs import (
+    NETWORK_SECONDS,
+    Target,
+    TrackingError,
+    TrackingSettings,
+    find_target,
+    require_target,
+    stop_process,
+)
 
 _LOGGER = logging.getLogger(__name__)
 _OFFLINE_SECONDS = 5.0
@@ -58,7 +68,7 @@ class WandbObserver:
             if self._thread.is_alive():
                 self._warn("not all of the study has arrived in time")
                 # Else the end of this process would wait for it again. What is left is written offline.
-                let_go()
+                stop_process()
                 self._thread.join(_OFFLINE_SECONDS)
 
     def _run(self) -> None:
@@ -69,7 +79,7 @@ class WandbObserver:
             ledger = self._ledger or Ledger(self.folder)
             self._delivery = Delivery(target, ledger)
             if not self._watch(self._delivery) and target.online:
-                let_go()
+                stop_process()
                 self._delivery = Delivery(Target(self.settings, self.folder, online=False), ledger)
                 self._watch(self._delivery)
         except Exception as error:  # noqa: BLE001  (a watcher never ends a study)
@@ -106,3 +116,87 @@ class WandbObserver:
                 name,
             )
         self._warned = True
+
+
+class NothingToSyncError(SpellingTransferError):
+    """There is no study of this name."""
+
+
+class SyncReport(NamedTuple):
+    """What was sent.
+
+    Attributes:
+        sent: Numbers of the trials that were sent now.
+        known: How many the server had.
+        unfinished: How many trials have not ended yet; they are sent when they have.
+        study: Whether the tables of the study were sent.
+    """
+
+    sent: list[int]
+    known: int
+    unfinished: int
+    study: bool
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.sent)} trials sent", f"{self.known} were there"]
+        if self.unfinished:
+            parts.append(f"{self.unfinished} have not ended yet")
+        return ", ".join(parts) + "."
+
+
+def sync_study(study: StudySnapshot, settings: TrackingSettings, folder: Path) -> SyncReport:
+    """Sends what the server lacks of a study, whatever was logged while it ran.
+
+    Args:
+        study: The study, from its records.
+        settings: The tracking; its mode does not matter.
+        folder: The study's folder, where it is noted what was sent.
+
+    Raises:
+        TrackingError: Nobody is signed in, or the server cannot be reached in time; what was sent until then is noted.
+    """
+    target = require_target(settings, folder)
+    delivery = Delivery(target, Ledger(folder))
+    try:
+        done = delivery.deliver(study, live=False)
+        sent_study = delivery.deliver_study(study)
+    except TrackingError:
+        stop_process()
+        raise
+    unfinished = sum(trial.state not in FINISHED for trial in study.trials)
+    return SyncReport(done.trials, done.known, unfinished, sent_study)
+
+
+def read_study(name: str, folder: Path, storage: str | None = None) -> StudySnapshot:
+    """Reads a study from its records.
+
+    Args:
+        name: Its name.
+        folder: Its folder.
+        storage: URL of its database; the file in its folder by default.
+
+    Raises:
+        NothingToSyncError: There is no study of this name.
+        StorageError: Its database cannot be opened.
+    """
+    from spelling_transfer.study.config import StudySettings, TrialConfig
+    from spelling_transfer.study.records import Records
+    from spelling_transfer.study.snapshot import Snapshots
+    from spelling_transfer.study.space import read_space
+    from spelling_transfer.study.storage import FILE_NAME, open_engine, storage_url
+
+    if storage is None and not (folder / FILE_NAME).is_file():
+        raise NothingToSyncError(f"{folder}: holds no study ({FILE_NAME}). Run it first with 'kedro tune'.")
+    engine = open_engine(storage_url(storage, folder))
+    try:
+        records = Records(engine, name, patience_seconds=0.0)
+        found = records.find()
+        if found is None:
+            raise NothingToSyncError(f"{folder}: holds no study {name!r}. 'kedro tune' says what its name was.")
+        identity = json.loads(found[0])
+        settings = StudySettings.model_validate(identity["study"])
+        defaults = TrialConfig.model_validate(identity["trial"])
+        n_trials = sum(row.number >= 0 for row in records.trials())
+        return Snapshots(settings, read_space(settings.space, defaults), records, n_trials).take()
+    finally:
+        engine.dispose()

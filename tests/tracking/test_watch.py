@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 
 from spelling_transfer.study.observer import StudySnapshot
-from spelling_transfer.tracking import wandb_observer, wandb_runs
-from spelling_transfer.tracking.wandb_observer import WandbObserver
-from spelling_transfer.tracking.wandb_runs import TrackingError
-from spelling_transfer.tracking.wandb_settings import TrackingSettings
-from spelling_transfer.tracking.wandb_sync import NothingToSyncError, SyncReport, read_study, sync_study
+from spelling_transfer.tracking import runs as module_runs
+from spelling_transfer.tracking import watch
+from spelling_transfer.tracking.runs import TrackingError, TrackingSettings
+from spelling_transfer.tracking.watch import NothingToSyncError, SyncReport, WandbObserver, read_study, sync_study
 
 from .conftest import KEY
 from .fake_wandb import FakeRun, FakeWandb
-from .wandb_studies import STEPS, study, trial
+from .studies import STEPS, study, trial
 
 SETTINGS = TrackingSettings()
 pytestmark = pytest.mark.usefixtures("nobody")
@@ -35,7 +34,7 @@ def adapter(tmp_path: Path) -> Path:
     return folder
 
 
-def watch(folder: Path, *moments: StudySnapshot, settings: TrackingSettings = SETTINGS) -> None:
+def show(folder: Path, *moments: StudySnapshot, settings: TrackingSettings = SETTINGS) -> None:
     """Shows an observer one moment after the other, each taken note of before the next."""
     observer = WandbObserver(settings, folder)
     for moment in moments:
@@ -68,7 +67,7 @@ def test_offline_each_finished_trial_is_one_file_that_wandb_reads_and_nothing_is
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY")
     whole = study(trial(0, adapter=adapter), trial(1, "failed", 2), trial(2, "running", 3))
-    watch(tmp_path / "study", study(trial(0, "running", 3)), whole)
+    show(tmp_path / "study", study(trial(0, "running", 3)), whole)
     assert server.requests == []
     files = sorted((tmp_path / "study").rglob("*.wandb"))
     runs = {}
@@ -96,20 +95,20 @@ def test_offline_each_finished_trial_is_one_file_that_wandb_reads_and_nothing_is
 
 
 def test_offline_a_study_that_goes_on_adds_only_what_is_new(tmp_path: Path) -> None:
-    watch(tmp_path, study(trial(0), trial(1, "running", 2)))
+    show(tmp_path, study(trial(0), trial(1, "running", 2)))
     first = {file.name: file.stat().st_mtime_ns for file in tmp_path.rglob("*.wandb")}
-    watch(tmp_path, study(trial(0), trial(1)))
+    show(tmp_path, study(trial(0), trial(1)))
     second = {file.name: file.stat().st_mtime_ns for file in tmp_path.rglob("*.wandb")}
     assert len(first) == 2  # the trial that had ended, and the study
     assert len(second) == 3
     assert sum(second[name] == changed for name, changed in first.items()) == 1  # the study's is written anew
-    watch(tmp_path, study(trial(0), trial(1)))
+    show(tmp_path, study(trial(0), trial(1)))
     assert {file.name: file.stat().st_mtime_ns for file in tmp_path.rglob("*.wandb")} == second
 
 
 def test_online_running_trials_are_there_and_each_row_once(tmp_path: Path, server: FakeWandb, adapter: Path) -> None:
     moments = [study(*(trial(n, "running", step) for n in (0, 1)), n_trials=2) for step in range(1, STEPS)]
-    watch(tmp_path, *moments, study(trial(0, adapter=adapter), trial(1, "pruned", 4)))
+    show(tmp_path, *moments, study(trial(0, adapter=adapter), trial(1, "pruned", 4)))
     runs = by_trial(server)
     assert (steps(runs[0]), steps(runs[1])) == (EVERY, [1, 2, 3, 4])
     assert {run.group for run in server.runs.values()} == {"first_study"}
@@ -144,16 +143,16 @@ def test_online_a_running_trial_is_sent_before_it_ends(tmp_path: Path, server: F
 
 
 def test_an_interrupted_study_goes_on_in_the_same_run(tmp_path: Path, server: FakeWandb) -> None:
-    watch(tmp_path, *(study(trial(0, "running", step)) for step in (2, 4, 5)))
+    show(tmp_path, *(study(trial(0, "running", step)) for step in (2, 4, 5)))
     assert steps(by_trial(server)[0])[:3] == [1, 2, 3]
-    watch(tmp_path, study(trial(0, "running", 5)), study(trial(0)))
+    show(tmp_path, study(trial(0, "running", 5)), study(trial(0)))
     assert steps(by_trial(server)[0]) == EVERY
     assert by_trial(server)[0].summary["state"] == "complete"
     assert len(by_trial(server)) == 1
 
 
 def test_adapters_stay_where_they_are_if_told_to(tmp_path: Path, server: FakeWandb, adapter: Path) -> None:
-    watch(tmp_path, study(trial(0, adapter=adapter)), settings=TrackingSettings(log_adapters=False))
+    show(tmp_path, study(trial(0, adapter=adapter)), settings=TrackingSettings(log_adapters=False))
     assert [each for each in server.artifacts.values() if each["type"] == "adapter"] == []
 
 
@@ -161,7 +160,7 @@ def test_what_was_logged_offline_is_sent_later_and_never_twice(
     tmp_path: Path, server: FakeWandb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = study(trial(0), trial(1, "failed", 3), trial(2, "running", 2))
-    watch(tmp_path, whole, settings=TrackingSettings(mode="offline"))
+    show(tmp_path, whole, settings=TrackingSettings(mode="offline"))
     assert server.requests == []
     assert sync_study(whole, SETTINGS, tmp_path) == SyncReport([0, 1], 0, 1, True)
     before = {name: list(run.lines) for name, run in server.runs.items()}
@@ -179,17 +178,17 @@ def test_what_was_logged_offline_is_sent_later_and_never_twice(
 def test_a_silent_server_costs_the_study_nothing_and_it_is_sent_when_the_server_is_back(
     tmp_path: Path, server: FakeWandb, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(wandb_runs, "NETWORK_SECONDS", 1.0)
+    monkeypatch.setattr(module_runs, "NETWORK_SECONDS", 1.0)
     server.silent.set()
     whole = study(trial(0), trial(1))
-    watch(tmp_path, whole)
+    show(tmp_path, whole)
     assert "kedro tune sync first_study" in caplog.text
     assert server.runs == {}
     assert len(list(tmp_path.rglob("offline-run-*/*.wandb"))) == 3  # two trials and the study, as if offline
     with pytest.raises(TrackingError, match="cannot be opened"):
         sync_study(whole, SETTINGS, tmp_path)
     server.silent.clear()
-    monkeypatch.setattr(wandb_runs, "NETWORK_SECONDS", 30.0)
+    monkeypatch.setattr(module_runs, "NETWORK_SECONDS", 30.0)
     assert sync_study(whole, SETTINGS, tmp_path).sent == [0, 1]
     assert {number: steps(run) for number, run in by_trial(server).items()} == {0: EVERY, 1: EVERY}
 
@@ -197,7 +196,8 @@ def test_a_silent_server_costs_the_study_nothing_and_it_is_sent_when_the_server_
 def test_the_end_of_a_study_does_not_wait_for_a_server_that_fell_silent(
     tmp_path: Path, server: FakeWandb, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(wandb_observer, "NETWORK_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "NETWORK_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "_OFFLINE_SECONDS", 0.2)
     server.silent.set()
     observer = WandbObserver(SETTINGS, tmp_path)
     observer.update(study(trial(0)))
@@ -211,7 +211,7 @@ def test_the_end_of_a_study_does_not_wait_for_a_server_that_fell_silent(
 def test_an_error_of_the_tracking_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "wandb.json").write_text("no JSON")
     with caplog.at_level(logging.WARNING):
-        watch(tmp_path, study(trial(0)))
+        show(tmp_path, study(trial(0)))
     assert "wandb.json" in caplog.text
     assert list(tmp_path.rglob("*.wandb")) == []
 
@@ -222,7 +222,7 @@ def test_disabled_means_nothing_at_all(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    watch(tmp_path, study(trial(0)), settings=TrackingSettings(mode="auto" if environment else "disabled"))
+    show(tmp_path, study(trial(0)), settings=TrackingSettings(mode="auto" if environment else "disabled"))
     assert server.requests == []
     assert list(tmp_path.iterdir()) == []
 
@@ -230,7 +230,7 @@ def test_disabled_means_nothing_at_all(
 def test_the_key_is_in_no_file_and_no_message(
     tmp_path: Path, server: FakeWandb, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    watch(tmp_path, study(trial(0), trial(1, "failed", 2)))
+    show(tmp_path, study(trial(0), trial(1, "failed", 2)))
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert files
     assert [file for file in files if KEY.encode() in file.read_bytes()] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ import pytest
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.executor import Evaluation, Monitor, TrialOutcome, Verdict
 from spelling_transfer.study.space import SearchSpace, read_space
-from spelling_transfer.tracking.wandb_agent import SweepAgent
-from spelling_transfer.tracking.wandb_runs import TrackingError, let_go, require_target
-from spelling_transfer.tracking.wandb_settings import TrackingSettings
-from spelling_transfer.tracking.wandb_sweep import run_sweep
-from spelling_transfer.tracking.wandb_sweep_config import proposal_of, sweep_config
-from spelling_transfer.tracking.wandb_sync import read_study, sync_study
+from spelling_transfer.tracking import sweep
+from spelling_transfer.tracking.runs import TrackingError, TrackingSettings, require_target, stop_process
+from spelling_transfer.tracking.study import run_tracked_study
+from spelling_transfer.tracking.sweep import SweepAgent, proposal_of, sweep_config
+from spelling_transfer.tracking.watch import read_study, sync_study
 
 from .fake_wandb import FakeWandb
 
@@ -33,7 +33,7 @@ SPACE: dict[str, Any] = {
 
 
 def settings(**changes: Any) -> StudySettings:
-    shared = {"name": "swept", "n_trials": 3, "sampler": "random", "pruner": "none", "space": SPACE}
+    shared = {"name": "swept", "n_trials": 3, "sampler": "random", "pruner": "none", "space": SPACE, "sweep": True}
     return StudySettings.model_validate({**shared, **changes})
 
 
@@ -76,10 +76,10 @@ def job(run: str, **changes: Any) -> dict[str, Any]:
 
 
 def test_the_sweep_has_the_same_settings_ends_and_goal() -> None:
-    sweep = sweep_config(settings(sampler="tpe", n_trials=7), space())
-    assert (sweep["method"], sweep["run_cap"], sweep["name"]) == ("bayes", 7, "swept")
-    assert sweep["metric"] == {"name": "transfer/score", "goal": "maximize"}
-    assert sweep["parameters"] == {
+    made = sweep_config(settings(sampler="tpe", n_trials=7), space())
+    assert (made["method"], made["run_cap"], made["name"]) == ("bayes", 7, "swept")
+    assert made["metric"] == {"name": "transfer/score", "goal": "maximize"}
+    assert made["parameters"] == {
         "lora.r": {"values": [8, 16, 32]},
         "lora.alpha / lora.r": {"values": [1.0, 2.0]},
         "training.learning_rate": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-2},
@@ -87,16 +87,16 @@ def test_the_sweep_has_the_same_settings_ends_and_goal() -> None:
         "training.max_steps": {"values": [10, 20, 30, 40, 50]},
         "training.weight_decay": {"values": [0.0, 0.05, 0.1]},
     }
-    assert json.dumps(sweep)
+    assert json.dumps(made)
 
 
 def test_a_grid_lists_every_value_and_counts_them() -> None:
-    sweep = sweep_config(
+    made = sweep_config(
         settings(sampler="grid", n_trials=None),
         space({"lora.r": SPACE["lora.r"], "lora.dropout": SPACE["lora.dropout"]}),
     )
-    assert (sweep["method"], sweep["run_cap"]) == ("grid", 12)
-    assert all(list(parameter) == ["values"] for parameter in sweep["parameters"].values())
+    assert (made["method"], made["run_cap"]) == ("grid", 12)
+    assert all(list(parameter) == ["values"] for parameter in made["parameters"].values())
 
 
 @pytest.mark.parametrize("sampler", ["cmaes", "qmc", "one_at_a_time"])
@@ -127,13 +127,13 @@ def test_a_sweep_of_another_space_is_refused() -> None:
 def test_the_trials_of_a_sweep_run_on_the_executor_and_are_its_runs(tmp_path: Path, server: FakeWandb) -> None:
     server.jobs = [job("run-a"), job("run-b", **{"lora.r": 32, "lora.alpha / lora.r": 1}), job("run-c")]
     objective = Objective()
-    result = run_sweep(settings(), TrialConfig(), objective, TrackingSettings(mode="offline"), folder=tmp_path)
+    result = run_tracked_study(settings(), TrialConfig(), objective, TrackingSettings(mode="offline"), folder=tmp_path)
     assert result.trials["lora.r"].tolist() == [16, 32, 16]
     assert result.trials["lora.alpha"].tolist() == [32, 32, 32]
     assert [config.training.seed for config in objective.seen] == [0, 1, 2]
-    (sweep,) = server.sweeps.values()
-    assert sweep["projectName"] == "llm-spelling-transfer-learning"
-    assert json.loads(sweep["config"])["parameters"]["lora.r"] == {"values": [8, 16, 32]}
+    (made,) = server.sweeps.values()
+    assert made["projectName"] == "llm-spelling-transfer-learning"
+    assert json.loads(made["config"])["parameters"]["lora.r"] == {"values": [8, 16, 32]}
     runs = {name: run for name, run in server.runs.items() if run.job_type == "trial"}
     assert set(runs) == {"run-a", "run-b", "run-c"}
     assert {run.sweep for run in runs.values()} == {"sweep0"}
@@ -142,7 +142,7 @@ def test_the_trials_of_a_sweep_run_on_the_executor_and_are_its_runs(tmp_path: Pa
     # The runs are those of the study, so there is nothing to synchronise, and nothing left to try.
     whole = read_study("swept", tmp_path)
     assert sync_study(whole, TrackingSettings(), tmp_path).sent == []
-    again = run_sweep(settings(), TrialConfig(), objective, TrackingSettings(), folder=tmp_path)
+    again = run_tracked_study(settings(), TrialConfig(), objective, TrackingSettings(), folder=tmp_path)
     assert len(again.trials) == len(objective.seen) == 3
 
 
@@ -150,18 +150,18 @@ def test_a_sweep_that_the_server_ends_early_leaves_what_there_is_and_goes_on_lat
     tmp_path: Path, server: FakeWandb
 ) -> None:
     server.jobs = [job("run-a")]
-    first = run_sweep(settings(), TrialConfig(), Objective(), TrackingSettings(), folder=tmp_path)
+    first = run_tracked_study(settings(), TrialConfig(), Objective(), TrackingSettings(), folder=tmp_path)
     assert first.trials["number"].tolist() == [0]
     server.jobs = [job("run-b"), job("run-c", **{"lora.r": 8})]
-    second = run_sweep(settings(), TrialConfig(), Objective(), TrackingSettings(), folder=tmp_path)
+    second = run_tracked_study(settings(), TrialConfig(), Objective(), TrackingSettings(), folder=tmp_path)
     assert second.trials["lora.r"].tolist() == [16, 16, 8]
     assert len(server.sweeps) == 1
 
 
-def test_an_agent_whose_connection_was_let_go_asks_again(tmp_path: Path, server: FakeWandb) -> None:
+def test_an_agent_asks_again_after_wandbs_process_was_stopped(tmp_path: Path, server: FakeWandb) -> None:
     agent = SweepAgent(require_target(TrackingSettings(), tmp_path))
     agent.register(agent.create(sweep_config(settings(), space())))
-    let_go()
+    stop_process()
     server.jobs = [job("run-a")]
     found = agent.next(threading.Event())
     agent.close()
@@ -169,13 +169,27 @@ def test_an_agent_whose_connection_was_let_go_asks_again(tmp_path: Path, server:
     assert (found.run_id, found.chosen["lora.r"]) == ("run-a", 16)
 
 
+def test_an_agent_does_not_wait_for_a_server_that_fell_silent(
+    tmp_path: Path, server: FakeWandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "NETWORK_SECONDS", 1)
+    agent = SweepAgent(require_target(TrackingSettings(), tmp_path))
+    agent.register(agent.create(sweep_config(settings(), space())))
+    server.silent.set()
+    began = time.monotonic()
+    with pytest.raises(TrackingError, match="the sweep cannot be asked"):
+        agent.next(threading.Event())
+    agent.close()
+    assert time.monotonic() - began < 20  # three tries, each of which may also start wandb's process anew
+
+
 def test_without_a_key_nothing_is_trained(tmp_path: Path) -> None:
     objective = Objective()
     with pytest.raises(TrackingError, match="wandb login"):
-        run_sweep(settings(), TrialConfig(), objective, TrackingSettings(), folder=tmp_path)
+        run_tracked_study(settings(), TrialConfig(), objective, TrackingSettings(), folder=tmp_path)
     assert objective.seen == []
 
 
 def test_several_workers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyConfigError, match=r"study\.workers: 2"):
-        run_sweep(settings(workers=2), TrialConfig(), Objective(), TrackingSettings(), folder=tmp_path)
+        run_tracked_study(settings(workers=2), TrialConfig(), Objective(), TrackingSettings(), folder=tmp_path)

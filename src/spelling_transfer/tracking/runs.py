@@ -9,14 +9,41 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.tracking.wandb_rows import Columns, Row
-from spelling_transfer.tracking.wandb_settings import NETWORK_SECONDS, TrackingSettings
+from spelling_transfer.tracking.rows import Columns, Row
 
+NETWORK_SECONDS = 9.0
+"""The network is never waited for longer than this at once; wandb adds a part of a second of its own."""
 _SLOWEST_BYTES_PER_SECOND = 250_000
 """An upload that is slower than this is given up."""
+
+
+class TrackingSettings(BaseModel):
+    """Whether a study is logged to Weights & Biases, and where.
+
+    Whatever is chosen, the study's own records are complete: what was not sent is sent by ``kedro tune sync``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Literal["auto", "offline", "online", "disabled"] = Field(
+        "auto",
+        description="auto: online where you are signed in, offline otherwise; offline: files beside the study, no "
+        "connection; online: sent while the study runs; disabled: nothing.",
+    )
+    project: str = Field(
+        "llm-spelling-transfer-learning",
+        pattern=r"^[^/\\#?%:]{1,128}$",
+        description="Project that the runs belong to.",
+    )
+    entity: str | None = Field(
+        None, pattern=r"^[\w.-]{1,128}$", description="User or team that owns the project; your default one if null."
+    )
+    log_adapters: bool = Field(True, description="Send the adapter of each finished trial as an artifact, when online.")
 
 
 class TrackingError(SpellingTransferError):
@@ -41,7 +68,7 @@ class Target:
 
     @property
     def name(self) -> str:
-        """What tells it from other targets, for the ledger."""
+        """What distinguishes it from other targets, for the ledger."""
         place = f"{self.base_url}/{self.settings.entity or ''}" if self.online else "offline"
         return f"{place}/{self.settings.project}"
 
@@ -62,7 +89,7 @@ class TrackedRun:
 
     Args:
         target: Where it goes.
-        run_id: Its id; a run of this id that is there already is gone on with.
+        run_id: Its id; a run of this id that is there already is resumed.
         name: Its readable name.
         group: The study.
         job_type: ``trial`` or ``study``.
@@ -88,7 +115,7 @@ class TrackedRun:
     ) -> None:
         patience_seconds = NETWORK_SECONDS + upload_bytes / _SLOWEST_BYTES_PER_SECOND
         self._run = _open(target, run_id, name, group, job_type, config, sweep, patience_seconds)
-        # A run that is gone on with has these rows: sending them again would double them.
+        # A run that is resumed has these rows: sending them again would double them.
         self._next_step = int(self._run.starting_step) if target.online else 0
 
     @property
@@ -149,7 +176,7 @@ def _table(columns: Columns) -> Any:
     return load_wandb().Table(columns=columns.names, data=columns.rows)
 
 
-def let_go() -> None:
+def stop_process() -> None:
     """Ends wandb's own process at once, with all it still waits for, so that nobody has to wait for it in turn."""
     import psutil
 
@@ -265,6 +292,8 @@ def server_url() -> str:
 
 def is_signed_in(base_url: str) -> bool:
     """Tells whether there is a key for the server, without asking it."""
+    # Not among wandb's documented names, as nothing is that looks for a key without asking for one;
+    # tests/tracking/test_runs.py names it, too.
     from wandb.sdk.lib import wbauth
 
     return bool(os.environ.get("WANDB_API_KEY")) or bool(wbauth.read_netrc_auth(host=base_url))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from spelling_transfer.commands.tune import tune
-from spelling_transfer.tracking.wandb_rows import history, summary
-from spelling_transfer.tracking.wandb_settings import TrackingSettings
+from spelling_transfer.tracking.rows import history, summary
+from spelling_transfer.tracking.runs import TrackingSettings
 
-from .wandb_studies import study, trial
+from .studies import study, trial
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "tracking.md").read_text()
 COMMANDS = sorted(set(re.findall(r"kedro tune ([^`\n#]+)", DOCUMENT)))

@@ -1,14 +1,18 @@
-"""Brings a study's runs to where they belong: the same steps while it runs and afterwards."""
+"""Brings a study's runs to where they belong, each row once: what was sent is noted in a small file of the study."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import uuid
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.files import write_text
 from spelling_transfer.study.observer import StudySnapshot, TrialSnapshot
-from spelling_transfer.tracking.wandb_ledger import Ledger
-from spelling_transfer.tracking.wandb_rows import (
+from spelling_transfer.tracking.rows import (
     FINISHED,
     SCORE,
     history,
@@ -18,13 +22,106 @@ from spelling_transfer.tracking.wandb_rows import (
     transfer_table,
     trial_table,
 )
-from spelling_transfer.tracking.wandb_runs import Target, TrackedRun
+from spelling_transfer.tracking.runs import Target, TrackedRun
 
+FILE_NAME = "wandb.json"
+_VERSION = 1
+_STUDY = "study"
 _LOGGER = logging.getLogger(__name__)
 _SCATTERS = {
     "transfer/position_scatter": ("transfer", "spelling gain", "position gain"),
     "transfer/count_scatter": ("transfer", "spelling gain", "count gain"),
 }
+
+
+class LedgerError(SpellingTransferError):
+    """The file of what was sent cannot be read or written."""
+
+
+class Ledger:
+    """Remembers what was sent of one study.
+
+    The id of a run comes from a token of the study and the trial's number: the same however often it is sent, and
+    another one for another study of the same name.
+
+    Args:
+        folder: The study's folder.
+
+    Raises:
+        LedgerError: The file is there but not readable.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / FILE_NAME
+        self._data: dict[str, Any] = {
+            "version": _VERSION,
+            "token": uuid.uuid4().hex,
+            "sweep": None,
+            "runs": {},
+            "sent": {},
+        }
+        try:
+            found = json.loads(self.file.read_text(encoding="utf-8"))
+            if found["version"] != _VERSION:
+                raise ValueError(f"version {found['version']}, this release reads {_VERSION}")
+            self._data = {name: found[name] for name in self._data}
+        except FileNotFoundError:
+            self._write()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LedgerError(
+                f"{self.file}: says what Weights & Biases has of the study, and is not readable ({error!r}). Restore "
+                "it; without it the study would be sent a second time, as other runs."
+            ) from error
+
+    def run_id(self, number: int | None) -> str:
+        """Returns the id of a trial's run, or of the study's own where ``number`` is ``None``."""
+        key = _STUDY if number is None else str(number)
+        given = self._data["runs"].get(key)
+        return given or hashlib.sha256(f"{self._data['token']}/{key}".encode()).hexdigest()[:12]
+
+    @property
+    def sweep(self) -> str | None:
+        """The id of the sweep that chooses the trials, if one does."""
+        return None if self._data["sweep"] is None else str(self._data["sweep"])
+
+    def note_sweep(self, sweep: str) -> None:
+        """Notes that a sweep chooses the trials."""
+        self._data["sweep"] = sweep
+        self._write()
+
+    def sweep_of(self, number: int) -> str | None:
+        """Returns the sweep that chose a trial, if one did."""
+        return self.sweep if str(number) in self._data["runs"] else None
+
+    def adopt(self, number: int, run_id: str) -> None:
+        """Notes that a trial's run was made by the sweep, under an id of its own."""
+        self._data["runs"][str(number)] = run_id
+        self._write()
+
+    def was_sent(self, target: str, number: int) -> bool:
+        """Whether a finished trial was sent as a whole."""
+        return str(number) in self._data["sent"].get(target, {})
+
+    def sent(self, target: str, number: int) -> None:
+        """Notes that a finished trial was sent as a whole."""
+        self._data["sent"].setdefault(target, {})[str(number)] = True
+        self._write()
+
+    def study_sent(self, target: str) -> int:
+        """Returns how many finished trials the study's own run spoke of when it was sent last."""
+        return int(self._data["sent"].get(target, {}).get(_STUDY, 0))
+
+    def note_study(self, target: str, n_finished: int) -> None:
+        """Notes that the study's own run was sent."""
+        self._data["sent"].setdefault(target, {})[_STUDY] = n_finished
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.file, json.dumps(self._data, indent=2) + "\n")
+        except OSError as error:
+            raise LedgerError(f"{self.file}: cannot be written ({error.strerror}).") from error
 
 
 class Delivered(NamedTuple):
@@ -88,7 +185,7 @@ class Delivery:
         n_finished = sum(trial.state in FINISHED for trial in study.trials)
         if n_finished <= self.ledger.study_sent(self.target.name):
             return False
-        # Online the run of an earlier call is gone on with; offline there is one more file for the same run.
+        # Online the run of an earlier call is resumed; offline there is one more file for the same run.
         run_id = self.ledger.run_id(None)
         run = TrackedRun(self.target, run_id, f"{study.name} (all trials)", study.name, "study", dict(study.settings))
         tables = {"trials": trial_table(study), "transfer": transfer_table(study)}
@@ -100,7 +197,7 @@ class Delivery:
         return True
 
     def close(self) -> None:
-        """Ends the runs of trials that have not ended; they are gone on with when the study is.
+        """Ends the runs of trials that have not ended; they are resumed when the study is.
 
         Raises:
             TrackingError: The server cannot be reached in time.

@@ -7,20 +7,21 @@ A node whose tag is in ``compute.yml`` runs as a job; everything else runs where
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .command_jobs import CommandJobs, CommandState
-    from .config import ComputeConfig
+    from .cli_costs import show_plan
+    from .command_jobs import TEMPLATES, CommandJobs, CommandState
+    from .config import ComputeConfig, load_config
     from .errors import BudgetError, ComputeError, JobError, PlatformError, PreflightError, SettingsError
-    from .loading import load_config
-    from .resume import resume_options, show_plan
+    from .run_state import resume_options
     from .runner import JobRunner, StudioRunner
+    from .variables import MACHINES_VARIABLE, machine_count
 
 __all__ = [
     "MACHINES_VARIABLE",
+    "TEMPLATES",
     "BudgetError",
     "CommandJobs",
     "CommandState",
@@ -38,22 +39,14 @@ __all__ = [
     "show_plan",
 ]
 
-MACHINES_VARIABLE = "KEDRO_COMPUTE_MACHINES"
-"""Set where several machines do one job: how many. What trains there spreads over one device on each."""
-
-
-def machine_count() -> int:
-    """Returns how many machines do the work of this process together: 1 but in a job on several machines."""
-    return int(os.environ.get(MACHINES_VARIABLE) or 1)
-
-
 _HOMES = {
-    "command_jobs": ("CommandJobs", "CommandState"),
-    "config": ("ComputeConfig",),
+    "cli_costs": ("show_plan",),
+    "command_jobs": ("TEMPLATES", "CommandJobs", "CommandState"),
+    "config": ("ComputeConfig", "load_config"),
     "errors": ("BudgetError", "ComputeError", "JobError", "PlatformError", "PreflightError", "SettingsError"),
-    "loading": ("load_config",),
-    "resume": ("resume_options", "show_plan"),
+    "run_state": ("resume_options",),
     "runner": ("JobRunner", "StudioRunner"),
+    "variables": ("MACHINES_VARIABLE", "machine_count"),
 }
 
 

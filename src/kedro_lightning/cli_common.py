@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from .config import ComputeConfig
+from .config import ComputeConfig, load_project_config
+from .costs import Ledger
 from .errors import ComputeError
-from .ledger import Ledger
-from .loading import load_project_config
 from .platform.client import Connection, connect
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-env_option = click.option("--env", "-e", default=None, help="Environment of the settings, such as qwen3_4b.")
+env_option = click.option("--env", "-e", default=None, help="Environment of the settings: a folder of conf.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 
 

@@ -16,7 +16,10 @@ from .platform.studios import StudiosApi
 _WAIT_SECONDS = 120.0
 
 
-@click.command(epilog="Examples: kedro compute status   kedro compute status 2026-11-22T02.30.11.123Z --json")
+@click.command(
+    short_help="Show the jobs of a run, or all that run now.",
+    epilog="Examples: kedro compute status   kedro compute status 2026-11-22T02.30.11.123Z --json",
+)
 @click.argument("run_id", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also jobs that have ended.")
 @env_option
@@ -50,7 +53,9 @@ def status(run_id: str | None, everything: bool, env: str | None, as_json: bool)
             click.echo(f"Studio {studio['name']} is awake on {studio['machine']}.")
 
 
-@click.command(epilog="Example: kedro compute logs tuning-run-study-1a2b3c4d-1 --follow")
+@click.command(
+    short_help="Show or follow the log of a job.", epilog="Example: kedro compute logs train-1a2b3c4d-1 --follow"
+)
 @click.argument("job")
 @click.option("--follow", "-f", is_flag=True, help="Go on printing until the job ends.")
 @env_option
@@ -74,7 +79,8 @@ def logs(job: str, follow: bool, env: str | None) -> None:
 
 
 @click.command(
-    epilog="Examples: kedro compute stop --all   kedro compute stop --run=RUN_ID   kedro compute stop JOB JOB"
+    short_help="Stop jobs and Studios, so that nothing costs any more.",
+    epilog="Examples: kedro compute stop --all   kedro compute stop --run=RUN_ID   kedro compute stop JOB JOB",
 )
 @click.argument("jobs", nargs=-1)
 @click.option("--run", "run_id", default=None, help="All jobs of this run.")

@@ -7,15 +7,17 @@ import os
 import click
 
 from .cli_common import connection_of, env_option, json_option, one_message, print_json, print_table, settings
-from .config import ComputeConfig
+from .config import ComputeConfig, local_secrets
 from .errors import ComputeError, SettingsError
-from .loading import local_secrets
 from .platform.machines import known_machine
 from .platform.studios import StudiosApi, StudioView
-from .studios.setup import set_up
+from .studio_setup import set_up
 
 
-@click.group(epilog="Examples: kedro compute studios list   kedro compute studios create --all")
+@click.group(
+    short_help="List, create, start, switch and stop Studios.",
+    epilog="Examples: kedro compute studios list   kedro compute studios create --all",
+)
 def studios() -> None:
     """List, create, start, switch and stop the Studios of compute.yml, one for each task."""
 
@@ -51,7 +53,7 @@ def create(tasks: tuple[str, ...], everything: bool, env: str | None, as_json: b
     with one_message():
         project, config = settings(env)
         for task in tasks:
-            _require(config, task)
+            config.studio_of(task)
         api = StudiosApi(connection_of(config))
         done = [
             set_up(api, config, task, project, say=lambda text: click.echo(text, err=True))
@@ -74,8 +76,7 @@ def start(task: str, machine: str | None, env: str | None) -> None:
     """Wake the Studio of a TASK."""
     with one_message():
         _, config = settings(env)
-        _require(config, task)
-        slug = _slug(machine or config.studios[task].machine)
+        slug = _slug(machine or config.studio_of(task).machine)
         api = StudiosApi(connection_of(config))
         studio = _find(api, config, task)
         api.start(studio, slug)
@@ -91,7 +92,7 @@ def switch(task: str, machine: str, env: str | None) -> None:
     """Move the running Studio of a TASK to another MACHINE: CPU to write code, T4 to try it, A100 to train."""
     with one_message():
         _, config = settings(env)
-        _require(config, task)
+        config.studio_of(task)
         api = StudiosApi(connection_of(config))
         studio = _find(api, config, task)
         slug = _slug(machine)
@@ -112,7 +113,7 @@ def stop(tasks: tuple[str, ...], everything: bool, env: str | None) -> None:
     with one_message():
         _, config = settings(env)
         for task in tasks:
-            _require(config, task)
+            config.studio_of(task)
         api = StudiosApi(connection_of(config))
         names = {config.studios[task].name for task in (tasks or config.studios)}
         awake = [studio for studio in api.list() if studio.name in names and studio.running]
@@ -157,19 +158,11 @@ def _row(task: str, config: ComputeConfig, there: dict[str, StudioView]) -> dict
     }  # fmt: skip
 
 
-def _require(config: ComputeConfig, task: str) -> None:
-    if task not in config.studios:
-        raise SettingsError(
-            f"compute: studios: there is no task {task!r}. Known: {', '.join(config.studios) or 'none'}."
-        )
-
-
 def _find(api: StudiosApi, config: ComputeConfig, task: str) -> StudioView:
-    studio = api.find(config.studios[task].name)
+    name = config.studio_of(task).name
+    studio = api.find(name)
     if studio is None:
-        raise ComputeError(
-            f"There is no Studio {config.studios[task].name}. Run 'kedro compute studios create {task}'."
-        )
+        raise ComputeError(f"There is no Studio {name}. Run 'kedro compute studios create {task}'.")
     return studio
 
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib import metadata
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion, Version
-
-from .config import CodeSettings
+from .config import CodeSettings, ComputeConfig
 from .errors import PreflightError
+from .packages import PACKAGES_FILE, packages_json
 
-PACKAGES_FILE = ".kedro-compute/packages.json"
-"""The versions of the direct dependencies, in every bundle; the rented machine compares its own."""
+if TYPE_CHECKING:
+    from .platform.studios import StudiosApi, StudioView
 
 _LARGEST_BUNDLE_MEGABYTES = 200
 
@@ -38,6 +36,24 @@ class Bundle:
     def place(self) -> str:
         """Where it lies among the files of a Studio."""
         return f".kedro-compute/bundles/{self.sha256[:16]}.tar.gz"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rented machine finds the code: a bundle among its Studio's files, or a repository and a commit.
+
+    ``packages`` is what a bundle holds as ``PACKAGES_FILE`` and a commit does not: the versions of the run.
+    """
+
+    bundle: Bundle | None = None
+    repository: str = ""
+    commit: str = ""
+    packages: str = ""
+
+    @property
+    def version(self) -> str:
+        """What tells this code from other code."""
+        return f"sha256:{self.bundle.sha256}" if self.bundle else f"git:{self.commit}"
 
 
 def make_bundle(project: Path, settings: CodeSettings, data_folders: Sequence[str] = ()) -> Bundle:
@@ -70,11 +86,6 @@ def make_bundle(project: Path, settings: CodeSettings, data_folders: Sequence[st
             f"{_LARGEST_BUNDLE_MEGABYTES} MB. Keep data on a storage that every machine reaches (data.shared)."
         )
     return Bundle(content, hashlib.sha256(content).hexdigest(), tuple(names))
-
-
-def packages_json(project: Path) -> str:
-    """Returns the content of ``PACKAGES_FILE``."""
-    return json.dumps(package_versions(_distribution(project)), sort_keys=True, indent=1)
 
 
 def pushed_commit(project: Path, data_folders: Sequence[str] = ()) -> tuple[str, str]:
@@ -110,40 +121,23 @@ def pushed_commit(project: Path, data_folders: Sequence[str] = ()) -> tuple[str,
     return remote, commit
 
 
-def package_versions(distribution: str | None) -> dict[str, str]:
-    """Returns the public versions of a distribution's direct dependencies, as they are installed here.
-
-    Local parts (``+cpu``, ``+cu128``) are left out: the same release is built differently for each kind of machine.
-    """
-    if distribution is None:
-        return {}
-    try:
-        required = metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:
-        return {}
-    found = {}
-    for line in required:
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            continue
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            found[requirement.name.lower()] = Version(metadata.version(requirement.name)).public
-        except (metadata.PackageNotFoundError, InvalidVersion):
-            continue
-    return found
-
-
-def differences(expected: dict[str, str], distribution: str | None) -> list[str]:
-    """Returns how the packages of this machine differ from the expected ones, a line each."""
-    here = package_versions(distribution)
-    return [
-        f"{name}: {here.get(name, 'missing')} here, {version} where the run was started"
-        for name, version in sorted(expected.items())
-        if here.get(name) != version
-    ]
+def bring_code(
+    project: Path,
+    config: ComputeConfig,
+    api: StudiosApi,
+    studios: Iterable[StudioView],
+    commit: tuple[str, str] | None = None,
+) -> Source:
+    """Puts a bundle of the code among the files of Studios, unless a pushed commit says it all."""
+    if commit is not None:
+        return Source(None, *commit, packages=packages_json(project))
+    bundle = make_bundle(project, config.code, config.data.bundled)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "bundle.tar.gz"
+        file.write_bytes(bundle.content)
+        for studio in {studio.id: studio for studio in studios}.values():
+            api.upload(studio, file, bundle.place)
+    return Source(bundle)
 
 
 def _files(project: Path, wanted: Iterable[str], excluded: Sequence[str]) -> Iterator[str]:
@@ -189,22 +183,6 @@ def _public(address: str) -> str:
     return (
         f"{scheme}://{rest.rpartition('@')[2]}" if found and "@" in rest and ":" in rest.partition("@")[0] else address
     )
-
-
-def _distribution(project: Path) -> str | None:
-    import tomllib
-
-    try:
-        content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    name = content.get("project", {}).get("name")
-    return str(name) if name else None
-
-
-def project_distribution(project: Path) -> str | None:
-    """Returns the name of the project's distribution, from its ``pyproject.toml``."""
-    return _distribution(project)
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:

@@ -6,36 +6,53 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from .code import pushed_commit
-from .command import Source, job_script
-from .config import ComputeConfig
-from .errors import BudgetError, InterruptedJobError, PreflightError, SettingsError
-from .folders import FolderSetting, folder_settings, setting_of
-from .hooks import started
-from .installed import check_installed
+from .code import Source
+from .config import ComputeConfig, config_loader, load_config
+from .errors import InterruptedJobError, PreflightError, SettingsError
+from .hooks import RunContext, compute_hook
+from .job_script import job_script
 from .jobs.dispatch import Dispatcher
-from .jobs.money import Purse
+from .jobs.starting import RunBudget
 from .jobs.work import Attempt, Entry, Outcome, Work, run_tag
-from .ledger import Ledger
-from .loading import config_loader, load_config, load_project_config
-from .plan import machines_of
-from .platform.client import connect
+from .node_jobs import machines_of
+from .places import FolderSetting, folder_settings, setting_of
 from .platform.jobs import JobsApi
 from .platform.machines import Machine
 from .platform.studios import StudiosApi, StudioView
-from .prepare import bring_code, check_secrets, current_prices
-from .units import Unit
+from .preflight import check_budget_is_set, commit_of, open_market, ready_studios
 
 CommandState = Literal["starting", "running", "finished", "failed", "gone"]
 """``finished``: exit code 0; ``failed``: another one; ``gone``: the machine was taken away, or the job stopped."""
 
 _PASSWORD = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A usual kind of job: the platform has neither templates nor priorities, so both are here.
+
+    ``priority`` is the expected impact of one job; a job that others wait for comes before one that only informs.
+    """
+
+    priority: float
+    expected_minutes: float
+    longest_minutes: int
+    description: str
+
+
+TEMPLATES: Mapping[str, Template] = {
+    "single": Template(5.0, 60, 480, "one command, such as a training that is run once"),
+    "grid": Template(3.0, 30, 240, "one of many commands that differ in a setting"),
+    "sweep_worker": Template(4.0, 180, 720, "takes trials from a study until there are none"),
+    "evaluation": Template(8.0, 20, 120, "answers with a trained model; reports wait for it"),
+    "deployment": Template(10.0, 15, 60, "checks an endpoint; nothing is served before it"),
+}
 
 
 class CommandJobs:
@@ -73,13 +90,25 @@ class CommandJobs:
         loader = config_loader(project, env)
         _check(load_config(loader), self._folder, project, folder_settings(loader, project))
 
-    def start(self, label: str, command: Sequence[str], env: Mapping[str, str]) -> str:
+    def start(
+        self,
+        label: str,
+        command: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        template: str | None = None,
+        after: Collection[str] = (),
+        impact: float = 1.0,
+    ) -> str:
         """Starts a command; one of this label that still runs is left alone.
 
         Args:
             label: What people call it, such as ``worker 3``.
             command: Program and arguments.
             env: Variables to set, beside those of ``compute.yml``.
+            template: One of ``TEMPLATES``: how urgent it is, how long it takes; by default what ``trials`` says.
+            after: Keys of commands that must have ended well first.
+            impact: Expected worth among commands of its kind; what has more starts first.
 
         Returns:
             The key of the command for the other methods.
@@ -87,12 +116,15 @@ class CommandJobs:
         Raises:
             ComputeError: The settings, the budget or the folder do not allow it; nothing was started.
         """
+        if template is not None and template not in TEMPLATES:
+            raise SettingsError(f"There is no job template {template!r}. Known: {', '.join(TEMPLATES)}.")
         latest = self._latest.get(label)
         if latest is not None and not self._futures[latest].done():
             return latest
         ready = self._prepare()
         mapped = [part.replace(str(self._folder.resolve()), ready.place) for part in command]
-        _refuse_secrets([*mapped, *env.values()], ready.config)
+        variables = env or {}
+        _refuse_secrets([*mapped, *variables.values()], ready.config)
         key = f"{label.replace(' ', '-')}-{hashlib.sha256(repr(mapped).encode()).hexdigest()[:8]}"
 
         def script(attempt: Attempt) -> str:
@@ -100,16 +132,19 @@ class CommandJobs:
             return job_script(mapped, ready.source, ready.config.data.mounts, attempt.limit_seconds, folder)
 
         tier = ready.config.tiers[ready.tier]
+        kind = TEMPLATES[template] if template else Template(1.0, ready.config.trials.minutes, tier.longest_minutes, "")
         work = Work(
             key=key,
             title=f"{self._name} {label}",
             command=script,
             studio_id=ready.studio.id,
             machines=ready.machines,
-            env=tuple(sorted({**ready.variables, **env}.items())),
+            env=tuple(sorted({**ready.config.variables_of(ready.config.trials.task), **variables}.items())),
             interruptible=tier.interruptible,
-            longest_seconds=tier.longest_minutes * 60,
-            expected_seconds=ready.config.trials.minutes * 60,
+            longest_seconds=min(tier.longest_minutes, kind.longest_minutes) * 60,
+            expected_seconds=kind.expected_minutes * 60,
+            priority=kind.priority * impact,
+            after=tuple(after),
         )
         self._futures[key] = ready.dispatcher.submit(work)
         self._latest[label] = key
@@ -127,46 +162,31 @@ class CommandJobs:
             return "finished"
         return "gone" if isinstance(error, InterruptedJobError) else "failed"
 
-    def stop(self, keys: Sequence[str]) -> None:
-        """Stops commands, and with the last one everything that runs under this name."""
+    def stop(self, keys: Collection[str] | None = None) -> None:
+        """Stops commands, all of them if left out; with the last one, everything that runs under this name."""
+        keys = set(self._futures) if keys is None else set(keys)
         if self._ready is None:
             return
-        self._ready.dispatcher.cancel(set(keys))
+        self._ready.dispatcher.cancel(keys)
         if all(future.done() or key in keys for key, future in self._futures.items()):
             self._ready.dispatcher.close()
             self._ready = None
 
     def _prepare(self) -> _Ready:
         if self._ready is None:
-            how = started()
-            project = how.project if how is not None else _project()
-            config = load_config(how.loader) if how is not None else load_project_config(project, None)
-            folders = folder_settings(how.loader, project) if how is not None else []
-            self._ready = self._rent(project, config, folders)
+            context = compute_hook.context or _context_outside_a_run()
+            self._ready = self._rent(context, load_config(context.loader))
         return self._ready
 
-    def _rent(self, project: Path, config: ComputeConfig, folders: list[FolderSetting]) -> _Ready:
-        tier, place = _check(config, self._folder, project, folders)
-        commit = pushed_commit(project, config.data.bundled) if config.code.mode == "git" else None
-        connection = connect(config.teamspace)
-        prices = current_prices(connection, project)
-        machines = tuple(machines_of(Unit("trials", tier, config.trials.task, ("trials",)), config, prices))
-        fitting = tuple(machine for machine in machines if machine.gpu_gigabytes >= config.trials.gpu_gigabytes)
-        studios = StudiosApi(connection)
-        settings = config.studios[config.trials.task]
-        studio = studios.find(settings.name)
-        if studio is None or not fitting:
-            what = (
-                f"no Studio {settings.name}" if studio is None else f"no machine with {config.trials.gpu_gigabytes} GB"
-            )
-            raise PreflightError(
-                f"There is {what} for commands of {self._name}. See trials in compute.yml, and "
-                "'kedro compute studios create'."
-            )
-        check_secrets(config, studios)
-        if config.code.check_packages:
-            check_installed(project, {config.trials.task: studio}, studios)
-        jobs, ledger = JobsApi(connection), Ledger(project / config.ledger)
+    def _rent(self, context: RunContext, config: ComputeConfig) -> _Ready:
+        project = context.project
+        tier, place = _check(config, self._folder, project, folder_settings(context.loader, project))
+        commit = commit_of(project, config)
+        market = open_market(project, config)
+        machines = machines_of(tier, config.trials.gpu_gigabytes, "trials.gpu_gigabytes", config, market.prices)
+        task = config.trials.task
+        studios, source = ready_studios(project, config, StudiosApi(market.connection), [task], commit)
+        jobs = JobsApi(market.connection)
         for left in jobs.find_all(run_tag(self._name)):
             if not left.state.ended:  # of a driver that is gone; its work is given to the new ones
                 jobs.stop(left)
@@ -174,7 +194,7 @@ class CommandJobs:
         def remember(entry: Entry) -> None:
             with self._lock:
                 self._entries[entry.key] = entry
-            ledger.record(self._name, entry, tier)
+            market.ledger.record(self._name, entry, tier)
 
         dispatcher = Dispatcher(
             jobs,
@@ -182,12 +202,10 @@ class CommandJobs:
             max_jobs=config.max_jobs,
             max_interruptions=0,
             pending_seconds=config.pending_minutes * 60,
-            purse=Purse(config.budget.run_usd, ledger.spent(run_id=self._name)),
+            budget=RunBudget(config.budget.run_usd, market.ledger.spent(run_id=self._name)),
             on_entry=remember,
         )
-        source = bring_code(project, config, studios, [studio], commit)
-        variables = config.variables_of(config.trials.task)
-        return _Ready(config, tier, fitting, studio, source, place, variables, dispatcher)
+        return _Ready(config, tier, tuple(machines), studios[task], source, place, dispatcher)
 
 
 @dataclass(frozen=True)
@@ -200,28 +218,22 @@ class _Ready:
     studio: StudioView
     source: Source
     place: str
-    variables: dict[str, str]
     dispatcher: Dispatcher
 
 
 def _check(config: ComputeConfig, folder: Path, project: Path, folders: list[FolderSetting]) -> tuple[str, str]:
     """Returns the tier of the commands, and their folder as the machines see it."""
-    tier, place = _tier(config), _place(folder, project, config, folders)
-    if config.budget.run_usd is None:
-        raise BudgetError("compute: budget.run_usd: not set, so no worker is started on a rented machine.")
+    tier = config.trials.tier or config.tags.get("gpu")
+    if tier is None:
+        raise SettingsError("compute: trials.tier: not set, and no tag 'gpu' names a tier either (compute.yml).")
+    place = _place(folder, project, config, folders)
+    check_budget_is_set(config)
     if config.trials.task not in config.studios:
         known = ", ".join(config.studios) or "none"
         raise SettingsError(f"compute: trials.task: there is no task {config.trials.task!r}. Known: {known}.")
     if config.tiers[tier].num_machines > 1:
-        raise SettingsError(f"compute: trials.tier: {tier!r} has several machines a job; a worker uses one.")
+        raise SettingsError(f"compute: trials.tier: {tier!r} has several machines a job; a command uses one.")
     return tier, place
-
-
-def _tier(config: ComputeConfig) -> str:
-    tier = config.trials.tier or config.tags.get("gpu")
-    if tier is None:
-        raise SettingsError("compute: trials.tier: not set, and no tag 'gpu' names a tier either (compute.yml).")
-    return tier
 
 
 def _place(folder: Path, project: Path, config: ComputeConfig, folders: list[FolderSetting]) -> str:
@@ -232,10 +244,10 @@ def _place(folder: Path, project: Path, config: ComputeConfig, folders: list[Fol
             if resolved.is_relative_to(start.resolve()):
                 return str(Path(name) / resolved.relative_to(start.resolve()))
     setting = setting_of(resolved, [replace(each, folder=each.folder.resolve()) for each in folders])
-    named = f"{setting.name} in {setting.file}" if setting is not None else "the setting of this folder"
+    named = f"Set {setting.name} in {setting.file} to" if setting is not None else "Keep it in"
     raise PreflightError(
-        f"The folder {folder} is on this machine alone, and workers on rented machines need it. Set {named} to "
-        "a folder that this machine and they see, and name that folder in data.mounts of compute.yml."
+        f"The folder {folder} is on this machine alone, and commands on rented machines need it. {named} a folder that "
+        "this machine and they see, and name that folder in data.mounts of compute.yml."
     )
 
 
@@ -244,15 +256,16 @@ def _refuse_secrets(texts: Sequence[str], config: ComputeConfig) -> None:
     for text in texts:
         if _PASSWORD.search(text):
             raise PreflightError(
-                "An argument or a variable of a worker holds an address with a password, which the platform would keep "
-                "and show. Put the password into the platform's store: secrets in compute.yml."
+                "An argument or a variable of a command holds an address with a password, which the platform would "
+                "keep and show. Put the password into the platform's store: secrets in compute.yml."
             )
         for name, value in values.items():
             if value and value in text:
-                raise PreflightError(f"An argument or a variable of a worker holds the secret {name}.")
+                raise PreflightError(f"An argument or a variable of a command holds the secret {name}.")
 
 
-def _project() -> Path:
+def _context_outside_a_run() -> RunContext:
     from kedro.utils import find_kedro_project
 
-    return Path(find_kedro_project(Path.cwd()) or Path.cwd())
+    project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
+    return RunContext(project, config_loader(project, None))

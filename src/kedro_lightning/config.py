@@ -1,4 +1,4 @@
-"""What ``compute.yml`` may say: which nodes run where, on what machines, for how much money.
+"""``compute.yml``: what it may say (which nodes run where, on what machines, for how much money), and its reader.
 
 Everything has a default under which nothing is rented, so a project without the file runs as it always did.
 """
@@ -8,9 +8,18 @@ from __future__ import annotations
 import os
 import re
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .errors import SettingsError
+
+if TYPE_CHECKING:
+    from kedro.config import AbstractConfigLoader
+
+KIND = "compute"
+_FILES = ["compute.yml", "compute.yaml"]
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 _UNSET_VARIABLE = re.compile(r"\$\{?\w+\}?")
@@ -118,12 +127,12 @@ class CodeSettings(_Settings):
 
 
 class TrialSettings(_Settings):
-    """Where the workers of a study run, when each is a job of its own."""
+    """Where commands run that are jobs of their own, such as the workers of a search."""
 
-    tier: str | None = Field(None, description="Tier of the workers; empty for that of the tag gpu.")
+    tier: str | None = Field(None, description="Tier of the commands; empty for that of the tag gpu.")
     task: str = Field("tuning", description="Task whose Studio they start from.")
-    minutes: float = Field(60.0, gt=0, le=7 * 24 * 60, description="How long a worker will probably run.")
-    gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory a trial needs on the accelerator.")
+    minutes: float = Field(60.0, gt=0, le=7 * 24 * 60, description="How long a command will probably run.")
+    gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory a command needs on the accelerator.")
 
 
 class ComputeConfig(_Settings):
@@ -178,6 +187,17 @@ class ComputeConfig(_Settings):
                 )
         return self
 
+    def studio_of(self, task: str) -> StudioSettings:
+        """Returns the Studio of a task.
+
+        Raises:
+            SettingsError: There is no such task.
+        """
+        if task not in self.studios:
+            known = ", ".join(self.studios) or "none"
+            raise SettingsError(f"compute: studios: there is no task {task!r}. Known: {known}.")
+        return self.studios[task]
+
     def variables_of(self, task: str) -> dict[str, str]:
         """Returns the variables of the jobs of a task: those declared, and those passed on from here."""
         declared = self.environments[self.studios[task].environment].variables
@@ -196,3 +216,83 @@ class ComputeConfig(_Settings):
     def hint_of(self, node: str) -> NodeHint:
         """Returns what the file says of a node, or the defaults."""
         return self.nodes.get(node, NodeHint())
+
+
+def load_config(loader: AbstractConfigLoader) -> ComputeConfig:
+    """Reads the settings of an environment; single values of ``base`` may be changed without repeating the rest.
+
+    Raises:
+        SettingsError: A value is unknown or not allowed; every one is named.
+    """
+    from kedro.config import MissingConfigException
+
+    patterns = getattr(loader, "config_patterns", None)
+    if patterns is not None:
+        patterns.setdefault(KIND, list(_FILES))
+    strategies = getattr(loader, "merge_strategy", None)
+    if strategies is not None:
+        strategies.setdefault(KIND, "soft")
+    try:
+        content: dict[str, Any] = loader[KIND]
+    except (MissingConfigException, KeyError):
+        return ComputeConfig()
+    return parse_config(content, _places(loader))
+
+
+def load_project_config(project: Path, env: str | None = None) -> ComputeConfig:
+    """Reads the settings of the project in a folder, for commands that start no session."""
+    return load_config(config_loader(project, env))
+
+
+def local_secrets(project: Path, env: str | None = None) -> dict[str, str]:
+    """Returns the values under ``compute`` in the project's credentials, which are never committed or sent."""
+    from kedro.config import MissingConfigException
+
+    found: dict[str, str] = {}
+    for each in (env, None):
+        try:
+            entries = config_loader(project, each)["credentials"].get(KIND, {})
+        except MissingConfigException:
+            continue
+        found = {**{str(name): str(value) for name, value in dict(entries).items()}, **found}
+    return found
+
+
+def config_loader(project: Path, env: str | None) -> Any:
+    """Returns the loader of the project in a folder."""
+    from kedro.framework.project import settings
+    from kedro.framework.startup import bootstrap_project
+
+    bootstrap_project(project)
+    return settings.CONFIG_LOADER_CLASS(
+        conf_source=str(project / settings.CONF_SOURCE), env=env, **settings.CONFIG_LOADER_ARGS
+    )
+
+
+def parse_config(content: dict[str, Any], place: str = "compute.yml") -> ComputeConfig:
+    """Checks the content of the file.
+
+    Raises:
+        SettingsError: Names each setting, its value and what is allowed.
+    """
+    try:
+        return ComputeConfig.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(detail, place) for detail in error.errors(include_url=False))) from None
+
+
+def _explain(detail: Any, place: str) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    if detail["type"] == "extra_forbidden":
+        return f"compute: {path}: there is no such setting ({place})."
+    if detail["type"] == "value_error":
+        return f"compute: {path + ': ' if path else ''}{message} ({place})."
+    return f"compute: {path}: {detail['input']!r}: {message[:1].lower()}{message[1:]} ({place})."
+
+
+def _places(loader: Any) -> str:
+    source = Path(str(getattr(loader, "conf_source", "conf")))
+    base, env = getattr(loader, "base_env", None), getattr(loader, "env", None)
+    files = [source / name / file for name in (env, base) if name for file in _FILES]
+    return ", ".join(f"{file.parent.parent.name}/{file.parent.name}/{file.name}" for file in files if file.is_file())

@@ -1,9 +1,13 @@
-"""Costs: brought up to date from the platform, summed up, and what they say about the machines."""
+"""What jobs did cost: the table of it, brought up to date from the platform, summed up, and shown on a page."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-from collections.abc import Mapping
+import fcntl
+import html
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,101 @@ from typing import Any
 import pandas as pd
 
 from .errors import ComputeError
+from .files import write_whole
 from .jobs.work import Entry, run_tag
-from .ledger import Ledger
 from .platform.jobs import JobsApi
 
+COLUMNS = [
+    "run_id", "title", "key", "attempt", "job_id", "name", "tier", "machine", "usd_per_hour", "state", "seconds",
+    "cost_usd", "settled", "recorded_at", "note",
+]  # fmt: skip
+
+
 _SETTLED_AFTER_MINUTES = 10.0
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;margin:1rem 0;width:100%}th,td{text-align:left;padding:.3rem .6rem;"
+    "border-bottom:1px solid #ccc}td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}"
+    ".bar{background:#0a58a3;height:.7rem;display:block}"
+)
+
+_SECTIONS = (
+    ("By run or study", "run_id"),
+    ("By node", "title"),
+    ("By job or worker of a study", "key"),
+    ("By tier", "tier"),
+    ("By machine", "machine"),
+)
+
+
+class Ledger:
+    """The table of jobs and costs."""
+
+    def __init__(self, path: Path) -> None:
+        """Makes the reader and writer of a file, which need not be there yet."""
+        self.path = path
+
+    def read(self) -> pd.DataFrame:
+        """Returns all rows.
+
+        Raises:
+            ComputeError: The file is not such a table.
+        """
+        if not self.path.is_file():
+            return pd.DataFrame({name: pd.Series(dtype="object") for name in COLUMNS})
+        try:
+            frame = pd.read_csv(self.path, keep_default_na=False, dtype={"note": str, "run_id": str})
+        except (ValueError, OSError) as error:
+            raise ComputeError(
+                f"{self.path}: not a table of costs ({error}). Move it away to begin a new one."
+            ) from None
+        if list(frame.columns) != COLUMNS:
+            raise ComputeError(
+                f"{self.path}: has other columns than {', '.join(COLUMNS)}. Move it away to begin a new one."
+            )
+        return frame
+
+    def record(self, run_id: str, entry: Entry, tier: str = "", *, settled: bool = False) -> None:
+        """Adds a job or changes its row."""
+        if not entry.job_id:
+            return
+        row: dict[str, Any] = {
+            "run_id": run_id, "title": entry.title, "key": entry.key, "attempt": entry.attempt, "job_id": entry.job_id,
+            "name": entry.name, "tier": tier, "machine": entry.machine, "usd_per_hour": entry.usd_per_hour,
+            "state": entry.state, "seconds": entry.seconds, "cost_usd": entry.cost_usd, "settled": settled,
+            "recorded_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "note": entry.note,
+        }  # fmt: skip
+        with self._locked():
+            frame = self.read()
+            known = frame[frame["job_id"] == entry.job_id]
+            if len(known):  # the day on which a job began decides the month it belongs to
+                row["recorded_at"] = known.iloc[0]["recorded_at"]
+                row["note"] = row["note"] or known.iloc[0]["note"]
+                frame = frame[frame["job_id"] != entry.job_id]
+            rows = [*frame.to_dict("records"), row]
+            write_whole(self.path, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
+
+    def spent(self, *, run_id: str | None = None, month: str | None = None) -> float:
+        """Returns USD spent in a run, or in a month (``2026-11``), or in all."""
+        frame = self.read()
+        if run_id is not None:
+            frame = frame[frame["run_id"] == run_id]
+        if month is not None:
+            frame = frame[frame["recorded_at"].astype(str).str.startswith(month)]
+        return float(pd.to_numeric(frame["cost_usd"]).sum()) if len(frame) else 0.0
+
+    def minutes(self, title: str, machine: str) -> float | None:
+        """Returns the median minutes of past runs of a node on a machine, or ``None`` if there are none."""
+        frame = self.read()
+        past = frame[(frame["title"] == title) & (frame["machine"] == machine) & (frame["state"] == "completed")]
+        return statistics.median(pd.to_numeric(past["seconds"])) / 60 if len(past) else None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
 def refresh(ledger: Ledger, api: JobsApi) -> int:
@@ -105,6 +199,48 @@ def read_scores(path: Path, column: str) -> list[float]:
     if column not in frame.columns:
         raise ComputeError(f"{path}: has no column {column!r}. It has {', '.join(map(str, frame.columns))}.")
     return [float(value) for value in pd.to_numeric(frame[column], errors="coerce").dropna()]
+
+
+def write_page(path: Path, frame: pd.DataFrame, notes: Sequence[str] = ()) -> None:
+    """Writes the page, whole or not at all.
+
+    Args:
+        path: Where to.
+        frame: The table of costs.
+        notes: Lines below the total, such as the cost of a point of score.
+    """
+    total = float(pd.to_numeric(frame["cost_usd"]).sum()) if len(frame) else 0.0
+    parts = [f"<p><strong>{total:.2f} USD</strong> for {len(frame)} jobs.</p>"]
+    parts += [f"<p>{html.escape(note)}</p>" for note in notes]
+    for heading, column in _SECTIONS:
+        parts.append(f"<h2>{heading}</h2>" + _table(summary(frame, column), bar="usd"))
+    parts.append("<h2>Which machine</h2>" + _table(advice(frame)))
+    body = "\n".join(parts)
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Costs of rented machines</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+        f"<body><h1>Costs of rented machines</h1>\n{body}</body></html>\n"
+    )
+    write_whole(path, page)
+
+
+def _table(rows: list[dict[str, Any]], bar: str = "") -> str:
+    if not rows:
+        return "<p>Nothing yet.</p>"
+    most = max((float(row[bar]) for row in rows), default=0.0) if bar else 0.0
+    head = "".join(f"<th{_kind(rows[0][name])}>{html.escape(name.replace('_', ' '))}</th>" for name in rows[0])
+    lines = []
+    for row in rows:
+        cells = "".join(f"<td{_kind(value)}>{html.escape(str(value))}</td>" for value in row.values())
+        if bar:
+            width = 100 * float(row[bar]) / most if most else 0.0
+            cells += f'<td style="width:25%"><span class="bar" style="width:{width:.1f}%"></span></td>'
+        lines.append(f"<tr>{cells}</tr>")
+    return f"<table><thead><tr>{head}{'<th></th>' if bar else ''}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def _kind(value: Any) -> str:
+    return ' class="number"' if isinstance(value, int | float) else ""
 
 
 def _entry(row: Mapping[Any, Any]) -> Entry:

@@ -1,4 +1,4 @@
-"""The hook of the plugin: keeps how a run was started, and names machines that an earlier run left running.
+"""The hook of the plugin: it holds how a run was started, for the runner, and makes a job a part of its run.
 
 It is found by its entry point (``kedro.hooks``) and does nothing in a run without a rented machine.
 """
@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from .variables import PARAMS_VARIABLE, RUN_ID_VARIABLE
+
 if TYPE_CHECKING:
     from kedro.config import AbstractConfigLoader
     from kedro.framework.context import KedroContext
+    from pluggy import PluginManager
 
-RUN_ID_VARIABLE = "KEDRO_COMPUTE_RUN_ID"
-"""Set in a process that does a part of a run which was begun elsewhere: a job, or a driver that goes on with it."""
-
-
-PARAMS_VARIABLE = "KEDRO_COMPUTE_PARAMS"
-"""Parameters of a job's run, as JSON, where ``--params`` could not hold them."""
+SELECTION = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs", "pipeline_names",
+             "namespaces", "load_versions")  # fmt: skip
+"""What says which nodes of which pipelines a run has, by the names of Kedro's sessions."""
 
 
-@dataclass
-class Started:
-    """How the run of this process was started; filled by the hook, read by the runner."""
+@dataclass(frozen=True)
+class RunContext:
+    """How a run was started: its project, its settings, and the options that choose its nodes."""
 
     project: Path
     loader: AbstractConfigLoader
@@ -36,27 +36,20 @@ class Started:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-_started: Started | None = None
-
-
-def started() -> Started | None:
-    """Returns how the run of this process was started, or ``None`` outside a session."""
-    return _started
-
-
 class ComputeHook:
-    """Remembers the context of a run for the runner, which Kedro does not tell it."""
+    """Holds the context of a run for the runner, which Kedro does not hand to it."""
+
+    def __init__(self) -> None:
+        self.context: RunContext | None = None
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """Keeps the way to the settings; in a job, gives the run the parameters of its driver."""
-        global _started  # noqa: PLW0603  (a process has one run)
+        """Holds the context; in a job, gives the run the parameters of its driver."""
         loader = context.config_loader
         if text := os.environ.get(PARAMS_VARIABLE):
-            given = json.loads(text)
-            loader.runtime_params = given
-            context._runtime_params = given
-        _started = Started(
+            loader.runtime_params = json.loads(text)
+            context._runtime_params = loader.runtime_params  # Kedro has no other way to set them after the start
+        self.context = RunContext(
             project=Path(context.project_path),
             loader=loader,
             env=getattr(loader, "env", None) or context.env,
@@ -65,18 +58,19 @@ class ComputeHook:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Gives the run its first id where it is a part of another, so that all its parts are one run to every hook."""
+        """Gives a part of a run the id of that run, so that all its parts are one run to every hook."""
         if run_id := os.environ.get(RUN_ID_VARIABLE):
             run_params["run_id"] = run_id
         if text := os.environ.get(PARAMS_VARIABLE):
             run_params["runtime_params"] = json.loads(text)
-        if _started is not None:
-            _started.options = {
-                name: run_params.get(name)
-                for name in ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs",
-                             "pipeline_names", "namespaces", "load_versions")
-                if run_params.get(name)
-            }  # fmt: skip
+        if self.context is not None:
+            self.context.options.update({name: run_params[name] for name in SELECTION if run_params.get(name)})
 
 
 compute_hook = ComputeHook()
+
+
+def context_of(hook_manager: PluginManager | None) -> RunContext | None:
+    """Returns the context of the run whose hooks these are; ``None`` for a runner that is used without a session."""
+    plugins: Any = getattr(hook_manager, "get_plugins", tuple)()  # without a session, a stand-in that has none
+    return next((plugin.context for plugin in plugins if isinstance(plugin, ComputeHook)), None)

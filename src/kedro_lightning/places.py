@@ -1,4 +1,4 @@
-"""Where a dataset is kept, and whether a rented machine reaches that place."""
+"""Where datasets are kept, and whether a rented machine reaches these places."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from .config import ComputeConfig
 from .errors import PreflightError
-from .folders import FolderSetting, setting_of
+from .node_jobs import NodeJob, datasets_across
 
 if TYPE_CHECKING:
+    from kedro.config import AbstractConfigLoader
     from kedro.io import CatalogProtocol
     from kedro.pipeline import Pipeline
 
-    from .units import Unit
-
+_GLOBALS = "globals.yml"
 _HERE_ALONE = "is a file of this machine"
 _KEYS = ("filepath", "path", "folder", "file_path", "database", "url", "filename")
 
@@ -43,25 +43,9 @@ def place_of(name: str, catalog: CatalogProtocol[Any, Any]) -> Place:
     return Place(name, kept, _location(inner), getattr(inner, "_version", None) is not None)
 
 
-def crossing(pipeline: Pipeline, unit: Unit) -> tuple[list[str], list[str]]:
-    """Returns the datasets a job reads from elsewhere, and those it leaves for others; parameters are neither."""
-    inside = [node for node in pipeline.nodes if node.name in unit.nodes]
-    made = {name for node in inside for name in node.outputs}
-    used = {name for node in inside for name in node.inputs}
-    elsewhere = {name for node in pipeline.nodes if node.name not in unit.nodes for name in node.inputs}
-    inputs = sorted(name for name in used - made if not is_parameter(name))
-    outputs = sorted(name for name in made if name in elsewhere or name not in used)
-    return inputs, outputs
-
-
-def is_parameter(name: str) -> bool:
-    """Returns whether a name stands for parameters, which every machine reads from the configuration."""
-    return name == "parameters" or name.startswith("params:")
-
-
 def check_places(
     pipeline: Pipeline,
-    units: list[Unit],
+    jobs: list[NodeJob],
     catalog: CatalogProtocol[Any, Any],
     config: ComputeConfig,
     project: Path,
@@ -71,7 +55,7 @@ def check_places(
 
     Args:
         pipeline: What is run.
-        units: The jobs.
+        jobs: The jobs.
         catalog: Where the datasets are.
         config: The settings.
         project: The project's folder.
@@ -82,8 +66,8 @@ def check_places(
     """
     problems: dict[str, list[str]] = {}
     local: dict[str, Path] = {}
-    for unit in units:
-        inputs, outputs = crossing(pipeline, unit)
+    for job in jobs:
+        inputs, outputs = datasets_across(pipeline, job)
         for name in [*inputs, *outputs]:
             place = place_of(name, catalog)
             problem = _problem(place, config, project, written=name in outputs)
@@ -91,14 +75,14 @@ def check_places(
                 if problem.endswith(_HERE_ALONE):
                     local[name] = project / place.location.removeprefix("file://")
                 uses = problems.setdefault(f"{name}: {problem}", [])
-                uses.append(f"{'made' if name in outputs else 'read'} by {unit.name}")
+                uses.append(f"{'made' if name in outputs else 'read'} by {job.name}")
     if problems and len(local) == len(problems) and (message := _one_setting(local, folders or [])):
         raise PreflightError(message)
     if problems:
         lines = [f"  {problem} [{', '.join(dict.fromkeys(uses))}]" for problem, uses in problems.items()]
         raise PreflightError(
             "\n".join(["These datasets cross machines and cannot:", *lines])
-            + "\nKeep them on a storage that both machines reach (storage_root: s3://…), or name their folder in "
+            + "\nKeep them on a storage that both machines reach (s3://…), or name their folder in "
             "data.mounts; what is only read may also travel with the code (data.bundled)."
         )
 
@@ -172,3 +156,47 @@ def _location(dataset: Any) -> str:
                 return f"{protocol}://{text}"
             return text if "://" in text else str(Path(text))
     return ""
+
+
+@dataclass(frozen=True)
+class FolderSetting:
+    """A setting of ``globals.yml`` that is a folder of this machine, and the file that has it."""
+
+    name: str
+    folder: Path
+    text: str
+    file: str
+
+
+def folder_settings(loader: AbstractConfigLoader, project: Path) -> list[FolderSetting]:
+    """Returns the settings of ``globals.yml`` that are paths; nothing where there is no such file."""
+    from kedro.config import MissingConfigException
+
+    try:
+        values = dict(loader["globals"])
+    except (MissingConfigException, KeyError):
+        return []
+    found = []
+    for name, value in values.items():
+        if isinstance(value, str) and value and "://" not in value:
+            place = Path(value) if Path(value).is_absolute() else project / value
+            found.append(FolderSetting(str(name), place, value, _file_of(str(name), loader)))
+    return found
+
+
+def setting_of(path: Path, settings: list[FolderSetting]) -> FolderSetting | None:
+    """Returns the setting below whose folder a path is; the most exact one."""
+    around = [setting for setting in settings if path.is_relative_to(setting.folder)]
+    return max(around, key=lambda setting: len(setting.folder.parts), default=None)
+
+
+def _file_of(name: str, loader: AbstractConfigLoader) -> str:
+    import yaml
+
+    source = Path(str(getattr(loader, "conf_source", "conf")))
+    environments = [getattr(loader, "env", None), getattr(loader, "base_env", None) or "base"]
+    for environment in [each for each in environments if each]:
+        file = source / str(environment) / _GLOBALS
+        if file.is_file() and name in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}):
+            return f"{source.name}/{environment}/{_GLOBALS}"
+    return f"{source.name}/{environments[-1]}/{_GLOBALS}"

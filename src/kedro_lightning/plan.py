@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import ComputeConfig
-from .errors import SettingsError
-from .ledger import Ledger
-from .places import crossing, is_parameter, place_of, size_of
-from .platform.machines import Machine, PriceList, choose, known_machine
-from .units import Unit, make_units, unit_of
+from .costs import Ledger
+from .node_jobs import NodeJob, datasets_across, is_parameter, machines_of_job, minutes_of_job
+from .places import place_of, size_of
+from .platform.machines import Machine, PriceList
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
@@ -76,101 +73,57 @@ class Plan:
         }
 
 
-def machines_of(unit: Unit, config: ComputeConfig, prices: PriceList) -> list[Machine]:
-    """Returns the machines a unit may run on, cheapest first.
-
-    Raises:
-        SettingsError: The tier names a machine that does not exist, or none of its machines has the memory.
-    """
-    tier = config.tiers[unit.tier]
-    for name in tier.machines:
-        if known_machine(name) is None and prices.find(name) is None:
-            known = ", ".join(sorted({machine.name for machine in prices.machines})) or "none"
-            raise SettingsError(
-                f"compute: tiers.{unit.tier}.machines: there is no machine {name!r}. To be had now: {known}."
-            )
-    gigabytes = max(config.hint_of(node).gpu_gigabytes for node in unit.nodes)
-    found = choose(prices, tier.machines, gigabytes, tier.interruptible)
-    if not found:
-        raise SettingsError(
-            f"compute: tiers.{unit.tier}.machines: none of {', '.join(tier.machines)} is offered with the "
-            f"{gigabytes:g} GB that nodes.{unit.nodes[0]}.gpu_gigabytes asks for. Add a larger machine."
-        )
-    return found
-
-
 def make_plan(
     pipeline: Pipeline,
-    catalog: CatalogProtocol[Any, Any] | None,
+    jobs: list[NodeJob],
+    catalog: CatalogProtocol[Any, Any],
     config: ComputeConfig,
-    price_source: Callable[[set[str]], PriceList],
+    prices: PriceList,
     ledger: Ledger,
-    here: Collection[str] = (),
 ) -> Plan:
     """Makes the plan of a pipeline.
 
     Args:
         pipeline: What would run.
-        catalog: For the sizes of datasets; ``None`` to leave them out.
+        jobs: The jobs of the pipeline.
+        catalog: For the sizes of datasets.
         config: The settings.
-        price_source: Gives prices for machine names; not asked where nothing is rented.
+        prices: What is offered; empty where there are no jobs.
         ledger: Past runs.
-        here: Nodes that are not sent out.
 
     Raises:
-        SettingsError: The settings do not fit the pipeline.
+        SettingsError: The settings do not fit the machines that are offered.
     """
-    units = make_units(pipeline, config, here)
-    wanted = {name for unit in units for name in config.tiers[unit.tier].machines}
-    prices = price_source(wanted) if units else PriceList((), "", "none")
-    by_node = unit_of(units)
-    rows: list[PlanRow] = []
-    seen: set[str] = set()
+    rows: dict[str, PlanRow] = {}
+    by_node = {node: job for job in jobs for node in job.nodes}
     for node in pipeline.nodes:
-        unit = by_node.get(node.name)
-        if unit is None:
+        job = by_node.get(node.name)
+        if job is None:
             sizes = (_sizes(node.inputs, catalog), _sizes(node.outputs, catalog))
-            rows.append(PlanRow(node.name, (node.name,), "", HERE, None, False, 0.0, None, "", 0.0, *sizes))
-        elif unit.name not in seen:
-            seen.add(unit.name)
-            rows.append(_rented(pipeline, unit, catalog, config, prices, ledger))
-    return Plan(tuple(rows), prices.read_at, prices.source)
+            rows[node.name] = PlanRow(node.name, (node.name,), "", HERE, None, False, 0.0, None, "", 0.0, *sizes)
+        elif job.name not in rows:
+            rows[job.name] = _rented(pipeline, job, catalog, config, prices, ledger)
+    return Plan(tuple(rows.values()), prices.read_at, prices.source)
 
 
 def _rented(
     pipeline: Pipeline,
-    unit: Unit,
-    catalog: CatalogProtocol[Any, Any] | None,
+    job: NodeJob,
+    catalog: CatalogProtocol[Any, Any],
     config: ComputeConfig,
     prices: PriceList,
     ledger: Ledger,
 ) -> PlanRow:
-    tier = config.tiers[unit.tier]
-    machine = machines_of(unit, config, prices)[0]
-    minutes, source = minutes_of(unit, machine, config, ledger)
+    tier = config.tiers[job.tier]
+    machine = machines_of_job(job, config, prices)[0]
+    minutes, source = minutes_of_job(job, machine, config, ledger)
     usd_per_hour = machine.price(tier.interruptible) * tier.num_machines
-    inputs, outputs = crossing(pipeline, unit)
+    inputs, outputs = datasets_across(pipeline, job)
     return PlanRow(
-        unit.name, unit.nodes, unit.task, unit.tier, machine, tier.interruptible, usd_per_hour, minutes, source,
+        job.name, job.nodes, job.task, job.tier, machine, tier.interruptible, usd_per_hour, minutes, source,
         usd_per_hour * minutes / 60, _sizes(inputs, catalog), _sizes(outputs, catalog),
     )  # fmt: skip
 
 
-def minutes_of(unit: Unit, machine: Machine, config: ComputeConfig, ledger: Ledger) -> tuple[float, str]:
-    """Returns the minutes a unit will probably take, and what that was taken from."""
-    past = ledger.minutes(unit.name, machine.name)
-    if past is not None:
-        return past, "past runs"
-    return sum(config.hint_of(node).minutes for node in unit.nodes), "compute.yml"
-
-
-def _sizes(names: Any, catalog: CatalogProtocol[Any, Any] | None) -> tuple[tuple[str, int | None], ...]:
-    kept = [name for name in names if not is_parameter(name)]
-    if catalog is None:
-        return tuple((name, None) for name in kept)
-    return tuple((name, size_of(place_of(name, catalog))) for name in kept)
-
-
-def cache_path(project: Path) -> Path:
-    """Returns where prices are kept between runs."""
-    return project / ".kedro-compute" / "prices.json"
+def _sizes(names: list[str], catalog: CatalogProtocol[Any, Any]) -> tuple[tuple[str, int | None], ...]:
+    return tuple((name, size_of(place_of(name, catalog))) for name in names if not is_parameter(name))

@@ -1,18 +1,24 @@
-"""What a run leaves behind so that another driver can go on with it."""
+"""What a run leaves behind, so that another driver can resume it."""
 
 from __future__ import annotations
 
 import json
+import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .errors import ComputeError
+from .files import write_whole
+from .hooks import SELECTION
 from .jobs.work import Entry
+from .variables import RUN_ID_VARIABLE
 
 FOLDER = ".kedro-compute"
+_OPTIONS = {name: name for name in ("env", "params", *SELECTION)} | {"pipeline_names": "pipelines"}
+"""What is kept of a run's options -> the same option of ``kedro run``."""
 
 
 @dataclass
@@ -64,13 +70,10 @@ class StateFile:
             self._write()
 
     def _write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         ignore = self.path.parents[1] / ".gitignore"
         if not ignore.is_file():
-            ignore.write_text("*\n", encoding="utf-8")
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(self.state), indent=1, default=str), encoding="utf-8")
-        partial.replace(self.path)
+            write_whole(ignore, "*\n")
+        write_whole(self.path, json.dumps(asdict(self.state), indent=1, default=str))
 
 
 def state_path(project: Path, run_id: str) -> Path:
@@ -90,7 +93,7 @@ def read_state(project: Path, run_id: str) -> RunState:
     except FileNotFoundError:
         known = sorted(file.stem for file in path.parent.glob("*.json"))[-5:]
         raise ComputeError(
-            f"There is no run {run_id!r} to go on with. Known here: {', '.join(known) or 'none'} ({path.parent})."
+            f"There is no run {run_id!r} to resume. Known here: {', '.join(known) or 'none'} ({path.parent})."
         ) from None
     except (OSError, ValueError, TypeError) as error:
         raise ComputeError(f"{path}: cannot be read ({error}).") from None
@@ -107,3 +110,24 @@ def unfinished_runs(project: Path) -> list[RunState]:
         if not state.finished:
             found.append(state)
     return found
+
+
+def resume_options(project: Path, run_id: str) -> dict[str, Any]:
+    """Returns the options of ``kedro run`` a run was started with, and makes this process a part of that run.
+
+    Its jobs are found again by their tags; nodes that are done and whose outputs are there do not run again.
+
+    Raises:
+        ComputeError: There is no such run.
+    """
+    state = read_state(project, run_id)
+    if state.finished:
+        raise ComputeError(f"Run {run_id} is finished: there is nothing to resume.")
+    os.environ[RUN_ID_VARIABLE] = state.run_id
+    os.environ.update(state.variables)  # they may say where the run's data are
+    return {option: state.options[name] for name, option in _OPTIONS.items() if state.options.get(name)}
+
+
+def selection_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the nodes that options of ``kedro run`` choose, by the names of Kedro's sessions."""
+    return {name: options.get(_OPTIONS[name]) for name in SELECTION}

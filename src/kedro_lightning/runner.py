@@ -1,4 +1,4 @@
-"""The runner: nodes with a tag of ``compute.yml`` run on rented machines, the rest runs here."""
+"""The runners: nodes with a tag of ``compute.yml`` run on rented machines, the rest runs here; and what a job runs."""
 
 from __future__ import annotations
 
@@ -15,33 +15,50 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.runner import AbstractRunner, SequentialRunner
 
-from .code import PACKAGES_FILE, differences, project_distribution
-from .config import ComputeConfig
+from .config import ComputeConfig, load_config
 from .errors import ComputeError
-from .executor import StudioExecutor
-from .folders import folder_settings
-from .hooks import RUN_ID_VARIABLE, Started, started
+from .hooks import RunContext, context_of
 from .jobs.dispatch import Dispatcher
-from .jobs.failure import ENVIRONMENT_DIFFERS
+from .jobs.logs import ENVIRONMENT_DIFFERS
 from .jobs.work import Entry
-from .loading import load_config
-from .places import is_parameter, place_of
-from .platform.jobs import JobsApi
-from .prepare import Ready, orphans, prepare
-from .run_state import RunState, StateFile, read_state, state_path, unfinished_runs
-from .units import make_units
+from .node_executor import NodeExecutor
+from .node_jobs import NodeJob, is_parameter, make_node_jobs
+from .packages import differences_from_the_run
+from .places import place_of
+from .platform.jobs import MARK, JobsApi, JobView
+from .preflight import Ready, preflight
+from .run_state import FOLDER, RunState, StateFile, read_state, state_path
+from .variables import RUN_ID_VARIABLE
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
     from kedro.pipeline import Pipeline
     from pluggy import PluginManager
 
-logger = logging.getLogger(__name__)
 kedro_logger = logging.getLogger(SequentialRunner.__module__)  # a project that quiets Kedro means its runner too
 job_logger = logging.getLogger("kedro.compute.jobs")  # as quiet as Kedro's own; --verbose shows both
 
 
-class StudioRunner(AbstractRunner):
+class _PartOfARun:
+    """In a process that does a part of a run, such as a job, everything is under the id of that run."""
+
+    @property
+    def _logger(self) -> logging.Logger:
+        return kedro_logger
+
+    def run(self, pipeline: Pipeline, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Runs a pipeline.
+
+        Raises:
+            ComputeError: Something is missing before anything starts, or a job failed.
+        """
+        if run_id := os.environ.get(RUN_ID_VARIABLE):
+            kwargs["run_id"] = run_id
+        found: dict[str, Any] = super().run(pipeline, *args, **kwargs)  # type: ignore[misc]
+        return found
+
+
+class StudioRunner(_PartOfARun, AbstractRunner):
     """Sends nodes to rented machines by their tags; without such nodes it is Kedro's ``SequentialRunner``."""
 
     def __init__(self, is_async: bool = False, here: Collection[str] = ()) -> None:
@@ -53,25 +70,11 @@ class StudioRunner(AbstractRunner):
         """
         super().__init__(is_async=is_async)
         self._here = list(here)
-        self._executor: StudioExecutor | None = None
-
-    @property
-    def _logger(self) -> logging.Logger:
-        return kedro_logger
+        self._executor: NodeExecutor | None = None
 
     def __str__(self) -> str:
         """Says what it stands for: Kedro-Viz follows a run only where it reads the sequential runner's name."""
         return f"<StudioRunner in place of a {SequentialRunner.__module__}.SequentialRunner object>"
-
-    def run(self, pipeline: Pipeline, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Runs a pipeline; in a process that goes on with a run, under the id of that run.
-
-        Raises:
-            ComputeError: Something is missing before anything starts, or a job failed.
-        """
-        if run_id := os.environ.get(RUN_ID_VARIABLE):
-            kwargs["run_id"] = run_id
-        return super().run(pipeline, *args, **kwargs)
 
     def _get_executor(self, max_workers: int) -> Executor | None:
         return self._executor
@@ -83,29 +86,31 @@ class StudioRunner(AbstractRunner):
         hook_manager: PluginManager | None = None,
         run_id: str | None = None,
     ) -> None:
-        how = started()
-        config = load_config(how.loader) if how is not None else ComputeConfig()
+        context = context_of(hook_manager)
         run_id = run_id or "run"
         earlier = None
-        if how is not None and state_path(how.project, run_id).is_file():
-            earlier = read_state(how.project, run_id)
+        if context is not None and state_path(context.project, run_id).is_file():
+            earlier = read_state(context.project, run_id)
             self._here = earlier.here
-        units = make_units(pipeline, config, self._here)
-        if not units or how is None:
+        config = load_config(context.loader) if context is not None else ComputeConfig()
+        jobs = make_node_jobs(pipeline, config, self._here)
+        if not jobs or context is None:
             super()._run(pipeline, catalog, hook_manager, run_id)
             return
-        folders = folder_settings(how.loader, how.project)
-        ready = prepare(
-            pipeline, catalog, config, how.project, run_id, how.env, how.params, here=self._here, folders=folders
-        )
+        ready = preflight(pipeline, jobs, catalog, config, context, run_id)
         _check_same_code(earlier, ready)
-        state = StateFile(how.project, earlier or _new_state(run_id, how, ready, self._here))
+        state = StateFile(context.project, earlier or _new_state(run_id, context, config, ready.code, self._here))
         state.write()
-        _name_orphans(how.project, ready, run_id)
-        dispatcher = _dispatcher(ready, state, run_id, attach=earlier is not None, project=how.project)
-        done = _still_done(set(state.state.done), pipeline, catalog)
-        self._executor = StudioExecutor(pipeline, ready.units, ready.works, dispatcher, done=done, on_done=state.done)
+        _name_orphans(ready, state.state)
         click.echo(_announcement(ready), err=True)
+        self._executor = NodeExecutor(
+            pipeline,
+            jobs,
+            ready.works,
+            _dispatcher(ready, config, jobs, state, context.project, attach=earlier is not None),
+            done=_still_done(set(state.state.done), pipeline, catalog),
+            on_done=state.done,
+        )
         try:
             with _terminated_like_interrupted():
                 super()._run(pipeline, catalog, hook_manager, run_id)
@@ -114,26 +119,26 @@ class StudioRunner(AbstractRunner):
         state.finish()
 
 
-class JobRunner(SequentialRunner):
+class JobRunner(_PartOfARun, SequentialRunner):
     """Runs a part of a run on a rented machine, under the id of that run, with the packages of its driver."""
 
-    @property
-    def _logger(self) -> logging.Logger:
-        return kedro_logger
-
-    def run(self, pipeline: Pipeline, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol[Any, Any],
+        hook_manager: PluginManager | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
         """Runs the nodes of a job.
 
         Raises:
             SystemExit: 78 where this machine has other packages than the driver.
         """
-        if run_id := os.environ.get(RUN_ID_VARIABLE):
-            kwargs["run_id"] = run_id
-        how = started()
-        if how is not None and (problems := _package_problems(how)):
-            click.echo("The packages of this machine are others than those of the run:\n" + "\n".join(problems))
-            raise SystemExit(ENVIRONMENT_DIFFERS)
-        return super().run(pipeline, *args, **kwargs)
+        context = context_of(hook_manager)
+        if context is not None and load_config(context.loader).code.check_packages:
+            _check_packages(context.project)
+        return super().run(pipeline, catalog, hook_manager, *args, **kwargs)
 
     def _run(
         self,
@@ -151,18 +156,23 @@ class JobRunner(SequentialRunner):
             made.update(node.run({name: made[name] if name in made else catalog.load(name) for name in node.inputs}))
 
 
-def _package_problems(how: Started) -> list[str]:
-    import json
-
-    file = how.project / PACKAGES_FILE
-    if not file.is_file() or not load_config(how.loader).code.check_packages:
-        return []
-    return differences(json.loads(file.read_text(encoding="utf-8")), project_distribution(how.project))
+def orphans(api: JobsApi, known_running: set[str]) -> list[JobView]:
+    """Returns jobs of this plugin that run although no driver here says so."""
+    return [job for job in api.find_all(MARK) if not job.state.ended and job.id not in known_running]
 
 
-def _dispatcher(ready: Ready, state: StateFile, run_id: str, *, attach: bool, project: Path) -> Dispatcher:
-    logs = project / ".kedro-compute" / "logs" / run_id
-    tiers = {unit.name: unit.tier for unit in ready.units}
+def _check_packages(project: Path) -> None:
+    if problems := differences_from_the_run(project):
+        click.echo("The packages of this machine are others than those of the run:\n" + "\n".join(problems))
+        raise SystemExit(ENVIRONMENT_DIFFERS)
+
+
+def _dispatcher(
+    ready: Ready, config: ComputeConfig, jobs: list[NodeJob], state: StateFile, project: Path, *, attach: bool
+) -> Dispatcher:
+    run_id = state.state.run_id
+    logs = project / FOLDER / "logs" / run_id
+    tiers = {job.name: job.tier for job in jobs}
     lock = threading.Lock()
 
     def on_entry(entry: Entry) -> None:
@@ -180,24 +190,23 @@ def _dispatcher(ready: Ready, state: StateFile, run_id: str, *, attach: bool, pr
             with (logs / f"{title}.log").open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
-    config = ready.config
     return Dispatcher(
         JobsApi(ready.connection),
         run_id,
         max_jobs=config.max_jobs,
         max_interruptions=config.max_interruptions,
         pending_seconds=config.pending_minutes * 60,
-        purse=ready.purse,
+        budget=ready.budget,
         attach=attach,
         on_entry=on_entry,
         on_line=on_line,
     )
 
 
-def _new_state(run_id: str, how: Started, ready: Ready, here: list[str]) -> RunState:
-    passed_on = {name: os.environ[name] for name in ready.config.pass_on if os.environ.get(name)}
-    options = {**how.options, "env": how.env, "params": how.params}
-    return RunState(run_id, options, code=ready.code, here=here, variables=passed_on)
+def _new_state(run_id: str, context: RunContext, config: ComputeConfig, code: str, here: list[str]) -> RunState:
+    passed_on = {name: os.environ[name] for name in config.pass_on if os.environ.get(name)}
+    options = {**context.options, "env": context.env, "params": context.params}
+    return RunState(run_id, options, code=code, here=here, variables=passed_on)
 
 
 def _check_same_code(earlier: RunState | None, ready: Ready) -> None:
@@ -219,18 +228,13 @@ def _still_done(done: set[str], pipeline: Pipeline, catalog: CatalogProtocol[Any
     return found
 
 
-def _name_orphans(project: Path, ready: Ready, run_id: str) -> None:
-    known = {
-        str(job["job_id"])
-        for state in unfinished_runs(project)
-        if state.run_id == run_id
-        for job in state.jobs.values()
-    }
+def _name_orphans(ready: Ready, state: RunState) -> None:
+    known = {str(job["job_id"]) for job in state.jobs.values()}
     left = orphans(JobsApi(ready.connection, lists_several=True), known)
     if left:
         click.echo(
             f"Still running from before, and costing: {', '.join(job.name for job in left)}. "
-            "End them with 'kedro compute stop --all', or go on with their run: 'kedro run --resume RUN_ID'.",
+            "End them with 'kedro compute stop --all', or resume their run: 'kedro run --resume RUN_ID'.",
             err=True,
         )
 

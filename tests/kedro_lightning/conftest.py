@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning_platform import Platform, connection, fake_platform, platform, whole_project
+from lightning_platform import Platform, connection, fake_platform, platform, until, whole_project
 
 from kedro_lightning.jobs.work import EXIT_MARK, Work
 from kedro_lightning.platform.client import Connection
@@ -18,7 +18,7 @@ from kedro_lightning.platform.machines import Machine
 from kedro_lightning.platform.studios import StudiosApi, StudioView
 
 ROOT = Path(__file__).parents[2]
-__all__ = ["connection", "fake_platform", "platform", "whole_project"]
+__all__ = ["connection", "fake_platform", "platform", "until", "whole_project"]
 
 T4 = Machine("T4", "lit-t4-1", "T4", 1, 16.0, 0.68, 0.30)
 A100 = Machine("A100", "lit-a100-1", "A100", 1, 40.0, 1.55, 1.0)
@@ -194,3 +194,18 @@ def toy(platform: Platform, connection: Connection, tmp_path: Path) -> ToyProjec
     """A project whose Studio is there."""
     StudiosApi(connection).create("toy-training")
     return ToyProject(tmp_path / "project", platform)
+
+
+@pytest.fixture
+def source_project(tmp_path: Path) -> Path:
+    """A folder with code, configuration, data and what must never leave it."""
+    files = {
+        "src/toy/nodes.py": "x = 1\n", "conf/base/parameters.yml": "n: 1\n",
+        "pyproject.toml": "[project]\nname='toy'\n",
+        "conf/local/credentials.yml": "secret", "conf/base/credentials_dev.yml": "secret", "src/.env": "secret",
+        "src/toy/__pycache__/nodes.pyc": "x", "data/in/words.txt": "berry\n", "data/out/large.bin": "x",
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    return tmp_path

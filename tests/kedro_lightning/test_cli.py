@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from tests.kedro_lightning.test_costs import fill
 
 from kedro_lightning.cli import compute
+from kedro_lightning.costs import Ledger
 from kedro_lightning.jobs.work import run_tag
-from kedro_lightning.ledger import Ledger
 from kedro_lightning.platform.jobs import JobRequest, JobsApi
 
 
@@ -79,7 +79,7 @@ def test_a_plan_without_a_connection_uses_the_prices_of_the_last_one(toy, invoke
         (["studios", "switch", "training", "T4"], 1, "is asleep"),
     ],
 )
-def test_misuse_is_told_apart_from_failure(invoke, arguments: list[str], code: int, part: str) -> None:
+def test_misuse_and_failure_have_exit_codes_of_their_own(invoke, arguments: list[str], code: int, part: str) -> None:
     shown = invoke(*arguments)
     assert part in shown.output, shown.output
     assert shown.exit_code == code

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kedro_lightning.config import ComputeConfig
+from kedro_lightning.config import ComputeConfig, load_config, parse_config
 from kedro_lightning.errors import SettingsError
-from kedro_lightning.loading import load_config, parse_config
 from spelling_transfer.configuration.loader import ProjectConfigLoader
 from spelling_transfer.settings import CONFIG_LOADER_ARGS
 

@@ -10,15 +10,13 @@ import pytest
 from tests.kedro_lightning.conftest import work
 
 from kedro_lightning.config import ComputeConfig
-from kedro_lightning.cost_page import write_page
-from kedro_lightning.costs import advice, cost_per_point, refresh, summary
+from kedro_lightning.costs import Ledger, advice, cost_per_point, refresh, summary, write_page
 from kedro_lightning.errors import BudgetError, ComputeError
 from kedro_lightning.jobs.dispatch import Dispatcher
 from kedro_lightning.jobs.work import Entry
-from kedro_lightning.ledger import Ledger
 from kedro_lightning.plan import Plan
 from kedro_lightning.platform.jobs import JobsApi
-from kedro_lightning.prepare import check_money
+from kedro_lightning.preflight import check_money
 
 ENTRY = Entry("train", "train", "job-1", "train-1", 1, "T4", 0.68, "completed", 0.34, 1800.0)
 
@@ -36,7 +34,7 @@ def fill(ledger: Ledger) -> None:
     ledger.record("run-2", replace(ENTRY, job_id="job-3", title="answer", key="answer", cost_usd=0.1, state="failed"))
 
 
-def test_a_job_has_one_row_whatever_is_told_of_it(ledger: Ledger) -> None:
+def test_a_job_has_one_row_whatever_becomes_of_it(ledger: Ledger) -> None:
     ledger.record("run-1", replace(ENTRY, state="running", cost_usd=0.0, note="interrupted"), "t4")
     ledger.record("run-1", ENTRY, "t4")
     (row,) = ledger.read().to_dict("records")
@@ -122,5 +120,5 @@ def test_an_estimate_above_what_is_left_starts_nothing(ledger: Ledger, budget, s
 
 def test_what_the_run_has_spent_before_counts(ledger: Ledger) -> None:
     ledger.record("this run", replace(ENTRY, cost_usd=1.5))
-    purse = check_money(_Costing((), "", ""), ComputeConfig(budget={"run_usd": 3}), ledger, "this run", None)
-    assert purse.free_usd == pytest.approx(1.5)
+    budget = check_money(_Costing((), "", ""), ComputeConfig(budget={"run_usd": 3}), ledger, "this run", None)
+    assert budget.free_usd == pytest.approx(1.5)

@@ -24,7 +24,7 @@ from kedro_lightning.config import (
     Tier,
     TrialSettings,
 )
-from kedro_lightning.studios.plugin import load_plugins
+from kedro_lightning.studio_setup import load_steps
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "lightning_studio_setup.md").read_text()
@@ -47,7 +47,7 @@ def test_every_command_on_the_page_exists() -> None:
 
 
 def test_every_step_of_the_set_up_is_on_the_page() -> None:
-    for name in load_plugins(Environment().plugins):
+    for name in load_steps(Environment().plugins):
         assert f"| `{name}` |" in PAGE
 
 

@@ -1,11 +1,12 @@
-"""The loopback platform as tests see it: what it was told, what runs, and this process signed in to it.
+"""The loopback platform as tests see it: what it was sent, what runs, and this process signed in to it.
 
 A ``conftest.py`` imports the fixtures it needs from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,7 +42,7 @@ class Platform:
         self.world.faults.append({"match": match, "times": 1, "status": 503, "after": False, "body": "injected", **how})
 
     def said(self) -> str:
-        """Everything the platform was told, but for the store of secrets, which is where values belong."""
+        """Everything the platform was sent, but for the store of secrets, which is where values belong."""
         return repr([entry for entry in self.world.log if "/secrets" not in entry["path"]]) + repr(self.world.telemetry)
 
 
@@ -85,3 +86,11 @@ def connection(platform: Platform) -> Connection:
 def whole_project(platform: Platform, tmp_path: Path) -> WholeProject:
     """A copy of this project; nothing is set up on the platform yet."""
     return WholeProject(tmp_path / "project", platform)
+
+
+def until(what: Callable[[], object], seconds: float = 20.0) -> None:
+    """Waits for something that another thread or process does."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)

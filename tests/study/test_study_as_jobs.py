@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -11,10 +12,11 @@ from pathlib import Path
 import light_study
 import pandas as pd
 import pytest
+from kedro.config import OmegaConfigLoader
 from light_study import LightStudy, light_defaults, light_settings
 from local_postgres import LocalPostgres, find_binaries
 
-from kedro_lightning.config import ComputeConfig
+from kedro_lightning.hooks import RunContext, compute_hook
 from kedro_lightning.platform.studios import StudiosApi
 from spelling_transfer.study.config import StudyConfigError
 from spelling_transfer.study.executor import run_study
@@ -49,9 +51,11 @@ def folder(platform, connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "budget": {"run_usd": 3},
         "data": {"mounts": {"data/shared": str(shared)}},
     }
-    config = ComputeConfig.model_validate(settings)
-    monkeypatch.setattr("kedro_lightning.command_jobs.started", lambda: None)
-    monkeypatch.setattr("kedro_lightning.command_jobs.load_project_config", lambda folder, env: config)
+    conf = tmp_path / "project" / "conf"
+    (conf / "base").mkdir(parents=True)
+    (conf / "base" / "compute.yml").write_text(json.dumps(settings))
+    loader = OmegaConfigLoader(str(conf), base_env="base", default_run_env="base")
+    monkeypatch.setattr(compute_hook, "context", RunContext(tmp_path / "project", loader))
     return shared / "study"
 
 

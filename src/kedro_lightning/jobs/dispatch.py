@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 
 from ..errors import (
@@ -17,25 +18,52 @@ from ..errors import (
     QuotaError,
 )
 from ..platform.jobs import JobsApi, JobView, State
-from .failure import Cause, advice, cause_of, describe, interrupted_too_often, no_machine
-from .following import Followers
-from .money import Purse
-from .pace import Pace
-from .starting import Asked, Starter
-from .stopping import stop_all
-from .submit import keep_oldest
-from .tracked import Tracked, was_interrupted
-from .work import Entry, Outcome, Work, run_tag
+from .logs import Cause, LogFollowers, advice, cause_of, describe, interrupted_too_often, no_machine
+from .starting import JobOrder, RunBudget, Starter, keep_oldest, stop_all
+from .work import Entry, Outcome, Tracked, Work, run_tag, was_interrupted
 
 logger = logging.getLogger(__name__)
 
 _ROUNDS_UNTIL_GONE = 3
+_LONGEST_SECONDS = 10.0
+_SHORTEST_SECONDS = 0.3
+_SHORTEST_FOR_MANY_SECONDS = 0.5
+_REQUESTS_PER_JOB_MINUTE = 6.0
+_FEW_JOBS = 8
+_HURRY_SECONDS = 3.0
 EntryListener = Callable[[Entry], None]
 LineListener = Callable[[str, str], None]
 
 
+class Pace:
+    """How often the platform is asked: often while something may happen, seldom while nothing will."""
+
+    def __init__(self) -> None:
+        """Begins without a hurry."""
+        self._hurry_until = 0.0
+
+    def hurry(self) -> None:
+        """A job has said that it ends: the platform will say so in a moment."""
+        self._hurry_until = time.monotonic() + _HURRY_SECONDS
+
+    def seconds(self, running: Sequence[Tracked], *, waiting: bool) -> float:
+        """Returns how long to wait before the next round."""
+        count = len(running)
+        if not count:
+            return 1.0 if waiting else 30.0
+        now = time.monotonic()
+        if now < self._hurry_until:
+            return _SHORTEST_SECONDS
+        usual = max(_SHORTEST_FOR_MANY_SECONDS, min(_LONGEST_SECONDS, 60 / (_REQUESTS_PER_JOB_MINUTE * count)))
+        if count > _FEW_JOBS:
+            return usual
+        # Much can happen to a job that is new or about to end, little to one that has been running for an hour.
+        youngest = min(now - tracked.changed_at for tracked in running)
+        return max(_SHORTEST_SECONDS, min(usual, _SHORTEST_SECONDS + youngest / 4))
+
+
 class Dispatcher:
-    """Starts pieces of work as jobs, as many at a time as money and limits allow, and tells how each ended.
+    """Starts pieces of work as jobs, as many at a time as money and limits allow, and reports how each ended.
 
     One thread does all of it. However many jobs run, a round is one request.
     """
@@ -48,7 +76,7 @@ class Dispatcher:
         max_jobs: int = 8,
         max_interruptions: int = 3,
         pending_seconds: float = 7200.0,
-        purse: Purse | None = None,
+        budget: RunBudget | None = None,
         attach: bool = False,
         on_entry: EntryListener = lambda entry: None,
         on_line: LineListener = lambda title, line: None,
@@ -61,16 +89,16 @@ class Dispatcher:
             max_jobs: Jobs at one time.
             max_interruptions: How often work is started again after its machine was taken away.
             pending_seconds: How long a job may wait for a machine.
-            purse: The money.
+            budget: The money; no limit if left out.
             attach: Jobs of this run may be there already, from a driver that was killed.
-            on_entry: Told of every change of a job.
-            on_line: Told of every line of a log, with the title of the work.
+            on_entry: Called with every change of a job.
+            on_line: Called with the title of the work and every line of its log.
         """
         self._api, self._run_id, self._tag = api, run_id, run_tag(run_id)
         self._max_jobs, self._max_interruptions = max_jobs, max_interruptions
         self._pending_seconds, self._attach = pending_seconds, attach
-        self._purse = purse or Purse(None)
-        self._starter = Starter(api, run_id, self._purse, attach=attach)
+        self._budget = budget or RunBudget(None)
+        self._starter = Starter(api, run_id, self._budget, attach=attach)
         self._on_entry = on_entry
         self._lock = threading.RLock()
         self._wake = threading.Event()
@@ -81,7 +109,7 @@ class Dispatcher:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._pace = Pace()
-        self._followers = Followers(api, on_line, self._hurry)
+        self._logs = LogFollowers(api, on_line, self._hurry)
 
     def submit(self, work: Work) -> Future[Outcome]:
         """Takes on a piece of work; the future ends with how it went, or with the reason it could not be done."""
@@ -116,16 +144,16 @@ class Dispatcher:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout=60)
-        self._followers.close()
+        self._logs.close()
         with self._lock:
             unfinished = [tracked for tracked in self._running if tracked.job is not None]
-            was_asked = self._thread is not None and bool(self._running or self._queue)
+            was_started = self._thread is not None and bool(self._running or self._queue)
             for tracked in [*self._running, *self._queue]:
                 tracked.fail(InterruptedJobError(f"{tracked.work.title}: the run was ended."))
             self._running.clear()
             self._queue.clear()
         known = [tracked.job for tracked in unfinished if tracked.job is not None]
-        return stop_all(self._api, self._tag, known) if was_asked else []
+        return stop_all(self._api, self._tag, known) if was_started else []
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -137,7 +165,7 @@ class Dispatcher:
                 self._wake.wait(self._pace.seconds(self._running, waiting=bool(self._queue)))
                 self._wake.clear()
                 if self._running and not self._closed:
-                    self._look()
+                    self._update_all()
         except Exception as error:  # whoever waits for a job must hear of it
             logger.debug("The loop that watches jobs ended.", exc_info=True)
             with self._lock:
@@ -162,13 +190,13 @@ class Dispatcher:
         with self._lock:
             waiting = sorted(self._queue, key=lambda tracked: -tracked.work.priority)
         places = self._max_jobs - len(self._running)
-        batch: list[Asked] = []
+        batch: list[JobOrder] = []
         for tracked in waiting:
             if lost := self._failed.intersection(tracked.work.after):
                 self._give_up(tracked, JobError(f"{tracked.work.title}: not started, since {min(lost)} failed."))
             elif len(batch) < places and self._done.issuperset(tracked.work.after):
                 try:
-                    asked = self._starter.ask(
+                    order = self._starter.ask(
                         tracked,
                         sharers=min(len(waiting), places) - len(batch),
                         others_run=bool(self._running or batch),
@@ -176,40 +204,40 @@ class Dispatcher:
                 except BudgetError as error:
                     self._give_up(tracked, error)
                     continue
-                if asked is None:
+                if order is None:
                     break  # what the others leave over may be enough
-                batch.append(asked)
+                batch.append(order)
         if batch and not self._closed:
             self._begin(self._starter.start(batch))
 
-    def _begin(self, made: list[tuple[Asked, JobView | ComputeError]]) -> None:
-        for asked, job in made:
+    def _begin(self, made: list[tuple[JobOrder, JobView | ComputeError]]) -> None:
+        for order, job in made:
             if isinstance(job, JobView) and self._attach and job.state is State.FAILED:
-                # It failed under an earlier driver; to go on with that run means to try again.
-                self._purse.settle(asked.tracked.work.key, 0.0)
-                asked.tracked.attempt += 1
+                # It failed under an earlier driver; to resume that run means to try again.
+                self._budget.settle(order.tracked.work.key, 0.0)
+                order.tracked.attempt += 1
                 self._wake.set()
             elif isinstance(job, JobView):
-                asked.tracked.begin(job, asked.key_tag, asked.limit_seconds, asked.usd_per_hour)
+                order.tracked.begin(job, order.key_tag, order.limit_seconds, order.usd_per_hour)
                 with self._lock:
-                    self._queue.remove(asked.tracked)
-                    self._running.append(asked.tracked)
-                self._tell(asked.tracked)
-        for asked, error in made:
+                    self._queue.remove(order.tracked)
+                    self._running.append(order.tracked)
+                self._report(order.tracked)
+        for order, error in made:
             if isinstance(error, QuotaError) and self._running:
                 self._max_jobs = len(self._running)  # as many as the account allows; the rest waits
                 logger.info("The account allows %d jobs at a time.", self._max_jobs)
             elif isinstance(error, ComputeError):
-                self._give_up(asked.tracked, error)
+                self._give_up(order.tracked, error)
 
-    def _look(self) -> None:
+    def _update_all(self) -> None:
         try:
             jobs = self._api.find_all(self._tag)
         except NotSignedInError:
             raise
         except PlatformError as error:
-            # Says nothing about the jobs. They go on, and end by their own limit if nobody ever comes back.
-            logger.warning("%s The jobs go on; looking again.", error)
+            # Says nothing about the jobs. They keep running, and end by their own limit if nobody ever comes back.
+            logger.warning("%s The jobs keep running; asking again.", error)
             return
         ended: list[Tracked] = []
         for tracked in list(self._running):
@@ -219,7 +247,7 @@ class Dispatcher:
                 self._missing(tracked)
             else:
                 self._update(tracked, job, ended)
-        self._followers.read_all(ended)
+        self._logs.read_all(ended)
 
     def _missing(self, tracked: Tracked) -> None:
         tracked.missing += 1
@@ -229,14 +257,14 @@ class Dispatcher:
     def _update(self, tracked: Tracked, job: JobView, ended: list[Tracked]) -> None:
         changed = tracked.see(job)
         if changed:
-            self._tell(tracked)
+            self._report(tracked)
         if job.state is State.RUNNING and changed:
-            self._followers.add(tracked)
+            self._logs.add(tracked)
         if job.state is State.COMPLETED:
             self._leave(tracked)
             ended.append(tracked)
             self._done.add(tracked.work.key)
-            tracked.finish(Outcome(tracked.work.key, job, tracked.machine, tracked.attempt, tracked.seconds))
+            tracked.finish(Outcome(job, tracked.machine, tracked.attempt))
         elif job.state is State.FAILED:
             self._failed_job(tracked, job)
         elif job.state is State.STOPPED:
@@ -250,7 +278,7 @@ class Dispatcher:
         if was_interrupted(job.message):
             self._interrupted(tracked, job.message)
             return
-        lines = self._followers.read(tracked, job)
+        lines = self._logs.read(tracked, job)
         cause = cause_of(job.message, lines, tracked.seconds, tracked.limit_seconds)
         message = describe(tracked.work.title, job.name, job.message, lines, cause)
         if cause is Cause.MEMORY and tracked.larger_machine():
@@ -278,7 +306,7 @@ class Dispatcher:
         self._give_up(tracked, JobError(no_machine(tracked.work.title, tracked.machine.name, minutes)))
 
     def _again(self, tracked: Tracked, note: str, change: Callable[[], object]) -> None:
-        self._tell(tracked, note)
+        self._report(tracked, note)
         self._leave(tracked)
         change()
         tracked.attempt += 1
@@ -294,13 +322,11 @@ class Dispatcher:
         with self._lock:
             if tracked in self._running:
                 self._running.remove(tracked)
-                self._purse.settle(tracked.work.key, tracked.cost_usd)
+                self._budget.settle(tracked.work.key, tracked.cost_usd)
             if tracked in self._queue:
                 self._queue.remove(tracked)
-        self._followers.remove(tracked)
+        self._logs.remove(tracked)
 
-    # -- telling -------------------------------------------------------------------------------------------------------
-
-    def _tell(self, tracked: Tracked, note: str = "") -> None:
+    def _report(self, tracked: Tracked, note: str = "") -> None:
         if tracked.job is not None:
             self._on_entry(tracked.entry(note))

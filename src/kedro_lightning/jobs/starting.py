@@ -1,25 +1,81 @@
-"""Asking for jobs: what each may cost is settled one by one, the requests themselves are made side by side."""
+"""Starting jobs once, within the money there is, and stopping all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ..errors import BudgetError, ComputeError
+from ..errors import BudgetError, ComputeError, ConflictError, PlatformError, TransientError
 from ..platform.jobs import MARK, JobRequest, JobsApi, JobView
-from .money import SHORTEST_SECONDS, Purse, price
-from .submit import submit
-from .tracked import Tracked
-from .work import Attempt, attempt_tag, job_name, run_tag
+from .work import Attempt, Tracked, attempt_tag, job_name, run_tag
 
-SIDE_BY_SIDE = 8
-"""Requests at one time; the platform answers one in some tenths of a second."""
+logger = logging.getLogger(__name__)
+
+SHORTEST_SECONDS = 60
+"""A job that could not even start within its limit is not worth its price."""
+
+_SIDE_BY_SIDE = 8  # requests at one time; the platform answers one in some tenths of a second
+_ATTEMPTS = 8
+_FIRST_WAIT_SECONDS = 0.25
+_LONGEST_WAIT_SECONDS = 15.0
+_STOP_SECONDS = 120.0
+
+
+class RunBudget:
+    """The money of a run: what is spent, and what running jobs may still spend before they end themselves.
+
+    A job is given no more seconds than its share pays for, so nothing has to be watched for the budget to hold.
+    """
+
+    def __init__(self, budget_usd: float | None, spent_usd: float = 0.0) -> None:
+        """Makes a budget.
+
+        Args:
+            budget_usd: What may be spent in all; ``None`` for no limit, which is for tests and free machines.
+            spent_usd: What earlier parts of the same run have spent.
+        """
+        self.budget_usd, self.spent_usd = budget_usd, spent_usd
+        self._reserved: dict[str, float] = {}
+
+    @property
+    def free_usd(self) -> float:
+        """What is neither spent nor reserved."""
+        if self.budget_usd is None:
+            return float("inf")
+        return self.budget_usd - self.spent_usd - sum(self._reserved.values())
+
+    def limit(self, usd_per_hour: float, longest_seconds: int, expected_seconds: float, sharers: int) -> int:
+        """Returns how many seconds a job may run: an even share of what is left, all of it where that is too little.
+
+        Args:
+            usd_per_hour: Price of all its machines.
+            longest_seconds: What the tier allows.
+            expected_seconds: How long it will probably take.
+            sharers: Jobs that may run at the same time.
+        """
+        if self.budget_usd is None or usd_per_hour <= 0:
+            return longest_seconds
+        affordable = self.free_usd / usd_per_hour * 3600
+        share = affordable / max(1, sharers)
+        wanted = share if share >= 1.5 * expected_seconds else affordable
+        return int(max(0.0, min(longest_seconds, wanted)))
+
+    def reserve(self, key: str, machine_usd_per_hour: float, seconds: int) -> None:
+        """Reserves the money for the whole limit of a job."""
+        self._reserved[key] = machine_usd_per_hour * seconds / 3600
+
+    def settle(self, key: str, cost_usd: float) -> None:
+        """Takes what a job did cost in place of what was reserved for it."""
+        self._reserved.pop(key, None)
+        self.spent_usd += cost_usd
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A job that is to be asked for, its money put aside."""
+class JobOrder:
+    """A job that is to be asked for, its money reserved."""
 
     tracked: Tracked
     request: JobRequest
@@ -31,27 +87,28 @@ class Asked:
 class Starter:
     """Makes jobs of work."""
 
-    def __init__(self, api: JobsApi, run_id: str, purse: Purse, *, attach: bool) -> None:
+    def __init__(self, api: JobsApi, run_id: str, budget: RunBudget, *, attach: bool) -> None:
         """Holds what all jobs of a run share; ``attach`` looks for a job before it is asked for."""
-        self._api, self._run_id, self._purse, self._attach = api, run_id, purse, attach
+        self._api, self._run_id, self._budget, self._attach = api, run_id, budget, attach
 
-    def ask(self, tracked: Tracked, *, sharers: int, others_run: bool) -> Asked | None:
-        """Puts aside the money for a job; ``None`` if what other jobs leave over has to be waited for.
+    def ask(self, tracked: Tracked, *, sharers: int, others_run: bool) -> JobOrder | None:
+        """Reserves the money for a job; ``None`` if what other jobs leave over has to be waited for.
 
         Raises:
             BudgetError: There is not enough money, and no other job that could leave any.
         """
         work, machine = tracked.work, tracked.machine
-        usd_per_hour = price(machine, work.interruptible, work.num_machines)
-        limit = self._purse.limit(usd_per_hour, work.longest_seconds, work.expected_seconds, sharers)
+        usd_per_hour = machine.price(work.interruptible) * work.num_machines
+        limit = self._budget.limit(usd_per_hour, work.longest_seconds, work.expected_seconds, sharers)
         if limit < min(SHORTEST_SECONDS, work.longest_seconds):
             if others_run:
                 return None
+            free, whole = max(0.0, self._budget.free_usd), self._budget.budget_usd
             raise BudgetError(
-                f"{work.title}: not started. {max(0.0, self._purse.free_usd):.2f} of {self._purse.budget_usd:.2f} USD "
-                f"are left: {limit} s on {machine.name} at {usd_per_hour:.2f} USD an hour (budget in compute.yml)."
+                f"{work.title}: not started. {free:.2f} of {whole:.2f} USD are left: "
+                f"{limit} s on {machine.name} at {usd_per_hour:.2f} USD an hour (budget in compute.yml)."
             )
-        self._purse.reserve(work.key, usd_per_hour, limit)
+        self._budget.reserve(work.key, usd_per_hour, limit)
         key_tag = attempt_tag(self._run_id, work.key, tracked.attempt)
         request = JobRequest(
             name=job_name(self._run_id, work.key, tracked.attempt),
@@ -63,20 +120,107 @@ class Starter:
             interruptible=work.interruptible,
             num_machines=work.num_machines,
         )
-        return Asked(tracked, request, key_tag, limit, usd_per_hour)
+        return JobOrder(tracked, request, key_tag, limit, usd_per_hour)
 
-    def start(self, batch: Sequence[Asked]) -> list[tuple[Asked, JobView | ComputeError]]:
+    def start(self, batch: Sequence[JobOrder]) -> list[tuple[JobOrder, JobView | ComputeError]]:
         """Asks for jobs; the money of those that could not be had is free again."""
-        with ThreadPoolExecutor(min(SIDE_BY_SIDE, len(batch))) as pool:
+        with ThreadPoolExecutor(min(_SIDE_BY_SIDE, len(batch))) as pool:
             made = list(zip(batch, pool.map(self._create, batch), strict=True))
-        for asked, result in made:
+        for order, result in made:
             if isinstance(result, ComputeError):
-                self._purse.settle(asked.tracked.work.key, 0.0)
+                self._budget.settle(order.tracked.work.key, 0.0)
         return made
 
-    def _create(self, asked: Asked) -> JobView | ComputeError:
+    def _create(self, order: JobOrder) -> JobView | ComputeError:
         tag = run_tag(self._run_id)
         try:
-            return submit(self._api, asked.request, tag, asked.key_tag, look_first=self._attach)
+            return submit(self._api, order.request, tag, order.key_tag, look_first=self._attach)
         except ComputeError as error:
             return error
+
+
+def submit(api: JobsApi, request: JobRequest, run_tag: str, key_tag: str, *, look_first: bool = False) -> JobView:
+    """Returns the job for a request, making it unless it is there.
+
+    A request without an answer may have made a job. It is looked for by the tag that no other attempt carries before
+    anything is asked again; where two are found in the end, the older one stays.
+
+    Args:
+        api: The platform's jobs.
+        request: The job, ``run_tag`` and ``key_tag`` among its tags.
+        run_tag: Tag of the run, by which jobs are listed.
+        key_tag: Tag of this attempt alone.
+        look_first: Look before asking at all, as one must after a driver was killed.
+
+    Raises:
+        PlatformError: The platform refused, or did not answer for long.
+    """
+    last: PlatformError | None = None
+    for attempt in range(_ATTEMPTS):
+        if (attempt or look_first) and (found := find(api, run_tag, key_tag)) is not None:
+            return found
+        try:
+            return api.create(request)
+        except ConflictError as error:
+            last = error
+            if (found := find(api, run_tag, key_tag)) is not None:
+                return found
+            raise
+        except TransientError as error:
+            last = error
+            logger.info("%s Looking whether it was done.", error)
+            time.sleep(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2**attempt))
+    if (found := find(api, run_tag, key_tag)) is not None:
+        return found
+    raise last or PlatformError(f"start job {request.name}: the platform did not do it.")
+
+
+def find(api: JobsApi, run_tag: str, key_tag: str) -> JobView | None:
+    """Returns the job of an attempt, the oldest if there are several, which it stops but for that one."""
+    return keep_oldest(api, [job for job in api.find_all(run_tag) if key_tag in job.tags])
+
+
+def keep_oldest(api: JobsApi, jobs: list[JobView]) -> JobView | None:
+    """Stops all but the oldest of some jobs that are the same work; returns that one."""
+    if not jobs:
+        return None
+    first, *others = sorted(jobs, key=lambda job: (str(job.created_at or ""), job.id))
+    for job in others:
+        if not job.state.ended:
+            logger.warning("Job %s was started twice; %s is stopped.", first.name, job.name)
+            api.stop(job)
+    return first
+
+
+def stop_all(api: JobsApi, tag: str, known: Iterable[JobView], seconds: float = _STOP_SECONDS) -> list[str]:
+    """Stops jobs, those included whose creation was never answered, and asks until the platform says that they ended.
+
+    Args:
+        api: The platform's jobs.
+        tag: Tag of the run.
+        known: Jobs that run as far as we know.
+        seconds: How long to try.
+
+    Returns:
+        Names of jobs that could not be stopped.
+    """
+    end = time.monotonic() + seconds
+    left = {job.id: job for job in known}
+    asked: set[str] = set()
+    while True:
+        new = [job for job in left.values() if job.id not in asked]
+        try:
+            if new:
+                with ThreadPoolExecutor(min(8, len(new))) as pool:
+                    list(pool.map(api.stop, new))
+                asked.update(job.id for job in new)
+            left = {job.id: job for job in api.find_all(tag) if not job.state.ended}
+        except PlatformError as error:
+            logger.warning("%s Trying again to stop the jobs.", error)
+        else:
+            if not left:
+                return []
+        if time.monotonic() > end:
+            return sorted(job.name for job in left.values())
+        if not any(job.id not in asked for job in left.values()):
+            time.sleep(0.5)

@@ -1,20 +1,25 @@
-"""The connection: who we are, which teamspace, and the generated client without its repeats."""
+"""The connection: who we are, which teamspace, and the SDK's client without its repeats."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..errors import PreflightError
+from ..errors import NotSignedInError, PreflightError
 from .calls import Calls
-from .credentials import TEAMSPACE_VARIABLE, require_credentials
-from .sdk import import_sdk
+
+KEY_VARIABLE = "LIGHTNING_API_KEY"
+TEAMSPACE_VARIABLE = "LIGHTNING_TEAMSPACE"
 
 
 @dataclass(frozen=True)
 class Teamspace:
-    """A teamspace of the platform; ``balance_usd`` is its credit, where the platform tells."""
+    """A teamspace of the platform; ``balance_usd`` is its credit, where the platform says."""
 
     id: str
     name: str
@@ -34,6 +39,16 @@ class Connection:
     def timeout(self) -> dict[str, Any]:
         """The keyword argument that keeps a generated method from waiting for ever."""
         return {"_request_timeout": self.calls.timeout_seconds}
+
+    def sdk(self, kind: type[Any]) -> Any:
+        """Returns one of the SDK's API classes that asks through our client.
+
+        Private, of lightning-sdk: these classes take no client, and theirs repeats requests that create things, so
+        ``_client`` is replaced. ``test_sdk.py`` notices when the attribute goes.
+        """
+        api = kind()
+        api._client = self.client
+        return api
 
 
 def connect(teamspace: str | None, calls: Calls | None = None) -> Connection:
@@ -81,6 +96,53 @@ def connect(teamspace: str | None, calls: Calls | None = None) -> Connection:
             None if balance is None else float(balance),
         ),
     )
+
+
+def credentials_file() -> Path:
+    """Returns the file in which ``lightning login`` keeps a key."""
+    return Path(os.environ.get("LIGHTNING_CREDENTIAL_PATH") or Path.home() / ".lightning" / "credentials.json")
+
+
+def signed_in() -> bool:
+    """Returns whether there is a key, in the environment or in the file; whether it is valid only a request can say.
+
+    This is found out without the SDK: with a browser at hand, the SDK waits for a login.
+    """
+    if os.environ.get(KEY_VARIABLE) or os.environ.get("LIGHTNING_AUTH_TOKEN"):
+        return True
+    try:
+        content = json.loads(credentials_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and bool(content.get("api_key") or content.get("auth_token"))
+
+
+def require_credentials() -> None:
+    """Makes sure that there is a key.
+
+    Raises:
+        NotSignedInError: There is none.
+    """
+    if not signed_in():
+        raise NotSignedInError(
+            f"Not signed in to Lightning AI: {KEY_VARIABLE} is not set and {credentials_file()} has no key. "
+            "Run 'lightning login', or set LIGHTNING_USER_ID and LIGHTNING_API_KEY."
+        )
+
+
+def import_sdk() -> None:
+    """Imports ``lightning_sdk``, once and quietly; half a second and 70 MB, so only where it is needed."""
+    if "lightning_sdk" in sys.modules:
+        return
+    # Read by the SDK when it is imported; without it the import asks a package index, and waits for the answer.
+    os.environ.setdefault("LIGHTNING_DISABLE_VERSION_CHECK", "1")
+    with contextlib.ExitStack() as stack:
+        try:
+            sys.stderr.fileno()
+        except (OSError, AttributeError, ValueError):
+            # The import looks whether standard error is a terminal; in a notebook or a test it may be no file at all.
+            stack.enter_context(contextlib.redirect_stderr(stack.enter_context(Path(os.devnull).open("w"))))
+        import lightning_sdk  # noqa: F401
 
 
 def _make_client() -> Any:

@@ -58,7 +58,7 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class JobView:
-    """A job as the platform tells of it."""
+    """A job as the platform describes it."""
 
     id: str
     name: str
@@ -116,34 +116,13 @@ class JobsApi:
             TransientError: Nobody knows whether there is a job now; look for its tags before asking again.
             PlatformError: The platform refused.
         """
-        from lightning_sdk.api.job_api import JobApiV2
-        from lightning_sdk.api.mmt_api import MMTApiV2
-
-        body: dict[str, Any] = {
-            "name": request.name, "command": request.command, "cloud_account": None, "studio_id": request.studio_id,
-            "image": None, "machine": request.machine, "interruptible": request.interruptible,
-            "env": dict(request.env), "image_credentials": None, "cloud_account_auth": False, "entrypoint": None,
-            "path_mappings": None, "reuse_snapshot": False, "tags": list(request.tags),
-        }  # fmt: skip
-        what = f"start job {request.name}"
         if request.num_machines > 1:
             self.lists_several = True
-            made = self._calls.once(
-                what,
-                self._client.jobs_service_create_multi_machine_job,
-                project_id=self._project,
-                body=MMTApiV2._create_mmt_body(num_machines=request.num_machines, **body),
-                **self._connection.timeout,
-            )
+            function = self._client.jobs_service_create_multi_machine_job
         else:
-            made = self._calls.once(
-                what,
-                self._client.jobs_service_create_job,
-                project_id=self._project,
-                body=JobApiV2._create_job_body(**body),
-                **self._connection.timeout,
-            )
-        return _view(made)
+            function = self._client.jobs_service_create_job
+        what, body = f"start job {request.name}", body_of(request)
+        return _view(self._calls.once(what, function, project_id=self._project, body=body, **self._connection.timeout))
 
     def find_all(self, tag: str) -> list[JobView]:
         """Returns all jobs with a tag, ended ones included.
@@ -259,7 +238,7 @@ class JobsApi:
     def follow(self, job: JobView, stop: Callable[[], bool]) -> Iterable[str]:
         """Yields the lines of a running job as they come, until ``stop`` says so or the connection ends.
 
-        The platform keeps the connection of an ended job open, so it has to be told when to stop.
+        The platform keeps the connection of an ended job open, so this has to stop by itself.
         """
         from lightning_sdk.api.logs_api import LogsApi
 
@@ -277,6 +256,37 @@ class JobsApi:
             )
             self._tag_ids.update({str(entry.name): str(entry.id) for entry in answer.tags or []})
         return self._tag_ids.get(tag)
+
+
+def body_of(request: JobRequest) -> Any:
+    """Returns what is sent to the platform for a job, as the SDK's own ``Job.run`` would send it."""
+    from lightning_sdk.lightning_cloud.openapi import (
+        JobsServiceCreateJobBody,
+        JobsServiceCreateMultiMachineJobBody,
+        V1EnvVar,
+        V1JobSpec,
+    )
+
+    spec = V1JobSpec(
+        cloudspace_id=request.studio_id,
+        cluster_id="",
+        command=request.command,
+        env=[V1EnvVar(name=name, value=value) for name, value in request.env.items()],
+        image="",
+        instance_name=request.machine,
+        run_id="",
+        spot=request.interruptible,
+        image_cluster_credentials=False,
+        image_secret_ref="",
+        path_mappings=[],
+    )
+    tags = list(request.tags)
+    if request.num_machines > 1:
+        return JobsServiceCreateMultiMachineJobBody(
+            name=request.name, spec=spec, cluster_id="", machines=request.num_machines, tags=tags
+        )
+    spec.volumes = []
+    return JobsServiceCreateJobBody(name=request.name, spec=spec, tags=tags)
 
 
 def _line(entry: Any) -> LogLine:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .client import Connection
-from .sdk import import_sdk
+from ..files import write_whole
+from .client import Connection, import_sdk
 
 GPU_GIGABYTES = {
     "CPU": 0.0, "T4": 16.0, "L4": 24.0, "L40S": 48.0, "A100": 40.0, "A100_80GB": 80.0, "RTXP_6000": 96.0,
@@ -92,8 +92,7 @@ def read_prices(connection: Connection, cache: Path | None = None) -> PriceList:
     from lightning_sdk.api.cloud_account_api import CloudAccountApi
 
     accounts = {entry.id: entry for entry in [*(clusters.clusters or []), *(own.clusters or [])]}
-    api = CloudAccountApi()
-    api._client = connection.client
+    api = connection.sdk(CloudAccountApi)
     machines: list[Machine] = []
     for identity, account in accounts.items():
         if str(account.spec.cluster_type) != "CLUSTER_TYPE_GLOBAL":
@@ -108,7 +107,8 @@ def read_prices(connection: Connection, cache: Path | None = None) -> PriceList:
         machines += [machine for entry in answer.accelerator or [] if (machine := _machine(entry))]
     prices = PriceList(tuple(machines), dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "platform")
     if cache is not None and machines:
-        _write(cache, prices)
+        kept = {"read_at": prices.read_at, "machines": [asdict(machine) for machine in prices.machines]}
+        write_whole(cache, json.dumps(kept, indent=1))
     return prices
 
 
@@ -148,8 +148,11 @@ def _sdk_machine(name: str) -> Any:
     import_sdk()
     from lightning_sdk.machine import Machine as SdkMachine
 
+    known = [machine for machine in vars(SdkMachine).values() if isinstance(machine, SdkMachine)]
     candidates = (name, name.upper(), name.lower(), f"lit-{name.lower()}")
-    return next((found for candidate in candidates if (found := SdkMachine._predefined_from_str(candidate))), None)
+    # For a name that it does not know, the SDK makes a machine of its own.
+    found = (SdkMachine.from_str(candidate) for candidate in candidates)
+    return next((machine for machine in found if any(machine is each for each in known)), None)
 
 
 def _names(name: str) -> set[str]:
@@ -183,13 +186,3 @@ def _machine(entry: Any) -> Machine | None:
         wait_seconds=float(wait) if wait else None,
         available=not entry.out_of_capacity,
     )
-
-
-def _write(cache: Path, prices: PriceList) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_name(cache.name + ".partial")
-    partial.write_text(
-        json.dumps({"read_at": prices.read_at, "machines": [asdict(machine) for machine in prices.machines]}, indent=1),
-        encoding="utf-8",
-    )
-    partial.replace(cache)

@@ -18,7 +18,7 @@ _GONE = (None, "CLOUD_SPACE_INSTANCE_STATE_STOPPED")
 
 @dataclass(frozen=True)
 class StudioView:
-    """A Studio as the platform tells of it; ``phase`` is empty while no machine runs."""
+    """A Studio as the platform describes it; ``phase`` is empty while no machine runs."""
 
     id: str
     name: str
@@ -221,17 +221,14 @@ class StudiosApi:
         """Puts a secret into the platform's own store; the value is in no message of ours, whatever happens."""
         from lightning_sdk.api.teamspace_api import TeamspaceApi
 
-        api = TeamspaceApi()
-        api._client = self._client
         self._calls.hide(value)
+        api = self._connection.sdk(TeamspaceApi)
         self._calls.read(f"store secret {name}", api.set_secret, self._project, name, value)
 
     def _studio_api(self) -> Any:
         from lightning_sdk.api.studio_api import StudioApi
 
-        api = StudioApi()
-        api._client = self._client
-        return api
+        return self._connection.sdk(StudioApi)
 
     def _read(self, what: str, function: Any, **kwargs: Any) -> Any:
         return self._calls.read(what, function, project_id=self._project, **kwargs, **self._connection.timeout)

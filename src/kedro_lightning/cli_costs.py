@@ -1,0 +1,220 @@
+"""``kedro compute plan`` and ``cost``: the price before anything is rented, and what was spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+import pandas as pd
+
+from .cli_common import (
+    connection_of,
+    env_option,
+    json_option,
+    ledger_of,
+    megabytes,
+    one_message,
+    print_json,
+    print_table,
+    settings,
+)
+from .config import ComputeConfig, load_config
+from .costs import advice, cost_per_point, read_scores, refresh, summary, write_page
+from .errors import ComputeError, PlatformError, PreflightError
+from .node_jobs import make_node_jobs
+from .places import check_places, folder_settings
+from .plan import Plan, make_plan
+from .platform.client import connect, signed_in
+from .platform.jobs import JobsApi
+from .platform.machines import PriceList, cached_prices, estimated_prices
+from .preflight import current_prices, price_cache
+from .run_state import selection_of
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
+
+_COLUMNS = {"run": "run_id", "node": "title", "trial": "key", "tier": "tier", "machine": "machine"}
+
+
+@click.command(
+    short_help="Show what would run where, for how long and for how much.",
+    epilog="Examples: kedro compute plan --env=gpu   kedro compute plan --pipelines=training --offline --json",
+)
+@env_option
+@click.option("--pipelines", default="", help="Names of pipelines, separated by commas; all of them if left out.")
+@click.option("--tags", default="", help="Only nodes with one of these tags.")
+@click.option("--nodes", default="", help="Only these nodes.")
+@click.option("--offline", is_flag=True, help="Do not ask the platform: prices of its last answer, or estimates.")
+@json_option
+def plan(env: str | None, pipelines: str, tags: str, nodes: str, offline: bool, as_json: bool) -> None:
+    """Show what would run where, for how long and for how much. Nothing is started."""
+    with one_message():
+        from kedro.framework.session import KedroSession
+        from kedro.framework.startup import bootstrap_project
+
+        project, _ = settings(env)
+        bootstrap_project(project)
+        with KedroSession.create(project_path=project, env=env) as session:
+            context = cast("Any", session).load_context()
+            selection: dict[str, Any] = {
+                "pipeline_names": _split(pipelines), "tags": _split(tags), "node_names": _split(nodes),
+            }  # fmt: skip
+            _show_plan(context, selection, offline=offline, as_json=as_json)
+
+
+@click.command(
+    short_help="Show what was spent, and write the page of costs.",
+    epilog="Examples: kedro compute cost   kedro compute cost --by=machine --json   kedro compute cost --page",
+)
+@click.option("--by", type=click.Choice(sorted(_COLUMNS)), default="run", show_default=True, help="What to sum up.")
+@click.option("--run", "run_id", default=None, help="Only this run.")
+@click.option("--refresh/--no-refresh", "ask", default=False, help="Ask the platform for costs not settled yet.")
+@click.option("--page", is_flag=True, help="Write the page of costs as well.")
+@click.option(
+    "--trials",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table of a study's trials (Parquet or CSV): also the cost of a point of score.",
+)
+@click.option("--score", default="transfer_score", show_default=True, help="Column of --trials.")
+@env_option
+@json_option
+def cost(
+    by: str,
+    run_id: str | None,
+    ask: bool,
+    page: bool,
+    trials: Path | None,
+    score: str,
+    env: str | None,
+    as_json: bool,
+) -> None:
+    """Show what was spent on rented machines."""
+    with one_message():
+        project, config = settings(env)
+        ledger = ledger_of(project, config)
+        unsettled = refresh(ledger, JobsApi(connection_of(config), lists_several=True)) if ask else None
+        frame = ledger.read()
+        if run_id:
+            frame = frame[frame["run_id"] == run_id]
+        column = _COLUMNS[by]
+        rows = summary(frame, column)
+        total = float(pd.to_numeric(frame["cost_usd"]).sum()) if len(frame) else 0.0
+        a_point = cost_per_point(total, read_scores(trials, score)) if trials else None
+        notes = [f"A percentage point of {score}: {a_point:.4f} USD."] if a_point is not None else []
+        if trials and a_point is None:
+            notes = [f"No trial is better than the first by {score}, so a point has no price."]
+        if page:
+            write_page(project / config.page, frame, notes)
+        if as_json:
+            print_json(
+                {"rows": rows, "usd": round(total, 4), "advice": advice(frame), "unsettled": unsettled,
+                 "usd_per_point": a_point},
+            )  # fmt: skip
+            return
+        if not rows:
+            click.echo("Nothing was spent.")
+            return
+        print_table(rows, {column: by.upper(), "jobs": "JOBS", "hours": "HOURS", "usd": "USD"})
+        click.echo(f"\n{total:.4f} USD in all." + (f" {unsettled} jobs are not settled yet." if unsettled else ""))
+        for note in notes:
+            click.echo(note)
+        if page:
+            click.echo(f"Page: {config.page}")
+
+
+def show_plan(project: Path, options: Mapping[str, Any]) -> None:
+    """Prints what a run with these options of ``kedro run`` would rent; starts nothing.
+
+    Raises:
+        ComputeError: The settings do not fit the pipeline.
+    """
+    from kedro.framework.session import KedroSession
+
+    made_from: dict[str, Any] = {"env": options.get("env"), "runtime_params": options.get("params")}
+    with KedroSession.create(project_path=project, **made_from) as session:
+        context = cast("Any", session).load_context()
+        _show_plan(context, selection_of(options), offline=False, as_json=False)
+
+
+def _show_plan(context: Any, selection: Mapping[str, Any], *, offline: bool, as_json: bool) -> None:
+    """Prints the plan of a selection of nodes, and what would keep them from starting, as far as can be seen here."""
+    loader, project = context.config_loader, Path(context.project_path)
+    chosen, config = _chosen(selection), load_config(loader)
+    jobs = make_node_jobs(chosen, config)
+    prices = PriceList((), "", "none")
+    if jobs:
+        wanted = {name for job in jobs for name in config.tiers[job.tier].machines}
+        prices = _prices(project, config, wanted, offline=offline)
+    _print_plan(make_plan(chosen, jobs, context.catalog, config, prices, ledger_of(project, config)), config, as_json)
+    try:
+        check_places(chosen, jobs, context.catalog, config, project, folder_settings(loader, project))
+    except PreflightError as error:
+        click.echo(f"\nBefore it can start:\n{error}", err=True)
+
+
+def _chosen(selection: Mapping[str, Any]) -> Pipeline:
+    from kedro.framework.project import pipelines
+
+    names = selection.get("pipeline_names") or ["__default__"]
+    unknown = sorted(set(names) - set(pipelines))
+    if unknown:
+        raise ComputeError(f"There is no pipeline {unknown[0]!r}. Known: {', '.join(sorted(pipelines))}.")
+    chosen: Pipeline = sum((pipelines[name] for name in names[1:]), pipelines[names[0]])
+    filters = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs")
+    try:
+        return chosen.filter(**{name: selection[name] for name in filters if selection.get(name)})
+    except ValueError as error:
+        raise ComputeError(str(error)) from None
+
+
+def _print_plan(made: Plan, config: ComputeConfig, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {**made.as_record(), "budget_run_usd": config.budget.run_usd, "budget_month_usd": config.budget.month_usd}
+        )
+        return
+    if not made.rented:
+        click.echo("Nothing would be rented: no node has a tag of compute.yml.")
+        return
+    rows = [
+        {
+            "name": row.name,
+            "machine": (row.machine.name if row.machine else "") + (" (interruptible)" if row.interruptible else ""),
+            "usd_per_hour": row.usd_per_hour,
+            "minutes": f"{row.minutes or 0:.0f} ({row.estimated_from})",
+            "usd": row.usd,
+            "inputs": _datasets(row.inputs),
+            "outputs": _datasets(row.outputs),
+        }
+        for row in made.rented
+    ]
+    columns = {
+        "name": "NODE", "machine": "MACHINE", "usd_per_hour": "USD/H", "minutes": "MINUTES", "usd": "USD",
+        "inputs": "READS", "outputs": "LEAVES",
+    }  # fmt: skip
+    print_table(rows, columns)
+    here = len(made.rows) - len(made.rented)
+    click.echo(f"\n{here} {'node runs' if here == 1 else 'nodes run'} here.")
+    budget = f"{config.budget.run_usd:.2f} USD" if config.budget.run_usd is not None else "not set: nothing would start"
+    origin = {"platform": "of today", "cache": "kept", "estimate": "estimated, high"}[made.prices_source]
+    read = f" ({made.prices_read_at})" if made.prices_read_at else ""
+    click.echo(f"About {made.usd:.2f} USD; budget of a run: {budget}. Prices {origin}{read}.")
+
+
+def _prices(project: Path, config: ComputeConfig, wanted: set[str], *, offline: bool) -> PriceList:
+    if not offline and signed_in():
+        try:
+            return current_prices(connect(config.teamspace), project)
+        except PlatformError as error:
+            click.echo(f"{error} The plan uses prices kept from before, or estimates.", err=True)
+    return cached_prices(price_cache(project)) or estimated_prices(wanted)
+
+
+def _datasets(found: tuple[tuple[str, int | None], ...]) -> str:
+    return ", ".join(f"{name} {megabytes(size)}" for name, size in found)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,274 @@
+"""From tag to job: which nodes of a pipeline go together to a rented machine, and what their job does there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .code import Source
+from .config import ComputeConfig
+from .costs import Ledger
+from .errors import SettingsError
+from .hooks import RunContext
+from .job_script import job_script
+from .jobs.work import Attempt, Work
+from .platform.machines import Machine, PriceList, choose, known_machine
+from .platform.studios import StudioView
+from .variables import PARAMS_VARIABLE, RUN_ID_VARIABLE
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
+    from kedro.pipeline.node import Node
+
+JOB_RUNNER = f"{__package__}.runner.JobRunner"
+
+
+@dataclass(frozen=True)
+class NodeJob:
+    """Nodes that one job runs; ``name`` is that of the node, or of the group."""
+
+    name: str
+    tier: str
+    task: str
+    nodes: tuple[str, ...]
+
+
+def make_node_jobs(pipeline: Pipeline, config: ComputeConfig, here: Collection[str] = ()) -> list[NodeJob]:
+    """Returns the jobs of a pipeline, in an order in which they can run.
+
+    Args:
+        pipeline: What is run.
+        config: Says which tags name a tier.
+        here: Nodes that run on this machine whatever their tags say.
+
+    Raises:
+        SettingsError: A node matches two tags, a group cannot be one job, or a node has no Studio.
+    """
+    groups: dict[str, list[Node]] = {}
+    for node in pipeline.nodes:
+        if node.name not in here and _tier_of(node, config) is not None:
+            groups.setdefault(_group_of(node, config) or node.name, []).append(node)
+    jobs = []
+    for name, nodes in groups.items():
+        names = [node.name for node in nodes]
+        tiers = {str(_tier_of(node, config)) for node in nodes}
+        if len(tiers) > 1:
+            raise SettingsError(f"compute: group {name!r}: its nodes name several tiers: {', '.join(sorted(tiers))}.")
+        if len(nodes) > 1 and (between := _between(pipeline, set(names))):
+            raise SettingsError(
+                f"compute: group {name!r} cannot be one job: {', '.join(sorted(between))} would have to run in the "
+                "middle of it. Give these nodes the same group, or none."
+            )
+        tasks = {config.task_of(node) for node in names}
+        if None in tasks or len(tasks) > 1:
+            known = ", ".join(config.studios) or "none"
+            problem = "belong to several Studios" if len(tasks) > 1 else "have no Studio"
+            raise SettingsError(
+                f"compute: studios: {', '.join(names)} {problem}. Name them in studios.TASK.nodes of exactly one task. "
+                f"Tasks: {known}."
+            )
+        jobs.append(NodeJob(name, tiers.pop(), str(tasks.pop()), tuple(names)))
+    return jobs
+
+
+def parents_outside(pipeline: Pipeline, job: NodeJob) -> set[str]:
+    """Returns the nodes outside a job that must be done before it can start."""
+    return {
+        parent.name
+        for node, parents in pipeline.node_dependencies.items()
+        if node.name in job.nodes
+        for parent in parents
+        if parent.name not in job.nodes
+    }
+
+
+def datasets_across(pipeline: Pipeline, job: NodeJob) -> tuple[list[str], list[str]]:
+    """Returns the datasets a job reads from elsewhere, and those it leaves for others; parameters are neither."""
+    inside = [node for node in pipeline.nodes if node.name in job.nodes]
+    made = {name for node in inside for name in node.outputs}
+    used = {name for node in inside for name in node.inputs}
+    elsewhere = {name for node in pipeline.nodes if node.name not in job.nodes for name in node.inputs}
+    inputs = sorted(name for name in used - made if not is_parameter(name))
+    outputs = sorted(name for name in made if name in elsewhere or name not in used)
+    return inputs, outputs
+
+
+def is_parameter(name: str) -> bool:
+    """Returns whether a name stands for parameters, which every machine reads from the configuration."""
+    return name == "parameters" or name.startswith("params:")
+
+
+def machines_of(tier: str, gigabytes: float, asked_by: str, config: ComputeConfig, prices: PriceList) -> list[Machine]:
+    """Returns the machines of a tier that have the memory, cheapest first.
+
+    Args:
+        tier: Name of the tier.
+        gigabytes: Memory that is needed on the accelerator.
+        asked_by: The setting that says so.
+        config: The settings.
+        prices: What is offered.
+
+    Raises:
+        SettingsError: The tier names a machine that does not exist, or none of its machines has the memory.
+    """
+    settings = config.tiers[tier]
+    for name in settings.machines:
+        if known_machine(name) is None and prices.find(name) is None:
+            known = ", ".join(sorted({machine.name for machine in prices.machines})) or "none"
+            raise SettingsError(
+                f"compute: tiers.{tier}.machines: there is no machine {name!r}. To be had now: {known}."
+            )
+    found = choose(prices, settings.machines, gigabytes, settings.interruptible)
+    if not found:
+        raise SettingsError(
+            f"compute: tiers.{tier}.machines: none of {', '.join(settings.machines)} is offered with the "
+            f"{gigabytes:g} GB that {asked_by} asks for. Add a larger machine."
+        )
+    return found
+
+
+def machines_of_job(job: NodeJob, config: ComputeConfig, prices: PriceList) -> list[Machine]:
+    """Returns the machines a job may run on, cheapest first.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    gigabytes = max(config.hint_of(node).gpu_gigabytes for node in job.nodes)
+    return machines_of(job.tier, gigabytes, f"nodes.{job.nodes[0]}.gpu_gigabytes", config, prices)
+
+
+def minutes_of_job(job: NodeJob, machine: Machine, config: ComputeConfig, ledger: Ledger) -> tuple[float, str]:
+    """Returns the minutes a job will probably take, and what that was taken from."""
+    past = ledger.minutes(job.name, machine.name)
+    if past is not None:
+        return past, "past runs"
+    return sum(config.hint_of(node).minutes for node in job.nodes), "compute.yml"
+
+
+def work_of_job(
+    job: NodeJob,
+    config: ComputeConfig,
+    prices: PriceList,
+    ledger: Ledger,
+    studio: StudioView,
+    source: Source,
+    run_id: str,
+    context: RunContext,
+) -> Work:
+    """Returns what is to be done for a job: ``kedro run`` of its nodes, as a part of this run.
+
+    Args:
+        job: The nodes.
+        config: The settings.
+        prices: What is offered.
+        ledger: Past runs.
+        studio: The Studio it starts from.
+        source: Where the machine finds the code.
+        run_id: The run it is a part of.
+        context: The environment and parameters of that run.
+    """
+    tier = config.tiers[job.tier]
+    machines = tuple(machines_of_job(job, config, prices))
+    minutes, _ = minutes_of_job(job, machines[0], config, ledger)
+    command = kedro_run(job.nodes, context.env, context.params)
+    variables = {**config.variables_of(job.task), **params_variable(context.params), RUN_ID_VARIABLE: run_id}
+
+    def script(attempt: Attempt) -> str:
+        folder = f"{job.name}-{attempt.number}"
+        return job_script(command, source, config.data.mounts, attempt.limit_seconds, folder, tier.num_machines)
+
+    return Work(
+        key=job.name,
+        title=job.name,
+        command=script,
+        studio_id=studio.id,
+        machines=machines,
+        env=tuple(sorted(variables.items())),
+        interruptible=tier.interruptible,
+        num_machines=tier.num_machines,
+        longest_seconds=tier.longest_minutes * 60,
+        expected_seconds=minutes * 60,
+        priority=max(config.hint_of(node).impact for node in job.nodes),
+    )
+
+
+def kedro_run(nodes: Collection[str], env: str | None, params: Mapping[str, object]) -> list[str]:
+    """Returns the ``kedro run`` of some nodes; parameters that ``--params`` cannot hold are in no argument."""
+    command = ["kedro", "run", f"--nodes={','.join(nodes)}", f"--runner={JOB_RUNNER}"]
+    if env:
+        command.append(f"--env={env}")
+    if params and not params_variable(params):
+        command.append(f"--params={','.join(parameter_list(params))}")
+    return command
+
+
+def params_variable(params: Mapping[str, object]) -> dict[str, str]:
+    """Returns the variable that carries parameters which ``--params`` cannot hold, such as lists; else nothing.
+
+    Raises:
+        ValueError: A value cannot be written down at all; the message is its name.
+    """
+    try:
+        parameter_list(params)
+    except ValueError as error:
+        try:
+            text = json.dumps(params)
+            if json.loads(text) == params:
+                return {PARAMS_VARIABLE: text}
+        except (TypeError, ValueError):
+            pass
+        raise error from None
+    return {}
+
+
+def parameter_list(params: Mapping[str, object], prefix: str = "") -> list[str]:
+    """Returns parameters as ``--params`` takes them.
+
+    Raises:
+        ValueError: A value cannot be written so that it would be read back the same.
+    """
+    found: list[str] = []
+    for name, value in params.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            found += parameter_list(value, f"{path}.")
+            continue
+        text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        if isinstance(value, list | tuple) or "," in text or "\n" in text:
+            raise ValueError(path)
+        found.append(f"{path}={text}")
+    return found
+
+
+def _tier_of(node: Node, config: ComputeConfig) -> str | None:
+    """Returns the tier of a node, or ``None`` for one that runs here."""
+    tags = sorted(tag for tag in node.tags if tag in config.tags)
+    if len(tags) > 1:
+        raise SettingsError(
+            f"compute: tags: node {node.name!r} has {len(tags)} tags that name a tier: "
+            f"{', '.join(f'{tag} -> {config.tags[tag]}' for tag in tags)}. Leave it one of them."
+        )
+    return (config.hint_of(node.name).tier or config.tags[tags[0]]) if tags else None
+
+
+def _group_of(node: Node, config: ComputeConfig) -> str | None:
+    groups = sorted(tag for tag in node.tags if tag.startswith(config.group_prefix))
+    if len(groups) > 1:
+        raise SettingsError(f"compute: node {node.name!r} is in {len(groups)} groups: {', '.join(groups)}.")
+    return groups[0] if groups else None
+
+
+def _between(pipeline: Pipeline, inside: set[str]) -> set[str]:
+    """Returns the nodes outside that come after one node of a group and before another."""
+    parents = {node.name: {parent.name for parent in found} for node, found in pipeline.node_dependencies.items()}
+    after: set[str] = set()
+    for node in pipeline.nodes:  # in an order of execution, so parents come first
+        if parents.get(node.name, set()) & (inside | after):
+            after.add(node.name)
+    before: set[str] = set()
+    for node in reversed(pipeline.nodes):
+        if node.name in inside or node.name in before:
+            before |= parents.get(node.name, set())
+    return (after & before) - inside

@@ -1,0 +1,223 @@
+"""Everything that must be right before money is spent, checked once; then the code is brought to the Studios."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .code import Source, bring_code, pushed_commit
+from .config import ComputeConfig
+from .costs import Ledger
+from .errors import BudgetError, PlatformError, PreflightError
+from .hooks import RunContext
+from .jobs.starting import RunBudget
+from .jobs.work import Work
+from .node_jobs import NodeJob, params_variable, work_of_job
+from .packages import check_installed
+from .places import check_places, folder_settings
+from .plan import Plan, make_plan
+from .platform.client import Connection, connect
+from .platform.machines import PriceList, cached_prices, read_prices
+from .platform.studios import StudiosApi, StudioView
+
+if TYPE_CHECKING:
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run that may start: every check is passed, the code is on its way."""
+
+    connection: Connection
+    plan: Plan
+    works: dict[str, Work]
+    budget: RunBudget
+    ledger: Ledger
+    code: str
+
+
+@dataclass(frozen=True)
+class Market:
+    """What is offered today, and what was paid before."""
+
+    connection: Connection
+    prices: PriceList
+    ledger: Ledger
+
+
+def preflight(
+    pipeline: Pipeline,
+    jobs: list[NodeJob],
+    catalog: CatalogProtocol[Any, Any],
+    config: ComputeConfig,
+    context: RunContext,
+    run_id: str,
+) -> Ready:
+    """Checks a run and brings the code to its Studios; rents nothing.
+
+    What can be checked without the platform is checked first.
+
+    Args:
+        pipeline: What is run.
+        jobs: The jobs of the pipeline.
+        catalog: Where its datasets are.
+        config: The settings.
+        context: How the run was started.
+        run_id: The run.
+
+    Raises:
+        ComputeError: Something is missing; the message says what, and where to set it.
+    """
+    check_places(pipeline, jobs, catalog, config, context.project, folder_settings(context.loader, context.project))
+    _check_params(context.params)
+    check_budget_is_set(config)
+    commit = commit_of(context.project, config)
+    market = open_market(context.project, config)
+    plan = make_plan(pipeline, jobs, catalog, config, market.prices, market.ledger)
+    budget = check_money(plan, config, market.ledger, run_id, market.connection.teamspace.balance_usd)
+    tasks = [job.task for job in jobs]
+    studios, source = ready_studios(context.project, config, StudiosApi(market.connection), tasks, commit)
+    works = {
+        job.name: work_of_job(job, config, market.prices, market.ledger, studios[job.task], source, run_id, context)
+        for job in jobs
+    }
+    return Ready(market.connection, plan, works, budget, market.ledger, source.version)
+
+
+def check_budget_is_set(config: ComputeConfig) -> None:
+    """Makes sure that somebody has said what may be spent.
+
+    Raises:
+        BudgetError: Nobody has.
+    """
+    if config.budget.run_usd is None:
+        raise BudgetError(
+            "compute: budget.run_usd: not set, so nothing is rented. Set the USD a run may cost in compute.yml."
+        )
+
+
+def commit_of(project: Path, config: ComputeConfig) -> tuple[str, str] | None:
+    """Returns repository and commit where the code travels so, or ``None`` where it travels as a bundle.
+
+    Raises:
+        PreflightError: The commit is not all there is, or is not pushed.
+    """
+    return pushed_commit(project, config.data.bundled) if config.code.mode == "git" else None
+
+
+def open_market(project: Path, config: ComputeConfig) -> Market:
+    """Signs in and reads the prices of the day.
+
+    Raises:
+        ComputeError: Nobody is signed in, or there are no prices.
+    """
+    connection = connect(config.teamspace)
+    return Market(connection, current_prices(connection, project), Ledger(project / config.ledger))
+
+
+def ready_studios(
+    project: Path, config: ComputeConfig, api: StudiosApi, tasks: Iterable[str], commit: tuple[str, str] | None
+) -> tuple[dict[str, StudioView], Source]:
+    """Makes sure that the Studios of some tasks are as a job needs them, and brings the code there.
+
+    Returns:
+        Task -> its Studio, and where the machines find the code.
+
+    Raises:
+        PreflightError: A Studio, a secret or a package is missing.
+    """
+    studios = _find_studios(tasks, config, api)
+    check_secrets(config, api)
+    if config.code.check_packages:
+        check_installed(project, studios, api)
+    return studios, bring_code(project, config, api, studios.values(), commit)
+
+
+def price_cache(project: Path) -> Path:
+    """Returns where prices are kept between runs."""
+    return project / ".kedro-compute" / "prices.json"
+
+
+def current_prices(connection: Connection, project: Path) -> PriceList:
+    """Returns today's prices; those of an earlier day only where the platform does not answer, with a warning.
+
+    Raises:
+        PreflightError: There are neither.
+    """
+    cache = price_cache(project)
+    try:
+        prices = read_prices(connection, cache)
+    except PlatformError as error:
+        kept = cached_prices(cache)
+        if kept is None:
+            raise
+        logger.warning("%s Prices of %s are used.", error, kept.read_at)
+        return kept
+    if not prices.machines:
+        raise PreflightError(f"Teamspace {connection.teamspace.name!r} offers no machines.")
+    return prices
+
+
+def check_money(plan: Plan, config: ComputeConfig, ledger: Ledger, run_id: str, balance_usd: float | None) -> RunBudget:
+    """Makes sure that the estimate is within the budgets and the credit, and returns what may be spent.
+
+    Raises:
+        BudgetError: It is not.
+    """
+    budget = config.budget
+    spent = ledger.spent(run_id=run_id)
+    limits = {"budget.run_usd": float(budget.run_usd or 0.0)}
+    if budget.month_usd is not None:
+        month = dt.datetime.now(dt.UTC).strftime("%Y-%m")
+        limits["budget.month_usd"] = budget.month_usd - (ledger.spent(month=month) - spent)
+    if balance_usd is not None:
+        limits["the credit of the teamspace"] = balance_usd + spent
+    name, limit = min(limits.items(), key=lambda item: item[1])
+    if plan.usd > limit - spent:
+        raise BudgetError(
+            f"The run is estimated at {plan.usd:.2f} USD and {max(0.0, limit - spent):.2f} USD are left by {name}. "
+            "Nothing was started. See 'kedro compute plan'; set the budget in compute.yml."
+        )
+    return RunBudget(limit, spent)
+
+
+def check_secrets(config: ComputeConfig, api: StudiosApi) -> None:
+    """Makes sure that the platform's store holds the secrets the jobs need.
+
+    Raises:
+        PreflightError: Names those that it does not.
+    """
+    if config.secrets and (missing := sorted(set(config.secrets) - api.secret_names())):
+        raise PreflightError(
+            f"compute: secrets: the platform's store has no {', '.join(missing)}. Set the variable here and run "
+            "'kedro compute studios secrets', which stores it without showing it."
+        )
+
+
+def _check_params(params: Mapping[str, object]) -> None:
+    try:
+        params_variable(params)
+    except ValueError as error:
+        raise PreflightError(
+            f"--params: {error}: this value cannot be passed on to another machine in writing. Put it into a file of "
+            "the environment."
+        ) from None
+
+
+def _find_studios(tasks: Iterable[str], config: ComputeConfig, api: StudiosApi) -> dict[str, StudioView]:
+    there = {studio.name: studio for studio in api.list()}
+    names = {task: config.studios[task].name for task in tasks}
+    missing = [f"{name} (for {task})" for task, name in names.items() if name not in there]
+    if missing:
+        raise PreflightError(
+            f"compute: studios: there is no Studio {', '.join(missing)}. "
+            "Set them up with 'kedro compute studios create'."
+        )
+    return {task: there[name] for task, name in names.items()}

@@ -1,1 +1,0 @@
-"""Studios: one for each task, set up the same way every time from what ``compute.yml`` declares."""

@@ -1,0 +1,72 @@
+"""`kedro run --dry-run` and `--resume` of this project."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from kedro_lightning.errors import ComputeError
+from kedro_lightning.jobs.work import Entry
+from kedro_lightning.run_state import RunState, StateFile, read_state, resume_options, unfinished_runs
+from kedro_lightning.variables import RUN_ID_VARIABLE
+
+ENTRY = Entry("train", "train", "job-1", "train-1", 1, "T4", 0.68, "running", 0.0, 0.0)
+COMPUTE = """
+    tags: {quick: t4}
+    tiers: {t4: {machines: [T4]}}
+    studios: {all: {name: all, nodes: ["*"]}}
+    nodes: {count: {minutes: 30}}
+    """
+
+
+def test_a_dry_run_shows_the_plan_and_makes_nothing(toy_project) -> None:
+    toy_project.write("conf/base/compute.yml", COMPUTE)
+    shown = toy_project.kedro("run", "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    assert "count  T4" in shown.output
+    assert "1 node runs here" in shown.output
+    assert "budget of a run: not set: nothing would start" in shown.output
+    assert not (toy_project.path / "data").exists()
+    only = toy_project.kedro("run", "--dry-run", "--pipelines=prep")
+    assert "Nothing would be rented" in only.output
+
+
+def test_a_run_that_is_not_there_is_named_with_those_that_are(toy_project) -> None:
+    StateFile(toy_project.path, RunState("2026-11-22T02.30.11.123Z")).write()
+    shown = toy_project.kedro("run", "--resume=nothing")
+    assert shown.exit_code == 1
+    assert "There is no run 'nothing'" in shown.output
+    assert "2026-11-22T02.30.11.123Z" in shown.output
+
+
+def test_a_run_goes_on_with_the_options_it_was_started_with(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(RUN_ID_VARIABLE, "")
+    options = {"env": "qwen3_4b", "params": {"n": 1}, "pipeline_names": ["tuning"], "tags": None, "runner": "x"}
+    StateFile(tmp_path, RunState("run-1", options)).write()
+    assert resume_options(tmp_path, "run-1") == {"env": "qwen3_4b", "params": {"n": 1}, "pipelines": ["tuning"]}
+    assert os.environ[RUN_ID_VARIABLE] == "run-1"
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(tmp_path) -> None:
+    state = StateFile(tmp_path, RunState("run-1"))
+    state.done(["a", "b"])
+    state.done(["b"])
+    state.job(ENTRY)
+    assert [run.run_id for run in unfinished_runs(tmp_path)] == ["run-1"]
+    assert read_state(tmp_path, "run-1").done == ["a", "b"]
+    state.finish()
+    assert unfinished_runs(tmp_path) == []
+    with pytest.raises(ComputeError, match="run-1 is finished"):
+        resume_options(tmp_path, "run-1")
+    assert (tmp_path / ".kedro-compute/.gitignore").read_text() == "*\n"
+
+
+def test_a_broken_file_is_named(tmp_path) -> None:
+    state = StateFile(tmp_path, RunState("run-1"))
+    state.write()
+    state.path.write_text(json.dumps({"run_id": "run-1", "other": 1}))
+    with pytest.raises(ComputeError, match=r"run-1\.json: cannot be read"):
+        read_state(tmp_path, "run-1")
+    assert unfinished_runs(tmp_path) == []

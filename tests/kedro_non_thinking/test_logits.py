@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ RAISED_BY = 50.0
 N_ANSWERS = 1_000
 NEW_TOKENS = 6
 SAMPLING = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.0}
+CACHE = "cache" if "cache" in signature(Qwen3ForCausalLM.forward).parameters else "past_key_values"
+"""What transformers calls keys and values; 5.24 renamed them."""
 
 
 def _prefer_thinking(model: Any, think_ids: tuple[int, ...] = THINK_IDS) -> Any:
@@ -115,8 +118,8 @@ def test_a_cached_prefix_changes_nothing(torch_model: Any) -> None:
     prompt, mask = _prompts(1), ThinkTokenMask(THINK_IDS)
     cache = DynamicCache(config=torch_model.config)
     with torch.inference_mode():
-        torch_model(prompt[:, :-1], past_key_values=cache, use_cache=True)
-    cached = _answers(torch_model, prompt, mask=mask, do_sample=False, past_key_values=cache)
+        torch_model(prompt[:, :-1], use_cache=True, **{CACHE: cache})
+    cached = _answers(torch_model, prompt, mask=mask, do_sample=False, **{CACHE: cache})
     assert not _thinks(cached)
     assert cached.tolist() == _answers(torch_model, prompt, mask=mask, do_sample=False).tolist()
 

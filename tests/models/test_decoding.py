@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,6 +133,28 @@ def test_the_kept_rows_of_the_head_follow_its_weights(loaded: LoadedModel) -> No
         loaded.model.get_output_embeddings().weight.add_(1.0)
     torch.testing.assert_close(loaded.head_rows([1, 3]), before + 1.0)
     torch.testing.assert_close(loaded.head_rows([0]), loaded.model.get_output_embeddings().weight[[0]].detach())
+
+
+def test_an_older_transformers_is_handed_the_cache_under_its_older_name(
+    tokenizer: ChatTokenizer, prompts: list[list[int]], embedded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = load_model(EMBEDDED, ModelProfile(name="tiny-qwen3"), device="cpu")
+    forward, name = type(older.backbone).forward, older.cache_name
+
+    def forward_before_5_24(model: Any, past_key_values: Any = None, **inputs: Any) -> SimpleNamespace:
+        out = forward(model, **{name: past_key_values}, **inputs)
+        return Output(last_hidden_state=out.last_hidden_state, past_key_values=out[name])
+
+    class Output(SimpleNamespace):
+        def __getitem__(self, key: str) -> Any:
+            return getattr(self, key)
+
+    monkeypatch.setattr(
+        older.backbone, "__class__", type("Older", (type(older.backbone),), {"forward": forward_before_5_24})
+    )
+    del older.cache_name
+    assert older.cache_name == "past_key_values"
+    assert generate_answers(older, tokenizer, prompts) == generate_answers(embedded, tokenizer, prompts)
 
 
 def test_no_prompts_have_no_answers(embedded: LoadedModel, tokenizer: ChatTokenizer) -> None:

@@ -124,7 +124,7 @@ class SharedPrefix:
         if length == 0:
             return cls()
         ids = torch.from_numpy(loaded.vocabulary.to_rows(prompts[0][:length]))[None].to(loaded.device)
-        return cls(length, loaded.backbone(input_ids=ids, use_cache=True).past_key_values)
+        return cls(length, loaded.backbone(input_ids=ids, use_cache=True)[loaded.cache_name])
 
     def expanded(self, n_rows: int) -> Any:
         """Returns a cache of its own for a batch, or ``None``."""
@@ -196,10 +196,10 @@ def decode_batch(
             input_ids=input_ids,
             attention_mask=mask[:, : seen + step],
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
+            **{loaded.cache_name: cache},
         )
-        cache = out.past_key_values
+        cache = out[loaded.cache_name]
         chosen = head.to_rows(choose(head, out.last_hidden_state[:, -1], running))
         answers[running, step] = chosen
         # A row that has ended stays until enough others have; what it goes on to say is cut off at the end.

@@ -8,8 +8,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -45,6 +47,11 @@ class LoadedModel:
         # PEFT puts its layers inside the base model.
         base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
         return base.model
+
+    @cached_property
+    def cache_name(self) -> Literal["cache", "past_key_values"]:
+        """What the model calls its keys and values, as argument and in its output; transformers 5.24 renamed them."""
+        return "cache" if "cache" in signature(type(self.backbone).forward).parameters else "past_key_values"
 
     def head_rows(self, rows: Sequence[int]) -> torch.Tensor:
         """Returns rows of the output embedding, shape ``(rows, hidden)``; kept until the weights or the rows change."""

@@ -81,8 +81,8 @@ def _most_likely(loaded: LoadedModel, tokenizer: ChatTokenizer, prompt: Sequence
     cache = None
     with torch.inference_mode():
         for _ in range(MAX_NEW_TOKENS):
-            out = loaded.model(input_ids=step, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            cache, step = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)
+            out = loaded.model(input_ids=step, use_cache=True, logits_to_keep=1, **{loaded.cache_name: cache})
+            cache, step = out[loaded.cache_name], out.logits[:, -1].argmax(-1, keepdim=True)
             row = int(step)
             if row == end_row:
                 break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,10 +20,12 @@ def training_options(model: Any, settings: TrainingSettings) -> Iterator[None]:
     """
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     layers = list(backbone(model).layers) if settings.compile else []
+    # transformers 5.24 renamed this; older versions that are allowed know one name, later ones the other.
+    name = "activation" if hasattr(base, "activation_checkpointing_enable") else "gradient"
     if settings.gradient_checkpointing:
-        with _quiet():
-            # The older, reentrant kind finds no gradient to keep where the embedding is frozen.
-            base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # The older, reentrant kind finds no gradient to keep where the embedding is frozen.
+        options = {f"{name}_checkpointing_kwargs": {"use_reentrant": False}}
+        getattr(base, f"{name}_checkpointing_enable")(**options)
     for layer in layers:
         layer.compile(dynamic=True)  # lengths differ from batch to batch
     try:
@@ -39,15 +40,6 @@ def training_options(model: Any, settings: TrainingSettings) -> Iterator[None]:
         ) from error
     finally:
         if settings.gradient_checkpointing:
-            with _quiet():
-                base.gradient_checkpointing_disable()
+            getattr(base, f"{name}_checkpointing_disable")()
         for layer in layers:
             layer._compiled_call_impl = None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    # These names go in transformers 6; their successors are not in the oldest version that is allowed here.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
-        yield

@@ -110,11 +110,11 @@ def prepare(folder: Path, widths: list[int]) -> None:
     from spelling_transfer.pipelines.local_prep import nodes
     from spelling_transfer.tasks.examples import ExampleMix, write_examples
     from spelling_transfer.tasks.registry import load_tasks
+    from spelling_transfer.tokenizer.byte_level import decode_vocabulary
     from spelling_transfer.tokenizer.chat import load_chat_tokenizer
-    from spelling_transfer.tokenizer.english import find_english_tokens
-    from spelling_transfer.tokenizer.rules import TokenRules
+    from spelling_transfer.tokenizer.english import TokenRules, find_english_tokens
     from spelling_transfer.tokenizer.subset import TokenSubset
-    from spelling_transfer.tokenizer.vocabulary import describe_vocabulary
+    from spelling_transfer.tokenizer.vocabulary import vocabulary_table
     from spelling_transfer.words.difficulty import DifficultySettings
     from spelling_transfer.words.word_list import WordListFile
     from spelling_transfer.words.words import WordSelection
@@ -138,7 +138,9 @@ def prepare(folder: Path, widths: list[int]) -> None:
     asked = encoded[(encoded["split"] == "test") & encoded["task"].isin(["spelling", "position", "count"])]
     asked.sample(frac=1, random_state=0)[["question", "task"]].to_parquet(folder / "questions.parquet")
     rules = TokenRules.model_validate(yaml.safe_load((ROOT / "conf/base/study/token_analysis/rules.yml").read_text()))
-    english = find_english_tokens(describe_vocabulary(tokenizer), selected["word"].tolist(), tokenizer, rules)
+    english = find_english_tokens(
+        vocabulary_table(decode_vocabulary(tokenizer.tokenizer)), selected["word"].tolist(), tokenizer, rules
+    )
     subset = TokenSubset.of_tokens(english, rules.use, tokenizer)
     (folder / "subset.json").write_text(json.dumps(subset.answer_ids.tolist()))
     (folder / "end.json").write_text(json.dumps(tokenizer.end_id))

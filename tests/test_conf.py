@@ -13,13 +13,13 @@ from kedro.pipeline import Pipeline
 from spelling_transfer.configuration.loader import ProjectConfigLoader
 from spelling_transfer.configuration.parameters import check_parameters
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.shape import ModelShape
 from spelling_transfer.pipelines.tuning.nodes import read_search_space
 from spelling_transfer.settings import CONFIG_LOADER_ARGS
 from spelling_transfer.study.choices import choices_of, planned_trials
 from spelling_transfer.study.config import LightningSettings, StudySettings, TrialConfig
 from spelling_transfer.study.memory import bound_memory
 from spelling_transfer.study.space import read_space
-from spelling_transfer.tokenizer.savings import ModelShape
 
 CONF = Path(__file__).parents[1] / "conf"
 ENVIRONMENTS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "base")

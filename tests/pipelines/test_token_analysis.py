@@ -19,16 +19,15 @@ from pydantic import TypeAdapter
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.shape import VocabularySavings
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.pages.tokens_search import search_data
 from spelling_transfer.pipelines.token_analysis import create_pipeline, nodes
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.tokenizer.coverage import SubsetCoverage
+from spelling_transfer.tokenizer.english import TokenRules
 from spelling_transfer.tokenizer.probe import LetterProbe
-from spelling_transfer.tokenizer.rules import TokenRules
-from spelling_transfer.tokenizer.savings import VocabularySavings
-from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.tokenizer.subset import SubsetCoverage, TokenSubset
 from spelling_transfer.tokenizer.template_cost import TemplateCost
 from spelling_transfer.tokenizer.word_stats import WordAnalysis
 from spelling_transfer.words.word_sets import split_words

@@ -11,9 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from spelling_transfer.tokenizer.byte_level import BYTE_CHARACTERS, TokenBytes, bytes_to_token, decode_vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.tokenizer.english import find_english_tokens
-from spelling_transfer.tokenizer.rules import TokenRules
-from spelling_transfer.tokenizer.segment import WordSegmenter
+from spelling_transfer.tokenizer.english import TokenRules, find_english_tokens
 from spelling_transfer.tokenizer.vocabulary import vocabulary_table
 from spelling_transfer.words.words import WordSelection, select_words
 
@@ -28,11 +26,6 @@ def tokens(tokenizer: ChatTokenizer) -> TokenBytes:
 @pytest.fixture(scope="session")
 def vocabulary(tokens: TokenBytes) -> pd.DataFrame:
     return vocabulary_table(tokens)
-
-
-@pytest.fixture(scope="session")
-def segmenter(tokenizer: ChatTokenizer, tokens: TokenBytes) -> WordSegmenter:
-    return WordSegmenter(tokenizer, tokens)
 
 
 @pytest.fixture(scope="session")

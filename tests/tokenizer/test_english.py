@@ -1,14 +1,13 @@
 """The rules, what they take in, and why."""
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from spelling_transfer.tokenizer.english import find_english_tokens
-from spelling_transfer.tokenizer.english_stats import summarise_english
-from spelling_transfer.tokenizer.plurals import plural_of
-from spelling_transfer.tokenizer.rules import TokenRule, TokenRules
+from spelling_transfer.tokenizer.english import TokenRule, TokenRules, WordParts, find_english_tokens, summarise_english
 from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.tokenizer.words import plural_of
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +20,12 @@ def test_the_rules_that_are_counted_in_the_vocabulary_have_its_figures(english_t
     assert english_tokens["in_letters"].sum() == 68_923
 
 
-def test_encoding_any_word_of_the_list_needs_no_token_outside_english(
-    english_tokens, listed_words, tokenizer, segmenter
-):
+def test_encoding_any_word_of_the_list_needs_no_token_outside_english(english_tokens, listed_words, tokenizer):
     subset = TokenSubset.of_tokens(english_tokens, "english", tokenizer)
     forms = [*listed_words, *map(str.capitalize, listed_words), *map(plural_of, listed_words)]
-    needed = segmenter.segment([*forms, *(f" {form}" for form in forms)]).ids
-    assert subset.missing(np.unique(needed)) == []
-    shouted = [f"{space}{word.upper()}" for word in listed_words for space in ("", " ")]
-    assert subset.missing({token for ids in tokenizer.encode_texts(shouted) for token in ids}) == []
+    forms += map(str.upper, listed_words)
+    needed = {token for ids in tokenizer.encode_texts([*forms, *(f" {form}" for form in forms)]) for token in ids}
+    assert subset.missing(needed) == []
 
 
 @pytest.mark.parametrize(
@@ -112,3 +108,18 @@ def test_a_rule_with_an_unknown_part_is_refused(wrong):
 )
 def test_the_regular_plural(word, plural):
     assert plural_of(word) == plural
+
+
+@given(
+    st.lists(st.text(alphabet="abcz", min_size=1, max_size=18), max_size=8),
+    st.text(alphabet="abcz", min_size=1, max_size=18),
+)
+def test_parts_and_beginnings_are_those_of_a_plain_search(words, string):
+    parts = WordParts(words)
+    assert parts.holding(string) in ([word for word in words if string in word] or [""])
+    assert parts.beginning_with(string) in ([word for word in words if word.startswith(string)] or [""])
+
+
+def test_a_string_that_is_a_word_is_found_in_itself():
+    parts = WordParts(["strawberry", "straw", "berry"])
+    assert [parts.beginning_with(string) for string in ("straw", "ber", "raw")] == ["straw", "berry", ""]

@@ -1,13 +1,22 @@
-"""A subset of the vocabulary: its mask, its hash, its file."""
+"""A subset of the vocabulary: its mask, its hash, its file, and what texts need that it lacks."""
 
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spelling_transfer.tokenizer.subset import TokenSubset, TokenSubsetError
+from spelling_transfer.tokenizer.subset import (
+    Segmentation,
+    SubsetCoverage,
+    TokenSubset,
+    TokenSubsetError,
+    cover,
+    encoded_parts,
+    sentences_of,
+)
 
 _ROWS = 151_936
 _IDS = st.sets(st.integers(0, _ROWS - 1), max_size=50)
@@ -89,3 +98,39 @@ def test_an_unknown_rule_lists_the_known_ones(english_tokens, tokenizer):
 def test_a_head_without_the_row_of_a_token_is_refused(english):
     with pytest.raises(TokenSubsetError, match="beyond the 1000 rows"):
         english.mask(1_000)
+
+
+def test_missing_tokens_are_counted_and_named(tokenizer, tokens, english):
+    texts = ["the cat sat", "Straße", "日本 and Straße", "told"]
+    (row,) = cover({"mine": Segmentation.of_rows(tokenizer.encode_texts(texts))}, [english], tokens, SubsetCoverage())
+    needed = {token for ids in tokenizer.encode_texts(texts) for token in ids}
+    assert (row["corpus"], row["rule"], row["texts"]) == ("mine", "english", 4)
+    assert row["missing"] == len(english.missing(needed)) > 0
+    assert (row["lost_texts"], row["lost_texts_share"]) == (2, 0.5)
+    assert [example["count"] for example in row["examples"]] == sorted(
+        (example["count"] for example in row["examples"]), reverse=True
+    )
+    assert "ße" in {example["text"] for example in row["examples"]}
+
+
+def test_special_tokens_are_named_not_written_out(tokenizer, tokens, english_tokens):
+    letters = TokenSubset.of_tokens(english_tokens, "letters", tokenizer)
+    prompts = Segmentation.of_rows(tokenizer.encode_prompts(["Spell cat."]))
+    (row,) = cover({"prompts": prompts}, [letters], tokens, SubsetCoverage())
+    texts = {example["text"] for example in row["examples"]}
+    assert "special token think" in texts
+    assert not any("<" in text for text in texts)
+
+
+def test_examples_are_cut_at_their_label():
+    frame = pd.DataFrame(
+        {"input_ids": [np.array([1, 2, 3, 4]), np.array([5]), np.array([6, 7])], "label_start": [2, 1, 0]}
+    )
+    parts = encoded_parts(frame)
+    assert (parts["prompts"].ids.tolist(), parts["prompts"].offsets.tolist()) == ([1, 2, 5], [0, 2, 3, 3])
+    assert (parts["answers"].ids.tolist(), parts["answers"].offsets.tolist()) == ([3, 4, 6, 7], [0, 2, 2, 4])
+
+
+def test_a_text_is_taken_sentence_by_sentence():
+    text = 'One. Two!\n\n"Three?" he said. Mr. Four'
+    assert sentences_of(text) == ["One.", "Two!", '"Three?"', "he said.", "Mr.", "Four"]

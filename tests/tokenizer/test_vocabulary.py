@@ -1,11 +1,19 @@
 """The vocabulary as a table, and in numbers. The figures are those of the pinned tokenizer."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spelling_transfer.tokenizer.byte_level import decode_vocabulary
-from spelling_transfer.tokenizer.inspection import inspect_tokenizer
-from spelling_transfer.tokenizer.vocabulary import ASCII_CLASSES, describe_vocabulary, is_ascii, vocabulary_table
-from spelling_transfer.tokenizer.vocabulary_stats import summarise_vocabulary
+from spelling_transfer.tokenizer.vocabulary import (
+    ASCII_CLASSES,
+    COMMON,
+    MIXED,
+    inspect_tokenizer,
+    scripts_of,
+    summarise_vocabulary,
+    vocabulary_table,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +37,7 @@ def test_the_raw_strings_lose_every_token_after_a_space(stats):
 
 def test_the_classes_agree_with_a_plain_reading_of_each_text(vocabulary, tokens):
     # The same figures the slow way, token by token.
-    texts = ["" if added else data.decode("utf-8", "replace") for data, added in zip(tokens, tokens.added, strict=True)]
+    texts = ["" if i in tokens.added else data.decode("utf-8", "replace") for i, data in enumerate(tokens)]
     by_class = vocabulary.groupby("token_class", observed=True)["token_id"].apply(set)
     letters = {i for i, text in enumerate(texts) if text.isascii() and text.removeprefix(" ").isalpha()}
     assert by_class["letters"] == letters
@@ -38,7 +46,8 @@ def test_the_classes_agree_with_a_plain_reading_of_each_text(vocabulary, tokens)
     assert by_class["non_ascii"] == {
         i for i, data in enumerate(tokens) if not data.isascii() and data.decode("utf-8", "ignore").encode() == data
     }
-    assert is_ascii(tokens).sum() == vocabulary["token_class"].isin(ASCII_CLASSES).sum()
+    plain = [data.isascii() and bool(data) and i not in tokens.added for i, data in enumerate(tokens)]
+    assert vocabulary["token_class"].isin(ASCII_CLASSES).tolist() == plain
 
 
 def test_every_id_has_one_row_and_its_letter_case(vocabulary):
@@ -64,7 +73,7 @@ def test_another_byte_level_tokenizer_is_analysed_and_said_to_be_another(byte_le
     assert "not the official Qwen3 tokenizer" in report.statements[0]
     assert any("no special token think" in statement for statement in report.statements)
     assert not any("<" in text for text in (*report.statements, *report.missing_added))  # no tag written out in data
-    table = describe_vocabulary(other)
+    table = vocabulary_table(tokens)
     assert table.loc[table["text"] == " straw", "token_class"].tolist() == ["letters"]
     stats = summarise_vocabulary(table, report, embedding_rows=300)
     assert (stats["added_tokens"], stats["base_tokens"]) == (1, len(tokens) - 1)
@@ -75,3 +84,32 @@ def test_parts_of_characters_have_no_text(byte_level):
     table = vocabulary_table(decode_vocabulary(byte_level()))
     assert table["token_class"].value_counts()[["letters", "digits", "partial"]].tolist() == [52, 10, 128]
     assert table.loc[table["token_class"] == "partial", "text"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("strawberry", "Latin"),
+        (" Straße,", "Latin"),
+        ("дом", "Cyrillic"),
+        ("δ=1", "Greek"),
+        ("汉字", "Han"),
+        ("한국어", "Hangul"),
+        ("ひらがな", "Hiragana"),
+        ("ไทย", "Thai"),
+        ("é", "Latin"),  # decomposed: the accent takes the script of its letter
+        ("ꓥ", "Lisu"),
+        ("漢かな", MIXED),
+        ("Aд", MIXED),
+        ("123 + 4 = 🍓", COMMON),
+        ("", COMMON),
+        ("𐔀", "Other"),  # Elbasan, which the list leaves out
+    ],
+)
+def test_a_text_has_the_script_of_its_letters(text, script):
+    assert scripts_of([text]) == [script]
+
+
+@given(st.lists(st.text(max_size=5), max_size=8))
+def test_a_text_has_the_same_script_alone_and_among_others(texts):
+    assert scripts_of(texts) == [script for text in texts for script in scripts_of([text])]

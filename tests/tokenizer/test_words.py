@@ -2,11 +2,19 @@
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from spelling_transfer.tokenizer.context import place_of_word, segmentation_in_contexts, segmentation_in_templates
-from spelling_transfer.tokenizer.word_stats import WordAnalysis, summarise_words
-from spelling_transfer.tokenizer.words import analyse_words, band_of
+from spelling_transfer.tokenizer.word_stats import (
+    WordAnalysis,
+    band_of,
+    place_of_word,
+    segmentation_in_contexts,
+    segmentation_in_templates,
+    summarise_words,
+)
+from spelling_transfer.tokenizer.words import LONGEST_WORD, analyse_words, plural_of, ways_counter
 
 WORDS = ["strawberry", "berry", "berries", "told", "bookkeeper", "the", "urs"]
 
@@ -18,8 +26,8 @@ def words() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def table(words, segmenter, tokens) -> pd.DataFrame:
-    return analyse_words(words, segmenter, tokens)
+def table(words, tokenizer, tokens) -> pd.DataFrame:
+    return analyse_words(words, tokenizer, tokens)
 
 
 def row(table: pd.DataFrame, word: str, form: str) -> pd.Series:
@@ -51,6 +59,36 @@ def test_letters_that_cross_borders_are_found(table):
     assert row(table, "bookkeeper", "spaced")["splits_double_letter"]
     assert row(table, "bookkeeper", "spaced")["letters_in_several_tokens"] == "k"
     assert not row(table, "told", "bare")["splits_double_letter"]
+
+
+def brute_force(text: str, vocabulary: frozenset[str]) -> list[int]:
+    """Lengths of all segmentations, found one by one."""
+    if not text:
+        return [0]
+    return [
+        1 + rest
+        for end in range(1, len(text) + 1)
+        if text[:end] in vocabulary
+        for rest in brute_force(text[end:], vocabulary)
+    ]
+
+
+@given(st.text(alphabet="abn", max_size=8))
+def test_the_ways_to_cut_a_word_are_those_found_one_by_one(text):
+    known = frozenset({"a", "b", "n", "ab", "ban", "bana", "na", "nan"})
+    lengths = brute_force(text, known)
+    expected = (len(lengths), min(lengths), lengths.count(min(lengths)))
+    assert ways_counter({token.encode() for token in known})(text.encode()) == expected
+
+
+def test_a_text_that_no_tokens_spell_has_no_way():
+    assert ways_counter({b"ba", b"at"})(b"bat") == (0, 0, 0)
+
+
+def test_the_ways_of_the_longest_word_fit_their_column():
+    text = f" {plural_of('s' * LONGEST_WORD)}"
+    every_part = {text[start:end].encode() for end in range(len(text) + 1) for start in range(end)}
+    assert ways_counter(every_part)(text.encode()).ways == 2 ** (len(text) - 1) < 2**63
 
 
 def test_a_plural_is_listed_where_the_list_has_it(table):

@@ -151,18 +151,16 @@ def _show_words(words: tuple[str, ...], env: str | None, as_json: bool) -> None:
 
     from spelling_transfer.commands.peek import load_catalog
     from spelling_transfer.tokenizer.byte_level import decode_vocabulary
-    from spelling_transfer.tokenizer.segment import WordSegmenter
-    from spelling_transfer.tokenizer.trie import LONGEST
-    from spelling_transfer.tokenizer.words import FORM_DESCRIPTIONS, analyse_words
+    from spelling_transfer.tokenizer.words import FORM_DESCRIPTIONS, LONGEST_WORD, analyse_words
     from spelling_transfer.words.word_list import clean_words
 
-    kept, dropped = clean_words(words, min_length=1, max_length=LONGEST - 3, name="--word")
+    kept, dropped = clean_words(words, min_length=1, max_length=LONGEST_WORD, name="--word")
     if dropped.counts:
         click.secho(f"Left out: {dropped}.", err=True, fg="yellow")
     tokenizer = load_catalog(env).load("tokenizer")
     vocabulary = decode_vocabulary(tokenizer.tokenizer)
     frame = pd.DataFrame({"word": kept, "zipf_frequency": 0.0, "length": [len(word) for word in kept]})
-    table = analyse_words(frame, WordSegmenter(tokenizer, vocabulary), vocabulary)
+    table = analyse_words(frame, tokenizer, vocabulary)
     columns = [
         "word",
         "form",

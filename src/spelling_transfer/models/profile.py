@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spelling_transfer.tokenizer.savings import ModelShape
+from spelling_transfer.models.shape import ModelShape
 
 
 class ModelProfile(BaseModel):

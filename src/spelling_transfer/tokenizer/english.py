@@ -1,21 +1,100 @@
-"""Applies the rules to the vocabulary: for every token whether it is in, and why."""
+"""The English tokens of the vocabulary: the rules, what each takes in, and why.
+
+Rules say which tokens are in a subset of the vocabulary; they are kept under ``conf/<env>/study/token_analysis/``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from spelling_transfer.tokenizer.byte_level import name_of_special
 from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.tokenizer.plurals import plural_of
-from spelling_transfer.tokenizer.rules import TokenRule, TokenRules
-from spelling_transfer.tokenizer.vocabulary import TOKEN_CLASSES
-from spelling_transfer.tokenizer.word_parts import WordParts
+from spelling_transfer.tokenizer.vocabulary import LETTER_CASES, TOKEN_CLASSES, LetterCase, TokenClass
+from spelling_transfer.tokenizer.words import plural_of
 
 PROMPT_REASON = "token of the prompt or the end of an answer"
 NAMED_REASON = "named by the rule"
+
+
+class TokenRule(BaseModel):
+    """A rule on the decoded bytes of a token. A token is in if its class is named here and the class's bounds hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = Field(min_length=1)
+    """What the rule keeps, in a line for people."""
+    classes: tuple[TokenClass, ...] = Field(min_length=1)
+    """Classes of tokens that are in."""
+    letters_of_words: bool = False
+    """Letters are in only if a listed word, or its plural, holds them: anywhere, or at its beginning where a space or
+    a capital shows that they begin a word. Single letters are always in, as spelling needs them."""
+    letter_cases: tuple[LetterCase, ...] = Field(LETTER_CASES, min_length=1)
+    """How letters may be written."""
+    signs: str | None = None
+    """Punctuation is in only if it is made of these signs; null allows every ASCII sign."""
+    max_signs: int | None = Field(None, ge=1, le=128)
+    """Most signs of one punctuation token; null sets no bound."""
+    max_blanks: int | None = Field(None, ge=1, le=128)
+    """Most spaces or newlines in a row; null sets no bound."""
+    joined_signs: str = ""
+    """Letters joined to one of these signs in front (``'s``, ``(the``) are in where the letters are."""
+    prompt_tokens: bool = False
+    """The tokens of the prompt and the end of an answer are in."""
+    also: tuple[str, ...] = ()
+    """Texts of further tokens that are in, such as the one for padding."""
+
+
+class TokenRules(BaseModel):
+    """All rules by name, and the one that training, evaluation and serving use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    use: str = "english"
+    """Name of the rule whose tokens are the subset in use."""
+    rules: dict[str, TokenRule] = Field(min_length=1)
+    """The rules by name."""
+
+    @model_validator(mode="after")
+    def _used_rule_is_known(self) -> TokenRules:
+        if self.use not in self.rules:
+            raise ValueError(
+                f"token_rules.use: {self.use!r} is no rule; known are {', '.join(self.rules)} "
+                "(conf/base/study/token_analysis/rules.yml)"
+            )
+        return self
+
+
+class WordParts:
+    """An index of words by their beginnings and by all their parts.
+
+    Args:
+        words: Words of the letters a to z.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._words = sorted(set(words))
+        # Whatever stands anywhere in a word begins one of its endings; the word is noted behind each.
+        self._endings = sorted(f"{word[start:]}\n{word}" for word in self._words for start in range(len(word)))
+
+    def beginning_with(self, string: str) -> str:
+        """Returns a word that begins with a string of the letters a to z; empty where none does."""
+        return _first_with(self._words, string)
+
+    def holding(self, string: str) -> str:
+        """Returns a word that holds a string of the letters a to z anywhere; empty where none does."""
+        return _first_with(self._endings, string).rpartition("\n")[2]
+
+
+def _first_with(ordered: Sequence[str], beginning: str) -> str:
+    place = bisect_left(ordered, beginning)
+    return ordered[place] if place < len(ordered) and ordered[place].startswith(beginning) else ""
 
 
 def find_english_tokens(
@@ -70,33 +149,24 @@ def _match_letters(vocabulary: pd.DataFrame, texts: np.ndarray, words: Iterable[
     listed = list(words)
     parts = WordParts([*listed, *map(plural_of, listed)])
     token_class = vocabulary["token_class"].to_numpy(dtype=object)
+    begins = (vocabulary["leading_space"] | (vocabulary["letter_case"] == "capitalised")).to_numpy()
     reason, words_of, sign = (np.full(len(texts), "", dtype=object) for _ in range(3))
     fits = np.zeros(len(texts), dtype=bool)
-    joined = [
-        token
-        for token in np.flatnonzero(token_class == "code")
-        if texts[token][1:].isalpha() and texts[token].isascii() and texts[token][0].isprintable()
-    ]
-    sign[joined] = [texts[token][0] for token in joined]
-    case = vocabulary["letter_case"].to_numpy(dtype=object)
-    begins = vocabulary["leading_space"].to_numpy() | (case == "capitalised")
-    begins[joined] = True
-    of_letters = np.concatenate((np.flatnonzero(token_class == "letters"), np.array(joined, dtype=np.int64)))
-    for ids, is_beginning in ((of_letters[begins[of_letters]], True), (of_letters[~begins[of_letters]], False)):
-        strings = [texts[token].lstrip(" ").lower()[1 if sign[token] else 0 :] for token in ids]
-        found = parts.beginning_with(strings) if is_beginning else parts.holding(strings)
-        single = np.fromiter(map(len, strings), dtype=np.int64, count=len(strings)) == 1
-        fits[ids] = found.in_words | single
-        words_of[ids] = found.words
-        yes, no = (
-            ("begins a listed word", "no listed word begins so")
-            if is_beginning
-            else (
-                "part of a listed word",
-                "part of no listed word",
-            )
-        )
-        reason[ids] = np.where(single, "single letter", np.where(found.in_words, yes, no))
+    for token in np.flatnonzero((token_class == "letters") | (token_class == "code")):
+        letters, is_beginning = texts[token].removeprefix(" ").lower(), begins[token]
+        if token_class[token] == "code":
+            letters, is_beginning = texts[token][1:].lower(), True
+            if not letters.isalpha() or not texts[token][0].isprintable():
+                continue
+            sign[token] = texts[token][0]
+        word = parts.beginning_with(letters) if is_beginning else parts.holding(letters)
+        words_of[token], fits[token] = word, bool(word) or len(letters) == 1
+        if len(letters) == 1:
+            reason[token] = "single letter"
+        elif is_beginning:
+            reason[token] = "begins a listed word" if word else "no listed word begins so"
+        else:
+            reason[token] = "part of a listed word" if word else "part of no listed word"
     return _Letters(reason=reason, fits=fits, sign=sign, words=words_of)
 
 
@@ -164,3 +234,51 @@ def _prompt_ids(rule: TokenRule, tokenizer: ChatTokenizer) -> list[int]:
 
 def _named_ids(rule: TokenRule, texts: np.ndarray) -> list[int]:
     return [token for token, text in enumerate(texts.tolist()) if text in rule.also] if rule.also else []
+
+
+def summarise_english(english_tokens: pd.DataFrame, rules: TokenRules) -> list[dict[str, Any]]:
+    """Counts the table of :func:`~spelling_transfer.tokenizer.english.find_english_tokens`.
+
+    Returns:
+        A row a rule: ``rule``, ``description``, ``in_use``, ``tokens``; ``classes``, a row a class with the tokens that
+        are ``inside`` and ``outside``; ``reasons``, a row a reason with ``inside``, ``tokens`` and the ``first`` token.
+    """
+    named = english_tokens["text"].where(
+        english_tokens["token_class"] != "special", english_tokens["token"].map(name_of_special)
+    )
+    named = named.fillna("")  # parts of characters have no text
+    return [
+        {
+            "rule": name,
+            "description": rule.description,
+            "in_use": name == rules.use,
+            "tokens": int(english_tokens[f"in_{name}"].sum()),
+            "classes": _classes(english_tokens, name),
+            "reasons": _reasons(english_tokens.assign(named=named), name),
+        }
+        for name, rule in rules.rules.items()
+    ]
+
+
+def _classes(english_tokens: pd.DataFrame, rule: str) -> list[dict[str, Any]]:
+    inside = english_tokens.loc[english_tokens[f"in_{rule}"], "token_class"].value_counts()
+    every = english_tokens["token_class"].value_counts()
+    return [
+        {"token_class": name, "inside": int(inside[name]), "outside": int(every[name] - inside[name])}
+        for name in TOKEN_CLASSES
+    ]
+
+
+def _reasons(english_tokens: pd.DataFrame, rule: str) -> list[dict[str, Any]]:
+    groups = english_tokens.groupby([f"in_{rule}", f"why_{rule}"], observed=True)["named"].agg(["size", "first"])
+    groups = groups.reset_index().set_axis(["inside", "reason", "tokens", "first"], axis=1)
+    groups = groups.sort_values(["inside", "tokens", "reason"], ascending=[False, False, True])
+    return [
+        {
+            "inside": bool(inside),
+            "reason": str(reason),
+            "tokens": int(tokens),
+            "first": first or None,
+        }
+        for inside, reason, tokens, first in groups.itertuples(index=False, name=None)
+    ]

@@ -1,16 +1,19 @@
-"""A subset of the vocabulary: which ids are in, which of them an answer may hold, and the hash of it all."""
+"""A subset of the vocabulary: its ids with their hash, what an answer may hold, and what texts need that it lacks."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import regex
+from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.tokenizer.byte_level import TokenBytes
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 
@@ -145,3 +148,105 @@ class TokenSubset:
                 f"token subset {self.rule!r}: lacks {len(missing)} tokens of the prompt (first: {missing[:5]}). Choose "
                 "a rule with 'prompt_tokens: true', such as 'english' (conf/base/study/token_analysis/rules.yml)."
             )
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The tokens of many texts, end to end.
+
+    Attributes:
+        ids: Token ids of all texts, int32.
+        offsets: Where each text's tokens begin, int64, shape ``(texts + 1,)``.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Sequence[int] | np.ndarray]) -> Segmentation:
+        """Puts the token ids of each text end to end."""
+        ids = np.concatenate([np.empty(0, dtype=np.int32), *rows]).astype(np.int32)
+        return cls(ids=ids, offsets=np.concatenate(([0], np.cumsum([len(row) for row in rows], dtype=np.int64))))
+
+
+class SubsetCoverage(BaseModel):
+    """What is said of the texts that a subset cannot write."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    top_missing: int = Field(30, ge=1, le=10_000)
+    """How many of the missing tokens are listed for each kind of text, the most frequent first."""
+
+
+def cover(
+    texts: Mapping[str, Segmentation], subsets: Sequence[TokenSubset], tokens: TokenBytes, settings: SubsetCoverage
+) -> list[dict[str, Any]]:
+    """Compares what texts need with what each subset has.
+
+    Args:
+        texts: Kinds of texts by name, each with its token ids.
+        subsets: The subsets.
+        tokens: The decoded vocabulary.
+        settings: How many missing tokens are listed.
+
+    Returns:
+        A row for each kind and subset: ``corpus``, ``rule``; ``texts``, ``tokens``, ``distinct`` (ids needed);
+        ``missing`` (of the distinct ones, how many the subset lacks), ``covered_tokens_share``; ``lost_texts`` and
+        ``lost_texts_share``: texts with at least one missing token, which a model trimmed to the subset cannot read and
+        a mask cannot write; ``examples``: the most frequent missing tokens with ``token_id``, ``text`` and ``count``.
+    """
+    return [
+        _cover(name, cut, subset, tokens, settings) for name, cut in texts.items() for subset in subsets if len(cut.ids)
+    ]
+
+
+def _cover(
+    name: str, cut: Segmentation, subset: TokenSubset, tokens: TokenBytes, settings: SubsetCoverage
+) -> dict[str, Any]:
+    inside = subset.contains(len(tokens))[cut.ids]
+    distinct, counts = np.unique(cut.ids, return_counts=True)
+    is_missing = ~np.isin(distinct, subset.ids)
+    frequent = np.lexsort((distinct[is_missing], -counts[is_missing]))[: settings.top_missing]
+    n_texts = len(cut.offsets) - 1
+    lost = np.unique(np.repeat(np.arange(n_texts), np.diff(cut.offsets))[~inside])
+    return {
+        "corpus": name,
+        "rule": subset.rule,
+        "texts": n_texts,
+        "tokens": len(cut.ids),
+        "distinct": len(distinct),
+        "missing": int(is_missing.sum()),
+        "covered_tokens_share": round(float(inside.mean()), 6),
+        "lost_texts": len(lost),
+        "lost_texts_share": round(len(lost) / n_texts, 6),
+        "examples": [
+            {"token_id": int(token), "text": tokens.name(int(token)), "count": int(count)}
+            for token, count in zip(distinct[is_missing][frequent], counts[is_missing][frequent], strict=True)
+        ],
+    }
+
+
+def encoded_parts(encoded_examples: pd.DataFrame) -> dict[str, Segmentation]:
+    """Splits encoded examples at their label start into what is read and what is answered.
+
+    Args:
+        encoded_examples: Columns ``input_ids`` and ``label_start``.
+
+    Returns:
+        ``prompts`` and ``answers``, a text an example.
+    """
+    whole = Segmentation.of_rows(encoded_examples["input_ids"].tolist())
+    lengths = np.diff(whole.offsets)
+    prompt_lengths = np.minimum(encoded_examples["label_start"].to_numpy(dtype=np.int64), lengths)
+    place = np.arange(len(whole.ids)) - np.repeat(whole.offsets[:-1], lengths)
+    is_prompt = place < np.repeat(prompt_lengths, lengths)
+    return {
+        "prompts": Segmentation(whole.ids[is_prompt], np.concatenate(([0], np.cumsum(prompt_lengths)))),
+        "answers": Segmentation(whole.ids[~is_prompt], np.concatenate(([0], np.cumsum(lengths - prompt_lengths)))),
+    }
+
+
+def sentences_of(text: str) -> list[str]:
+    """Returns the sentences of a plain English text, roughly: a sentence ends at a full stop, ! or ? before a space."""
+    flat = " ".join(text.split())
+    return [sentence for sentence in regex.split(r"(?<=[.!?][\"”’)]?)\s+", flat) if sentence]

@@ -1,15 +1,17 @@
-"""The vocabulary as a table: what each token id stands for, of what kind it is, and in which script."""
+"""The vocabulary as a table and in numbers: what each token id stands for, of what kind it is, and in which script."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.tokenizer.byte_level import TokenBytes, decode_vocabulary
-from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.tokenizer.scripts import script_names, scripts_of_texts
+from spelling_transfer.tokenizer.byte_level import TokenBytes, name_of_special
+from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, ChatTokenizer
 
 TokenClass = Literal[
     "letters", "digits", "punctuation", "whitespace", "code", "control", "non_ascii", "partial", "special"
@@ -32,115 +34,67 @@ CLASS_DESCRIPTIONS: dict[TokenClass, str] = {
 LetterCase = Literal["lower", "capitalised", "upper", "mixed"]
 LETTER_CASES: tuple[LetterCase, ...] = get_args(LetterCase)
 
+_BLANKS = r" \t\n\r\x0b\x0c"
+_PATTERNS: dict[TokenClass, re.Pattern[str]] = {
+    "letters": re.compile(" ?[A-Za-z]+"),
+    "digits": re.compile(" ?[0-9]+"),
+    "whitespace": re.compile(f"[{_BLANKS}]*"),
+    "control": re.compile(r"[\x00-\x20\x7f]+"),
+    "punctuation": re.compile(rf"[!-/:-@\[-`{{-~{_BLANKS}]+"),
+}
+"""The classes of ASCII texts; the first that fits holds, and ``code`` where none does."""
 
-def _bytes_where(characters: str) -> np.ndarray:
-    flags = np.zeros(256, dtype=bool)
-    flags[list(characters.encode("latin-1"))] = True
-    return flags
+COMMON = "Common"
+"""No letter of a script: digits, punctuation, symbols, white space."""
+MIXED = "Mixed"
+"""Letters of more than one script."""
+OTHER = "Other"
+"""A script that is not among ``SCRIPTS``."""
+
+# The most frequent ones first, as characters that are matched need no further look.
+# fmt: off
+SCRIPTS = (
+    "Latin", "Han", "Hangul", "Cyrillic", "Arabic", "Greek", "Hebrew", "Thai", "Katakana", "Hiragana", "Devanagari",
+    "Armenian", "Georgian", "Bengali", "Tamil", "Telugu", "Malayalam", "Kannada", "Gujarati", "Gurmukhi", "Oriya",
+    "Sinhala", "Khmer", "Lao", "Myanmar", "Tibetan", "Mongolian", "Ethiopic", "Syriac", "Thaana", "Nko", "Cherokee",
+    "Canadian_Aboriginal", "Coptic", "Tifinagh", "Javanese", "Balinese", "Sundanese", "Bopomofo", "Yi", "Runic",
+    "Ogham", "Gothic", "Glagolitic", "Cuneiform", "Egyptian_Hieroglyphs", "Phoenician", "Braille", "Tai_Tham",
+    "Tai_Viet", "Tai_Le", "New_Tai_Lue", "Mandaic", "Phags_Pa", "Buginese", "Samaritan", "Bamum",
+    "Inscriptional_Parthian", "Old_Turkic", "Old_Persian", "Limbu", "Batak", "Lepcha", "Ol_Chiki", "Lisu", "Vai",
+    "Cham", "Kaithi", "Modi", "Adlam", "Avestan", "Bhaiksuki", "Brahmi", "Buhid", "Carian", "Chakma", "Deseret",
+    "Grantha", "Hanunoo", "Kayah_Li", "Kharoshthi", "Linear_A", "Linear_B", "Lycian", "Lydian", "Meetei_Mayek", "Osage",
+    "Osmanya", "Rejang", "Saurashtra", "Shavian", "Siddham", "Syloti_Nagri", "Tagalog", "Tagbanwa", "Takri", "Ugaritic",
+    "Old_Italic", "Nabataean", "Hatran", "Imperial_Aramaic", "Wancho", "Nushu", "Tangut",
+)
+# fmt: on
 
 
-_LOWER = _bytes_where("abcdefghijklmnopqrstuvwxyz")
-_UPPER = _bytes_where("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_DIGITS = _bytes_where("0123456789")
-_SPACE = _bytes_where(" ")
-_BLANKS = _bytes_where(" \t\n\r\x0b\x0c")
-_HIGH = np.arange(256) >= 0x80
-_CONTROL = ((np.arange(256) < 0x20) | (np.arange(256) == 0x7F)) & ~_BLANKS
-_SIGNS = ~(_LOWER | _UPPER | _DIGITS | _BLANKS | _HIGH | _CONTROL)
-
-
-def describe_vocabulary(tokenizer: ChatTokenizer) -> pd.DataFrame:
+def vocabulary_table(tokens: TokenBytes) -> pd.DataFrame:
     """Returns a row for every token id.
 
     Columns: ``token_id``; ``token`` (as the vocabulary writes it); ``text`` (what it stands for, missing where its
     bytes are no valid UTF-8); ``n_bytes``; ``n_characters`` (missing likewise); ``token_class``; ``script``;
     ``leading_space``; ``letter_case`` (of the class ``letters``, else missing).
-
-    Raises:
-        UnsupportedTokenizerError: The tokenizer is not byte-level BPE.
     """
-    return vocabulary_table(decode_vocabulary(tokenizer.tokenizer))
-
-
-def vocabulary_table(tokens: TokenBytes) -> pd.DataFrame:
-    """Returns the table of :func:`describe_vocabulary` for tokens that are decoded already."""
     texts = [_text(data) for data in tokens]
-    valid = np.fromiter((text is not None for text in texts), dtype=bool, count=len(texts))
     known = [text or "" for text in texts]
-    n_characters = np.fromiter(map(len, known), dtype=np.int32, count=len(known))
-    script = script_names(scripts_of_texts(known))
-    script[~valid] = "Partial"
+    missing = np.array([text is None for text in texts])
+    classes = ["special" if i in tokens.added else _class_of(text) for i, text in enumerate(texts)]
+    cases = [_case_of(text) if name == "letters" else None for text, name in zip(known, classes, strict=True)]
+    scripts = ["Partial" if text is None else script for text, script in zip(texts, scripts_of(known), strict=True)]
     return pd.DataFrame(
         {
             "token_id": np.arange(len(tokens), dtype=np.int32),
             "token": pd.array(tokens.strings, dtype="str"),
             "text": pd.array(texts, dtype="str"),
-            "n_bytes": tokens.lengths.astype(np.int32),
-            "n_characters": pd.arrays.IntegerArray(n_characters, ~valid),
-            "token_class": pd.Categorical.from_codes(classify_tokens(tokens, valid), pd.Index(TOKEN_CLASSES)),
-            "script": pd.Categorical(script),
-            "leading_space": starts_with_space(tokens),
-            "letter_case": pd.Categorical.from_codes(letter_cases(tokens), pd.Index(LETTER_CASES)),
+            "n_bytes": np.array([len(data) for data in tokens], dtype=np.int32),
+            "n_characters": pd.arrays.IntegerArray(np.array([len(text) for text in known], dtype=np.int32), missing),
+            "token_class": pd.Categorical(classes, categories=pd.Index(TOKEN_CLASSES)),
+            "script": pd.Categorical(scripts),
+            "leading_space": np.array([data[:1] == b" " for data in tokens]),
+            "letter_case": pd.Categorical(cases, categories=pd.Index(LETTER_CASES)),
         }
     )
-
-
-def classify_tokens(tokens: TokenBytes, valid: np.ndarray) -> np.ndarray:
-    """Returns the class of each token from its bytes.
-
-    Args:
-        tokens: The decoded vocabulary.
-        valid: Whether a token's bytes are valid UTF-8, shape ``(tokens,)``.
-
-    Returns:
-        Places in ``TOKEN_CLASSES``, int8, shape ``(tokens,)``.
-    """
-    letters, digits = tokens.counts(_LOWER | _UPPER), tokens.counts(_DIGITS)
-    blanks, signs, control = tokens.counts(_BLANKS), tokens.counts(_SIGNS), tokens.counts(_CONTROL)
-    length, lead = tokens.lengths, starts_with_space(tokens)
-    conditions: dict[TokenClass, np.ndarray] = {
-        "special": tokens.added,
-        "partial": ~valid,
-        "non_ascii": tokens.counts(_HIGH) > 0,
-        "letters": (letters > 0) & (letters + lead == length),
-        "digits": (digits > 0) & (digits + lead == length),
-        "whitespace": blanks == length,
-        "control": (control > 0) & (control + blanks == length),
-        "punctuation": (signs > 0) & (signs + blanks == length),
-    }
-    codes = [np.int8(TOKEN_CLASSES.index(name)) for name in conditions]
-    return np.select(list(conditions.values()), codes, default=np.int8(TOKEN_CLASSES.index("code")))
-
-
-def is_ascii(tokens: TokenBytes) -> np.ndarray:
-    """Returns which base tokens are pure ASCII, bool, shape ``(tokens,)``."""
-    plain = ~tokens.added
-    plain[tokens.lengths == 0] = False
-    filled = np.flatnonzero(tokens.lengths)
-    plain[filled] &= np.maximum.reduceat(tokens.data, tokens.offsets.take(filled)) < 0x80
-    return plain
-
-
-def starts_with_space(tokens: TokenBytes) -> np.ndarray:
-    """Returns whether each token begins with a space, bool, shape ``(tokens,)``."""
-    first = np.zeros(len(tokens), dtype=np.uint8)
-    filled = tokens.lengths > 0
-    first[filled] = tokens.data[tokens.offsets[:-1][filled]]
-    leading: np.ndarray = first == ord(" ")
-    return leading
-
-
-def letter_cases(tokens: TokenBytes) -> np.ndarray:
-    """Returns how each token of the class ``letters`` is written; a single capital counts as capitalised.
-
-    Returns:
-        Places in ``LETTER_CASES``, -1 for tokens of another class; int8, shape ``(tokens,)``.
-    """
-    upper, lower, lead = tokens.counts(_UPPER), tokens.counts(_LOWER), starts_with_space(tokens)
-    first = np.minimum(tokens.offsets[:-1] + lead, len(tokens.data) - 1)
-    is_letters = ~tokens.added & (upper + lower > 0) & (upper + lower + lead == tokens.lengths)
-    conditions = [~is_letters, upper == 0, _UPPER[tokens.data[first]] & (upper == 1), lower == 0]
-    return np.select(conditions, [np.int8(-1), np.int8(0), np.int8(1), np.int8(2)], default=np.int8(3))
 
 
 def _text(data: bytes) -> str | None:
@@ -148,3 +102,190 @@ def _text(data: bytes) -> str | None:
         return data.decode("utf-8") or None
     except UnicodeDecodeError:
         return None
+
+
+def _class_of(text: str | None) -> TokenClass:
+    if text is None:
+        return "partial"
+    if not text.isascii():
+        return "non_ascii"
+    return next((name for name, pattern in _PATTERNS.items() if pattern.fullmatch(text)), "code")
+
+
+def _case_of(text: str) -> LetterCase:
+    letters = text.removeprefix(" ")
+    if letters.islower():
+        return "lower"
+    if letters[1:] == letters[1:].lower():  # a single capital counts as capitalised
+        return "capitalised"
+    return "upper" if letters.isupper() else "mixed"
+
+
+def scripts_of(texts: Sequence[str]) -> list[str]:
+    """Returns the script of each text: that of its letters if they share one, else ``Mixed`` or ``Common``."""
+    script_of = _scripts_of_characters(set("".join(texts)))
+    found = ({script_of[character] for character in text} - {COMMON} for text in texts)
+    return [scripts.pop() if len(scripts) == 1 else MIXED if scripts else COMMON for scripts in found]
+
+
+def _scripts_of_characters(characters: Iterable[str]) -> dict[str, str]:
+    """Returns the Unicode property ``Script`` (UAX #24) of each character."""
+    import regex
+
+    remaining = "".join(sorted(characters))
+    script_of = dict.fromkeys(remaining, OTHER)
+    patterns = {COMMON: r"[\p{Script=Common}\p{Script=Inherited}]"} | {
+        each: rf"\p{{Script={each}}}" for each in SCRIPTS
+    }
+    for script, pattern in patterns.items():
+        script_of |= dict.fromkeys(regex.findall(pattern, remaining), script)
+        remaining = regex.sub(pattern, "", remaining)
+        if not remaining:
+            break
+    return script_of
+
+
+QWEN3_ADDED_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
+"""The added tokens of Qwen3 that prompts, padding and the policy speak of."""
+
+
+@dataclass(frozen=True)
+class TokenizerReport:
+    """What a tokenizer is.
+
+    Attributes:
+        sha256: Hash of its file.
+        is_pinned: Whether it is the official Qwen3 tokenizer.
+        missing_added: Those of ``QWEN3_ADDED_TOKENS`` that it does not have, by name: a tag written out would be one.
+        ids_without_token: How many ids below the highest one have no token.
+        statements: What that means for the analysis, a sentence each.
+    """
+
+    sha256: str
+    is_pinned: bool
+    missing_added: tuple[str, ...]
+    ids_without_token: int
+    statements: tuple[str, ...]
+
+
+def inspect_tokenizer(tokenizer: ChatTokenizer, tokens: TokenBytes) -> TokenizerReport:
+    """Says what a byte-level tokenizer lets us analyse; others are refused when their vocabulary is decoded."""
+    present = {token.content for token in tokenizer.tokenizer.get_added_tokens_decoder().values()}
+    missing = tuple(text for text in QWEN3_ADDED_TOKENS if text not in present)
+    is_pinned = tokenizer.sha256 == QWEN3_TOKENIZER_SHA256
+    without = sum(not token for token in tokens.strings)
+    statements = []
+    if is_pinned:
+        statements.append("This is the official Qwen3 tokenizer: everything is analysed.")
+    else:
+        statements.append(
+            f"This is not the official Qwen3 tokenizer (sha256 {tokenizer.sha256[:12]}…): its vocabulary, words and "
+            "subset are analysed, more slowly; the figures in docs/qwen3_token_analysis.md are not about it."
+        )
+    if without:
+        statements.append(f"{without} ids have no token; they count as tokens of no text.")
+    for text in missing:
+        statements.append(f"It has no {name_of_special(text)}: {_CONSEQUENCES[text]}.")
+    return TokenizerReport(
+        sha256=tokenizer.sha256,
+        is_pinned=is_pinned,
+        missing_added=tuple(map(name_of_special, missing)),
+        ids_without_token=without,
+        statements=tuple(statements),
+    )
+
+
+_CONSEQUENCES = {
+    "<|endoftext|>": "a rule that names it for padding finds nothing",
+    "<|im_start|>": "turns are marked in another way, and the prompt's tokens are those of its own template",
+    "<|im_end|>": "an answer ends with the end-of-sequence token of its configuration",
+    "<think>": "there is no think tag to keep out of answers, and the two renderings of the template may not differ",
+    "</think>": "there is no think tag to keep out of answers, and the two renderings of the template may not differ",
+}
+
+
+def summarise_vocabulary(vocabulary: pd.DataFrame, report: TokenizerReport, *, embedding_rows: int) -> dict[str, Any]:
+    """Sums up the table of :func:`~spelling_transfer.tokenizer.vocabulary.describe_vocabulary`.
+
+    Args:
+        vocabulary: The table.
+        report: What the tokenizer is.
+        embedding_rows: Rows of the embedding of the published model, to say how many have no token.
+
+    Returns:
+        Counts by class, letter case, script and length, and the raw-string heuristic beside the decoded bytes.
+    """
+    is_base = (vocabulary["token_class"] != "special").to_numpy()
+    base = vocabulary[is_base]
+    classes = base["token_class"].value_counts()
+    letters = base[base["token_class"] == "letters"]
+    lengths = base["n_characters"].dropna().astype(int)
+    return {
+        "tokenizer": asdict(report),
+        "base_tokens": len(base),
+        "added_tokens": int((~is_base).sum()),
+        "embedding_rows": embedding_rows,
+        "rows_without_token": embedding_rows - len(vocabulary) + report.ids_without_token,
+        "valid_utf8": int(base["text"].notna().sum()),
+        "ascii": int(classes[list(ASCII_CLASSES)].sum()),
+        "letters": len(letters),
+        "letters_bare": int((~letters["leading_space"]).sum()),
+        "letters_spaced": int(letters["leading_space"].sum()),
+        "letters_by_case": {
+            case: {
+                "bare": int(((letters["letter_case"] == case) & ~letters["leading_space"]).sum()),
+                "spaced": int(((letters["letter_case"] == case) & letters["leading_space"]).sum()),
+            }
+            for case in LETTER_CASES
+        },
+        "classes": [
+            {"token_class": name, "tokens": int(vocabulary["token_class"].eq(name).sum()), "meaning": text}
+            for name, text in ((name, CLASS_DESCRIPTIONS[name]) for name in TOKEN_CLASSES)
+        ],
+        "scripts": {str(script): int(count) for script, count in base["script"].value_counts().items() if count},
+        "characters": {
+            "mean": round(float(lengths.mean()), 3),
+            "longest": int(lengths.max()),
+            "distribution": {int(length): int(count) for length, count in lengths.value_counts().sort_index().items()},  # type: ignore[call-overload]
+        },
+        "letter_lengths": _letter_lengths(letters),
+        "raw_string_heuristic": judge_raw_strings(base),
+    }
+
+
+def judge_raw_strings(base: pd.DataFrame) -> dict[str, Any]:
+    """Compares the obvious heuristic with the decoded bytes.
+
+    The heuristic keeps a token if the string in which the vocabulary writes it is ASCII and does not begin with ``<``.
+    A leading space is written ``Ġ``, which is not ASCII.
+
+    Args:
+        base: The base tokens of the vocabulary's table.
+    """
+    strings = base["token"]
+    kept = strings.map(str.isascii) & ~strings.str.startswith("<")
+    is_ascii = base["token_class"].isin(ASCII_CLASSES)
+    lost = base[is_ascii & ~kept]
+    examples = lost[lost["token_class"] == "letters"]["text"].head(8).tolist()
+    return {
+        "kept": int(kept.sum()),
+        "lost": len(lost),
+        "lost_share": round(len(lost) / max(int(is_ascii.sum()), 1), 4),
+        "lost_letters": int((lost["token_class"] == "letters").sum()),
+        "lost_with_leading_space": int(lost["leading_space"].sum()),
+        "kept_with_leading_space": int((kept & base["leading_space"]).sum()),
+        "wrongly_kept": int((kept & ~is_ascii).sum()),
+        "lost_examples": examples,
+    }
+
+
+def _letter_lengths(letters: pd.DataFrame) -> list[dict[str, int]]:
+    n_letters = letters["n_characters"].astype(int) - letters["leading_space"].astype(int)
+    spaced = letters["leading_space"].to_numpy()
+    longest = int(n_letters.max()) if len(letters) else 0
+    bare_counts = np.bincount(n_letters[~spaced], minlength=longest + 1)
+    spaced_counts = np.bincount(n_letters[spaced], minlength=longest + 1)
+    return [
+        {"letters": length, "bare": int(bare_counts[length]), "spaced": int(spaced_counts[length])}
+        for length in range(1, longest + 1)
+    ]

@@ -10,27 +10,33 @@ import pandas as pd
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import read_embedding
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.shape import ModelShape, VocabularySavings, measure_head, savings
 from spelling_transfer.pages import tokens_figures as figures
 from spelling_transfer.pages.tokens import render_token_page
 from spelling_transfer.pages.tokens_findings import write_findings
 from spelling_transfer.pages.tokens_results import Results
 from spelling_transfer.tokenizer.byte_level import decode_vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.tokenizer.context import segmentation_in_contexts, segmentation_in_templates
-from spelling_transfer.tokenizer.coverage import SubsetCoverage, cover, encoded_parts, sentences_of
+from spelling_transfer.tokenizer.english import TokenRules, summarise_english
 from spelling_transfer.tokenizer.english import find_english_tokens as apply_rules
-from spelling_transfer.tokenizer.english_stats import summarise_english
-from spelling_transfer.tokenizer.inspection import inspect_tokenizer
 from spelling_transfer.tokenizer.probe import LetterProbe, probe_letters
-from spelling_transfer.tokenizer.rules import TokenRules
-from spelling_transfer.tokenizer.savings import ModelShape, VocabularySavings, measure_head, savings
-from spelling_transfer.tokenizer.segment import Segmentation, WordSegmenter
-from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.tokenizer.subset import (
+    Segmentation,
+    SubsetCoverage,
+    TokenSubset,
+    cover,
+    encoded_parts,
+    sentences_of,
+)
 from spelling_transfer.tokenizer.template_cost import TemplateCost
 from spelling_transfer.tokenizer.template_cost import compare_template_cost as compare_renderings
-from spelling_transfer.tokenizer.vocabulary import vocabulary_table
-from spelling_transfer.tokenizer.vocabulary_stats import summarise_vocabulary
-from spelling_transfer.tokenizer.word_stats import WordAnalysis, summarise_words
+from spelling_transfer.tokenizer.vocabulary import inspect_tokenizer, summarise_vocabulary, vocabulary_table
+from spelling_transfer.tokenizer.word_stats import (
+    WordAnalysis,
+    segmentation_in_contexts,
+    segmentation_in_templates,
+    summarise_words,
+)
 from spelling_transfer.tokenizer.words import analyse_words as cut_words
 
 if TYPE_CHECKING:
@@ -65,7 +71,7 @@ def analyse_words(
     """Cuts every word in four forms into tokens, and looks at what the text around a word changes."""
     tokens = decode_vocabulary(tokenizer.tokenizer)
     real = real_words(words)
-    word_tokens = cut_words(real, WordSegmenter(tokenizer, tokens), tokens)
+    word_tokens = cut_words(real, tokenizer, tokens)
     stats = summarise_words(word_tokens, settings)
     stats["contexts"] = segmentation_in_contexts(tokenizer, real, settings)
     stats["templates"] = segmentation_in_templates(tokenizer, examples)
@@ -96,10 +102,10 @@ def measure_coverage(
     subsets = [TokenSubset.of_tokens(english_tokens, rule, tokenizer) for rule in rules]
     strings = words.loc[words["word_set"] == _RANDOM, "word"].tolist()
     texts = {
-        "words": Segmentation.of_arrays(word_tokens["ids"].tolist()),
-        "random strings": Segmentation.of_lists(tokenizer.encode_texts([f" {string}" for string in strings])),
+        "words": Segmentation.of_rows(word_tokens["ids"].tolist()),
+        "random strings": Segmentation.of_rows(tokenizer.encode_texts([f" {string}" for string in strings])),
         **encoded_parts(encoded_examples),
-        "English text": Segmentation.of_lists(tokenizer.encode_texts(sentences_of(english_text))),
+        "English text": Segmentation.of_rows(tokenizer.encode_texts(sentences_of(english_text))),
     }
     shape = _shape(base_model, model_profile, saving)
     return {

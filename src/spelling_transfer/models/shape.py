@@ -1,10 +1,12 @@
-"""What a smaller vocabulary saves: memory and work of embedding and head, computed from a model's shape."""
+"""The sizes of a model, and what a smaller vocabulary saves of it: memory and work of embedding and head."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -122,10 +124,6 @@ def measure_head(shape: ModelShape, subset_size: int, settings: VocabularySaving
         ``positions``, ``head_ms`` and ``subset_head_ms``, the best of three products in float32; ``None`` where that is
         switched off or the head is too large to try.
     """
-    import time
-
-    import numpy as np
-
     if not settings.measure_head or shape.vocabulary_rows * shape.hidden_size * 4 / 1e6 > settings.measured_mb:
         return None
     # The values do not matter for the time, but zeros would: they are not even read from memory.

@@ -14,13 +14,13 @@ def lazy_names(
 
     Args:
         package: The package.
-        homes: Its public names by the module below it that has them.
+        homes: Its public names by the module that has them.
     """
     home_of = {name: module for module, names in homes.items() for name in names}
 
     def get(name: str) -> Any:
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f"{package}.{home_of[name]}"), name)
+        return getattr(import_module(home_of[name]), name)
 
     return get, lambda: sorted(home_of)

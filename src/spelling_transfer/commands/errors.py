@@ -83,7 +83,7 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
     if isinstance(error, DatasetError):
         # The catalog puts the dataset's name in front of what the dataset class said.
         name, colon, _ = str(error).partition(": ")
-        message = f"{name}: {ours}" if ours and colon else str(error)
+        message = f"{name}: {ours}" if ours and colon and str(ours) not in str(error) else str(error)
         return message if isinstance(ours, DatasetWriteError) else message + _made_by(name, env)
     if ours is not None:
         return str(ours)

@@ -23,6 +23,7 @@ from kedro_lightning import resume_options, show_plan
 from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.configuration.documents import ConfigurationError
 from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_run_defaults
+from spelling_transfer.moved import MovedError
 
 _EXAMPLES = (
     ("kedro run", "all five pipelines"),
@@ -121,6 +122,8 @@ def _check_runner(context: click.Context, options: Mapping[str, Any]) -> None:
         return
     try:
         runner = load_obj(name, "kedro.runner")
+    except MovedError as error:
+        raise _refusal(context, "runner", f"there is no class {name!r}. {error}") from error
     except (ImportError, AttributeError, ValueError) as error:
         raise _refusal(
             context,

@@ -31,9 +31,15 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "runs": ["TrackingError", "TrackingSettings"],
-        "study": ["run_tracked_study"],
-        "sweep": ["sweep_config"],
-        "watch": ["NothingToSyncError", "SyncReport", "WandbObserver", "read_study", "sync_study"],
+        "spelling_transfer.tracking.runs": ["TrackingError", "TrackingSettings"],
+        "spelling_transfer.tracking.study": ["run_tracked_study"],
+        "spelling_transfer.tracking.sweep": ["sweep_config"],
+        "spelling_transfer.tracking.watch": [
+            "NothingToSyncError",
+            "SyncReport",
+            "WandbObserver",
+            "read_study",
+            "sync_study",
+        ],
     },
 )

@@ -39,7 +39,7 @@ def load(folder: Path, width: int) -> Any:
 
     from spelling_transfer.models.folder import ModelFolder
     from spelling_transfer.models.load import load_model
-    from spelling_transfer.models.lora import LoraSettings, attach_lora
+    from spelling_transfer.models.trainable import LoraSettings, attach_lora
 
     loaded = load_model(ModelFolder(folder / f"width-{width}"), device="cpu")
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from spelling_transfer.models.lora import LoraSettings, attach_lora
+from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 from spelling_transfer.training.callbacks import EverySteps
 from spelling_transfer.training.checkpoints import Checkpoints

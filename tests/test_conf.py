@@ -12,8 +12,7 @@ from kedro.pipeline import Pipeline
 
 from spelling_transfer.configuration.loader import ProjectConfigLoader
 from spelling_transfer.configuration.parameters import check_parameters
-from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.shape import ModelShape
+from spelling_transfer.models.profile import ModelProfile, ModelShape
 from spelling_transfer.pipelines.tuning.nodes import read_search_space
 from spelling_transfer.settings import CONFIG_LOADER_ARGS
 from spelling_transfer.study.choices import choices_of, planned_trials

@@ -15,8 +15,8 @@ from kedro_non_thinking.datasets import judge_folder
 from spelling_transfer.models.export import export_deployable
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.generate import Sampling
-from spelling_transfer.models.lora import LoraSettings, attach_lora
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.serving.deployable import write_deployable
 from spelling_transfer.serving.engine import AnswerEngine

@@ -111,10 +111,10 @@ def test_rules_of_cutting_differ_by_name(tmp_path: Path) -> None:
 
 
 def test_the_rule_of_qwen_is_the_one_in_its_own_file(tokenizer: ChatTokenizer) -> None:
-    from spelling_transfer.models import gguf_tokenizer
+    from spelling_transfer.models import gguf
 
     own = json.loads(tokenizer.tokenizer.to_str())["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
-    assert own == gguf_tokenizer._QWEN2_CUTS
+    assert own == gguf._QWEN2_CUTS
 
 
 def test_what_was_converted_is_taken_again(small: tuple[Path, str, dict], tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_the_real_model_knows_what_it_knew(smollm2: ModelFolder) -> None:
 def test_the_real_model_learns_through_an_adapter(smollm2: ModelFolder) -> None:
     import pandas as pd
 
-    from spelling_transfer.models.lora import LoraSettings, attach_lora
+    from spelling_transfer.models.trainable import LoraSettings, attach_lora
     from spelling_transfer.training.config import TrainingSettings
     from spelling_transfer.training.data import EncodedExamples
     from spelling_transfer.training.run import train

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError
-from spelling_transfer.models.scorer_torch import TorchScorer
+from spelling_transfer.models.scorers import TorchScorer
 from spelling_transfer.words.difficulty import model_scores, rate_difficulty
 from spelling_transfer.words.word_sets import split_words
 from spelling_transfer.words.words import WordSelection, describe_words, select_words
@@ -29,7 +29,7 @@ def torch_scores(words, tokenizer):
 
 def test_torch_and_mlx_agree_on_losses_and_labels(words, tokenizer, torch_scores, monkeypatch):
     pytest.importorskip("mlx_lm", reason="mlx-lm is there on Apple Silicon, and on Linux with the extra 'dev'")
-    from spelling_transfer.models.scorer_mlx import MlxScorer
+    from spelling_transfer.models.scorers import MlxScorer
 
     mlx_scores = model_scores(words, tokenizer, MlxScorer(EMBEDDED), batch_size=32)
     assert np.abs(mlx_scores - torch_scores).max() < 1e-3
@@ -54,7 +54,7 @@ def test_mlx_reads_four_bit_models_too(words, tokenizer, torch_scores, tmp_path)
 
     from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 
-    from spelling_transfer.models.scorer_mlx import MlxScorer, with_rope_theta
+    from spelling_transfer.models.scorers import MlxScorer, with_rope_theta
 
     model, config = load_model(EMBEDDED.path, model_config=with_rope_theta(EMBEDDED.path))
     model, config = quantize_model(model, config, group_size=32, bits=4)

@@ -78,7 +78,7 @@ def models(
     """A base model and an adapter that changes what it says; both random, both from a seed."""
     import torch
 
-    from spelling_transfer.models.lora import LoraSettings, attach_lora
+    from spelling_transfer.models.trainable import LoraSettings, attach_lora
     from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
     from spelling_transfer.training.pretrain import PretrainSettings, new_model
 

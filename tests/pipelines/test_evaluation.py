@@ -67,7 +67,7 @@ def models(
     import numpy as np
     import torch
 
-    from spelling_transfer.models.lora import LoraSettings, attach_lora
+    from spelling_transfer.models.trainable import LoraSettings, attach_lora
     from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
     from spelling_transfer.training.pretrain import PretrainSettings, new_model
 

@@ -18,8 +18,7 @@ from kedro.runner import SequentialRunner
 from pydantic import TypeAdapter
 
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.shape import VocabularySavings
+from spelling_transfer.models.profile import ModelProfile, VocabularySavings
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.pages.tokens_search import search_data
 from spelling_transfer.pipelines.token_analysis import create_pipeline, nodes

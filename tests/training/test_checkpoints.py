@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.models.lora import LoraSettings, attach_lora
+from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 from spelling_transfer.training.callbacks import EverySteps
 from spelling_transfer.training.checkpoints import CheckpointError, Checkpoints

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.models.lora import LoraSettings, attach_lora
+from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training import module as module_file
 from spelling_transfer.training.callbacks import EverySteps

@@ -9,7 +9,7 @@ import torch
 
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.models.lora import LoraSettings, attach_lora
+from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training.callbacks import EverySteps
 from spelling_transfer.training.config import TrainingSettings

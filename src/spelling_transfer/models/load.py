@@ -9,15 +9,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.quantised import four_bit_options
 from spelling_transfer.models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ class LoadedModel:
     @property
     def backbone(self) -> Any:
         """The model without its head, layers of an adapter included."""
-        # PEFT puts its layers inside the base model.
-        base = self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
-        return base.model
+        return backbone(self.model)
 
     @cached_property
     def cache_name(self) -> Literal["cache", "past_key_values"]:
@@ -56,6 +55,7 @@ class LoadedModel:
     def head_rows(self, rows: Sequence[int]) -> torch.Tensor:
         """Returns rows of the output embedding, shape ``(rows, hidden)``; kept until the weights or the rows change."""
         weight = self.model.get_output_embeddings().weight
+        # torch's own count of changes in place has no public name; a test notices if it goes.
         version = None if weight.is_inference() else weight._version
         key = (id(weight), version, str(weight.device), tuple(rows))
         if self._head_rows is None or self._head_rows[0] != key:
@@ -81,6 +81,16 @@ class LoadedModel:
         """Where the weights are."""
         device: torch.device = next(self.model.parameters()).device
         return device
+
+
+def base_of(model: Any) -> Any:
+    """Returns the model without what PEFT puts around it; the layers of an adapter are inside and stay."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def backbone(model: Any) -> Any:
+    """Returns the decoder without its head, whatever adapter is around it."""
+    return base_of(model).model
 
 
 def pick_device() -> str:
@@ -212,3 +222,47 @@ def read_embedding(folder: ModelFolder) -> tuple[np.ndarray, np.ndarray]:
         matrix = tensors.get_tensor(name).float().numpy()
     vocabulary = Vocabulary.of_folder(folder.path, len(matrix))
     return vocabulary.to_ids(np.arange(len(matrix))), matrix
+
+
+class QuantisationError(SpellingTransferError):
+    """A base model cannot be loaded in 4 bits here, or not be used as is asked."""
+
+
+def four_bit_options(compute_dtype: str) -> dict[str, Any]:
+    """Returns what ``from_pretrained`` takes to load a model in 4 bits: NF4, double quantisation, as the QLoRA paper.
+
+    Dettmers et al., 2023, arXiv:2305.14314.
+
+    Args:
+        compute_dtype: Type the weights are unpacked to: ``bfloat16``, or ``float16`` on a T4.
+
+    Raises:
+        QuantisationError: There is no CUDA here, or no bitsandbytes.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise QuantisationError(
+            "four_bit: a base model in 4 bits needs CUDA, which is not here. Set it to false in the model's profile."
+        )
+    try:
+        import_module("bitsandbytes")
+    except ImportError as error:
+        raise QuantisationError(
+            "four_bit: a base model in 4 bits needs bitsandbytes (pip install 'spelling-transfer[cuda]'), or set it to "
+            "false in the model's profile."
+        ) from error
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, compute_dtype),
+    )
+    return {"quantization_config": config, "device_map": {"": torch.cuda.current_device()}}
+
+
+def is_quantised(model: Any) -> bool:
+    """Returns whether a model's weights are quantised."""
+    return bool(getattr(model, "is_quantized", False))

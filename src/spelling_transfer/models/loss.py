@@ -1,21 +1,51 @@
-"""The answer-only loss: the head is computed where there is a label, and over the token subset when it is on."""
+"""The answer-only loss: the head is computed where there is a label, and over the token subset when it is on.
+
+A head of 151,936 rows makes 0.6 MB of float32 logits a label. Up to a bound they are computed as they are; beyond it in
+chunks whose logits are computed again for the gradient (Chen et al., 2016, arXiv:1604.06174), or, on CUDA, by the fused
+kernel of liger-kernel, which never holds them all (Hsu et al., 2024, arXiv:2410.10989). On a CPU a head that is not
+trained, as under LoRA, is summed up in blocks with its gradient at once.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.models.head import DEFAULT_LOGITS_MB, Kernel, head_cross_entropy
-
-if TYPE_CHECKING:
-    import torch
+from spelling_transfer.models.load import backbone
 
 IGNORED_LABEL = -100
 """Label of a position that takes no part in the loss, as PyTorch's cross entropy has it."""
 
+Kernel = Literal["auto", "torch", "liger"]
+
+DEFAULT_LOGITS_MB = 256
+"""Four hundred labels over the whole vocabulary of Qwen3, in MB of 10^6 bytes."""
+
+_BYTES_A_LOGIT = 4
+"""The softmax is taken in float32."""
+
+_BLOCK_ROWS = 4096
+"""Rows of a frozen head a block: 1 to 2 MB of logits with a batch of labels. 2,048 to 16,384 are as fast."""
+
+_LOWEST = -60.0
+"""Lower logits of a frozen head, seen from the highest, count as this: e⁻⁶⁰ is nothing beside 1 in float32, while what
+lies below 10⁻³⁸ makes matrix products ten times as slow."""
+
 
 class LossError(SpellingTransferError):
     """The loss that was asked for cannot be computed with this model."""
+
+
+class KernelUnavailableError(SpellingTransferError):
+    """A kernel was asked for by name that cannot run here."""
 
 
 def answer_hidden_states(
@@ -79,10 +109,8 @@ def answer_only_loss(
         LossError: A subset of a head that an adapter or a quantiser has replaced.
     """
     states, targets = answer_hidden_states(model, input_ids, attention_mask, labels, position_ids)
-    head = model.get_output_embeddings()
+    head, weight = model.get_output_embeddings(), None
     if subset_rows is not None:
-        import torch
-
         if hasattr(head, "base_layer") or not head.weight.is_floating_point():
             raise LossError(
                 f"tokenizer.use_english_only_tokens: the head is a {type(head).__name__}, whose rows cannot be taken "
@@ -90,12 +118,132 @@ def answer_only_loss(
             )
         targets = torch.searchsorted(subset_rows, targets)
         weight = head.weight[subset_rows] if subset_weight is None else subset_weight
-        return head_cross_entropy(states, targets, head, weight=weight, logits_mb=logits_mb, kernel=kernel)
-    return head_cross_entropy(states, targets, head, logits_mb=logits_mb, kernel=kernel)
+    return head_cross_entropy(states, targets, head, weight=weight, logits_mb=logits_mb, kernel=kernel)
 
 
-def backbone(model: Any) -> Any:
-    """Returns the decoder without its head, whatever adapter is around it."""
-    # PEFT puts its layers inside the base model, so the base's own backbone already carries the adapter.
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
-    return base.model
+def head_cross_entropy(
+    states: torch.Tensor,
+    targets: torch.Tensor,
+    head: Any,
+    *,
+    weight: torch.Tensor | None = None,
+    logits_mb: int = DEFAULT_LOGITS_MB,
+    kernel: Kernel = "auto",
+) -> torch.Tensor:
+    """Returns the sum of the cross entropy over all labels, differentiable in the states and the head.
+
+    Args:
+        states: Hidden states, shape ``(labels, hidden)``.
+        targets: The row each of them is to predict, counted among those of ``weight``, shape ``(labels,)``.
+        head: The output layer.
+        weight: The rows of the head the softmax runs over, shape ``(rows, hidden)``; all of them by default.
+        logits_mb: Largest block of logits held at once, in MB.
+        kernel: ``torch`` on any device; ``liger`` on CUDA; ``auto`` takes liger where it is installed and the logits
+            would not fit in one block.
+
+    Raises:
+        KernelUnavailableError: ``liger`` without CUDA or without liger-kernel.
+    """
+    if kernel != "liger" and states.device.type == "cpu" and is_frozen_matrix(head):
+        return frozen_head_cross_entropy(states, targets, head.weight if weight is None else weight)
+    width = len(head.weight if weight is None else weight)
+    chunk = max(1, logits_mb * 10**6 // (_BYTES_A_LOGIT * width))
+    if kernel == "liger" or (kernel == "auto" and len(states) > chunk):
+        fused = _fused(states, head, required=kernel == "liger")
+        if fused is not None:
+            loss: torch.Tensor = fused(head.weight if weight is None else weight, states, targets)
+            return loss
+
+    def loss_of(some_states: torch.Tensor, some_targets: torch.Tensor) -> torch.Tensor:
+        logits = head(some_states) if weight is None else F.linear(some_states, weight)
+        return F.cross_entropy(logits.float(), some_targets, reduction="sum")
+
+    if len(states) <= chunk:
+        return loss_of(states, targets)
+    parts = [
+        checkpoint(loss_of, s, t, use_reentrant=False)
+        for s, t in zip(torch.split(states, chunk), torch.split(targets, chunk), strict=True)
+    ]
+    return torch.stack(parts).sum()
+
+
+def is_frozen_matrix(head: Any) -> bool:
+    """Says whether a head is one plain matrix that is not trained."""
+    return type(head) is torch.nn.Linear and head.bias is None and not head.weight.requires_grad
+
+
+def _fused(states: torch.Tensor, head: Any, *, required: bool) -> Callable[..., torch.Tensor] | None:
+    plain = type(head) is torch.nn.Linear and head.bias is None
+    on_cuda = states.device.type == "cuda"
+    loss = _liger() if on_cuda and plain else None
+    if loss is None and required:
+        why = (
+            f"the states are on {states.device.type}, and it runs on CUDA alone"
+            if not on_cuda
+            else f"the head is a {type(head).__name__} with an adapter or a bias"
+            if not plain
+            else "it is not installed (pip install 'spelling-transfer[cuda]')"
+        )
+        raise KernelUnavailableError(f"training.head: liger cannot be used: {why}. Set it to 'auto' or 'torch'.")
+    return loss
+
+
+@cache
+def _liger() -> Callable[..., torch.Tensor] | None:
+    try:
+        kernels = import_module("liger_kernel.transformers")
+    except ImportError:
+        return None
+    loss: Callable[..., torch.Tensor] = kernels.LigerFusedLinearCrossEntropyLoss(reduction="sum")
+    return loss
+
+
+def frozen_head_cross_entropy(states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Returns the sum of the cross entropy over all labels, differentiable in the states alone.
+
+    With LoRA the head stays as it is, so backward needs one thing alone: the gradient in the states. For the sum of the
+    cross entropy that is ``softmax(S Wᵀ) W - W[targets]``, with S the states and W the head. The first term has the
+    form of attention, the states being queries and the rows of the head both keys and values, so it can be summed up
+    block by block with a running maximum as attention is (Milakov and Gimelshein, 2018, arXiv:1805.02867; Rabe and
+    Staats, 2021, arXiv:2112.05682). A block of logits stays in the processor's cache, while the whole of them, 0.6 MB
+    a label for Qwen3, would be written to memory and read again several times.
+
+    Args:
+        states: Hidden states, shape ``(labels, hidden)``.
+        targets: The row of the head each of them is to predict, shape ``(labels,)``.
+        weight: The head, or the rows of it the softmax runs over, shape ``(rows, hidden)``; it must not be trained.
+
+    Raises:
+        ValueError: The head is trained: it would get no gradient.
+    """
+    if weight.requires_grad:
+        raise ValueError("the head is trained; its loss needs a gradient in the weight as well")
+    loss: torch.Tensor = _FrozenHead.apply(states, targets, weight)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _FrozenHead(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        maximum = states.new_full((len(states), 1), -torch.inf, dtype=torch.float32)
+        total = torch.zeros_like(maximum)  # of the exponentials, each less the maximum so far
+        mean_row = torch.zeros_like(states, dtype=torch.float32)  # of the head, weighted by the exponentials
+        for block in torch.split(weight, _BLOCK_ROWS):
+            logits = (states @ block.T).float()
+            new_maximum = torch.maximum(maximum, logits.amax(1, keepdim=True))
+            shares = logits.sub_(new_maximum).clamp_(min=_LOWEST).exp_()
+            shrink = maximum.sub_(new_maximum).exp_()
+            total.mul_(shrink).add_(shares.sum(1, keepdim=True))
+            mean_row.mul_(shrink).add_((shares.to(block.dtype) @ block).float())
+            maximum = new_maximum
+        target_rows = weight[targets].float()
+        losses = (maximum + total.log())[:, 0] - (states.float() * target_rows).sum(1)
+        gradient = mean_row.div_(total).sub_(target_rows)
+        ctx.save_for_backward(gradient.to(states.dtype))
+        return losses.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * outputs[0], None, None

@@ -1,12 +1,151 @@
-"""What this project needs to know about a base model: one YAML file under ``conf/<env>/study/models/``."""
+"""A base model in settings: how it is loaded, its sizes, and what a smaller vocabulary saves of it.
+
+One YAML file a model under ``conf/<env>/study/models/``.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from spelling_transfer.models.shape import ModelShape
+
+class ModelShape(BaseModel):
+    """The sizes of a decoder with grouped-query attention and a gated feed-forward layer, such as Qwen3."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    """What the model is called."""
+    vocabulary_rows: int = Field(ge=1)
+    """Rows of the embedding as published, those without a token included."""
+    hidden_size: int = Field(ge=1)
+    """Width of the hidden states."""
+    layers: int = Field(ge=1)
+    """Number of layers."""
+    attention_heads: int = Field(ge=1)
+    """Query heads of a layer."""
+    key_value_heads: int = Field(ge=1)
+    """Key and value heads of a layer."""
+    head_size: int = Field(ge=1)
+    """Width of one head."""
+    feed_forward_size: int = Field(ge=1)
+    """Width between the two halves of the feed-forward layer."""
+    tied_embeddings: bool = True
+    """Whether head and input embedding are one matrix."""
+    bytes_per_weight: float = Field(2.0, gt=0, le=8)
+    """2 for bfloat16 and float16, 4 for float32."""
+
+    @classmethod
+    def of_config(
+        cls, config: Mapping[str, Any], *, name: str, vocabulary_rows: int, bytes_per_weight: float
+    ) -> ModelShape:
+        """Reads the shape from a ``config.json`` of transformers.
+
+        Args:
+            config: The configuration.
+            name: What to call the model.
+            vocabulary_rows: Rows of the untrimmed embedding.
+            bytes_per_weight: Size of a weight as it is loaded.
+        """
+        heads = config["num_attention_heads"]
+        return cls(
+            name=name,
+            vocabulary_rows=vocabulary_rows,
+            hidden_size=config["hidden_size"],
+            layers=config["num_hidden_layers"],
+            attention_heads=heads,
+            key_value_heads=config.get("num_key_value_heads") or heads,
+            head_size=config.get("head_dim") or config["hidden_size"] // heads,
+            feed_forward_size=config["intermediate_size"],
+            tied_embeddings=config.get("tie_word_embeddings", False),
+            bytes_per_weight=bytes_per_weight,
+        )
+
+    @property
+    def layer_weights(self) -> int:
+        """Weights of all layers that multiply each token: projections of attention and feed-forward."""
+        attention = 2 * self.hidden_size * self.head_size * (self.attention_heads + self.key_value_heads)
+        return self.layers * (attention + 3 * self.hidden_size * self.feed_forward_size)
+
+
+class VocabularySavings(BaseModel):
+    """For which models the savings are computed, beside the one in use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: ModelShape
+    """A published model whose savings are computed from its shape."""
+    measure_head: bool = True
+    """Whether the head of the model in use is also timed on this machine."""
+    measured_positions: int = Field(32, ge=1, le=4_096)
+    """Positions of the timed product."""
+    measured_mb: float = Field(600.0, gt=0)
+    """Largest head, in 10^6 bytes of float32, that is timed; above it the work is computed alone."""
+
+
+def savings(shape: ModelShape, subset_size: int) -> dict[str, Any]:
+    """Computes what the head and the embedding cost with the whole vocabulary and with a subset.
+
+    Work is counted in multiplications and additions: two for each weight and token (Kaplan et al. 2020, section 2.1,
+    attention over the context left out). ``*_bytes`` are those of embedding and head, once where they are tied.
+
+    Returns:
+        A row: ``model``, ``rows``, ``subset_rows``; ``embedding_mb``, ``subset_embedding_mb``, ``saved_mb`` (trimmed
+        model; 10^6 bytes); ``head_flops_per_token``, ``subset_head_flops_per_token``; ``head_share`` (of the work of
+        one generated token), ``work_saved_share``; ``logits_mb_per_1000_tokens`` and
+        ``subset_logits_mb_per_1000_tokens`` (float32, what training holds for 1,000 positions with labels).
+    """
+    matrices = 1 if shape.tied_embeddings else 2
+    rows = shape.vocabulary_rows
+    head, subset_head = 2 * rows * shape.hidden_size, 2 * subset_size * shape.hidden_size
+    work = 2 * shape.layer_weights + head
+    row_bytes = matrices * shape.hidden_size * shape.bytes_per_weight
+    return {
+        "model": shape.name,
+        "rows": rows,
+        "subset_rows": subset_size,
+        "embedding_mb": round(rows * row_bytes / 1e6, 2),
+        "subset_embedding_mb": round(subset_size * row_bytes / 1e6, 2),
+        "saved_mb": round((rows - subset_size) * row_bytes / 1e6, 2),
+        "head_flops_per_token": head,
+        "subset_head_flops_per_token": subset_head,
+        "head_share": round(head / work, 4),
+        "work_saved_share": round((head - subset_head) / work, 4),
+        "logits_mb_per_1000_tokens": round(rows * 4 * 1000 / 1e6, 1),
+        "subset_logits_mb_per_1000_tokens": round(subset_size * 4 * 1000 / 1e6, 1),
+    }
+
+
+def measure_head(shape: ModelShape, subset_size: int, settings: VocabularySavings) -> dict[str, float] | None:
+    """Times the head alone on this machine, with random weights: the product of embedding and hidden states.
+
+    Returns:
+        ``positions``, ``head_ms`` and ``subset_head_ms``, the best of three products in float32; ``None`` where that is
+        switched off or the head is too large to try.
+    """
+    if not settings.measure_head or shape.vocabulary_rows * shape.hidden_size * 4 / 1e6 > settings.measured_mb:
+        return None
+    # The values do not matter for the time, but zeros would: they are not even read from memory.
+    weights = np.full((shape.vocabulary_rows, shape.hidden_size), 0.5, dtype=np.float32)
+    states = np.full((shape.hidden_size, settings.measured_positions), 0.5, dtype=np.float32)
+
+    def best_ms(matrix: np.ndarray) -> float:
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            np.matmul(matrix, states)
+            seconds.append(time.perf_counter() - start)
+        return round(1000 * min(seconds), 3)
+
+    return {
+        "positions": settings.measured_positions,
+        "head_ms": best_ms(weights),
+        "subset_head_ms": best_ms(weights[:subset_size]),
+    }
 
 
 class ModelProfile(BaseModel):

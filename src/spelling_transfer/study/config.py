@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.models.lora import LoraSettings
+from spelling_transfer.models.trainable import LoraSettings
 from spelling_transfer.statistics.scores import FOCUS_WEIGHTS, Focus, FocusWeights
 from spelling_transfer.tasks.mixture import MixtureSettings
 from spelling_transfer.training.config import TrainingSettings

@@ -6,8 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.shape import ModelShape
+from spelling_transfer.models.profile import ModelProfile, ModelShape
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.choices import choices_of, grid_size, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.shape import ModelShape
+from spelling_transfer.models.profile import ModelProfile, ModelShape
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.space import CONSTRAINTS
 

@@ -149,7 +149,7 @@ class TrialRunner:
 
     @contextmanager
     def _attached(self, config: TrialConfig) -> Iterator[Any]:
-        from spelling_transfer.models.lora import attach_lora
+        from spelling_transfer.models.trainable import attach_lora
         from spelling_transfer.training.run import seeded
 
         with seeded(config.training.seed, config.training.threads):  # the adapter starts from random numbers

@@ -18,10 +18,9 @@ from pytorch_lightning.strategies import StrategyRegistry
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder, new_folder
-from spelling_transfer.models.full import train_all_weights
 from spelling_transfer.models.load import load_model, pick_device
-from spelling_transfer.models.lora import LoraSettings, attach_lora
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.trainable import LoraSettings, attach_lora, train_all_weights
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer

@@ -8,9 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from spelling_transfer.models.head import is_frozen_matrix
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.models.loss import answer_only_loss
+from spelling_transfer.models.loss import answer_only_loss, is_frozen_matrix
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.datamodule import Step
 from spelling_transfer.training.errors import TrainingDivergedError

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from spelling_transfer.models.loss import backbone
+from spelling_transfer.models.load import backbone
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.errors import DeviceError
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.models.loss import backbone
+from spelling_transfer.models.load import backbone
 
 _CAUSE = "so examples in one row would see each other and the loss would be another"
 

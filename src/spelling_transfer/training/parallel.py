@@ -12,7 +12,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 
 from kedro_lightning import machine_count
-from spelling_transfer.models.loss import backbone
+from spelling_transfer.models.load import backbone
 from spelling_transfer.training.errors import DeviceError
 
 

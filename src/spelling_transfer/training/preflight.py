@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spelling_transfer.models.loss import backbone
+from spelling_transfer.models.load import backbone
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import EncodedExamples, TrainingDataError
 from spelling_transfer.training.packing import check_packing, row_tokens

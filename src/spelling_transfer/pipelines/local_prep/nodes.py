@@ -59,10 +59,10 @@ def rate(
 
 def _make_scorer(difficulty: DifficultySettings, folder: ModelFolder, profile: ModelProfile) -> Scorer:
     if difficulty.backend == "mlx":
-        from spelling_transfer.models.scorer_mlx import MlxScorer
+        from spelling_transfer.models.scorers import MlxScorer
 
         return MlxScorer(folder, profile)
-    from spelling_transfer.models.scorer_torch import TorchScorer
+    from spelling_transfer.models.scorers import TorchScorer
 
     return TorchScorer(folder, profile)
 

@@ -9,8 +9,7 @@ import pandas as pd
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import read_embedding
-from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.shape import ModelShape, VocabularySavings, measure_head, savings
+from spelling_transfer.models.profile import ModelProfile, ModelShape, VocabularySavings, measure_head, savings
 from spelling_transfer.pages import tokens_figures as figures
 from spelling_transfer.pages.tokens import render_token_page
 from spelling_transfer.pages.tokens_findings import write_findings

@@ -1,8 +1,10 @@
 """The sizes of a model, and what a smaller vocabulary saves of it."""
 
+from __future__ import annotations
+
 import pytest
 
-from spelling_transfer.models.shape import ModelShape, VocabularySavings, measure_head, savings
+from spelling_transfer.models.profile import ModelShape, VocabularySavings, measure_head, savings
 
 # Qwen/Qwen3-4B, config.json; its model card says 4.0 B parameters, 3.6 B of them outside the embedding.
 QWEN3_4B = ModelShape(

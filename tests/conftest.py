@@ -23,6 +23,8 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests" / "platform"))
 
+from s3_fixtures import s3, s3_server  # noqa: E402, F401 - one server for the whole session
+
 # A shell ignores Ctrl-C for what it starts in the background, and so would each process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

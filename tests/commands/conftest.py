@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundle_fixtures import source, store  # noqa: F401 - for the tests of bundles
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 

@@ -1,15 +1,12 @@
-"""Runs kept apart on a store, the pointer to the latest, and credentials that the catalog does not name."""
+"""Runs kept apart on a store, and the pointer to the latest."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import fsspec
 import pytest
 
-from spelling_transfer.storage.access import set_up_stores
-from spelling_transfer.storage.errors import RemoteError
 from spelling_transfer.storage.runs import RunNameError, move_latest, read_latest, run_folder
 
 
@@ -67,43 +64,6 @@ def test_a_damaged_pointer_is_one_clear_error(tmp_path: Path):
 def test_a_bucket_that_is_not_there_is_said_before_a_run_begins(s3: str):
     with pytest.raises(RunNameError, match="the bucket does not exist"):
         run_folder("s3://no-such-bucket/study")
-
-
-class TestCredentials:
-    @pytest.fixture(autouse=True)
-    def own_settings(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(fsspec.config, "conf", {})
-        monkeypatch.setattr("fsspec.spec.apply_config", lambda cls, kwargs: kwargs)
-
-    def write(self, conf: Path, text: str, env: str = "local") -> None:
-        (conf / env).mkdir(parents=True, exist_ok=True)
-        (conf / env / "credentials.yml").write_text(text)
-
-    def options(self) -> dict[str, object]:
-        return dict(fsspec.config.conf["s3"])
-
-    def test_without_a_file_the_ambient_chain_is_used(self, tmp_path: Path):
-        set_up_stores(tmp_path, "s3")
-        assert "key" not in self.options()
-        assert self.options()["use_listings_cache"] is False
-
-    def test_those_of_local_serve_every_environment_and_an_environment_may_have_its_own(self, tmp_path: Path):
-        self.write(tmp_path, "s3: {key: a, secret: b, endpoint_url: 'https://store.example.org'}")
-        set_up_stores(tmp_path, "s3")
-        assert self.options()["key"] == "a"
-        assert self.options()["endpoint_url"] == "https://store.example.org"
-        self.write(tmp_path, "s3: {profile: rented}", env="s3")
-        set_up_stores(tmp_path, "s3")
-        assert (self.options()["profile"], "key" in self.options()) == ("rented", False)
-
-    @pytest.mark.parametrize(
-        "text", ["s3: {key: hush}", "s3: {secret: hush, keys: hush}", "s3: hush", "s3: [hush", "s3: {key: {hush: 1}"]
-    )
-    def test_a_bad_entry_names_the_file_and_shows_no_value(self, tmp_path: Path, text: str):
-        self.write(tmp_path, text)
-        with pytest.raises(RemoteError, match=r"credentials\.yml") as caught:
-            set_up_stores(tmp_path, None)
-        assert "hush" not in str(caught.value)
 
 
 def test_a_project_on_s3_keeps_its_data_there_and_moves_the_pointer_last(toy_project, s3: str, s3_server, monkeypatch):

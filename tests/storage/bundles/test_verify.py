@@ -1,19 +1,29 @@
-"""Bundles: what ``kedro bundle verify`` finds."""
+"""What comparing files with a manifest finds."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import fsspec
 import pandas as pd
 import pytest
+from bundle_fixtures import content, damage
 from click.testing import CliRunner
 
 from spelling_transfer.commands.bundle import bundle
-from spelling_transfer.storage import BundleFilesDataset
-from spelling_transfer.storage.bundles.local_files import file_facts
+from spelling_transfer.storage import (
+    BundleFilesDataset,
+)
+from spelling_transfer.storage.bundles.local_files import (
+    RECORD,
+)
 from spelling_transfer.storage.bundles.manifest import seal
-from spelling_transfer.storage.bundles.verify import Problem, read_manifest, verify_bundle
+from spelling_transfer.storage.bundles.pull import pull_bundle
+from spelling_transfer.storage.bundles.push import push_bundle
+from spelling_transfer.storage.bundles.stores import BundleStore
+from spelling_transfer.storage.bundles.verify import Problem, read_manifest, verify_bundle, verify_store
+from spelling_transfer.storage.bundles.versions import read_version
 from spelling_transfer.storage.errors import BundleError
 
 
@@ -109,7 +119,6 @@ def test_the_command_says_what_it_found(manifest: Path):
 
 
 def test_a_bundle_elsewhere_is_verified_through_its_url(manifest: Path):
-    import fsspec
 
     memory = fsspec.filesystem("memory")
     memory.put(str(manifest.parents[1]), "/bundle", recursive=True)
@@ -119,6 +128,22 @@ def test_a_bundle_elsewhere_is_verified_through_its_url(manifest: Path):
     memory.rm("/bundle", recursive=True)
 
 
-def test_facts_of_a_missing_file_are_an_error(tmp_path: Path):
-    with pytest.raises(OSError, match="none"):
-        file_facts(str(tmp_path / "none.txt"))
+def test_a_flipped_byte_is_found_never_seen_and_repaired(
+    store: BundleStore, source: Path, tmp_path: Path, request: pytest.FixtureRequest
+):
+    push_bundle(source, store)
+    target, sha256 = tmp_path / "target", read_version(store).files["03_primary/words.parquet"].sha256
+    server = request.getfixturevalue("s3_server") if store.url.startswith("s3://") else None
+    damage(store, sha256, server)
+    with pytest.raises(BundleError, match=f"content {sha256[:12]} is damaged there"):
+        pull_bundle(store, target)
+    assert content(target) == {} or not (target / "03_primary/words.parquet").exists()
+    assert not (target / RECORD).exists()
+    _, problems = verify_store(store)
+    assert [(problem.file, problem.kind) for problem in problems] == [("03_primary/words.parquet", "sha256")]
+    verify_store(store, drop_damaged=True)
+    assert [problem.kind for problem in verify_store(store)[1]] == ["missing"]
+    assert push_bundle(source, store).sent_files == 1
+    assert verify_store(store)[1] == []
+    pull_bundle(store, target)
+    assert content(target) == content(source)

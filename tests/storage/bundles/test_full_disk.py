@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
+from s3_fixtures import use_identity
 from s3_server import SMALL, S3Server
 
 from spelling_transfer.storage import ParquetDataset
@@ -16,8 +17,6 @@ from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import StoreError, open_store
 from spelling_transfer.storage.bundles.verify import verify_store
-
-from .conftest import use_identity
 
 
 @pytest.fixture

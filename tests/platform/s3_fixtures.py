@@ -1,17 +1,13 @@
-"""A real S3 server, once for all tests of storage, and a clean place on it for each."""
+"""A real S3 server, once for all tests of a session, and a clean place on it for each."""
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "platform"))
-
 from s3_server import WRITER, S3Server
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_fixtures import use_identity
 
-from spelling_transfer.storage.bundles import local_files as bundle_scan
-from spelling_transfer.storage.bundles.local_files import RECORD
+from spelling_transfer.storage.bundles import local_files
+from spelling_transfer.storage.bundles.local_files import (
+    RECORD,
+)
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore, open_store
 from spelling_transfer.storage.bundles.verify import verify_store
-
-from .conftest import use_identity
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def store(tmp_path: Path) -> BundleStore:
 @pytest.fixture
 def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as old enough to be noted however young they are."""
-    monkeypatch.setattr(bundle_scan, "_TICK_SECONDS", -1.0)
+    monkeypatch.setattr(local_files, "_TICK_SECONDS", -1.0)
 
 
 @pytest.fixture
@@ -84,8 +85,8 @@ def test_a_change_within_one_tick_of_the_clock_is_seen(
 ):
     # A disk with a coarse clock: a file has the same time, whatever is written to it.
     tick = time.time_ns()
-    monkeypatch.setattr(bundle_scan, "_TICK_SECONDS", 3600.0)
-    monkeypatch.setattr(bundle_scan, "_stamp", lambda status: (status.st_size, tick, tick, status.st_ino))
+    monkeypatch.setattr(local_files, "_TICK_SECONDS", 3600.0)
+    monkeypatch.setattr(local_files, "_stamp", lambda status: (status.st_size, tick, tick, status.st_ino))
     push_bundle(source, store)
     (source / "a" / "1.txt").write_text("TEXT 1")
     assert push_bundle(source, store).sent_bytes == 6

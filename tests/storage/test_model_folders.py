@@ -1,19 +1,27 @@
-"""Model folders in the catalog."""
+"""Model folders in the catalog, on a disk and on S3."""
+
+from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import fsspec
 import pytest
 from kedro.io import DatasetError
 from kedro.io.core import Version
 
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
-from spelling_transfer.storage import DatasetFileError, ModelFolderDataset
+from spelling_transfer.storage import (
+    DatasetFileError,
+    ModelFolderDataset,
+)
 
 
 def make_folder(path: Path, weights: bytes) -> ModelFolder:
     path.mkdir(parents=True)
     (path / "config.json").write_text("{}")
+    (path / "tokens").mkdir()
+    (path / "tokens" / "ids.json").write_text("[1]")
     (path / "model.safetensors").write_bytes(weights)
     write_manifest(path, {"note": "test"})
     return ModelFolder(path)
@@ -41,6 +49,7 @@ def test_a_new_folder_replaces_the_old_one_with_all_its_files(tmp_path):
         "config.json",
         "manifest.json",
         "model.safetensors",
+        "tokens",
     ]
     assert (tmp_path / "adapter" / "model.safetensors").read_bytes() == b"new"
 
@@ -98,3 +107,51 @@ def test_a_handle_may_be_given_unchecked_to_nodes_that_may_not_need_the_model(tm
     assert dataset.load() == ModelFolder(tmp_path / "none")
     with pytest.raises(DatasetError):
         ModelFolderDataset(filepath=str(tmp_path / "none")).load()
+
+
+def test_a_model_folder_comes_back_checked_from_a_local_copy(s3: str, tmp_path: Path):
+    source = make_folder(tmp_path / "work", b"weights")
+    dataset = ModelFolderDataset(filepath=f"{s3}/models/adapter")
+    assert not dataset.exists()
+    dataset.save(source)
+    assert dataset.exists()
+    loaded = dataset.load()
+    assert loaded.sha256 == source.sha256
+    assert loaded.path.is_relative_to(tmp_path / "cache")
+    assert (loaded.path / "tokens" / "ids.json").read_text() == "[1]"
+    assert json.loads(dataset.preview())["model.safetensors"] == 7
+    assert dataset.load() == loaded
+
+
+def test_a_damaged_copy_is_fetched_again(s3: str, tmp_path: Path):
+    dataset = ModelFolderDataset(filepath=f"{s3}/adapter")
+    dataset.save(make_folder(tmp_path / "work", b"weights"))
+    (dataset.load().path / "model.safetensors").write_bytes(b"wei")
+    assert (dataset.load().path / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_new_folder_replaces_the_old_one_and_only_the_last_two_are_kept(s3: str, tmp_path: Path, s3_server):
+    dataset = ModelFolderDataset(filepath=f"{s3}/adapter")
+    for weights in (b"1", b"2", b"3"):
+        dataset.save(make_folder(tmp_path / weights.decode(), weights))
+        assert (dataset.load().path / "model.safetensors").read_bytes() == weights
+    prefix = s3.removeprefix("s3://data/") + "/adapter/"
+    found = s3_server.client().list_objects_v2(Bucket="data", Prefix=prefix)["Contents"]
+    assert sum(entry["Key"].endswith("model.safetensors") for entry in found) == 2
+
+
+def test_a_byte_flipped_on_the_store_is_found_at_load(s3: str, tmp_path: Path, s3_server):
+    dataset = ModelFolderDataset(filepath=f"{s3}/adapter")
+    dataset.save(make_folder(tmp_path / "work", b"weights"))
+    client, prefix = s3_server.client(), s3.removeprefix("s3://data/")
+    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket="data", Prefix=prefix)["Contents"]]
+    client.put_object(Bucket="data", Key=next(key for key in keys if key.endswith(".safetensors")), Body=b"weightz")
+    with pytest.raises(DatasetError, match=r"model\.safetensors: sha256 is"):
+        dataset.load()
+
+
+def test_a_folder_that_was_copied_there_as_it_is_can_be_read(s3: str, tmp_path: Path):
+
+    source = make_folder(tmp_path / "work", b"weights")
+    fsspec.filesystem("s3").put(str(source.path), f"{s3}/plain", recursive=True)
+    assert ModelFolderDataset(filepath=f"{s3}/plain").load().sha256 == source.sha256

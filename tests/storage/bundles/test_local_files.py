@@ -1,0 +1,81 @@
+"""What a bundle takes of a folder, and the names that can travel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spelling_transfer.storage.bundles import local_files
+from spelling_transfer.storage.bundles.local_files import (
+    RECORD,
+    STAGING,
+    check_name,
+    file_facts,
+    scan_folder,
+)
+from spelling_transfer.storage.errors import BundleError
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../up", "a/../../up", "/etc/passwd", "C:/x", "a//b", "./a", "a/", "a\\b", "a\nb", "a\x00", " a", "a.",
+     "e\u0301", RECORD, f"{STAGING}/x", "x" * 241, "/".join(["x" * 200] * 5), "a\u202eb"],
+)  # fmt: skip
+def test_names_that_lead_out_or_cannot_be_kept_are_refused(name: str):
+    with pytest.raises(BundleError, match="the name"):
+        check_name(name, "somewhere")
+
+
+@given(st.text(max_size=40))
+def test_a_name_that_is_allowed_stays_below_its_root(name: str):
+    try:
+        check_name(name, "somewhere")
+    except BundleError:
+        return
+    assert Path(os.path.normpath(Path("/root") / name)).is_relative_to("/root/")
+    assert Path("/root") / name != Path("/root")
+
+
+@given(st.from_regex(local_files._PLAIN, fullmatch=True))
+def test_the_short_way_allows_no_name_that_the_long_way_refuses(name: str):
+    assert local_files._problem_of_name(name) is None
+
+
+def test_links_in_the_source_that_lead_out_are_refused(tmp_path: Path, source: Path):
+    (tmp_path / "secret").write_text("hush")
+    (source / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(BundleError, match="a link to"):
+        scan_folder(source)
+    (source / "link").unlink()
+    (source / "link").symlink_to(source / "08_reporting")
+    with pytest.raises(BundleError, match="a link to"):
+        scan_folder(source)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "link"])
+def test_links_that_lead_nowhere_are_refused(source: Path, target: str):
+    (source / "link").symlink_to(target)
+    with pytest.raises(BundleError, match=f"a link to {target}, which leads nowhere"):
+        scan_folder(source)
+
+
+def test_names_that_a_mac_would_merge_are_refused(source: Path):
+    (source / "Readme").touch()
+    (source / "README").touch()
+    with pytest.raises(BundleError, match="differ in case alone"):
+        scan_folder(source)
+
+
+def test_a_fifo_is_refused(source: Path):
+    os.mkfifo(source / "pipe")
+    with pytest.raises(BundleError, match="neither a file nor a folder"):
+        scan_folder(source)
+
+
+def test_facts_of_a_missing_file_are_an_error(tmp_path: Path):
+    with pytest.raises(OSError, match="none"):
+        file_facts(str(tmp_path / "none.txt"))

@@ -1,0 +1,134 @@
+"""A pull brings a folder to a version, whole, and destroys no change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bundle_fixtures import LARGE, content
+
+from spelling_transfer.storage.bundles.local_files import (
+    RECORD,
+    STAGING,
+)
+from spelling_transfer.storage.bundles.pull import pull_bundle
+from spelling_transfer.storage.bundles.push import push_bundle
+from spelling_transfer.storage.bundles.stores import BundleStore
+from spelling_transfer.storage.bundles.verify import verify_bundle
+from spelling_transfer.storage.bundles.versions import read_version
+from spelling_transfer.storage.errors import BundleError
+
+
+def test_only_what_changed_is_sent_and_fetched_and_what_is_gone_goes(store: BundleStore, source: Path, tmp_path: Path):
+    target = tmp_path / "target"
+    push_bundle(source, store)
+    pull_bundle(store, target)
+    (target / "own.txt").write_text("not of the bundle")
+    (source / "03_primary/words.parquet").unlink()
+    (source / "08_reporting/empty").write_text("no longer")
+    assert push_bundle(source, store).sent_bytes == len("no longer")
+    result = pull_bundle(store, target)
+    assert (result.received_bytes, result.removed_files) == (len("no longer"), 1)
+    assert not (target / "03_primary").exists()
+    assert (target / "own.txt").read_text() == "not of the bundle"
+    pull_bundle(store, target, number=1)
+    assert (target / "03_primary/words.parquet").is_file()
+    assert (target / "08_reporting/empty").read_bytes() == b""
+
+
+def test_changes_made_here_are_not_destroyed_unless_asked(store: BundleStore, source: Path, tmp_path: Path):
+    target = tmp_path / "target"
+    push_bundle(source, store)
+    pull_bundle(store, target)
+    mine = target / "06_models/adapter/model.safetensors"
+    mine.write_bytes(b"tuned here")
+    (source / "06_models/adapter/model.safetensors").write_bytes(b"tuned there")
+    push_bundle(source, store)
+    with pytest.raises(BundleError, match=r"06_models/adapter/model\.safetensors: changed here"):
+        pull_bundle(store, target)
+    assert mine.read_bytes() == b"tuned here"
+    pull_bundle(store, target, overwrite=True)
+    assert mine.read_bytes() == b"tuned there"
+
+
+def test_results_go_back_the_same_way(store: BundleStore, source: Path, tmp_path: Path):
+    rented = tmp_path / "rented"
+    push_bundle(source, store)
+    pull_bundle(store, rented)
+    (rented / "07_model_output").mkdir()
+    (rented / "07_model_output/scores.csv").write_text("task,score\n")
+    push_bundle(rented, store)
+    result = pull_bundle(store, source)
+    assert (source / "07_model_output/scores.csv").read_text() == "task,score\n"
+    assert result.received_files == 1
+
+
+def test_a_pull_that_was_cut_off_while_putting_files_into_place_is_resumed(
+    store: BundleStore, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    target = tmp_path / "target"
+    push_bundle(source, store)
+    pull_bundle(store, target)
+    for name in ("08_reporting/empty", "06_models/adapter/model.safetensors", "new.txt"):
+        (source / name).write_text("second")
+    push_bundle(source, store)
+    original, calls = Path.replace, []
+
+    def cut(self: Path, other: Path) -> Path:
+        if self.parent.name == STAGING:
+            calls.append(self)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+        return original(self, other)
+
+    monkeypatch.setattr(Path, "replace", cut)
+    with pytest.raises(KeyboardInterrupt):
+        pull_bundle(store, target)
+    monkeypatch.setattr(Path, "replace", original)
+    assert not (target / RECORD).exists()  # nothing says that this is a version
+    pull_bundle(store, target)
+    assert content(target) == content(source)
+    assert verify_bundle(str(target / RECORD)) == []
+
+
+def forge(store: BundleStore, source: Path, name: str) -> None:
+    push_bundle(source, store)
+    manifest = read_version(store)
+    files = {name: manifest.files["08_reporting/a ü 漢.txt"]}
+    store.create_manifest(2, manifest.model_copy(update={"number": 2, "files": files}).sealed().to_bytes())
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "a/../../evil.txt"])
+def test_a_forged_manifest_writes_nothing_outside(store: BundleStore, source: Path, tmp_path: Path, name: str):
+    forge(store, source, name)
+    with pytest.raises(BundleError, match="the name"):
+        pull_bundle(store, tmp_path / "a" / "target")
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+def test_a_link_in_the_target_is_not_followed_outside(store: BundleStore, source: Path, tmp_path: Path):
+    forge(store, source, "linked/evil.txt")
+    (tmp_path / "target").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "target" / "linked").symlink_to(tmp_path / "outside")
+    with pytest.raises(BundleError, match="through a link that leads out"):
+        pull_bundle(store, tmp_path / "target")
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_that_looks_whole(store: BundleStore, source: Path, tmp_path: Path):
+    import resource
+
+    (source / "large.bin").write_bytes(LARGE)
+    push_bundle(source, store)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(BundleError, match="cannot be written"):
+            pull_bundle(store, tmp_path / "target")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert content(tmp_path / "target").keys() <= {f"{STAGING}/{n}" for n in read_version(store).hashes}
+    assert not (tmp_path / "target" / RECORD).exists()
+    pull_bundle(store, tmp_path / "target")
+    assert content(tmp_path / "target") == content(source)

@@ -1,0 +1,25 @@
+"""What kinds of places there are for bundles; content that is not what its hash says is refused by each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bundle_fixtures import LARGE
+
+from spelling_transfer.storage.bundles.stores import BundleStore, StoreError, open_store
+from spelling_transfer.storage.errors import BundleError
+
+
+def test_a_large_file_that_changes_is_never_stored_under_a_wrong_hash(store: BundleStore, tmp_path: Path):
+    file = tmp_path / "large.bin"
+    file.write_bytes(LARGE)
+    with pytest.raises(BundleError, match="changed while"):
+        store.put_file("0" * 64, file, lambda _: None)
+    assert store.list_content() == {}
+
+
+def test_places_of_other_kinds_are_refused():
+    for url in ("gs://bucket/x", "http://host/x", "s3://", "s3://a bucket/x", "s3://bucket/../x", "s3://bucket//x"):
+        with pytest.raises(StoreError):
+            open_store(url)

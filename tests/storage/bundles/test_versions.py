@@ -1,0 +1,76 @@
+"""Versions that stay and go, and who may work in a store at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from spelling_transfer.storage.bundles.pull import pull_bundle
+from spelling_transfer.storage.bundles.push import push_bundle
+from spelling_transfer.storage.bundles.stores import BundleStore, open_store
+from spelling_transfer.storage.bundles.verify import verify_store
+from spelling_transfer.storage.bundles.versions import StoreBusyError, list_versions, locked, prune
+from spelling_transfer.storage.errors import BundleError
+
+
+def test_prune_keeps_what_kept_versions_need(store: BundleStore, source: Path, tmp_path: Path):
+    note = source / "08_reporting/note.txt"
+    for text in ("one", "two", "three"):
+        note.write_text(text)
+        push_bundle(source, store, note=text)
+    assert [version.note for version in list_versions(store)] == ["one", "two", "three"]
+    assert list_versions(store)[1].new_bytes == len("two")
+    planned = prune(store, 2, dry_run=True)
+    assert store.list_manifests() == [1, 2, 3]
+    done = prune(store, 2)
+    assert (done.kept, done.removed, done.removed_files, done.removed_bytes) == ([2, 3], [1], 1, len("one"))
+    assert (planned.removed, planned.removed_bytes) == (done.removed, done.removed_bytes)
+    for number in (2, 3):
+        assert verify_store(store, number)[1] == []
+    with pytest.raises(BundleError, match="has no version 1"):
+        pull_bundle(store, tmp_path / "target", number=1)
+    note.write_text("four")
+    assert push_bundle(source, store).number == 4
+    with pytest.raises(BundleError, match="below 1"):
+        prune(store, 0)
+
+
+def test_nothing_is_removed_while_somebody_pushes(store: BundleStore, source: Path):
+    push_bundle(source, store)
+    with locked(store, "push"):
+        with pytest.raises(StoreBusyError, match="a push is under way"):
+            prune(store, 1)
+        push_bundle(source, store)  # another push is no hindrance
+    (source / "more.txt").write_text("more")
+    with locked(store, "prune"), pytest.raises(StoreBusyError, match="a prune is under way"):
+        push_bundle(source, store)
+    assert store.list_locks() == {}
+    store.put_lock("push-of-a-killed-process", json.dumps({"host": os.uname().nodename, "pid": 2**22 + 1}).encode())
+    store.put_lock("push-of-another-machine", b'{"host": "elsewhere"}')
+    with pytest.raises(StoreBusyError, match="elsewhere"):
+        prune(store, 1)
+    prune(store, 1, ignore_locks=True)
+
+
+def test_a_damaged_manifest_stops_a_prune_before_anything_goes(tmp_path: Path, source: Path, monkeypatch):
+    monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
+    store = open_store(str(tmp_path / "store"))
+    push_bundle(source, store)
+    manifest = tmp_path / "store/manifests/000000001.json"
+    whole = manifest.read_text()
+    for altered in (whole[:-20], whole.replace('"rows": 2', '"rows": 3'), whole.replace('"format": 1', '"format": 2')):
+        manifest.write_text(altered)
+        with pytest.raises(BundleError, match=r"manifest|newer"):
+            prune(store, 1)
+        with pytest.raises(BundleError, match=r"manifest|newer"):
+            pull_bundle(store, tmp_path / "target")
+    manifest.write_text(whole)
+    assert verify_store(store)[1] == []
+
+
+def test_a_prune_makes_no_store(tmp_path: Path):
+    assert prune(open_store(str(tmp_path / "nothing")), 1).kept == []
+    assert not (tmp_path / "nothing").exists()

@@ -1,0 +1,68 @@
+"""Credentials and endpoints: set once, never shown, encrypted on the way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+from kedro.io import DatasetError
+
+from spelling_transfer.storage import (
+    JSONDataset,
+)
+from spelling_transfer.storage.access import check_endpoint, set_up_stores
+from spelling_transfer.storage.errors import RemoteError
+
+
+class TestCredentials:
+    @pytest.fixture(autouse=True)
+    def own_settings(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fsspec.config, "conf", {})
+        monkeypatch.setattr("fsspec.spec.apply_config", lambda cls, kwargs: kwargs)
+
+    def write(self, conf: Path, text: str, env: str = "local") -> None:
+        (conf / env).mkdir(parents=True, exist_ok=True)
+        (conf / env / "credentials.yml").write_text(text)
+
+    def options(self) -> dict[str, object]:
+        return dict(fsspec.config.conf["s3"])
+
+    def test_without_a_file_the_ambient_chain_is_used(self, tmp_path: Path):
+        set_up_stores(tmp_path, "s3")
+        assert "key" not in self.options()
+        assert self.options()["use_listings_cache"] is False
+
+    def test_those_of_local_serve_every_environment_and_an_environment_may_have_its_own(self, tmp_path: Path):
+        self.write(tmp_path, "s3: {key: a, secret: b, endpoint_url: 'https://store.example.org'}")
+        set_up_stores(tmp_path, "s3")
+        assert self.options()["key"] == "a"
+        assert self.options()["endpoint_url"] == "https://store.example.org"
+        self.write(tmp_path, "s3: {profile: rented}", env="s3")
+        set_up_stores(tmp_path, "s3")
+        assert (self.options()["profile"], "key" in self.options()) == ("rented", False)
+
+    @pytest.mark.parametrize(
+        "text", ["s3: {key: hush}", "s3: {secret: hush, keys: hush}", "s3: hush", "s3: [hush", "s3: {key: {hush: 1}"]
+    )
+    def test_a_bad_entry_names_the_file_and_shows_no_value(self, tmp_path: Path, text: str):
+        self.write(tmp_path, text)
+        with pytest.raises(RemoteError, match=r"credentials\.yml") as caught:
+            set_up_stores(tmp_path, None)
+        assert "hush" not in str(caught.value)
+
+
+def test_a_store_elsewhere_needs_encryption():
+    for allowed in ("https://s3.example.org", "http://127.0.0.1:8333", "http://localhost:8333", "http://[::1]:8333"):
+        check_endpoint(allowed)
+    for refused in ("http://s3.example.org", "http://127.0.0.1.example.org", "ftp://a", "s3.example.org"):
+        with pytest.raises(RemoteError, match="is not encrypted"):
+            check_endpoint(refused)
+
+
+def test_a_dataset_does_not_send_to_a_plain_endpoint_elsewhere(s3: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://192.0.2.1:8333")
+    with pytest.raises(DatasetError, match="is not encrypted"):
+        JSONDataset(filepath=f"{s3}/a.json").save({})
+    assert os.environ["AWS_ENDPOINT_URL_S3"].startswith("http://192")

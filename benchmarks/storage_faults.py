@@ -1,7 +1,7 @@
 """Kills, cuts and damages transfers at random moments, and checks each time that what is visible is whole.
 
 A round ends in an error if corrupt or partial data could be seen, if data was lost that the server had acknowledged, or
-if going on after an interruption moved more than 10% more bytes than were missing (and 200 kB for the requests).
+if a resumed transfer moved more than 10% more bytes than were missing (and 200 kB for the requests).
 
     python benchmarks/storage_faults.py --rounds 100 --json results.json
 """
@@ -22,10 +22,8 @@ from benchmark_table import row
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "platform"))
 
+from fault_place import worst_ratio  # noqa: E402
 from fault_rounds import FaultRounds, Outcome  # noqa: E402
-
-COMPARABLE_BYTES = 2_000_000
-"""Below this the requests outweigh the content."""
 
 
 def main() -> None:
@@ -74,17 +72,12 @@ def describe(outcome: Outcome) -> str:
 
 def summarise(outcomes: list[Outcome], failures: list[str]) -> list[dict[str, Any]]:
     """Returns the rows: how many rounds, how many held, and how much more than missing was moved at worst."""
-    ratios = [
-        outcome.moved_bytes / outcome.missing_bytes
-        for outcome in outcomes
-        if outcome.moved_bytes is not None and outcome.missing_bytes and outcome.missing_bytes >= COMPARABLE_BYTES
-    ]
     interrupted = Counter(outcome.kind for outcome in outcomes if outcome.interrupted)
     return [
         row("rounds of faults", len(outcomes) + len(failures), unit="rounds"),
         row("rounds in which the fault came before the end", sum(interrupted.values()), unit="rounds"),
         row("rounds with corrupt, partial or lost data, or too much sent", len(failures), unit="rounds", goal=0),
-        row("bytes moved to bytes missing, at worst", round(max(ratios, default=0.0), 4), unit="ratio", goal=1.1),
+        row("bytes moved to bytes missing, at worst", round(worst_ratio(outcomes), 4), unit="ratio", goal=1.1),
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fault_place import Outcome, worst_ratio
 from fault_rounds import FaultRounds
 
 SHORT = [
@@ -34,7 +35,7 @@ def rounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultRounds]:
 
 
 @pytest.mark.parametrize("kind", SHORT)
-def test_what_is_visible_is_whole_and_going_on_sends_what_was_missing(rounds: FaultRounds, kind: str):
+def test_what_is_visible_is_whole_and_what_is_resumed_sends_what_was_missing(rounds: FaultRounds, kind: str):
     outcome = rounds.run(kind)
     assert outcome.kind == kind
     if outcome.missing_bytes is not None:
@@ -50,3 +51,13 @@ def test_the_rounds_would_notice_a_partial_file(rounds: FaultRounds, tmp_path: P
 
 def test_every_kind_of_fault_is_known(rounds: FaultRounds):
     assert set(SHORT) < set(rounds.kinds)
+
+
+def test_the_worst_ratio_leaves_out_what_is_small_as_the_requests_outweigh_it():
+    outcomes = [
+        Outcome("client killed in push", interrupted=True, missing_bytes=10_000_000, moved_bytes=10_500_000),
+        Outcome("client killed in push", interrupted=True, missing_bytes=10, moved_bytes=5_000),
+        Outcome("slow connections"),
+    ]
+    assert worst_ratio(outcomes) == 1.05
+    assert worst_ratio([]) == 0

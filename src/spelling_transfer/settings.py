@@ -2,7 +2,7 @@
 
 from spelling_transfer.configuration.hook import ConfigurationCheck
 from spelling_transfer.configuration.loader import ProjectConfigLoader
-from spelling_transfer.pages.run_summary import RunSummaryHook
+from spelling_transfer.hooks import RunSummaryHook
 from spelling_transfer.storage import StorageHook, run_folder
 
 HOOKS = (ConfigurationCheck(), RunSummaryHook(), StorageHook())

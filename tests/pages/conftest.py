@@ -1,8 +1,7 @@
 """Studies, answers and runs to make pages of."""
 
-from tests.evaluation.conftest import answers, examples
-from tests.study.conftest import gained_marks, make_study, study_findings
+from tests.samples.answers import answers, examples
+from tests.samples.runs import catalog
+from tests.samples.studies import study_findings
 
-from .runs import catalog
-
-__all__ = ["answers", "catalog", "examples", "gained_marks", "make_study", "study_findings"]
+__all__ = ["answers", "catalog", "examples", "study_findings"]

@@ -1,28 +1,24 @@
-"""The page as a real browser shows it, opened from a file without a network."""
+"""Pages as a real browser shows them."""
 
 import re
-import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
-import pytest
+from browser import REPORT_ERRORS, dom_of, needs_browser
+from tests.samples.studies import figures_of
 
 from spelling_transfer.pages.page import Section, render_page
+from spelling_transfer.pages.study import render_tuning_page
 from spelling_transfer.pages.style import style_figure
+from spelling_transfer.study.results import StudyFindings
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium, which is not installed here")
+pytestmark = needs_browser
 
-# Clicks twice on the heading of the second column (descending), filters, and reports errors of the page.
-DRIVER = """
-<p id="errors"></p>
+# Clicks twice on the heading of the second column (descending), and filters.
+CLICKS = """
 <script>
-  addEventListener("error", (event) => { document.getElementById("errors").textContent += event.message; });
-  addEventListener("securitypolicyviolation", (event) => {
-    document.getElementById("errors").textContent += event.violatedDirective;
-  });
   addEventListener("load", () => {
     const button = document.querySelectorAll("th button")[1];
     button.click();
@@ -35,17 +31,6 @@ DRIVER = """
 """
 
 
-def _after_loading(page: str, tmp_path: Path) -> str:
-    file = tmp_path / "page.html"
-    file.write_text(page, encoding="utf-8")
-    assert BROWSER is not None
-    command = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000", "--dump-dom", file.as_uri(),
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-
-
 def test_figures_are_drawn_and_tables_sort_and_filter(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {
@@ -56,15 +41,26 @@ def test_figures_are_drawn_and_tables_sort_and_filter(tmp_path: Path) -> None:
     bars = style_figure(go.Figure(go.Bar(x=["a"], y=[1])))
     coordinates = go.Figure(go.Parcoords(dimensions=[{"label": "x", "values": [1, 2]}]))
     sections = [
-        Section("Driver", html=DRIVER),
+        Section("Driver", html=REPORT_ERRORS + CLICKS),
         Section("Bars", figure=bars),
         Section("Coordinates", figure=coordinates),  # drawn by compiled shaders, which the page's policy must allow
         Section("Table", table=frame),
     ]
-    dom = _after_loading(render_page("Test", sections), tmp_path)
+    dom = dom_of(render_page("Test", sections), tmp_path)
     assert re.search(r'<p id="errors"></p>', dom)
     assert dom.count('class="main-svg"') >= 2
     assert 'aria-sort="descending"' in dom
     rows = re.findall(r"<tr( hidden=\"\")?><td data-key=\"([^\"]+)\"", dom)
     assert [name for hidden, name in rows if not hidden] == ["keep ten", "keep two", "keep none"]
     assert len(rows) == len(frame)
+
+
+def test_every_figure_of_a_study_is_drawn_without_an_error(
+    study_findings: Callable[..., StudyFindings], tmp_path: Path
+) -> None:
+    found = study_findings(12)
+    page = render_tuning_page(found, figures_of(found))
+    dom = dom_of(page.replace('<main id="content">', f'<main id="content">{REPORT_ERRORS}', 1), tmp_path)
+    assert re.search(r'<p id="errors"></p>', dom)
+    drawn = re.findall(r'<div class="plot[^"]*js-plotly-plot[^"]*" id="([^"]+)"', dom)
+    assert len(drawn) == len(figures_of(found))

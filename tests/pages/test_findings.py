@@ -1,12 +1,20 @@
-import pandas as pd
+from collections.abc import Callable
+from dataclasses import replace
 
+import pandas as pd
+import pytest
+
+from spelling_transfer.evaluation.comparison import claimed_tasks
+from spelling_transfer.pages.documents import write_study_document
 from spelling_transfer.pages.findings import (
-    claimed_tasks,
     describe_change,
     describe_comparison,
-    describe_ratio,
+    describe_control,
+    describe_endpoint,
+    describe_training,
     describe_transfer,
 )
+from spelling_transfer.study.results import StudyFindings
 
 
 def _row(task: str, before: float, after: float, low: float, high: float, n: int = 600) -> dict[str, object]:
@@ -29,20 +37,22 @@ def _sentence(row: dict[str, object]) -> str:
 
 def test_a_rise_is_said_with_both_scores_and_the_interval() -> None:
     assert _sentence(SPELLING_UP) == (
-        "Spelling moved up, from 53.2% to 79.0% of 600 questions: +25.8 (+21.9 to +29.6 points, 95% interval)."
+        "Spelling rose from 53.2% to 79.0% of 600 questions: +25.8 points (95% interval +21.9 to +29.6)."
     )
 
 
 def test_a_fall_is_said_as_plainly() -> None:
-    assert _sentence(COUNT_DOWN).startswith("Count moved down, from 57.0% to 50.0% of 600 questions: −7.0 (−11.0 to")
+    assert _sentence(COUNT_DOWN) == (
+        "Count fell from 57.0% to 50.0% of 600 questions: −7.0 points (95% interval −11.0 to −3.0)."
+    )
 
 
-def test_an_interval_with_zero_is_no_movement() -> None:
+def test_an_interval_with_zero_is_no_clear_change() -> None:
     sentence = _sentence(POSITION_SAME)
-    assert "cannot be said to have moved" in sentence
-    assert "−4.0 to +2.1" in sentence
-    assert "moved up" not in sentence
-    assert "moved down" not in sentence
+    assert sentence.startswith("Position shows no clear change: from 30.0% to 29.0%")
+    assert "−4.0 to +2.1, which includes zero" in sentence
+    assert "rose" not in sentence
+    assert "fell" not in sentence
 
 
 def test_transfer_is_never_claimed_without_a_control_arm() -> None:
@@ -51,10 +61,10 @@ def test_transfer_is_never_claimed_without_a_control_arm() -> None:
 
 
 def test_what_went_up_or_down_beside_spelling_is_named() -> None:
-    assert "Beside spelling, position went up. Count got worse." in describe_transfer(
+    assert "Besides spelling, position improved. Count got worse." in describe_transfer(
         pd.DataFrame([SPELLING_UP, POSITION_UP, COUNT_DOWN])
     )
-    assert "no other task measurably changed" in describe_transfer(pd.DataFrame([SPELLING_UP, POSITION_SAME]))
+    assert "no other task changed clearly" in describe_transfer(pd.DataFrame([SPELLING_UP, POSITION_SAME]))
 
 
 def test_tasks_that_were_only_asked_share_a_sentence() -> None:
@@ -66,7 +76,7 @@ def test_tasks_that_were_only_asked_share_a_sentence() -> None:
     sentences = describe_comparison(pd.DataFrame([*others, POSITION_SAME, SPELLING_UP]), confidence=0.95)
     assert [sentence.split()[0] for sentence in sentences[:2]] == ["Spelling", "Position"]
     assert sentences[2] == (
-        "Of the tasks that were only asked, reverse moved up; length and contains cannot be said to have moved."
+        "Of the tasks that were only asked, reverse improved; length and contains show no clear change."
     )
 
 
@@ -77,8 +87,8 @@ def test_the_transfer_score_is_described_with_its_focus() -> None:
     }  # fmt: skip
     sentences = describe_comparison(pd.DataFrame([SPELLING_UP, score]), confidence=0.9)
     assert sentences[1] == (
-        "The transfer score (balanced focus) shows no sure change: from 0.500 to 0.490, −0.010 "
-        "(90% interval −0.030 to +0.012)."
+        "The transfer score (balanced focus) shows no clear change: from 0.500 to 0.490, −0.010 "
+        "(90% interval −0.030 to +0.012, which includes zero)."
     )
     assert len(sentences) == 3
 
@@ -93,16 +103,16 @@ def test_transfer_is_claimed_only_above_both_the_control_arm_and_the_base_model(
     below = pd.DataFrame([SPELLING_UP, _row("position", 0.5, 0.4, -0.15, -0.05)])
     assert claimed_tasks(base["up"], above) == ["position"]
     said = describe_transfer(base["up"], above)
-    assert "position gained +10.0 points (+2.0 to +18.0) more than the control arm: spelling carried over to it" in said
+    assert "(95% intervals): position +10.0 points (+2.0 to +18.0), spelling transferred to it" in said
     # The control arm got worse; the fine-tuned model did not get better.
     assert claimed_tasks(base["unclear"], above) == []
-    assert "not surely above the base model: no claim" in describe_transfer(base["unclear"], above)
+    assert "not clearly above the base model, so no claim" in describe_transfer(base["unclear"], above)
     # Form alone explains the rise.
     assert claimed_tasks(base["up"], same) == []
-    assert "which holds zero: no claim" in describe_transfer(base["up"], same)
-    assert "below the control arm" in describe_transfer(base["up"], below)
+    assert "no clear difference, so no claim" in describe_transfer(base["up"], same)
+    assert "below the control arm, so no claim" in describe_transfer(base["up"], below)
     for control in (same, below):
-        assert "carried over" not in describe_transfer(base["up"], control)
+        assert "transferred" not in describe_transfer(base["up"], control)
     assert claimed_tasks(base["up"], None) == []
 
 
@@ -115,6 +125,52 @@ def test_the_ratio_is_said_with_its_interval_where_there_is_one() -> None:
         "low": -0.1,
         "high": 0.9,
     }
+    comparison = pd.DataFrame([SPELLING_UP, POSITION_SAME])
     control = pd.DataFrame([SPELLING_UP, POSITION_SAME, ratio])
-    assert describe_ratio(control).endswith("position +0.40 (−0.10 to +0.90) points.")
-    assert describe_ratio(control.iloc[:2]) == ""
+    said = "For each point of spelling gained over the control arm: position +0.40 (−0.10 to +0.90) points."
+    assert said in describe_transfer(comparison, control)
+    assert "For each point" not in describe_transfer(comparison, control.iloc[:2])
+
+
+@pytest.mark.parametrize(
+    ("against_control", "against_base", "said"),
+    [
+        ([0.02, 0.1], [0.01, 0.09], "position did better than form alone explains"),
+        ([0.02, 0.1], [-0.01, 0.09], "But position is not clearly above the base model, so no transfer is claimed"),
+        ([-0.02, 0.1], [0.01, 0.09], "So no transfer is claimed"),
+    ],
+)
+def test_transfer_is_spoken_of_only_above_the_control_arm_and_the_base_model(
+    study_findings: Callable[..., StudyFindings], against_control: list[float], against_base: list[float], said: str
+) -> None:
+    found = study_findings(3)
+    row = {"control": 0.2, "difference": 0.06, "interval": against_control, "excludes_zero": against_control[0] > 0}
+    other = {"control": 0.2, "difference": 0.0, "interval": [-0.1, 0.1], "excludes_zero": False}
+    measures = {"spelling": row, "position": row, "count": other, "transfer_score": row}
+    confirmation = {
+        **found.confirmation,
+        "control": [{"measure": name, **values} for name, values in measures.items()],
+        "task_gains": {"spelling": [0.1, 0.2], "position": against_base, "count": [-0.1, 0.1]},
+    }
+    changed = replace(found, best={**found.best, "confirmation": confirmation})
+    for words in (describe_control(changed), write_study_document(changed)):
+        assert said in words
+        assert ("did better than form alone explains" in words) == ("did better" in said)
+
+
+def test_what_was_trained_names_the_settings_that_were_searched() -> None:
+    trials = pd.DataFrame({"number": [0, 1], "lora.r": [4, 8], "training.learning_rate": [1e-3, 2e-3]})
+    best = {"config": {"lora": {"r": 8}, "training": {"learning_rate": 2e-3}}, "confirmation": {"seeds": [7]}}
+    assert describe_training("tiny", trials, best) == (
+        "tiny with LoRA, best of 2 trials, 1 new seed: r 8, learning_rate 0.002"
+    )
+    assert describe_training("tiny", None, best) == "tiny with LoRA"
+    assert describe_training("tiny", trials[["number"]], {}) == "tiny with LoRA, best of 2 trials"
+
+
+def test_an_endpoint_that_fails_names_its_first_checks() -> None:
+    checks = [{"id": f"refuses/{i}", "passed": i == 0} for i in range(6)]
+    assert describe_endpoint({"checks": checks[:1]}) == "passed all 1 checks of non-thinking mode"
+    assert describe_endpoint({"checks": checks}) == (
+        "FAILED 5 of 6 checks of non-thinking mode (refuses/1, refuses/2, refuses/3 and 2 more)"
+    )

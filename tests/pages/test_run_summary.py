@@ -1,184 +1,40 @@
-import json
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from __future__ import annotations
+
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 import pytest
-from kedro.framework.hooks.manager import _create_hook_manager
-from kedro.io import DataCatalog
-from kedro.pipeline import Pipeline, node, pipeline
-from kedro.runner import SequentialRunner
 
-from spelling_transfer.pages.run_lines import MAX_LINES
-from spelling_transfer.pages.run_summary import RunSummaryHook
-
-from .runs import BEST, COMPARISON, CONFORMANCE, MANIFEST, SCORES, TRIALS
+from spelling_transfer.pages.run_results import Results
+from spelling_transfer.pages.run_summary import summary_lines
 
 
-def _gives(value: Any) -> Callable[[], Any]:
-    return lambda: value
+def _row(task: str, difference: float, low: float, high: float) -> dict[str, Any]:
+    verdict = "up" if low > 0 else "down" if high < 0 else "unclear"
+    return {
+        "measure": "exact_match", "task": task, "group": "all", "value": "all", "reference_score": 0.3,
+        "arm_score": 0.3 + difference, "difference": difference, "low": low, "high": high, "verdict": verdict,
+    }  # fmt: skip
 
 
-def _fails() -> None:
-    raise RuntimeError("the disk is on fire")
+BASE = pd.DataFrame([_row("spelling", 0.3, 0.2, 0.4), _row("position", 0.1, 0.05, 0.15), _row("count", 0.0, -0.1, 0.1)])
 
 
-PREPARATION = pipeline([node(_gives(MANIFEST), None, "prep_manifest", name="write_manifest")])
-TUNING = pipeline(
+@pytest.mark.parametrize(
+    ("position", "expected"),
     [
-        node(_gives(TRIALS), None, "trials", name="run_study"),
-        node(_gives(BEST), None, "best_config", name="recommend"),
-        node(_gives(go.Figure(go.Scatter(y=[1, 2]))), None, "tuning_curves_plot", name="plot"),
-    ]
+        (
+            (0.08, 0.02, 0.14),
+            "spelling transferred to position; against the control arm position +8.0 (+2.0 to +14.0)",
+        ),
+        ((0.01, -0.03, 0.05), "no claim; against the control arm position +1.0 (−3.0 to +5.0)"),
+    ],
 )
-EVALUATION = pipeline(
-    [
-        node(_gives(SCORES), None, "scores", name="mark"),
-        node(_gives(COMPARISON), None, "comparison", name="compare_arms"),
-        node(_gives("<p>evaluation</p>"), None, "evaluation_page", name="report"),
-    ]
-)
-DEPLOYMENT = pipeline([node(_gives(CONFORMANCE), None, "conformance", name="probe_policy")])
-
-
-def _run(pipeline: Pipeline, catalog: DataCatalog, **run_params: Any) -> None:
-    """Runs a pipeline as Kedro's session does."""
-    hooks = _create_hook_manager()
-    hooks.register(RunSummaryHook())
-    params = {
-        "run_id": "2026-01-01T00.00.00",
-        "pipeline_names": ["some"],
-        "env": "base",
-        "node_names": [],
-        **run_params,
-    }
-    hooks.hook.before_pipeline_run(run_params=params, pipeline=pipeline, catalog=catalog)
-    try:
-        result = SequentialRunner().run(pipeline, catalog, hook_manager=hooks)
-    except Exception as error:
-        hooks.hook.on_pipeline_error(error=error, run_params=params, pipeline=pipeline, catalog=catalog)
-        raise
-    hooks.hook.after_pipeline_run(run_params=params, run_result=result, pipeline=pipeline, catalog=catalog)
-
-
-def _summary(tmp_path: Path) -> dict[str, Any]:
-    return json.loads((tmp_path / "08_reporting" / "run_summary.json").read_text())
-
-
-def test_a_whole_run_ends_in_ten_lines_or_fewer(catalog: DataCatalog, capsys: pytest.CaptureFixture[str]) -> None:
-    _run(PREPARATION + TUNING + EVALUATION + DEPLOYMENT, catalog)
-    lines = capsys.readouterr().out.strip().splitlines()
-    assert len(lines) <= MAX_LINES == 10
-    text = "\n".join(lines)
-    assert "prepared  37,064 words, 23,378 examples" in text
-    assert "tiny-qwen3 with LoRA, best of 3 trials: r 16, learning_rate 0.003" in text
-    assert "spelling  53.0% → 79.0%, +26.0 points (+22.0 to +30.0): moved up" in text
-    assert "position  30.0% → 29.0%, −1.0 points (−4.0 to +2.0): not moved for sure" in text
-    assert "count     57.0% → 50.0%, −7.0 points (−11.0 to −3.0): moved down" in text
-    assert "obeys: it passed all 2 checks" in text
-    assert "no claim is made" in text
-    assert "index.html" in text
-
-
-def test_the_document_holds_scores_with_intervals_pages_and_seconds(catalog: DataCatalog, tmp_path: Path) -> None:
-    _run(TUNING + EVALUATION + DEPLOYMENT, catalog)
-    summary = _summary(tmp_path)
-    assert (summary["status"], summary["run_id"]) == ("finished", "2026-01-01T00.00.00")
-    assert len(summary["scores"]) == 6
-    assert {"arm", "task", "n", "exact_match", "low", "high"} <= set(summary["scores"][0])
-    assert [row["task"] for row in summary["comparison"]] == ["spelling", "position", "count", "all"]
-    assert summary["comparison"][-1]["p_value"] is None
-    assert summary["trained"]["n_trials"] == 3
-    assert summary["endpoint"] == {"obeys": True, "n_checks": 2, "failed": []}
-    assert summary["pages"] == {"evaluation_page": "evaluation/index.html"}
-    assert len(summary["parameters_sha256"]) == 64
-    assert set(summary["seconds_by_node"]) == {node.name for node in (TUNING + EVALUATION + DEPLOYMENT).nodes}
-    assert all(0 <= seconds <= summary["seconds"] for seconds in summary["seconds_by_node"].values())
-
-
-def test_the_page_links_to_the_others_and_shows_the_chosen_figures(catalog: DataCatalog, tmp_path: Path) -> None:
-    catalog["tuning_transfer_plot"].save(go.Figure())
-    _run(TUNING + EVALUATION + DEPLOYMENT, catalog)
-    page = (tmp_path / "08_reporting" / "index.html").read_text()
-    assert 'href="evaluation/index.html"' in page
-    assert "Spelling moved up" in page
-    assert "Learning curves" in page
-    assert page.count("data-plot=") == 1
-    assert "earlier run" not in page
-
-
-def test_a_run_of_one_pipeline_speaks_of_that_one(
-    catalog: DataCatalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _run(EVALUATION, catalog)
-    capsys.readouterr()
-    _run(DEPLOYMENT, catalog)
-    printed = capsys.readouterr().out
-    assert "endpoint" in printed
-    assert "spelling" not in printed
-    assert _summary(tmp_path)["from_this_run"] == {"scores": False, "comparison": False, "conformance": True}
-    page = (tmp_path / "08_reporting" / "index.html").read_text()
-    assert "These scores are from an earlier run." in page
-
-
-def test_a_disobedient_endpoint_is_said_to_be_one(
-    catalog: DataCatalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    checks = [{**check, "passed": place > 0} for place, check in enumerate(CONFORMANCE["checks"])]
-    _run(pipeline([node(_gives({"obeys": False, "checks": checks}), None, "conformance", name="probe")]), catalog)
-    assert "DISOBEYS: it failed 1 of 2 checks (refuses/enable-thinking)" in capsys.readouterr().out
-    assert _summary(tmp_path)["endpoint"] == {"obeys": False, "n_checks": 2, "failed": ["refuses/enable-thinking"]}
-
-
-def test_the_same_results_give_the_same_document_times_aside(catalog: DataCatalog, tmp_path: Path) -> None:
-    documents = []
-    for _ in range(2):
-        _run(TUNING + EVALUATION, catalog)
-        documents.append({k: v for k, v in _summary(tmp_path).items() if k not in _TIMES})
-    assert documents[0] == documents[1]
-
-
-_TIMES = ("started_at", "seconds", "seconds_by_node")
-
-
-def test_a_run_that_fails_says_how_far_it_came(
-    catalog: DataCatalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(RuntimeError, match="on fire"):
-        _run(TUNING + pipeline([node(_fails, None, "scores", name="z_mark")]), catalog)
-    summary = _summary(tmp_path)
-    assert (summary["status"], summary["error"]) == ("failed", "the disk is on fire")
-    assert summary["from_this_run"] == {"trials": True, "best_config": True}
-    assert "The run stopped early: the disk is on fire" in (tmp_path / "08_reporting" / "index.html").read_text()
-    assert capsys.readouterr().out == ""
-
-
-def test_a_summary_that_cannot_be_written_does_not_hide_the_first_error(catalog: DataCatalog, tmp_path: Path) -> None:
-    (tmp_path / "08_reporting").write_text("a file where the folder should be")
-    with pytest.raises(RuntimeError, match="on fire"):
-        _run(pipeline([node(_fails, None, "trials", name="train")]), catalog)
-
-
-def test_a_run_of_single_nodes_leaves_the_summary_alone(
-    catalog: DataCatalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _run(DEPLOYMENT, catalog, node_names=["probe_policy"])
-    assert not (tmp_path / "08_reporting" / "run_summary.json").exists()
-    assert capsys.readouterr().out == ""
-
-
-def test_a_project_without_the_entries_runs_as_before(capsys: pytest.CaptureFixture[str]) -> None:
-    _run(pipeline([node(_gives(pd.DataFrame({"a": [1]})), None, "other", name="other")]), DataCatalog())
-    assert "took" in capsys.readouterr().out
-
-
-def test_importing_the_hook_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, spelling_transfer.pages.run_summary; "
-        "print([name for name in ('torch', 'pandas', 'plotly', 'jinja2', 'transformers') if name in sys.modules])"
+def test_the_last_line_is_adjusted_for_the_control_arm(position: tuple[float, float, float], expected: str) -> None:
+    control = pd.DataFrame(
+        [_row("spelling", 0.3, 0.2, 0.4), _row("position", *position), _row("count", 0.0, -0.1, 0.1)]
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    lines = {line.label: line.text for line in summary_lines(Results(comparison=BASE, control_comparison=control))}
+    assert lines["transfer"].startswith(expected)
+    without = summary_lines(Results(comparison=BASE, control_comparison=control.iloc[:0]))
+    assert "no control arm" in without[-1].text

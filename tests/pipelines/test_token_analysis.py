@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from browser import dom_of, needs_browser
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from pydantic import TypeAdapter
@@ -20,7 +19,7 @@ from pydantic import TypeAdapter
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile, VocabularySavings
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
-from spelling_transfer.pages.tokens_search import search_data
+from spelling_transfer.pages.tokens_figures import search_data
 from spelling_transfer.pipelines.token_analysis import create_pipeline, nodes
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -33,7 +32,6 @@ from spelling_transfer.words.word_sets import split_words
 from spelling_transfer.words.words import WordSelection, describe_words, select_words
 
 CONF = Path(__file__).parents[2] / "conf" / "base"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 MODELS = {
     "token_rules": TokenRules,
@@ -203,7 +201,7 @@ def test_the_search_knows_the_tokens_of_every_word_in_every_form(results, tokeni
     assert all(len(form["tokens"].split(" ")) == len(words) for form in data["forms"])
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium, which is not installed here")
+@needs_browser
 def test_words_are_looked_up_in_a_browser(results, tmp_path):
     typed = [" Together ", "strawb", "<b>x", ""]
     driver = """<pre id="seen"></pre><script>addEventListener("load", () => {
@@ -215,13 +213,7 @@ def test_words_are_looked_up_in_a_browser(results, tmp_path):
         seen.textContent += found.map((part) => part.textContent).join(" / ") + "\\n";
       }
     });</script></body>""".replace("TYPED", json.dumps(typed).replace("<", "\\u003c"))
-    file = tmp_path / "page.html"
-    file.write_text(results[0].load("token_analysis_page").replace("</body>", driver), encoding="utf-8")
-    command = [
-        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000", "--dump-dom", file.as_uri(),
-    ]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    dom = dom_of(results[0].load("token_analysis_page").replace("</body>", driver), tmp_path)
     known, part, unknown, nothing = re.findall(r'<pre id="seen">(.*?)\n</pre>', dom, re.DOTALL)[0].split("\n")
     bare, spaced, *_ = known.split(" / ")[1:]
     assert bare.startswith("“together”: 2 tokens")

@@ -19,7 +19,7 @@ from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, wilson
 from spelling_transfer.statistics.paired import difference_ratio, gap_closed, gap_closed_interval, paired_difference
 from spelling_transfer.statistics.resampling import STANDARD, Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, FocusWeights, compare_transfer_scores
-from spelling_transfer.tasks.registry import TRAINED_TASK, UNTRAINED_TASKS
+from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS
 
 
 def compare_all(
@@ -155,6 +155,40 @@ def transfer_ratios(
             arm_interval=NO_INTERVAL,
             interval=interval,
         )
+
+
+def main_rows(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows that claims are about: whole tasks on real words of held-out families."""
+    return comparison[(comparison["measure"] == "exact_match") & (comparison["group"] == "all")]
+
+
+def core_rows(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of the tasks of the research question, in their order."""
+    rows = main_rows(comparison)
+    order = {task: place for place, task in enumerate(CORE_TASKS)}
+    return rows[rows["task"].isin(order)].sort_values("task", key=lambda tasks: tasks.map(order), kind="stable")
+
+
+def transfer_row(comparison: pd.DataFrame) -> pd.Series[Any] | None:
+    """Returns the row of the transfer score; None where a task of it was not asked."""
+    rows = comparison[comparison["measure"] == "transfer_score"]
+    return None if rows.empty else rows.iloc[0]
+
+
+def claimed_tasks(comparison: pd.DataFrame, control: pd.DataFrame | None) -> list[str]:
+    """Returns the tasks that transfer is claimed for: better than the base model *and* than the control arm.
+
+    Each difference needs an interval above zero. One of them is not enough: an arm can be above its control because the
+    control got worse, and above the base model because it learnt the form of the answers.
+
+    Args:
+        comparison: The comparison with the base model.
+        control: The comparison with the control arm; without one nothing is claimed.
+    """
+    if control is None or control.empty:
+        return []
+    up = [set(rows.loc[rows["verdict"] == "up", "task"]) for rows in map(core_rows, (comparison, control))]
+    return [task for task in UNTRAINED_TASKS if task in up[0] & up[1]]
 
 
 def _score(

@@ -1,4 +1,4 @@
-"""The page of an evaluation: what was found, the numbers, how they were made, and answers to look at."""
+"""The page of an evaluation: what was found, the numbers as tables and figures, and how they were made."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from spelling_transfer.evaluation.comparison import core_rows, main_rows, transfer_row
 from spelling_transfer.evaluation.settings import EvaluationSettings
-from spelling_transfer.pages.findings import (
-    core_rows,
-    describe_comparison,
-    interval_in_points,
-    main_rows,
-    percent,
-    points,
-    transfer_row,
-)
-from spelling_transfer.pages.page import Card, Section, Table, render_page
+from spelling_transfer.pages.findings import describe_comparison
+from spelling_transfer.pages.numbers import percent, points, signed, span
+from spelling_transfer.pages.page import Card, Section, render_page
+from spelling_transfer.pages.style import ARM_COLOURS, COLOURS, GREY, TASK_COLOURS, error_bars, style_figure
+from spelling_transfer.pages.tables import Table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -26,6 +22,7 @@ _TONES: Mapping[str, Literal["neutral", "good", "bad"]] = {"up": "good", "down":
 _SHARE = ".1%"
 _SAMPLES_PER_KIND = 8
 _ENDS = ("difference", "low", "high")
+_MAX_COLUMNS = 4
 
 
 def comparison_cards(comparison: pd.DataFrame) -> list[Card]:
@@ -34,7 +31,7 @@ def comparison_cards(comparison: pd.DataFrame) -> list[Card]:
         Card(
             label=str(row["task"]),
             value=f"{percent(row['reference_score'])} → {percent(row['arm_score'])}",
-            note=f"{points(row['difference'])} points ({interval_in_points(row['low'], row['high'])})",
+            note=f"{points(row['difference'])} points ({span(row['low'], row['high'])})",
             tone=_TONES[str(row["verdict"])],
         )
         for _, row in core_rows(comparison).iterrows()
@@ -45,7 +42,7 @@ def comparison_cards(comparison: pd.DataFrame) -> list[Card]:
             Card(
                 label=f"transfer score ({score['value']})",
                 value=f"{score['reference_score']:.3f} → {score['arm_score']:.3f}",
-                note=f"{score['difference']:+.3f} ({score['low']:+.3f} to {score['high']:+.3f})".replace("-", "−"),
+                note=f"{signed(score['difference'])} ({span(score['low'], score['high'], signed)})",
                 tone=_TONES[str(score["verdict"])],
             )
         )
@@ -138,7 +135,7 @@ def render_evaluation_page(
         Section(
             f"Change from {reference} to {arm}",
             figure=figures["differences"],
-            caption="Both arms answered the same questions. A task moved only if its interval is on one side of zero.",
+            caption="Both arms answered the same questions. A change is clear if its interval is on one side of zero.",
             table=comparison_table(comparison),
         ),
     ]
@@ -147,7 +144,7 @@ def render_evaluation_page(
             Section(
                 "Adjusted for the control arm",
                 text="The control arm had the same steps on the same prompts, with the letters of other words: it "
-                "learns the form of question and answer and nothing of spelling. A difference to it is what the form "
+                "learns the form of question and answer and nothing of spelling. A difference from it is what the form "
                 "does not explain.",
                 table=control_table(control),
             )
@@ -165,7 +162,7 @@ def render_evaluation_page(
     sections += [
         Section("Every score", table=_scores_table(scores)),
         Section(
-            "Answers to look at",
+            "Sample answers",
             text="Not chosen by hand: the first of each kind in the order in which the questions were drawn.",
             table=_answers_table(marked, reference, arm),
         ),
@@ -214,6 +211,105 @@ def _method(settings: EvaluationSettings) -> list[str]:
         "non-thinking mode; answers are the most likely tokens, with the think tags masked.",
         f"Intervals are at {settings.confidence:.0%}. Shares have Wilson's interval. Differences are paired by "
         f"question and resampled by word family ({settings.n_resamples:,} resamples, seed {settings.seed}). They are "
-        "not widened for the number of tasks, and they speak of these questions and this one training run: another "
-        "seed of training would move the scores as well.",
+        "not widened for the number of tasks. They hold for other words, not for another training run: another "
+        "training seed would change the scores as well.",
     ]
+
+
+def plot_scores(scores: pd.DataFrame) -> Figure:
+    """Draws exact match by task and arm with Wilson intervals, and what guessing the commonest answer would give."""
+    import plotly.graph_objects as go
+
+    main = scores[scores["group"] == "all"]
+    figure = go.Figure()
+    for arm, rows in main.groupby("arm", sort=False):
+        figure.add_bar(
+            name=str(arm),
+            x=rows["task"],
+            y=rows["exact_match"],
+            marker_color=ARM_COLOURS.get(str(arm), COLOURS[3]),
+            error_y=error_bars(rows["exact_match"], rows["low"], rows["high"], thickness=1.5, width=4),
+            customdata=rows[["n", "low", "high"]],
+            hovertemplate="%{y:.1%} of %{customdata[0]} (%{customdata[1]:.1%} to %{customdata[2]:.1%})",
+        )
+    majority = main.drop_duplicates("task")
+    figure.add_scatter(
+        name="always the commonest answer",
+        x=majority["task"],
+        y=majority["majority"],
+        mode="markers",
+        marker={"symbol": "line-ew", "size": 70, "line": {"width": 2, "color": COLOURS[1]}},
+        hovertemplate="%{y:.1%}",
+    )
+    top = max(0.05, float(main["high"].max()))
+    figure.update_yaxes(title="exact match", tickformat=".0%", range=[0, min(1.02, 1.08 * top)])
+    figure.update_xaxes(showgrid=False)
+    return style_figure(figure)
+
+
+def plot_differences(comparison: pd.DataFrame) -> Figure:
+    """Draws the paired difference of each task with its interval against the line of no change."""
+    import plotly.graph_objects as go
+
+    rows = main_rows(comparison).iloc[::-1]
+    figure = go.Figure()
+    figure.add_vline(x=0, line={"dash": "dot", "width": 1.5, "color": GREY})
+    figure.add_scatter(
+        x=100 * rows["difference"],
+        y=rows["task"],
+        mode="markers+text",
+        marker={"size": 11, "color": [TASK_COLOURS.get(task, COLOURS[3]) for task in rows["task"]]},
+        text=[points(difference) for difference in rows["difference"]],
+        textposition="top center",
+        error_x={
+            **error_bars(rows["difference"], rows["low"], rows["high"], scale=100, thickness=2, width=6),
+            "color": GREY,
+        },
+        customdata=[span(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)],
+        hovertemplate="%{y}: %{text} points (%{customdata})<extra></extra>",
+        showlegend=False,
+    )
+    figure.update_xaxes(title="change in exact match, percentage points")
+    figure.update_yaxes(showgrid=False, range=[-0.6, len(rows) - 0.4])
+    return style_figure(figure, height_pixels=130 + 65 * len(rows))
+
+
+def plot_groups(scores: pd.DataFrame, group: str, title: str) -> Figure:
+    """Draws exact match by a property of the question (such as its word's tokens): a panel a task, a line an arm."""
+    from plotly.subplots import make_subplots
+
+    rows = scores[scores["group"] == group]
+    tasks = list(rows["task"].unique())
+    n_columns = min(len(tasks), _MAX_COLUMNS)
+    n_rows = -(-len(tasks) // n_columns)
+    figure = make_subplots(
+        rows=n_rows,
+        cols=n_columns,
+        subplot_titles=tasks,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.25 / n_rows,
+    )
+    for panel, task in enumerate(tasks):
+        row, column = panel // n_columns + 1, panel % n_columns + 1
+        for arm, part in rows[rows["task"] == task].groupby("arm", sort=False):
+            figure.add_scatter(
+                name=str(arm),
+                legendgroup=str(arm),
+                showlegend=panel == 0,
+                x=part["value"],
+                y=part["exact_match"],
+                mode="lines+markers",
+                line={"color": ARM_COLOURS.get(str(arm), COLOURS[3]), "width": 2},
+                marker={"size": 8},
+                error_y=error_bars(part["exact_match"], part["low"], part["high"]),
+                customdata=part["n"],
+                hovertemplate="%{y:.1%} of %{customdata}",
+                row=row,
+                col=column,
+            )
+        lowest = panel + n_columns >= len(tasks)  # elsewhere a title would run into the panel below
+        figure.update_xaxes(title=title if lowest else None, type="category", showgrid=False, row=row, col=column)
+    figure.update_yaxes(title="exact match", tickformat=".0%", rangemode="tozero", col=1)
+    figure = style_figure(figure, height_pixels=80 + 300 * n_rows)
+    return figure.update_layout(legend={"y": 1 + 0.12 / n_rows})

@@ -1,161 +1,55 @@
-"""What a comparison says in words: generated from the numbers, in either direction, with what it does not show."""
+"""What was found, in words: the first sentences of every page and the lines in the terminal.
+
+They are made from the numbers, in either direction, with what the numbers do not show. A change is called one only
+where its interval excludes zero, and transfer is claimed only by the rule of ``evaluation.comparison.claimed_tasks``.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK
+from spelling_transfer.evaluation.comparison import claimed_tasks, core_rows, main_rows, transfer_row
+from spelling_transfer.pages.numbers import count_of, duration, listed, percent, points, signed, span
+from spelling_transfer.statistics.scores import SCORED_TASKS
+from spelling_transfer.study.results import StudyFindings
+from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS
 
-ONE_RUN = "Each arm was trained once, so another seed of training would move these numbers as well."
+QUESTION = (
+    "Language models read tokens, not letters. This study trains a model on spelling and measures whether that "
+    "transfers to where letters stand and how many there are."
+)
+ONE_RUN = "Each arm was trained once; another training seed would change these numbers as well."
 NO_CONTROL = (
     "No claim of transfer is made here. A change in position or count could also come from learning the form of the "
     "answers. Only a control arm, trained on the same prompts and forms of answer without the knowledge of spelling, "
-    "could tell the two apart, and this evaluation has none."
+    "could separate the two, and this evaluation has none."
 )
+NO_CLAIM = (
+    "This is a correlation between trials, and no claim of transfer: trials that train better do better at everything "
+    "they learn, the form of the answers included. Only the evaluation's comparison with the control arm, on held-out "
+    "words, can claim it."
+)
+VERDICTS = {"up": "improved", "down": "got worse", "unclear": "no clear change"}
+_ENOUGH_SEEDS = 3
+_MOST_NAMES = 8
 
 
-def main_rows(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows that claims are about: whole tasks on real words of held-out families."""
-    return comparison[(comparison["measure"] == "exact_match") & (comparison["group"] == "all")]
-
-
-def core_rows(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows of the tasks of the research question, in their order."""
-    rows = main_rows(comparison)
-    order = {task: place for place, task in enumerate(CORE_TASKS)}
-    return rows[rows["task"].isin(order)].sort_values("task", key=lambda tasks: tasks.map(order), kind="stable")
-
-
-def transfer_row(comparison: pd.DataFrame) -> pd.Series[Any] | None:
-    """Returns the row of the transfer score; None where a task of it was not asked."""
-    rows = comparison[comparison["measure"] == "transfer_score"]
-    return None if rows.empty else rows.iloc[0]
-
-
-def percent(share: float) -> str:
-    """Writes a share: ``0.123`` as ``12.3%``."""
-    return f"{share:.1%}"
-
-
-def points(difference: float) -> str:
-    """Writes a difference of shares in percentage points, with its sign: ``0.05`` as ``+5.0``."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
-
-
-def interval_in_points(low: float, high: float) -> str:
-    """Writes an interval of a difference: ``+2.0 to +8.1``."""
-    return f"{points(low)} to {points(high)}"
-
-
-def describe_change(row: pd.Series[Any], *, confidence: float) -> str:
-    """Returns a sentence on how a task's score changed; "moved" only where the interval excludes zero."""
-    task = str(row["task"]).capitalize()
-    change = f"from {percent(row['reference_score'])} to {percent(row['arm_score'])} of {row['n']:,} questions"
-    interval = f"{interval_in_points(row['low'], row['high'])} points, {confidence:.0%} interval"
-    if row["verdict"] == "up":
-        return f"{task} moved up, {change}: {points(row['difference'])} ({interval})."
-    if row["verdict"] == "down":
-        return f"{task} moved down, {change}: {points(row['difference'])} ({interval})."
-    return (
-        f"{task} cannot be said to have moved: {change}, {points(row['difference'])}, and the interval holds zero "
-        f"({interval})."
-    )
-
-
-def describe_transfer_score(row: pd.Series[Any], *, confidence: float) -> str:
-    """Returns a sentence on the transfer score of both arms."""
-    moved = {"up": "rose", "down": "fell", "unclear": "shows no sure change:"}[str(row["verdict"])]
-    return (
-        f"The transfer score ({row['value']} focus) {moved} from {row['reference_score']:.3f} to "
-        f"{row['arm_score']:.3f}, {row['difference']:+.3f} "
-        f"({confidence:.0%} interval {row['low']:+.3f} to {row['high']:+.3f})."
-    ).replace("-0", "−0")
-
-
-def describe_transfer(
-    comparison: pd.DataFrame, control: pd.DataFrame | None = None, *, confidence: float = 0.95
-) -> str:
-    """Returns what may be said about transfer from spelling to the tasks that were not trained.
-
-    Transfer is claimed for a task only where it did better than the control arm *and* better than the base model, each
-    with an interval that excludes zero: an arm can beat its control because the control got worse.
-
-    Args:
-        comparison: The comparison with the base model.
-        control: The comparison with the control arm; without one nothing is claimed.
-        confidence: Confidence level of the intervals.
-    """
-    verdicts = {str(row["task"]): str(row["verdict"]) for _, row in core_rows(comparison).iterrows()}
-    untrained = {task: verdict for task, verdict in verdicts.items() if task != TRAINED_TASK}
-    moved = {direction: [task for task, each in untrained.items() if each == direction] for direction in ("up", "down")}
-    parts = []
-    if verdicts.get(TRAINED_TASK) == "up" and untrained and not moved["up"] and not moved["down"]:
-        parts.append("Spelling improved and no other task measurably changed with it.")
-    if moved["up"]:
-        parts.append(f"Beside spelling, {_and(moved['up'])} went up.")
-    if moved["down"]:
-        parts.append(f"{_and(moved['down']).capitalize()} got worse.")
-    if control is None or control.empty:
-        return " ".join([*parts, NO_CONTROL])
-    return " ".join([*parts, *_adjusted(control, untrained, confidence)])
-
-
-def claimed_tasks(comparison: pd.DataFrame, control: pd.DataFrame | None) -> list[str]:
-    """Returns the tasks that transfer is claimed for."""
-    if control is None or control.empty:
-        return []
-    up = [{str(row["task"]) for _, row in core_rows(frame).iterrows() if row["verdict"] == "up"} for frame in
-          (comparison, control)]  # fmt: skip
-    return [task for task in CORE_TASKS if task != TRAINED_TASK and task in up[0] & up[1]]
-
-
-def describe_ratio(control: pd.DataFrame) -> str:
-    """Returns the transfer ratios adjusted for the control arm; empty where there are none."""
-    rows = control[control["measure"] == "transfer_ratio"]
-    parts = [
-        f"{row['task']} {row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})".replace("-", "−")
-        for _, row in rows.iterrows()
-    ]
-    return f"For each point of spelling gained over the control arm: {_and(parts)} points." if parts else ""
-
-
-def _adjusted(control: pd.DataFrame, untrained: dict[str, str], confidence: float) -> list[str]:
-    rows = {str(row["task"]): row for _, row in core_rows(control).iterrows() if row["task"] in untrained}
-    said = []
-    for task, row in rows.items():
-        size = f"{points(row['difference'])} points ({interval_in_points(row['low'], row['high'])})"
-        if row["verdict"] == "up" and untrained[task] == "up":
-            said.append(f"{task} gained {size} more than the control arm: spelling carried over to it")
-        elif row["verdict"] == "up":
-            said.append(f"{task} is {size} above the control arm but not surely above the base model: no claim")
-        elif row["verdict"] == "down":
-            said.append(f"{task} is {size} below the control arm")
-        else:
-            said.append(f"{task} differs from the control arm by {size}, which holds zero: no claim")
-    level = f"Adjusted for the control arm ({confidence:.0%} intervals): {'; '.join(said)}."
-    ratio = describe_ratio(control)
-    return [level, *([ratio] if ratio else []), ONE_RUN]
-
-
-def describe_other_tasks(comparison: pd.DataFrame) -> str:
-    """Returns a sentence on the tasks beside those of the research question; empty where there are none."""
-    rows = main_rows(comparison)
-    rows = rows[~rows["task"].isin(CORE_TASKS)]
-    if rows.empty:
-        return ""
-    said = {"up": "moved up", "down": "moved down", "unclear": "cannot be said to have moved"}
-    parts = [
-        f"{_and(list(part['task']))} {said[str(verdict)]}" for verdict, part in rows.groupby("verdict", sort=False)
-    ]
-    return f"Of the tasks that were only asked, {'; '.join(parts)}."
+# The evaluation.
 
 
 def describe_comparison(
     comparison: pd.DataFrame, control: pd.DataFrame | None = None, *, confidence: float
 ) -> list[str]:
-    """Returns the findings as sentences: each task, the transfer score, and what may be said about transfer."""
+    """Returns the findings as sentences: each task, the transfer score, and what may be said about transfer.
+
+    Args:
+        comparison: The comparison with the base model.
+        control: The comparison with the control arm; without one no transfer is claimed.
+        confidence: Confidence level of the intervals.
+    """
     sentences = [describe_change(row, confidence=confidence) for _, row in core_rows(comparison).iterrows()]
     score = transfer_row(comparison)
     if score is not None:
@@ -164,5 +58,277 @@ def describe_comparison(
     return [*sentences, *([others] if others else []), describe_transfer(comparison, control, confidence=confidence)]
 
 
-def _and(names: list[str]) -> str:
-    return str(names[0]) if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def describe_change(row: pd.Series[Any], *, confidence: float) -> str:
+    """Returns a sentence on how a task's score changed."""
+    return _change(
+        str(row["task"]).capitalize(),
+        str(row["verdict"]),
+        f"from {percent(row['reference_score'])} to {percent(row['arm_score'])} of {row['n']:,} questions",
+        f"{points(row['difference'])} points",
+        f"{confidence:.0%} interval {span(row['low'], row['high'])}",
+    )
+
+
+def describe_transfer_score(row: pd.Series[Any], *, confidence: float) -> str:
+    """Returns a sentence on the transfer score of both arms."""
+    return _change(
+        f"The transfer score ({row['value']} focus)",
+        str(row["verdict"]),
+        f"from {row['reference_score']:.3f} to {row['arm_score']:.3f}",
+        signed(row["difference"]),
+        f"{confidence:.0%} interval {span(row['low'], row['high'], signed)}",
+    )
+
+
+def _change(what: str, verdict: str, values: str, difference: str, interval: str) -> str:
+    if verdict == "unclear":
+        return f"{what} shows no clear change: {values}, {difference} ({interval}, which includes zero)."
+    return f"{what} {'rose' if verdict == 'up' else 'fell'} {values}: {difference} ({interval})."
+
+
+def describe_other_tasks(comparison: pd.DataFrame) -> str:
+    """Returns a sentence on the tasks beside those of the research question; empty where there are none."""
+    rows = main_rows(comparison)
+    rows = rows[~rows["task"].isin(CORE_TASKS)]
+    if rows.empty:
+        return ""
+    by_verdict = rows.groupby("verdict", sort=False)["task"]
+    parts = []
+    for verdict, tasks in by_verdict:
+        changed = VERDICTS[str(verdict)] if verdict != "unclear" else f"show{'s' * (len(tasks) == 1)} no clear change"
+        parts.append(f"{listed(list(tasks))} {changed}")
+    return f"Of the tasks that were only asked, {'; '.join(parts)}."
+
+
+def describe_transfer(
+    comparison: pd.DataFrame, control: pd.DataFrame | None = None, *, confidence: float = 0.95
+) -> str:
+    """Returns what may be said about transfer from spelling to the tasks that were not trained."""
+    verdicts = {str(row["task"]): str(row["verdict"]) for _, row in core_rows(comparison).iterrows()}
+    untrained = {task: verdict for task, verdict in verdicts.items() if task != TRAINED_TASK}
+    up, down = ([task for task, each in untrained.items() if each == way] for way in ("up", "down"))
+    parts = []
+    if verdicts.get(TRAINED_TASK) == "up" and untrained and not up and not down:
+        parts.append("Spelling improved, and no other task changed clearly.")
+    if up:
+        parts.append(f"Besides spelling, {listed(up)} improved.")
+    if down:
+        parts.append(f"{listed(down).capitalize()} got worse.")
+    if control is None or control.empty:
+        return " ".join([*parts, NO_CONTROL])
+    return " ".join([*parts, _against_control(comparison, control, confidence), *_ratio(control), ONE_RUN])
+
+
+def _against_control(comparison: pd.DataFrame, control: pd.DataFrame, confidence: float) -> str:
+    claimed = claimed_tasks(comparison, control)
+    said = []
+    for _, row in core_rows(control).iterrows():
+        task = str(row["task"])
+        if task == TRAINED_TASK:
+            continue
+        if task in claimed:
+            meaning = "spelling transferred to it"
+        elif row["verdict"] == "up":
+            meaning = "but not clearly above the base model, so no claim"
+        elif row["verdict"] == "down":
+            meaning = "below the control arm, so no claim"
+        else:
+            meaning = "no clear difference, so no claim"
+        said.append(f"{task} {points(row['difference'])} points ({span(row['low'], row['high'])}), {meaning}")
+    return f"Compared with the control arm ({confidence:.0%} intervals): {'; '.join(said)}."
+
+
+def _ratio(control: pd.DataFrame) -> list[str]:
+    rows = control[control["measure"] == "transfer_ratio"]
+    parts = [
+        f"{row['task']} {signed(row['difference'], 2)} ({span(row['low'], row['high'], lambda end: signed(end, 2))})"
+        for _, row in rows.iterrows()
+    ]
+    return [f"For each point of spelling gained over the control arm: {listed(parts)} points."] if parts else []
+
+
+# A study.
+
+
+def describe_search(found: StudyFindings) -> str:
+    """Returns what was tried."""
+    counts = ", ".join(f"{n} {state}" for state, n in found.analysis["counts"].items())
+    trials = f"{count_of(len(found.trials), 'trial').capitalize()} ({counts})"
+    searched = f"with the {found.study.sampler} sampler over {', '.join(found.settings)}"
+    return (
+        f"{trials} {searched if found.settings else 'of the default configuration'}, each scored on "
+        f"{found.study.validation_words} validation words a task. Training and scoring took "
+        f"{duration(found.total_seconds)} in all."
+    )
+
+
+def describe_best(found: StudyFindings) -> str:
+    """Returns which configuration is recommended, how clearly, and which others would do."""
+    best = found.best
+    text = (
+        f"Trial {best['trial']} has the best transfer score on validation words, {best['transfer_score']:.3f}"
+        f"{_interval(best['interval'])}."
+    )
+    if not best["equivalent"]:
+        others = "No other trial was finished." if best["finished"] == 1 else "Every other trial is clearly worse."
+        return f"{text} {others}"
+    names = [str(row["trial"]) for row in best["equivalent"]]
+    shown = listed(names) if len(names) <= _MOST_NAMES else f"{', '.join(names[:_MOST_NAMES])} and more"
+    n_others = best["finished"] - 1
+    if n_others == 1:
+        text += " The other finished trial cannot be distinguished from it"
+    elif len(names) == n_others:
+        text += f" None of the {n_others} other finished trials can be distinguished from it"
+    else:
+        text += f" {len(names)} of the {n_others} other finished trials cannot be distinguished from it ({shown})"
+    text += ": the interval of the difference, on the same questions, includes zero."
+    cheapest = best["cheapest"]
+    if cheapest["trial"] == best["trial"]:
+        return f"{text} It is the cheapest of these."
+    return (
+        f"{text} The cheapest of these is trial {cheapest['trial']}: {cheapest['cost']['examples']:,} examples seen "
+        f"and rank {cheapest['config']['lora']['r']}, against {best['cost']['examples']:,} and rank "
+        f"{best['config']['lora']['r']}, for a score of {cheapest['transfer_score']:.3f}."
+    )
+
+
+def describe_confirmation(found: StudyFindings) -> str:
+    """Returns what the recommended configuration scored with seeds that did not choose it."""
+    seen = found.confirmation
+    n = len(seen["seeds"])
+    text = (
+        f"Trained again with {count_of(n, 'new seed')}, the configuration scores {seen['mean']:.3f}"
+        f"{_interval(seen['interval_over_words'], 'over words')}"
+    )
+    if seen["interval_over_seeds"]:
+        low, high = seen["interval_over_seeds"]
+        text += f", from {seen['lowest']:.3f} to {seen['highest']:.3f} (over seeds, 95%: {low:.3f} to {high:.3f})"
+    text += f"; the trial that was chosen had {seen['selected']:.3f}"
+    if found.best["finished"] > 1:
+        text += f" as the best of {found.best['finished']}, which is biased upwards"
+    text += f". The base model has {seen['base']:.3f}: a difference of {signed(seen['gain'])}"
+    if seen["gain_interval"]:
+        low, high = seen["gain_interval"]
+        unclear = "" if low > 0 or high < 0 else ", no clear change"
+        text += f" ({span(low, high, signed)}{unclear})"
+    if n < _ENOUGH_SEEDS:
+        text += f". {count_of(n, 'seed').capitalize()} cannot show how far seeds differ; set recommendation.seeds to 3"
+    return f"{text}."
+
+
+def describe_control(found: StudyFindings) -> str:
+    """Returns what is left of the change once the control arm's is taken off, on validation words."""
+    rows = {row["measure"]: row for row in found.confirmation["control"]}
+    if not rows:
+        return (
+            "There is no control arm (recommendation.control is false), so no gain here can be separated from learning "
+            "the form of the answers."
+        )
+    parts = []
+    for task in SCORED_TASKS:
+        row = rows[task]
+        interval = ""
+        if row["interval"] is not None:
+            interval = f" ({span(*row['interval'])}{'' if row['excludes_zero'] else ', no clear difference'})"
+        parts.append(f"{task} {points(row['difference'])} points{interval}")
+    above = [task for task in UNTRAINED_TASKS if rows[task]["excludes_zero"] and rows[task]["difference"] > 0]
+    gains = found.confirmation["task_gains"]
+    better = [task for task in above if gains[task] and gains[task][0] > 0]
+    if better:
+        verdict = (
+            f"On these validation words {listed(better)} did better than form alone explains; the evaluation on "
+            "held-out words decides."
+        )
+    elif above:
+        verdict = f"But {listed(above)} is not clearly above the base model, so no transfer is claimed."
+    else:
+        verdict = "So no transfer is claimed."
+    return (
+        "Compared with the control arm, which had the same steps on the same prompts with other words' letters: "
+        f"{'; '.join(parts)}. {verdict}"
+    )
+
+
+def describe_correlations(found: StudyFindings) -> list[str]:
+    """Returns how gains go together over trials and within them."""
+    lines = []
+    for task in UNTRAINED_TASKS:
+        over = found.analysis["over_trials"][task]
+        text = f"Spelling gain and {task} gain: {_correlation(over['spearman'], 'finished trials')}"
+        if found.analysis["steps_vary"] and over["spearman"]["rho"] is not None:
+            text += f"; given the steps taken, {_correlation(over['partial_given_steps'], 'trials')}"
+        within = _correlation(found.analysis["within_trials"][task], "changes between two evaluations of a trial")
+        lines.append(f"{text}. Within trials: {within}.")
+    return [*lines, NO_CLAIM]
+
+
+def describe_ratios(found: StudyFindings) -> str:
+    """Returns the transfer ratios of the recommended trial, where there are any."""
+    rows = found.changes[(found.changes["number"] == found.best["trial"]) & found.changes["ratio"].notna()]
+    if rows.empty:
+        return (
+            f"Trial {found.best['trial']} has no transfer ratio: the interval of its spelling gain includes zero, so "
+            "the ratio could be anything."
+        )
+    parts = []
+    for row in rows.to_dict("records"):
+        interval = "no interval"
+        if not math.isnan(row["ratio_low"]):
+            interval = span(row["ratio_low"], row["ratio_high"], lambda end: signed(end, 2))
+        parts.append(f"{row['task']} {signed(row['ratio'], 2)} ({interval})")
+    return (
+        f"Transfer ratio of trial {found.best['trial']}, the gain for each point of spelling gained: "
+        f"{listed(parts)}. Not adjusted for the control arm."
+    )
+
+
+def _correlation(row: dict[str, Any], what: str) -> str:
+    if row["rho"] is None:
+        return f"no correlation can be given over {row['n']} {what}"
+    interval = " (too few for an interval)"
+    if row["low"] is not None:
+        interval = f" ({span(row['low'], row['high'], lambda end: signed(end, 2))})"
+    return f"Spearman's ρ {signed(row['rho'], 2)}{interval} over {row['n']} {what}"
+
+
+def _interval(ends: list[float] | None, what: str = "") -> str:
+    if ends is None:
+        return " (no interval: fewer than 30 word families)"
+    return f" (95%{what and f' {what}'}: {ends[0]:.3f} to {ends[1]:.3f})"
+
+
+# Data, training and endpoint of a run.
+
+
+def describe_data(prepared: dict[str, int]) -> str:
+    """Returns how much was prepared."""
+    return f"{prepared['words']:,} words, {prepared['examples']:,} examples"
+
+
+def describe_training(model_name: str, trials: pd.DataFrame | None, best: dict[str, Any]) -> str:
+    """Returns what was trained: model, method, and the settings that were searched over."""
+    text = f"{model_name} with LoRA"
+    if trials is None:
+        return text
+    seeds = len(best.get("confirmation", {}).get("seeds", []))
+    text += f", best of {len(trials)} trials" + (f", {seeds} new seed{'' if seeds == 1 else 's'}" if seeds else "")
+    searched = [name for name in trials.columns if "." in name]
+    chosen = [f"{name.partition('.')[2]} {_setting(best.get('config', {}), name)}" for name in searched]
+    return f"{text}: {', '.join(chosen)}" if chosen else text
+
+
+def describe_endpoint(conformance: dict[str, Any]) -> str:
+    """Returns whether the endpoint passed its checks."""
+    checks = conformance["checks"]
+    failed = [str(check["id"]) for check in checks if not check["passed"]]
+    if not failed:
+        return f"passed all {len(checks)} checks of non-thinking mode"
+    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    return f"FAILED {len(failed)} of {len(checks)} checks of non-thinking mode ({', '.join(failed[:3])}{more})"
+
+
+def _setting(config: dict[str, Any], dotted: str) -> str:
+    value: Any = config
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return f"{value:.2g}" if isinstance(value, float) else str(value)

@@ -7,6 +7,7 @@ the same content gives the same bytes.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from spelling_transfer.pages.tables import Table, TableView, table_view
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-
-__all__ = ["Card", "Link", "Section", "Table", "render_page"]
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "") 
     """
     views = [_section_view(section, f"section-{place}") for place, section in enumerate(sections, start=1)]
     return (
-        _environment()
+        templates()
         .get_template("page.html.j2")
         .render(
             title=title,
@@ -129,15 +128,35 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "") 
     )
 
 
+def download_links(files: Mapping[str, pd.DataFrame | str]) -> str:
+    """Returns a list of links to files as HTML; each holds its file, so that it works without a server.
+
+    Args:
+        files: Content by file name; a frame becomes CSV.
+    """
+    items = []
+    for name, content in files.items():
+        text = content if isinstance(content, str) else content.to_csv(index=False)
+        kind = "text/csv" if name.endswith(".csv") else "text/plain"
+        encoded = base64.b64encode(text.encode()).decode()
+        rows = "" if isinstance(content, str) else f", {len(content):,} rows"
+        items.append(
+            f'<li><a download="{escape(name)}" href="data:{kind};charset=utf-8;base64,{encoded}">{escape(name)}</a>'
+            f' <span class="note">{len(text.encode()) / 1000:,.1f} kB{rows}</span></li>'
+        )
+    return Markup(f'<ul class="links">{"".join(items)}</ul>')  # noqa: S704  (names escaped, content base64)
+
+
 @cache
-def _environment() -> Environment:
-    # Escaping is on for every template, whatever its name ends in.
+def templates(*, markdown: bool = False) -> Environment:
+    """Returns this package's templates; what is put into them is escaped, other than in Markdown."""
     environment = Environment(
         loader=PackageLoader("spelling_transfer.pages"),
-        autoescape=True,
+        autoescape=not markdown,  # noqa: S701  (on for every page, whatever its template's name ends in)
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=markdown,
     )
     environment.globals["asset"] = _asset
     return environment
@@ -193,9 +212,9 @@ def _figure_view(figure: Figure | Mapping[str, Any] | str, alt: str) -> _FigureV
     if not isinstance(content, dict) or "data" not in content:
         raise ValueError("figure: expected a plotly figure or its JSON, with 'data' and 'layout'.")
     height = content.get("layout", {}).get("height") or 420
-    return _FigureView(json=_script_safe(text), alt=alt, height_pixels=int(height))
+    return _FigureView(json=script_json(text), alt=alt, height_pixels=int(height))
 
 
-def _script_safe(text: str) -> Markup:
-    # Inside <script> only "<" can end the element or open a comment; in JSON it stands in strings alone.
+def script_json(text: str) -> Markup:
+    """Returns JSON that may stand inside a ``<script>``: ``<`` alone could end it, and in JSON that is in strings."""
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704

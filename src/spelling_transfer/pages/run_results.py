@@ -1,12 +1,14 @@
-"""What the catalog holds of a study's results, made by this run or by an earlier one."""
+"""What there is to say about a run: its course, and what the catalog holds of its results or of an earlier run's."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import posixpath
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -22,6 +24,44 @@ RESULTS = ("prep_manifest", "trials", "best_config", "scores", "comparison", "co
 _PAGE, _PLOT = "_page", "_plot"
 SUMMARY_PAGE = "summary_page"
 POLICY_REPORT = "policy_report"
+
+
+@dataclass
+class RunRecord:
+    """The course of a run: which nodes ran, and for how long.
+
+    Attributes:
+        run_id: Kedro's id of the run.
+        pipelines: The pipelines asked for.
+        env: The Kedro environment.
+        started_at: When it began, UTC.
+        made: Datasets written so far.
+    """
+
+    run_id: str
+    pipelines: list[str]
+    env: str | None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    made: set[str] = field(default_factory=set)
+    _begun: float = field(default_factory=time.perf_counter)
+    _first: dict[str, float] = field(default_factory=dict)
+    _last: dict[str, float] = field(default_factory=dict)
+
+    def touch(self, node_name: str) -> None:
+        """Notes that a node is at work: the first and the last note are the ends of its time."""
+        now = time.perf_counter()
+        self._first.setdefault(node_name, now)
+        self._last[node_name] = now
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self._begun
+
+    @property
+    def seconds_by_node(self) -> dict[str, float]:
+        """Seconds of each node, loading and saving included, in the order in which they began."""
+        return {name: self._last[name] - begun for name, begun in self._first.items()}
 
 
 @dataclass(frozen=True)

@@ -1,162 +1,297 @@
-"""The end of a run: ``run_summary.json``, the summary page, and a few lines in the terminal."""
+"""The summary of a run: ``run_summary.json``, the page of the whole study, and the last lines in the terminal."""
 
 from __future__ import annotations
 
-import logging
-from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from kedro.config import MissingConfigException
-from kedro.framework.hooks import hook_impl
+import pandas as pd
 
-if TYPE_CHECKING:
-    from kedro.framework.context import KedroContext
-    from kedro.io import DataCatalog
-    from kedro.pipeline import Pipeline
-    from kedro.pipeline.node import Node
+from kedro_non_thinking.report import report_rows
+from spelling_transfer import __version__
+from spelling_transfer.evaluation.comparison import claimed_tasks, core_rows, main_rows, transfer_row
+from spelling_transfer.pages.evaluation import comparison_cards, comparison_table, control_table
+from spelling_transfer.pages.findings import (
+    QUESTION,
+    VERDICTS,
+    describe_comparison,
+    describe_data,
+    describe_endpoint,
+    describe_training,
+)
+from spelling_transfer.pages.numbers import duration, listed, percent, points, signed, span
+from spelling_transfer.pages.page import Card, Link, Section, render_page
+from spelling_transfer.pages.run_results import RESULTS, Results, RunRecord
+from spelling_transfer.pages.tables import Table
+from spelling_transfer.tasks.registry import TRAINED_TASK
 
-    from spelling_transfer.pages.run_record import RunRecord
-    from spelling_transfer.pages.run_results import Results
-
-logger = logging.getLogger(__name__)
-
-_STYLES = {"up": "green", "down": "yellow"}
-SUMMARY, PAGE = "run_summary", "summary_page"
+FORMAT = 1
+"""Format of ``run_summary.json``."""
+MAX_LINES = 10
+"""Lines in the terminal at most."""
+_FIGURE_ORDER = ("evaluation", "tuning", "token", "deployment")
 
 
-class RunSummaryHook:
-    """A Kedro hook that says at the end of a run what was found.
+def render_summary_page(record: RunRecord, results: Results, *, error: str | None = None) -> str:
+    """Returns the page as HTML.
 
-    It speaks only of what there is: a run of one pipeline sums up what that pipeline made. A run of chosen nodes
-    (``kedro run --nodes``) is a part of another run, perhaps on a rented machine, and leaves no summary of its own.
+    Args:
+        record: The course of the run.
+        results: Everything the catalog holds, of this run or an earlier one.
+        error: Why the run stopped early, where it did.
     """
+    sections = [
+        *_opening(results, error),
+        *_figures(results),
+        *_evaluation(results),
+        *_endpoint(results),
+        *_policy(results),
+        *_pages(results),
+        *_run(record, results),
+    ]
+    subtitle = f"{results.model_name}, run {record.run_id}"
+    return render_page("Spelling transfer", sections, subtitle=subtitle)
 
-    def __init__(self) -> None:
-        self._record: RunRecord | None = None
-        self._context: KedroContext | None = None
 
-    @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
-        """Keeps the way to the parameters as they were given.
+def _opening(results: Results, error: str | None) -> Iterator[Section]:
+    opening = [QUESTION]
+    if error is not None:
+        opening.append(f"The run stopped early: {error} What is shown was finished in it or in an earlier run.")
+    text: list[str] = []
+    if results.prepared is not None:
+        text.append(f"Prepared: {describe_data(results.prepared)}.{_age(results, 'prep_manifest')}")
+    if results.best_config is not None:
+        trained = describe_training(results.model_name, results.trials, results.best_config)
+        text.append(f"Trained: {trained}.{_age(results, 'best_config')}")
+    cards: list[Card] = []
+    if results.comparison is not None:
+        text += describe_comparison(results.comparison, results.control_comparison, confidence=results.confidence)
+        cards = comparison_cards(results.comparison)
+        if age := _age(results, "comparison"):
+            text.append(f"These scores are{age.removeprefix(' This is').removesuffix('.')}.")
+    if results.conformance is not None:
+        n_checks = len(results.conformance["checks"])
+        n_passed = sum(bool(check["passed"]) for check in results.conformance["checks"])
+        passed = n_passed == n_checks
+        text.append(f"The endpoint {describe_endpoint(results.conformance)}.{_age(results, 'conformance')}")
+        note = f"{n_passed} of {n_checks} checks passed"
+        cards.append(Card("endpoint", "passed" if passed else "failed", note, "good" if passed else "bad"))
+    if results.comparison is None:
+        text.append("No scores yet: they come with 'kedro run', or with 'kedro run --pipelines=tuning,evaluation'.")
+    yield Section("Summary", text=opening, cards=cards)
+    yield Section(text=text)
 
-        The catalog holds them with the defaults of the models that the chosen pipelines use, so their hash would depend
-        on which pipelines were run.
-        """
-        self._context = context
 
-    @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Begins the record of the run."""
-        if run_params.get("node_names"):
-            return
-        from spelling_transfer.pages.run_record import RunRecord
+def _age(results: Results, name: str) -> str:
+    return "" if name in results.made else " This is from an earlier run."
 
-        names = run_params.get("pipeline_names") or []
-        self._record = RunRecord(
-            str(run_params.get("run_id", "")), [str(name) for name in names], run_params.get("env")
+
+def _figures(results: Results) -> Iterator[Section]:
+    def place(name: str) -> int:
+        return next((i for i, start in enumerate(_FIGURE_ORDER) if name.startswith(start)), len(_FIGURE_ORDER))
+
+    for figure in sorted(results.figures, key=lambda each: place(each.name)):
+        caption = figure.caption + _age(results, figure.name)
+        yield Section(figure.heading, figure=figure.figure, caption=caption, alt=figure.heading)
+
+
+def _evaluation(results: Results) -> Iterator[Section]:
+    if results.comparison is not None:
+        yield Section("Comparison in numbers", table=comparison_table(results.comparison))
+    control = results.control_comparison
+    if control is not None and len(control):
+        yield Section("Adjusted for the control arm", table=control_table(control))
+
+
+def _endpoint(results: Results) -> Iterator[Section]:
+    if results.conformance is None:
+        return
+    checks = pd.DataFrame(results.conformance["checks"])[["id", "requirement", "passed"]]
+    yield Section(
+        "Does the endpoint keep non-thinking mode?",
+        table=Table(
+            checks.sort_values("passed", kind="stable"),
+            caption="Each check with what was seen is on the page of the deployment check.",
+            labels={"id": "check"},
+        ),
+    )
+
+
+def _policy(results: Results) -> Iterator[Section]:
+    report = results.policy_report
+    if report is None:
+        return
+    checked = ", ".join(f"{len(names)} {kind}" for kind, names in report["checked"].items())
+    exempted = sum(entry["count"] for entry in report["exemptions_used"])
+    yield Section(
+        "Was non-thinking mode kept?",
+        text=f"{'Yes' if report['kept'] else 'No'}: {len(report['found'])} violations in this run, {exempted} passages "
+        f"exempted by name. Looked at: {checked}.",
+        table=Table(
+            pd.DataFrame(report_rows(report)),
+            caption="The rules of conf/base/policy.yml, checked while the run went on.",
+        ),
+    )
+
+
+def _pages(results: Results) -> Iterator[Section]:
+    links = [
+        Link(name.removesuffix("_page").replace("_", " ").capitalize(), path, _age(results, name).strip())
+        for name, path in results.pages.items()
+    ]
+    if links:
+        yield Section("More pages", links=links)
+
+
+def _run(record: RunRecord, results: Results) -> Iterator[Section]:
+    seconds = record.seconds_by_node
+    yield Section(
+        "This run",
+        text=[
+            f"Began {record.started_at:%Y-%m-%d %H:%M} UTC and took {duration(record.seconds)}. "
+            f"Pipelines: {', '.join(record.pipelines) or 'all'}. Environment: {record.env or 'base'}.",
+            f"Hash of the parameters: {results.parameters_sha256}.",
+        ],
+        table=Table(
+            pd.DataFrame({"node": list(seconds), "seconds": list(seconds.values())}),
+            caption="Seconds of each node, loading and saving included.",
+            formats={"seconds": ".2f"},
         )
-
-    @hook_impl
-    def before_dataset_loaded(self, node: Node) -> None:
-        """Notes when a node begins to load its inputs."""
-        self._touch(node)
-
-    @hook_impl
-    def before_node_run(self, node: Node) -> None:
-        """Notes when a node begins."""
-        self._touch(node)
-
-    @hook_impl
-    def after_node_run(self, node: Node) -> None:
-        """Notes when a node has its outputs."""
-        self._touch(node)
-
-    @hook_impl
-    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
-        """Notes when an output is saved."""
-        self._touch(node)
-        if self._record is not None:
-            self._record.made.add(dataset_name)
-
-    # Last: what other hooks save at the end of a run is on the page.
-    @hook_impl(trylast=True)
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Writes the summary of a finished run and prints it.
-
-        Raises:
-            DatasetError: The summary cannot be written.
-        """
-        record, self._record = self._record, None
-        if record is None:
-            return
-        # A runner whose nodes run in other processes fires no node hooks in this one.
-        made = record.made or set(pipeline.all_outputs())
-        results = self._collect(catalog, frozenset(made))
-        _write(catalog, record, results)
-        _print(record, results, catalog)
-
-    @hook_impl(trylast=True)
-    def on_pipeline_error(self, error: Exception, catalog: DataCatalog) -> None:
-        """Writes how far a run came that stopped; the error itself is the command's to tell."""
-        record, self._record = self._record, None
-        if record is None:
-            return
-        try:
-            results = self._collect(catalog, frozenset(record.made))
-            _write(catalog, record, results, error=str(error).strip() or type(error).__name__)
-        except Exception as second:  # noqa: BLE001  (the first error must stay the last word)
-            logger.warning("The summary of the run could not be written: %s", second)
-
-    def _touch(self, node: Node) -> None:
-        if self._record is not None:
-            self._record.touch(node.name)
-
-    def _collect(self, catalog: DataCatalog, made: frozenset[str]) -> Results:
-        from spelling_transfer.pages.run_results import collect_results
-
-        parameters = None
-        if self._context is not None:
-            with suppress(MissingConfigException):
-                parameters = self._context.config_loader["parameters"]
-        return collect_results(catalog, made, parameters)
+        if seconds
+        else None,
+    )
 
 
-def _write(catalog: DataCatalog, record: RunRecord, results: Results, *, error: str | None = None) -> None:
-    if SUMMARY in catalog:
-        from spelling_transfer.pages.run_record import summary_document
+def summary_document(record: RunRecord, results: Results, *, error: str | None = None) -> dict[str, Any]:
+    """Returns ``run_summary.json``: everything a script needs to know of a run, times in fields of their own.
 
-        catalog[SUMMARY].save(summary_document(record, results, error=error))
-    if PAGE in catalog:
-        from spelling_transfer.pages.run import render_summary_page
+    Scores are those of whole tasks on real words of held-out families. ``from_this_run`` says of each part whether this
+    run made it.
 
-        catalog[PAGE].save(render_summary_page(record, results, error=error))
+    Args:
+        record: The course of the run.
+        results: What the catalog holds.
+        error: Why the run stopped early, where it did.
+    """
+    scores, comparison, control = results.scores, results.comparison, results.control_comparison
+    return {
+        "format": FORMAT,
+        "run_id": record.run_id,
+        "status": "finished" if error is None else "failed",
+        "error": error,
+        "version": __version__,
+        "env": record.env,
+        "pipelines": record.pipelines,
+        "parameters_sha256": results.parameters_sha256,
+        "model": results.model_name,
+        "prepared": results.prepared,
+        "trained": _trained(results),
+        "scores": [] if scores is None else _rows(scores[scores["group"] == "all"]),
+        "comparison": [] if comparison is None else _rows(_claims(comparison)),
+        "control_comparison": [] if control is None else _rows(_claims(control)),
+        "findings": []
+        if comparison is None
+        else describe_comparison(comparison, control, confidence=results.confidence),
+        "endpoint": _endpoint_document(results.conformance),
+        "pages": results.pages,
+        "from_this_run": {name: name in results.made for name in RESULTS if getattr(results, name) is not None},
+        "started_at": record.started_at.isoformat(timespec="seconds"),
+        "seconds": round(record.seconds, 3),
+        "seconds_by_node": {name: round(seconds, 3) for name, seconds in record.seconds_by_node.items()},
+    }
 
 
-def _print(record: RunRecord, results: Results, catalog: DataCatalog) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    from spelling_transfer.pages.run_lines import MAX_LINES, Line, summary_lines
-
-    lines = summary_lines(results.only_made_now())
-    if PAGE in catalog:
-        lines.append(Line("open", _readable_location(catalog)))
-    lines.append(Line("took", _readable_seconds(record.seconds)))
-    console = Console(highlight=False, soft_wrap=True)
-    for line in lines[-MAX_LINES:]:
-        console.print(Text.assemble((f"{line.label:<10}", "bold"), (line.text, _STYLES.get(line.tone, ""))))
+def _claims(comparison: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat(
+        [main_rows(comparison), comparison[comparison["measure"].isin(["transfer_score", "transfer_ratio"])]]
+    )
 
 
-def _readable_location(catalog: DataCatalog) -> str:
-    from spelling_transfer.pages.run_results import location
-
-    place = location(catalog[PAGE])
-    with suppress(ValueError):
-        return str(Path(place).relative_to(Path.cwd()))
-    return place
+def _trained(results: Results) -> dict[str, Any] | None:
+    if results.best_config is None:
+        return None
+    n_trials = None if results.trials is None else len(results.trials)
+    return {"n_trials": n_trials, **results.best_config}
 
 
-def _readable_seconds(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+def _endpoint_document(conformance: dict[str, Any] | None) -> dict[str, Any] | None:
+    if conformance is None:
+        return None
+    failed = [check["id"] for check in conformance["checks"] if not check["passed"]]
+    return {"obeys": not failed, "n_checks": len(conformance["checks"]), "failed": failed}
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    # JSON has no NaN.
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")  # type: ignore[return-value]
+
+
+class Line(NamedTuple):
+    """A label and what is said under it."""
+
+    label: str
+    text: str
+    tone: str = ""
+
+
+def summary_lines(results: Results) -> list[Line]:
+    """Returns what a run made, in words; nothing for what it did not make.
+
+    Args:
+        results: The results, restricted to what is to be spoken of.
+    """
+    lines = []
+    if results.prepared is not None:
+        lines.append(Line("prepared", describe_data(results.prepared)))
+    if results.best_config is not None:
+        lines.append(Line("trained", describe_training(results.model_name, results.trials, results.best_config)))
+    if results.comparison is not None:
+        lines += _compared(results.comparison, results.control_comparison)
+    if results.conformance is not None:
+        lines.append(_endpoint_line(results.conformance))
+    return lines
+
+
+def _compared(comparison: pd.DataFrame, control: pd.DataFrame | None) -> list[Line]:
+    rows, shown = main_rows(comparison), core_rows(comparison)
+    lines = [
+        Line(
+            str(row["task"]),
+            f"{percent(row['reference_score'])} → {percent(row['arm_score'])}, {points(row['difference'])} points "
+            f"({span(row['low'], row['high'])}): {VERDICTS[str(row['verdict'])]}",
+            str(row["verdict"]),
+        )
+        for _, row in shown.iterrows()
+    ]
+    score = transfer_row(comparison)
+    if score is not None:
+        change = f"{signed(score['difference'])} ({span(score['low'], score['high'], signed)})"
+        lines.append(
+            Line(
+                "score",
+                f"{score['reference_score']:.3f} → {score['arm_score']:.3f}, {change}: transfer score, "
+                f"{score['value']} focus",
+                str(score["verdict"]),
+            )
+        )
+    others = f"; {len(rows) - len(shown)} more tasks are on the page" if len(rows) > len(shown) else ""
+    lines.append(Line("transfer", _transfer_line(comparison, control) + others))
+    return lines
+
+
+def _transfer_line(comparison: pd.DataFrame, control: pd.DataFrame | None) -> str:
+    if control is None or control.empty:
+        return "no claim is made: there is no control arm to compare with"
+    claimed = claimed_tasks(comparison, control)
+    parts = [
+        f"{row['task']} {points(row['difference'])} ({span(row['low'], row['high'])})"
+        for _, row in core_rows(control).iterrows()
+        if row["task"] != TRAINED_TASK
+    ]
+    verdict = f"spelling transferred to {listed(claimed)}" if claimed else "no claim"
+    return f"{verdict}; against the control arm {', '.join(parts)} points"
+
+
+def _endpoint_line(conformance: dict[str, Any]) -> Line:
+    failed = any(not check["passed"] for check in conformance["checks"])
+    return Line("endpoint", describe_endpoint(conformance), "down" if failed else "up")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spelling_transfer.pages.page import Card, Section, Table, render_page
+from spelling_transfer.pages.page import Card, Section, render_page
 from spelling_transfer.pages.style import COLOURS, style_figure
+from spelling_transfer.pages.tables import Table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -55,7 +56,7 @@ def render_deployment_page(
     checks = pd.DataFrame(conformance["checks"])
     checks["group"] = checks["id"].str.partition("/")[0]
     sections = [
-        Section("Does it obey?", text=_verdict(conformance), cards=_cards(conformance, load_profile)),
+        Section("Is non-thinking mode kept?", text=_verdict(conformance), cards=_cards(conformance, load_profile)),
         *_failures(checks),
         Section(
             "Speed",
@@ -86,7 +87,7 @@ def render_deployment_page(
 def _verdict(conformance: Mapping[str, Any]) -> str:
     n_checks, n_failed = conformance["n_checks"], conformance["n_failed"]
     if conformance["obeys"]:
-        return f"Yes. The endpoint passed all {n_checks} checks: it cannot be made to think, and it says no clearly."
+        return f"Yes. The endpoint passed all {n_checks} checks: it cannot be made to think, and it says so."
     return f"No. {n_failed} of {n_checks} checks failed; this deployable must not be served."
 
 

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import yaml
 
-from spelling_transfer.pages import study_findings as words
-from spelling_transfer.pages.downloads import download_links
-from spelling_transfer.pages.findings import percent, points
-from spelling_transfer.pages.page import Card, Section, Table, render_page
-from spelling_transfer.pages.search_figures import short_name
+from spelling_transfer.pages.findings import (
+    describe_best,
+    describe_confirmation,
+    describe_control,
+    describe_correlations,
+    describe_ratios,
+    describe_search,
+)
+from spelling_transfer.pages.numbers import duration, percent, points
+from spelling_transfer.pages.page import Card, Section, download_links, render_page
+from spelling_transfer.pages.study_figures import short_name
+from spelling_transfer.pages.tables import Table
 from spelling_transfer.statistics.importance import METHODS
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.results import StudyFindings
@@ -46,26 +53,21 @@ def render_tuning_page(found: StudyFindings, figures: Mapping[str, Figure]) -> s
 def _summary(found: StudyFindings) -> Iterator[Section]:
     yield Section(
         "What was found",
-        text=[
-            words.describe_search(found),
-            *words.describe_best(found),
-            words.describe_confirmation(found),
-            words.describe_control(found),
-        ],
+        text=[describe_search(found), describe_best(found), describe_confirmation(found), describe_control(found)],
         cards=_cards(found),
     )
     if found.best["warnings"]:
-        yield Section("Before believing it", text=found.best["warnings"])
+        yield Section("Caveats", text=found.best["warnings"])
     yield Section(
-        "What to take",
+        "Recommended settings",
         text=f"What the search chose in trial {found.best['trial']}; all settings are under the full configuration, "
         "and as a file under the downloads.",
         code=yaml.safe_dump(found.best["choices"], sort_keys=False) if found.best["choices"] else "",
     )
     changes = found.best["next_study"]["study"]
     yield Section(
-        "What to run next",
-        text=words.describe_next(found),
+        "Next study",
+        text=found.best["next_study"]["reasons"],
         code=yaml.safe_dump({"study": changes}, sort_keys=False) if changes else "",
     )
 
@@ -88,11 +90,11 @@ def _cards(found: StudyFindings) -> list[Card]:
         score = seen["tasks"][task]
         cards.append(Card(task, percent(score), f"base {percent(base)}, {points(score - base)} points"))
     n_others = len(found.best["equivalent"])
-    note = f"{n_others} of the others cannot be told from the best"
+    note = f"{n_others} of the others are not clearly worse"
     return [
         *cards,
         Card("finished trials", str(found.best["finished"]), note if len(found.finished) > 1 else ""),
-        Card("training and scoring", words.duration(found.total_seconds), f"{found.trials['steps'].sum():,.0f} steps"),
+        Card("training and scoring", duration(found.total_seconds), f"{found.trials['steps'].sum():,.0f} steps"),
     ]
 
 
@@ -123,17 +125,17 @@ def _equivalent_table(found: StudyFindings) -> Table:
 def _transfer(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Section]:
     yield Section(
         "Does spelling carry over?",
-        text=[*words.describe_correlations(found), words.describe_ratios(found)],
+        text=[*describe_correlations(found), describe_ratios(found)],
         figure=figures["transfer"],
-        caption="Gain over the base model in points, two marks a trial; the star is the recommended one. Bars are 95% "
-        "intervals over word families, where there are few trials.",
+        caption="Gain over the base model in points, two markers a trial; the star is the recommended one. Bars are "
+        "95% intervals over word families, where there are few trials.",
         alt="Gain in spelling against gain in position and count. The numbers are in the table of changes below.",
     )
     yield Section(
         "Spelling against transfer, step by step",
         figure=figures["paths"],
-        caption="Each line is a trial's way from the base model, an evaluation a mark. To the right is better "
-        "spelling, upwards is better position and count.",
+        caption="Each line is a trial's way from the base model, with a marker at each evaluation. To the right "
+        "is better spelling, upwards is better position and count.",
     )
     yield Section(
         "Learning curves",
@@ -204,7 +206,7 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
     )
     yield Section(
         "Time and cost",
-        text=f"{steps:,} steps in {words.duration(found.total_seconds)}: {seconds.median():.1f} seconds a trial "
+        text=f"{steps:,} steps in {duration(found.total_seconds)}: {seconds.median():.1f} seconds a trial "
         f"in the median ({seconds.min():.1f} to {seconds.max():.1f}), scoring included. {cost}",
         figure=figures["history"],
         caption="Trials in their order, as if one after the other.",
@@ -225,7 +227,7 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
         ),
     )
     if found.best["equivalent"]:
-        yield Section("Trials that cannot be told from the best", table=_equivalent_table(found))
+        yield Section("Trials that are not clearly worse than the best", table=_equivalent_table(found))
     shares = ("base", "score", "gap_closed")
     changes = _in_points(found.changes.drop(columns=["gap_low", "gap_high"]))
     yield Section(
@@ -233,7 +235,7 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
         table=Table(
             changes,
             caption="Gain in points; low and high are its 95% interval. The ratio is the gain for each point of "
-            "spelling gained; it is left out where the interval of the spelling gain holds zero.",
+            "spelling gained; it is left out where the interval of the spelling gain includes zero.",
             formats={
                 **dict.fromkeys(shares, ".1%"),
                 **dict.fromkeys(_GAIN, "+.1f"),

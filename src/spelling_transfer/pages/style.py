@@ -1,4 +1,4 @@
-"""One look for every figure: colours that colour-blind readers can tell apart, quiet axes, no frame."""
+"""One look for every figure: colours that colour-blind readers can distinguish, quiet axes, no frame."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from plotly.graph_objects import Figure, layout
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), yellow and black left out for light and dark pages."""
+GREY = COLOURS[-1]
 
 ARM_COLOURS: Mapping[str, str] = {
     "base": "#7F7F7F",
@@ -21,6 +23,20 @@ ARM_COLOURS: Mapping[str, str] = {
 
 TASK_COLOURS: Mapping[str, str] = {"spelling": "#0072B2", "position": "#D55E00", "count": "#009E73"}
 """The colour of each of the main tasks; others take what ``COLOURS`` has left."""
+
+
+def error_bars(
+    value: pd.Series[Any],
+    low: pd.Series[Any],
+    high: pd.Series[Any],
+    *,
+    scale: float = 1,
+    thickness: float = 1.2,
+    width: float = 3,
+) -> dict[str, Any]:
+    """Returns plotly's error bars from a value to the ends of its interval, all of them times ``scale``."""
+    array, arrayminus = (distance if scale == 1 else scale * distance for distance in (high - value, value - low))
+    return {"type": "data", "array": array, "arrayminus": arrayminus, "thickness": thickness, "width": width}
 
 
 def figure_template() -> layout.Template:

@@ -1,8 +1,7 @@
-"""Tables of a page: how the values of a data frame are written, aligned and sorted."""
+"""Tables of a page: how the columns of a data frame are headed, aligned and sorted."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MISSING = "–"
+from spelling_transfer.pages.numbers import MISSING, format_value
 
 
 @dataclass(frozen=True)
@@ -79,33 +78,6 @@ def table_view(table: Table | pd.DataFrame) -> TableView:
         for row in shown.itertuples(index=False, name=None)
     ]
     return TableView(columns=columns, rows=rows, caption=table.caption, n_rows=len(frame))
-
-
-def format_value(value: Any, specification: str | None = None) -> str:
-    """Returns a value as a reader wants it: thousands apart, three decimals, a dash for what is missing."""
-    if isinstance(value, (list, tuple, set, np.ndarray)):
-        return ", ".join(format_value(item) for item in value)
-    if value is None or pd.isna(value):
-        return MISSING
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    if specification is not None:
-        return format(value, specification).replace("-", "−")
-    return _format_number(value) if isinstance(value, (int, float, np.number)) else str(value)
-
-
-def _format_number(value: Any) -> str:
-    if isinstance(value, (int, np.integer)):
-        return f"{value:,}".replace("-", "−")
-    return _format_float(float(value)).replace("-", "−")
-
-
-def _format_float(value: float) -> str:
-    if not math.isfinite(value):
-        return str(value)
-    if value == 0 or 0.001 <= abs(value) < 1_000:
-        return f"{value:.3f}"
-    return f"{value:.2e}" if abs(value) < 0.001 else f"{value:,.1f}"
 
 
 def _is_numeric(column: pd.Series[Any]) -> bool:

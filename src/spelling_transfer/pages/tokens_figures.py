@@ -1,14 +1,16 @@
-"""Pictures of the token analysis."""
+"""Figures of the token analysis, and the search box: type a word, see its tokens."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from spelling_transfer.pages.page import script_json, templates
 from spelling_transfer.pages.style import COLOURS, style_figure
-from spelling_transfer.tokenizer.words import WORD_FORMS
+from spelling_transfer.tokenizer.words import FORM_DESCRIPTIONS, WORD_FORMS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -184,3 +186,44 @@ def plot_probe(letter_probe: dict[str, Any]) -> Figure:
     if not rows:
         figure.add_annotation(text="The probe is switched off.", showarrow=False)
     return style_figure(figure, height_pixels=380)
+
+
+def search_box(word_tokens: pd.DataFrame) -> str:
+    """Returns a search box as HTML with its script and data: type a word, see its tokens, without a server.
+
+    Args:
+        word_tokens: The table of :func:`~spelling_transfer.tokenizer.words.analyse_words`.
+    """
+    data = json.dumps(search_data(word_tokens), ensure_ascii=False, separators=(",", ":"))
+    return templates().get_template("search.html.j2").render(data=script_json(data))
+
+
+def search_data(word_tokens: pd.DataFrame) -> dict[str, Any]:
+    """Returns what the script needs, packed: all words of all forms, and each token once.
+
+    Returns:
+        ``tokens``: ``[id, text]`` of every token in use; ``words``: all words, with blanks between; ``forms``: for each
+        form its name, its description and ``tokens``, a string with a word's tokens as places in ``tokens`` (base 36,
+        with dots between tokens and blanks between words); ``plurals``: the plurals as written, with blanks between.
+    """
+    ids = np.concatenate([np.empty(0, dtype=np.int64), *word_tokens["ids"].to_numpy()]).astype(np.int64)
+    used, first = np.unique(ids, return_index=True)
+    # No letter is a bar, so the pieces of a text are its tokens' texts, one for each id.
+    pieces = "|".join(word_tokens["pieces"]).split("|")
+    names = {token: _base_36(place) for place, token in enumerate(used.tolist())}
+    forms = []
+    for form in WORD_FORMS:
+        rows = word_tokens.loc[word_tokens["form"] == form, "ids"]
+        packed = " ".join(".".join([names[token] for token in row]) for row in map(list, rows))
+        forms.append({"form": form, "description": FORM_DESCRIPTIONS[form], "tokens": packed})
+    plurals = word_tokens.loc[word_tokens["form"] == "plural", "text"].str.strip()
+    return {
+        "tokens": [[token, pieces[at]] for token, at in zip(used.tolist(), first.tolist(), strict=True)],
+        "words": " ".join(word_tokens.loc[word_tokens["form"] == WORD_FORMS[0], "word"]),
+        "plurals": " ".join(plurals),
+        "forms": forms,
+    }
+
+
+def _base_36(number: int) -> str:
+    return str(np.base_repr(number, 36)).lower()

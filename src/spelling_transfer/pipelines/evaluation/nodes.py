@@ -9,8 +9,7 @@ import pandas as pd
 from spelling_transfer.evaluation import EvaluationSettings, answer_questions, compare_all, mark_answers, score_answers
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.pages.evaluation import render_evaluation_page
-from spelling_transfer.pages.evaluation_figures import plot_differences, plot_groups, plot_scores
+from spelling_transfer.pages.evaluation import plot_differences, plot_groups, plot_scores, render_evaluation_page
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer

@@ -11,9 +11,8 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import read_embedding
 from spelling_transfer.models.profile import ModelProfile, ModelShape, VocabularySavings, measure_head, savings
 from spelling_transfer.pages import tokens_figures as figures
-from spelling_transfer.pages.tokens import render_token_page
-from spelling_transfer.pages.tokens_findings import write_findings
-from spelling_transfer.pages.tokens_results import Results
+from spelling_transfer.pages.documents import write_token_document
+from spelling_transfer.pages.tokens import TokenFindings, render_token_page
 from spelling_transfer.tokenizer.byte_level import decode_vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.english import TokenRules, summarise_english
@@ -163,7 +162,7 @@ def report(
     **plots: Figure,
 ) -> tuple[str, str]:
     """Writes the page with the search box, and the document with the findings."""
-    results = Results(
+    found = TokenFindings(
         vocabulary=vocabulary_stats,
         english=english_stats,
         subset=english_subset,
@@ -172,7 +171,7 @@ def report(
         coverage=subset_coverage,
         probe=letter_probe,
     )
-    return render_token_page(results, word_tokens, plots), write_findings(results, word_tokens)
+    return render_token_page(found, word_tokens, plots), write_token_document(found, word_tokens)
 
 
 def real_words(words: pd.DataFrame) -> pd.DataFrame:

@@ -6,16 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.pages.search_figures import plot_history, plot_importance, plot_parallel, plot_pareto
+from spelling_transfer.pages import study_figures as figures
+from spelling_transfer.pages.documents import write_study_document
 from spelling_transfer.pages.study import render_tuning_page
-from spelling_transfer.pages.study_document import write_findings
-from spelling_transfer.pages.study_figures import (
-    plot_learning_curves,
-    plot_patterns,
-    plot_transfer,
-    plot_transfer_paths,
-)
-from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm
 from spelling_transfer.study.executor import Evaluation
@@ -59,7 +52,7 @@ def choose(
     trial: TrialConfig,
     analysis: AnalysisSettings,
 ) -> dict[str, Any]:
-    """Recommends a configuration, says which others cannot be told from it, and what to run next."""
+    """Recommends a configuration, says which others are not clearly worse, and what to run next."""
     return recommend(
         trials,
         trial_marks,
@@ -101,16 +94,16 @@ def plot(
     recommendation: dict[str, Any],
 ) -> tuple[Figure, Figure, Figure, Figure, Figure, Figure, Figure, Figure]:
     """Draws what transferred (by step, by trial, by kind of word) and what the search tried, found and cost."""
-    start, best = Evaluation(**base), int(recommendation["trial"])
+    best = int(recommendation["trial"])
     return (
-        plot_learning_curves(curves, start, best),
-        plot_transfer(transfer_by_trial, best),
-        plot_transfer_paths(curves, start, best),
-        plot_patterns(training_patterns),
-        plot_pareto(trials, {task: float(base[task]) for task in SCORED_TASKS}, best),
-        plot_importance(parameter_importance),
-        plot_parallel(trials, search_space),
-        plot_history(trials, trial_seconds),
+        figures.plot_learning_curves(curves, base, best),
+        figures.plot_transfer(transfer_by_trial, best),
+        figures.plot_transfer_paths(curves, base, best),
+        figures.plot_patterns(training_patterns),
+        figures.plot_pareto(trials, base, best),
+        figures.plot_importance(parameter_importance),
+        figures.plot_parallel(trials, search_space),
+        figures.plot_history(trials, trial_seconds),
     )
 
 
@@ -128,7 +121,7 @@ def report(
     environment: dict[str, Any],
     study: StudySettings,
     defaults: TrialConfig,
-    **figures: Figure,
+    **plots: Figure,
 ) -> tuple[str, str]:
     """Writes the page of the study, and its findings as a document."""
     found = StudyFindings(
@@ -145,5 +138,5 @@ def report(
         study=study,
         defaults=defaults,
     )
-    named = {name.removesuffix("_figure"): figure for name, figure in figures.items()}
-    return render_tuning_page(found, named), write_findings(found)
+    named = {name.removesuffix("_figure"): figure for name, figure in plots.items()}
+    return render_tuning_page(found, named), write_study_document(found)

@@ -1,4 +1,4 @@
-"""A catalog on disk as a run leaves it."""
+"""The results of a run, and a catalog on disk for them."""
 
 from pathlib import Path
 from typing import Any

@@ -2,7 +2,7 @@ import pandas as pd
 
 from spelling_transfer.evaluation.comparison import compare_arms, pair_arms
 from spelling_transfer.evaluation.marking import mark_answers, score_answers
-from spelling_transfer.pages.evaluation_figures import plot_differences, plot_groups, plot_scores
+from spelling_transfer.pages.evaluation import plot_differences, plot_groups, plot_scores
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.tasks.registry import load_tasks
 

@@ -1,0 +1,157 @@
+"""Kedro's hook at the end of a run: writes ``run_summary.json`` and the summary page, and prints a few lines."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.config import MissingConfigException
+from kedro.framework.hooks import hook_impl
+
+if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
+    from kedro.io import DataCatalog
+    from kedro.pipeline import Pipeline
+    from kedro.pipeline.node import Node
+
+    from spelling_transfer.pages.run_results import Results, RunRecord
+
+logger = logging.getLogger(__name__)
+
+_STYLES = {"up": "green", "down": "yellow"}
+SUMMARY, PAGE = "run_summary", "summary_page"
+
+
+class RunSummaryHook:
+    """A Kedro hook that says at the end of a run what was found.
+
+    It speaks only of what there is: a run of one pipeline sums up what that pipeline made. A run of chosen nodes
+    (``kedro run --nodes``) is a part of another run, perhaps on a rented machine, and leaves no summary of its own.
+    """
+
+    def __init__(self) -> None:
+        self._record: RunRecord | None = None
+        self._context: KedroContext | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Keeps the way to the parameters as they were given.
+
+        The catalog holds them with the defaults of the models that the chosen pipelines use, so their hash would depend
+        on which pipelines were run.
+        """
+        self._context = context
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Begins the record of the run."""
+        if run_params.get("node_names"):
+            return
+        from spelling_transfer.pages.run_results import RunRecord
+
+        names = run_params.get("pipeline_names") or []
+        self._record = RunRecord(
+            str(run_params.get("run_id", "")), [str(name) for name in names], run_params.get("env")
+        )
+
+    @hook_impl
+    def before_dataset_loaded(self, node: Node) -> None:
+        """Notes when a node begins to load its inputs."""
+        self._touch(node)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Notes when a node begins."""
+        self._touch(node)
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Notes when a node has its outputs."""
+        self._touch(node)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Notes when an output is saved."""
+        self._touch(node)
+        if self._record is not None:
+            self._record.made.add(dataset_name)
+
+    # Last: what other hooks save at the end of a run is on the page.
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Writes the summary of a finished run and prints it.
+
+        Raises:
+            DatasetError: The summary cannot be written.
+        """
+        record, self._record = self._record, None
+        if record is None:
+            return
+        # A runner whose nodes run in other processes fires no node hooks in this one.
+        made = record.made or set(pipeline.all_outputs())
+        results = self._collect(catalog, frozenset(made))
+        _write(catalog, record, results)
+        _print(record, results, catalog)
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self, error: Exception, catalog: DataCatalog) -> None:
+        """Writes how far a run came that stopped; the error itself is the command's to tell."""
+        record, self._record = self._record, None
+        if record is None:
+            return
+        try:
+            results = self._collect(catalog, frozenset(record.made))
+            _write(catalog, record, results, error=str(error).strip() or type(error).__name__)
+        except Exception as second:  # noqa: BLE001  (the first error must stay the last word)
+            logger.warning("The summary of the run could not be written: %s", second)
+
+    def _touch(self, node: Node) -> None:
+        if self._record is not None:
+            self._record.touch(node.name)
+
+    def _collect(self, catalog: DataCatalog, made: frozenset[str]) -> Results:
+        from spelling_transfer.pages.run_results import collect_results
+
+        parameters = None
+        if self._context is not None:
+            with suppress(MissingConfigException):
+                parameters = self._context.config_loader["parameters"]
+        return collect_results(catalog, made, parameters)
+
+
+def _write(catalog: DataCatalog, record: RunRecord, results: Results, *, error: str | None = None) -> None:
+    if SUMMARY in catalog:
+        from spelling_transfer.pages.run_summary import summary_document
+
+        catalog[SUMMARY].save(summary_document(record, results, error=error))
+    if PAGE in catalog:
+        from spelling_transfer.pages.run_summary import render_summary_page
+
+        catalog[PAGE].save(render_summary_page(record, results, error=error))
+
+
+def _print(record: RunRecord, results: Results, catalog: DataCatalog) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from spelling_transfer.pages.numbers import duration
+    from spelling_transfer.pages.run_summary import MAX_LINES, Line, summary_lines
+
+    lines = summary_lines(results.only_made_now())
+    if PAGE in catalog:
+        lines.append(Line("open", _readable_location(catalog)))
+    lines.append(Line("took", duration(record.seconds)))
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines[-MAX_LINES:]:
+        console.print(Text.assemble((f"{line.label:<10}", "bold"), (line.text, _STYLES.get(line.tone, ""))))
+
+
+def _readable_location(catalog: DataCatalog) -> str:
+    from spelling_transfer.pages.run_results import location
+
+    place = location(catalog[PAGE])
+    with suppress(ValueError):
+        return str(Path(place).relative_to(Path.cwd()))
+    return place

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import yaml
+
+from spelling_transfer.pages.documents import write_study_document
+from spelling_transfer.study.config import TrialConfig
+from spelling_transfer.study.results import StudyFindings
+
+
+def test_the_document_holds_the_numbers_and_valid_tables(study_findings: Callable[..., StudyFindings]) -> None:
+    found = study_findings(12, seeds=3)
+    text = write_study_document(found)
+    assert f"{found.confirmation['mean']:.3f}" in text
+    for table in re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE):
+        widths = {line.count("|") for line in table.strip().splitlines()}
+        assert len(widths) == 1, table
+    assert not re.search(r"\bnan\b|\bNone\b", text)
+    config = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)[0])
+    assert TrialConfig.model_validate(config)
+
+
+def test_the_same_study_gives_the_same_document(study_findings: Callable[..., StudyFindings]) -> None:
+    found = study_findings(12)
+    assert write_study_document(found) == write_study_document(found)

@@ -16,7 +16,7 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node, pipeline
 from kedro.runner import SequentialRunner
-from tests.samples.runs import BEST, COMPARISON, CONFORMANCE, MANIFEST, SCORES, TRIALS
+from tests.samples.runs import BEST, COMPARISON, CONFORMANCE, MANIFEST, SCORES, TRIALS, catalog
 
 from spelling_transfer.hooks import RunSummaryHook
 from spelling_transfer.pages.run_summary import MAX_LINES

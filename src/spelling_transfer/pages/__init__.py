@@ -1,1 +1,62 @@
-"""What a person reads: the HTML pages, the findings in words, and the summary of a run."""
+"""Everything that a person reads: pages as HTML, documents for ``docs/``, and the words and numbers in them.
+
+`findings` holds the sentences, `numbers` how a number is written, `page`, `tables` and `style` the one look. Each page
+has a module: `evaluation`, `study`, `tokens`, `serving`, and `run_summary` for the end of a run. Pages compute nothing
+that another room could need: they take frames and findings and return text or figures.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spelling_transfer.pages.documents import write_study_document, write_token_document
+    from spelling_transfer.pages.evaluation import render_evaluation_page
+    from spelling_transfer.pages.findings import describe_comparison
+    from spelling_transfer.pages.page import Card, Link, Section, render_page
+    from spelling_transfer.pages.run_summary import render_summary_page, summary_document, summary_lines
+    from spelling_transfer.pages.serving import render_deployment_page
+    from spelling_transfer.pages.study import render_tuning_page
+    from spelling_transfer.pages.style import style_figure
+    from spelling_transfer.pages.tables import Table
+    from spelling_transfer.pages.tokens import TokenFindings, render_token_page
+
+__all__ = [
+    "Card",
+    "Link",
+    "Section",
+    "Table",
+    "TokenFindings",
+    "describe_comparison",
+    "render_deployment_page",
+    "render_evaluation_page",
+    "render_page",
+    "render_summary_page",
+    "render_token_page",
+    "render_tuning_page",
+    "style_figure",
+    "summary_document",
+    "summary_lines",
+    "write_study_document",
+    "write_token_document",
+]
+
+_MODULES = {
+    "documents": ("write_study_document", "write_token_document"),
+    "evaluation": ("render_evaluation_page",),
+    "findings": ("describe_comparison",),
+    "page": ("Card", "Link", "Section", "render_page"),
+    "run_summary": ("render_summary_page", "summary_document", "summary_lines"),
+    "serving": ("render_deployment_page",),
+    "study": ("render_tuning_page",),
+    "style": ("style_figure",),
+    "tables": ("Table",),
+    "tokens": ("TokenFindings", "render_token_page"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first asked for: pages bring pandas and jinja2."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -178,7 +178,7 @@ def describe_best(found: StudyFindings) -> str:
     if n_others == 1:
         text += " The other finished trial cannot be distinguished from it"
     elif len(names) == n_others:
-        text += f" None of the {n_others} other finished trials can be distinguished from it"
+        text += f" Not one of the {n_others} other finished trials can be distinguished from it"
     else:
         text += f" {len(names)} of the {n_others} other finished trials cannot be distinguished from it ({shown})"
     text += ": the interval of the difference, on the same questions, includes zero."

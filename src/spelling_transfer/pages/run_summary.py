@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kedro_non_thinking.report import report_rows
+from kedro_non_thinking import report_rows
 from spelling_transfer import __version__
 from spelling_transfer.evaluation.comparison import claimed_tasks, core_rows, main_rows, transfer_row
 from spelling_transfer.pages.evaluation import comparison_cards, comparison_table, control_table

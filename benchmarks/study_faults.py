@@ -37,8 +37,9 @@ sys.path.append(str(HELPERS))
 from light_study import LightStudy, light_defaults, light_settings  # noqa: E402
 from local_postgres import LocalPostgres  # noqa: E402
 
-from spelling_transfer.study.executor import StudyResult, run_study  # noqa: E402
+from spelling_transfer.study.interfaces import StudyResult  # noqa: E402
 from spelling_transfer.study.records import Records  # noqa: E402
+from spelling_transfer.study.run import run_study  # noqa: E402
 
 _DEADLINE_SECONDS = 1800
 _CHECKPOINT_STEPS = 10
@@ -220,9 +221,9 @@ def steps_lost(folder: Path) -> int:
 
 
 def attempts(folder: Path, server: LocalPostgres | None, given: argparse.Namespace) -> list[dict[str, Any]]:
-    """Returns how often trials were taken up again, and how often of these from a checkpoint."""
+    """Returns how often trials were resumed, and how often of these from a checkpoint."""
     engine = sa.create_engine(server.url if server else f"sqlite:///{folder}/study.db")
-    trials = [row for row in Records(engine, "embedded" if given.real else "light").trials() if row.number >= 0]
+    trials = Records(engine, "embedded" if given.real else "light").trials()
     again = [trial for trial in trials if trial.attempt > 1]
     return [
         row("attempts beyond the first", sum(trial.attempt - 1 for trial in again), unit="attempts"),

@@ -131,7 +131,7 @@ def run_light_study(folder: Path, trials: int) -> None:
     sys.path.append(str(Path(__file__).parents[1] / "tests" / "platform"))
     from light_study import LightStudy, light_defaults, light_settings
 
-    from spelling_transfer.study.executor import run_study
+    from spelling_transfer.study.run import run_study
 
     settings = light_settings(n_trials=trials, sampler="tpe", pruner="median", checkpoint_every=50)
     run_study(settings, light_defaults(60), LightStudy(), folder=folder)
@@ -168,7 +168,7 @@ def time_study(folder: Path, workers: int, trials: int) -> dict[str, Any]:
     """Runs the study of the embedded model; returns its seconds, start-up of workers included, and its scores."""
     from embedded_study import embedded_defaults, embedded_material, embedded_settings
 
-    from spelling_transfer.study.executor import run_study
+    from spelling_transfer.study.run import run_study
 
     material = embedded_material()
     start = time.perf_counter()

@@ -17,7 +17,8 @@ import yaml
 from spelling_transfer.statistics.scores import transfer_score
 from spelling_transfer.study.choices import choices_of, planned_trials
 from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.executor import Evaluation, Monitor, TrialOutcome, run_study
+from spelling_transfer.study.interfaces import Evaluation, Monitor, TrialOutcome
+from spelling_transfer.study.run import run_study
 from spelling_transfer.study.space import read_space
 
 STUDY = Path(__file__).parents[1] / "conf/base/study"

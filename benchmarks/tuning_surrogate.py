@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from spelling_transfer.study.config import TrialConfig
-from spelling_transfer.study.executor import Evaluation
+from spelling_transfer.study.interfaces import Evaluation
 
 BASE = {"spelling": 0.320, "position": 0.307, "count": 0.287}
 GAIN = {"spelling": 0.20, "position": 0.22, "count": 0.22}

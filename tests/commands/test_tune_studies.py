@@ -21,7 +21,8 @@ from spelling_transfer.commands import tune as command
 from spelling_transfer.commands.tune_plan import MODES, Plan, make_plan, studies_folder
 from spelling_transfer.commands.tune_studies import dashboard_server, studies
 from spelling_transfer.study.config import Pruner, Sampler, TrialConfig
-from spelling_transfer.study.executor import Evaluation, Monitor, TrialOutcome, run_study
+from spelling_transfer.study.interfaces import Evaluation, Monitor, TrialOutcome
+from spelling_transfer.study.run import run_study
 from spelling_transfer.study.space import _SETTINGS_OF_A_STUDY, read_space
 
 ROOT = Path(__file__).parents[2]

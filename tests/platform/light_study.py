@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.executor import Evaluation, Monitor, TrialOutcome, Verdict
+from spelling_transfer.study.interfaces import Evaluation, Monitor, TrialOutcome, Verdict
 
 SPACE = {"lora.r": {"values": [4, 8, 16, 32]}, "training.learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}}
 
@@ -53,6 +53,11 @@ def open_light(folder: Path, **arguments: Any) -> LightObjective:
     return LightObjective(LightStudy(**arguments))
 
 
+def bits(value: float) -> tuple[bool, ...]:
+    """Returns a number's digits as right and wrong answers."""
+    return tuple(bit == "1" for bit in f"{int(value * 2**53):053b}")
+
+
 class LightObjective:
     """Trains and scores a light trial.
 
@@ -65,7 +70,7 @@ class LightObjective:
 
     def evaluate(self, step: int) -> Evaluation:
         """Scores the base model."""
-        return Evaluation(step, 0.1, 0.2, 0.3, "0101")
+        return Evaluation(step, 0.1, 0.2, 0.3, (False, True, False, True))
 
     def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
         """Runs the sequence from the last checkpoint on."""
@@ -84,7 +89,7 @@ class LightObjective:
                 time.sleep(self.study.step_seconds)
                 step, value = step + 1, 3.99 * value * (1 - value)
                 if step % self.study.evaluate_every == 0:
-                    curve[step] = Evaluation(step, value, value**2, value**3, f"{value:.17f}"[2:])
+                    curve[step] = Evaluation(step, value, value**2, value**3, bits(value))
                     verdict = monitor(curve[step])
                 if step % 5 == 0:
                     monitor.metrics({"step": step, "train/loss": value})

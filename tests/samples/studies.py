@@ -16,8 +16,8 @@ from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm, new_seeds
-from spelling_transfer.study.executor import Evaluation
-from spelling_transfer.study.marks import resample_marks
+from spelling_transfer.study.interfaces import Evaluation
+from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.patterns import find_patterns, rate_settings
 from spelling_transfer.study.recommend import recommend
 from spelling_transfer.study.results import StudyFindings
@@ -147,7 +147,7 @@ def _study_findings(n: int = 3, *, seeds: int = 1, with_control: bool = True) ->
         curves=curves,
         seconds=pd.DataFrame({"number": trials["number"], "seconds": 20 + 5 * rng.random(n)}),
         analysis=analysis,
-        changes=measure_changes(trials, resample_marks(marks, BOOTSTRAP)),
+        changes=measure_changes(trials, resample_correctness(marks, BOOTSTRAP)),
         patterns=find_patterns(trials, marks, analysis["base"], bootstrap=BOOTSTRAP),
         importance=rate_settings(trials, SPACE, seeds=2),
         best=confirm(first, runs, run_marks, control, study=study, bootstrap=BOOTSTRAP),

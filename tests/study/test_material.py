@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
-from spelling_transfer.study.executor import StudyInterruptedError, StudyResult, run_study
+from spelling_transfer.study.interfaces import StudyInterruptedError, StudyResult
 from spelling_transfer.study.material import TrialMaterial, open_runner
 from spelling_transfer.study.monitor import TrialMonitor
-from spelling_transfer.study.session import StudySession
+from spelling_transfer.study.run import StudySession, run_study
 from spelling_transfer.tasks.encoding import encode_examples
 from spelling_transfer.tasks.examples import ExampleMix, write_examples
 from spelling_transfer.tasks.registry import load_tasks
@@ -86,7 +86,7 @@ def test_trials_are_scored_on_the_way_and_leave_their_adapters(undisturbed: tupl
     assert result.curves["step"].tolist() == [3, 6, 8] * 2
     assert result.trials["state"].tolist() == ["complete"] * 2
     assert result.base.step == 0
-    assert len(result.base.marks) == len(result.curves["marks"][0]) > 0
+    assert len(result.base.correct) == len(result.curves["correct"][0]) > 0
     assert len(set(adapters(folder))) == 2
     assert not list(folder.glob("trials/*/checkpoints/*"))
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spelling_transfer.study.records import (
-    MAX_FRUITLESS_ATTEMPTS,
+    MAX_FAILED_ATTEMPTS,
     ClaimLostError,
     Proposal,
     Records,
@@ -39,7 +39,7 @@ def propose(number: int) -> Proposal:
 
 
 def claim(records: Records, owner: str, planned: int = 3, dead: tuple[str, ...] = ()) -> TrialRow | None:
-    return records.claim(owner, planned, propose, is_dead=lambda row, _: row.owner in dead or row.beat == 0)
+    return records.claim(owner, planned, propose, is_dead=lambda row, _: row.owner in dead or row.heartbeat == 0)
 
 
 def test_workers_that_claim_at_once_never_get_the_same_trial(tmp_path: Path) -> None:
@@ -66,26 +66,35 @@ def test_workers_that_claim_at_once_never_get_the_same_trial(tmp_path: Path) -> 
 def test_a_worker_taken_for_dead_writes_nothing_once_its_trial_is_given_away(records: Records) -> None:
     first = claim(records, "first")
     assert first is not None
-    records.write(first, records=[("evaluation", {"step": 10, "score": 1.0})], step=10)
+    records.write(first, steps=[("evaluation", {"step": 10, "score": 1.0})], step=10)
     second = claim(records, "second", dead=("first",))
     assert second is not None
     assert (second.number, second.attempt, second.step) == (first.number, 2, 10)
     with pytest.raises(ClaimLostError):
-        records.write(first, records=[("evaluation", {"step": 20, "score": 9.0})], state="complete")
-    records.write(second, records=[("evaluation", {"step": 20, "score": 2.0})], state="complete")
+        records.write(first, steps=[("evaluation", {"step": 20, "score": 9.0})], state="complete")
+    records.write(second, steps=[("evaluation", {"step": 20, "score": 2.0})], state="complete")
     with pytest.raises(ClaimLostError):
         records.write(first, state="pruned")
     assert [row.state for row in records.trials()] == ["complete"]
-    assert [row["score"] for row in records.records("evaluation")[0]] == [1.0, 2.0]
+    assert [row["score"] for row in records.steps("evaluation")[0]] == [1.0, 2.0]
 
 
 def test_a_result_that_was_written_although_the_answer_was_lost_can_be_written_again(records: Records) -> None:
     row = claim(records, "worker")
     assert row is not None
     for _ in range(2):
-        records.write(row, records=[("evaluation", {"step": 1, "score": 0.5})], state="complete", loss=0.25)
+        records.write(row, steps=[("evaluation", {"step": 1, "score": 0.5})], state="complete", loss=0.25)
     assert [(each.state, each.loss) for each in records.trials()] == [("complete", 0.25)]
-    assert records.records("evaluation") == {0: [{"step": 1, "score": 0.5}]}
+    assert records.steps("evaluation") == {0: [{"step": 1, "score": 0.5}]}
+
+
+def test_the_correctness_of_each_question_is_kept_as_it_was(records: Records) -> None:
+    row = claim(records, "worker")
+    assert row is not None
+    correct = tuple(place % 3 == 0 for place in range(601))
+    records.write(row, steps=[("evaluation", {"step": 1, "correct": correct}), ("metrics", {"step": 1, "loss": 2.0})])
+    assert records.steps("evaluation") == {0: [{"step": 1, "correct": correct}]}
+    assert records.steps("metrics", [0]) == {0: [{"step": 1, "loss": 2.0}]}
 
 
 def test_a_claim_that_is_repeated_gets_the_same_trial(records: Records) -> None:
@@ -94,7 +103,7 @@ def test_a_claim_that_is_repeated_gets_the_same_trial(records: Records) -> None:
 
 
 def test_a_trial_that_kills_its_workers_fails_in_the_end_and_the_study_goes_on(records: Records) -> None:
-    for attempt in range(MAX_FRUITLESS_ATTEMPTS):
+    for attempt in range(MAX_FAILED_ATTEMPTS):
         row = claim(records, f"worker-{attempt}")
         assert row is not None
         assert row.number == 0
@@ -108,7 +117,7 @@ def test_a_trial_that_kills_its_workers_fails_in_the_end_and_the_study_goes_on(r
 
 
 def test_a_trial_that_gets_on_is_taken_up_as_often_as_it_takes(records: Records) -> None:
-    for attempt in range(3 * MAX_FRUITLESS_ATTEMPTS):
+    for attempt in range(3 * MAX_FAILED_ATTEMPTS):
         row = claim(records, f"worker-{attempt}")
         assert row is not None
         assert row.number == 0
@@ -117,7 +126,7 @@ def test_a_trial_that_gets_on_is_taken_up_as_often_as_it_takes(records: Records)
     assert records.trials()[0].state == "running"
 
 
-_EVENTS = st.lists(st.tuples(st.sampled_from(["claim", "die", "finish", "zombie", "let go"]), st.integers(0, 3)))
+_EVENTS = st.lists(st.tuples(st.sampled_from(["claim", "die", "finish", "zombie", "release"]), st.integers(0, 3)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -136,7 +145,7 @@ def test_whatever_happens_each_trial_ends_once(events: list[tuple[str, int]], pl
                 holding[worker] = new
         elif row is not None and event == "die":
             lost.append(holding.pop(worker))
-        elif row is not None and event == "let go":
+        elif row is not None and event == "release":
             records.write(holding.pop(worker), state="waiting")
         elif row is not None and event == "finish":
             records.write(holding.pop(worker), state="complete", step=1)

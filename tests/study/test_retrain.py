@@ -6,7 +6,7 @@ import pytest
 
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.study.config import TrialConfig
-from spelling_transfer.study.executor import Evaluation, TrialOutcome
+from spelling_transfer.study.interfaces import Evaluation, TrialOutcome
 from spelling_transfer.study.retrain import Retraining
 
 
@@ -31,8 +31,10 @@ class Material:
             (work / "adapter.txt").write_text(str(seed))
         if self.breaks:
             raise KeyboardInterrupt
-        end = Evaluation(60, 0.5, 0.4, 0.3, "101")
-        return ModelFolder(target), TrialOutcome([Evaluation(30, 0.1, 0.1, 0.1, "000"), end], 0.25, 60, "complete")
+        end = Evaluation(60, 0.5, 0.4, 0.3, (True, False, True))
+        return ModelFolder(target), TrialOutcome(
+            [Evaluation(30, 0.1, 0.1, 0.1, (False, False, False)), end], 0.25, 60, "complete"
+        )
 
 
 def config(seed: int) -> TrialConfig:

@@ -6,11 +6,14 @@ from typing import Any, get_args
 
 import optuna
 import pytest
+import sqlalchemy as sa
 
-from spelling_transfer.study.choices import NUMBERED
+from spelling_transfer.study.choices import NUMBERED, choices_of, planned_trials
 from spelling_transfer.study.config import Pruner, Sampler, StudySettings, TrialConfig
-from spelling_transfer.study.samplers import choices_of, draw, make_pruner, make_sampler, planned_trials
+from spelling_transfer.study.records import Proposal, Records
+from spelling_transfer.study.samplers import History, draw, make_pruner
 from spelling_transfer.study.space import SearchSpace, read_space
+from spelling_transfer.study.storage import open_engine
 
 SPACE: dict[str, Any] = {
     "lora.r": {"values": [4, 8, 16, 32]},
@@ -50,17 +53,25 @@ def score(choices: dict[str, Any]) -> float:
 def run(study: StudySettings, workers: int = 1) -> list[dict[str, Any]]:
     """Tries all trials of a study; ``workers`` of them are asked for before the first of these ends."""
     varied = space()
-    shared: dict[str, Any] = {"storage": optuna.storages.InMemoryStorage(), "study_name": "s", "load_if_exists": True}
-    samplers = [make_sampler(study, varied) for _ in range(workers)]
-    handles = [optuna.create_study(direction="maximize", sampler=sampler, **shared) for sampler in samplers]
-    tried: list[dict[str, Any]] = []
-    while len(tried) < planned_trials(varied, study):
-        asked = [handle.ask() for handle in handles]
-        drawn = [draw(trial, varied) for trial in asked]
-        tried += drawn
-        for handle, trial, choices in zip(handles, asked, drawn, strict=True):
-            handle.tell(trial, score(choices))
-    return tried[: planned_trials(varied, study)]
+    planned = planned_trials(varied, study)
+    records = Records(open_engine(sa.URL.create("sqlite")), "s")  # in memory
+    records.create("{}", base=False)
+    histories = [History(records) for _ in range(workers)]
+    while len(records.trials()) < planned:
+        claimed = []
+        for history in histories:
+
+            def propose(number: int, history: History = history) -> Proposal | None:
+                return history.propose(number, study, varied)
+
+            claimed.append(records.claim(str(len(records.trials())), planned, propose, is_dead=lambda *_: False))
+        for row in claimed:
+            if row is not None:
+                scored = {"step": 1, "transfer_score": score(dict(row.proposal.choices))}
+                records.write(row, steps=[("evaluation", scored)], state="complete")
+    tried = [dict(row.proposal.choices) for row in records.trials()]
+    records.engine.dispose()
+    return tried
 
 
 @pytest.mark.parametrize("sampler", get_args(Sampler))
@@ -109,7 +120,7 @@ def test_a_moved_draw_says_so() -> None:
     moved = 0
     for _ in range(30):
         trial = study.ask()
-        choices = draw(trial, space())
+        choices = draw(trial, space(), "random")
         proposed = trial.params["training.batch_size"] * trial.params["training.grad_accum_steps"]
         assert ("moved" in trial.user_attrs) == (proposed > 64)
         if proposed > 64:

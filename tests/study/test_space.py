@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spelling_transfer.study.choices import choices_of, grid_size, most_steps, nearest, planned_trials
+from spelling_transfer.study.choices import choices_of, most_steps, nearest, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.entries import Range
 from spelling_transfer.study.space import SearchSpace, read_space
@@ -214,7 +214,7 @@ def test_random_trials_differ_from_each_other_and_between_seeds() -> None:
 def test_a_grid_lists_each_configuration_once_and_a_part_of_it_is_spread() -> None:
     space = space_of({"lora.r": {"values": [4, 8, 16]}, "training.max_steps": {"low": 100, "high": 300, "step": 100}})
     found = rows(space, study("grid"))
-    assert len({tuple(row.values()) for row in found}) == len(found) == grid_size(space) == 9
+    assert len({tuple(row.values()) for row in found}) == len(found) == space.grid_size == 9
     assert rows(space, study("grid", n_trials=4)) == found[:4]
     assert rows(space, study("grid", seed=1)) != found
     with pytest.raises(StudyConfigError, match="9 configurations"):

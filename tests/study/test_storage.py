@@ -70,11 +70,11 @@ def test_a_storage_that_fills_says_so_and_keeps_what_it_had(tmp_path: Path) -> N
 
     def fill(row: TrialRow) -> None:
         for step in range(1000):
-            records.write(row, records=[("evaluation", {"step": step, "marks": "1" * 4000})], step=step)
+            records.write(row, steps=[("evaluation", {"step": step, "correct": (True,) * 4000})], step=step)
 
     with pytest.raises(StorageError, match=r"full.*Make room"):
         fill(row)
-    kept = records.records("evaluation")[0]
+    kept = records.steps("evaluation")[0]
     assert [each["step"] for each in kept] == list(range(len(kept)))  # none of them by halves
     assert records.trials()[0].step == len(kept) - 1
     engine.dispose()

@@ -19,7 +19,7 @@ from local_postgres import LocalPostgres, find_binaries
 from kedro_lightning.hooks import RunContext, compute_hook
 from kedro_lightning.platform.studios import StudiosApi
 from spelling_transfer.study.config import StudyConfigError
-from spelling_transfer.study.executor import run_study
+from spelling_transfer.study.run import run_study
 
 pytestmark = pytest.mark.skipif(
     find_binaries() is None, reason="PostgreSQL is not installed (Debian: apt install postgresql)"

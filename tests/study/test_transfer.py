@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from spelling_transfer.statistics.resampling import Bootstrap
-from spelling_transfer.study.executor import Evaluation
-from spelling_transfer.study.marks import resample_marks
+from spelling_transfer.study.interfaces import Evaluation
+from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 
 MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
@@ -34,7 +34,7 @@ def analysed(trials: pd.DataFrame, sampler: str = "random") -> dict:
 
 def test_changes_have_gains_gaps_and_ratios_with_intervals(make_study: MakeStudy) -> None:
     trials, marks = make_study([{"spelling": 0.3, "position": 0.15, "count": -0.1}], families=400)
-    rows = measure_changes(trials, resample_marks(marks, Bootstrap(n_resamples=1_999))).set_index("task")
+    rows = measure_changes(trials, resample_correctness(marks, Bootstrap(n_resamples=1_999))).set_index("task")
     for task in ("spelling", "position", "count"):
         right, base = (marks[marks["task"] == task][name].mean() for name in ("exact", "base"))
         assert rows.loc[task, "gain"] == pytest.approx(right - base)
@@ -48,7 +48,7 @@ def test_changes_have_gains_gaps_and_ratios_with_intervals(make_study: MakeStudy
 
 def test_there_is_no_ratio_to_a_spelling_gain_that_may_be_nothing(make_study: MakeStudy) -> None:
     trials, marks = make_study([{"spelling": 0.003, "position": 0.2}])
-    rows = measure_changes(trials, resample_marks(marks, Bootstrap(n_resamples=1_999))).set_index("task")
+    rows = measure_changes(trials, resample_correctness(marks, Bootstrap(n_resamples=1_999))).set_index("task")
     assert rows.loc["spelling", "verdict"] == "unclear"
     assert rows.loc["position", "verdict"] == "up"
     assert rows["ratio"].isna().all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from spelling_transfer.study.observer import StudySnapshot, TrialSnapshot, TrialState
+from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot, TrialState
 
 BASE = {"spelling": 0.1, "position": 0.1, "count": 0.2, "transfer_score": 0.15}
 STEPS = 6

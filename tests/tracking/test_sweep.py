@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
-from spelling_transfer.study.executor import Evaluation, Monitor, TrialOutcome, Verdict
+from spelling_transfer.study.interfaces import Evaluation, Monitor, TrialOutcome, Verdict
 from spelling_transfer.study.space import SearchSpace, read_space
 from spelling_transfer.tracking import sweep
 from spelling_transfer.tracking.runs import TrackingError, TrackingSettings, require_target, stop_process

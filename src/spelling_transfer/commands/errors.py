@@ -67,7 +67,7 @@ def one_clear_error(
 
 def _is_interrupted(error: BaseException) -> bool:
     # A study ends its trials cleanly at Ctrl-C and says so with an error of its own.
-    from spelling_transfer.study.executor import StudyInterruptedError
+    from spelling_transfer.study.interfaces import StudyInterruptedError
 
     return any(isinstance(cause, StudyInterruptedError) for cause in causes(error))
 

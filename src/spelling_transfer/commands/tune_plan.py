@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,7 +32,6 @@ MODES: dict[str, dict[str, Any]] = {
 """What each mode sets; everything else is as configured. Grid and random do not prune, so that the same study gives the
 same results whatever runs at the same time."""
 
-BACKENDS = "spelling_transfer.trial_backends"
 _ENGLISH = ("trial", "tokenizer", "use_english_only_tokens")
 _SPACE = ("study", "space")
 _SETTING_OF = {
@@ -125,6 +123,7 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
         ConfigurationError: A file or a value is not valid.
     """
     from spelling_transfer.models.profile import ModelProfile
+    from spelling_transfer.study.backends import find_backend
     from spelling_transfer.study.memory import bound_memory
     from spelling_transfer.study.space import read_space
 
@@ -142,7 +141,7 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
     study = StudySettings.model_validate(values["study"])
     trial = TrialConfig.model_validate(values["trial"])
     profile = ModelProfile.model_validate(values["model_profile"])
-    _check_backend(study)
+    find_backend(study.backend)
     space = read_space(bound_memory(study.space, study, profile, trial), trial)
     if study.sweep:
         from spelling_transfer.tracking import sweep_config
@@ -165,8 +164,8 @@ def check_workers(plan: Plan) -> None:
         StudyConfigError: They share no database.
         ComputeError: The settings of the rented machines do not suffice.
     """
-    from spelling_transfer.study.pool import make_backend
-    from spelling_transfer.study.session import check_machines
+    from spelling_transfer.study.backends import make_backend
+    from spelling_transfer.study.run import check_machines
 
     if plan.study.backend == "local":
         return
@@ -185,7 +184,7 @@ def parameters(project: Path, env: str | None) -> dict[str, Any]:
 def estimate(plan: Plan) -> Estimate:
     """Estimates a plan; what an earlier study measured here is used where it runs here again."""
     from spelling_transfer.study.estimates import check_memory, estimate_study
-    from spelling_transfer.study.sizing import fitting_workers
+    from spelling_transfer.study.machine import fitting_workers
 
     check_memory(plan.space, plan.study, plan.profile)
     workers = plan.study.workers
@@ -214,15 +213,6 @@ def _loader(project: Path, env: str | None, runtime_params: dict[str, Any]) -> P
             **settings.CONFIG_LOADER_ARGS,
         ),
     )
-
-
-def _check_backend(study: StudySettings) -> None:
-    known = sorted(entry_points(group=BACKENDS).names)
-    if study.backend not in {"local", *known}:
-        raise StudyConfigError(
-            f"study.backend: {study.backend!r} is not installed; there is {', '.join(known) or 'local'}. Install the "
-            f"package that registers it under {BACKENDS}, or leave the mode out to run the study here."
-        )
 
 
 def _measured(plan: Plan) -> Measured | None:

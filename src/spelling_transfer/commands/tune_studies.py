@@ -16,7 +16,7 @@ from spelling_transfer.commands.tune_plan import configurations, parameters, stu
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
-    from spelling_transfer.study.observer import StudySnapshot
+    from spelling_transfer.study.interfaces import StudySnapshot
 
 _LIST_HELP = """List the studies: how far they are, what the best trial scored.
 

@@ -12,7 +12,7 @@ import pandas as pd
 from spelling_transfer.pages.numbers import span
 from spelling_transfer.pages.style import COLOURS, GREY, TASK_COLOURS, error_bars, style_figure
 from spelling_transfer.statistics.scores import SCORED_TASKS
-from spelling_transfer.study.observer import COUNTED_STATES, counted
+from spelling_transfer.study.interfaces import COUNTED_STATES, counted
 from spelling_transfer.tasks.registry import UNTRAINED_TASKS
 
 if TYPE_CHECKING:

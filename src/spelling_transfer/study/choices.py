@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from spelling_transfer.study.config import StudyConfigError, StudySettings
+from spelling_transfer.study.entries import Ratio
 from spelling_transfer.study.space import SearchSpace
 
 NUMBERED = ("grid", "one_at_a_time", "random", "qmc")
-"""Samplers whose choices do not depend on results."""
-
-MAX_GRID = 200_000
-"""Configurations of a grid that are listed at most; nobody trains more."""
-
-_TRIES = 2_000
-"""Random draws before a space is said to have no configuration that obeys its constraints: one that holds for one in
-three hundred is missed once in a thousand times."""
+"""Samplers whose choices do not depend on results, so that their trials stay a sample of the space."""
 
 
 def choices_of(space: SearchSpace, settings: StudySettings, number: int) -> dict[str, Any] | None:
@@ -36,14 +29,16 @@ def choices_of(space: SearchSpace, settings: StudySettings, number: int) -> dict
 def drawn_of(space: SearchSpace, settings: StudySettings, number: int) -> dict[str, Any] | None:
     """Returns the same as values by the entries' parameter names; a setting that keeps its default is left out."""
     if settings.sampler == "random":
-        return _random(space, (settings.seed, number))
+        return space.random((settings.seed, number))
     if settings.sampler == "qmc":
         return _quasi_random(space, settings.seed, number)
     if settings.sampler not in NUMBERED:
         return None
-    rows = _one_at_a_time(space) if settings.sampler == "one_at_a_time" else _shuffled_grid(space, settings.seed)
+    rows: Sequence[dict[str, Any]] = space.grid if settings.sampler == "grid" else _one_at_a_time(space)
     if number >= len(rows):
         raise StudyConfigError(f"study: {settings.sampler} has {len(rows)} configurations; there is no {number}.")
+    if settings.sampler == "grid":  # shuffled, so that a part of a grid is spread over all of it
+        number = int(np.random.default_rng(settings.seed).permutation(len(rows))[number])
     return dict(rows[number])
 
 
@@ -61,7 +56,7 @@ def planned_trials(space: SearchSpace, settings: StudySettings) -> int:
             "default configuration alone."
         )
     elif settings.sampler == "grid":
-        available = len(_shuffled_grid(space, settings.seed))
+        available = len(space.grid)
     elif settings.n_trials is None:
         raise StudyConfigError(
             f"study.n_trials: null is for grid and one_at_a_time; the sampler {settings.sampler} has no end of its own."
@@ -69,7 +64,7 @@ def planned_trials(space: SearchSpace, settings: StudySettings) -> int:
     else:
         return settings.n_trials
     if not available:
-        raise StudyConfigError("study.space: no configuration is left to try; " + _constraints(space))
+        raise space.infeasible()
     return available if settings.n_trials is None else min(settings.n_trials, available)
 
 
@@ -90,25 +85,6 @@ def values_of(space: SearchSpace, name: str) -> list[Any]:
     default = _default_drawn(space).get(entry.parameter(name))
     values = entry.grid()
     return values if default is None or default in values else [default, *values]
-
-
-def check_feasible(space: SearchSpace) -> None:
-    """Checks that some configuration obeys all constraints.
-
-    Raises:
-        StudyConfigError: None was found.
-    """
-    if grid_size(space) > MAX_GRID or next(iter(_grid(space)), None) is None:
-        # Too many to look at each; or none of them, but the points of a grid are not all of a range.
-        _random(space, (0, 0))
-
-
-def grid_size(space: SearchSpace) -> int:
-    """Returns the size of the full grid, constraints and conditions left out."""
-    size = 1
-    for entry in space.entries.values():
-        size *= len(entry.grid())
-    return size
 
 
 def nearest(space: SearchSpace, drawn: dict[str, Any]) -> dict[str, Any]:
@@ -133,22 +109,13 @@ def nearest(space: SearchSpace, drawn: dict[str, Any]) -> dict[str, Any]:
         values = {parameter: grid[i] for parameter, grid, i in zip(parameters, grids, chosen, strict=True)}
         if not space.broken(space.settle({**drawn, **values})):
             return {**drawn, **values}
-    raise StudyConfigError("study.space: " + _constraints(space))
+    raise space.infeasible()
 
 
 def _place(grid: Sequence[Any], value: Any) -> int:
     if value in grid:
         return grid.index(value)
     return int(np.argmin([abs(each - value) for each in grid]))
-
-
-def _random(space: SearchSpace, seed: Sequence[int]) -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
-    for _ in range(_TRIES):
-        drawn = _at(space, rng.random(len(space.entries)))
-        if not space.broken(space.settle(drawn)):
-            return drawn
-    raise StudyConfigError("study.space: " + _constraints(space))
 
 
 def _quasi_random(space: SearchSpace, seed: int, number: int) -> dict[str, Any]:
@@ -158,59 +125,11 @@ def _quasi_random(space: SearchSpace, seed: int, number: int) -> dict[str, Any]:
     sequence = qmc.Sobol(max(len(space.entries), 1), scramble=True, rng=np.random.default_rng(seed))
     if number:
         sequence.fast_forward(number)
-    drawn = _at(space, sequence.random(1)[0])
+    drawn = space.at(sequence.random(1)[0])
     return nearest(space, drawn) if space.broken(space.settle(drawn)) else drawn
 
 
-def _at(space: SearchSpace, shares: Iterable[float]) -> dict[str, Any]:
-    drawn: dict[str, Any] = {}
-    for share, (name, entry) in zip(shares, space.entries.items(), strict=False):
-        if not entry.when or space.is_active(name, space.settle(drawn)):
-            drawn[entry.parameter(name)] = entry.at(float(share))
-    return drawn
-
-
-def _constraints(space: SearchSpace) -> str:
-    return "no configuration obeys all constraints: " + "; ".join(map(str, space.constraints)) + "."
-
-
-@lru_cache(maxsize=8)
-def _grid_rows(space: SearchSpace) -> tuple[dict[str, Any], ...]:
-    return tuple(_grid(space))
-
-
-def _shuffled_grid(space: SearchSpace, seed: int) -> list[dict[str, Any]]:
-    if (size := grid_size(space)) > MAX_GRID:
-        raise StudyConfigError(
-            f"study.space: a grid of {size:,} configurations is more than {MAX_GRID:,}. Take fewer values, or the "
-            "sampler random, tpe or one_at_a_time."
-        )
-    rows = _grid_rows(space)
-    # Shuffled, so that a part of a grid is spread over all of it.
-    return [rows[i] for i in np.random.default_rng(seed).permutation(len(rows))]
-
-
-def _grid(space: SearchSpace) -> Iterator[dict[str, Any]]:
-    names = list(space.entries)
-
-    def extend(drawn: dict[str, Any], depth: int) -> Iterator[dict[str, Any]]:
-        if depth == len(names):
-            if not space.constraints or not space.broken(space.settle(drawn)):
-                yield drawn
-            return
-        name, entry = names[depth], space.entries[names[depth]]
-        if entry.when and not space.is_active(name, space.settle(drawn)):
-            yield from extend(drawn, depth + 1)
-            return
-        for value in entry.grid():
-            yield from extend({**drawn, entry.parameter(name): value}, depth + 1)
-
-    yield from extend({}, 0)
-
-
 def _default_drawn(space: SearchSpace) -> dict[str, Any]:
-    from spelling_transfer.study.entries import Ratio
-
     drawn = {}
     for name, entry in space.entries.items():
         value = space.default(name)

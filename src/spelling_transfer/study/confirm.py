@@ -11,7 +11,7 @@ from spelling_transfer.statistics.intervals import Interval, t_interval
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, Resampled
 from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.marks import resample_marks
+from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.tasks.mixture import CONTROL, REAL, SPELLING
 
 
@@ -76,7 +76,7 @@ def confirm(
     """
     kept = typical_run(runs)
     config = {**recommendation["config"], "training": {**recommendation["config"]["training"], "seed": kept}}
-    found = resample_marks(marks, bootstrap)
+    found = resample_correctness(marks, bootstrap)
     scores, base = _mean(found.transfer_scores(study.weights)), found.base_transfer_score(study.weights)
     gain = Resampled(scores.value - base.value, scores.resamples - base.resamples)
     gains = _mean(found.gains())
@@ -108,7 +108,7 @@ def _against_control(
         return []
     # The control is one more run on the same questions, so it takes the place of the base model.
     right = control_marks.set_index("example_id")["exact"]
-    found = resample_marks(marks.assign(base=marks["example_id"].map(right)), bootstrap)
+    found = resample_correctness(marks.assign(base=marks["example_id"].map(right)), bootstrap)
     gains = _mean(found.gains())
     rows = []
     for place, task in enumerate(SCORED_TASKS):

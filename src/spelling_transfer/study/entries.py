@@ -1,12 +1,16 @@
-"""One setting of a search space: listed values, a range, or a multiple of another setting."""
+"""What a search space is made of: settings with listed values, ranges or multiples, and what must not be combined."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from spelling_transfer.study.config import meant, setting_names
 
 Value = bool | int | float | str
 """What one setting can be; several names, such as layers, are one string with commas."""
@@ -37,38 +41,42 @@ class _Entry(BaseModel):
         """Returns the settings that must be known before this one."""
         return set(self.when)
 
+    def grid(self) -> list[Value]:
+        """Returns what a grid draws for this setting."""
+        raise NotImplementedError
 
-class Candidates(_Entry):
+
+class _Listed(_Entry):
+    """An entry that lists what may be drawn."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> _Listed:
+        listed = self.grid()
+        if len({(type(value), value) for value in listed}) < len(listed):
+            raise ValueError(f"values {listed} name one twice")
+        return self
+
+    def at(self, share: float) -> Value:
+        """Returns what is below a share of all draws; a uniform share in [0, 1) is a random draw."""
+        listed = self.grid()
+        return listed[int(share * len(listed))]
+
+
+class Candidates(_Listed):
     """A setting with listed values."""
 
     values: tuple[Value, ...] = Field(min_length=1, description="The values.")
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Candidates:
-        if len({(type(value), value) for value in self.values}) < len(self.values):
-            raise ValueError(f"values {list(self.values)} name one twice")
-        return self
 
     def grid(self) -> list[Value]:
         """Returns the values that a grid takes."""
         return list(self.values)
 
-    def at(self, share: float) -> Value:
-        """Returns the value below which a share of all draws lies; a uniform share in [0, 1) is a random draw."""
-        return self.values[int(share * len(self.values))]
 
-
-class Ratio(_Entry):
+class Ratio(_Listed):
     """A setting that is a multiple of another one, as LoRA's alpha is of its rank."""
 
     follows: str = Field(description="Dotted name of the other setting.")
     ratios: tuple[float, ...] = Field(min_length=1, description="Factors.")
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Ratio:
-        if len(set(self.ratios)) < len(self.ratios):
-            raise ValueError(f"ratios {list(self.ratios)} name one twice")
-        return self
 
     def parameter(self, name: str) -> str:
         """Returns the name of the factor."""
@@ -86,10 +94,6 @@ class Ratio(_Entry):
     def grid(self) -> list[Value]:
         """Returns the factors that a grid takes."""
         return list(self.ratios)
-
-    def at(self, share: float) -> Value:
-        """Returns the factor below which a share of all draws lies."""
-        return self.ratios[int(share * len(self.ratios))]
 
 
 class Range(_Entry):
@@ -144,16 +148,101 @@ class Range(_Entry):
 
 Entry = Candidates | Ratio | Range
 
-_KINDS: dict[str, type[_Entry]] = {"values": Candidates, "ratios": Ratio, "low": Range}
+
+class _Constraint(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reason: str = Field("", description="Why; shown where a value is refused.")
+
+    def _explained(self, text: str) -> str:
+        return f"{text} ({self.reason})" if self.reason else text
 
 
-def read_entry(entry: Any) -> Entry:
-    """Reads one entry of a space.
+class ProductBounds(_Constraint):
+    """The product of some settings lies between bounds, such as batch size times accumulation."""
 
-    Raises:
-        ValueError: It is none; pydantic's error is one of these.
+    product: tuple[str, ...] = Field(min_length=1, description="Dotted names of settings.")
+    at_least: float | None = Field(None, description="Lowest product.")
+    at_most: float | None = Field(None, description="Highest product.")
+
+    @model_validator(mode="after")
+    def _some_bound(self) -> ProductBounds:
+        _check_names(self.product)
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("a product needs at_least, at_most or both")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least {self.at_least:g} is above at_most {self.at_most:g}")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The settings that take part."""
+        return self.product
+
+    def holds(self, value: Callable[[str], Any]) -> bool:
+        """Tells whether a configuration obeys, given the value of each setting by name."""
+        product: float = math.prod(value(name) for name in self.product)
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
+        return low <= product <= high
+
+    def __str__(self) -> str:
+        text = " x ".join(self.product)
+        text = text if self.at_least is None else f"{self.at_least:g} <= {text}"
+        return self._explained(text if self.at_most is None else f"{text} <= {self.at_most:g}")
+
+
+class Increasing(_Constraint):
+    """Each setting is at most the next one, such as the steps of the warm-up and all steps."""
+
+    increasing: tuple[str, ...] = Field(min_length=2, description="Dotted names of settings.")
+
+    @model_validator(mode="after")
+    def _known(self) -> Increasing:
+        _check_names(self.increasing)
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The settings that take part."""
+        return self.increasing
+
+    def holds(self, value: Callable[[str], Any]) -> bool:
+        """Tells whether a configuration obeys, given the value of each setting by name."""
+        values = [value(name) for name in self.increasing]
+        return all(low <= high for low, high in pairwise(values))
+
+    def __str__(self) -> str:
+        return self._explained(" <= ".join(self.increasing))
+
+
+class FitsMemory(_Constraint):
+    """What runs side by side fits the memory of the study's machine.
+
+    It depends on the model and the machine, which a space does not know: ``study.estimates`` turns it into a bound of
+    the batch size before a study begins.
     """
-    if not isinstance(entry, dict):
-        raise ValueError("write {values: [...]}, {low: ..., high: ...} or {follows: ..., ratios: [...]}")
-    kind = next((kind for name, kind in _KINDS.items() if name in entry), Range)
-    return kind.model_validate(entry)  # type: ignore[return-value]
+
+    fits_memory: Literal[True]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The settings that take part."""
+        return ("training.batch_size",)
+
+    def holds(self, value: Callable[[str], Any]) -> bool:
+        """Holds: it has to be turned into a bound first."""
+        return True
+
+    def __str__(self) -> str:
+        return self._explained("training.batch_size fits the memory of the machine")
+
+
+Constraint = ProductBounds | Increasing | FitsMemory
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    known = setting_names()
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{name}: no such setting of a trial{meant(name, known)}")

@@ -8,8 +8,9 @@ from typing import Any
 
 from spelling_transfer.models.profile import ModelProfile, ModelShape
 from spelling_transfer.statistics.scores import SCORED_TASKS
-from spelling_transfer.study.choices import choices_of, grid_size, planned_trials
+from spelling_transfer.study.choices import choices_of, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.entries import Range
 from spelling_transfer.study.memory import TOKENS_PER_ANSWER, TOKENS_PER_EXAMPLE, memory_gib
 from spelling_transfer.study.space import SearchSpace
 
@@ -114,7 +115,7 @@ def estimate_study(
     shared = None if hours is None else hours / max(min(workers, trials), 1)
     return Estimate(
         trials=trials,
-        configurations=None if _is_endless(space) else grid_size(space),
+        configurations=None if _is_endless(space) else space.grid_size,
         steps=steps,
         examples=examples,
         evaluations=evaluations,
@@ -178,8 +179,6 @@ def _memory(configs: list[TrialConfig], profile: ModelProfile) -> float | None:
 
 
 def _is_endless(space: SearchSpace) -> bool:
-    from spelling_transfer.study.entries import Range
-
     return any(isinstance(each, Range) and each.step is None and not each.is_whole for each in space.entries.values())
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.files import replace_folder
+from spelling_transfer.files import whole_file, whole_folder
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.study.executor import Objective
+from spelling_transfer.study.interfaces import Objective
 from spelling_transfer.study.trial import TrialRunner, validation_questions
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
@@ -104,14 +104,9 @@ class TrialMaterial:
         identity = json.dumps(self.identity(), sort_keys=True)
         noted = target / _IDENTITY
         if not noted.is_file() or noted.read_text() != identity:
-            work = folder / f".{_FOLDER}.{os.getpid()}.tmp"
-            shutil.rmtree(work, ignore_errors=True)
-            try:
+            with whole_folder(target) as work:
                 self._write_to(work)
                 (work / _IDENTITY).write_text(identity)
-                replace_folder(work, target)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
         return "spelling_transfer.study.material:open_runner", arguments
 
     def _write_to(self, work: Path) -> None:
@@ -175,9 +170,8 @@ def map_weights(model: Any, file: Path) -> None:
 
     weights = dict(model.named_parameters())
     if not file.is_file():
-        partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-        save_file({name: weight.detach().contiguous() for name, weight in weights.items()}, partial)
-        partial.replace(file)
+        with whole_file(file) as partial:
+            save_file({name: weight.detach().contiguous() for name, weight in weights.items()}, partial)
     with safe_open(file, framework="pt") as tensors:
         for name, weight in weights.items():
             weight.data = tensors.get_tensor(name)

@@ -1,4 +1,4 @@
-"""Between a trial and the records: what the objective reports goes there, whether it goes on comes from there."""
+"""Between a trial and the records: what the objective reports goes there, whether it continues comes from there."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spelling_transfer.statistics.scores import transfer_score
 from spelling_transfer.study.config import StudySettings
-from spelling_transfer.study.executor import Evaluation, TrialOutcome, Verdict
-from spelling_transfer.study.history import History
+from spelling_transfer.study.interfaces import Evaluation, TrialOutcome, Verdict, evaluation_of
+from spelling_transfer.study.plan import StudyPlan
 from spelling_transfer.study.records import ClaimLostError, RecordKind, Records, TrialRow
 from spelling_transfer.study.storage import StorageError
 
+if TYPE_CHECKING:
+    from spelling_transfer.study.samplers import History
+
 
 class TrialInterruptedError(Exception):
-    """The worker was asked to stop; the trial goes on another time."""
+    """The worker was asked to stop; the trial is resumed another time."""
 
 
 class TrialMonitor:
@@ -27,41 +29,33 @@ class TrialMonitor:
     Args:
         row: The trial as it was claimed.
         records: The study's records.
-        history: Optuna's view, for the pruner; ``None`` where nothing is pruned.
-        settings: The study.
-        folder: Where the trial keeps its checkpoints.
+        history: What Optuna knows of the study, for the pruner; ``None`` where nothing is pruned.
+        plan: The study.
         stop: Set when the worker is to stop.
     """
 
     def __init__(
-        self,
-        row: TrialRow,
-        records: Records,
-        history: History | None,
-        settings: StudySettings,
-        folder: Path,
-        stop: threading.Event,
+        self, row: TrialRow, records: Records, history: History | None, plan: StudyPlan, stop: threading.Event
     ) -> None:
-        self.folder = folder
-        self.checkpoint_every = settings.checkpoint_every
+        self.folder = plan.trial_folder(row.number)
+        self.checkpoint_every = plan.settings.checkpoint_every
         self._row = row
         self._records = records
         self._history = history
-        self._settings = settings
+        self._settings = plan.settings
         self._stop = stop
         self._lost = False
         self._lock = threading.Lock()
         self._waiting: list[tuple[RecordKind, Mapping[str, Any]]] = []
         self._step = row.step
         self._began = time.monotonic()
-        self._known = {
-            int(each["step"]): each for each in records.records("evaluation", [row.number]).get(row.number, [])
-        }
+        known = records.steps("evaluation", [row.number]).get(row.number, [])
+        self._known: dict[int, Mapping[str, Any]] = {int(each["step"]): each for each in known}
 
     @property
     def curve(self) -> list[Evaluation]:
         """The evaluations recorded so far, by earlier attempts too."""
-        return [_evaluation(self._known[step]) for step in sorted(self._known)]
+        return [evaluation_of(self._known[step]) for step in sorted(self._known)]
 
     @property
     def seconds(self) -> float:
@@ -69,7 +63,7 @@ class TrialMonitor:
         return self._row.seconds + time.monotonic() - self._began
 
     def __call__(self, evaluation: Evaluation) -> Verdict:
-        """Records an evaluation and says whether to go on; a step that is recorded already keeps its verdict."""
+        """Records an evaluation and says whether to continue; a step that is recorded already keeps its verdict."""
         if known := self._known.get(evaluation.step):
             return known["verdict"]  # type: ignore[no-any-return]
         scored = scored_row(evaluation, self._settings)
@@ -77,8 +71,7 @@ class TrialMonitor:
         scored["verdict"] = verdict
         self._step = evaluation.step
         # One transaction: a trial killed here was either not scored at this step, or scored and judged.
-        changed: dict[str, Any] = {} if attrs is None else {"attrs": attrs}
-        self._write([("evaluation", scored)], **changed)
+        self._write([("evaluation", scored)], **attrs)
         self._known[evaluation.step] = scored
         return verdict
 
@@ -102,7 +95,7 @@ class TrialMonitor:
         with self._lock:
             self._waiting.append(("metrics", dict(row)))
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Says that the worker lives and how far it is; called from a thread of its own."""
         try:
             self._write(wait=False)
@@ -127,19 +120,19 @@ class TrialMonitor:
         """Records that the trial cannot be trained."""
         self._write(state="failed", error=error)
 
-    def let_go(self, error: str = "") -> None:
-        """Records that the trial can be taken up by another worker."""
+    def release(self, error: str = "") -> None:
+        """Records that the trial can be resumed by another worker."""
         self._write(state="waiting", error=error)
 
     def _write(
-        self, records: Sequence[tuple[RecordKind, Mapping[str, Any]]] = (), *, wait: bool = True, **values: Any
+        self, steps: Sequence[tuple[RecordKind, Mapping[str, Any]]] = (), *, wait: bool = True, **values: Any
     ) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, []
         try:
             self._records.write(
                 self._row,
-                records=[*waiting, *records],
+                steps=[*waiting, *steps],
                 wait=wait,
                 step=max(self._step, self._row.step),
                 seconds=self.seconds,
@@ -150,36 +143,26 @@ class TrialMonitor:
                 self._waiting = waiting + self._waiting
             raise
 
-    def _judge(self, step: int, score: float) -> tuple[Verdict, dict[str, Any] | None]:
-        attrs = None
+    def _judge(self, step: int, score: float) -> tuple[Verdict, dict[str, Any]]:
+        """Returns the verdict on an evaluation, and what of the trial's row it changes."""
+        changed: dict[str, Any] = {}
         if self._history is not None:
-            number = self._row.number
-            follow_records(self._history, self._records)
-            hopeless = self._history.is_hopeless(number, step, score)
-            attrs = self._history.attrs(number)
+            hopeless = self._history.is_hopeless(self._row.number, step, score)
+            changed["attrs"] = self._history.attrs(self._row.number)
             if hopeless:
-                return "pruned", attrs
+                return "pruned", changed
         patience = self._settings.patience
         if patience is not None:
             scores = [float(self._known[each]["transfer_score"]) for each in sorted(self._known) if each < step]
             if _without_gain([*scores, score]) >= patience:
-                return "stopped", attrs
-        return "complete", attrs
-
-
-def follow_records(history: History, records: Records) -> None:
-    """Shows Optuna what the records hold."""
-    history.follow(records.trials(), lambda numbers: records.records("evaluation", numbers))
+                return "stopped", changed
+        return "complete", changed
 
 
 def scored_row(evaluation: Evaluation, settings: StudySettings) -> dict[str, Any]:
     """Returns an evaluation as a row with its transfer score."""
     score = transfer_score(evaluation.spelling, evaluation.position, evaluation.count, settings.weights)
     return {**asdict(evaluation), "transfer_score": float(score)}
-
-
-def _evaluation(row: Mapping[str, Any]) -> Evaluation:
-    return Evaluation(int(row["step"]), row["spelling"], row["position"], row["count"], row.get("marks", ""))
 
 
 def _without_gain(scores: Sequence[float]) -> int:
@@ -191,20 +174,20 @@ def _without_gain(scores: Sequence[float]) -> int:
     return without
 
 
-class Heartbeat:
-    """Calls a function every so often from a thread, until the block ends."""
+class Repeating:
+    """Calls a function every so often from a thread of its own, until the block ends."""
 
     def __init__(self, call: Callable[[], None], every_seconds: float) -> None:
         self._call = call
         self._every = every_seconds
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="repeating", daemon=True)
 
     def _run(self) -> None:
         while not self._end.wait(self._every):
             self._call()
 
-    def __enter__(self) -> Heartbeat:
+    def __enter__(self) -> Repeating:
         self._thread.start()
         return self
 

@@ -11,8 +11,8 @@ from spelling_transfer.statistics.importance import rate_importance
 from spelling_transfer.statistics.intervals import NO_INTERVAL, percentile_interval
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS
-from spelling_transfer.study.marks import resample_marks
-from spelling_transfer.study.observer import counted
+from spelling_transfer.study.correctness import resample_correctness
+from spelling_transfer.study.interfaces import counted
 
 COLUMNS = ["pattern", "name", "value", "task", "trials", "questions", "gain", "low", "high"]
 FEWEST_TRIALS = 3
@@ -108,7 +108,7 @@ def _labels(values: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _by_question(marks: pd.DataFrame, pattern: str, value: str, bootstrap: Bootstrap) -> Iterator[dict[str, Any]]:
-    resamples = resample_marks(marks, bootstrap)
+    resamples = resample_correctness(marks, bootstrap)
     gains = resamples.gains()
     for column, task in enumerate(SCORED_TASKS):
         questions = marks.loc[marks["task"] == task, "example_id"].nunique()

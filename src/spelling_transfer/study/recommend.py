@@ -10,9 +10,9 @@ from spelling_transfer.statistics.intervals import Interval
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.confirm import ends
-from spelling_transfer.study.marks import resample_marks
+from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.next_study import next_study
-from spelling_transfer.study.observer import counted
+from spelling_transfer.study.interfaces import counted
 from spelling_transfer.study.transfer import warnings_of
 
 _BIASED = (
@@ -110,7 +110,7 @@ def _differences(
 ) -> dict[int, tuple[Interval, Interval]]:
     if marks.empty or best not in set(marks["number"]):
         return {}
-    resamples = resample_marks(marks, bootstrap)
+    resamples = resample_correctness(marks, bootstrap)
     scores = resamples.transfer_scores(study.weights)
     change = scores.minus(scores.at(resamples.place(best)))
     return {number: (scores.interval(place), change.interval(place)) for place, number in enumerate(resamples.numbers)}

@@ -1,8 +1,8 @@
-"""The truth about a study: one row a trial, claimed, beaten and finished by conditional updates.
+"""The truth about a study: one row a trial, claimed, kept alive and finished by conditional updates.
 
-A trial's row carries the number of its attempt. Whoever takes the trial raises that number, and every later write of an
-attempt holds only while the number is still its own. So a worker that was taken for dead and comes back writes nothing,
-a trial has one result, and there are never more rows than trials planned, whatever is killed and when.
+A trial's row carries the number of its attempt. Whoever claims the trial raises that number, and every later write of
+an attempt holds only while the number is still its own. So a worker that was taken for dead and comes back writes
+nothing, a trial has one result, and there are never more rows than trials planned, whatever is killed and when.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
+from spelling_transfer.study.interfaces import FINISHED_STATES
 from spelling_transfer.study.storage import in_transaction, now
 
 RecordKind = Literal["evaluation", "metrics"]
@@ -22,10 +23,39 @@ RecordKind = Literal["evaluation", "metrics"]
 BASE_NUMBER = -1
 """The row of the base model's own scores; not a trial."""
 
-FINISHED = ("complete", "stopped", "pruned", "failed")
 HEARTBEATS_TO_STALE = 2
-MAX_FRUITLESS_ATTEMPTS = 5
+MAX_FAILED_ATTEMPTS = 5
 """Attempts in a row that ended without a word and no further than the one before: the trial kills its workers."""
+
+VERSION = 2
+"""Of the tables; those of other versions stand beside them under other names."""
+
+
+class _Json(sa.TypeDecorator[Any]):
+    """Plain values as JSON text; unlike the databases' own JSON it holds a loss that is not a number."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, _: sa.Dialect) -> str:
+        return json.dumps(value)
+
+    def process_result_value(self, value: Any, _: sa.Dialect) -> Any:
+        return json.loads(value)
+
+
+class _Booleans(sa.TypeDecorator[Any]):
+    """A tuple of booleans, one byte each."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, _: sa.Dialect) -> bytes | None:
+        return None if value is None else bytes(value)
+
+    def process_result_value(self, value: Any, _: sa.Dialect) -> tuple[bool, ...] | None:
+        return None if value is None else tuple(map(bool, value))
+
 
 _TABLES = sa.MetaData()
 _STUDIES = sa.Table(
@@ -37,38 +67,38 @@ _STUDIES = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
 )
 _TRIALS = sa.Table(
-    "spelling_transfer_trials",
+    f"spelling_transfer_trials_v{VERSION}",
     _TABLES,
     sa.Column("study", sa.String(200), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("state", sa.String(20), nullable=False),
-    sa.Column("proposal", sa.Text, nullable=False),
-    sa.Column("attrs", sa.Text, nullable=False),
-    sa.Column("owner", sa.String(200), nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("fruitless", sa.Integer, nullable=False),
-    sa.Column("begun_at_step", sa.Integer, nullable=False),
-    sa.Column("beat", sa.Float, nullable=False),
-    sa.Column("step", sa.Integer, nullable=False),
-    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, default="waiting"),
+    sa.Column("proposal", _Json, nullable=False),
+    sa.Column("attrs", _Json, nullable=False),
+    sa.Column("owner", sa.String(200), nullable=False, default=""),
+    sa.Column("attempt", sa.Integer, nullable=False, default=0),
+    sa.Column("failed_attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("begun_at_step", sa.Integer, nullable=False, default=0),
+    sa.Column("heartbeat", sa.Float, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False, default=0),
+    sa.Column("seconds", sa.Float, nullable=False, default=0.0),
     sa.Column("loss", sa.Float),
-    sa.Column("error", sa.Text, nullable=False),
-    sa.Column("adapter", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False, default=""),
+    sa.Column("adapter", sa.Text, nullable=False, default=""),
 )
-_RECORDS = sa.Table(
-    "spelling_transfer_records",
+_STEPS = sa.Table(
+    f"spelling_transfer_steps_v{VERSION}",
     _TABLES,
     sa.Column("study", sa.String(200), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("kind", sa.String(20), primary_key=True),
     sa.Column("step", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("data", sa.Text, nullable=False),
+    sa.Column("data", _Json, nullable=False),
+    sa.Column("correct", _Booleans),
 )
-VERSION = 1
 
 
 class ClaimLostError(Exception):
-    """The trial was given to another worker; this one must let go of it."""
+    """The trial was given to another worker; this one must stop."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +132,9 @@ class TrialRow:
     attrs: Mapping[str, Any]
     owner: str
     attempt: int
-    fruitless: int
+    failed_attempts: int
     begun_at_step: int
-    beat: float
+    heartbeat: float
     step: int
     seconds: float
     loss: float | None
@@ -114,7 +144,12 @@ class TrialRow:
     @property
     def finished(self) -> bool:
         """Whether it will not run again."""
-        return self.state in FINISHED
+        return self.state in FINISHED_STATES
+
+
+def is_finished(rows: Sequence[TrialRow], n_trials: int) -> bool:
+    """Whether nothing is left to run of a study with these rows and so many trials planned."""
+    return all(row.finished for row in rows) and sum(row.number >= 0 for row in rows) == n_trials
 
 
 class Records:
@@ -163,7 +198,7 @@ class Records:
                 sa.insert(_STUDIES).values(name=self.study, version=VERSION, identity=identity, created=now(connection))
             )
             if base:
-                connection.execute(sa.insert(_TRIALS).values(**self._new_row(BASE_NUMBER, Proposal({}), "", 0.0)))
+                self._insert(connection, BASE_NUMBER, Proposal({}), time=0.0)
 
         try:
             self._run(work)
@@ -171,18 +206,27 @@ class Records:
             self._run(work)
 
     def trials(self) -> list[TrialRow]:
-        """Returns all rows by number, the base model's among them."""
+        """Returns the trials by number."""
+        return [row for row in self.rows() if row.number >= 0]
+
+    def rows(self) -> list[TrialRow]:
+        """Returns all rows by number: the base model's and those of the trials."""
         select = sa.select(_TRIALS).where(_TRIALS.c.study == self.study).order_by(_TRIALS.c.number)
         return self._run(lambda connection: [_row(found) for found in connection.execute(select)])  # type: ignore[no-any-return]
 
-    def records(self, kind: RecordKind, numbers: Collection[int] | None = None) -> dict[int, list[dict[str, Any]]]:
-        """Returns the rows of one kind by trial number, each in order of steps; of some trials or of all."""
-        select = sa.select(_RECORDS).where(_RECORDS.c.study == self.study, _RECORDS.c.kind == kind)
+    def steps(self, kind: RecordKind, numbers: Collection[int] | None = None) -> dict[int, list[dict[str, Any]]]:
+        """Returns what was recorded by step, of some trials or of all.
+
+        Returns:
+            By trial number the rows in order of steps: what `write` was given, ``step`` and ``correct`` among it.
+        """
+        select = sa.select(_STEPS).where(_STEPS.c.study == self.study, _STEPS.c.kind == kind)
         if numbers is not None:
-            select = select.where(_RECORDS.c.number.in_(sorted(numbers)))
+            select = select.where(_STEPS.c.number.in_(sorted(numbers)))
         found: dict[int, list[dict[str, Any]]] = {}
-        for row in self._run(lambda c: c.execute(select.order_by(_RECORDS.c.number, _RECORDS.c.step)).all()):
-            found.setdefault(row.number, []).append({"step": row.step, **json.loads(row.data)})
+        for row in self._run(lambda c: c.execute(select.order_by(_STEPS.c.number, _STEPS.c.step)).all()):
+            correct = {} if row.correct is None else {"correct": row.correct}
+            found.setdefault(row.number, []).append({"step": row.step, **row.data, **correct})
         return found
 
     def claim(
@@ -193,7 +237,7 @@ class Records:
         *,
         is_dead: Callable[[TrialRow, float], bool],
     ) -> TrialRow | None:
-        """Takes the next trial: one that was let go or lost its worker, else a new one.
+        """Takes the next trial: one that was released or lost its worker, else a new one.
 
         Args:
             owner: Who takes it; unique to this call, so that a repeated one is known.
@@ -216,7 +260,8 @@ class Records:
             if proposal is None:
                 continue
             try:
-                self._run(lambda c, number=known, new=proposal: self._insert(c, number, new, owner))  # type: ignore[misc]
+                # As waiting: it is then claimed like any other, and a worker that dies here leaves a trial to be taken.
+                self._run(lambda c, number=known, new=proposal: self._insert(c, number, new, time=now(c)))  # type: ignore[misc]
             except IntegrityError:
                 continue  # another worker took this number; look again
 
@@ -234,53 +279,36 @@ class Records:
                 return row  # the answer to an earlier call was lost
             if row.state == "running" and not is_dead(row, time):
                 continue
-            fruitless = row.fruitless + 1 if row.state == "running" and row.step <= row.begun_at_step else 0
-            values: dict[str, Any] = {"beat": time, "attempt": row.attempt + 1, "owner": owner, "fruitless": fruitless}
-            if fruitless >= MAX_FRUITLESS_ATTEMPTS:
-                values |= {"state": "failed", "error": _KILLS.format(fruitless)}
+            failed = row.failed_attempts + 1 if row.state == "running" and row.step <= row.begun_at_step else 0
+            values: dict[str, Any] = {"heartbeat": time, "attempt": row.attempt + 1, "owner": owner}
+            values |= {"failed_attempts": failed}
+            if failed >= MAX_FAILED_ATTEMPTS:
+                values |= {"state": "failed", "error": _KILLS.format(failed)}
             else:
                 values |= {"state": "running", "begun_at_step": row.step}
             taken = connection.execute(
                 sa.update(_TRIALS)
                 .where(self._is(row.number), _TRIALS.c.attempt == row.attempt, _TRIALS.c.state == row.state)
-                .where(_TRIALS.c.beat == row.beat)  # a heartbeat in between says that its worker lives
+                .where(_TRIALS.c.heartbeat == row.heartbeat)  # one in between says that its worker lives
                 .values(**values)
             )
             if taken.rowcount == 1 and values["state"] == "running":
                 return replace(row, **values)
         return None
 
-    def _insert(self, connection: sa.Connection, number: int, proposal: Proposal, owner: str) -> None:
-        # As waiting: it is then claimed like any other, and a worker that dies here leaves a trial to be taken.
-        connection.execute(sa.insert(_TRIALS).values(**self._new_row(number, proposal, owner="", time=now(connection))))
+    def _insert(self, connection: sa.Connection, number: int, proposal: Proposal, time: float) -> None:
+        row = {"study": self.study, "number": number, "heartbeat": time}
+        connection.execute(sa.insert(_TRIALS).values(**row, proposal=vars(proposal), attrs=proposal.attrs))
 
     def _count(self, connection: sa.Connection) -> int:
         select = sa.select(sa.func.count()).where(_TRIALS.c.study == self.study, _TRIALS.c.number >= 0)
         return int(connection.execute(select).scalar_one())
 
-    def _new_row(self, number: int, proposal: Proposal, owner: str, time: float) -> dict[str, Any]:
-        return {
-            "study": self.study,
-            "number": number,
-            "state": "waiting",
-            "proposal": json.dumps(vars(proposal)),
-            "attrs": json.dumps(proposal.attrs),
-            "owner": owner,
-            "attempt": 0,
-            "fruitless": 0,
-            "begun_at_step": 0,
-            "beat": time,
-            "step": 0,
-            "seconds": 0.0,
-            "error": "",
-            "adapter": "",
-        }
-
     def write(
         self,
         row: TrialRow,
         *,
-        records: Sequence[tuple[RecordKind, Mapping[str, Any]]] = (),
+        steps: Sequence[tuple[RecordKind, Mapping[str, Any]]] = (),
         wait: bool = True,
         **values: Any,
     ) -> None:
@@ -288,15 +316,13 @@ class Records:
 
         Args:
             row: The claimed row.
-            records: Rows to add, each with its ``step``; one that is there already is replaced.
+            steps: Rows to add, each with its ``step``; one that is there already is replaced.
             wait: Whether to wait for a database that is away; a heartbeat does not.
             values: Columns to set.
 
         Raises:
             ClaimLostError: The trial belongs to another attempt by now.
         """
-        if "attrs" in values:
-            values["attrs"] = json.dumps(values["attrs"])
 
         def work(connection: sa.Connection) -> None:
             changed = connection.execute(
@@ -304,45 +330,34 @@ class Records:
                 .where(self._is(row.number), _TRIALS.c.attempt == row.attempt, _TRIALS.c.owner == row.owner)
                 # A finished state is written once; written again by the same attempt, it is the same.
                 .where(sa.or_(_TRIALS.c.state == "running", _TRIALS.c.state == values.get("state", "running")))
-                .values(beat=now(connection), **values)
+                .values(heartbeat=now(connection), **values)
             )
             if changed.rowcount != 1:
                 raise ClaimLostError(f"trial {row.number}, attempt {row.attempt}")
-            for kind, data in records:
-                self._upsert(connection, row.number, kind, data)
+            for kind, given in steps:
+                data = dict(given)
+                key = {"study": self.study, "number": row.number, "kind": kind, "step": int(data.pop("step"))}
+                correct = data.pop("correct", None)
+                connection.execute(sa.delete(_STEPS).filter_by(**key))
+                connection.execute(sa.insert(_STEPS).values(**key, data=data, correct=correct))
 
         in_transaction(self.engine, work, patience_seconds=self.patience_seconds if wait else 0.0)
 
-    def _upsert(self, connection: sa.Connection, number: int, kind: RecordKind, data: Mapping[str, Any]) -> None:
-        key = {"study": self.study, "number": number, "kind": kind, "step": int(data["step"])}
-        where = [_RECORDS.c[name] == value for name, value in key.items()]
-        connection.execute(sa.delete(_RECORDS).where(*where))
-        written = json.dumps({name: value for name, value in data.items() if name != "step"})
-        connection.execute(sa.insert(_RECORDS).values(**key, data=written))
+    def release(self, owner_prefix: str) -> None:
+        """Releases the running trials of a worker that has ended, so that they can be taken at once.
 
-    def release(self, owner_prefix: str) -> int:
-        """Lets go of the running trials of a worker that has ended, so that they can be taken at once.
-
-        The attempt's progress is kept; what counts as fruitless is decided when the trial is taken.
+        The attempt's progress is kept; whether it counts as failed is decided when the trial is taken.
 
         Args:
             owner_prefix: How the owners of its claims begin.
-
-        Returns:
-            Number of trials let go.
         """
-        return int(
-            self._run(
-                lambda connection: (
-                    connection.execute(
-                        sa.update(_TRIALS)
-                        .where(_TRIALS.c.study == self.study, _TRIALS.c.state == "running")
-                        .where(_TRIALS.c.owner.startswith(owner_prefix, autoescape=True))
-                        .values(beat=0.0)
-                    ).rowcount
-                )
-            )
+        update = (
+            sa.update(_TRIALS)
+            .where(_TRIALS.c.study == self.study, _TRIALS.c.state == "running")
+            .where(_TRIALS.c.owner.startswith(owner_prefix, autoescape=True))
+            .values(heartbeat=0.0)
         )
+        self._run(lambda connection: connection.execute(update))
 
     def _is(self, number: int) -> sa.ColumnElement[bool]:
         return sa.and_(_TRIALS.c.study == self.study, _TRIALS.c.number == number)
@@ -357,5 +372,4 @@ _KILLS = (
 def _row(found: Any) -> TrialRow:
     values = dict(found._mapping)
     values.pop("study")
-    proposal = Proposal(**json.loads(values.pop("proposal")))
-    return TrialRow(proposal=proposal, attrs=json.loads(values.pop("attrs")), **values)
+    return TrialRow(proposal=Proposal(**values.pop("proposal")), **values)

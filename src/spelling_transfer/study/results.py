@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.observer import counted
+from spelling_transfer.study.interfaces import counted
 from spelling_transfer.study.patterns import FEWEST_TRIALS
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kedro_lightning import machine_count
+from spelling_transfer.files import write_text
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError
 from spelling_transfer.study.config import TrialConfig
-from spelling_transfer.study.executor import Evaluation, TrialOutcome
+from spelling_transfer.study.interfaces import TrialOutcome, evaluation_of
 
 _FOLDER = "retrained"
 
@@ -71,9 +72,7 @@ class Retraining:
         adapter, outcome = self._trainer.train_adapter(config, target)
         # The curve's end is what scores rest on; the rest of it is not asked for again.
         left = {"end": asdict(outcome.curve[-1]), "loss": outcome.final_loss, "steps": outcome.steps}
-        partial = record.with_suffix(".partial")
-        partial.write_text(json.dumps(left), encoding="utf-8")
-        partial.replace(record)
+        write_text(record, json.dumps(left))
         return adapter, outcome
 
 
@@ -85,4 +84,4 @@ def _found(target: Path, record: Path) -> tuple[ModelFolder, TrialOutcome] | Non
     except ModelFolderError:  # taken away or altered: train it again
         return None
     left = json.loads(record.read_text(encoding="utf-8"))
-    return adapter, TrialOutcome([Evaluation(**left["end"])], left["loss"], left["steps"], "complete")
+    return adapter, TrialOutcome([evaluation_of(left["end"])], left["loss"], left["steps"], "complete")

@@ -1,22 +1,29 @@
-"""The search space: what is varied, under which constraints, and how Optuna draws from it."""
+"""The search space as a whole: its configurations, how one is drawn, how it is read and checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from spelling_transfer.study.config import StudyConfigError, TrialConfig, meant, setting_names
-from spelling_transfer.study.constraints import Constraint, read_constraint
-from spelling_transfer.study.entries import Candidates, Entry, Range, Ratio, read_entry
-
-if TYPE_CHECKING:
-    import optuna
+from spelling_transfer.study.entries import Candidates, Constraint, Entry, Increasing, ProductBounds, Range, Ratio
+from spelling_transfer.study.MISSING_entries import FitsMemory
 
 CONSTRAINTS = "constraints"
 """The key of a space that is no setting."""
+
+MAX_GRID = 200_000
+"""Configurations of a grid that are listed at most; nobody trains more."""
+
+_TRIES = 2_000
+"""Random draws before a space is said to have no configuration that obeys its constraints: one that holds for one in
+three hundred is missed once in a thousand times."""
 
 _ONE_STUDY_EACH = "Run one study for each value instead, with --name and this setting, and compare them side by side."
 _SETTINGS_OF_A_STUDY = {
@@ -76,6 +83,63 @@ class SearchSpace:
 
         return [constraint for constraint in self.constraints if not constraint.holds(value)]
 
+    @property
+    def grid_size(self) -> int:
+        """The size of the full grid, constraints and conditions left out."""
+        return math.prod(len(entry.grid()) for entry in self.entries.values())
+
+    @cached_property
+    def grid(self) -> tuple[dict[str, Any], ...]:
+        """The configurations of the grid that obey the constraints, as what is drawn for each.
+
+        Raises:
+            StudyConfigError: There are more than anybody lists.
+        """
+        if self.grid_size > MAX_GRID:
+            raise StudyConfigError(
+                f"study.space: a grid of {self.grid_size:,} configurations is more than {MAX_GRID:,}. Take fewer "
+                "values, or the sampler random, tpe or one_at_a_time."
+            )
+        return tuple(self._extended({}, list(self.entries)))
+
+    def _extended(self, drawn: dict[str, Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        if not names:
+            if not self.constraints or not self.broken(self.settle(drawn)):
+                yield drawn
+            return
+        name, entry = names[0], self.entries[names[0]]
+        if entry.when and not self.is_active(name, self.settle(drawn)):
+            yield from self._extended(drawn, names[1:])
+            return
+        for value in entry.grid():
+            yield from self._extended({**drawn, entry.parameter(name): value}, names[1:])
+
+    def at(self, shares: Iterable[float]) -> dict[str, Any]:
+        """Returns what is drawn at a point of the unit cube, one coordinate a setting; constraints may be broken."""
+        drawn: dict[str, Any] = {}
+        for share, (name, entry) in zip(shares, self.entries.items(), strict=False):
+            if not entry.when or self.is_active(name, self.settle(drawn)):
+                drawn[entry.parameter(name)] = entry.at(float(share))
+        return drawn
+
+    def random(self, seed: Sequence[int]) -> dict[str, Any]:
+        """Returns a random draw that obeys the constraints.
+
+        Raises:
+            StudyConfigError: None was found.
+        """
+        rng = np.random.default_rng(seed)
+        for _ in range(_TRIES):
+            drawn = self.at(rng.random(len(self.entries)))
+            if not self.broken(self.settle(drawn)):
+                return drawn
+        raise self.infeasible()
+
+    def infeasible(self) -> StudyConfigError:
+        """Returns the error of a space without a configuration."""
+        constraints = "; ".join(map(str, self.constraints))
+        return StudyConfigError(f"study.space: no configuration obeys all constraints: {constraints}.")
+
     def as_data(self) -> dict[str, Any]:
         """Returns the space as ``read_space`` and YAML files take it."""
         data = {
@@ -108,11 +172,18 @@ def read_space(space: Mapping[str, Any], defaults: TrialConfig) -> SearchSpace:
     read = SearchSpace(defaults, _in_order(entries), tuple(map(_read_constraint, space.get(CONSTRAINTS) or ())))
     for name, entry in read.entries.items():
         _check_values(name, entry, read)
-    if read.constraints:
-        from spelling_transfer.study.choices import check_feasible
-
-        check_feasible(read)
+    if read.constraints and (read.grid_size > MAX_GRID or not read.grid):
+        # Too many to look at each; or none of them, but the points of a grid are not all of a range.
+        read.random((0, 0))
     return read
+
+
+_ENTRIES: dict[str, type[Entry]] = {"values": Candidates, "ratios": Ratio, "low": Range}
+_CONSTRAINTS: dict[str, type[Constraint]] = {
+    "product": ProductBounds,
+    "increasing": Increasing,
+    "fits_memory": FitsMemory,
+}
 
 
 def _read_entry(name: str, entry: Any) -> Entry:
@@ -123,7 +194,10 @@ def _read_entry(name: str, entry: Any) -> Entry:
     if name not in known:
         raise StudyConfigError(f"study.space: {name}: no such setting{meant(name, known)}.")
     try:
-        read = read_entry(entry)
+        if not isinstance(entry, dict):
+            raise ValueError("write {values: [...]}, {low: ..., high: ...} or {follows: ..., ratios: [...]}")
+        kind = next((kind for key, kind in _ENTRIES.items() if key in entry), Range)
+        read: Entry = kind.model_validate(entry)
     except ValueError as error:
         raise StudyConfigError(
             f"study.space: {name}: {entry!r} is not a candidate list or range: {_first(error)}."
@@ -136,7 +210,10 @@ def _read_entry(name: str, entry: Any) -> Entry:
 
 def _read_constraint(entry: Any) -> Constraint:
     try:
-        return read_constraint(entry)
+        kinds = [kind for key, kind in _CONSTRAINTS.items() if isinstance(entry, dict) and key in entry]
+        if len(kinds) != 1:
+            raise ValueError(f"{entry!r} is not a constraint: it needs one of {', '.join(_CONSTRAINTS)}")
+        return kinds[0].model_validate(entry)
     except ValueError as error:
         raise StudyConfigError(f"study.space: {CONSTRAINTS}: {_first(error)}.") from error
 
@@ -182,10 +259,3 @@ def _check_values(name: str, entry: Entry, space: SearchSpace) -> None:
             space.defaults.varied({name: value})
         except StudyConfigError as error:
             raise StudyConfigError(f"study.space: {error}") from error
-
-
-def draw(trial: optuna.Trial, space: SearchSpace) -> dict[str, Any]:
-    """Returns one value a setting, drawn by the trial's sampler; see ``study.samplers.draw``."""
-    from spelling_transfer.study import samplers
-
-    return samplers.draw(trial, space)

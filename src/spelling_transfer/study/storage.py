@@ -20,6 +20,15 @@ from sqlalchemy.exc import (
     ProgrammingError,
     SQLAlchemyError,
 )
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_before_delay,
+    wait_exponential,
+    wait_fixed,
+)
 
 from spelling_transfer.errors import SpellingTransferError, causes
 
@@ -95,22 +104,20 @@ def open_engine(url: sa.URL, *, patience_seconds: float = 5.0) -> sa.Engine:
 
 
 def _wait_for(engine: sa.Engine, patience_seconds: float) -> None:
-    began = time.monotonic()
-    while True:
-        try:
-            with engine.begin() as connection:
-                connection.execute(sa.text("SELECT 1"))
-            return
-        except OperationalError as error:
-            text = str(error).lower()
-            patience = 0.0
-            if any(sign in text for sign in _STARTING):
-                patience = max(60.0, patience_seconds)
-            elif "refused" in text:
-                patience = patience_seconds
-            if time.monotonic() - began > patience:
-                raise
-            time.sleep(0.2)
+    def connect() -> None:
+        with engine.begin() as connection:
+            connection.execute(sa.text("SELECT 1"))
+
+    def is_over(attempt: RetryCallState) -> bool:
+        error = str(attempt.outcome.exception()).lower() if attempt.outcome else ""
+        patience = 0.0
+        if any(sign in error for sign in _STARTING):
+            patience = max(60.0, patience_seconds)
+        elif "refused" in error:
+            patience = patience_seconds
+        return (attempt.seconds_since_start or 0.0) > patience
+
+    Retrying(retry=retry_if_exception_type(OperationalError), stop=is_over, wait=wait_fixed(0.2), reraise=True)(connect)
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:
@@ -147,28 +154,39 @@ def in_transaction(
     Raises:
         StorageError: The database did not come back, or its disk is full.
     """
-    deadline = time.monotonic() + patience_seconds
-    pause = 0.05
-    while True:
-        try:
-            with engine.begin() as connection:
-                return work(connection)
-        except (IntegrityError, ProgrammingError):
-            raise  # another process was faster; the caller knows what that means
-        except DBAPIError as error:
-            reason = short_reason(error)
-            if any(sign in reason.lower() for sign in _FULL):
-                raise StorageError(
-                    f"study.storage: {engine.url.render_as_string(hide_password=True)} cannot be written: {reason}. "
-                    "Make room and run the study again: it goes on where it stopped."
-                ) from error
-            away = isinstance(error, OperationalError) or error.connection_invalidated
-            if not away or time.monotonic() + pause > deadline:
-                raise StorageError(
-                    f"study.storage: {engine.url.render_as_string(hide_password=True)} does not answer: {reason}."
-                ) from error
-            time.sleep(pause)
-            pause = min(2 * pause, 2.0)
+
+    def once() -> Result:
+        with engine.begin() as connection:
+            return work(connection)
+
+    retrying = Retrying(
+        retry=retry_if_exception(_is_away),
+        stop=stop_before_delay(patience_seconds),
+        wait=wait_exponential(0.05, max=2.0),
+        reraise=True,
+    )
+    try:
+        return retrying(once)
+    except (IntegrityError, ProgrammingError):
+        raise  # another process was faster; the caller knows what that means
+    except DBAPIError as error:
+        reason, shown = short_reason(error), engine.url.render_as_string(hide_password=True)
+        if _is_full(error):
+            raise StorageError(
+                f"study.storage: {shown} cannot be written: {reason}. Make room and run the study again: it resumes "
+                "where it stopped."
+            ) from error
+        raise StorageError(f"study.storage: {shown} does not answer: {reason}.") from error
+
+
+def _is_full(error: DBAPIError) -> bool:
+    return any(sign in short_reason(error).lower() for sign in _FULL)
+
+
+def _is_away(error: BaseException) -> bool:
+    if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError | ProgrammingError):
+        return False
+    return not _is_full(error) and (isinstance(error, OperationalError) or error.connection_invalidated)
 
 
 def check_room(folder: Path) -> None:

@@ -17,7 +17,7 @@ from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.progress import ProgressHandle, progress_bar
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.config import StudyConfigError, TrialConfig
-from spelling_transfer.study.executor import Evaluation, Monitor, TrialFailedError, TrialOutcome, Verdict
+from spelling_transfer.study.interfaces import Evaluation, Monitor, TrialFailedError, TrialOutcome, Verdict
 from spelling_transfer.tasks.mixture import MixtureSettings, choose_mixture
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -110,14 +110,13 @@ class TrialRunner:
         outputs = [self.tokenizer.decode(ids) for ids in answers]
         marked = mark_answers(self.validation.assign(output=outputs), load_tasks())
         scores = marked.groupby("task")["exact"].mean()
-        marks = "".join("1" if right else "0" for right in marked["exact"])
         spelling, position, count = (float(scores[task]) for task in SCORED_TASKS)
-        return Evaluation(step, spelling, position, count, marks)
+        return Evaluation(step, spelling, position, count, tuple(map(bool, marked["exact"])))
 
     def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
         """Trains one configuration and scores it along the way; the base model is restored afterwards.
 
-        What an earlier attempt left in the monitor's folder is gone on with.
+        What an earlier attempt left in the monitor's folder is resumed.
 
         Raises:
             TrialFailedError: The configuration diverges or needs too much memory.
@@ -162,30 +161,30 @@ class TrialRunner:
     def _train(
         self, config: TrialConfig, judge: Callable[[Evaluation], Verdict], monitor: Monitor | None
     ) -> TrialOutcome:
-        from spelling_transfer.study.looks import AfterStep, Look
+        from spelling_transfer.study.callbacks import EvaluationCallback, StepCallback
         from spelling_transfer.training.checkpoints import Checkpoints
         from spelling_transfer.training.run import seeded, train
 
         verdict: Verdict = "complete"
         curve = {each.step: each for each in monitor.curve} if monitor is not None else {}
-        looked_at = 0
+        evaluated_at = 0
         bar: ProgressHandle | None = None
 
-        def look(step: int) -> bool:
-            nonlocal verdict, looked_at
+        def evaluate(step: int) -> bool:
+            nonlocal verdict, evaluated_at
             if step not in curve:
                 curve[step] = self.evaluate(step)
                 if bar is not None:
                     bar.show(**{task: getattr(curve[step], task) for task in SCORED_TASKS})
-            verdict, looked_at = judge(curve[step]), step
+            verdict, evaluated_at = judge(curve[step]), step
             return verdict != "complete"
 
         settings = config.training
         examples = self._training_examples(config.spelling)
-        callbacks: list[Any] = [Look(self.evaluate_every, look)]
+        callbacks: list[Any] = [EvaluationCallback(self.evaluate_every, evaluate)]
         checkpoints = None
         if monitor is not None:
-            callbacks.append(AfterStep(monitor.progress))
+            callbacks.append(StepCallback(monitor.progress))
             checkpoints = Checkpoints(monitor.folder / "checkpoints", monitor.checkpoint_every)
         with ExitStack() as stack:
             if monitor is None:
@@ -200,10 +199,10 @@ class TrialRunner:
                 checkpoints=checkpoints,
                 on_metrics=None if monitor is None else monitor.metrics,
             )
-        if looked_at != result.steps:
-            # With the trial's own threads, as the looks before: sums depend on their number.
+        if evaluated_at != result.steps:
+            # With the trial's own threads, as the evaluations before: sums depend on their number.
             with seeded(settings.seed, settings.threads):
-                look(result.steps)
+                evaluate(result.steps)
         scored = [curve[step] for step in sorted(curve) if step <= result.steps]
         return TrialOutcome(scored, result.losses[-1], result.steps, verdict)
 

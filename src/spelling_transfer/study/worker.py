@@ -8,29 +8,24 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import pkgutil
 import platform
 import shutil
 import signal
 import sys
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import psutil
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.study.choices import most_steps
-from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.executor import Objective, TrialFailedError
-from spelling_transfer.study.history import History
-from spelling_transfer.study.monitor import (
-    Heartbeat,
-    TrialInterruptedError,
-    TrialMonitor,
-    follow_records,
-    scored_row,
-)
+from spelling_transfer.study.interfaces import Objective, TrialFailedError
+from spelling_transfer.study.monitor import Repeating, TrialInterruptedError, TrialMonitor, scored_row
+from spelling_transfer.study.plan import StudyPlan, read_plan
 from spelling_transfer.study.records import (
     BASE_NUMBER,
     HEARTBEATS_TO_STALE,
@@ -39,13 +34,18 @@ from spelling_transfer.study.records import (
     Records,
     TrialRow,
 )
-from spelling_transfer.study.space import SearchSpace
-from spelling_transfer.study.storage import StorageError, is_disk_full
+from spelling_transfer.study.storage import StorageError, is_disk_full, open_engine, storage_url
+
+if TYPE_CHECKING:
+    from spelling_transfer.study.samplers import History
 
 _LOGGER = logging.getLogger(__name__)
 
 STOP_WITH_INPUT = "SPELLING_TRANSFER_STOP_WITH_INPUT"
 """Environment variable: a worker ends when its standard input does, as it does when its parent is killed."""
+
+Propose = Callable[[int, threading.Event], Proposal]
+"""Says what the trial of a number tries; the event is set when the worker is to stop. Raises `NoTrialLeftError`."""
 
 
 class Worker:
@@ -53,46 +53,41 @@ class Worker:
 
     Args:
         objective: Trains and scores one configuration.
-        settings: The study.
-        space: Its space.
+        plan: The study.
         records: Its records.
-        folder: Its folder, for checkpoints.
-        n_trials: Trials planned.
-        token: How the worker's claims are signed; its starter can let go of them by it.
+        token: How the worker's claims are signed; its starter can release them by it.
         stop: Set when it is to stop.
+        propose: Chooses new trials in place of the study's sampler.
     """
 
     def __init__(
         self,
         objective: Objective,
-        settings: StudySettings,
-        space: SearchSpace,
+        plan: StudyPlan,
         records: Records,
-        folder: Path,
         *,
-        n_trials: int,
         token: str,
         stop: threading.Event,
+        propose: Propose | None = None,
     ) -> None:
-        self.objective = objective
-        self.settings = settings
-        self.space = space
-        self.records = records
-        self.folder = folder
-        self.n_trials = n_trials
-        self.token = token
-        self.stop = stop
-        self._sampling: History | None = None
-        self._judging: History | None = None
+        self._objective = objective
+        self._plan = plan
+        self._records = records
+        self._token = token
+        self._stop = stop
+        self._chosen = propose
+        self._history: History | None = None
 
     def run(self) -> None:
         """Takes trials until none is left to take, or until it is asked to stop.
 
         Raises:
-            SpellingTransferError: Something is wrong that the next trial would not mend; the trial is let go.
+            SpellingTransferError: Something is wrong that the next trial would not mend; the trial is released.
+            NoTrialLeftError: Whoever chooses the trials has no further one.
         """
-        while not self.stop.is_set():
-            row = self.records.claim(self._owner(), self.n_trials, self._propose, is_dead=self._is_dead)
+        while not self._stop.is_set():
+            owner = "/".join([self._token, process_signature(os.getpid()), uuid.uuid4().hex[:8]])
+            row = self._records.claim(owner, self._plan.n_trials, self._propose, is_dead=self._is_dead)
             if row is None:
                 return
             if row.number == BASE_NUMBER:
@@ -100,106 +95,78 @@ class Worker:
             else:
                 self._run_trial(row)
 
-    def _owner(self) -> str:
-        return "/".join([self.token, process_signature(os.getpid()), uuid.uuid4().hex[:8]])
-
     def _is_dead(self, row: TrialRow, time: float) -> bool:
-        return time - row.beat > HEARTBEATS_TO_STALE * self.settings.heartbeat_seconds or is_dead_process(
-            row.owner.partition("/")[2]
-        )
+        silent = time - row.heartbeat > HEARTBEATS_TO_STALE * self._plan.settings.heartbeat_seconds
+        return silent or is_dead_process(row.owner.partition("/")[2])
+
+    def _optuna(self) -> History:
+        from spelling_transfer.study.samplers import History, make_pruner
+
+        if self._history is None:
+            # With the pruner: TPE learns within the brackets of Hyperband.
+            pruner = make_pruner(self._plan.settings, most_steps(self._plan.space))
+            self._history = History(self._records, pruner=pruner)
+        return self._history
 
     def _propose(self, number: int) -> Proposal | None:
-        from spelling_transfer.study.samplers import draw, make_pruner, make_sampler
-
-        if self._sampling is None:
-            # With the pruner: TPE learns within the brackets of Hyperband.
-            pruner = make_pruner(self.settings, most_steps(self.space))
-            self._sampling = in_memory(self.settings.name, make_sampler(self.settings, self.space), pruner)
-        follow_records(self._sampling, self.records)
-        return self._sampling.propose(number, lambda trial: draw(trial, self.space))
-
-    def _judge(self) -> History | None:
-        if self.settings.pruner == "none":
-            return None
-        if self._judging is None:
-            from spelling_transfer.study.samplers import make_pruner
-
-            pruner = make_pruner(self.settings, most_steps(self.space))
-            self._judging = in_memory(self.settings.name, None, pruner)
-        return self._judging
+        if self._chosen is not None:
+            return self._chosen(number, self._stop)
+        return self._optuna().propose(number, self._plan.settings, self._plan.space)
 
     def _run_trial(self, row: TrialRow) -> None:
-        folder = self.folder / "trials" / f"{row.number:04d}"
-        monitor = TrialMonitor(row, self.records, self._judge(), self.settings, folder, self.stop)
+        history = None if self._plan.settings.pruner == "none" else self._optuna()
+        monitor = TrialMonitor(row, self._records, history, self._plan, self._stop)
+        config = self._plan.config(row.number, row.proposal.choices)
         try:
-            with Heartbeat(monitor.beat, self.settings.heartbeat_seconds / 2):
-                outcome = self.objective(config_of(row, self.settings, self.space), monitor)
-            adapter = folder / "adapter"
+            with Repeating(monitor.heartbeat, self._plan.settings.heartbeat_seconds / 2):
+                outcome = self._objective(config, monitor)
+            adapter = monitor.folder / "adapter"
             monitor.finish(outcome, str(adapter) if adapter.is_dir() else "")
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            shutil.rmtree(monitor.folder / "checkpoints", ignore_errors=True)
         except TrialInterruptedError:
-            monitor.let_go()
+            monitor.release()
         except ClaimLostError:
             _LOGGER.warning("Trial %d was taken over by another worker.", row.number)
         except TrialFailedError as error:
             monitor.fail(str(error))
         except (SpellingTransferError, KeyboardInterrupt) as error:
-            self._let_go(monitor, error)
+            self._release(monitor, error)
             raise
         except Exception as error:
-            if is_disk_full(error, self.folder):
+            if is_disk_full(error, self._plan.folder):
+                free = shutil.disk_usage(self._plan.folder).free / 1e6
                 full = StorageError(
-                    f"{self.folder}: no room is left on its disk ({shutil.disk_usage(self.folder).free / 1e6:.0f} MB). "
-                    "Make room and run the study again: it goes on where it stopped."
+                    f"{self._plan.folder}: no room is left on its disk ({free:.0f} MB). Make room and run the study "
+                    "again: it resumes where it stopped."
                 )
-                self._let_go(monitor, full)
+                self._release(monitor, full)
                 raise full from error
             _LOGGER.warning("Trial %d failed.", row.number, exc_info=error)
             monitor.fail(f"{type(error).__name__}: {error}")
 
     @staticmethod
-    def _let_go(monitor: TrialMonitor, error: BaseException) -> None:
+    def _release(monitor: TrialMonitor, error: BaseException) -> None:
         try:
-            monitor.let_go("" if isinstance(error, KeyboardInterrupt) else str(error))
+            monitor.release("" if isinstance(error, KeyboardInterrupt) else str(error))
         except (ClaimLostError, StorageError):
-            _LOGGER.debug("The trial could not be let go; its silence will tell.")
+            _LOGGER.debug("The trial could not be released; its missing heartbeat will tell.")
 
     def _score_base(self, row: TrialRow) -> None:
-        monitor = TrialMonitor(row, self.records, None, self.settings, self.folder, self.stop)
+        monitor = TrialMonitor(row, self._records, None, self._plan, self._stop)
         try:
-            with Heartbeat(monitor.beat, self.settings.heartbeat_seconds / 2):
-                evaluation = self.objective.evaluate(0)  # type: ignore[attr-defined]
-            scored = {**scored_row(evaluation, self.settings), "verdict": "complete"}
-            self.records.write(row, records=[("evaluation", scored)], state="complete", seconds=monitor.seconds)
+            with Repeating(monitor.heartbeat, self._plan.settings.heartbeat_seconds / 2):
+                evaluation = self._objective.evaluate(0)  # type: ignore[attr-defined]
+            scored = {**scored_row(evaluation, self._plan.settings), "verdict": "complete"}
+            self._records.write(row, steps=[("evaluation", scored)], state="complete", seconds=monitor.seconds)
         except ClaimLostError:
             return
         except BaseException as error:
-            self._let_go(monitor, error)
+            self._release(monitor, error)
             raise
 
 
-def in_memory(name: str, sampler: Any, pruner: Any) -> History:
-    """Returns a view of Optuna's in this process's memory."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return History(
-        lambda: optuna.create_study(
-            study_name=name,
-            direction="maximize",
-            sampler=sampler or optuna.samplers.RandomSampler(),
-            pruner=pruner,
-        )
-    )
-
-
-def config_of(row: TrialRow, settings: StudySettings, space: SearchSpace) -> TrialConfig:
-    """Returns the configuration of a trial: the defaults, what the search chose, the seed of its number."""
-    return space.defaults.varied({**row.proposal.choices, "training.seed": settings.trial_seed(row.number)})
-
-
 def process_signature(pid: int) -> str:
-    """Returns what tells a process from all others: machine, id, time of birth."""
+    """Returns what distinguishes a process from all others: machine, id, time of birth."""
     return f"{platform.node()}/{pid}/{psutil.Process(pid).create_time():.2f}"
 
 
@@ -217,8 +184,6 @@ def is_dead_process(signature: str) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a worker on a study's folder; returns its exit code."""
-    from spelling_transfer.study.launch import open_launch
-
     parser = argparse.ArgumentParser(prog="python -m spelling_transfer.study.worker", description=__doc__)
     parser.add_argument("folder", type=Path, help="the study's folder")
     parser.add_argument("--worker", type=int, default=0, help="its number, from 0")
@@ -231,9 +196,11 @@ def main(arguments: list[str] | None = None) -> int:
     if os.environ.get(STOP_WITH_INPUT):
         threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     try:
-        launch = open_launch(given.folder)
+        plan, factory, options = read_plan(given.folder)
+        engine = open_engine(storage_url(plan.settings.storage, plan.folder), patience_seconds=120.0)
+        objective = pkgutil.resolve_name(factory)(plan.folder, **options)
         token = given.token or f"worker-{given.worker}-{uuid.uuid4().hex[:8]}"
-        launch.worker(token, stop).run()
+        Worker(objective, plan, Records(engine, plan.settings.name), token=token, stop=stop).run()
     except SpellingTransferError as error:
         print(error, file=sys.stderr, flush=True)  # noqa: T201  (its starter reads the last line)
         return 1

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import write_text
-from spelling_transfer.study.observer import StudySnapshot, TrialSnapshot
+from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
 from spelling_transfer.tracking.rows import (
     FINISHED,
     SCORE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from spelling_transfer.study.observer import StudySnapshot, TrialSnapshot
+from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
 
 FINISHED = ("complete", "stopped", "pruned", "failed")
 SCORE = "transfer/score"

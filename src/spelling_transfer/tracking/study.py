@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
-from spelling_transfer.study.executor import Objective, ObjectiveSource, StudyResult, run_study
-from spelling_transfer.study.observer import StudyObserver
+from spelling_transfer.study.interfaces import NoTrialLeftError, Objective, ObjectiveSource, StudyResult
+from spelling_transfer.study.run import run_study
+from spelling_transfer.study.interfaces import StudyObserver
 from spelling_transfer.study.records import Proposal
-from spelling_transfer.study.session import StudySession
-from spelling_transfer.study.worker import Worker
+from spelling_transfer.study.run import StudySession
 from spelling_transfer.tracking.delivery import Ledger
 from spelling_transfer.tracking.runs import TrackingSettings, require_target
 from spelling_transfer.tracking.sweep import SweepAgent, proposal_of, sweep_config
 from spelling_transfer.tracking.watch import WandbObserver
-
-_LOGGER = logging.getLogger(__name__)
-
-
-class _SweepEndedError(Exception):
-    """The server has no trial left."""
-
-
-class _SweepWorker(Worker):
-    """A worker whose new trials are the server's choice; taken up, run and recorded like all others."""
-
-    agent: SweepAgent
-    ledger: Ledger
-
-    def _propose(self, number: int) -> Proposal:
-        job = self.agent.next(self.stop)
-        if job is None:
-            raise _SweepEndedError
-        proposal = proposal_of(self.space, job.chosen)
-        self.ledger.adopt(number, job.run_id)
-        return proposal
-
-
-class _SweepSession(StudySession):
-    agent: SweepAgent
-    ledger: Ledger
-
-    def _run_here(self, stop: threading.Event) -> None:
-        worker = self._make_worker(_SweepWorker, stop)
-        worker.agent, worker.ledger = self.agent, self.ledger
-        try:
-            worker.run()
-        except _SweepEndedError:
-            _LOGGER.info("The sweep has no further trial for %s.", self.settings.name)
-
 
 def run_tracked_study(
     settings: StudySettings,
@@ -77,7 +41,7 @@ def run_tracked_study(
         TrackingError: A sweep chooses the trials, and nobody is signed in, or its server cannot be reached. Otherwise
             the tracking never fails.
         StudyConfigError: Sweeps have no such sampler, or there is more than one worker.
-        SpellingTransferError: As `spelling_transfer.study.executor.run_study`.
+        SpellingTransferError: As `spelling_transfer.study.run.run_study`.
     """
     if settings.sweep:
         return _run_sweep(settings, defaults, objective, tracking, folder, observers)
@@ -99,19 +63,27 @@ def _run_sweep(
             "take another mode."
         )
     online = tracking.model_copy(update={"mode": "online"})
-    session = _SweepSession(settings.model_copy(update={"workers": 1}), defaults, objective, folder)
+    session = StudySession(settings.model_copy(update={"workers": 1}), defaults, objective, folder)
     try:
         if session.is_finished():
             return session.result()
-        config = sweep_config(settings, session.space)
+        config = sweep_config(settings, session.plan.space)
         agent = SweepAgent(require_target(online, folder))
         ledger = Ledger(folder)
         if ledger.sweep is None:
             ledger.note_sweep(agent.create(config))
         agent.register(str(ledger.sweep))
-        session.agent, session.ledger = agent, ledger
+
+        def propose(number: int, stop: threading.Event) -> Proposal:
+            job = agent.next(stop)
+            if job is None:
+                raise NoTrialLeftError
+            proposal = proposal_of(session.plan.space, job.chosen)
+            ledger.adopt(number, job.run_id)
+            return proposal
+
         try:
-            session.run([*observers, WandbObserver(online, folder, ledger)], None)
+            session.run([*observers, WandbObserver(online, folder, ledger)], propose=propose)
         finally:
             agent.close()
         return session.result()

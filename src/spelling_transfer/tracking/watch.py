@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 import logging
 import threading
 from pathlib import Path
 from typing import NamedTuple
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.study.observer import StudySnapshot
+from spelling_transfer.study.interfaces import StudySnapshot
 from spelling_transfer.tracking.delivery import Delivery, Ledger
 from spelling_transfer.tracking.rows import FINISHED
 from spelling_transfer.tracking.runs import (
@@ -180,9 +181,9 @@ def read_study(name: str, folder: Path, storage: str | None = None) -> StudySnap
         StorageError: Its database cannot be opened.
     """
     from spelling_transfer.study.config import StudySettings, TrialConfig
+    from spelling_transfer.study.plan import StudyPlan
     from spelling_transfer.study.records import Records
-    from spelling_transfer.study.snapshot import Snapshots
-    from spelling_transfer.study.space import read_space
+    from spelling_transfer.study.watch import Snapshots
     from spelling_transfer.study.storage import FILE_NAME, open_engine, storage_url
 
     if storage is None and not (folder / FILE_NAME).is_file():
@@ -196,7 +197,7 @@ def read_study(name: str, folder: Path, storage: str | None = None) -> StudySnap
         identity = json.loads(found[0])
         settings = StudySettings.model_validate(identity["study"])
         defaults = TrialConfig.model_validate(identity["trial"])
-        n_trials = sum(row.number >= 0 for row in records.trials())
-        return Snapshots(settings, read_space(settings.space, defaults), records, n_trials).take()
+        study = Snapshots(StudyPlan(settings, defaults, folder), records).take()
+        return replace(study, n_trials=len(study.trials))
     finally:
         engine.dispose()

@@ -11,8 +11,8 @@ from spelling_transfer.pages.documents import write_study_document
 from spelling_transfer.pages.study import render_tuning_page
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm
-from spelling_transfer.study.executor import Evaluation
-from spelling_transfer.study.marks import resample_marks
+from spelling_transfer.study.interfaces import Evaluation
+from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.patterns import find_patterns
 from spelling_transfer.study.patterns import rate_settings as rate_importance_of
 from spelling_transfer.study.recommend import recommend
@@ -35,7 +35,7 @@ def analyse(
     """Measures how each trial changed each task, how the gains go together, and which training helps where."""
     start = Evaluation(**base)
     found = analyse_transfer(trials, curves, start, sampler=study.sampler, bootstrap=analysis.bootstrap)
-    changes = measure_changes(trials, resample_marks(trial_marks, analysis.bootstrap))
+    changes = measure_changes(trials, resample_correctness(trial_marks, analysis.bootstrap))
     return found, changes, find_patterns(trials, trial_marks, found["base"], analysis.bootstrap)
 
 

@@ -14,14 +14,14 @@ from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import control_examples, new_seeds, typical_run
-from spelling_transfer.study.environment import describe_environment
-from spelling_transfer.study.live import LiveView
-from spelling_transfer.study.marks import base_marks, describe_questions, marks_of, read_marks
+from spelling_transfer.study.correctness import base_correctness, correctness_of, describe_questions, read_correctness
+from spelling_transfer.study.machine import describe_environment
 from spelling_transfer.study.material import TrialMaterial
 from spelling_transfer.study.memory import bound_memory
 from spelling_transfer.study.retrain import Retraining
 from spelling_transfer.study.settings import RecommendationSettings
 from spelling_transfer.study.space import read_space
+from spelling_transfer.study.watch import LiveView
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
 from spelling_transfer.tracking import TrackingSettings, run_tracked_study
@@ -50,9 +50,9 @@ def run_trials(
     settings = study.model_copy(update={"space": search_space})
     folder = tuning_studies / study.name
     result = run_tracked_study(settings, trial, material, tracking, folder=folder, observers=[LiveView()])
-    marks = read_marks(result.curves, describe_questions(material.validation, tokenizer), result.base)
-    scores = {name: value for name, value in asdict(result.base).items() if name != "marks"}
-    curves = result.curves.drop(columns="marks")
+    marks = read_correctness(result.curves, describe_questions(material.validation, tokenizer), result.base)
+    scores = {name: value for name, value in asdict(result.base).items() if name != "correct"}
+    curves = result.curves.drop(columns="correct")
     return result.trials, curves, result.seconds, scores, marks, describe_environment()
 
 
@@ -85,7 +85,7 @@ def train_best(
         rows.append(
             {"seed": seed, "steps": outcome.steps, "loss": outcome.final_loss, **scores, "transfer_score": score}
         )
-        marks.append(marks_of(seed, end.marks, questions, base_marks(trial_marks, questions)))
+        marks.append(correctness_of(seed, end.correct, questions, base_correctness(trial_marks, questions)))
     runs = pd.DataFrame(rows)
     return adapters[typical_run(runs)], runs, pd.concat(marks, ignore_index=True)
 
@@ -119,7 +119,8 @@ def train_control(
     material = _material(*data, study, evaluate_every=config.training.max_steps)
     adapter, outcome = Retraining(material, tuning_studies / study.name).run(config)
     questions = describe_questions(material.validation, tokenizer)
-    return adapter, marks_of(seed, outcome.curve[-1].marks, questions, base_marks(trial_marks, questions))
+    correct = outcome.curve[-1].correct
+    return adapter, correctness_of(seed, correct, questions, base_correctness(trial_marks, questions))
 
 
 def _material(

@@ -1,4 +1,4 @@
-"""What a trial does between the steps of its training: it is scored, and it says how far it is."""
+"""What a trial does between the steps of its training: it is evaluated, and it says how far it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from spelling_transfer.training.callbacks import EverySteps
 
 
-class Look(EverySteps):
+class EvaluationCallback(EverySteps):
     """Scores the model every so many steps, and at the start where a resumed run stands on such a step.
 
     A run that was stopped between a step and its score has a checkpoint without one.
@@ -22,7 +22,7 @@ class Look(EverySteps):
             self.on_train_batch_end(trainer)
 
 
-class AfterStep(pl.Callback):
+class StepCallback(pl.Callback):
     """Calls a function with the number of steps done: after the scores, before the checkpoint.
 
     Args:

@@ -1,21 +1,36 @@
-"""How many workers a machine bears."""
+"""The machine that trials run on: how many workers it holds, and what a reader needs to know of it."""
 
 from __future__ import annotations
 
 import logging
 import os
+import platform
 import shutil
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import psutil
 
 from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.executor import Objective, ObjectiveSource
+from spelling_transfer.study.interfaces import Objective, ObjectiveSource
 
 _LOGGER = logging.getLogger(__name__)
 
 _BYTES_PER_WORKER = 1.2e9
 """A worker's libraries and activations beside the model: 0.7 GB was measured for a small one."""
+_PACKAGES = (
+    "spelling-transfer",
+    "torch",
+    "transformers",
+    "peft",
+    "pytorch-lightning",
+    "optuna",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "kedro",
+)
 
 
 def worker_count(
@@ -70,3 +85,26 @@ def n_gpus() -> int:
     except (OSError, subprocess.SubprocessError):
         return 0
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def describe_environment() -> dict[str, Any]:
+    """Returns system, processor count, accelerator, Python and the versions of the packages that decide results.
+
+    No names of machines, users or folders are among them.
+    """
+    import torch
+
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "processors": os.cpu_count(),
+        "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
+        "python": platform.python_version(),
+        "packages": packages,
+    }

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from spelling_transfer.study.live import LiveView, draw_table, headline, seconds_left, study_seconds_left
-from spelling_transfer.study.observer import StudySnapshot, TrialSnapshot
+from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
+from spelling_transfer.study.watch import LiveView, draw_table, headline, seconds_left, study_seconds_left
 
 SCORES = {"spelling": 0.41, "position": 0.275, "count": 0.3, "transfer_score": 0.345}
 
@@ -96,10 +96,10 @@ def test_without_a_terminal_each_beginning_and_end_is_one_line() -> None:
         "first: trial 0 complete at step 60: spelling 41.0%, position 27.5%, count 30.0%, score 0.345, 30 s",
         "first: trial 1 pruned at step 20: spelling 41.0%, position 27.5%, count 30.0%, score 0.900, 10 s",
         "first: trial 2 failed: The loss is nan",
-        "first: trial 3 goes on at step 15: lora.r 8, training.learning_rate 0.00123",
+        "first: trial 3 resumes at step 15: lora.r 8, training.learning_rate 0.00123",
         "first: trial 3 stopped at step 30: spelling 41.0%, position 27.5%, count 30.0%, score 0.200, 10 s",
         "first: trial 4 begins at step 0: lora.r 8, training.learning_rate 0.00123",
-        "first: trial 4 goes on at step 7: lora.r 8, training.learning_rate 0.00123",
+        "first: trial 4 resumes at step 7: lora.r 8, training.learning_rate 0.00123",
     ]
 
 

@@ -1,0 +1,275 @@
+"""Runs a study: trials side by side or one after the other, each once, whatever is killed; the result is a table."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from kedro_lightning import machine_count
+from spelling_transfer.study.backends import WorkerPool, make_backend
+from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.interfaces import (
+    NoTrialLeftError,
+    Objective,
+    ObjectiveSource,
+    StudyError,
+    StudyInterruptedError,
+    StudyObserver,
+    StudyResult,
+    TrialBackend,
+)
+from spelling_transfer.study.machine import worker_count
+from spelling_transfer.study.plan import StudyPlan, check_identity, write_plan
+from spelling_transfer.study.records import VERSION, Records, is_finished
+from spelling_transfer.study.storage import check_room, open_engine, storage_url
+from spelling_transfer.study.watch import Snapshots, Watch, study_result
+from spelling_transfer.study.worker import Propose, Worker
+
+_LOGGER = logging.getLogger(__name__)
+_WAIT_SECONDS = 0.5
+_SCRATCH = str(StudySettings.model_fields["name"].default)
+
+
+def run_study(
+    settings: StudySettings,
+    defaults: TrialConfig,
+    objective: Objective | ObjectiveSource,
+    *,
+    folder: Path | None = None,
+    observers: Sequence[StudyObserver] = (),
+    backend: TrialBackend | None = None,
+) -> StudyResult:
+    """Runs what is left to run of a study, and returns all of it.
+
+    One worker runs in this process; several are processes of their own, here or where the back end puts them. A study
+    whose folder (or database) holds it already resumes where it stopped; a finished one returns at once.
+
+    Args:
+        settings: The study.
+        defaults: The configuration its space varies.
+        objective: Trains and scores one configuration; several workers need a source of them.
+        folder: Where the study keeps records, checkpoints and material; ``None`` keeps nothing.
+        observers: Told where the study stands, about every second.
+        backend: Where workers run; that of the settings by default.
+
+    Raises:
+        StudyConfigError: The space is not valid, or the name is in use with other settings; before anything is trained.
+        StorageError: The storage is not there or full.
+        StudyInterruptedError: Ctrl-C or SIGTERM.
+        StudyError: No trial could be trained.
+    """
+    with ExitStack() as stack:
+        is_kept = folder is not None
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spelling-transfer-study-")))
+        session = StudySession(settings, defaults, objective, folder, is_kept=is_kept)
+        stack.callback(session.close)
+        if not session.is_finished():
+            session.run(observers, backend)
+        return session.result()
+
+
+class StudySession:
+    """A study as one call sees it: what is checked before anything is trained, and how its workers are run.
+
+    Args:
+        settings: The study.
+        defaults: The configuration its space varies.
+        objective: Trains and scores one configuration, or makes what does.
+        folder: The study's folder; made if it is not there.
+        is_kept: Whether the folder outlives the call, so that a dashboard can look at it.
+
+    Raises:
+        StudyConfigError: The space is not valid, or the name belongs to another study.
+        StorageError: The storage is not there, or there is no room.
+    """
+
+    def __init__(
+        self,
+        settings: StudySettings,
+        defaults: TrialConfig,
+        objective: Objective | ObjectiveSource,
+        folder: Path,
+        *,
+        is_kept: bool = True,
+    ) -> None:
+        self.plan = StudyPlan(settings, defaults, folder)
+        self.plan.n_trials  # noqa: B018  (checks space and sampler before there is a folder)
+        self._objective = objective
+        folder.mkdir(parents=True, exist_ok=True)
+        check_room(folder)
+        self._is_kept = is_kept or settings.storage is not None
+        self._url = storage_url(settings.storage, folder)
+        check_machines(settings)
+        self._open()
+        try:
+            self._enter()
+        except StudyConfigError:
+            self.close()
+            # The name that nobody chose: `kedro run` with other settings begins anew, as it does everywhere else.
+            if settings.name != _SCRATCH or settings.storage is not None or settings.resume:
+                raise
+            _set_aside(folder)
+            self._open()
+            self._enter()
+
+    def _open(self) -> None:
+        self._engine = open_engine(self._url)
+        self._records = Records(self._engine, self.plan.settings.name)
+
+    def _enter(self) -> None:
+        name, shown = self.plan.settings.name, self._url.render_as_string(hide_password=True)
+        source = self._objective if isinstance(self._objective, ObjectiveSource) else None
+        identity = self.plan.identity({} if source is None else source.identity())
+        found = self._records.find()
+        if found is None:
+            if self.plan.settings.resume:
+                raise StudyConfigError(
+                    f"study.resume: there is no study {name!r} in {shown}. Start it without --resume."
+                )
+            self._records.create(identity, base=source is not None or hasattr(self._objective, "evaluate"))
+            found = self._records.find() or (identity, VERSION)
+        if found[1] != VERSION:
+            raise StudyConfigError(
+                f"study.name: {name!r} in {shown} was made by another version of this project (format {found[1]}, this "
+                f"one writes {VERSION}). Finish it with that version, or give this one another name."
+            )
+        check_identity(found[0], identity, name, shown)
+        begun = len(self._records.trials())
+        if begun > self.plan.n_trials:
+            raise StudyConfigError(
+                f"study.n_trials: {self.plan.n_trials} is less than the {begun} trials that {name!r} has in {shown}. "
+                f"Ask for {begun} or more, or give this study another name."
+            )
+
+    def is_finished(self) -> bool:
+        """Whether nothing is left to run."""
+        return is_finished(self._records.rows(), self.plan.n_trials)
+
+    def run(
+        self, observers: Sequence[StudyObserver], backend: TrialBackend | None = None, propose: Propose | None = None
+    ) -> None:
+        """Runs what is left to run.
+
+        Args:
+            observers: Told where the study stands.
+            backend: Where workers run; that of the settings by default.
+            propose: Chooses the trials in place of the study's sampler, for one worker in this process.
+
+        Raises:
+            StudyInterruptedError: Ctrl-C or SIGTERM.
+            SpellingTransferError: Something that the next trial would not mend.
+        """
+        settings, stop = self.plan.settings, threading.Event()
+        left = self.plan.n_trials - sum(row.finished for row in self._records.trials())
+        n_workers = worker_count(settings, self.plan.defaults, self._objective, left)
+        impatient = Records(self._engine, settings.name, patience_seconds=0.0)
+        dashboard = self._url if self._is_kept else None
+        with stop_on_signals(stop), Watch(Snapshots(self.plan, impatient), observers, dashboard):
+            if n_workers == 1 and backend is None and settings.backend == "local":
+                self._run_here(stop, propose)
+            else:
+                self._run_pool(backend, n_workers, stop)
+        if stop.is_set() and not self.is_finished():
+            done = sum(row.finished for row in self._records.trials())
+            raise StudyInterruptedError(
+                f"The study {settings.name!r} was stopped with {done} of {self.plan.n_trials} trials finished. "
+                + ("Run the same command again: it resumes where it stopped." if self._is_kept else "Nothing was kept.")
+            )
+
+    def _run_here(self, stop: threading.Event, propose: Propose | None) -> None:
+        objective = self._objective.open() if isinstance(self._objective, ObjectiveSource) else self._objective
+        token = f"here-{uuid.uuid4().hex[:8]}"
+        worker = Worker(objective, self.plan, self._records, token=token, stop=stop, propose=propose)
+        try:
+            worker.run()
+            # Another call of the same study may still be at its last trials, or lose them.
+            while not stop.wait(0.0) and not self.is_finished():
+                stop.wait(_WAIT_SECONDS)
+                worker.run()
+        except NoTrialLeftError:
+            _LOGGER.info("There is no further trial for %s.", self.plan.settings.name)
+
+    def _run_pool(self, backend: TrialBackend | None, n_workers: int, stop: threading.Event) -> None:
+        if not isinstance(self._objective, ObjectiveSource):
+            raise StudyError("study.workers: more than one worker needs an objective that other processes can make.")
+        write_plan(self.plan, self._objective)
+        backend = backend or make_backend(self.plan.settings.backend, self.plan.folder)
+        WorkerPool(backend, self.plan, self._records, n_workers).run(stop)
+
+    def result(self) -> StudyResult:
+        """Returns the tables of the study.
+
+        Raises:
+            StudyError: Every trial failed.
+        """
+        rows = self._records.trials()
+        if rows and all(row.state == "failed" for row in rows):
+            raise StudyError(
+                f"Each of the {len(rows)} trials of {self.plan.settings.name!r} failed; the first: {rows[0].error}"
+            )
+        return study_result(self.plan, self._records)
+
+    def close(self) -> None:
+        """Closes the storage."""
+        self._engine.dispose()
+
+
+def check_machines(settings: StudySettings) -> None:
+    """Checks that the machines of a study can work together.
+
+    Raises:
+        StudyConfigError: They share no database, or are the machines of one job.
+    """
+    if machine_count() > 1:
+        raise StudyConfigError(
+            "compute: num_machines: a study does not spread over the machines of one job. Give tuning.run_study a "
+            "tier of one machine (nodes.tuning.run_study.tier in compute.yml); 'kedro tune --mode lightning' makes "
+            "each worker a job."
+        )
+    if settings.backend == "lightning" and (settings.storage or "sqlite:").startswith("sqlite"):
+        raise StudyConfigError(
+            "study.storage: a file cannot be shared by workers on rented machines (study.backend: lightning). Name "
+            "a PostgreSQL that all of them reach: --storage postgresql+psycopg://USER@HOST/DATABASE, its password "
+            "in PGPASSWORD."
+        )
+
+
+def _set_aside(folder: Path) -> None:
+    before = folder.with_name(f"{folder.name}.before")
+    shutil.rmtree(before, ignore_errors=True)
+    folder.replace(before)
+    folder.mkdir()
+    _LOGGER.warning("%s held a study with other settings; it is in %s now, until the next such time.", folder, before)
+
+
+@contextmanager
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Sets ``stop`` at the first Ctrl-C or SIGTERM inside the block; a second Ctrl-C ends at once.
+
+    Signals reach the main thread alone; elsewhere the block changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    try:
+        for number in before:
+            signal.signal(number, ask)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -217,12 +217,12 @@ def test_what_is_not_there_is_one_clear_error(tuning, assert_refused) -> None:
 def test_rented_machines_need_what_runs_jobs_there(tuning, monkeypatch: pytest.MonkeyPatch, assert_refused) -> None:
     from importlib.metadata import EntryPoint, EntryPoints
 
-    import spelling_transfer.commands.tune_plan as module
+    import spelling_transfer.study.backends as module
 
-    local = EntryPoint("local", "x:y", module.BACKENDS)
+    local = EntryPoint("local", "x:y", module.GROUP)
     monkeypatch.setattr(module, "entry_points", lambda group: EntryPoints([local]))
-    assert_refused(tuning.tune("--mode=lightning", "--dry-run"), 1, "'lightning' is not installed; there is local")
-    both = EntryPoints([local, EntryPoint("lightning", "x:y", module.BACKENDS)])
+    assert_refused(tuning.tune("--mode=lightning", "--dry-run"), 1, "'lightning' is not installed; there are local")
+    both = EntryPoints([local, EntryPoint("lightning", "x:y", module.GROUP)])
     monkeypatch.setattr(module, "entry_points", lambda group: both)
     result = tuning.tune("--mode=lightning", "--gpu-tier=l4", "--dry-run")
     assert result.exit_code == 0, result.output

@@ -185,8 +185,8 @@ def test_the_space_that_is_shown_is_valid() -> None:
 
 
 def test_the_entry_points_are_named_right() -> None:
-    from spelling_transfer.commands.tune_plan import BACKENDS
     from spelling_transfer.configuration.presets import ENTRY_POINT_GROUP
+    from spelling_transfer.study.backends import GROUP
 
     assert f'"{ENTRY_POINT_GROUP}"]' in TUNING
-    assert BACKENDS in TUNING
+    assert GROUP in TUNING

@@ -16,8 +16,8 @@ from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm, new_seeds
-from spelling_transfer.study.interfaces import Evaluation
 from spelling_transfer.study.correctness import resample_correctness
+from spelling_transfer.study.interfaces import Evaluation
 from spelling_transfer.study.patterns import find_patterns, rate_settings
 from spelling_transfer.study.recommend import recommend
 from spelling_transfer.study.results import StudyFindings

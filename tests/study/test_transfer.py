@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from spelling_transfer.statistics.resampling import Bootstrap
-from spelling_transfer.study.interfaces import Evaluation
 from spelling_transfer.study.correctness import resample_correctness
+from spelling_transfer.study.interfaces import Evaluation
 from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 
 MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from spelling_transfer.configuration.layers import Layer, Setting, merge, nest
 from spelling_transfer.configuration.presets import EXTENDS
-from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.config import StudySettings, TrialConfig
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -11,8 +11,8 @@ from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.confirm import ends
 from spelling_transfer.study.correctness import resample_correctness
-from spelling_transfer.study.next_study import next_study
 from spelling_transfer.study.interfaces import counted
+from spelling_transfer.study.next_study import next_study
 from spelling_transfer.study.transfer import warnings_of
 
 _BIASED = (

@@ -12,8 +12,16 @@ import numpy as np
 from pydantic import ValidationError
 
 from spelling_transfer.study.config import StudyConfigError, TrialConfig, meant, setting_names
-from spelling_transfer.study.entries import Candidates, Constraint, Entry, Increasing, ProductBounds, Range, Ratio
-from spelling_transfer.study.MISSING_entries import FitsMemory
+from spelling_transfer.study.entries import (
+    Candidates,
+    Constraint,
+    Entry,
+    FitsMemory,
+    Increasing,
+    ProductBounds,
+    Range,
+    Ratio,
+)
 
 CONSTRAINTS = "constraints"
 """The key of a space that is no setting."""

@@ -14,8 +14,7 @@ from spelling_transfer.statistics.correlation import correlate
 from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, ratio_interval
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, StudyResamples
-from spelling_transfer.study.interfaces import Evaluation
-from spelling_transfer.study.interfaces import counted
+from spelling_transfer.study.interfaces import Evaluation, counted
 from spelling_transfer.tasks.registry import UNTRAINED_TASKS
 
 FEW_TRIALS = 20

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
-from spelling_transfer.study.interfaces import NoTrialLeftError, Objective, ObjectiveSource, StudyResult
-from spelling_transfer.study.run import run_study
-from spelling_transfer.study.interfaces import StudyObserver
+from spelling_transfer.study.interfaces import NoTrialLeftError, Objective, ObjectiveSource, StudyObserver, StudyResult
 from spelling_transfer.study.records import Proposal
-from spelling_transfer.study.run import StudySession
+from spelling_transfer.study.run import StudySession, run_study
 from spelling_transfer.tracking.delivery import Ledger
 from spelling_transfer.tracking.runs import TrackingSettings, require_target
 from spelling_transfer.tracking.sweep import SweepAgent, proposal_of, sweep_config
 from spelling_transfer.tracking.watch import WandbObserver
+
 
 def run_tracked_study(
     settings: StudySettings,

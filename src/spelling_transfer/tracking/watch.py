@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -183,8 +183,8 @@ def read_study(name: str, folder: Path, storage: str | None = None) -> StudySnap
     from spelling_transfer.study.config import StudySettings, TrialConfig
     from spelling_transfer.study.plan import StudyPlan
     from spelling_transfer.study.records import Records
-    from spelling_transfer.study.watch import Snapshots
     from spelling_transfer.study.storage import FILE_NAME, open_engine, storage_url
+    from spelling_transfer.study.watch import Snapshots
 
     if storage is None and not (folder / FILE_NAME).is_file():
         raise NothingToSyncError(f"{folder}: holds no study ({FILE_NAME}). Run it first with 'kedro tune'.")

@@ -11,8 +11,8 @@ from spelling_transfer.pages.documents import write_study_document
 from spelling_transfer.pages.study import render_tuning_page
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm
-from spelling_transfer.study.interfaces import Evaluation
 from spelling_transfer.study.correctness import resample_correctness
+from spelling_transfer.study.interfaces import Evaluation
 from spelling_transfer.study.patterns import find_patterns
 from spelling_transfer.study.patterns import rate_settings as rate_importance_of
 from spelling_transfer.study.recommend import recommend

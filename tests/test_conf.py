@@ -17,7 +17,7 @@ from spelling_transfer.pipelines.tuning.nodes import read_search_space
 from spelling_transfer.settings import CONFIG_LOADER_ARGS
 from spelling_transfer.study.choices import choices_of, planned_trials
 from spelling_transfer.study.config import LightningSettings, StudySettings, TrialConfig
-from spelling_transfer.study.memory import bound_memory
+from spelling_transfer.study.estimates import bound_memory
 from spelling_transfer.study.space import read_space
 
 CONF = Path(__file__).parents[1] / "conf"

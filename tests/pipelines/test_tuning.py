@@ -16,8 +16,7 @@ from kedro.runner import SequentialRunner
 
 from spelling_transfer.pipelines.tuning import create_pipeline
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
-from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.settings import AnalysisSettings
+from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog" / "tuning.yml"
 SPACE = {"lora.r": {"values": [4, 8, 16]}, "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}

@@ -6,8 +6,16 @@ import pytest
 
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.config import LightningSettings, StudyConfigError, StudySettings, TrialConfig
-from spelling_transfer.study.estimates import Measured, check_memory, estimate_study, training_work
-from spelling_transfer.study.memory import adapter_weights, bound_memory, largest_batch, memory_gib
+from spelling_transfer.study.estimates import (
+    Measured,
+    adapter_weights,
+    bound_memory,
+    check_memory,
+    estimate_study,
+    largest_batch,
+    memory_gib,
+    training_work,
+)
 from spelling_transfer.study.space import SearchSpace, read_space
 
 QWEN3_4B = {

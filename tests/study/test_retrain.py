@@ -6,8 +6,8 @@ import pytest
 
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.study.config import TrialConfig
+from spelling_transfer.study.confirm import Retraining
 from spelling_transfer.study.interfaces import Evaluation, TrialOutcome
-from spelling_transfer.study.retrain import Retraining
 
 
 class Material:

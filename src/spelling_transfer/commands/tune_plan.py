@@ -124,7 +124,7 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
     """
     from spelling_transfer.models.profile import ModelProfile
     from spelling_transfer.study.backends import find_backend
-    from spelling_transfer.study.memory import bound_memory
+    from spelling_transfer.study.estimates import bound_memory
     from spelling_transfer.study.space import read_space
 
     presets = _loader(project, env, {}).presets()

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.trainable import LoraSettings
+from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import FOCUS_WEIGHTS, Focus, FocusWeights
 from spelling_transfer.tasks.mixture import MixtureSettings
 from spelling_transfer.training.config import TrainingSettings
@@ -178,3 +179,33 @@ class StudySettings(BaseModel):
     def trial_seed(self, number: int) -> int:
         """Returns the seed of a trial."""
         return self.seed + number
+
+
+class AnalysisSettings(BaseModel):
+    """How the intervals of a study's analysis are made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_resamples: int = Field(1_999, ge=199, le=100_000, description="Bootstrap resamples of word families and trials.")
+    importance_seeds: int = Field(
+        10, ge=1, le=1_000, description="Resamples of the trials for the spread of each setting's importance."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of all resampling.")
+
+    @property
+    def bootstrap(self) -> Bootstrap:
+        """How families and trials are resampled."""
+        return Bootstrap(n_resamples=self.n_resamples, seed=self.seed)
+
+
+class RecommendationSettings(BaseModel):
+    """What is trained once a study has chosen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seeds: int = Field(
+        3, ge=1, le=100, description="New seeds the best configuration is trained with before it is called best."
+    )
+    control: bool = Field(
+        True, description="Train the control arm too: the same steps on the same prompts with other words' answers."
+    )

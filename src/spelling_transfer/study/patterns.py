@@ -33,7 +33,7 @@ def find_patterns(
 
     Args:
         trials: One row a trial; the columns with a dot are the settings that were varied.
-        marks: What ``read_marks`` returns.
+        marks: What ``read_correctness`` returns.
         base: Exact match of the base model by task.
         bootstrap: How trials and families are resampled.
 

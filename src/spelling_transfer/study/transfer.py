@@ -14,13 +14,12 @@ from spelling_transfer.statistics.correlation import correlate
 from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, ratio_interval
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, StudyResamples
+from spelling_transfer.study.choices import NUMBERED
 from spelling_transfer.study.interfaces import Evaluation, counted
 from spelling_transfer.tasks.registry import UNTRAINED_TASKS
 
 FEW_TRIALS = 20
 """Below this, a rank correlation between trials says next to nothing: its 95% interval is wider than ±0.4."""
-UNGUIDED_SAMPLERS = ("grid", "one_at_a_time", "random", "qmc")
-"""Samplers that choose without looking at results, so that trials stay a sample of the space."""
 
 
 def measure_changes(trials: pd.DataFrame, resamples: StudyResamples) -> pd.DataFrame:
@@ -121,7 +120,7 @@ def warnings_of(trials: pd.DataFrame, sampler: str) -> list[str]:
             f"{n} finished trial{'' if n == 1 else 's'}: too few to say how settings or gains go together; at least "
             f"{FEW_TRIALS} are needed."
         )
-    if sampler not in UNGUIDED_SAMPLERS and n > 1:
+    if sampler not in NUMBERED and n > 1:
         found.append(
             f"The {sampler} sampler chose later trials by the results of earlier ones, so trials are no random sample "
             "of the space: correlations and importances describe where it looked. A random study would tell more."

@@ -9,7 +9,7 @@ import pandas as pd
 from spelling_transfer.pages import study_figures as figures
 from spelling_transfer.pages.documents import write_study_document
 from spelling_transfer.pages.study import render_tuning_page
-from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.interfaces import Evaluation
@@ -17,7 +17,6 @@ from spelling_transfer.study.patterns import find_patterns
 from spelling_transfer.study.patterns import rate_settings as rate_importance_of
 from spelling_transfer.study.recommend import recommend
 from spelling_transfer.study.results import StudyFindings
-from spelling_transfer.study.settings import AnalysisSettings
 from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 
 Figure = Any

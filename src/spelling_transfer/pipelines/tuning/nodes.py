@@ -12,14 +12,12 @@ import pandas as pd
 from spelling_transfer.models.folder import ABSENT, ModelFolder, new_folder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
-from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.confirm import control_examples, new_seeds, typical_run
+from spelling_transfer.study.config import RecommendationSettings, StudySettings, TrialConfig
+from spelling_transfer.study.confirm import Retraining, control_examples, new_seeds, typical_run
 from spelling_transfer.study.correctness import base_correctness, correctness_of, describe_questions, read_correctness
+from spelling_transfer.study.estimates import bound_memory
 from spelling_transfer.study.machine import describe_environment
 from spelling_transfer.study.material import TrialMaterial
-from spelling_transfer.study.memory import bound_memory
-from spelling_transfer.study.retrain import Retraining
-from spelling_transfer.study.settings import RecommendationSettings
 from spelling_transfer.study.space import read_space
 from spelling_transfer.study.watch import LiveView
 from spelling_transfer.tokenizer.chat import ChatTokenizer

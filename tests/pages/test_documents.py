@@ -7,7 +7,7 @@ import yaml
 
 from spelling_transfer.pages.documents import write_study_document
 from spelling_transfer.study.config import TrialConfig
-from spelling_transfer.study.results import StudyFindings
+from spelling_transfer.study.findings import StudyFindings
 
 
 def test_the_document_holds_the_numbers_and_valid_tables(study_findings: Callable[..., StudyFindings]) -> None:

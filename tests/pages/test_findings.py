@@ -14,7 +14,7 @@ from spelling_transfer.pages.findings import (
     describe_training,
     describe_transfer,
 )
-from spelling_transfer.study.results import StudyFindings
+from spelling_transfer.study.findings import StudyFindings
 
 
 def _row(task: str, before: float, after: float, low: float, high: float, n: int = 600) -> dict[str, object]:

@@ -12,7 +12,7 @@ from tests.samples.studies import figures_of
 
 from spelling_transfer.pages.study import render_tuning_page
 from spelling_transfer.study.config import TrialConfig
-from spelling_transfer.study.results import StudyFindings
+from spelling_transfer.study.findings import StudyFindings
 
 MakeFindings = Callable[..., StudyFindings]
 

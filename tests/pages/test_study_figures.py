@@ -10,7 +10,7 @@ import pytest
 from tests.samples.studies import figures_of
 
 from spelling_transfer.pages.study_figures import pareto_front
-from spelling_transfer.study.results import StudyFindings
+from spelling_transfer.study.findings import StudyFindings
 
 
 def test_the_pareto_front_holds_what_nothing_exceeds() -> None:

@@ -17,11 +17,15 @@ from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm, new_seeds
 from spelling_transfer.study.correctness import resample_correctness
+from spelling_transfer.study.findings import (
+    StudyFindings,
+    analyse_transfer,
+    find_patterns,
+    measure_changes,
+    rate_settings,
+)
 from spelling_transfer.study.interfaces import Evaluation
-from spelling_transfer.study.patterns import find_patterns, rate_settings
 from spelling_transfer.study.recommend import recommend
-from spelling_transfer.study.results import StudyFindings
-from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 
 SPACE: dict[str, Any] = {
     "lora.r": {"values": [4, 8, 16, 32]},

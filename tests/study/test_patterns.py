@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from spelling_transfer.statistics.resampling import Bootstrap
-from spelling_transfer.study.patterns import find_patterns, rate_settings
+from spelling_transfer.study.findings import find_patterns, rate_settings
 
 MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 

@@ -8,8 +8,8 @@ import pytest
 
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.study.correctness import resample_correctness
+from spelling_transfer.study.findings import analyse_transfer, measure_changes
 from spelling_transfer.study.interfaces import Evaluation
-from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 
 MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
 BASE = Evaluation(0, 0.3, 0.2, 0.4)

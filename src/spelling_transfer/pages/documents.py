@@ -13,7 +13,7 @@ from spelling_transfer.pages.page import templates
 from spelling_transfer.pages.tokens import TokenFindings
 from spelling_transfer.statistics.importance import METHODS
 from spelling_transfer.statistics.scores import SCORED_TASKS
-from spelling_transfer.study.results import StudyFindings
+from spelling_transfer.study.findings import StudyFindings
 
 _BEST_TRIALS = 10
 _SHOWN_WORDS = ("strawberry", "enough", "told", "june")

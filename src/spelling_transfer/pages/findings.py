@@ -14,7 +14,7 @@ import pandas as pd
 from spelling_transfer.evaluation.comparison import claimed_tasks, core_rows, main_rows, transfer_row
 from spelling_transfer.pages.numbers import count_of, duration, listed, percent, points, signed, span
 from spelling_transfer.statistics.scores import SCORED_TASKS
-from spelling_transfer.study.results import StudyFindings
+from spelling_transfer.study.findings import StudyFindings
 from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS
 
 QUESTION = (

@@ -22,7 +22,7 @@ from spelling_transfer.pages.study_figures import short_name
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.statistics.importance import METHODS
 from spelling_transfer.statistics.scores import SCORED_TASKS
-from spelling_transfer.study.results import StudyFindings
+from spelling_transfer.study.findings import StudyFindings
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -13,8 +13,8 @@ from spelling_transfer.study.choices import NUMBERED
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig, setting_names
 from spelling_transfer.study.confirm import ends
 from spelling_transfer.study.correctness import resample_correctness
+from spelling_transfer.study.findings import FEW_TRIALS, warnings_of
 from spelling_transfer.study.interfaces import counted
-from spelling_transfer.study.transfer import FEW_TRIALS, warnings_of
 
 _BIASED = (
     "The best of {n} scores on the same questions is too high by chance; only runs with new seeds, and the evaluation "

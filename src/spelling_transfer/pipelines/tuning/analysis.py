@@ -12,12 +12,10 @@ from spelling_transfer.pages.study import render_tuning_page
 from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm
 from spelling_transfer.study.correctness import resample_correctness
+from spelling_transfer.study.findings import StudyFindings, analyse_transfer, find_patterns, measure_changes
+from spelling_transfer.study.findings import rate_settings as rate_importance_of
 from spelling_transfer.study.interfaces import Evaluation
-from spelling_transfer.study.patterns import find_patterns
-from spelling_transfer.study.patterns import rate_settings as rate_importance_of
 from spelling_transfer.study.recommend import recommend
-from spelling_transfer.study.results import StudyFindings
-from spelling_transfer.study.transfer import analyse_transfer, measure_changes
 
 Figure = Any
 """Plotly's; not imported, as Kedro looks up every type of a node that has parameters."""

@@ -14,8 +14,8 @@ from spelling_transfer.tasks.examples import ExampleMix, write_examples
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 from spelling_transfer.words.difficulty import rate_difficulty, structural_score
-from spelling_transfer.words.word_sets import split_words
-from spelling_transfer.words.words import WordSelection, describe_words, select_words
+from spelling_transfer.words.word_list import WordSelection, select_words
+from spelling_transfer.words.word_sets import describe_words, split_words
 
 MODEL = Path(__file__).parents[1] / "data/01_raw/models/tiny-qwen3"
 VALIDATION_WORDS = 50

@@ -52,8 +52,7 @@ def prepare_everything(folder: Path, *, quick: bool) -> dict[str, Any]:
     from spelling_transfer.tasks.schemas import ENCODED_EXAMPLES, EXAMPLES, WORDS
     from spelling_transfer.tokenizer.chat import load_chat_tokenizer
     from spelling_transfer.words.difficulty import DifficultySettings
-    from spelling_transfer.words.word_list import WordListFile
-    from spelling_transfer.words.words import WordSelection
+    from spelling_transfer.words.word_list import WordListFile, WordSelection
 
     start = time.perf_counter()
     seconds: dict[str, float] = {}

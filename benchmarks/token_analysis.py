@@ -48,7 +48,7 @@ def main() -> None:
 
 def listed_words(count: int | None) -> list[str]:
     """Returns the words of the study, or the most frequent of them."""
-    from spelling_transfer.words.words import WordSelection, select_words
+    from spelling_transfer.words.word_list import WordSelection, select_words
 
     return select_words(WordSelection(max_words=count)).words
 

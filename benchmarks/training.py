@@ -116,8 +116,7 @@ def prepare(folder: Path, widths: list[int]) -> None:
     from spelling_transfer.tokenizer.subset import TokenSubset
     from spelling_transfer.tokenizer.vocabulary import vocabulary_table
     from spelling_transfer.words.difficulty import DifficultySettings
-    from spelling_transfer.words.word_list import WordListFile
-    from spelling_transfer.words.words import WordSelection
+    from spelling_transfer.words.word_list import WordListFile, WordSelection
 
     tokenizer = load_chat_tokenizer()
     for width in widths:

@@ -8,9 +8,10 @@ import pytest
 
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError
 from spelling_transfer.models.scorers import TorchScorer
+from spelling_transfer.tasks.examples import spelling_questions
 from spelling_transfer.words.difficulty import model_scores, rate_difficulty
-from spelling_transfer.words.word_sets import split_words
-from spelling_transfer.words.words import WordSelection, describe_words, select_words
+from spelling_transfer.words.word_list import WordSelection, select_words
+from spelling_transfer.words.word_sets import describe_words, split_words
 
 EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
 
@@ -24,14 +25,14 @@ def words(tokenizer):
 
 @pytest.fixture(scope="module")
 def torch_scores(words, tokenizer):
-    return model_scores(words, tokenizer, TorchScorer(EMBEDDED), batch_size=32)
+    return model_scores(spelling_questions(words), tokenizer, TorchScorer(EMBEDDED), batch_size=32)
 
 
 def test_torch_and_mlx_agree_on_losses_and_labels(words, tokenizer, torch_scores, monkeypatch):
     pytest.importorskip("mlx_lm", reason="mlx-lm is there on Apple Silicon, and on Linux with the extra 'dev'")
     from spelling_transfer.models.scorers import MlxScorer
 
-    mlx_scores = model_scores(words, tokenizer, MlxScorer(EMBEDDED), batch_size=32)
+    mlx_scores = model_scores(spelling_questions(words), tokenizer, MlxScorer(EMBEDDED), batch_size=32)
     assert np.abs(mlx_scores - torch_scores).max() < 1e-3
     by_torch, by_mlx = (rate_difficulty(words, scores)["difficulty"] for scores in (torch_scores, mlx_scores))
     assert list(by_torch) == list(by_mlx)
@@ -39,7 +40,7 @@ def test_torch_and_mlx_agree_on_losses_and_labels(words, tokenizer, torch_scores
 
 def test_a_loss_does_not_depend_on_the_batch(words, tokenizer, torch_scores):
     few = words.iloc[:8]
-    alone = model_scores(few, tokenizer, TorchScorer(EMBEDDED), batch_size=1)
+    alone = model_scores(spelling_questions(few), tokenizer, TorchScorer(EMBEDDED), batch_size=1)
     assert np.abs(alone - torch_scores.iloc[:8]).max() < 1e-4
 
 
@@ -62,7 +63,7 @@ def test_mlx_reads_four_bit_models_too(words, tokenizer, torch_scores, tmp_path)
     save_config(config, tmp_path / "config.json")
     shutil.copy(EMBEDDED.path / "token_ids.json", tmp_path)
     few = pd.concat([words.iloc[:4], words.iloc[-4:]])  # frequent words and random strings: easy and hard ones
-    scores = model_scores(few, tokenizer, MlxScorer(ModelFolder(tmp_path)), batch_size=8)
+    scores = model_scores(spelling_questions(few), tokenizer, MlxScorer(ModelFolder(tmp_path)), batch_size=8)
     assert np.corrcoef(scores, torch_scores[few.index])[0, 1] > 0.9
 
 

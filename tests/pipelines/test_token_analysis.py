@@ -28,8 +28,8 @@ from spelling_transfer.tokenizer.probe import LetterProbe
 from spelling_transfer.tokenizer.subset import SubsetCoverage, TokenSubset
 from spelling_transfer.tokenizer.template_cost import TemplateCost
 from spelling_transfer.tokenizer.word_stats import WordAnalysis
-from spelling_transfer.words.word_sets import split_words
-from spelling_transfer.words.words import WordSelection, describe_words, select_words
+from spelling_transfer.words.word_list import WordSelection, select_words
+from spelling_transfer.words.word_sets import describe_words, split_words
 
 CONF = Path(__file__).parents[2] / "conf" / "base"
 

@@ -8,8 +8,8 @@ import pytest
 from spelling_transfer.tasks.examples import ExampleMix, write_examples
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.words.difficulty import rate_difficulty, structural_score
-from spelling_transfer.words.word_sets import split_words
-from spelling_transfer.words.words import WordSelection, describe_words, select_words
+from spelling_transfer.words.word_list import WordSelection, select_words
+from spelling_transfer.words.word_sets import describe_words, split_words
 
 SELECTION = WordSelection(max_words=3000, random_words=300)
 MIX = ExampleMix(spelling_difficulty="all", spelling_per_word=2, other_task_questions=60)

@@ -1,11 +1,17 @@
-"""Questions whose answers cannot be guessed."""
+"""Questions whose answers cannot be guessed, and what answers that never look at the word score."""
+
+from __future__ import annotations
 
 import random
 from collections import Counter
 
-from spelling_transfer.tasks.balance import Spreader, choose_equal
-from spelling_transfer.tasks.randomness import shuffled
+import pandas as pd
+import pytest
+
+from spelling_transfer.tasks.balance import BaselineError, Spreader, check_baselines, choose_equal, compute_baselines
+from spelling_transfer.tasks.mixture import REAL
 from spelling_transfer.tasks.registry import load_tasks
+from spelling_transfer.words.randomness import shuffled
 
 TASKS = load_tasks()
 
@@ -64,3 +70,41 @@ def test_direct_training_counts_are_even(words):
     classes = Counter(count.answer_class(count.gold(word, letter, "")) for word, letter in drawn)
     assert classes.most_common(1)[0][1] / len(drawn) < 0.36
     assert len({letter for _, letter in drawn}) == 26
+
+
+@pytest.fixture(scope="module")
+def baselines(examples, words, tokenizer):
+    return compute_baselines(examples, words, tokenizer).set_index(["split", "word_set", "task", "baseline"])
+
+
+def test_no_constant_answer_does_well(baselines):
+    check_baselines(baselines.reset_index())
+    accuracy = baselines["accuracy"]
+    assert accuracy["test", "word", "count", "majority_answer"] == 0.25
+    assert accuracy["test", "word", "count", "answer_by_argument"] == 0.25
+    assert accuracy["test", "word", "position", "majority_answer"] < 0.15
+    assert accuracy["test", "word", "position", "letter_by_position"] < 0.15
+    assert 0 < accuracy["test", "word", "spelling", "letter_by_position"] < 0.25
+
+
+def test_the_first_letter_of_the_token_is_right_where_the_first_letter_is_asked(examples, words, tokenizer):
+    first = examples[(examples["task"] == "position") & (examples["argument"] == "1") & (examples["split"] == "test")]
+    table = compute_baselines(first, words, tokenizer).set_index(["word_set", "baseline"])
+    assert table.loc[("word", "first_token_letter"), "accuracy"] == 1.0
+
+
+def test_a_test_set_that_gives_answers_away_is_refused(words, tokenizer):
+    word = "straw"
+    rows = pd.DataFrame(
+        {
+            "kind": REAL,
+            "split": "test",
+            "word_set": "word",
+            "task": "count",
+            "word": word,
+            "argument": "s",
+            "answer": ["1"] * 140 + ["0"] * 60,
+        }
+    )
+    with pytest.raises(BaselineError, match=r"'count' on word set 'word'.* scores 0\.700, above 0\.35"):
+        check_baselines(compute_baselines(rows, words, tokenizer))

@@ -11,7 +11,7 @@ import yaml
 from spelling_transfer.tasks.base import Task
 from spelling_transfer.tasks.mixture import MixtureSettings
 from spelling_transfer.tasks.registry import load_tasks
-from spelling_transfer.words.words import WordSelection, select_words
+from spelling_transfer.words.word_list import WordSelection, select_words
 
 ROOT = Path(__file__).parents[2]
 PREPARATION = (ROOT / "docs" / "data_preparation.md").read_text()

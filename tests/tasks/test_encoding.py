@@ -1,4 +1,4 @@
-"""Token ids and the label span."""
+"""Token ids, the label span, and the ids that questions and answers can need."""
 
 import importlib.util
 from pathlib import Path
@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from kedro_non_thinking import Judge, judge_data, load_policy
-from spelling_transfer.tasks.encoding import KEPT, encode_examples
+from spelling_transfer.tasks.base import SEPARATORS
+from spelling_transfer.tasks.encoding import KEPT, encode_examples, vocabulary_in_use
+from spelling_transfer.tasks.registry import load_tasks
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +65,19 @@ def test_a_chat_template_call_an_example_gives_the_same_ids(examples, encoded):
         )
         answer = peer(examples["answer"].iloc[place] + "<|im_end|>")["input_ids"]
         assert encoded["input_ids"].iloc[place].tolist() == prompt + answer
+
+
+def test_the_vocabulary_in_use_holds_every_example(words, examples, tokenizer):
+    ids = vocabulary_in_use(words["word"], load_tasks(), tokenizer, case_variants=True)
+    kept = examples[~((examples["task"] == "reverse") & (examples["separator"] == ""))].iloc[::5]
+    prompts = tokenizer.encode_prompts(list(kept["question"]))
+    answers = tokenizer.encode_texts(list(kept["answer"]))
+    assert {token for row in [*prompts, *answers] for token in row} <= ids
+    assert {tokenizer.end_id, *tokenizer.think_ids} <= ids
+    assert {separator for separator, _ in SEPARATORS.values()} == {" ", ",", "-", ""}
+
+
+def test_case_variants_need_more_ids(words, tokenizer):
+    lower = vocabulary_in_use(words["word"][:50], {"spelling": load_tasks()["spelling"]}, tokenizer)
+    every = vocabulary_in_use(words["word"][:50], {"spelling": load_tasks()["spelling"]}, tokenizer, case_variants=True)
+    assert lower < every

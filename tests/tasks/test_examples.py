@@ -1,10 +1,21 @@
-"""The examples frame as a whole."""
+"""Examples: kinds, splits, wordings; control data; letters and places of tokens."""
+
+from __future__ import annotations
 
 import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from spelling_transfer.tasks.examples import COLUMNS, ExampleMix, ExamplesError, write_examples
+from spelling_transfer.tasks.examples import (
+    COLUMNS,
+    ControlError,
+    ExampleMix,
+    ExamplesError,
+    control_answers,
+    letters_with_places,
+    tokens_of,
+    write_examples,
+)
 from spelling_transfer.tasks.mixture import MixtureError
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 
@@ -113,3 +124,57 @@ def test_a_task_that_is_trained_joins_the_mixture(words, tokenizer):
     real = frame[(frame["kind"] == "real") & (frame["split"] == "train")]
     assert set(real["task"]) == {"spelling", "position", "count", "length"}
     assert (real["task"] == "spelling").mean() == pytest.approx(0.7, abs=1e-4)
+
+
+def test_control_differs_from_the_real_data_in_the_answer_alone(examples):
+    control = examples[examples["kind"] == "control"]
+    real = examples[(examples["kind"] == "real") & (examples["split"] == "train") & (examples["task"] == "spelling")]
+    assert len(control) == len(real)
+    assert list(control["question"]) == list(real["question"])
+    assert (control["answer"].to_numpy() != real["answer"].to_numpy()).all()
+    lengths = control["answer"].str.count("[a-z]").to_numpy()
+    assert (lengths == control["word"].str.len()).mean() > 0.99
+    assert list(control["separator"]) == list(real["separator"])
+
+
+def test_every_word_is_said_as_often_as_in_the_real_data(examples):
+    control = examples[(examples["kind"] == "control")]
+    said = control["answer"].str.replace("[^a-z]", "", regex=True)
+    # Words whose neighbour is of their own family, or that are alone in their length, borrow another's answer.
+    assert (said.value_counts().reindex(control["word"].unique()).fillna(0) == 2).mean() > 0.98
+
+
+def test_no_word_gets_an_answer_from_its_own_family(examples, words):
+    stem_of = dict(zip(words["word"], words["stem"], strict=True))
+    control = examples[examples["kind"] == "control"]
+    said = control["answer"].str.replace("[^a-z]", "", regex=True).map(stem_of)
+    assert (said != control["stem"]).all()
+
+
+def test_one_family_alone_is_an_error():
+    rows = pd.DataFrame({"word": ["walk", "walks"], "stem": "walk", "separator": " "})
+    with pytest.raises(ControlError, match="all 2 training words are of the family 'walk'"):
+        control_answers(rows, 0)
+
+
+def test_letters_carry_their_places():
+    assert letters_with_places("cat") == "c1 a2 t3"
+
+
+def test_tokens_are_shown_as_they_are_in_words(words, tokenizer, examples):
+    rows = examples[examples["kind"] == "token_letters"]
+    trained = words[words["split"] == "train"]
+    tokens = tokens_of([*trained["ids_bare"], *trained["ids_spaced"]], tokenizer)
+    assert len(rows) == len(tokens) > 2000
+    for (token, letters, spaced), row in list(zip(tokens, rows.itertuples(), strict=True))[::50]:
+        assert row.answer == letters_with_places(letters)
+        assert row.question.startswith(letters) != spaced
+        (ids,) = tokenizer.encode_texts([row.question])
+        assert token in ids
+
+
+def test_tokens_of_held_out_words_stay_unseen(words, tokenizer, examples):
+    trained = words[words["split"] == "train"]
+    tokens = {token for token, _, _ in tokens_of([*trained["ids_bare"], *trained["ids_spaced"]], tokenizer)}
+    held_out = words[words["word_set"] == "token_held_out"]
+    assert not tokens & {token for column in ("ids_bare", "ids_spaced") for ids in held_out[column] for token in ids}

@@ -13,7 +13,7 @@ from spelling_transfer.tokenizer.byte_level import BYTE_CHARACTERS, TokenBytes, 
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.english import TokenRules, find_english_tokens
 from spelling_transfer.tokenizer.vocabulary import vocabulary_table
-from spelling_transfer.words.words import WordSelection, select_words
+from spelling_transfer.words.word_list import WordSelection, select_words
 
 STUDY = Path(__file__).parents[2] / "conf" / "base" / "study" / "token_analysis"
 

@@ -49,7 +49,9 @@ class LengthScorer:
 
 def test_a_model_scores_the_answer_and_its_end_in_batches(words, tokenizer):
     scorer = LengthScorer()
-    scores = model_scores(words, tokenizer, scorer, batch_size=64)
+    questions = words[["word"]].assign(question=[f"Spell {word}." for word in words["word"]])
+    questions = questions.assign(answer=[" ".join(word) for word in words["word"]])
+    scores = model_scores(questions, tokenizer, scorer, batch_size=64)
     assert list(scores) == [length + 1 for length in words["length"]]
     assert scorer.largest == 64
 

@@ -1,9 +1,17 @@
-"""Word lists of the user's own: what is dropped, why, and what is refused."""
+"""Word lists, the built-in one and the user's own: what is kept, what is dropped and why, what is refused."""
 
 import pytest
+from pydantic import ValidationError
 
-from spelling_transfer.words.word_list import WordListError, WordListFile, clean_words, parse_word_list
-from spelling_transfer.words.words import WordSelection, select_words
+from spelling_transfer.words.word_list import (
+    WordListError,
+    WordListFile,
+    WordSelection,
+    clean_words,
+    dictionary_words,
+    parse_word_list,
+    select_words,
+)
 
 BOUNDS = {"min_length": 3, "max_length": 12, "name": "my.txt"}
 
@@ -75,3 +83,29 @@ def test_a_broken_table_is_an_error():
 
 def test_words_of_an_own_list_need_no_dictionary():
     assert select_words(WordSelection(), WordListFile("my.txt", b"zorblax\nstraw\n")).words == ["zorblax", "straw"]
+
+
+def test_the_built_in_list_has_the_size_that_the_documents_name():
+    words, dropped = select_words(WordSelection())
+    assert 36_000 <= len(words) <= 38_000
+    assert len(words) + sum(dropped.counts.values()) == 60_000
+    assert all(3 <= len(word) <= 12 and word.isascii() and word.isalpha() and word.islower() for word in words)
+    assert {"strawberry", "walked", "cities"} <= set(words)
+    assert not {"http", "microsoft", "wtf"} & set(words)
+    assert words[:2] == ["the", "and"]
+
+
+def test_the_dictionary_distinguishes_inflections_from_names():
+    assert "walks" not in dictionary_words()  # kept because "walk" is there
+    assert dropped_reason("microsoft") == "not in the dictionary"
+
+
+def dropped_reason(word):
+    _, dropped = select_words(WordSelection(top_words=5000))
+    return next(reason for reason, examples in dropped.examples.items() if word in examples or reason.startswith("not"))
+
+
+@pytest.mark.parametrize("change", [{"min_length": 9, "max_length": 4}, {"top_words": 5}, {"unknown": 1}])
+def test_settings_out_of_bounds_are_refused(change):
+    with pytest.raises(ValidationError):
+        WordSelection(**change)

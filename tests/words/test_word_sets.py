@@ -1,17 +1,28 @@
-"""Splits by family, random strings, and words of unseen tokens."""
+"""What is known of each word; splits by family, random strings, and words of unseen tokens."""
 
+import numpy as np
 import pytest
 
 from spelling_transfer.words.families import split_of
-from spelling_transfer.words.word_list import dictionary_words
+from spelling_transfer.words.word_list import WordSelection, dictionary_words, select_words
 from spelling_transfer.words.word_sets import (
     LeakError,
     describe_splits,
+    describe_words,
     make_random_words,
     split_words,
     token_overlap,
 )
-from spelling_transfer.words.words import WordSelection, describe_words, select_words
+
+
+def test_words_are_described_in_both_forms(tokenizer):
+    frame = describe_words(["strawberry", "cat"], tokenizer).set_index("word")
+    assert list(frame["n_tokens_bare"]) == [3, 1]
+    assert list(frame["n_tokens_spaced"]) == [1, 1]
+    assert list(frame["repeated_letters"]) == [True, False]
+    assert list(frame["length"]) == [10, 3]
+    assert tokenizer.decode(frame.loc["strawberry", "ids_spaced"].tolist()) == " strawberry"
+    assert frame.loc["strawberry", "ids_bare"].dtype == np.int32
 
 
 def test_a_family_stands_in_one_split(words):

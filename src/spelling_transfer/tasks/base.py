@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import random
+import string
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.tasks.marking import (
+    Asked,
+    Mark,
+    echo_of,
+    lower_ascii,
+    read_spelling,
+    spelling_similarity,
+)
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LETTERS = string.ascii_lowercase
 
 SEPARATORS: Mapping[str, tuple[str, str]] = {
     "space": (" ", "a space"),
@@ -81,45 +90,6 @@ class Example:
     answer: str
     argument: str = ""
     separator: str = ""
-
-
-class Asked(Protocol):
-    """What marking needs of an example; an :class:`Example` has it, and so has a row of the examples frame."""
-
-    @property
-    def word(self) -> str:
-        """The word asked about."""
-
-    @property
-    def answer(self) -> str:
-        """The right answer."""
-
-    @property
-    def argument(self) -> str:
-        """The letter or index asked for; empty if the task needs none."""
-
-    @property
-    def separator(self) -> str:
-        """The characters asked for between letters."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """The verdict on one answer.
-
-    Attributes:
-        exact: The output is the right answer, character for character, blanks around it aside.
-        lenient: The answer that the task's documented extractor reads in the output is right. True whenever ``exact``.
-        invalid: The extractor finds no answer, or several that differ.
-        read: What the extractor read, in the form of a right answer; empty if invalid.
-        measures: The task's own numbers, for instance ``{"similarity": 0.9}``; absent where an output has none.
-    """
-
-    exact: bool
-    lenient: bool
-    invalid: bool
-    read: str = ""
-    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -267,3 +237,36 @@ def make_templates(
         text, variant = (entry, "") if isinstance(entry, str) else entry
         templates.append(Template(f"{task}/{number:02d}", text, number >= len(trained), variant))
     return tuple(templates)
+
+
+class SpelledTask(WordTask):
+    """A task that is answered letter by letter; a subclass says which letters."""
+
+    answer_has_separator = True
+
+    @abstractmethod
+    def letters(self, word: str, argument: str) -> str:
+        """Returns the letters of the right answer without separators."""
+
+    def gold(self, word: str, argument: str, separator: str) -> str:
+        """Returns the letters with the separator between them."""
+        return separator.join(self.letters(word, argument))
+
+    def read(self, asked: Asked, output: str) -> str | None:
+        """Reads letters with any of the four separators; see :func:`~.marking.read_spelling`."""
+        letters = read_spelling(output, echo_of(asked))
+        return None if letters is None else asked.separator.join(letters)
+
+    def measure(self, asked: Asked, read: str | None, output: str) -> dict[str, float]:
+        """Returns ``similarity`` and ``copied``.
+
+        ``similarity`` is 1 − Levenshtein distance / length of the longer, 0 where nothing could be read. ``copied`` is
+        1 where letters with a separator were asked for and the bare word came back: the extractor takes that for its
+        letters, so the lenient score holds it, but it takes no knowledge of them.
+        """
+        letters = (read or "").replace(asked.separator, "") if asked.separator else read or ""
+        copied = bool(asked.separator) and lower_ascii(output.strip().strip(".\"'*`")) == asked.word
+        return {
+            "similarity": spelling_similarity(self.letters(asked.word, asked.argument), letters),
+            "copied": float(copied),
+        }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from spelling_transfer.tasks.base import LETTERS, Asked, Template, WordTask, make_templates
-from spelling_transfer.tasks.marking import echo_of, read_yes_or_no
+from spelling_transfer.tasks.base import LETTERS, Template, WordTask, make_templates
+from spelling_transfer.tasks.marking import Asked, echo_of, read_yes_or_no
 
 
 class Contains(WordTask):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from spelling_transfer.tasks.base import LETTERS, Asked, Template, WordTask, make_templates
-from spelling_transfer.tasks.marking import echo_of, read_number
+from spelling_transfer.tasks.base import LETTERS, Template, WordTask, make_templates
+from spelling_transfer.tasks.marking import Asked, echo_of, read_number
 
 _ENGLISH_FREQUENCY = dict(zip("etaoinshrdlcumwfgypbvkjxqz", range(26, 0, -1), strict=True))
 """Weight of each letter when one that does not occur is drawn: common letters must be absent as often as rare ones,

@@ -1,14 +1,20 @@
-"""Turns examples into token ids with their label span: the answer and the token that ends it, nothing else."""
+"""Examples as token ids with their label span, and every token id that questions and answers can need.
+
+The label span is the answer and the token that ends it, nothing else.
+"""
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.tasks.garbage import collection_paused
+from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, LETTERS, SEPARATORS, Task
+from spelling_transfer.tasks.examples import TOKEN_TEMPLATES, collection_paused, letters_with_places
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.words.randomness import random_for
 
 KEPT = [
     "example_id",
@@ -67,3 +73,52 @@ def _encode(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
     encoded["label_start"] = np.array(starts, dtype=np.int32)
     encoded.attrs[TOKENIZER_KEY] = tokenizer.sha256
     return encoded
+
+
+def vocabulary_in_use(
+    words: Iterable[str], tasks: Mapping[str, Task], tokenizer: ChatTokenizer, *, case_variants: bool = False
+) -> set[int]:
+    """Returns every token id that a prompt or a right answer can hold, over all words, wordings and separators.
+
+    The tokenizer cuts text at the edges of a word, so the ids of a question are those of the word and those of the
+    wording around it; only these two sets are encoded, not every pair of them.
+
+    Args:
+        words: Every word that may be asked about, in lower case.
+        tasks: The tasks in use.
+        tokenizer: The tokenizer.
+        case_variants: Whether capitalised and upper-case words are asked about too.
+    """
+    words = list(words)
+    forms = [*words, *(f" {word}" for word in words)]
+    if case_variants:
+        cased = [form for word in words for form in (word.capitalize(), word.upper())]
+        forms += [*cased, *(f" {form}" for form in cased)]
+    longest = max(map(len, words))
+    # Words of one letter, repeated, bring every letter to every place and every count up to the longest word.
+    probes = [letter * length for letter in LETTERS for length in {longest, min(longest, 2)}]
+    probes += [LETTERS[0] * length for length in range(1, longest)]
+    texts = {f"{separator}{letter}" for separator, _ in SEPARATORS.values() for letter in LETTERS}
+    texts |= {f"{separator}{letter}".upper() for separator in ("", DEFAULT_SEPARATOR) for letter in LETTERS}
+    for task in tasks.values():
+        texts |= _texts_of(task, probes)
+    texts |= {template.text.format(word="the") for template in TOKEN_TEMPLATES}
+    texts |= {letters_with_places(letter * longest) for letter in LETTERS}
+    ids = {token for row in tokenizer.encode_texts([*forms, *sorted(texts)]) for token in row}
+    return ids | {*tokenizer.prefix_ids, *tokenizer.suffix_ids, tokenizer.end_id, *tokenizer.think_ids}
+
+
+def _texts_of(task: Task, probes: list[str]) -> set[str]:
+    rng = random_for("vocabulary", task.name)
+    texts = set()
+    for probe in probes:
+        for template in task.templates:
+            for argument in task.arguments(probe, template):
+                for separator, _ in SEPARATORS.values():
+                    if separator != DEFAULT_SEPARATOR and not template.asks_separator:
+                        continue
+                    example = task.make(probe, rng, template=template, argument=argument, separator=separator)
+                    texts.add(example.question.replace(probe, "the") if len(probe) > 1 else example.question)
+                    if separator or example.answer != probe:
+                        texts.add(example.answer)
+    return texts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from operator import attrgetter
 
@@ -11,15 +13,12 @@ from pydantic import Field, field_validator
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.tasks.balance import Spreader, choose_equal
-from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, SEPARATORS, Example, Task
-from spelling_transfer.tasks.control import control_answers
-from spelling_transfer.tasks.garbage import collection_paused
+from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, SEPARATORS, Example, Task, Template, make_templates
 from spelling_transfer.tasks.mixture import CONTROL, POOL, REAL, SPELLING, MixtureSettings, choose_mixture
-from spelling_transfer.tasks.randomness import random_for, shuffled
 from spelling_transfer.tasks.registry import CORE_TASKS
-from spelling_transfer.tasks.token_letters import KIND as TOKEN_LETTERS
-from spelling_transfer.tasks.token_letters import make_token_examples
+from spelling_transfer.tasks.spelling import Spelling
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.words.randomness import random_for, shuffled
 
 _EXAMPLE_FIELDS = [each.name for each in fields(Example)]
 _VALUES = attrgetter(*_EXAMPLE_FIELDS)
@@ -41,6 +40,22 @@ COLUMNS = [
     "argument",
     "separator",
 ]
+
+
+TOKEN_LETTERS = "token_letters"
+"""Kind, and name of the task, of the examples that say the letters of a token."""
+
+TOKEN_TEMPLATES: tuple[Template, ...] = make_templates(
+    TOKEN_LETTERS,
+    trained=[
+        "Which letters does the token {word} have, and at which places?",
+        "Give each letter of the token {word} with its place.",
+        "{word}: list the letters of this token with their places.",
+        "Number the letters of the token {word}.",
+        "{word}: which letter of this token stands where?",
+    ],
+    held_out=[],
+)
 
 
 class ExamplesError(SpellingTransferError):
@@ -114,6 +129,15 @@ def write_examples(
     if mix.token_letters:
         parts.append(_token_rows(words, tokenizer))
     return pd.concat(parts, ignore_index=True)[COLUMNS]
+
+
+def spelling_questions(words: pd.DataFrame) -> pd.DataFrame:
+    """Returns the plain spelling question of each word, and its answer, at the index of the word."""
+    task = Spelling()
+    rng = random_for("difficulty")
+    examples = [task.make(word, rng, template=task.templates[0]) for word in words["word"]]
+    columns = ["word", "question", "answer"]
+    return pd.DataFrame([[getattr(each, name) for name in columns] for each in examples], words.index, columns)
 
 
 _Row = tuple[str, str, bool, Example]
@@ -211,3 +235,119 @@ def _token_rows(words: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
         split="train",
         difficulty="medium",
     )
+
+
+class ControlError(SpellingTransferError):
+    """No control data can be made of the words there are."""
+
+
+def control_answers(spelling: pd.DataFrame, seed: int) -> list[str]:
+    """Returns, for each spelling example, the spelling of another word with the separator asked for.
+
+    With the same prompts and the answers of other words the format is learnt and the knowledge is not. The other word
+    comes from another family and, where there is one, has the same length: the control must differ from the real data
+    in which letters are right and in nothing else. Within a length the words stand in a circle and each takes the
+    answer of the next one, so that every word's letters are said as often as in the real data.
+
+    Args:
+        spelling: Rows with ``word``, ``stem`` and ``separator``.
+        seed: Salt of the order of words.
+
+    Raises:
+        ControlError: All words are of one family.
+    """
+    stems = dict(zip(spelling["word"], spelling["stem"], strict=True))
+    everything = shuffled(stems, seed, "control")
+    by_length: dict[int, list[str]] = {}
+    for word in everything:
+        by_length.setdefault(len(word), []).append(word)
+    other: dict[str, str] = {}
+    for circle in by_length.values():
+        for place, word in enumerate(circle):
+            found = _next_of_another_family(circle, place, stems) or _next_of_another_family(
+                everything, everything.index(word), stems
+            )
+            if found is None:
+                raise ControlError(
+                    f"example_mix.control: all {len(stems)} training words are of the family {stems[word]!r}, so no "
+                    "word can take another's answer. Give a longer word list or set example_mix.control to false."
+                )
+            other[word] = found
+    return [
+        separator.join(other[word]) for word, separator in zip(spelling["word"], spelling["separator"], strict=True)
+    ]
+
+
+def _next_of_another_family(circle: Sequence[str], place: int, stems: Mapping[str, str]) -> str | None:
+    for step in range(1, len(circle)):
+        candidate = circle[(place + step) % len(circle)]
+        if stems[candidate] != stems[circle[place]]:
+            return candidate
+    return None
+
+
+def letters_with_places(token: str) -> str:
+    """Returns ``c1 a2 t3`` for ``cat``."""
+    return " ".join(f"{letter}{place}" for place, letter in enumerate(token, 1))
+
+
+def tokens_of(id_lists: Iterable[Iterable[int]], tokenizer: ChatTokenizer) -> list[tuple[int, str, bool]]:
+    """Returns the tokens of words as id, letters, and whether a space is part of the token; ascending by id.
+
+    Left out are tokens that, written alone, would be cut differently, so that the question always shows the token.
+    """
+    ids = sorted({token for ids in id_lists for token in ids})
+    texts = [tokenizer.decode([token]) for token in ids]
+    alone = tokenizer.encode_texts(texts)
+    return [
+        (token, text.removeprefix(" "), text.startswith(" "))
+        for token, text, encoded in zip(ids, texts, alone, strict=True)
+        if encoded == [token] and text.removeprefix(" ").isascii() and text.removeprefix(" ").isalpha()
+    ]
+
+
+def make_token_examples(words: pd.DataFrame, tokenizer: ChatTokenizer) -> list[Example]:
+    """Returns one example a token of the training words, the wordings by turns: training data for an arm of its own.
+
+    After TIPA (Xu et al., "Enhancing Character-Level Understanding in LLMs through Token Internal Structure Learning",
+    ACL 2025), which trains a model on the letters and places inside the tokens of its own vocabulary. Only tokens of
+    training words are used, so that the token-held-out test words stay unseen.
+
+    Args:
+        words: The frame of words with ``split``, ``ids_bare`` and ``ids_spaced``.
+        tokenizer: The tokenizer.
+    """
+    trained = words[words["split"] == "train"]
+    by_form = {bare: [each for each in TOKEN_TEMPLATES if each.bare == bare] for bare in (True, False)}
+    examples = []
+    for number, (_, letters, spaced) in enumerate(tokens_of([*trained["ids_bare"], *trained["ids_spaced"]], tokenizer)):
+        templates = by_form[not spaced]
+        template = templates[number % len(templates)]
+        examples.append(
+            Example(
+                task=TOKEN_LETTERS,
+                template=template.name,
+                template_held_out=False,
+                word=letters.lower(),
+                question=template.text.format(word=letters),
+                answer=letters_with_places(letters.lower()),
+                separator=" ",
+            )
+        )
+    return examples
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Pauses the cyclic garbage collector for the block.
+
+    Writing and encoding examples makes large numbers of small objects and no cycles; looking for cycles among them
+    takes half of the time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

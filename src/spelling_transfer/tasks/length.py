@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from spelling_transfer.tasks.base import Asked, WordTask, make_templates
-from spelling_transfer.tasks.marking import echo_of, read_number
+from spelling_transfer.tasks.base import WordTask, make_templates
+from spelling_transfer.tasks.marking import Asked, echo_of, read_number
 
 
 class Length(WordTask):

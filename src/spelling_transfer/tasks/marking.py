@@ -1,8 +1,8 @@
-"""Reads answers out of what a model says: the lenient extractors, one for each form of answer.
+"""How an answer is marked: the verdict, and the lenient extractors that read answers out of what a model says.
 
-Strict exact match is decided before these are asked (:meth:`spelling_transfer.tasks.base.WordTask.mark`). They follow
-one rule, because each breach of it is a scorer error seen in published work: **beside the answer an output may hold
-the words of a short list (**:data:`FRAME` **) and what the question itself asked about, and nothing else.** So
+Strict exact match is decided first (:meth:`spelling_transfer.tasks.base.WordTask.mark`). The extractors follow one
+rule, because each breach of it is a scorer error seen in published work: **beside the answer an output may hold the
+words of a short list (**:data:`FRAME` **) and what the question itself asked about, and nothing else.** So
 
 - "3 of 5" is neither 35 nor 3, and "The letter is e" is not t;
 - two different answers are no answer ("r or t"), nor is a piece of a longer thing ("3rd", "3.5", "-3", "rr");
@@ -15,11 +15,11 @@ Blanks, punctuation, quotes and Markdown around words, and capitals, are passed 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from rapidfuzz.distance import Levenshtein
-
-from spelling_transfer.tasks.base import Asked
 
 _SAYING_WORDS = """
 answer letter letters word words is are was it's occurs occur occurrence occurrences appears appear comes stands has
@@ -46,6 +46,45 @@ _NUMBER_WORDS = {word: number for number, word in enumerate(_NUMERALS.split())} 
 _WHOLE_NUMBER = re.compile("0|[1-9][0-9]{0,3}")
 _LETTER = re.compile("[a-z]")
 _SPELLED = re.compile(r"[a-z]+|[a-z](?: +[a-z])+|[a-z](?: *\n *[a-z])+|[a-z](?: *, *[a-z])+|[a-z](?: *- *[a-z])+")
+
+
+class Asked(Protocol):
+    """What marking needs of an example; an :class:`Example` has it, and so has a row of the examples frame."""
+
+    @property
+    def word(self) -> str:
+        """The word asked about."""
+
+    @property
+    def answer(self) -> str:
+        """The right answer."""
+
+    @property
+    def argument(self) -> str:
+        """The letter or index asked for; empty if the task needs none."""
+
+    @property
+    def separator(self) -> str:
+        """The characters asked for between letters."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The verdict on one answer.
+
+    Attributes:
+        exact: The output is the right answer, character for character, blanks around it aside.
+        lenient: The answer that the task's documented extractor reads in the output is right. True whenever ``exact``.
+        invalid: The extractor finds no answer, or several that differ.
+        read: What the extractor read, in the form of a right answer; empty if invalid.
+        measures: The task's own numbers, for instance ``{"similarity": 0.9}``; absent where an output has none.
+    """
+
+    exact: bool
+    lenient: bool
+    invalid: bool
+    read: str = ""
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 def lower_ascii(text: str) -> str:

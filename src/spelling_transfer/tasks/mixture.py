@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.tasks.randomness import key_of
+from spelling_transfer.words.randomness import key_of
 
 Difficulty = Literal["easy", "medium", "hard"]
 SpellingDifficulty = Literal["easy", "medium", "hard", "all"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spelling_transfer.tasks.base import Asked, Template, WordTask, make_templates
-from spelling_transfer.tasks.marking import echo_of, ordinal, read_letter
+from spelling_transfer.tasks.base import Template, WordTask, make_templates
+from spelling_transfer.tasks.marking import Asked, echo_of, ordinal, read_letter
 
 FROM_END = "from_end"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from pandera.pandas import Check, Column, DataFrameSchema
 
+from spelling_transfer.tasks.examples import TOKEN_LETTERS
 from spelling_transfer.tasks.mixture import CONTROL, POOL, REAL
-from spelling_transfer.tasks.token_letters import KIND as TOKEN_LETTERS
 from spelling_transfer.words.difficulty import LEVELS
 from spelling_transfer.words.word_sets import WORD_SETS
 

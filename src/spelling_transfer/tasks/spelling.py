@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from spelling_transfer.tasks.base import make_templates
-from spelling_transfer.tasks.spelled import SpelledTask
+from spelling_transfer.tasks.base import SpelledTask, make_templates
 
 
 class Spelling(SpelledTask):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spelling_transfer.tasks.base import LETTERS, Template, make_templates
-from spelling_transfer.tasks.spelled import SpelledTask
+from spelling_transfer.tasks.base import LETTERS, SpelledTask, Template, make_templates
 
 
 class Substitute(SpelledTask):

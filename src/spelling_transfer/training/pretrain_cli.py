@@ -30,12 +30,13 @@ def pretrain(out: Path, **options: Any) -> None:
     import numpy as np
     import torch
 
+    from spelling_transfer.tasks.encoding import vocabulary_in_use
     from spelling_transfer.tasks.registry import load_tasks
     from spelling_transfer.tokenizer.chat import load_chat_tokenizer
     from spelling_transfer.training import pretrain as engine
     from spelling_transfer.training.model_card import measure, model_card
-    from spelling_transfer.words.word_sets import split_words
-    from spelling_transfer.words.words import WordSelection, describe_words, select_words, vocabulary_in_use
+    from spelling_transfer.words.word_list import WordSelection, select_words
+    from spelling_transfer.words.word_sets import describe_words, split_words
 
     settings = PretrainSettings(**{name: value for name, value in options.items() if value is not None})
     started = time.perf_counter()

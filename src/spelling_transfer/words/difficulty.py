@@ -10,8 +10,6 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.tasks.randomness import random_for
-from spelling_transfer.tasks.spelling import Spelling
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.word_sets import RANDOM
 
@@ -77,27 +75,26 @@ def structural_score(words: pd.DataFrame) -> pd.Series:
     return pd.Series(np.mean(ranks, axis=0), index=words.index)
 
 
-def model_scores(words: pd.DataFrame, tokenizer: ChatTokenizer, scorer: Scorer, *, batch_size: int = 128) -> pd.Series:
-    """Returns the model's loss on the spelling of each word, asked for in the first wording.
+def model_scores(
+    questions: pd.DataFrame, tokenizer: ChatTokenizer, scorer: Scorer, *, batch_size: int = 128
+) -> pd.Series:
+    """Returns the model's loss on the right answer to a question about each word.
 
     Args:
-        words: The words frame.
+        questions: Columns ``word``, ``question`` and ``answer``, a row a word: how it is spelled.
         tokenizer: The tokenizer.
         scorer: The model.
         batch_size: Words that are scored side by side; those of similar length share a batch.
     """
-    task = Spelling()
-    rng = random_for("difficulty")
-    examples = [task.make(word, rng, template=task.templates[0]) for word in words["word"]]
-    prompts = tokenizer.encode_prompts([example.question for example in examples], list(words["word"]))
-    answers = tokenizer.encode_texts([example.answer for example in examples])
+    prompts = tokenizer.encode_prompts(questions["question"].tolist(), questions["word"].tolist())
+    answers = tokenizer.encode_texts(questions["answer"].tolist())
     input_ids = [prompt + answer + [tokenizer.end_id] for prompt, answer in zip(prompts, answers, strict=True)]
     order = sorted(range(len(input_ids)), key=lambda place: len(input_ids[place]))
     losses = np.empty(len(input_ids))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         losses[batch] = scorer.answer_losses([input_ids[i] for i in batch], [len(prompts[i]) for i in batch])
-    return pd.Series(losses, index=words.index)
+    return pd.Series(losses, index=questions.index)
 
 
 def rate_difficulty(words: pd.DataFrame, scores: pd.Series) -> pd.DataFrame:

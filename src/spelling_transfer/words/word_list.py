@@ -1,4 +1,4 @@
-"""Reads word lists: the built-in one, or a user's own file, with a reason for everything that is left out."""
+"""Which words are studied: the built-in list, or a user's own file, with a reason for everything that is left out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.words.families import bases
 
 _EXAMPLES_PER_REASON = 20
 _SHOWN_LENGTH = 40
@@ -173,3 +177,63 @@ def _reason_against_characters(word: str) -> str:
     if any(unicodedata.category(char) in {"So", "Sk", "Cs", "Co", "Cn"} for char in word):
         return "has emoji or symbols"
     return "has punctuation or other signs"
+
+
+BUILT_IN_LIST = WordListFile()
+
+
+class WordSelection(BaseModel):
+    """Which words are studied."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    top_words: int = Field(60_000, ge=100, le=300_000, description="Most frequent words of wordfreq to look at.")
+    min_length: int = Field(3, ge=2, le=20, description="Fewest letters of a word.")
+    max_length: int = Field(12, ge=2, le=20, description="Most letters of a word.")
+    max_words: int | None = Field(None, ge=10, description="Keep only this many, the most frequent ones; all if null.")
+    random_words: int = Field(1_000, ge=0, le=100_000, description="Strings of random letters to make as test words.")
+    seed: int = Field(0, ge=0, description="Seed of the random strings.")
+
+    @model_validator(mode="after")
+    def _lengths_are_ordered(self) -> WordSelection:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length ({self.min_length}) must not be above max_length ({self.max_length})")
+        return self
+
+
+class SelectedWords(NamedTuple):
+    """The words that are kept, the most frequent first, and what was left out."""
+
+    words: list[str]
+    dropped: Dropped
+
+
+def select_words(selection: WordSelection, word_list: WordListFile = BUILT_IN_LIST) -> SelectedWords:
+    """Chooses the words: the most frequent ones that a dictionary knows, or all usable ones of the user's own list.
+
+    Of the built-in list a word is kept if it, or a word it is an inflection of, stands in Webster's Second: frequency
+    lists from the web hold names, typing errors and foreign words. A user's own list is taken at its word.
+
+    Args:
+        selection: Bounds on words.
+        word_list: A user's file, or the built-in list.
+
+    Raises:
+        WordListError: The list cannot be read or nothing in it can be used.
+    """
+    bounds = {"min_length": selection.min_length, "max_length": selection.max_length}
+    name = word_list.name
+    if word_list.data is not None:
+        words, dropped = clean_words(parse_word_list(word_list.data, name), name=name, **bounds)
+    else:
+        candidates, dropped = clean_words(frequent_words(selection.top_words), name=name, **bounds)
+        dictionary = dictionary_words()
+        words = []
+        for word in candidates:
+            if word in dictionary or any(base in dictionary for base in bases(word)):
+                words.append(word)
+            else:
+                dropped.add("not in the dictionary", word)
+    if not words:
+        raise WordListError(f"{name}: no word is left. Dropped: {dropped}.")
+    return SelectedWords(words[: selection.max_words], dropped)

@@ -1,16 +1,21 @@
-"""Beside the real words: strings of random letters, and test words whose tokens never occur in training."""
+"""The table of words: what is known of each, its family, its split and its word set.
+
+Beside the real words stand strings of random letters, and test words whose tokens never occur in training are a set of
+their own.
+"""
 
 from __future__ import annotations
 
+import string
 from collections import Counter
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.tasks.base import LETTERS
-from spelling_transfer.tasks.randomness import random_for
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.families import (
     DEFAULT_BOUNDARIES,
@@ -20,8 +25,8 @@ from spelling_transfer.words.families import (
     find_leaks,
     split_of,
 )
-from spelling_transfer.words.word_list import dictionary_words
-from spelling_transfer.words.words import WordSelection, describe_words
+from spelling_transfer.words.randomness import random_for
+from spelling_transfer.words.word_list import WordSelection, dictionary_words
 
 WORD, RANDOM, TOKEN_HELD_OUT = "word", "random", "token_held_out"
 WORD_SETS = (WORD, RANDOM, TOKEN_HELD_OUT)
@@ -34,6 +39,25 @@ _MOST_BATCHES = 12
 
 class LeakError(SpellingTransferError):
     """A word of one split is an inflection of a word of another."""
+
+
+def describe_words(words: Iterable[str], tokenizer: ChatTokenizer) -> pd.DataFrame:
+    """Returns a frame with a row a word: its Zipf frequency, length, repeats and token ids, bare and after a space."""
+    import wordfreq
+
+    frame = pd.DataFrame({"word": list(words)})
+    frame["zipf_frequency"] = [wordfreq.zipf_frequency(word, "en") for word in frame["word"]]
+    frame["length"] = frame["word"].str.len().astype("int32")
+    frame["ids_bare"] = _id_arrays(list(frame["word"]), tokenizer)
+    frame["ids_spaced"] = _id_arrays([f" {word}" for word in frame["word"]], tokenizer)
+    frame["n_tokens_bare"] = frame["ids_bare"].map(len).astype("int32")
+    frame["n_tokens_spaced"] = frame["ids_spaced"].map(len).astype("int32")
+    frame["repeated_letters"] = [len(set(word)) < len(word) for word in frame["word"]]
+    return frame
+
+
+def _id_arrays(texts: list[str], tokenizer: ChatTokenizer) -> pd.Series:
+    return pd.Series([np.array(ids, dtype=np.int32) for ids in tokenizer.encode_texts(texts)], dtype=object)
 
 
 def split_words(
@@ -62,9 +86,9 @@ def split_words(
     if leaks:
         raise LeakError(f"{len(leaks)} pairs of words in different splits are inflections, for instance {leaks[:3]}.")
     frame.loc[_has_unseen_tokens_alone(frame), "word_set"] = TOKEN_HELD_OUT
-    strings = make_random_words(frame, tokenizer, selection.random_words, selection.seed)
-    if strings:
-        extra = describe_words(strings, tokenizer).assign(stem=strings, split="test", word_set=RANDOM)
+    made = make_random_words(frame, tokenizer, selection.random_words, selection.seed)
+    if made:
+        extra = describe_words(made, tokenizer).assign(stem=made, split="test", word_set=RANDOM)
         frame = pd.concat([frame, extra], ignore_index=True)
     return frame
 
@@ -102,13 +126,13 @@ def make_random_words(frame: pd.DataFrame, tokenizer: ChatTokenizer, count: int,
         rng = random_for("random words", seed, length)
         found: dict[str, None] = {}
         for _ in range(_MOST_BATCHES):
-            strings = ["".join(rng.choices(LETTERS, k=length)) for _ in range(_BATCH)]
-            encoded = tokenizer.encode_texts([*strings, *(f" {string}" for string in strings)])
-            for string, bare, spaced in zip(strings, encoded[:_BATCH], encoded[_BATCH:], strict=True):
-                relatives = {string, *bases(string)}
+            strings = ["".join(rng.choices(string.ascii_lowercase, k=length)) for _ in range(_BATCH)]
+            encoded = tokenizer.encode_texts([*strings, *(f" {letters}" for letters in strings)])
+            for letters, bare, spaced in zip(strings, encoded[:_BATCH], encoded[_BATCH:], strict=True):
+                relatives = {letters, *bases(letters)}
                 is_new = dictionary.isdisjoint(relatives) and related.isdisjoint(relatives)
                 if is_new and known_tokens.issuperset(bare) and known_tokens.issuperset(spaced):
-                    found[string] = None
+                    found[letters] = None
             if len(found) >= number:
                 break
         made += list(found)[:number]

@@ -8,23 +8,22 @@ import pandas as pd
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.scorers import MlxScorer, TorchScorer
+from spelling_transfer.pipelines.local_prep.manifest import count_examples, make_manifest
 from spelling_transfer.storage import seal
-from spelling_transfer.tasks.baselines import check_baselines, compute_baselines
+from spelling_transfer.tasks.balance import check_baselines, compute_baselines
 from spelling_transfer.tasks.encoding import encode_examples
-from spelling_transfer.tasks.examples import ExampleMix, write_examples
-from spelling_transfer.tasks.manifest import count_examples, make_manifest
+from spelling_transfer.tasks.examples import ExampleMix, spelling_questions, write_examples
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.difficulty import (
     DifficultySettings,
-    Scorer,
     model_scores,
     rate_difficulty,
     structural_score,
 )
-from spelling_transfer.words.word_list import WordListFile
-from spelling_transfer.words.word_sets import describe_splits, split_words
-from spelling_transfer.words.words import WordSelection, describe_words, select_words
+from spelling_transfer.words.word_list import WordListFile, WordSelection, select_words
+from spelling_transfer.words.word_sets import describe_splits, describe_words, split_words
 
 
 def select(
@@ -53,18 +52,9 @@ def rate(
     """Rates each word easy, medium or hard, by its structure or by the model's loss on its spelling."""
     if difficulty.method == "structure":
         return rate_difficulty(split_words, structural_score(split_words))
-    scorer = _make_scorer(difficulty, scoring_model, model_profile)
-    return rate_difficulty(split_words, model_scores(split_words, tokenizer, scorer, batch_size=difficulty.batch_size))
-
-
-def _make_scorer(difficulty: DifficultySettings, folder: ModelFolder, profile: ModelProfile) -> Scorer:
-    if difficulty.backend == "mlx":
-        from spelling_transfer.models.scorers import MlxScorer
-
-        return MlxScorer(folder, profile)
-    from spelling_transfer.models.scorers import TorchScorer
-
-    return TorchScorer(folder, profile)
+    scorer = (MlxScorer if difficulty.backend == "mlx" else TorchScorer)(scoring_model, model_profile)
+    questions = spelling_questions(split_words)
+    return rate_difficulty(split_words, model_scores(questions, tokenizer, scorer, batch_size=difficulty.batch_size))
 
 
 def write(words: pd.DataFrame, tokenizer: ChatTokenizer, example_mix: ExampleMix) -> tuple[pd.DataFrame, pd.DataFrame]:

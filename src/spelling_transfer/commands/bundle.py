@@ -62,7 +62,7 @@ def push(
     """Make FOLDER the next version of the bundle at STORE; send only what is not there yet.
 
     STORE is s3://bucket/prefix, lightning://owner/teamspace/folder, or a folder. Without a change no version is made.
-    After an interruption, run the same command again: it resumes where it was cut off.
+    After an interruption, run the same command again: it resumes where it stopped.
 
     \b
     Examples:

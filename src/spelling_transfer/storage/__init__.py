@@ -5,8 +5,9 @@ come from. Others use the names below alone; :mod:`.bundles` has what ``kedro bu
 it is asked for: those for tables bring pandas along, which other modules can do without.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spelling_transfer.lazy import lazy_names
 
 if TYPE_CHECKING:
     from spelling_transfer.storage.access import set_up_stores
@@ -35,24 +36,6 @@ if TYPE_CHECKING:
         WordListDataset,
         WorkFolderDataset,
     )
-
-_HOMES = {
-    "access": ("set_up_stores",),
-    "bundles.manifest": ("seal",),
-    "bundles.pull": ("pull_bundle",),
-    "bundles.push": ("push_bundle",),
-    "bundles.stores": ("open_store",),
-    "bundles.verify": ("verify_bundle",),
-    "errors": ("BundleError", "DatasetFileError", "DatasetWriteError", "RemoteError"),
-    "file_datasets": ("CSVDataset", "JSONDataset", "ParquetDataset", "PlotlyDataset", "TextDataset"),
-    "history": ("StorageHook",),
-    "model_folders": ("ModelFolderDataset",),
-    "runs": ("run_folder",),
-    "sources": (
-        *("BundleFilesDataset", "ChatTokenizerDataset", "GgufModelDataset", "GgufTokenizerDataset"),
-        *("HubModelDataset", "WordListDataset", "WorkFolderDataset"),
-    ),
-}
 
 __all__ = [
     "BundleError",
@@ -83,8 +66,25 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "spelling_transfer.storage.access": ["set_up_stores"],
+        "spelling_transfer.storage.bundles.manifest": ["seal"],
+        "spelling_transfer.storage.bundles.pull": ["pull_bundle"],
+        "spelling_transfer.storage.bundles.push": ["push_bundle"],
+        "spelling_transfer.storage.bundles.stores": ["open_store"],
+        "spelling_transfer.storage.bundles.verify": ["verify_bundle"],
+        "spelling_transfer.storage.errors": ["BundleError", "DatasetFileError", "DatasetWriteError", "RemoteError"],
+        "spelling_transfer.storage.file_datasets": [
+            *("CSVDataset", "JSONDataset", "ParquetDataset", "PlotlyDataset", "TextDataset"),
+        ],
+        "spelling_transfer.storage.history": ["StorageHook"],
+        "spelling_transfer.storage.model_folders": ["ModelFolderDataset"],
+        "spelling_transfer.storage.runs": ["run_folder"],
+        "spelling_transfer.storage.sources": [
+            *("BundleFilesDataset", "ChatTokenizerDataset", "GgufModelDataset", "GgufTokenizerDataset"),
+            *("HubModelDataset", "WordListDataset", "WorkFolderDataset"),
+        ],
+    },
+)

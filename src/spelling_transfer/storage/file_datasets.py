@@ -43,7 +43,7 @@ class WholeFile(_Base):
     """Mixin, first in the bases, that makes a file dataset of ``kedro-datasets`` write whole or not at all.
 
     The wrapped dataset always writes to a local file, which is then moved into place: by a rename on a local disk, by
-    one upload elsewhere (fsspec would also upload what was written before an error). Versioned datasets work as ever.
+    one upload elsewhere (fsspec would also upload what was written before an error). Versioned datasets work as usual.
     """
 
     _protocol: str

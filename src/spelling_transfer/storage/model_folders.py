@@ -149,7 +149,7 @@ def publish_folder(folder: ModelFolder, filesystem: fsspec.AbstractFileSystem, t
         OSError: The store refuses; what was there before is untouched.
     """
     with tempfile.TemporaryDirectory() as place:
-        if not (folder.path / MANIFEST).is_file():  # a download from the hub: its files are put on record on the way
+        if not (folder.path / MANIFEST).is_file():  # a download from the hub: it gets a manifest on the way
             work = Path(place) / "folder"
             shutil.copytree(folder.path, work, symlinks=False)
             write_manifest(work, {})

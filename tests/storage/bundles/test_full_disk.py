@@ -1,4 +1,4 @@
-"""A store whose server has no room left: one clear error, nothing half-written, and it goes on when there is room."""
+"""A store whose server has no room left: one clear error, nothing half-written, and it resumes when there is room."""
 
 from __future__ import annotations
 

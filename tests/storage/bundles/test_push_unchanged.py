@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> BundleStore:
 
 @pytest.fixture
 def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files count as old enough to be noted however young they are."""
+    """The facts of files are kept however young the files are."""
     monkeypatch.setattr(local_files, "_TICK_SECONDS", -1.0)
 
 

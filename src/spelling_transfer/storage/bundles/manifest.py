@@ -97,8 +97,8 @@ class BundleManifest(_Part):
 
     def says_the_same(self, other: BundleManifest | None) -> bool:
         """Returns whether another version has the same files and says the same of them."""
-        aside = {"number", "created_at", "created_by", "note", "parents", "manifest_sha256", "signature", "code"}
-        return other is not None and self.model_dump(exclude=aside) == other.model_dump(exclude=aside)
+        ignored = {"number", "created_at", "created_by", "note", "parents", "manifest_sha256", "signature", "code"}
+        return other is not None and self.model_dump(exclude=ignored) == other.model_dump(exclude=ignored)
 
     def sealed(self) -> BundleManifest:
         """Returns the manifest with its own hash."""
@@ -110,7 +110,7 @@ class BundleManifest(_Part):
 
 
 def seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the manifest with ``manifest_sha256``, the hash of all the rest, a signature aside, in canonical JSON."""
+    """Returns the manifest with ``manifest_sha256``, the hash of the rest without signature, as canonical JSON."""
     rest = {key: value for key, value in manifest.items() if key not in {"manifest_sha256", "signature"}}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return {**rest, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}

@@ -70,7 +70,7 @@ def pull_bundle(
 ) -> PullResult:
     """Makes a folder hold a version of a bundle.
 
-    What is there already is not fetched again, nor what an earlier pull fetched before it was cut off. Only when all
+    What is there already is not fetched again, nor what an interrupted pull has fetched already. Only when all
     content is there and checked are the files put into place; meanwhile the folder has no record of a version, so it is
     never taken for whole. Files that the bundle does not know are left alone.
 
@@ -153,7 +153,7 @@ def _fetch(store: BundleStore, staging: Path, sizes: dict[str, int], jobs: int, 
 
 
 def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int, count: Counter) -> int:
-    """Fetches content to ``target``, which exists only if its hash is right; resumes an attempt that was cut off.
+    """Fetches content to ``target``, which exists only if its hash is right; resumes an interrupted attempt.
 
     Returns:
         The bytes that were fetched now.

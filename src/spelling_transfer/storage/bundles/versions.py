@@ -1,8 +1,7 @@
 """The versions of a store: reading them, listing them, removing old ones; and who is at work there meanwhile.
 
-Any number may push at once, but nobody removes anything meanwhile. Both sides first write their own lock and then look
-for the other's. So of a push and a prune that begin together at least one sees the other, whatever the order and
-whatever the clocks.
+Any number may push at once, but nothing is removed meanwhile. A push and a prune each write a lock of their own before
+they look for the other's. So at least one of two that begin together sees the other, whatever the clocks say.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class PruneResult:
         removed: Versions that go.
         removed_files: Contents that no kept version refers to.
         removed_bytes: Their bytes.
-        ended_uploads: Uploads that were cut off long ago and never seen.
+        ended_uploads: Uploads that were interrupted long ago.
     """
 
     store: str
@@ -143,7 +142,7 @@ def list_versions(store: BundleStore) -> list[Version]:
 def prune(store: BundleStore, keep: int, *, dry_run: bool = False, ignore_locks: bool = False) -> PruneResult:
     """Removes all but the latest versions, and the content that none of those refers to.
 
-    Manifests go first, so that no version is ever listed whose content is gone; a prune that is cut off leaves content
+    Manifests go first, so that no version is ever listed whose content is gone; an interrupted prune leaves content
     that the next one removes.
 
     Args:
@@ -218,7 +217,7 @@ def locked(store: BundleStore, kind: Literal["push", "prune"], *, ignore_others:
         ignore_others: Do it although somebody else seems to be at work.
 
     Raises:
-        StoreBusyError: The other kind of work is under way, or was cut off less than a day ago.
+        StoreBusyError: The other kind of work is under way, or was interrupted less than a day ago.
     """
     mine = {"host": socket.gethostname(), "pid": os.getpid(), "began": _began(os.getpid())}
     name, data = f"{kind}-{uuid.uuid4().hex}", json.dumps(mine).encode()
@@ -236,7 +235,7 @@ def locked(store: BundleStore, kind: Literal["push", "prune"], *, ignore_others:
                 store.delete_lock(other)  # of a process that was killed on this machine
                 continue
             raise StoreBusyError(
-                f"{store.url}: a {other.partition('-')[0]} is under way, or was cut off, on "
+                f"{store.url}: a {other.partition('-')[0]} is under way, or was interrupted, on "
                 f"{holder.get('host', 'a machine')} ({stored.age_seconds / 60:.0f} minutes ago). Wait for it to end; "
                 "if it was killed, its lock lapses after a day, and --ignore-locks does not wait."
             )

@@ -79,7 +79,7 @@ class BundleStore(ABC):
 
     @abstractmethod
     def clean_up(self, older_than_seconds: float) -> int:
-        """Removes what cut-off uploads left that nobody can see; returns how many there were."""
+        """Removes what interrupted uploads left, which nobody can see; returns how many there were."""
 
     @abstractmethod
     def _list(self, folder: str) -> Iterator[tuple[str, Stored]]:

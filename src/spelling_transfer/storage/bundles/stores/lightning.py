@@ -54,7 +54,7 @@ class LightningStore(BundleStore):
         count(file.stat().st_size)
 
     def get_content(self, sha256: str, target: Path, receive: Receiver) -> None:
-        """Fetches content; the drive cannot resume a transfer that was cut off, so it begins again."""
+        """Fetches content; the drive cannot resume an interrupted transfer, so it begins again."""
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             whole = Path(folder) / "content"
             self._download(content_key(sha256), whole)
@@ -65,7 +65,7 @@ class LightningStore(BundleStore):
                     receive(block)
 
     def clean_up(self, older_than_seconds: float) -> int:
-        """Does nothing: what a cut-off upload left is the platform's to remove."""
+        """Does nothing: what an interrupted upload left is the platform's to remove."""
         return 0
 
     def put_lock(self, name: str, data: bytes) -> None:

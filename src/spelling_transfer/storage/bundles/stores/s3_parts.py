@@ -1,4 +1,4 @@
-"""Large files on S3: sent in parts, several at once; an upload that was cut off is resumed."""
+"""Large files on S3: sent in parts, several at once; an interrupted upload is resumed."""
 
 from __future__ import annotations
 

@@ -44,16 +44,20 @@ def write_checklist(file: Path, policy: Policy) -> bool:
     """Brings the checklist of a document up to date and returns whether it changed.
 
     Raises:
-        PolicyError: The document cannot be read, or has no place for the checklist.
+        PolicyError: The document cannot be read or written, or has no place for the checklist.
     """
     try:
         old = file.read_text(encoding="utf-8")
     except OSError as error:
         raise PolicyError(f"{file}: cannot be read ({error.strerror}).") from error
     new = in_step(old, policy)
-    if new != old:
+    if new == old:
+        return False
+    try:
         _write_whole(file, new)
-    return new != old
+    except OSError as error:
+        raise PolicyError(f"{file}: cannot be written ({error.strerror}); it is as it was.") from error
+    return True
 
 
 def _write_whole(file: Path, text: str) -> None:

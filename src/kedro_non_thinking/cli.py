@@ -182,7 +182,8 @@ def _progress(wanted: bool) -> Iterator[Callable[[int, int], None] | None]:
             nonlocal bar
             if total < _SHOW_PROGRESS_FROM:
                 return
-            bar = bar or stack.enter_context(click.progressbar(length=total, label="Checking", file=sys.stderr))
+            if bar is None:
+                bar = stack.enter_context(click.progressbar(length=total, label="Checking", file=sys.stderr))
             bar.update(done - bar.pos)
 
         yield step

@@ -39,9 +39,7 @@ _PIECES = re.compile(
     r"<[\s/]*(?:thin?|thi|th|t)[\"']|[\"'](?:hink|ink|nk|k)\s*>|<[\s/\\|]*t[\s\\|]*h[\s\\|]*i[\s\\|]*n[\s\\|]*k"
 )
 _TRUE_TEXTS = frozenset({"!0", "${true}"})
-_TYPE_NAMES = frozenset(
-    {"bool", "boolean", "str", "int", "optional", "literal", "dict", "mapping", "any", "object"},
-)
+_TYPE_NAMES = frozenset({"bool", "boolean", "str", "int", "optional", "literal", "dict", "mapping", "any", "object"})
 _VALUE_END = re.compile(r"[ \t]*(?:$|[\n,;}\])`\"']|#)")
 _FLAG = re.compile(
     r"(?<![\w-])(--?[a-z][\w-]+)(?:(?:=|[ \t]+|[\"'],\s*[\"']?|[ \t]*\\\n\s*)"
@@ -49,6 +47,7 @@ _FLAG = re.compile(
     re.IGNORECASE,
 )
 _MODEL = re.compile(r"[a-z0-9][\w.-]*(?:/[\w.-]+)?(?::[\w.-]+)?", re.IGNORECASE)
+_NAME = re.compile(rf"\s*{_MODEL.pattern}(?<!\.)\s*", re.IGNORECASE)
 _OPEN_TURN = re.compile(r"<\|im_start\|>\s*assistant(?:\s|\\n)*\Z")
 _PROMPT_BLOCK = re.compile(r"<\|im_start\|>assistant(?:\n|\\n)<think>(?:\n|\\n){2}</think>(?:(?:\n|\\n){2}|\Z)")
 _ASKS_FOR_MODE = re.compile(
@@ -113,7 +112,9 @@ class Judge:
             named = [(at, finding) for at, finding in self._models_in(normalised) if "/" in finding.value]
             found += [*self._asked_for(normalised), *named]
         elif mode in (Mode.SETTING, Mode.SNIPPET):
-            found += [*self._open_turn(normalised), *self._named_models(text)]
+            found += self._open_turn(normalised)
+            if "--" in text or _NAME.fullmatch(text):  # a command, or nothing but a name
+                found += self._models_in(text)
         for position, finding in found:
             if not self._is_mention(finding.rule, mode, normalised, position):
                 yield finding
@@ -204,27 +205,15 @@ class Judge:
         """Returns the thinking-only models that a command or a path names."""
         return [finding for _, finding in self._models_in(text)]
 
-    def _named_models(self, text: str) -> Iterator[tuple[int, Finding]]:
-        """Yields the models of a setting, which is a name or a command with options."""
-        if _MODEL.fullmatch(text.strip()):
-            finding = self._model(text.strip())
-            if finding is not None:
-                yield 0, finding
-        elif "--" in text:
-            yield from self._models_in(text)
-
     def _models_in(self, text: str) -> Iterator[tuple[int, Finding]]:
         low = text.lower()
-        if any(word in low for word in self._model_words):
-            for match in _MODEL.finditer(text):
-                finding = self._model(match[0].rstrip("."), line_of(text, match.start()))
-                if finding is not None:
-                    yield match.start(), finding
-
-    def _model(self, name: str, line: int = 1) -> Finding | None:
-        if len(name) > 200 or not any(pattern.search(name) for pattern in self._models):
-            return None
-        return Finding("thinking-only-model", f"{name} has no non-thinking mode", name, line)
+        if not any(word in low for word in self._model_words):
+            return
+        for match in _MODEL.finditer(text):
+            name = match[0].rstrip(".")
+            if len(name) <= 200 and any(pattern.search(name) for pattern in self._models):
+                line = line_of(text, match.start())
+                yield match.start(), Finding("thinking-only-model", f"{name} has no non-thinking mode", name, line)
 
     # -- trees of settings ---------------------------------------------------------------------------------------------
 
@@ -271,13 +260,11 @@ class Judge:
                 continue
             if added_token and name == "content":
                 continue
-            if normalised.startswith("chat_template"):
-                if normalised == "chat_template" or (
-                    isinstance(entry, str) and normalised in ("chat_template_path", "chat_template_file")
-                ):
-                    yield from ((here, found) for found in self.chat_template(entry))
-                if normalised == "chat_template":
-                    continue
+            if normalised == "chat_template":
+                yield from ((here, found) for found in self.chat_template(entry))
+                continue
+            if isinstance(entry, str) and normalised in ("chat_template_path", "chat_template_file"):
+                yield from ((here, found) for found in self.chat_template(entry))
             yield from self.tree(entry, deployment=deployment, keys=here, mode=mode)
 
     def _sequence(

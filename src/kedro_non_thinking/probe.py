@@ -26,7 +26,7 @@ class ProbeReply:
     """What came back for one attempt.
 
     Attributes:
-        refused: Whether the attempt was turned down.
+        refused: Whether the attempt was refused.
         content: The answer.
         reasoning: What came in a field of thoughts beside the answer.
         token_ids: Ids of the answer, where they are known.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .datasets import judge_data
 from .errors import PolicyViolationError
-from .findings import Finding, UsedExemption
+from .findings import Finding
 from .judge import Judge
 from .policy import POLICY_FILE, Exemptions, Policy
 from .scanner.engine import Scanner
@@ -29,14 +29,9 @@ class Evidence:
         seconds: How long the checks took.
     """
 
-    checked: dict[str, dict[str, int]] = field(default_factory=dict)
+    checked: dict[str, set[str]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     seconds: float = 0.0
-
-    def note(self, kind: str, name: str) -> None:
-        """Notes that something was checked."""
-        names = self.checked.setdefault(kind, {})
-        names[name] = names.get(name, 0) + 1
 
 
 class RunChecks:
@@ -95,48 +90,35 @@ class RunChecks:
         if left:
             raise PolicyViolationError(left, self._policy)
 
-    def report(self) -> dict[str, Any]:
-        """Returns the evidence as JSON has it."""
-        return build_report(self._policy, self.evidence, self._exemptions.used())
-
     def note(self, kind: str, name: str) -> None:
         """Notes in the evidence that something was checked."""
         with self._lock:
-            self.evidence.note(kind, name)
+            self.evidence.checked.setdefault(kind, set()).add(name)
 
-
-def build_report(policy: Policy, evidence: Evidence, exemptions: Sequence[UsedExemption] = ()) -> dict[str, Any]:
-    """Returns a run's evidence as JSON has it.
-
-    Args:
-        policy: The rules.
-        evidence: What the hook checked.
-        exemptions: The exemptions that were used.
-    """
-    findings = evidence.findings
-    return {
-        "policy": "non-thinking mode is the only supported configuration",
-        "kept": not findings,
-        "sampling": policy.sampling.model_dump(),
-        "rules": [
-            {
-                "id": rule_id,
-                "forbids": rule.forbids,
-                "why": rule.why,
-                "remedy": rule.remedy,
-                "found": sum(finding.rule == rule_id for finding in findings),
-                "exempted": sum(entry.count for entry in exemptions if entry.rule == rule_id),
-            }
-            for rule_id, rule in policy.by_id.items()
-        ],
-        "checked": {kind: sorted(names) for kind, names in sorted(evidence.checked.items())},
-        # A run scans no files and probes no model; readers of this format find nothing under these names.
-        "files_checked": None,
-        "files_not_checked": None,
-        "found": [{**finding.as_dict(), "place": finding.place} for finding in findings],
-        "exemptions_used": [asdict(entry) for entry in exemptions],
-        "probe": None,
-    }
+    def report(self) -> dict[str, Any]:
+        """Returns the evidence as JSON has it: rules, what was checked, what was found, which exemptions were used."""
+        findings, exemptions = self.evidence.findings, self._exemptions.used()
+        return {
+            "policy": "non-thinking mode is the only supported configuration",
+            "kept": not findings,
+            "sampling": self._policy.sampling.model_dump(),
+            "rules": [
+                {
+                    "id": rule_id,
+                    **rule.model_dump(include={"forbids", "why", "remedy"}),
+                    "found": sum(finding.rule == rule_id for finding in findings),
+                    "exempted": sum(entry.count for entry in exemptions if entry.rule == rule_id),
+                }
+                for rule_id, rule in self._policy.by_id.items()
+            ],
+            "checked": {kind: sorted(names) for kind, names in sorted(self.evidence.checked.items())},
+            # A run scans no files and probes no model: these names belong to the format, and hold nothing here.
+            "files_checked": None,
+            "files_not_checked": None,
+            "found": [{**finding.as_dict(), "place": finding.place} for finding in findings],
+            "exemptions_used": [asdict(entry) for entry in exemptions],
+            "probe": None,
+        }
 
 
 def report_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
@@ -147,7 +129,7 @@ def report_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
             "forbids": rule["forbids"],
             "found": rule["found"],
             "exempted": rule["exempted"],
-            "result": "kept" if not rule["found"] else "broken",
+            "result": "broken" if rule["found"] else "kept",
         }
         for rule in report["rules"]
     ]

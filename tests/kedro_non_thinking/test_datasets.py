@@ -60,6 +60,9 @@ def _examples(*rows: list[int], start: int = 6, tokenizer: str | None = None) ->
         pd.DataFrame({"id": [5, 151667, 151668], "token": ["a", "<think>", "</think>"]}),
         pd.DataFrame({"messages": [[{"role": "user", "content": "Spell cat", "reasoning_content": None}]]}),
         pd.DataFrame({"a": pd.Categorical(["x", "y"]), "b": [{"c": "d"}, None]}),
+        pd.DataFrame(
+            {"id": pd.Series([5, 6], dtype="uint64"), "token": ["a", "b"], "at": pd.to_datetime(["2020"] * 2)}
+        ),
         pd.DataFrame(),
     ],
 )
@@ -103,6 +106,14 @@ def test_what_keeps_the_policy_passes(frame: pd.DataFrame) -> None:
 def test_what_breaks_it_is_found_in_its_column(frame: pd.DataFrame, place: str, rule: str) -> None:
     assert (place, rule) in _rules(frame)
     assert (place, rule) in _rules(pa.Table.from_pandas(frame))
+
+
+def test_of_a_column_of_this_and_that_the_texts_are_judged() -> None:
+    mixed = pd.DataFrame({"a": [1, b"x", "<think>"], "b": ["x", b"y", "/think"], "c": [[1], {"d": 2}, 2**70]})
+    assert _rules(mixed) == {("a", "think-tag"), ("b", "soft-switch")}
+    twice = pd.DataFrame([["x", "<think>"], ["y", "z"]], columns=["a", "a"])
+    assert _rules(twice) == {("a", "think-tag")}
+    assert _rules(pd.Series(["x", "<think>"], name="a")) == {("a", "think-tag")}
 
 
 def test_a_violation_names_the_row() -> None:

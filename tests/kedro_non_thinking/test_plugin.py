@@ -1,0 +1,102 @@
+"""The policy in a project that knows nothing of it: made by ``kedro new``, as docs/non_thinking_policy.md shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT
+
+PIPELINE = """
+from kedro.pipeline import node, pipeline
+
+
+def use(settings):
+    return settings
+
+
+def register_pipelines():
+    return {"__default__": pipeline([node(use, "params:generation", "settings_in_use", name="use")])}
+"""
+KEPT = "generation:\n  max_new_tokens: 24\n"
+BROKEN = "generation:\n  max_new_tokens: 24\n  enable_thinking: true\n"
+
+
+def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new project with one node; the plugin is installed beside it, and nothing in it names the policy."""
+    folder = tmp_path_factory.mktemp("fresh")
+    made = _run(folder, "kedro", "new", "--name", "fresh", "--tools", "none", "--example", "no")
+    assert made.returncode == 0, made.stderr
+    project = folder / "fresh"
+    (project / "src/fresh/pipeline_registry.py").write_text(PIPELINE)
+    return project
+
+
+def test_what_kedro_new_makes_keeps_the_policy_and_runs(fresh: Path) -> None:
+    (fresh / "conf/base/parameters.yml").write_text(KEPT)
+    checked = _run(fresh, "kedro", "policy", "check", "--format", "json")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    result = json.loads(checked.stdout[checked.stdout.index("{") :])
+    assert result["checked"] > 10
+    assert result["not_checked"] == []
+    ran = _run(fresh, "kedro", "run")
+    assert ran.returncode == 0, ran.stderr
+    assert not (fresh / "conf/base/policy.yml").exists()
+
+
+def test_a_parameter_that_switches_thinking_on_stops_the_run_and_fails_the_check(fresh: Path) -> None:
+    (fresh / "conf/base/parameters.yml").write_text(BROKEN)
+    ran = _run(fresh, "kedro", "run")
+    assert ran.returncode != 0
+    said = ran.stdout + ran.stderr
+    assert "thinking-switch at conf/base/parameters.yml:3" in said
+    assert "Running node" not in said
+    checked = _run(fresh, "kedro", "policy", "check")
+    assert checked.returncode == 1
+    assert "conf/base/parameters.yml:3: thinking-switch: 'enable_thinking' switches thinking on" in checked.stdout
+
+
+def test_a_parameter_of_the_command_line_is_refused(fresh: Path) -> None:
+    (fresh / "conf/base/parameters.yml").write_text(KEPT)
+    ran = _run(fresh, "kedro", "run", "--params", "generation.enable_thinking=true")
+    assert ran.returncode != 0
+    assert "thinking-switch at --params.generation.enable_thinking" in ran.stdout + ran.stderr
+
+
+def test_the_commands_and_the_code_of_the_document_are_the_ones_tried_here(fresh: Path) -> None:
+    document = (ROOT / "docs/non_thinking_policy.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^## In a fresh Kedro project$(.*?)^## ", document, re.DOTALL | re.MULTILINE)
+    for command in ("kedro new --name fresh --tools none --example no", "kedro policy check", "kedro run"):
+        assert f"$ {command}\n" in section
+    assert f"```yaml\n{BROKEN}```" in section
+    assert "thinking-switch at conf/base/parameters.yml:3" in section
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (fresh / "conf/base/parameters.yml").write_text(KEPT)
+    ran = _run(fresh, sys.executable, "-c", code)
+    assert ran.returncode == 0, ran.stderr
+    (fresh / "conf/base/parameters.yml").write_text(BROKEN)
+    assert "AssertionError: (Finding(rule='thinking-switch'" in _run(fresh, sys.executable, "-c", code).stderr
+
+
+def test_the_package_names_what_others_may_use_and_imports_it_when_asked() -> None:
+    code = (
+        "import sys, kedro_non_thinking as plugin\n"
+        "assert not {'pydantic', 'numpy', 'torch', 'kedro', 'yaml'} & set(sys.modules), sys.modules\n"
+        "assert all(getattr(plugin, name) is not None for name in plugin.__all__)\n"
+        "assert not any(name.partition('.')[0] == 'spelling_transfer' for name in sys.modules)\n"
+        "plugin.nothing\n"
+    )
+    result = _run(ROOT, sys.executable, "-c", code)
+    assert "AttributeError: module 'kedro_non_thinking' has no attribute 'nothing'" in result.stderr

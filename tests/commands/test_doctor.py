@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from spelling_transfer.commands import checks, doctor
+from spelling_transfer.commands import doctor
 from spelling_transfer.tokenizer.chat import _embedded_folder
 
 
@@ -65,8 +65,8 @@ def test_an_altered_tokenizer_fails_with_its_remedy(project):
 
 
 def test_a_package_that_is_too_old_is_named_with_the_command(monkeypatch):
-    monkeypatch.setattr(checks.metadata, "requires", lambda _: ["click>=999", "no-such-package-here>=1", "pyyaml>=6"])
-    found = {check.name: check for check in checks.check_installed()}
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _: ["click>=999", "no-such-package-here>=1", "pyyaml>=6"])
+    found = {check.name: check for check in doctor.check_installed()}
     assert found["click"].remedy == "pip install 'click>=999'"
     assert found["no-such-package-here"].found == "not installed"
     assert found["packages"].found == "1 of 3 as asked for"
@@ -76,8 +76,8 @@ def test_a_package_that_is_too_old_is_named_with_the_command(monkeypatch):
 def test_hosts_are_tried_and_only_an_open_one_is_reachable():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert [check.ok for check in checks.check_reachable({"127.0.0.1": port})] == [True]
-    (closed,) = checks.check_reachable({"127.0.0.1": port})
+        assert [check.ok for check in doctor.check_reachable({"127.0.0.1": port})] == [True]
+    (closed,) = doctor.check_reachable({"127.0.0.1": port})
     assert (closed.ok, closed.needed, closed.found) == (False, False, "Connection refused")
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import click
 from rich.filesize import decimal
 
 from spelling_transfer.commands.errors import one_clear_error
+from spelling_transfer.commands.project import config_loader, enter_project, print_json
 
 if TYPE_CHECKING:
     from spelling_transfer.storage.bundles.stores import BundleStore
@@ -85,7 +85,7 @@ def push(
             ignore_locks=ignore_locks,
         )
     if as_json:
-        click.echo(json.dumps(asdict(result), indent=2))
+        print_json(asdict(result))
         return
     made = "version" if result.is_new else "nothing new since version"
     click.echo(
@@ -135,7 +135,7 @@ def pull(
             progress=progress,
         )
     if as_json:
-        click.echo(json.dumps(asdict(result), indent=2))
+        print_json(asdict(result))
         return
     click.echo(
         f"{result.folder}: version {result.number}, {result.n_files} files, {decimal(result.size_bytes)}; "
@@ -160,7 +160,7 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
 
         versions = list_versions(_open_place(store, env))
     if as_json:
-        click.echo(json.dumps([vars(version) for version in versions], indent=2))
+        print_json([vars(version) for version in versions])
         return
     from rich.console import Console
     from rich.table import Table
@@ -197,7 +197,7 @@ def prune(store: str, keep: int, dry_run: bool, ignore_locks: bool, env: str | N
 
         result = prune_store(_open_place(store, env), keep, dry_run=dry_run, ignore_locks=ignore_locks)
     if as_json:
-        click.echo(json.dumps(asdict(result), indent=2))
+        print_json(asdict(result))
         return
     would = "would remove" if dry_run else "removed"
     click.echo(
@@ -234,7 +234,7 @@ def verify(place: str | None, number: int | None, drop_damaged: bool, env: str |
         raise SystemExit(2) from error
     if as_json:
         report = {"manifest": place, "files": n_files, "problems": [vars(problem) for problem in problems]}
-        click.echo(json.dumps(report, indent=2))
+        print_json(report)
     else:
         for problem in problems:
             click.echo(str(problem))
@@ -266,7 +266,7 @@ def schema() -> None:
     """
     from spelling_transfer.storage.bundles.manifest import BundleManifest
 
-    click.echo(json.dumps(BundleManifest.model_json_schema(), indent=2))
+    print_json(BundleManifest.model_json_schema())
 
 
 def _verify(
@@ -337,20 +337,14 @@ def _manifest_of_project(env: str | None) -> str:
     Raises:
         BundleError: This is no project, or its catalog has no such dataset.
     """
-    from kedro.framework.session import KedroSession
-    from kedro.framework.startup import bootstrap_project
     from kedro.utils import find_kedro_project
 
     from spelling_transfer.storage import BundleError
 
-    project = find_kedro_project(Path.cwd())
-    if project is None:
+    if find_kedro_project(Path.cwd()) is None:
         raise BundleError("No manifest is named and this is no Kedro project: name one, or go to the project's folder.")
-    bootstrap_project(project)
-    with KedroSession.create(project_path=project, env=env) as session:
-        context: Any = cast("KedroSession", session).load_context()
-        catalog = context.config_loader["catalog"]
-    path = catalog.get(_DEFAULT_DATASET, {}).get("filepath")
+    project = enter_project()
+    path = config_loader(project, env)["catalog"].get(_DEFAULT_DATASET, {}).get("filepath")
     if path is None:
         raise BundleError(f"The catalog has no file for {_DEFAULT_DATASET!r}: name a manifest.")
-    return path if "://" in path or Path(path).is_absolute() else str(project / path)
+    return path if "://" in path else str(project / path)

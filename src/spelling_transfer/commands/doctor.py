@@ -1,19 +1,35 @@
-"""``kedro doctor``: what is installed, signed in and reachable, and what to do about what is not."""
+"""``kedro doctor``: what is installed, signed in and reachable, and what to do about what is not.
+
+Nothing here logs in anywhere.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
+from spelling_transfer.commands.project import json_option, load_catalog, print_json, project_folder
 
 if TYPE_CHECKING:
-    from spelling_transfer.commands.checks import Check
+    from kedro.io import DataCatalog
+
+DISTRIBUTION = "spelling-transfer"
+
+_REINSTALL = "pip install -e ."
+_ROOM_NEEDED_MB = 500
+"""A whole run on the embedded model leaves some 100 MB; training and the export hold as much again for a while."""
 
 HOSTS = {"huggingface.co": 443, "lightning.ai": 443, "api.wandb.ai": 443}
 
@@ -31,7 +47,7 @@ Examples:
 
 @click.command("doctor", help=_HELP, context_settings=CONTEXT_SETTINGS)
 @click.option("--offline", is_flag=True, help="Do not try to reach any host.")
-@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@json_option
 @env_option
 @click.pass_context
 def doctor(context: click.Context, /, offline: bool, as_json: bool, env: str | None) -> None:
@@ -39,7 +55,7 @@ def doctor(context: click.Context, /, offline: bool, as_json: bool, env: str | N
     with one_clear_error(env=env):
         checks = _examine(offline, env)
         if as_json:
-            click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+            print_json([asdict(check) for check in checks])
         else:
             _print(checks)
         if any(check.needed and not check.ok for check in checks):
@@ -49,18 +65,19 @@ def doctor(context: click.Context, /, offline: bool, as_json: bool, env: str | N
 def _examine(offline: bool, env: str | None) -> list[Check]:
     from rich.console import Console
 
-    from spelling_transfer.commands import checks
-    from spelling_transfer.commands.peek import load_catalog
-
     groups: dict[str, Callable[[], Iterator[Check]]] = {
-        "packages": checks.check_installed,
-        "files": lambda: checks.check_files(load_catalog(env)),
-        "accounts": checks.check_signed_in,
+        "packages": check_installed,
+        "files": lambda: check_files(load_catalog(env)),
+        "accounts": check_signed_in,
     }
     if not offline:
-        groups["hosts"] = lambda: checks.check_reachable(HOSTS)
+        groups["hosts"] = lambda: check_reachable(HOSTS)
+    found: list[Check] = []
     with Console(stderr=True).status("Looking ...") as status:
-        return checks.run_checks(groups, lambda name: status.update(f"Looking at {name} ..."))
+        for name, group in groups.items():
+            status.update(f"Looking at {name} ...")
+            found += group()
+    return found
 
 
 def _print(checks: list[Check]) -> None:
@@ -82,3 +99,133 @@ def _print(checks: list[Check]) -> None:
             console.print(f"{check.name}: {check.remedy}", markup=False)
     if all(check.ok or not check.needed for check in checks):
         console.print("All that 'kedro run' needs is here.", style="green")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        group: installed, files, signed in or reachable.
+        name: What was looked at.
+        ok: Whether it is as it should be.
+        needed: Whether a run in this environment needs it.
+        found: What was found.
+        remedy: What to do where it is not as it should be.
+    """
+
+    group: str
+    name: str
+    ok: bool
+    needed: bool
+    found: str
+    remedy: str = ""
+
+
+def check_installed() -> Iterator[Check]:
+    """Compares Python, the packages of this distribution, and the accelerator with what is asked for."""
+    from packaging.requirements import Requirement
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check("installed", "Python", sys.version_info >= (3, 11), True, version, "Install Python 3.11 or later.")
+    asked = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or []]
+    asked = [requirement for requirement in asked if requirement.marker is None or requirement.marker.evaluate()]
+    fine = 0
+    for requirement in asked:
+        found = _version(requirement.name)
+        if found is not None and requirement.specifier.contains(found, prereleases=True):
+            fine += 1
+        else:
+            yield Check(
+                "installed", requirement.name, False, True, found or "not installed", f"pip install '{requirement}'"
+            )
+    yield Check(
+        "installed", "packages", fine == len(asked), True, f"{fine} of {len(asked)} as asked for", "pip install -e ."
+    )
+    yield _check_accelerator()
+
+
+def check_files(catalog: DataCatalog) -> Iterator[Check]:
+    """Opens the tokenizer and the base model, and asks whether there is room for what a run leaves."""
+    for name in ("tokenizer", "base_model"):
+        if name not in catalog:
+            continue
+        try:
+            loaded = catalog.load(name)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is the finding
+            yield Check("files", name, False, True, "cannot be used", str(error.__cause__ or error))
+        else:
+            yield Check("files", name, True, True, f"sha256 {loaded.sha256[:12]}")
+    folder = project_folder()
+    free_mb = shutil.disk_usage(folder).free // 10**6
+    remedy = f"Make {_ROOM_NEEDED_MB} MB of room in {folder}."
+    yield Check("files", "disk", free_mb >= _ROOM_NEEDED_MB, True, f"{free_mb:,} MB free", remedy)
+    yield Check("files", "folder", os.access(folder, os.W_OK), True, str(folder), "Make the folder writable for you.")
+
+
+def check_signed_in(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> Iterator[Check]:
+    """Looks whether credentials are in place, by name alone: none is read or sent."""
+    home = home or Path.home()
+    places: dict[str, tuple[list[str], list[Path], str]] = {
+        "Lightning AI": (
+            ["LIGHTNING_API_KEY"],
+            [home / ".lightning" / "credentials.json"],
+            "Needed for GPU nodes: set LIGHTNING_USER_ID and LIGHTNING_API_KEY, or run 'lightning login'.",
+        ),
+        "Weights & Biases": (
+            ["WANDB_API_KEY"],
+            [home / ".netrc", home / "_netrc"],
+            "Needed for online tracking alone: run 'wandb login'.",
+        ),
+        "Hugging Face": (
+            ["HF_TOKEN"],
+            [home / ".cache" / "huggingface" / "token"],
+            "Qwen3 is public and needs none; a token lifts download limits: run 'hf auth login'.",
+        ),
+        "AWS (S3)": (
+            ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"],
+            [home / ".aws" / "credentials", home / ".aws" / "config"],
+            "Needed where storage_root is on S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
+        ),
+    }
+    for name, (variables, files, remedy) in places.items():
+        found = [variable for variable in variables if environment.get(variable)]
+        found += [str(file) for file in files if file.is_file()]
+        yield Check("signed in", name, bool(found), False, found[0] if found else "no", remedy)
+
+
+def check_reachable(hosts: Mapping[str, int], timeout_seconds: float = 3.0) -> Iterator[Check]:
+    """Opens a connection to each host and closes it again."""
+
+    def connect(host: str) -> str:
+        try:
+            socket.create_connection((host, hosts[host]), timeout=timeout_seconds).close()
+        except OSError as error:
+            return error.strerror or str(error) or type(error).__name__
+        return ""
+
+    with ThreadPoolExecutor(max_workers=max(len(hosts), 1)) as pool:
+        for host, problem in zip(hosts, pool.map(connect, hosts), strict=True):
+            remedy = "Check the connection and its proxy. The embedded model needs no network."
+            yield Check("reachable", host, not problem, False, problem or "yes", remedy)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _check_accelerator() -> Check:
+    try:
+        import torch
+    except ImportError as error:
+        return Check("installed", "accelerator", False, True, str(error), _REINSTALL)
+    if torch.cuda.is_available():
+        found = torch.cuda.get_device_name(0)
+    elif torch.backends.mps.is_available():
+        found = "Apple GPU"
+    else:
+        found = f"none; {torch.get_num_threads()} CPU threads"
+    return Check("installed", "accelerator", True, False, found)

@@ -11,6 +11,7 @@ import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
+from spelling_transfer.commands.project import json_option, load_catalog, print_json
 
 if TYPE_CHECKING:
     from kedro.io import AbstractDataset, DataCatalog
@@ -35,7 +36,7 @@ def _print_catalog_schema(context: click.Context, _: click.Parameter, wanted: bo
     if wanted and not context.resilient_parsing:
         from spelling_transfer.storage.catalog_schema import catalog_schema
 
-        click.echo(json.dumps(catalog_schema(), indent=2))
+        print_json(catalog_schema())
         context.exit()
 
 
@@ -43,7 +44,7 @@ def _print_catalog_schema(context: click.Context, _: click.Parameter, wanted: bo
 @click.argument("dataset")
 @click.option("--rows", "-n", type=click.IntRange(0, 1000), default=5, show_default=True, help="Rows to show.")
 @click.option("--history", is_flag=True, help="Who saved it, when, in which run, and from what, the latest first.")
-@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@json_option
 @click.option(
     "--catalog-schema",
     is_flag=True,
@@ -58,7 +59,7 @@ def peek(dataset: str, rows: int, history: bool, as_json: bool, env: str | None)
     with one_clear_error(env=env):
         report = describe_history(dataset, rows, env) if history else describe_dataset(dataset, rows, env)
         if as_json:
-            click.echo(json.dumps(report, indent=2, default=str))
+            print_json(report)
         elif history:
             _print_history(report)
         else:
@@ -130,14 +131,6 @@ def _check_name(name: str, catalog: DataCatalog) -> None:
         closest = " or ".join(map(repr, matches))
         hint = f"Did you mean {closest}?" if matches else "'kedro catalog describe-datasets' names all."
         raise click.BadParameter(f"there is no dataset {name!r}. {hint}", param_hint="DATASET")
-
-
-def load_catalog(env: str | None = None) -> DataCatalog:
-    """Returns the catalog of the project in the current folder."""
-    from kedro.framework.session import KedroSession
-
-    session = KedroSession.create(env=env, save_on_close=False)
-    return cast("DataCatalog", session.load_context().catalog)
 
 
 def _origin(name: str) -> tuple[list[str], list[str]]:

@@ -17,10 +17,11 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.project import configure_logging, pipelines, settings
 from kedro.pipeline import Pipeline
 from kedro.runner import AbstractRunner
-from kedro.utils import find_kedro_project, get_close_matches, load_obj
+from kedro.utils import get_close_matches, load_obj
 
 from kedro_lightning import resume_options, show_plan
 from spelling_transfer.commands.errors import CommandError, one_clear_error
+from spelling_transfer.commands.project import project_folder
 from spelling_transfer.configuration.documents import ConfigurationError
 from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_run_defaults
 from spelling_transfer.moved import MovedError
@@ -45,7 +46,7 @@ class RunCommand(click.Command):
     ) -> click.Context:
         """Makes click's context with the file's values as defaults; any option given overrides them."""
         try:
-            extra.setdefault("default_map", read_run_defaults(_project(), self.params))
+            extra.setdefault("default_map", read_run_defaults(project_folder(), self.params))
         except ConfigurationError as error:
             raise CommandError(str(error)) from error
         return super().make_context(info_name, args, parent, **extra)
@@ -64,7 +65,7 @@ def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_ru
     with one_clear_error(verbose=verbose, env=options["env"]):
         _set_up_log(verbose)
         if resume:
-            options |= resume_options(_project(), resume)
+            options |= resume_options(project_folder(), resume)
         if options["pipeline"]:  # the older spelling
             if options["pipelines"]:
                 raise click.UsageError("Give --pipelines or --pipeline, not both.")
@@ -73,7 +74,7 @@ def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_ru
         _check_runner(context, options)
         _check_selection(options)
         if dry_run:
-            show_plan(_project(), options)
+            show_plan(project_folder(), options)
             return
         _start(**options)
 
@@ -94,12 +95,8 @@ run = RunCommand(
 )
 
 
-def _project() -> Path:
-    return Path(find_kedro_project(Path.cwd()) or Path.cwd())
-
-
 def _set_up_log(verbose: bool) -> None:
-    file = _project() / settings.CONF_SOURCE / "logging.yml"
+    file = project_folder() / settings.CONF_SOURCE / "logging.yml"
     # Kedro looks for the file below the current folder alone.
     if "KEDRO_LOGGING_CONFIG" not in os.environ and file.parent.parent != Path.cwd() and file.is_file():
         configure_logging(yaml.safe_load(file.read_text(encoding="utf-8")))
@@ -109,7 +106,7 @@ def _set_up_log(verbose: bool) -> None:
 
 
 def _check_environment(context: click.Context, options: Mapping[str, Any]) -> None:
-    folder = Path(options["conf_source"] or _project() / settings.CONF_SOURCE)
+    folder = Path(options["conf_source"] or project_folder() / settings.CONF_SOURCE)
     env = options["env"] or os.environ.get("KEDRO_ENV")
     if env and folder.is_dir() and not (folder / env).is_dir():
         known = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -166,6 +163,6 @@ def _refusal(context: click.Context, option: str, message: str) -> click.ClickEx
     """Returns the error for a bad value: misuse where it was given, exit code 1 where a file or variable says so."""
     if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
         return click.BadParameter(message, param_hint=f"--{option.replace('_', '-')}")
-    if option in read_run_defaults(_project(), kedro_run.params):
-        return CommandError(f"{_project() / FILE_NAME}: run.{option}: {message}")
+    if option in read_run_defaults(project_folder(), kedro_run.params):
+        return CommandError(f"{project_folder() / FILE_NAME}: run.{option}: {message}")
     return CommandError(f"{option}: {message}")

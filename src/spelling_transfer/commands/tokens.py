@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import shutil
 import sys
 from contextlib import redirect_stdout
@@ -12,9 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
-from kedro.utils import find_kedro_project
 
 from spelling_transfer.commands.errors import one_clear_error
+from spelling_transfer.commands.project import (
+    enter_project,
+    json_option,
+    load_catalog,
+    print_json,
+    run_pipeline,
+    write_document,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +70,7 @@ Examples:
     type=click.Path(dir_okay=False, path_type=Path),
     help=f"Also write the findings as a document.  [if given without a value: {_DOCUMENT}]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@json_option
 @env_option
 def tokens(
     english_only: bool,
@@ -87,7 +92,7 @@ def tokens(
             return
         reports = analyse(parts or tuple(_REPORTS), env, docs)
         if as_json:
-            click.echo(json.dumps(reports, indent=2))
+            print_json(reports)
         else:
             _print(reports)
 
@@ -104,12 +109,8 @@ def analyse(parts: tuple[str, ...], env: str | None, document: Path | None = Non
         What each part found; for the whole analysis also ``page``, where the page is.
     """
     from kedro.framework.project import pipelines
-    from kedro.framework.startup import bootstrap_project
 
-    from spelling_transfer.commands.peek import load_catalog
-
-    project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
-    bootstrap_project(project)
+    project = enter_project()
     catalog = load_catalog(env)
     whole = set(parts) == set(_REPORTS)
     pipeline = pipelines[_PIPELINE]
@@ -123,33 +124,22 @@ def analyse(parts: tuple[str, ...], env: str | None, document: Path | None = Non
     if whole:
         reports["page"] = str(cast("TextDataset", catalog["token_analysis_page"])._get_load_path())
     if document is not None:
-        from spelling_transfer.files import whole_file
-
-        target = document if document.is_absolute() else project / document
-        with whole_file(target) as partial:
-            partial.write_text(catalog.load("token_findings"), encoding="utf-8")
-        reports["document"] = str(target)
+        reports["document"] = str(write_document(project, document, catalog.load("token_findings")))
     return reports
 
 
 def _run(project: Path, env: str | None, pipeline: str, node_names: list[str]) -> None:
-    from kedro.framework.session import KedroSession
     from rich.console import Console
 
     what = "Preparing words and examples" if pipeline == _PREPARATION else "Analysing the tokenizer"
-    logging.getLogger("kedro_viz").setLevel(logging.ERROR)  # it warns of every run that is not of all pipelines
-    with (
-        Console(stderr=True).status(f"{what} …"),
-        redirect_stdout(sys.stderr),  # what a run says at its end is not this command's result
-        KedroSession.create(project_path=project, env=env) as session,
-    ):
-        cast("KedroSession", session).run(pipeline_names=[pipeline], node_names=node_names or None)
+    # What a run says at its end is not this command's result.
+    with Console(stderr=True).status(f"{what} …"), redirect_stdout(sys.stderr):
+        run_pipeline(project, env, pipeline, nodes=node_names)
 
 
 def _show_words(words: tuple[str, ...], env: str | None, as_json: bool) -> None:
     import pandas as pd
 
-    from spelling_transfer.commands.peek import load_catalog
     from spelling_transfer.tokenizer.byte_level import decode_vocabulary
     from spelling_transfer.tokenizer.words import FORM_DESCRIPTIONS, LONGEST_WORD, analyse_words
     from spelling_transfer.words.word_list import clean_words
@@ -175,7 +165,7 @@ def _show_words(words: tuple[str, ...], env: str | None, as_json: bool) -> None:
     rows = table.sort_values("word", key=lambda names: names.map(kept.index), kind="stable")[columns].to_dict("records")
     rows = [{**row, "ids": row["ids"].tolist()} for row in rows]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     _print_table(
         ["written", "form", "tokens", "cut as", "ids"],

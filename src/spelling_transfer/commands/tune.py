@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -11,9 +9,9 @@ from typing import Any, cast, get_args
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_option
-from kedro.utils import find_kedro_project
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
+from spelling_transfer.commands.project import enter_project, json_option, load_catalog, print_json, run_pipeline
 from spelling_transfer.commands.tune_docs import write_docs
 from spelling_transfer.commands.tune_plan import MODES, Plan, check_workers, estimate, make_plan
 from spelling_transfer.commands.tune_studies import dashboard, list_studies, sync
@@ -75,7 +73,7 @@ class _Workers(click.ParamType):  # type: ignore[type-arg]
 @click.option("--resume", is_flag=True, help="Go on with the study of this name, with its own settings.")
 @click.option("--show-config", is_flag=True, help="Print every setting with the place that set it, and stop.")
 @click.option("--dry-run", is_flag=True, help="Print what would be tried and what it takes, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@json_option
 @click.option("--verbose", "-v", is_flag=True, help="Show the traceback of an error.")
 @env_option
 @click.pass_context
@@ -110,24 +108,21 @@ def _check(options: dict[str, Any]) -> None:
 
 
 def _tune(options: dict[str, Any]) -> None:
-    from kedro.framework.startup import bootstrap_project
-
     from spelling_transfer.commands.tune_show import configuration_data, plan_data, print_configuration, print_plan
     from spelling_transfer.configuration.presets import save_experiment
 
-    project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
-    bootstrap_project(project)
+    project = enter_project()
     as_json = options["as_json"]
     plan = make_plan(project, options["env"], options, _configuration(project, options))
     if options["show_config"]:
         if as_json:
-            click.echo(json.dumps(configuration_data(plan), indent=2, default=str))
+            print_json(configuration_data(plan))
         else:
             print_configuration(plan)
         return
     found = estimate(plan)
     if options["dry_run"] and as_json:
-        click.echo(json.dumps(plan_data(plan, found), indent=2))
+        print_json(plan_data(plan, found))
         return
     print_plan(plan, found, err=as_json)
     if options["dry_run"]:
@@ -137,7 +132,7 @@ def _tune(options: dict[str, Any]) -> None:
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         run_study_pipeline(plan)
     if as_json:
-        click.echo(json.dumps(_result(plan), indent=2))
+        print_json(_result(plan))
 
 
 def _configuration(project: Path, options: dict[str, Any]) -> str | None:
@@ -156,8 +151,6 @@ def run_study_pipeline(plan: Plan) -> None:
     """Runs the pipeline ``tuning`` with a plan's settings, and those that make its data where they have not run."""
     from kedro.framework.project import pipelines
 
-    from spelling_transfer.commands.peek import load_catalog
-
     catalog = load_catalog(plan.env)
     wanted = pipelines["tuning"].inputs()
     for name in ("local_prep", "token_analysis"):
@@ -168,23 +161,15 @@ def run_study_pipeline(plan: Plan) -> None:
 
 
 def _run(plan: Plan, pipeline: str, outputs: list[str]) -> None:
-    from kedro.framework.session import KedroSession
-
     from kedro_lightning import StudioRunner
 
-    logging.getLogger("kedro_viz").setLevel(logging.ERROR)  # it warns of every run that is not of all pipelines
     params = plan.runtime_params if pipeline == "tuning" else {}
     # Where trials are jobs of their own, the node that starts and watches them is not a job itself.
-    here = [] if plan.study.backend == "local" else [_STUDY_NODE]
-    with KedroSession.create(project_path=plan.project, env=plan.env, runtime_params=params) as session:
-        cast("KedroSession", session).run(
-            pipeline_names=[pipeline], to_outputs=outputs or None, runner=StudioRunner(here=here)
-        )
+    runner = StudioRunner(here=[] if plan.study.backend == "local" else [_STUDY_NODE])
+    run_pipeline(plan.project, plan.env, pipeline, outputs=outputs, params=params, runner=runner)
 
 
 def _result(plan: Plan) -> dict[str, Any]:
-    from spelling_transfer.commands.peek import load_catalog
-
     catalog = load_catalog(plan.env)
     best = catalog.load("best_config")
     keys = ("trial", "transfer_score", "interval", "config")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from spelling_transfer.commands.project import config_loader
 from spelling_transfer.configuration.layers import Layer, Setting, merge, nest
 from spelling_transfer.configuration.presets import EXTENDS
 from spelling_transfer.study.config import StudySettings, TrialConfig
@@ -15,7 +15,6 @@ from spelling_transfer.study.config import StudySettings, TrialConfig
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from spelling_transfer.configuration.loader import ProjectConfigLoader
     from spelling_transfer.configuration.presets import Presets
     from spelling_transfer.models.profile import ModelProfile
     from spelling_transfer.study.estimates import Estimate, Measured
@@ -127,7 +126,7 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
     from spelling_transfer.study.estimates import bound_memory
     from spelling_transfer.study.space import read_space
 
-    presets = _loader(project, env, {}).presets()
+    presets = config_loader(project, env).presets()
     configured = {} if config is None else presets.experiment(config, Path.cwd())
     above = merge([configured, option_layer(options, presets)])
     settings = _resolved(project, env, above)
@@ -154,7 +153,7 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
 
 def studies_folder(project: Path, env: str | None) -> Path:
     """Returns the folder below which each study has one of its own."""
-    return project / str(_loader(project, env, {})["catalog"]["tuning_studies"]["filepath"])
+    return project / str(config_loader(project, env)["catalog"]["tuning_studies"]["filepath"])
 
 
 def check_workers(plan: Plan) -> None:
@@ -178,7 +177,7 @@ def check_workers(plan: Plan) -> None:
 
 def parameters(project: Path, env: str | None) -> dict[str, Any]:
     """Returns the merged parameters of an environment."""
-    return _loader(project, env, {})["parameters"]
+    return config_loader(project, env)["parameters"]
 
 
 def estimate(plan: Plan) -> Estimate:
@@ -198,21 +197,7 @@ def _resolved(project: Path, env: str | None, above: Layer) -> Layer:
     from spelling_transfer.models.profile import ModelProfile
 
     models: dict[str, type[BaseModel]] = {"study": StudySettings, "trial": TrialConfig, "model_profile": ModelProfile}
-    return _loader(project, env, nest(above)).settings(models, above)
-
-
-def _loader(project: Path, env: str | None, runtime_params: dict[str, Any]) -> ProjectConfigLoader:
-    from kedro.framework.project import settings
-
-    return cast(
-        "ProjectConfigLoader",
-        settings.CONFIG_LOADER_CLASS(
-            conf_source=str(project / settings.CONF_SOURCE),
-            env=env or os.environ.get("KEDRO_ENV"),
-            runtime_params=runtime_params,
-            **settings.CONFIG_LOADER_ARGS,
-        ),
-    )
+    return config_loader(project, env, nest(above)).settings(models, above)
 
 
 def _measured(plan: Plan) -> Measured | None:
@@ -224,7 +209,7 @@ def _measured(plan: Plan) -> Measured | None:
     from spelling_transfer.study.estimates import Measured
 
     try:
-        storage_root = str(_loader(plan.project, plan.env, {})["globals"].get("storage_root", "data"))
+        storage_root = str(config_loader(plan.project, plan.env)["globals"].get("storage_root", "data"))
     except ConfigurationError:
         return None  # a store that is not to be reached now; a plan can do without
     if "://" in storage_root:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
-from kedro.utils import find_kedro_project
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
+from spelling_transfer.commands.project import enter_project, json_option, print_json
 from spelling_transfer.commands.tune_plan import configurations, parameters, studies_folder
 
 if TYPE_CHECKING:
@@ -43,23 +43,15 @@ _DONE = ("complete", "stopped", "pruned", "failed")
 _DASHBOARD = "http://127.0.0.1:{port}/dashboard"
 
 
-def _project() -> Path:
-    from kedro.framework.startup import bootstrap_project
-
-    project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
-    bootstrap_project(project)
-    return project
-
-
 @click.command("list", help=_LIST_HELP, context_settings=CONTEXT_SETTINGS)
-@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@json_option
 @env_option
 def list_studies(as_json: bool, env: str | None) -> None:
     """List the studies: how far they are, what the best trial scored."""
     with one_clear_error(env=env):
-        rows = studies(_project(), env)
+        rows = studies(enter_project(), env)
         if as_json:
-            click.echo(json.dumps(rows, indent=2))
+            print_json(rows)
             return
         if not rows:
             click.echo("No study yet: 'kedro tune --mode single --name first' runs one.")
@@ -137,7 +129,7 @@ def _is_running(study: StudySnapshot) -> bool:
 def dashboard(name: str, port: int, env: str | None) -> None:
     """Show the study NAME in optuna-dashboard, on this machine alone."""
     with one_clear_error(env=env):
-        server = dashboard_server(_project(), env, name, port)
+        server = dashboard_server(enter_project(), env, name, port)
         click.echo(f"{_DASHBOARD.format(port=server.server_port)} (Ctrl-C ends it)")
         try:
             server.serve_forever()
@@ -186,14 +178,14 @@ def _found(project: Path, env: str | None, name: str) -> tuple[Path, str | None]
 
 @click.command("sync", help=_SYNC_HELP, context_settings=CONTEXT_SETTINGS)
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@json_option
 @env_option
 def sync(name: str, as_json: bool, env: str | None) -> None:
     """Send to Weights & Biases what it lacks of the study NAME; trials it has are not sent again."""
     from spelling_transfer.tracking import read_study, sync_study
 
     with one_clear_error(env=env):
-        project = _project()
+        project = enter_project()
         folder, storage = _found(project, env, name)
         report = sync_study(read_study(name, folder, storage), _tracking(project, env), folder)
         click.echo(json.dumps(report._asdict()) if as_json else str(report))

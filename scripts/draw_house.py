@@ -1,7 +1,7 @@
 """Draws the rooms of the code and the arrows between them into docs/design.md: ``python scripts/draw_house.py``.
 
-Rows come from the import contract ``layers`` in pyproject.toml, arrows from the imports that the code has. An arrow that
-follows from two others is left out, so that the picture can be read.
+Rows come from the import contract ``layers`` in pyproject.toml, arrows from the imports that the code has. An arrow
+that follows from two others is left out, so that the picture can be read.
 """
 
 from __future__ import annotations

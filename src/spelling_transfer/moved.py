@@ -11,6 +11,7 @@ from spelling_transfer.errors import SpellingTransferError
 
 MOVED = {
     "spelling_transfer.compute": "kedro_lightning",
+    "spelling_transfer.evaluation.sampling": "spelling_transfer.evaluation",
     "spelling_transfer.evaluation.statistics": "spelling_transfer.statistics",
     "spelling_transfer.policy": "kedro_non_thinking",
     "spelling_transfer.reporting": "spelling_transfer.pages",
@@ -19,15 +20,18 @@ MOVED = {
     "spelling_transfer.storage.bundle_push": "spelling_transfer.storage",
     "spelling_transfer.storage.hook": "spelling_transfer.storage",
     "spelling_transfer.storage.stores": "spelling_transfer.storage",
+    "spelling_transfer.study.correlation": "spelling_transfer.statistics",
     "spelling_transfer.study.experiment": "spelling_transfer.configuration.presets",
+    "spelling_transfer.study.importance": "spelling_transfer.statistics",
     "spelling_transfer.study.presets": "spelling_transfer.configuration.presets",
+    "spelling_transfer.study.resampling": "spelling_transfer.statistics",
     "spelling_transfer.study.scores": "spelling_transfer.statistics.scores",
     "spelling_transfer.tasks.difficulty": "spelling_transfer.words.difficulty",
     "spelling_transfer.tasks.families": "spelling_transfer.words",
     "spelling_transfer.tasks.word_list": "spelling_transfer.words",
     "spelling_transfer.tasks.word_sets": "spelling_transfer.words",
     "spelling_transfer.tasks.words": "spelling_transfer.words",
-    "spelling_transfer.tracking.summary": "spelling_transfer.pages.run_summary",
+    "spelling_transfer.tracking.summary": "spelling_transfer.hooks",
     "spelling_transfer.tracking.wandb_settings": "spelling_transfer.tracking",
 }
 """Old names that users had in configurations and imports, and where to look now. What was below a name moved along."""

@@ -126,7 +126,7 @@ def transfer_ratios(
 
     Yields:
         One row a task; its ratio stands under ``difference``. There is none where the interval of the spelling
-        difference holds zero, or where a resample leaves no difference in spelling to divide by.
+        difference includes zero, or where a resample leaves no difference in spelling to divide by.
     """
     spelling = pairs[pairs["task"] == TRAINED_TASK]
     answers = (spelling["reference"], spelling["arm"], spelling["stem"])

@@ -5,8 +5,9 @@ has a module: `evaluation`, `study`, `tokens`, `serving`, and `run_summary` for 
 that another room could need: they take frames and findings and return text or figures.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spelling_transfer.lazy import lazy_names
 
 if TYPE_CHECKING:
     from spelling_transfer.pages.documents import write_study_document, write_token_document
@@ -40,23 +41,18 @@ __all__ = [
     "write_token_document",
 ]
 
-_MODULES = {
-    "documents": ("write_study_document", "write_token_document"),
-    "evaluation": ("render_evaluation_page",),
-    "findings": ("describe_comparison",),
-    "page": ("Card", "Link", "Section", "render_page"),
-    "run_summary": ("render_summary_page", "summary_document", "summary_lines"),
-    "serving": ("render_deployment_page",),
-    "study": ("render_tuning_page",),
-    "style": ("style_figure",),
-    "tables": ("Table",),
-    "tokens": ("TokenFindings", "render_token_page"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first asked for: pages bring pandas and jinja2."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "spelling_transfer.pages.documents": ("write_study_document", "write_token_document"),
+        "spelling_transfer.pages.evaluation": ("render_evaluation_page",),
+        "spelling_transfer.pages.findings": ("describe_comparison",),
+        "spelling_transfer.pages.page": ("Card", "Link", "Section", "render_page"),
+        "spelling_transfer.pages.run_summary": ("render_summary_page", "summary_document", "summary_lines"),
+        "spelling_transfer.pages.serving": ("render_deployment_page",),
+        "spelling_transfer.pages.study": ("render_tuning_page",),
+        "spelling_transfer.pages.style": ("style_figure",),
+        "spelling_transfer.pages.tables": ("Table",),
+        "spelling_transfer.pages.tokens": ("TokenFindings", "render_token_page"),
+    },
+)

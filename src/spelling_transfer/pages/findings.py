@@ -7,15 +7,17 @@ where its interval excludes zero, and transfer is claimed only by the rule of ``
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from spelling_transfer.evaluation.comparison import claimed_tasks, core_rows, main_rows, transfer_row
 from spelling_transfer.pages.numbers import count_of, duration, listed, percent, points, signed, span
 from spelling_transfer.statistics.scores import SCORED_TASKS
-from spelling_transfer.study.findings import StudyFindings
 from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS
+
+if TYPE_CHECKING:
+    from spelling_transfer.study.findings import StudyFindings
 
 QUESTION = (
     "Language models read tokens, not letters. This study trains a model on spelling and measures whether that "

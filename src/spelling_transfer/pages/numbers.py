@@ -1,6 +1,6 @@
 """How numbers and lists are written for a reader: one way for every page, document and line in the terminal.
 
-A minus is a minus sign and no hyphen, thousands are set apart, and what is missing is a dash.
+A minus is a minus sign and no hyphen, thousands have a comma, and what is missing is a dash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def points(difference: float) -> str:
 
 
 def span(low: float, high: float, write: Callable[[float], str] = points) -> str:
-    """Writes an interval, in points unless told otherwise: ``+2.0 to +8.1``."""
+    """Writes an interval, in points by default: ``+2.0 to +8.1``."""
     return f"{write(low)} to {write(high)}"
 
 
@@ -61,7 +61,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def format_value(value: Any, specification: str | None = None) -> str:
-    """Writes any value of a table by its type: thousands apart, three decimals, a dash for what is missing."""
+    """Writes any value of a table by its type: commas, three decimals, a dash for what is missing."""
     if isinstance(value, (list, tuple, set, np.ndarray)):
         return ", ".join(format_value(item) for item in value)
     if value is None or pd.isna(value):

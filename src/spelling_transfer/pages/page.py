@@ -55,7 +55,7 @@ class Link:
 class Section:
     """A part of a page. Whatever is given is shown, in the order of the fields.
 
-    Everything is escaped, apart from ``html`` and text that is ``markupsafe.Markup``.
+    Everything is escaped, except ``html`` and text that is ``markupsafe.Markup``.
 
     Attributes:
         heading: The heading; empty continues the section before.

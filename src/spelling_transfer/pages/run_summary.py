@@ -126,7 +126,7 @@ def _policy(results: Results) -> Iterator[Section]:
     yield Section(
         "Was non-thinking mode kept?",
         text=f"{'Yes' if report['kept'] else 'No'}: {len(report['found'])} violations in this run, {exempted} passages "
-        f"exempted by name. Looked at: {checked}.",
+        f"exempted by name. Checked: {checked}.",
         table=Table(
             pd.DataFrame(report_rows(report)),
             caption="The rules of conf/base/policy.yml, checked while the run went on.",

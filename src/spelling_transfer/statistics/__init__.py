@@ -1,4 +1,4 @@
-"""Every interval, test, resampling, correlation, importance and score: how sure a number is.
+"""Every interval, test, resampling, correlation, importance and score of the study.
 
 Pure functions on arrays, each with its source. They know no file, no frame of the study and no model, so they can be
 checked by hand and used elsewhere. `paired` compares two arms on the same examples; `scores` holds the transfer score;

@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 
     @property
     def verdict(self) -> Literal["up", "down", "unclear"]:
-        """Which way a difference clearly goes; ``unclear`` where its interval holds zero or is not there."""
+        """Which way a difference clearly goes; ``unclear`` where its interval includes zero or is missing."""
         if not self.excludes(0.0):
             return "unclear"
         return "up" if self.low > 0 else "down"

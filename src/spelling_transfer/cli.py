@@ -40,7 +40,7 @@ _COMMANDS = {
     "peek": ("commands.peek:peek", "Show schema, size, head and origin of one dataset."),
     "pretrain": ("training.pretrain_cli:pretrain", "Make the embedded base model tiny-qwen3 again."),
     "run": ("commands.run:run", "Run the pipelines of this project."),
-    "serve": ("serving.cli:serve", "Serve the fine-tuned model, in non-thinking mode only."),
+    "serve": ("commands.serve:serve", "Serve the fine-tuned model, in non-thinking mode only."),
     "tokens": ("commands.tokens:tokens", "Analyse the tokenizer: English subset, words in tokens, template."),
     "tune": ("commands.tune:tune", "Search hyperparameters: run, resume and look at studies."),
 }

@@ -12,6 +12,9 @@ import pytest
 from bundle_fixtures import source, store  # noqa: F401 - for the tests of bundles
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
+from tests.serving.conftest import deployable, make_deployable
+
+__all__ = ["deployable", "make_deployable"]
 
 ROOT = Path(__file__).parents[2]
 

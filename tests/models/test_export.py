@@ -20,7 +20,7 @@ from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.serving.deployable import write_deployable
 from spelling_transfer.serving.engine import AnswerEngine
-from spelling_transfer.serving.request import ChatRequest
+from spelling_transfer.serving.protocol import ChatRequest
 from spelling_transfer.serving.settings import EndpointSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training.pretrain import PretrainSettings, new_model

@@ -21,11 +21,11 @@ from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_f
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.deployment_check import create_pipeline
 from spelling_transfer.pipelines.deployment_check.nodes import EndpointDisobeysError
+from spelling_transfer.serving.client import LoadSettings
 from spelling_transfer.serving.deployable import read_card
+from spelling_transfer.serving.deployment import ModelThinksError
 from spelling_transfer.serving.engine import AnswerEngine
-from spelling_transfer.serving.load import LoadSettings
-from spelling_transfer.serving.merged import ModelThinksError
-from spelling_transfer.serving.request import ChatRequest
+from spelling_transfer.serving.protocol import ChatRequest
 from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer

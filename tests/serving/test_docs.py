@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from spelling_transfer.serving.request import ChatRequest
+from spelling_transfer.serving.protocol import ChatRequest
 from spelling_transfer.serving.settings import API_KEY_VARIABLE
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,7 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import load_model
 from spelling_transfer.serving.deployable import SETTINGS_FILE, DeployableError, read_card
 from spelling_transfer.serving.engine import AnswerEngine
-from spelling_transfer.serving.refusal import RefusedRequestError
-from spelling_transfer.serving.request import ChatRequest
+from spelling_transfer.serving.protocol import ChatRequest, RefusedRequestError
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 from .conftest import QUESTION, SAMPLING

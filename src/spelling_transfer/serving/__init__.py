@@ -1,1 +1,45 @@
-"""The endpoint: serves a fine-tuned model in non-thinking mode, and checks that it does."""
+"""The endpoint of the fine-tuned model, in non-thinking mode only, and its check before it ships.
+
+`deployable` is the folder that is served, `protocol` what is said to the endpoint and by it, `engine` answers without
+HTTP, `server` is the process that serves and `process` starts and ends it. `client` asks; `checks` and `deployment`
+find out whether the endpoint obeys and how fast it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spelling_transfer.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from spelling_transfer.serving.client import EndpointClient, LoadSettings
+    from spelling_transfer.serving.deployable import read_card, require_conformance, write_deployable
+    from spelling_transfer.serving.deployment import check_deployable, probe_merged, require_no_thoughts
+    from spelling_transfer.serving.process import running_endpoint
+    from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings, ListenSettings
+
+__all__ = [
+    "DeploymentCheckSettings",
+    "EndpointClient",
+    "EndpointSettings",
+    "ListenSettings",
+    "LoadSettings",
+    "check_deployable",
+    "probe_merged",
+    "read_card",
+    "require_conformance",
+    "require_no_thoughts",
+    "running_endpoint",
+    "write_deployable",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "spelling_transfer.serving.client": ["EndpointClient", "LoadSettings"],
+        "spelling_transfer.serving.deployable": ["read_card", "require_conformance", "write_deployable"],
+        "spelling_transfer.serving.deployment": ["check_deployable", "probe_merged", "require_no_thoughts"],
+        "spelling_transfer.serving.process": ["running_endpoint"],
+        "spelling_transfer.serving.settings": ["DeploymentCheckSettings", "EndpointSettings", "ListenSettings"],
+    },
+)

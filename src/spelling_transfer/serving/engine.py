@@ -14,9 +14,14 @@ from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.vocabulary import UnknownTokenError
 from spelling_transfer.serving.deployable import DeployableCard, DeployableError, read_card
-from spelling_transfer.serving.refusal import RefusedRequestError
-from spelling_transfer.serving.request import ChatRequest
-from spelling_transfer.serving.response import AnswerMessage, ChatCompletion, Choice, Usage
+from spelling_transfer.serving.protocol import (
+    AnswerMessage,
+    ChatCompletion,
+    ChatRequest,
+    Choice,
+    RefusedRequestError,
+    Usage,
+)
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
 

@@ -26,6 +26,8 @@ from spelling_transfer.serving.settings import ListenSettings
 
 _POLL_SECONDS = 0.05
 _PORT_ATTEMPTS = 3
+_SERVER = "import sys; from spelling_transfer.serving.server import main; sys.exit(main())"
+"""Not ``-m``: LitServe's workers have to find the classes of that module by its name."""
 
 
 class EndpointError(SpellingTransferError):
@@ -158,7 +160,7 @@ def _start(launch: _Launch, timeout_seconds: float) -> RunningEndpoint:
 
 def _spawn(launch: _Launch, listen: ListenSettings) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "spelling_transfer.serving.server", str(launch.folder)],
+        [sys.executable, "-c", _SERVER, str(launch.folder)],
         stdin=subprocess.PIPE,
         stdout=launch.log,
         stderr=subprocess.STDOUT,

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from spelling_transfer.errors import SpellingTransferError
+
 API_KEY_VARIABLE = "SPELLING_TRANSFER_API_KEY"
 """Environment variable with the key that a client must send as ``Authorization: Bearer …``; unset means no key."""
+
+
+class EndpointRefusedError(SpellingTransferError):
+    """The endpoint will not start with these settings."""
 
 
 class EndpointSettings(BaseModel):
@@ -36,11 +43,29 @@ class ListenSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # Other interfaces are a choice of the user's, and need a key (server.check_key).
+    # Other interfaces are a choice of the user's, and need a key (`check_key`).
     host: Literal["127.0.0.1", "0.0.0.0", "::"] = Field(  # noqa: S104
         "127.0.0.1", description="Interface; loopback by default."
     )
     port: int = Field(8000, ge=1024, le=65535, description="TCP port.")
+
+
+def check_key(listen: ListenSettings) -> None:
+    """Checks that a key is set where one is needed.
+
+    Raises:
+        EndpointRefusedError: The key is empty, or missing on an interface that other machines can reach.
+    """
+    key = os.environ.get(API_KEY_VARIABLE)
+    if key is not None and not key.strip():
+        raise EndpointRefusedError(
+            f"{API_KEY_VARIABLE} is set but empty: give it a value, or unset it to serve without a key."
+        )
+    if listen.host != "127.0.0.1" and key is None:
+        raise EndpointRefusedError(
+            f"host: {listen.host} lets other machines in and {API_KEY_VARIABLE} is not set. "
+            "Set it to the key clients must send, or listen on 127.0.0.1."
+        )
 
 
 class DeploymentCheckSettings(BaseModel):

@@ -15,11 +15,15 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pages.serving import plot_load, render_deployment_page
-from spelling_transfer.serving.check import check_deployable
-from spelling_transfer.serving.deployable import write_deployable
-from spelling_transfer.serving.load import LoadSettings
-from spelling_transfer.serving.merged import probe_merged, require_no_thoughts
-from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings
+from spelling_transfer.serving import (
+    DeploymentCheckSettings,
+    EndpointSettings,
+    LoadSettings,
+    check_deployable,
+    probe_merged,
+    require_no_thoughts,
+    write_deployable,
+)
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset

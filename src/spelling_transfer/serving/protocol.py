@@ -1,11 +1,14 @@
-"""The request model: OpenAI's chat completion, strict. What it does not know it refuses by name, never ignores."""
+"""What is said to the endpoint and by it: OpenAI's chat completion, strict, and one JSON shape of a refusal.
+
+What a request holds that is not known is refused by name, never ignored.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -13,7 +16,72 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from kedro_non_thinking import TextRules, load_policy
-from spelling_transfer.serving.refusal import NON_THINKING_ONLY
+
+NON_THINKING_ONLY = "non_thinking_only"
+"""Code of every refusal that is due to the non-thinking policy."""
+
+_OWN_CODES = frozenset({NON_THINKING_ONLY, "streaming_unsupported", "single_turn_only", "unsupported_role"})
+
+
+class RefusedRequestError(Exception):
+    """A request the endpoint does not answer.
+
+    Attributes:
+        status: HTTP status.
+        code: Short name of the reason, stable for programs.
+        message: What is wrong and what is allowed, for people.
+        param: The field that is wrong, as a path (``messages[0].role``).
+    """
+
+    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+
+    def detail(self) -> dict[str, Any]:
+        """Returns what stands under ``error`` in the response."""
+        return error_detail(self.status, self.code, self.message, self.param)
+
+
+def error_detail(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
+    """Returns the ``error`` object of OpenAI's API (https://platform.openai.com/docs/guides/error-codes)."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"message": message, "type": kind, "param": param, "code": code}
+
+
+def refusal_of_validation(errors: Sequence[Mapping[str, Any]]) -> RefusedRequestError:
+    """Returns the refusal of a request that pydantic found wrong, a breach of policy before anything else.
+
+    Args:
+        errors: pydantic's errors; ``loc`` may start with ``body``, as in FastAPI's ``RequestValidationError``.
+    """
+    first = min(errors, key=lambda error: error["type"] != NON_THINKING_ONLY)
+    context = first.get("ctx") or {}
+    location = first["loc"][1:] if first["loc"][:1] == ("body",) else first["loc"]
+    param = str(context["field"]) if "field" in context else _path(location)
+    if first["type"] == "extra_forbidden":
+        message = f"{param}: unknown field. It is refused because an ignored field would be a silent surprise."
+    elif first["type"] == "missing" and not param:
+        message = "the request has no body; send a JSON object with 'model' and 'messages'."
+    elif first["type"] == "json_invalid":
+        message, param = f"the body is not valid JSON ({context.get('error', first['msg'])}).", ""
+    elif "field" in context or not param:
+        message = str(first["msg"])
+    else:
+        message = f"{param}: {first['msg']}"
+    known = first["type"]
+    code = known if known in _OWN_CODES else "unknown_field" if known == "extra_forbidden" else "invalid_value"
+    return RefusedRequestError(400, code, message, param or None)
+
+
+def _path(location: Sequence[str | int]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
 
 # Names under which servers and clients switch thinking on: enable_thinking, thinking_budget, reasoning_effort,
 # include_reasoning, chat_template (a template of the client's own would be another prompt), …
@@ -159,3 +227,65 @@ def _thinking_fields(data: Any) -> Iterator[tuple[str, Any]]:
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+class AnswerMessage(BaseModel):
+    """The answer. There is no ``reasoning_content``, because there is no reasoning to put there."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+
+
+class Choice(BaseModel):
+    """The one choice of a completion.
+
+    ``finish_reason`` is ``stop`` where the model ended its answer and ``length`` where ``max_tokens`` did.
+    ``token_ids`` (the end token left out) is there when the request sent ``return_token_ids``, as in vLLM.
+    """
+
+    index: Literal[0] = 0
+    message: AnswerMessage
+    finish_reason: Literal["stop", "length"]
+    token_ids: list[int] | None = None
+
+
+class Usage(BaseModel):
+    """Numbers of tokens; the end token counts as generated."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatCompletion(BaseModel):
+    """The response to a chat completion request.
+
+    ``system_fingerprint`` names the exact deployable; ``prompt_token_ids`` comes with ``return_token_ids``.
+    """
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[Choice]
+    usage: Usage
+    prompt_token_ids: list[int] | None = None
+
+
+class ModelCard(BaseModel):
+    """An entry of ``/v1/models``."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "spelling-transfer"
+
+
+class ModelList(BaseModel):
+    """The response of ``/v1/models``."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]

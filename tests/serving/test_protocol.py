@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from spelling_transfer.serving.refusal import NON_THINKING_ONLY, RefusedRequestError, refusal_of_validation
-from spelling_transfer.serving.request import ChatRequest, holds_soft_switch
+from spelling_transfer.serving.protocol import (
+    NON_THINKING_ONLY,
+    ChatRequest,
+    RefusedRequestError,
+    holds_soft_switch,
+    refusal_of_validation,
+)
 
 PLAIN = {"model": "m", "messages": [{"role": "user", "content": "How do you spell apple ?"}]}
 

@@ -13,15 +13,14 @@ import httpx
 import psutil
 import pytest
 from click.testing import CliRunner
+from tests.serving.conftest import QUESTION
 
+from spelling_transfer.commands.serve import serve
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.serving.cli import serve
 from spelling_transfer.serving.client import EndpointClient
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.process import can_bind
 from spelling_transfer.serving.settings import API_KEY_VARIABLE, ListenSettings
-
-from .conftest import QUESTION
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ def test_a_conformance_that_is_no_json_is_named(deployable: ModelFolder, tmp_pat
 
 def test_it_serves_with_a_key_and_ends_on_an_interrupt(deployable: ModelFolder, free_port: int, tmp_path: Path) -> None:
     key, url = "a-key-nobody-must-see", f"http://127.0.0.1:{free_port}"
-    command = "from spelling_transfer.serving.cli import serve; serve()"
+    command = "from spelling_transfer.commands.serve import serve; serve()"
     conformance = write_conformance(tmp_path.parent / f"{tmp_path.name}.json", deployable)
     options = ["--folder", str(deployable.path), "--port", str(free_port), "--accelerator", "cpu"]
     options += ["--conformance", str(conformance)]

@@ -52,10 +52,9 @@ def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Pat
     Ctrl+C stops it.
     """
     from spelling_transfer.models.folder import ModelFolder
-    from spelling_transfer.serving.conformance import NotConformingError, require_conformance
+    from spelling_transfer.serving.deployable import NotConformingError, require_conformance
     from spelling_transfer.serving.process import can_bind, running_endpoint
-    from spelling_transfer.serving.server import check_key
-    from spelling_transfer.serving.settings import ListenSettings
+    from spelling_transfer.serving.settings import ListenSettings, check_key
 
     listen = ListenSettings.model_validate({"host": host, "port": port})
     try:

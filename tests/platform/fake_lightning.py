@@ -92,17 +92,32 @@ def now():
 
 
 def kill(j):
-    """Ends the processes of a job, those it started included."""
+    """Ends the processes of a job: its session, since GNU timeout makes a process group of its own."""
     process = j.get("_proc")
-    if process is not None and process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
+    if process is None:
+        return
+    for how, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+        end = time.monotonic() + seconds
+        while found := session_of(process.pid):
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, how)
+            process.poll()
+            if time.monotonic() > end:
+                break
+            time.sleep(0.02)
+    process.wait(5)
+
+
+def session_of(leader):
+    """Returns the processes of a session, the leader first, so that its script does not go on meanwhile."""
+    found = []
+    for line in subprocess.run(["ps", "-A", "-o", "pid=,stat="], capture_output=True, text=True).stdout.splitlines():
+        pid, state = line.split()[:2]
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(int(pid)) == leader and not state.startswith("Z"):
+                found.append(int(pid))
+    return sorted(found, key=lambda pid: pid != leader)
 
 
 def nid(p):

@@ -65,9 +65,12 @@ class Platform:
 
     def __enter__(self) -> Platform:
         environment = {**os.environ, "FAKE_EXEC": "1"}
-        script = ROOT / "tests" / "platform" / "fake_lightning.py"
         self._process = subprocess.Popen(
-            [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, "-m", "fake_lightning"],
+            cwd=ROOT / "tests" / "platform",
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()

@@ -13,6 +13,7 @@ from typing import Any
 
 import fake_lightning
 import pytest
+from fake_lightning.world import ENDED
 from whole_project import WholeProject
 
 from kedro_lightning.platform.calls import Calls
@@ -31,8 +32,7 @@ class Platform:
 
     @property
     def running(self) -> list[str]:
-        ended = ("completed", "failed", "stopped")
-        return [job["name"] for job in self.jobs if self.world.job_tick(job)["state"] not in ended]
+        return [job["name"] for job in self.jobs if self.world.job_tick(job)["state"] not in ENDED]
 
     @property
     def creations(self) -> int:

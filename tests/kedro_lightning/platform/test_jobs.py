@@ -30,8 +30,8 @@ def test_a_state_nobody_has_heard_of_is_a_way_of_waiting(platform, connection) -
     ]
 
 
-def test_all_pages_of_a_list_are_read(platform, connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform.module, "PAGE", 2)
+def test_all_pages_of_a_list_are_read(platform, connection) -> None:
+    platform.world.page = 2
     api = JobsApi(connection)
     made = {api.create(REQUEST).id for _ in range(5)}
     assert {job.id for job in api.find_all("kedro-compute")} == made

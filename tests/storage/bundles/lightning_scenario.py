@@ -4,7 +4,6 @@ keeps the address that it was imported with.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -16,11 +15,9 @@ ROOT = Path(__file__).parents[3]
 def main() -> None:
     """Prints what happened as JSON."""
     work = Path(sys.argv[1])
-    spec = importlib.util.spec_from_file_location("fake_lightning", ROOT / "tests/platform/fake_lightning.py")
-    assert spec is not None
-    assert spec.loader is not None
-    fake = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fake)
+    sys.path.insert(0, str(ROOT / "tests" / "platform"))
+    import fake_lightning as fake
+
     server, url = fake.serve()
     os.environ.update(
         LIGHTNING_CLOUD_URL=url, LIGHTNING_USER_ID="u-1", LIGHTNING_API_KEY="k", LIGHTNING_DISABLE_VERSION_CHECK="1",

@@ -124,7 +124,7 @@ def _look_at_files(checkpoints: Path, counts: Counter[str]) -> None:
 
     files = list(checkpoints.glob("*.ckpt"))
     counts["too many"] += len(files) > 3  # the third is there between writing a new one and removing the oldest
-    counts["parts"] += len(list(checkpoints.glob("*.part")))
+    counts["parts"] += len(list(checkpoints.glob(".*.partial")))
     for file in files:
         try:
             torch.load(file, weights_only=True)

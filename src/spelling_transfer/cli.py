@@ -38,7 +38,7 @@ _COMMANDS = {
     "bundle": ("commands.bundle:bundle", "Push, pull, verify and prune files that travel together."),
     "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),
     "peek": ("commands.peek:peek", "Show schema, size, head and origin of one dataset."),
-    "pretrain": ("training.pretrain_cli:pretrain", "Make the embedded base model tiny-qwen3 again."),
+    "pretrain": ("commands.pretrain:pretrain", "Make the embedded base model tiny-qwen3 again."),
     "run": ("commands.run:run", "Run the pipelines of this project."),
     "serve": ("commands.serve:serve", "Serve the fine-tuned model, in non-thinking mode only."),
     "tokens": ("commands.tokens:tokens", "Analyse the tokenizer: English subset, words in tokens, template."),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.training.config import TrainingSettings
+from spelling_transfer.training.data import EncodedExamples
 from spelling_transfer.training.pretrain import PretrainSettings, new_model
+from spelling_transfer.training.run import train
 
 WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe"]
 
@@ -41,3 +49,24 @@ def encoded(tokenizer: ChatTokenizer) -> pd.DataFrame:
 @pytest.fixture
 def loaded(tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> LoadedModel:
     return make_loaded(tokenizer, encoded)
+
+
+@pytest.fixture
+def examples(loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> EncodedExamples:
+    frame = encoded.assign(word=WORDS, example_id=[f"spelling-{i}" for i in range(len(WORDS))])
+    return EncodedExamples(frame, loaded.vocabulary, tokenizer.end_id)
+
+
+def make_settings(**changes: Any) -> TrainingSettings:
+    """Returns settings of a run of a moment."""
+    shared = {"learning_rate": 1e-3, "batch_size": 4, "grad_accum_steps": 1, "max_steps": 6, "warmup_steps": 1}
+    return TrainingSettings(**{"threads": 1, **shared, **changes})
+
+
+def lora_losses(loaded: LoadedModel, examples: EncodedExamples, **changes: Any) -> list[float]:
+    """Returns the losses of a run that starts from the same adapter each time."""
+    start = LoadedModel(copy.deepcopy(loaded.model), loaded.vocabulary)
+    torch.manual_seed(0)
+    attach_lora(start, LoraSettings(r=4, alpha=8, dropout=0.0), ("q_proj", "v_proj"))
+    settings = make_settings(**{"batch_size": 5, "grad_accum_steps": 2, "max_steps": 5, **changes})
+    return train(start, examples, settings).losses

@@ -115,7 +115,7 @@ def _run_and_be_ended(folder: Path, step: int, ended_by: int) -> None:
     run.losses(folder, EverySteps(1, end))
 
 
-def test_sigterm_saves_the_step_and_the_run_goes_on_bit_for_bit(run: Run, forge: Forge, tmp_path: Path) -> None:
+def test_sigterm_saves_the_step_and_the_run_resumes_bit_for_bit(run: Run, forge: Forge, tmp_path: Path) -> None:
     whole = run.losses(None)
     for step in (5, 7):  # the second time in a run that was resumed
         assert forge.run(tmp_path, step, signal.SIGTERM) == 128 + signal.SIGTERM
@@ -124,7 +124,7 @@ def test_sigterm_saves_the_step_and_the_run_goes_on_bit_for_bit(run: Run, forge:
     assert run.losses(tmp_path) == whole
 
 
-def test_a_killed_run_goes_on_bit_for_bit(run: Run, forge: Forge, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_bit_for_bit(run: Run, forge: Forge, tmp_path: Path) -> None:
     whole = run.losses(None)
     assert forge.run(tmp_path, 8, signal.SIGKILL) == -signal.SIGKILL
     assert sorted(file.name for file in tmp_path.iterdir()) == ["step=3.ckpt", "step=6.ckpt"]
@@ -165,6 +165,43 @@ def test_another_runs_checkpoint_is_refused(run: Run, tmp_path: Path) -> None:
     run.losses(tmp_path)
     with pytest.raises(CheckpointError, match="other settings"):
         run.losses(tmp_path, learning_rate=1e-3)
+
+
+def test_a_checkpoint_on_another_base_is_refused(
+    loaded: LoadedModel, examples: EncodedExamples, tmp_path: Path
+) -> None:
+    other = LoadedModel(copy.deepcopy(loaded.model), loaded.vocabulary)
+    with torch.no_grad():
+        other.model.model.layers[1].mlp.up_proj.weight.mul_(1.5)
+    for base, refused in ((loaded, False), (other, True)):
+        torch.manual_seed(0)
+        attach_lora(base, LoraSettings(r=2, alpha=4, dropout=0.0), ("q_proj",))
+        if refused:
+            with pytest.raises(CheckpointError, match="another base model"):
+                train(base, examples, TrainingSettings(**SETTINGS), checkpoints=Checkpoints(tmp_path, every_steps=2))
+        else:
+            train(base, examples, TrainingSettings(**SETTINGS), checkpoints=Checkpoints(tmp_path, every_steps=2))
+
+
+def test_a_failed_write_leaves_the_checkpoint_that_was_there(
+    loaded: LoadedModel, examples: EncodedExamples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+    written = 0
+
+    def full_disk(checkpoint: Any, file: Any) -> None:
+        nonlocal written
+        written += 1
+        if written > 1:
+            file.write_bytes(b"half a checkpoint")
+            raise OSError(28, "No space left on device")
+        save(checkpoint, file)
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        train(loaded, examples, TrainingSettings(**SETTINGS), checkpoints=Checkpoints(tmp_path, every_steps=2))
+    assert [file.name for file in tmp_path.iterdir()] == ["step=2.ckpt"]
+    torch.load(tmp_path / "step=2.ckpt", weights_only=True)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,9 @@ def test_a_configuration_file_says_the_same(arguments: list[str], tmp_path: Path
     assert (notes["training"]["max_steps"], notes["training"]["optimizer"], notes["lora"]["r"]) == (2, "sgd", 2)
 
 
-def test_checkpoints_are_gone_on_with(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_resumes_from_its_checkpoints(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kept = [f"--checkpoints={tmp_path / 'kept'}", "--checkpoint_every=3"]
     assert main([*arguments, *kept]) == 0
     first = capsys.readouterr().out

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,27 +13,13 @@ from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training.callbacks import EverySteps
-from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import EncodedExamples
-from spelling_transfer.training.module import TrainingDivergedError
-from spelling_transfer.training.run import train
+from spelling_transfer.training.errors import DeviceError
+from spelling_transfer.training.run import train, training_options
 
+from .conftest import lora_losses, make_settings
 
-def settings(**changes: Any) -> TrainingSettings:
-    shared: dict[str, Any] = {
-        "learning_rate": 3e-3,
-        "batch_size": 10,
-        "grad_accum_steps": 1,
-        "max_steps": 4,
-        "warmup_steps": 1,
-        "threads": 1,
-    }
-    return TrainingSettings(**{**shared, **changes})
-
-
-@pytest.fixture
-def examples(loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> EncodedExamples:
-    return EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id)
+settings = partial(make_settings, learning_rate=3e-3, batch_size=10, max_steps=4)
 
 
 def test_a_model_learns_to_spell_what_it_is_shown(
@@ -86,8 +73,70 @@ def test_a_callback_may_stop_the_run(loaded: LoadedModel, examples: EncodedExamp
     assert result.steps == 4
 
 
-def test_a_loss_that_is_no_number_stops_the_run(loaded: LoadedModel, examples: EncodedExamples) -> None:
-    with torch.no_grad():
-        next(loaded.model.parameters()).fill_(torch.nan)
-    with pytest.raises(TrainingDivergedError, match=r"step 0 \(learning_rate 0.003\)"):
-        train(loaded, examples, settings())
+def test_checkpointed_gradients_take_the_same_steps(loaded: LoadedModel, examples: EncodedExamples) -> None:
+    assert lora_losses(loaded, examples, gradient_checkpointing=True) == pytest.approx(
+        lora_losses(loaded, examples), rel=1e-6
+    )
+
+
+def test_checkpointing_computes_layers_again_and_is_off_after_the_run(loaded: LoadedModel) -> None:
+    layer = loaded.model.model.layers[0].mlp
+    calls = 0
+    forward = layer.forward
+
+    def count(*arguments: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return forward(*arguments)
+
+    layer.forward = count
+    loaded.model.train()
+    ids = torch.zeros((1, 4), dtype=torch.long)
+    with training_options(loaded.model, settings(gradient_checkpointing=True)):
+        loaded.model(input_ids=ids, use_cache=False).logits.sum().backward()
+        assert calls == 2
+    loaded.model(input_ids=ids, use_cache=False).logits.sum().backward()
+    assert calls == 3
+
+
+def test_compiled_layers_take_the_same_steps_and_are_plain_afterwards(
+    loaded: LoadedModel, examples: EncodedExamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = 0
+    compile_module = torch.nn.Module.compile
+
+    def without_code_generation(module: torch.nn.Module, **options: Any) -> None:
+        nonlocal compiled
+        compiled += 1
+        compile_module(module, backend="eager", **options)  # traced but not generated: that takes a minute
+
+    monkeypatch.setattr(torch.nn.Module, "compile", without_code_generation)
+    expected = lora_losses(loaded, examples, max_steps=2)
+    assert lora_losses(loaded, examples, max_steps=2, compile=True) == pytest.approx(expected, rel=1e-5)
+    assert compiled == len(loaded.model.model.layers)
+    with training_options(loaded.model, settings(compile=True)):
+        pass
+    assert all(layer._compiled_call_impl is None for layer in loaded.model.model.layers)
+
+
+def test_a_compiler_that_fails_is_named(
+    loaded: LoadedModel, examples: EncodedExamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_module = torch.nn.Module.compile
+
+    def without_compiler(module: torch.nn.Module, **options: Any) -> None:
+        def fail(*_: Any) -> None:
+            raise OSError("g++: command not found")
+
+        compile_module(module, backend=fail, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", without_compiler)
+    with pytest.raises(DeviceError, match=r"training.compile: .*g\+\+: command not found.*Set it to false"):
+        lora_losses(loaded, examples, max_steps=1, compile=True)
+
+
+def test_bf16_runs_on_a_cpu_and_stays_near_fp32(loaded: LoadedModel, examples: EncodedExamples) -> None:
+    exact = lora_losses(loaded, examples, precision="fp32")
+    rounded = lora_losses(loaded, examples, precision="bf16")
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.02)  # bf16 has eight bits

@@ -147,7 +147,7 @@ _BLOCK_ROWS = 4096
 """Rows of the head whose logits are held at once on a CPU, where a whole vocabulary of them would not fit its cache."""
 
 _ENDED_SHARE = 0.25
-"""Rows of a batch that must have ended before the others go on without them: leaving them out copies the cache."""
+"""Rows of a batch that must have ended before they are left out: that copies the cache."""
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,7 @@ def decode_batch(
         cache = out[loaded.cache_name]
         chosen = head.to_rows(choose(head, out.last_hidden_state[:, -1], running))
         answers[running, step] = chosen
-        # A row that has ended stays until enough others have; what it goes on to say is cut off at the end.
+        # A row that has ended stays until enough others have; what it says after its end is cut off.
         going &= chosen != end_row
         left = int(going.sum())
         if left == 0:

@@ -161,7 +161,7 @@ def read_number(output: str, echo: Collection[str] = ()) -> int | None:
 
 
 def read_yes_or_no(output: str, echo: Collection[str] = ()) -> str | None:
-    """Reads ``yes`` or ``no``; a "no" may go on with "not", a "yes" may not.
+    """Reads ``yes`` or ``no``; a "not" may follow a "no", but no "yes".
 
     Args:
         output: What the model said.

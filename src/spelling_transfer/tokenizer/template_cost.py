@@ -108,7 +108,7 @@ def _encode_other_mode(
 
 
 def _encode_markup(tokenizer: ChatTokenizer, text: str) -> list[int]:
-    # The shared tokenizer reads special tokens as plain text, so they are told apart here.
+    # The shared tokenizer reads special tokens as plain text, so they are found here.
     added = {token.content: token_id for token_id, token in tokenizer.tokenizer.get_added_tokens_decoder().items()}
     parts = re.split(f"({'|'.join(map(re.escape, sorted(added, key=len, reverse=True)))})", text) if added else [text]
     ids: list[int] = []

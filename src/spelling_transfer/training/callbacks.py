@@ -1,13 +1,102 @@
-"""What happens between the steps of a training run."""
+"""What happens between the steps of a run: what it reports of itself, progress, evaluation callbacks."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import pytorch_lightning as pl
+import torch
 
 from spelling_transfer.progress import ProgressHandle
+
+Metrics = dict[str, float]
+"""One logged row: ``step`` and the values under ``train/…``."""
+
+_BYTES_PER_MB = 1e6
+
+
+@dataclass(frozen=True)
+class StepStatistics:
+    """What one optimiser step measured, over all devices.
+
+    Attributes:
+        loss: Mean cross entropy a label token.
+        grad_norm: Norm of the gradient before it was clipped.
+        learning_rate: The rate the step was taken with.
+        examples: Examples of the step.
+        label_tokens: Their label tokens.
+    """
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    examples: int
+    label_tokens: int
+
+
+def memory_mb(device: torch.device) -> float:
+    """Returns the memory in use, in MB of 10^6 bytes: the peak of the device on CUDA, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / _BYTES_PER_MB
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory() / _BYTES_PER_MB
+    return float(psutil.Process().memory_info().rss) / _BYTES_PER_MB
+
+
+class StepMetrics(pl.Callback):
+    """Hands a row of metrics to a function every so many steps, and at the end.
+
+    Loss, gradient norm and learning rate are those of the step itself, so that a resumed run reports the same rows;
+    throughput is that of the steps since the last row, without the time evaluations took between them.
+
+    Args:
+        every_steps: Optimiser steps between rows.
+        report: Receives each row.
+    """
+
+    def __init__(self, every_steps: int, report: Callable[[Metrics], None]) -> None:
+        self.every_steps = every_steps
+        self.report = report
+        self._seconds = 0.0
+        self._examples = self._label_tokens = 0
+        self._step_began = 0.0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Starts the clock of a step."""
+        self._step_began = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        """Adds the step up, and reports when its turn has come."""
+        self._seconds += time.perf_counter() - self._step_began
+        statistics: StepStatistics = pl_module.statistics
+        self._examples += statistics.examples
+        self._label_tokens += statistics.label_tokens
+        if trainer.global_step % self.every_steps == 0:
+            self._report(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Reports the last step, where it has not been."""
+        if self._examples:
+            self._report(trainer, pl_module)
+
+    def _report(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        statistics: StepStatistics = pl_module.statistics
+        seconds = max(self._seconds, 1e-9)
+        row: Metrics = {
+            "step": trainer.global_step,
+            "train/loss": statistics.loss,
+            "train/grad_norm": statistics.grad_norm,
+            "train/learning_rate": statistics.learning_rate,
+            "train/examples_per_second": self._examples / seconds,
+            "train/label_tokens_per_second": self._label_tokens / seconds,
+            "train/memory_mb": memory_mb(pl_module.device),
+        }
+        self._seconds, self._examples, self._label_tokens = 0.0, 0, 0
+        self.report(row)
 
 
 class EverySteps(pl.Callback):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.files import whole_file
 from spelling_transfer.training.config import TrainingSettings
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _KEPT = 2
 _NOT_OF_THE_RESULT = {"log_every_steps"}
-"""Settings that may differ between a run and the one that takes it up again."""
+"""Settings that may differ between a run and the one that resumes it."""
 _PROBED_VALUES = 64
-"""Values of each frozen tensor that tell one base model from another."""
+"""Values of each frozen tensor by which base models are distinguished."""
 
 
 class CheckpointError(SpellingTransferError):
@@ -47,7 +47,7 @@ class Checkpoints:
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there, so that no reader meets half of one; keeps the last two.
+    """Writes each checkpoint whole or not at all, and keeps the last two.
 
     Lightning's own writes to the machine's temporary folder first, from where a move may be a copy, and its callback
     does not count what it saved on an exception.
@@ -56,16 +56,8 @@ class WholeFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Writes the file; a failure leaves what was there before."""
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(target) as partial:
+            torch.save(checkpoint, partial)
         by_age = sorted(_files(target.parent), key=lambda found: found[1].stat().st_mtime_ns)
         for _, old in by_age[:-_KEPT]:
             old.unlink(missing_ok=True)
@@ -115,7 +107,7 @@ def latest_checkpoint(checkpoints: Checkpoints, expected_fingerprint: str) -> tu
             if not all(bool(tensor.isfinite().all()) for tensor in state["state_dict"].values()):
                 raise FloatingPointError
         except Exception as error:  # noqa: BLE001  (a file cut short fails in many ways inside torch and zipfile)
-            _LOGGER.warning("%s: damaged (%s); going on from the checkpoint before it.", file, type(error).__name__)
+            _LOGGER.warning("%s: damaged (%s); resuming from the checkpoint before it.", file, type(error).__name__)
             continue
         if its_fingerprint != expected_fingerprint:
             raise CheckpointError(
@@ -126,10 +118,10 @@ def latest_checkpoint(checkpoints: Checkpoints, expected_fingerprint: str) -> tu
     return None
 
 
-def remove_parts(checkpoints: Checkpoints) -> None:
+def remove_partial_files(checkpoints: Checkpoints) -> None:
     """Removes what a killed process left half-written."""
-    for part in checkpoints.folder.glob("*.ckpt.*.part"):
-        part.unlink(missing_ok=True)
+    for partial in checkpoints.folder.glob(".*.ckpt.*.partial"):
+        partial.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> Iterator[tuple[int, Path]]:

@@ -24,15 +24,13 @@ from spelling_transfer.models.trainable import LoraSettings, attach_lora, train_
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+from spelling_transfer.training.callbacks import Metrics
 from spelling_transfer.training.checkpoints import Checkpoints
 from spelling_transfer.training.config import TrainingSettings
-from spelling_transfer.training.data import EncodedExamples, TrainingDataError
-from spelling_transfer.training.datamodule import AnswerData
-from spelling_transfer.training.metrics import Metrics
+from spelling_transfer.training.data import AnswerData, EncodedExamples, TrainingDataError
 from spelling_transfer.training.module import AnswerModule
 from spelling_transfer.training.parallel import Sharded
-from spelling_transfer.training.precision import check_weights, lightning_precision
-from spelling_transfer.training.preflight import check_examples
+from spelling_transfer.training.preflight import check_examples, check_weights, lightning_precision
 from spelling_transfer.training.run import fit, quiet, seeded
 
 _DESCRIPTION = (
@@ -144,7 +142,7 @@ class TrainingCLI(LightningCLI):
         """Adds where the result and the checkpoints go; the trainer's own settings follow the module's."""
         parser.add_argument("--out", type=Path | None, default=None, help="Folder to write what was trained to.")
         parser.add_argument(
-            "--checkpoints", type=Path | None, default=None, help="Folder of this run's checkpoints; it goes on there."
+            "--checkpoints", type=Path | None, default=None, help="Folder of this run's checkpoints; it resumes there."
         )
         parser.add_argument("--checkpoint_every", type=int, default=100, help="Steps between checkpoints.")
         parser.link_arguments("model.training.max_steps", "trainer.max_steps")

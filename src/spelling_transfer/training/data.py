@@ -1,21 +1,68 @@
-"""Encoded examples as batches, padded or packed."""
+"""Encoded examples as batches, padded or packed, in an order that depends on the seed alone; one item a step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import chain, count, islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader, IterableDataset
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.loss import IGNORED_LABEL
 from spelling_transfer.models.vocabulary import Vocabulary
-from spelling_transfer.training.order import StepSampler
+from spelling_transfer.training.config import TrainingSettings
 
-if TYPE_CHECKING:
-    import torch
+_BUCKET_STEPS = 16
+"""Steps whose examples are sorted by length together: enough to save padding, few enough to keep the order random."""
+
+
+class StepSampler:
+    """Yields the examples of each optimiser step, as one list of batches a step, for ever.
+
+    Each epoch is a permutation drawn from the seed and the epoch's number; neighbours in length share a batch.
+
+    Args:
+        lengths: Tokens of each example.
+        batch_size: Examples a batch.
+        grad_accum_steps: Batches a step.
+        seed: The order's seed.
+        first_step: Steps to pass over, when a run is resumed.
+    """
+
+    def __init__(
+        self, lengths: np.ndarray, batch_size: int, grad_accum_steps: int, seed: int, first_step: int = 0
+    ) -> None:
+        self.lengths = lengths
+        self.first_step = first_step
+        self.batch_size = batch_size
+        self.grad_accum_steps = grad_accum_steps
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[list[list[int]]]:
+        epochs = chain.from_iterable(self._epoch(epoch) for epoch in count())
+        return islice(epochs, self.first_step, None)
+
+    def _epoch(self, epoch: int) -> Iterator[list[list[int]]]:
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(len(self.lengths))
+        step_size = min(self.batch_size * self.grad_accum_steps, len(order))
+        bucket_size = step_size * _BUCKET_STEPS
+        for start in range(0, len(order), bucket_size):
+            bucket = order[start : start + bucket_size]
+            bucket = bucket[np.argsort(self.lengths[bucket], kind="stable")]
+            batches = [bucket[i : i + self.batch_size].tolist() for i in range(0, len(bucket), self.batch_size)]
+            # Short and long batches alternate, else the length would follow the step number.
+            batches = [batches[i] for i in rng.permutation(len(batches))]
+            for i in range(0, len(batches), self.grad_accum_steps):
+                yield batches[i : i + self.grad_accum_steps]
+
 
 __all__ = ["Batch", "EncodedExamples", "StepSampler", "TrainingDataError"]
 
@@ -54,8 +101,6 @@ class Batch:
 
     def without_labels(self) -> Batch:
         """Returns the batch as one that counts for nothing: its loss and its gradients are zero."""
-        import torch
-
         return replace(self, labels=torch.full_like(self.labels, IGNORED_LABEL), indices=())
 
 
@@ -121,8 +166,6 @@ class EncodedExamples:
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Returns the examples at ``indices`` as one batch, a row each, padded to the longest."""
-        import torch
-
         width = int(self.lengths[list(indices)].max())
         ids = np.zeros((len(indices), width), dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -142,8 +185,6 @@ class EncodedExamples:
             indices: The examples.
             row_tokens: Longest row; an example longer than that has a row to itself. ``None`` makes one row.
         """
-        import torch
-
         rows = pack([int(self.lengths[i]) for i in indices], row_tokens)
         width = max(sum(int(self.lengths[indices[i]]) for i in row) for row in rows)
         ids = np.zeros((len(rows), width), dtype=np.int64)
@@ -177,3 +218,93 @@ def pack(lengths: Sequence[int], capacity: int | None) -> list[list[int]]:
             rows[row].append(item)
             free[row] -= lengths[item]
     return rows
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimiser step is taken on.
+
+    Attributes:
+        batches: This device's share of each batch.
+        indices: The examples of the whole step, over all devices.
+        label_tokens: Their label tokens: what the sum of losses is divided by, on each device.
+    """
+
+    batches: tuple[Batch, ...]
+    indices: tuple[int, ...]
+    label_tokens: int
+
+    def to(self, device: Any) -> Step:
+        """Returns the step on another device."""
+        return replace(self, batches=tuple(batch.to(device) for batch in self.batches))
+
+
+class AnswerData(pl.LightningDataModule):
+    """Encoded examples, one item an optimiser step, for ever; its state is the number of steps done.
+
+    Each batch is dealt out over the devices example by example, so that they do alike work and the step is the same as
+    that of one device.
+
+    Args:
+        examples: What to train on.
+        settings: Batch size, accumulation, seed and batching.
+        row_tokens: Longest row of packed examples; ``None`` for one row a batch.
+    """
+
+    def __init__(self, examples: EncodedExamples, settings: TrainingSettings, row_tokens: int | None = None) -> None:
+        super().__init__()
+        self.examples = examples
+        self.settings = settings
+        self.row_tokens = row_tokens
+        self.first_step = 0
+
+    def train_dataloader(self) -> DataLoader[Step]:
+        """Returns the loader of steps."""
+        return DataLoader(_Steps(self), batch_size=None)
+
+    def transfer_batch_to_device(self, batch: Step, device: Any, dataloader_idx: int) -> Step:
+        """Moves each batch of a step."""
+        return batch.to(device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns how far the run has come in the data."""
+        return {"steps": self.trainer.global_step if self.trainer else self.first_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resumes there."""
+        self.first_step = int(state_dict["steps"])
+
+    def share(self, indices: list[int], rank: int, devices: int) -> Batch:
+        """Returns the part of a batch that falls to a device; one without a part gets labels that count for nothing."""
+        mine = indices[rank::devices]
+        packed = self.settings.batching == "packed"
+        chosen = mine or indices[:1]
+        batch = self.examples.packed_batch(chosen, self.row_tokens) if packed else self.examples.batch(chosen)
+        return batch if mine else batch.without_labels()
+
+
+class _Steps(IterableDataset[Step]):
+    def __init__(self, data: AnswerData) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[Step]:
+        settings, examples = self.data.settings, self.data.examples
+        sampler = StepSampler(
+            examples.lengths,
+            settings.batch_size,
+            settings.grad_accum_steps,
+            settings.seed,
+            first_step=self.data.first_step,
+        )
+        rank, devices = (dist.get_rank(), dist.get_world_size()) if _is_distributed() else (0, 1)
+        for step in sampler:
+            indices = [index for batch in step for index in batch]
+            yield Step(
+                tuple(self.data.share(batch, rank, devices) for batch in step),
+                tuple(indices),
+                int(examples.label_lengths[indices].sum()),
+            )
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,8 +1,10 @@
-"""The LightningModule: answer-only loss, normalised by the label tokens of the whole step."""
+"""The LightningModule: answer-only loss, normalised by the label tokens of the whole step; optimisers and schedules."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,14 +12,11 @@ import torch
 
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.loss import answer_only_loss, is_frozen_matrix
+from spelling_transfer.training.callbacks import StepStatistics
 from spelling_transfer.training.config import TrainingSettings
-from spelling_transfer.training.datamodule import Step
-from spelling_transfer.training.errors import TrainingDivergedError
-from spelling_transfer.training.metrics import StepStatistics
-from spelling_transfer.training.optimization import make_optimizer, make_schedule
+from spelling_transfer.training.data import Step
+from spelling_transfer.training.errors import DeviceError, TrainingDivergedError
 from spelling_transfer.training.parallel import Sharded, gathered, shard, without_weights
-
-__all__ = ["AnswerModule", "TrainingDivergedError"]
 
 
 class AnswerModule(pl.LightningModule):
@@ -27,7 +26,6 @@ class AnswerModule(pl.LightningModule):
         loaded: The model, with its adapter attached.
         settings: How to train.
         subset_rows: Rows of the token subset the softmax runs over, ascending; ``None`` for all rows.
-        fingerprint: Identity of the run, kept in its checkpoints.
     """
 
     def __init__(
@@ -35,7 +33,6 @@ class AnswerModule(pl.LightningModule):
         loaded: LoadedModel,
         settings: TrainingSettings,
         subset_rows: torch.Tensor | None = None,
-        fingerprint: str = "",
     ) -> None:
         super().__init__()
         self.strict_loading = False  # checkpoints hold what is trained, not the base
@@ -45,7 +42,8 @@ class AnswerModule(pl.LightningModule):
         self.model = loaded.model
         self.settings = settings
         self.register_buffer("subset_rows", subset_rows, persistent=False)
-        self.fingerprint = fingerprint
+        self.fingerprint = ""
+        """Identity of the run, kept in its checkpoints."""
         self.losses: list[float] = []
         self.statistics = StepStatistics(math.nan, math.nan, math.nan, 0, 0)
         self._grad_norm = math.nan
@@ -154,7 +152,7 @@ class AnswerModule(pl.LightningModule):
         checkpoint["fingerprint"] = self.fingerprint
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes up the losses and the random state where the checkpoint left them."""
+        """Resumes the losses and the random state of the checkpoint."""
         self.losses = list(checkpoint["losses"])
         self._random_states = checkpoint["random_states"]
 
@@ -174,7 +172,7 @@ class AnswerModule(pl.LightningModule):
         # Not at loading: the data loader draws a number of its own before the first step.
         states, self._random_states = self._random_states, None
         if states is None or len(states) != self.trainer.world_size:
-            return  # on another number of devices the run goes on, with other dropout
+            return  # a run on another number of devices is resumed with other dropout
         mine = states[self.trainer.global_rank]
         torch.set_rng_state(mine["cpu"].cpu())
         if "cuda" in mine and self.device.type == "cuda":
@@ -185,3 +183,78 @@ class AnswerModule(pl.LightningModule):
 
 class _GradientDivergedError(Exception):
     """Ends a step before the weights are touched."""
+
+
+_DECAY_SHARE = 0.2
+"""Share of the steps after the warm-up in which ``warmup_stable_decay`` falls (Hägele et al., 2024, use 10-20%)."""
+
+
+def make_optimizer(
+    parameters: Iterable[torch.nn.Parameter], settings: TrainingSettings, *, fused: bool
+) -> torch.optim.Optimizer:
+    """Returns the optimiser of the settings over the trainable parameters.
+
+    Args:
+        parameters: What is trained.
+        settings: Which optimiser, its learning rate and weight decay.
+        fused: Whether AdamW may use its fused kernel; a gradient scaler needs to see gradients the kernel hides.
+
+    Raises:
+        DeviceError: ``adamw_8bit`` without CUDA or without bitsandbytes.
+    """
+    parameters = list(parameters)
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=settings.momentum)
+    if settings.optimizer == "adafactor":
+        return torch.optim.Adafactor(parameters, lr=rate, weight_decay=decay)
+    if settings.optimizer == "adamw_8bit":
+        return _adamw_8bit(parameters, rate, decay)
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
+
+
+def _adamw_8bit(parameters: list[torch.nn.Parameter], rate: float, decay: float) -> torch.optim.Optimizer:
+    if not torch.cuda.is_available():
+        raise DeviceError("training.optimizer: adamw_8bit needs CUDA, which is not here. Set it to 'adamw'.")
+    try:
+        bitsandbytes = import_module("bitsandbytes")
+    except ImportError as error:
+        raise DeviceError(
+            "training.optimizer: adamw_8bit needs bitsandbytes (pip install 'spelling-transfer[cuda]'), or set it to "
+            "'adamw'."
+        ) from error
+    optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(parameters, lr=rate, weight_decay=decay)
+    return optimizer
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:
+    """Returns the schedule of the settings, to be stepped after each optimiser step.
+
+    ``linear``, ``cosine`` and ``constant`` warm up from 1/``warmup_steps`` of the peak, so that no step is wasted; the
+    others are transformers' own, whose first step of a warm-up has a rate of zero.
+    """
+    if settings.schedule in ("linear", "cosine", "constant"):
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(settings, step))
+    from transformers import get_scheduler
+
+    specific: dict[str, Any] = {}
+    if settings.schedule == "warmup_stable_decay":
+        after = max(1, settings.max_steps - settings.warmup_steps)
+        specific = {"num_decay_steps": max(1, round(_DECAY_SHARE * after))}
+    return get_scheduler(
+        settings.schedule,
+        optimizer,
+        num_warmup_steps=settings.warmup_steps,
+        num_training_steps=settings.max_steps,
+        scheduler_specific_kwargs=specific,
+    )
+
+
+def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
+    """Returns the share of the peak learning rate after ``step`` steps, for the schedules of our own."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, settings.max_steps - settings.warmup_steps)
+    if settings.schedule == "linear":
+        return max(0.0, 1.0 - progress)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))) if settings.schedule == "cosine" else 1.0

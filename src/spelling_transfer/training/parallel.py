@@ -12,7 +12,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 
 from kedro_lightning import machine_count
-from spelling_transfer.models.load import backbone
+from spelling_transfer.models.load import backbone, base_of
 from spelling_transfer.training.errors import DeviceError
 
 
@@ -77,7 +77,7 @@ def shard(model: Any, device_mesh: Any, *, over_subset: bool = False) -> None:
     """
     from torch.distributed.fsdp import fully_shard
 
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    base = base_of(model)
     decoder, head, mesh = backbone(model), base.get_output_embeddings(), device_mesh["data_parallel"]
     embedding = base.get_input_embeddings()
     tied = head.weight is embedding.weight
@@ -135,6 +135,5 @@ def gathered(model: Any, copy_without_weights: Any) -> Any:
     }
     # A tied head has no entry of its own; it is tied again below.
     copy_without_weights.load_state_dict(state, assign=True, strict=False)
-    base = copy_without_weights
-    (base.get_base_model() if hasattr(base, "peft_config") else base).tie_weights()
+    base_of(copy_without_weights).tie_weights()
     return copy_without_weights

@@ -14,26 +14,27 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from spelling_transfer.models.load import LoadedModel, pick_device
-from spelling_transfer.training.callbacks import ShowProgress
+from spelling_transfer.models.load import LoadedModel, backbone, base_of, pick_device
+from spelling_transfer.training.callbacks import Metrics, ShowProgress, StepMetrics
 from spelling_transfer.training.checkpoints import (
     Checkpoints,
     WholeFiles,
     checkpoint_callback,
     fingerprint,
     latest_checkpoint,
-    remove_parts,
+    remove_partial_files,
 )
 from spelling_transfer.training.config import TrainingSettings
-from spelling_transfer.training.data import EncodedExamples
-from spelling_transfer.training.datamodule import AnswerData
-from spelling_transfer.training.errors import TrainingDivergedError, TrainingStopped, memory_errors_explained
-from spelling_transfer.training.metrics import Metrics, StepMetrics
+from spelling_transfer.training.data import AnswerData, EncodedExamples
+from spelling_transfer.training.errors import (
+    DeviceError,
+    TrainingDivergedError,
+    TrainingStopped,
+    memory_errors_explained,
+)
 from spelling_transfer.training.module import AnswerModule
-from spelling_transfer.training.options import training_options
 from spelling_transfer.training.parallel import Devices, devices_here, make_strategy
-from spelling_transfer.training.precision import check_weights, lightning_precision
-from spelling_transfer.training.preflight import check_examples
+from spelling_transfer.training.preflight import check_examples, check_weights, lightning_precision
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def fit(
     if checkpoints is not None:
         module.fingerprint = fingerprint(settings, examples, model)
         if trainer.is_global_zero:
-            remove_parts(checkpoints)
+            remove_partial_files(checkpoints)
         resume = latest_checkpoint(checkpoints, module.fingerprint)
         trainer.callbacks.append(checkpoint_callback(checkpoints))  # type: ignore[attr-defined]
     data.first_step = resume[1] if resume else 0
@@ -202,3 +203,37 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(before)
+
+
+@contextmanager
+def training_options(model: Any, settings: TrainingSettings) -> Iterator[None]:
+    """Switches the options of the settings on inside the block.
+
+    Raises:
+        DeviceError: A layer could not be compiled.
+    """
+    base = base_of(model)
+    layers = list(backbone(model).layers) if settings.compile else []
+    # transformers 5.24 renamed this; older versions that are allowed know one name, later ones the other.
+    name = "activation" if hasattr(base, "activation_checkpointing_enable") else "gradient"
+    if settings.gradient_checkpointing:
+        # The older, reentrant kind finds no gradient to keep where the embedding is frozen.
+        options = {f"{name}_checkpointing_kwargs": {"use_reentrant": False}}
+        getattr(base, f"{name}_checkpointing_enable")(**options)
+    for layer in layers:
+        layer.compile(dynamic=True)  # lengths differ from batch to batch
+    try:
+        yield
+    except Exception as error:
+        if not (settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))):
+            raise
+        beginning = " ".join(str(error).split())[:200]  # a compiler's output may run to thousands of lines
+        raise DeviceError(
+            f"training.compile: torch.compile does not work here ({beginning}). It needs a C++ compiler on a CPU and "
+            "Triton on CUDA. Set it to false."
+        ) from error
+    finally:
+        if settings.gradient_checkpointing:
+            getattr(base, f"{name}_checkpointing_disable")()
+        for layer in layers:
+            layer._compiled_call_impl = None  # torch has no public way back; a test notices if this is none

@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,16 +13,13 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.loss import answer_only_loss
-from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training.config import TrainingSettings
-from spelling_transfer.training.data import Batch, EncodedExamples, pack
-from spelling_transfer.training.packing import PackingError, check_packing
+from spelling_transfer.training.data import Batch, EncodedExamples, TrainingDataError, pack
+from spelling_transfer.training.errors import DeviceError
+from spelling_transfer.training.preflight import PackingError, check_packing, check_weights, lightning_precision
 from spelling_transfer.training.run import train
 
-
-@pytest.fixture
-def examples(loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> EncodedExamples:
-    return EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id)
+from .conftest import make_settings
 
 
 def value_and_gradient(model: Any, batch: Batch) -> tuple[float, list[torch.Tensor]]:
@@ -108,3 +105,67 @@ def test_each_example_has_one_place_and_no_shared_row_is_too_long(lengths: list[
     # No two rows that would fit into one: what first fit promises.
     totals = sorted(sum(lengths[i] for i in row) for row in rows)
     assert len(totals) < 2 or totals[0] + totals[1] > capacity
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "native", "expected"),
+    [
+        ("auto", "cpu", False, "32-true"),
+        ("auto", "mps", False, "32-true"),
+        ("auto", "cuda", True, "bf16-mixed"),
+        ("auto", "cuda", False, "16-mixed"),  # a T4
+        ("fp16", "cuda", True, "16-mixed"),
+        ("bf16", "cpu", False, "bf16-mixed"),
+        ("fp32", "cuda", True, "32-true"),
+    ],
+)
+def test_precision_follows_the_device(
+    monkeypatch: pytest.MonkeyPatch, asked: Any, device: str, native: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert lightning_precision(asked, device) == expected
+
+
+def test_bf16_is_refused_where_it_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    with pytest.raises(DeviceError, match=r"training.precision: bf16 is not native to Tesla T4.*fp16"):
+        lightning_precision("bf16", "cuda")
+
+
+def test_float16_weights_are_not_trained(loaded: LoadedModel) -> None:
+    with pytest.raises(DeviceError, match="float16"):
+        check_weights(loaded.model.half(), "32-true")
+    loaded.model.requires_grad_(False)
+    check_weights(loaded.model, "32-true")
+
+
+def test_labels_beyond_the_subset_are_refused_before_the_first_step(
+    loaded: LoadedModel, examples: EncodedExamples
+) -> None:
+    rows = examples.label_rows()
+    lost = int(loaded.vocabulary.to_rows(ChatIds.of(examples, loaded, 0))[0])
+    before = copy.deepcopy(loaded.model.state_dict())
+    with pytest.raises(
+        TrainingDataError, match=r"use_english_only_tokens.*outside the token subset.*spelling-0 \(cab\)"
+    ):
+        train(loaded, examples, make_settings(), subset_rows=torch.from_numpy(np.setdiff1d(rows, [lost])))
+    for name, tensor in loaded.model.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+
+class ChatIds:
+    """The label tokens of an example."""
+
+    @staticmethod
+    def of(examples: EncodedExamples, loaded: LoadedModel, index: int) -> np.ndarray:
+        row = examples.rows[examples.offsets[index] : examples.offsets[index + 1]]
+        return loaded.vocabulary.to_ids(row[examples.label_start[index] :])
+
+
+def test_an_example_longer_than_the_context_is_refused(loaded: LoadedModel, examples: EncodedExamples) -> None:
+    loaded.model.config.max_position_embeddings = int(examples.lengths.max()) - 1
+    longest = examples.names([int(np.argmax(examples.lengths))])
+    with pytest.raises(TrainingDataError, match="longer than the model's context") as caught:
+        train(loaded, examples, make_settings())
+    assert longest in str(caught.value)

@@ -34,7 +34,7 @@ def pretrain(out: Path, **options: Any) -> None:
     from spelling_transfer.tasks.registry import load_tasks
     from spelling_transfer.tokenizer.chat import load_chat_tokenizer
     from spelling_transfer.training import pretrain as engine
-    from spelling_transfer.training.model_card import measure, model_card
+    from spelling_transfer.training.pretrain import measure, model_card
     from spelling_transfer.words.word_list import WordSelection, select_words
     from spelling_transfer.words.word_sets import describe_words, split_words
 

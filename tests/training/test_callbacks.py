@@ -2,23 +2,22 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import pandas as pd
 import pytest
 
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.loss import IGNORED_LABEL, answer_only_loss
 from spelling_transfer.progress import progress_bar
-from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.training import metrics
+from spelling_transfer.training import callbacks as metrics
 from spelling_transfer.training.callbacks import EverySteps
 from spelling_transfer.training.checkpoints import Checkpoints
-from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import EncodedExamples
 from spelling_transfer.training.run import train
+
+from .conftest import make_settings
 
 KEYS = {
     "step",
@@ -31,23 +30,7 @@ KEYS = {
 }
 
 
-def settings(**changes: Any) -> TrainingSettings:
-    shared: dict[str, Any] = {
-        "learning_rate": 1e-3,
-        "batch_size": 10,
-        "grad_accum_steps": 1,
-        "max_steps": 7,
-        "warmup_steps": 4,
-        "schedule": "constant",
-        "log_every_steps": 3,
-        "threads": 1,
-    }
-    return TrainingSettings(**{**shared, **changes})
-
-
-@pytest.fixture
-def examples(loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> EncodedExamples:
-    return EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id)
+settings = partial(make_settings, batch_size=10, max_steps=7, warmup_steps=4, schedule="constant", log_every_steps=3)
 
 
 def test_a_row_every_few_steps_and_one_at_the_end(loaded: LoadedModel, examples: EncodedExamples) -> None:

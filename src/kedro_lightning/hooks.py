@@ -72,5 +72,6 @@ compute_hook = ComputeHook()
 
 def context_of(hook_manager: PluginManager | None) -> RunContext | None:
     """Returns the context of the run whose hooks these are; ``None`` for a runner that is used without a session."""
-    plugins: Any = getattr(hook_manager, "get_plugins", tuple)()  # without a session, a stand-in that has none
-    return next((plugin.context for plugin in plugins if isinstance(plugin, ComputeHook)), None)
+    # Without a session Kedro gives a stand-in, whose methods return nothing.
+    plugins: Any = hook_manager.get_plugins() if hook_manager is not None else None
+    return next((plugin.context for plugin in plugins or () if isinstance(plugin, ComputeHook)), None)

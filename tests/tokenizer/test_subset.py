@@ -15,6 +15,7 @@ from spelling_transfer.tokenizer.subset import (
     TokenSubsetError,
     cover,
     encoded_parts,
+    english_subset,
     sentences_of,
 )
 
@@ -31,6 +32,10 @@ def subset_of(ids: set[int], prompt_only: set[int], sha256: str = "a" * 64) -> T
     return TokenSubset(
         "own", sha256, np.array(sorted(ids), dtype=np.int64), np.array(sorted(prompt_only), dtype=np.int64)
     )
+
+
+def test_own_code_gets_the_subset_that_the_shipped_rules_make(listed_words, english, tokenizer):
+    assert english_subset(listed_words, tokenizer).sha256 == english.sha256
 
 
 @given(_IDS, _IDS)

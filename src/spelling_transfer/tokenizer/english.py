@@ -51,6 +51,22 @@ class TokenRule(BaseModel):
     """Texts of further tokens that are in, such as the one for padding."""
 
 
+ENGLISH = TokenRule(
+    description="Letters of the words on the list and of their plurals, digits, the punctuation of English text, short "
+    "white space, and the special tokens of the prompt.",
+    classes=("letters", "digits", "punctuation", "whitespace"),
+    letters_of_words=True,
+    letter_cases=("lower", "capitalised", "upper"),
+    signs=".,:;!?'\"()[]-/&%$*+=#@",
+    max_signs=3,
+    max_blanks=2,
+    joined_signs="'\"(-",
+    prompt_tokens=True,
+    also=("<|endoftext|>",),
+)
+"""The rule ``english`` of ``conf/base/study/token_analysis/rules.yml``, for code that has no ``conf/``."""
+
+
 class TokenRules(BaseModel):
     """All rules by name, and the one that training, evaluation and serving use."""
 

@@ -13,8 +13,10 @@ import regex
 from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.tokenizer.byte_level import TokenBytes
+from spelling_transfer.tokenizer.byte_level import TokenBytes, decode_vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.english import ENGLISH, TokenRule, TokenRules, find_english_tokens
+from spelling_transfer.tokenizer.vocabulary import vocabulary_table
 
 
 class TokenSubsetError(SpellingTransferError):
@@ -148,6 +150,22 @@ class TokenSubset:
                 f"token subset {self.rule!r}: lacks {len(missing)} tokens of the prompt (first: {missing[:5]}). Choose "
                 "a rule with 'prompt_tokens: true', such as 'english' (conf/base/study/token_analysis/rules.yml)."
             )
+
+
+def english_subset(words: Iterable[str], tokenizer: ChatTokenizer, rule: TokenRule = ENGLISH) -> TokenSubset:
+    """Returns the tokens that English text of these words needs; a few seconds for a tokenizer of Qwen3's size.
+
+    Args:
+        words: The listed words, in letters a to z.
+        tokenizer: The tokenizer that the ids belong to.
+        rule: Which tokens are in.
+
+    Raises:
+        UnsupportedTokenizerError: The vocabulary is not byte-level.
+    """
+    vocabulary = vocabulary_table(decode_vocabulary(tokenizer.tokenizer))
+    rules = TokenRules(use="english", rules={"english": rule})
+    return TokenSubset.of_tokens(find_english_tokens(vocabulary, words, tokenizer, rules), "english", tokenizer)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -207,6 +208,38 @@ class ProjectCopy:
             patch.setenv("MLX_DISABLE_COMPILE", "1")
             patch.delenv("KEDRO_ENV", raising=False)
             return CliRunner().invoke(KedroCLI(self.path), list(arguments), prog_name="kedro")
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A folder that other users can enter; pytest's own are closed to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def another_user() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Makes this process another user's for a while; where it is not root's, its modes alone have to do."""
+
+    @contextlib.contextmanager
+    def become() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        groups, umask = os.getgroups(), os.umask(0o022)
+        os.setgroups([])
+        os.setegid(65534)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(groups)
+            os.umask(umask)
+
+    return become
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,14 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from spelling_transfer.files import replace_folder, whole_file, whole_folder, write_bytes, write_text
 
@@ -71,14 +74,19 @@ def test_modes_are_those_of_the_umask(tmp_path: Path, umask: Callable[[int], Non
     write_bytes(tmp_path / "bytes", b"a", replace=False)
     with whole_file(tmp_path / "file") as partial:
         partial.write_text("a")
+    with whole_file(tmp_path / "weights") as partial:  # safetensors makes files that are its user's alone
+        save_file({"w": np.zeros(1)}, partial)
+    with whole_file(tmp_path / "temporary") as partial:
+        Path(tempfile.mkstemp(dir=tmp_path)[1]).replace(partial)
     with whole_folder(tmp_path / "folder") as work:
         (work / "inner").mkdir()
         (work / "inner" / "file").write_text("a")
+        save_file({"w": np.zeros(1)}, work / "inner" / "weights")
     found = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
     folders = {"deep", "folder", "folder/inner"}
     expected = {name: (0o777 if name in folders else 0o666) & ~mask for name in found}
     assert found == expected
-    assert len(found) == 7
+    assert len(found) == 10
 
 
 def test_the_new_one_replaces_the_old_and_nothing_else_is_left(old: Path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,7 +33,7 @@ def whole_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
     partial = partial_name(target)
     try:
         yield partial
-        flush_to_disk(partial)
+        _finish(partial)
         if replace:
             partial.replace(target)
         else:
@@ -75,7 +76,7 @@ def whole_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
         yield partial
         for file in partial.rglob("*"):
             if file.is_file():
-                flush_to_disk(file)
+                _finish(file)
         if replace:
             replace_folder(partial, target)
         else:
@@ -106,6 +107,24 @@ def replace_folder(source: Path, target: Path) -> None:
 def partial_name(target: Path) -> Path:
     """Returns a hidden name in the same folder, hence on the same disk, so that the final move is atomic."""
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+
+
+def _finish(file: Path) -> None:
+    flush_to_disk(file)
+    # Some libraries, such as safetensors, write to a temporary file of their own that others may not read.
+    if not file.stat().st_mode & 0o077 and not file.is_symlink():
+        file.chmod(_mode_of_new_files(file))
+
+
+def _mode_of_new_files(beside: Path) -> int:
+    """Returns the mode that a new file gets there; the umask itself cannot be asked for without setting it."""
+    probe = partial_name(beside)
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        probe.unlink()
 
 
 def flush_to_disk(file: Path) -> None:

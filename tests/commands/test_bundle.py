@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +13,9 @@ from spelling_transfer.commands.bundle import bundle
 from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore, open_store
+
+if TYPE_CHECKING:
+    from conftest import ToyProject
 
 
 def test_the_commands(store: BundleStore, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -66,3 +70,29 @@ def test_keys_are_made_for_the_owner_alone_and_never_overwritten(tmp_path: Path,
     store = open_store(str(tmp_path / "store"))
     push_bundle(source, store, sign_key=private)
     pull_bundle(store, tmp_path / "target", public_key=tmp_path / "key.pub")
+
+
+@pytest.mark.parametrize("place", ["data", "data/studies"])
+def test_a_library_s_link_to_its_cache_is_left_out_and_named(toy_project: ToyProject, tmp_path: Path, place: str):
+    toy_project.write("data/studies/first/study.db", "records")
+    link = toy_project.path / "data/studies/first/wandb/debug-core.log"
+    link.parent.mkdir()
+    link.symlink_to("/somewhere/.cache/wandb/logs/core-debug.log")
+    result = toy_project.kedro("bundle", "push", place, str(tmp_path / "store"), "--json")
+    assert result.exit_code == 0, result.output
+    assert "left out, since no dataset needs it" in result.stderr
+    pushed = json.loads(result.stdout)
+    assert pushed["n_files"] == 1
+    (left_out,) = pushed["left_out"]
+    assert left_out.startswith(str(link.relative_to(toy_project.path / place)))
+
+
+@pytest.mark.parametrize("link", ["data/words.parquet", "data"])
+def test_a_link_in_the_place_of_a_dataset_is_refused(toy_project: ToyProject, tmp_path: Path, link: str):
+    toy_project.write("data.txt" if link == "data" else "data/counts.json", "{}")
+    (toy_project.path / link).symlink_to("/somewhere/else")
+    folder, store = ("." if link == "data" else "data"), str(tmp_path.parent / f"{tmp_path.name}-store")
+    result = toy_project.kedro("bundle", "push", folder, store)
+    assert result.exit_code == 1
+    assert f"{link}: a link to /somewhere/else" in result.stderr
+    assert toy_project.kedro("bundle", "push", folder, store, "--exclude", Path(link).name).exit_code == 0

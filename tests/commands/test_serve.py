@@ -1,11 +1,15 @@
 """``kedro serve``."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +49,26 @@ def test_misuse_ends_with_a_clear_error(arguments: list[str], key: str | None, c
     result = CliRunner(env={API_KEY_VARIABLE: key}).invoke(serve, arguments)
     assert result.exit_code == code
     assert message in result.output
+
+
+@pytest.mark.parametrize("closed", ["model.safetensors", "manifest.json", "config.json", "endpoint.json", "."])
+def test_what_this_user_may_not_read_is_named(
+    deployable: ModelFolder,
+    shared_folder: Path,
+    another_user: Callable[[], AbstractContextManager[None]],
+    free_port: int,
+    closed: str,
+) -> None:
+    folder = shared_folder / "deployable"
+    shutil.copytree(deployable.path, folder)
+    (folder / closed).chmod(0)
+    arguments = ["--folder", str(folder), "--port", str(free_port), "--unchecked"]
+    with another_user(), contextlib.chdir(shared_folder):
+        result = CliRunner().invoke(serve, arguments)
+    (folder / closed).chmod(0o755)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert "you may not read it" in result.output
 
 
 def test_a_taken_port_is_named(deployable: ModelFolder) -> None:

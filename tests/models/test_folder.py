@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,16 @@ def test_a_folder_that_is_not_there_is_named_with_the_remedy(tmp_path: Path) -> 
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelFolderError, match="neither"):
         ModelFolder.open(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("closed", ["model.safetensors", MANIFEST, "."])
+def test_a_file_that_may_not_be_read_is_named_with_a_remedy(
+    shared_folder: Path, another_user: Callable[[], AbstractContextManager[None]], closed: str
+) -> None:
+    folder = write(shared_folder / "model").path
+    with another_user():
+        ModelFolder.open(folder)
+    (folder / closed).chmod(0)
+    with another_user(), pytest.raises(ModelFolderError, match=r"you may not read it.*chmod"):
+        ModelFolder.open(folder)
+    (folder / closed).chmod(0o755)

@@ -92,4 +92,4 @@ def test_the_history_is_kept_on_s3_too(project: Any, s3: str, monkeypatch: pytes
 def test_the_history_travels_with_the_data(project: Any, tmp_path: Path):
     from spelling_transfer.storage.bundles.local_files import scan_folder
 
-    assert any(file.name.startswith(".history/") for file in scan_folder(project.path / "data"))
+    assert any(file.name.startswith(".history/") for file in scan_folder(project.path / "data").files)

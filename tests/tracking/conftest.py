@@ -1,12 +1,19 @@
 """A W&B server on loopback, and nobody, or somebody, who is signed in."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from .fake_wandb import FakeWandb, fake_wandb
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def files_of_wandb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What wandb writes goes to the test's folder, not to this checkout's."""
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
 
 
 @pytest.fixture

@@ -69,7 +69,8 @@ def test_offline_each_finished_trial_is_one_file_that_wandb_reads_and_nothing_is
     whole = study(trial(0, adapter=adapter), trial(1, "failed", 2), trial(2, "running", 3))
     show(tmp_path / "study", study(trial(0, "running", 3)), whole)
     assert server.requests == []
-    files = sorted((tmp_path / "study").rglob("*.wandb"))
+    assert [file.name for file in (tmp_path / "study").iterdir()] == ["wandb.json"]  # no log, no link to a cache
+    files = sorted((tmp_path / "wandb").rglob("*.wandb"))
     runs = {}
     for file in files:
         records = read_back(file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -77,6 +77,7 @@ def push(
             _open_place(store, env, encryption, jobs),
             include=include,
             exclude=exclude,
+            is_needed=_datasets_of(folder, env),
             note=note,
             sign_key=sign_key,
             rehash=rehash,
@@ -84,6 +85,8 @@ def push(
             progress=progress,
             ignore_locks=ignore_locks,
         )
+    for each in result.left_out:
+        click.echo(f"left out, since no dataset needs it: {each}", err=True)
     if as_json:
         print_json(asdict(result))
         return
@@ -304,6 +307,37 @@ def _set_up(env: str | None) -> None:
     project = find_kedro_project(Path.cwd())
     if project is not None:
         set_up_stores(Path(project) / "conf", env)
+
+
+def _datasets_of(folder: Path, env: str | None) -> Callable[[Path], bool]:
+    """Returns what tells whether a dataset of the folder's project is at a path, in it, or around it.
+
+    Of a folder that belongs to no project nobody knows what is needed, so everything is.
+    """
+    from kedro.utils import find_kedro_project
+
+    from spelling_transfer.storage.bundles.local_files import everything_is_needed
+
+    folder = folder.resolve()
+    around = find_kedro_project(folder)
+    found = around or find_kedro_project(Path.cwd())
+    if found is None:
+        return everything_is_needed
+    from kedro.framework.startup import bootstrap_project
+
+    project = Path(found)
+    bootstrap_project(project)
+    entries = [entry for entry in config_loader(project, env)["catalog"].values() if isinstance(entry, dict)]
+    places = [entry[key] for entry in entries for key in ("filepath", "path", "folder") if entry.get(key)]
+    datasets = [(project / str(place)).absolute() for place in places if "://" not in str(place)]
+    if around is None and not any(dataset.is_relative_to(folder) for dataset in datasets):
+        return everything_is_needed
+
+    def is_needed(path: Path) -> bool:
+        here = path.parent.resolve() / path.name  # the link itself, not what it leads to
+        return any(here.is_relative_to(dataset) or dataset.is_relative_to(here) for dataset in datasets)
+
+    return is_needed
 
 
 @contextmanager

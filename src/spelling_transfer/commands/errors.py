@@ -89,7 +89,10 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
         return str(ours)
     if system is not None:
         place = f"{system.filename}: " if system.filename else ""
-        return f"{place}{system.strerror}. Run with --verbose to see where."
+        remedy = "Run with --verbose to see where."
+        if isinstance(system, PermissionError):
+            remedy = "Its owner can let the group read and write it: chmod -R g+rwX on its folder."
+        return f"{place}{system.strerror}. {remedy}"
     return None
 
 

@@ -84,3 +84,5 @@ def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Pat
         click.echo("Stopped.")
     except SpellingTransferError as error:
         raise click.ClickException(str(error)) from error
+    except PermissionError as error:
+        raise click.ClickException(f"{error.filename}: you may not read it, as the user that you are.") from error

@@ -22,6 +22,21 @@ class ModelFolderError(SpellingTransferError):
     """A model folder is missing, incomplete or altered."""
 
 
+@contextmanager
+def permissions_explained() -> Iterator[None]:
+    """Turns the system's refusal to read a file of a model folder into an error that says who can help.
+
+    Raises:
+        ModelFolderError: This user may not read a file.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise ModelFolderError(
+            f"{error.filename}: you may not read it. Whoever owns it can let the group: chmod -R g+rX on its folder."
+        ) from error
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """A handle to a folder that holds a model or an adapter; what passes between nodes instead of the model.
@@ -35,13 +50,15 @@ class ModelFolder:
     owner: object = field(default=None, repr=False, compare=False)
 
     @classmethod
+    @permissions_explained()
     def open(cls, path: Path) -> ModelFolder:
         """Returns the handle after every file has been checked against the manifest.
 
         A folder without a manifest (a download from the hub) is accepted when it holds ``config.json``.
 
         Raises:
-            ModelFolderError: The folder is not there, lacks a file of its manifest, or a file was altered.
+            ModelFolderError: The folder is not there, lacks a file of its manifest, or a file was altered or may not be
+                read.
         """
         path = Path(path)
         if not path.is_dir():
@@ -73,7 +90,8 @@ class ModelFolder:
         """
         file = self.path / MANIFEST
         try:
-            manifest = json.loads(file.read_text())
+            with permissions_explained():
+                manifest = json.loads(file.read_text())
             if not isinstance(manifest["files"], dict):
                 raise TypeError("'files' is not a mapping")
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -81,11 +99,13 @@ class ModelFolder:
         return dict(manifest)
 
     @property
+    @permissions_explained()
     def is_absent(self) -> bool:
         """Whether the folder stands for a model that was not made."""
         return (self.path / MANIFEST).is_file() and self.manifest().get("kind") == ABSENT
 
     @property
+    @permissions_explained()
     def sha256(self) -> str:
         """Identity of the folder: the hash of its manifest, or of its configuration where there is none."""
         name = MANIFEST if (self.path / MANIFEST).is_file() else "config.json"

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.export import export_deployable
-from spelling_transfer.models.folder import ModelFolder, write_manifest
+from spelling_transfer.models.folder import ModelFolder, permissions_explained, write_manifest
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.serving.settings import EndpointSettings
@@ -92,8 +92,9 @@ def read_card(folder: ModelFolder) -> DeployableCard:
         )
     try:
         sampling = Sampling(**manifest["sampling"])
-        settings = EndpointSettings(**json.loads((folder.path / SETTINGS_FILE).read_text()))
-        config = json.loads((folder.path / "config.json").read_text())
+        with permissions_explained():
+            settings = EndpointSettings(**json.loads((folder.path / SETTINGS_FILE).read_text()))
+            config = json.loads((folder.path / "config.json").read_text())
         profile = ModelProfile(name=manifest["model"], dtype=config["dtype"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         detail = "; ".join(_lines(error)) if isinstance(error, ValidationError) else repr(error)
@@ -128,7 +129,8 @@ def require_conformance(folder: ModelFolder, conformance: Path) -> None:
     """
     card = read_card(folder)
     try:
-        found = json.loads(conformance.read_text(encoding="utf-8"))
+        with permissions_explained():
+            found = json.loads(conformance.read_text(encoding="utf-8"))
         obeys, fingerprint = found["obeys"], found["fingerprint"]
         failed = [str(check["id"]) for check in found["checks"] if not check["passed"]]
     except FileNotFoundError:

@@ -32,8 +32,8 @@ class TrackingSettings(BaseModel):
 
     mode: Literal["auto", "offline", "online", "disabled"] = Field(
         "auto",
-        description="auto: online where you are signed in, offline otherwise; offline: files beside the study, no "
-        "connection; online: sent while the study runs; disabled: nothing.",
+        description="auto: online where you are signed in, offline otherwise; offline: files in the project's folder "
+        "'wandb', no connection; online: sent while the study runs; disabled: nothing.",
     )
     project: str = Field(
         "llm-spelling-transfer-learning",
@@ -56,7 +56,7 @@ class Target:
 
     Attributes:
         settings: Project and entity.
-        folder: Folder for wandb's own files.
+        folder: The study's folder.
         online: Whether they are sent.
         base_url: The server's address; empty where nothing is sent.
     """
@@ -65,6 +65,17 @@ class Target:
     folder: Path
     online: bool
     base_url: str = ""
+
+    @property
+    def files(self) -> Path:
+        """Where wandb makes its folder ``wandb``: ``WANDB_DIR``, or the project around the study.
+
+        It holds logs and links to a cache of its own, so it must not lie among data that travel.
+        """
+        from kedro.utils import find_kedro_project
+
+        asked = os.environ.get("WANDB_DIR")
+        return Path(asked or find_kedro_project(self.folder.resolve()) or find_kedro_project(Path.cwd()) or Path.cwd())
 
     @property
     def name(self) -> str:
@@ -223,10 +234,10 @@ def _open(
         x_disable_machine_info=True,
         x_save_requirements=False,
     )
-    target.folder.mkdir(parents=True, exist_ok=True)
+    target.files.mkdir(parents=True, exist_ok=True)
     if not target.online:
         # An earlier file of this run holds less than this one will.
-        for earlier in target.folder.glob(f"wandb/offline-run-*-{run_id}"):
+        for earlier in target.files.glob(f"wandb/offline-run-*-{run_id}"):
             shutil.rmtree(earlier, ignore_errors=True)
     try:
         return wandb.init(
@@ -237,14 +248,14 @@ def _open(
             name=name,
             id=run_id,
             config=config,
-            dir=str(target.folder),
+            dir=str(target.files),
             mode="online" if target.online else "offline",
             resume="allow" if target.online else None,
             reinit="create_new",
             settings=settings,
         )
     except Exception as error:
-        place = target.base_url or str(target.folder)
+        place = target.base_url or str(target.files)
         raise TrackingError(f"{place}: the run cannot be opened ({first_line(error)})") from error
 
 

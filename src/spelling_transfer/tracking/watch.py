@@ -28,7 +28,7 @@ _OFFLINE_SECONDS = 5.0
 
 
 class WandbObserver:
-    """Logs a study to Weights & Biases: to files beside it, or to the server while it runs.
+    """Logs a study to Weights & Biases: to files in the project's ``wandb`` folder, or to the server while it runs.
 
     Args:
         settings: The tracking.

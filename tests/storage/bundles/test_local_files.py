@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -70,10 +72,45 @@ def test_names_that_a_mac_would_merge_are_refused(source: Path):
         scan_folder(source)
 
 
-def test_a_fifo_is_refused(source: Path):
-    os.mkfifo(source / "pipe")
-    with pytest.raises(BundleError, match="neither a file nor a folder"):
+def _litter(kind: str, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(place.parent):  # its name may not be long
+            server.bind(place.name)
+    else:
+        place.symlink_to({"outside": "/etc/hostname", "nowhere": "gone", "folder": place.parent, "loop": place}[kind])
+
+
+LITTER = ["outside", "nowhere", "folder", "loop", "fifo", "socket"]
+
+
+@pytest.mark.parametrize("kind", LITTER)
+def test_what_cannot_travel_is_refused_where_it_is_needed_and_its_advice_helps(source: Path, kind: str):
+    _litter(kind, source / "07_model_output/wandb/latest")
+    with pytest.raises(BundleError, match=r"latest: (a link to|neither a file nor a folder).*--exclude"):
         scan_folder(source)
+    whole = scan_folder(source, exclude=["*/wandb/*"])
+    assert len(whole.files) == 7
+    assert whole.left_out == []
+    assert [file.name for file in scan_folder(source, include=["03_primary/*"]).files] == ["03_primary/words.parquet"]
+
+
+@pytest.mark.parametrize("kind", LITTER)
+def test_what_cannot_travel_and_is_not_needed_is_left_out_and_named(source: Path, kind: str):
+    _litter(kind, source / "07_model_output/wandb/latest")
+    scan = scan_folder(source, is_needed=lambda path: "wandb" not in path.parts)
+    assert len(scan.files) == 7
+    assert [line.partition(": ")[0] for line in scan.left_out] == ["07_model_output/wandb/latest"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_refused_and_can_be_left_out(source: Path):
+    (source / "hidden").mkdir(mode=0)
+    with pytest.raises(BundleError, match="hidden: a folder that you may not read"):
+        scan_folder(source)
+    assert len(scan_folder(source, exclude=["hidden/*"]).files) == 7
 
 
 def test_facts_of_a_missing_file_are_an_error(tmp_path: Path):

@@ -10,11 +10,11 @@ import re
 import stat
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 
@@ -141,35 +141,66 @@ class LocalFile:
             )
 
 
-def scan_folder(root: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[LocalFile]:
-    """Lists the files below a folder, in the order of their names.
+class FolderScan(NamedTuple):
+    """What a folder holds.
 
-    Left out are what is being written at the moment (``.NAME.partial``, ``.NAME.tmp``), ``.gitkeep``, and a bundle's
-    own records.
+    Attributes:
+        files: The files that travel, in the order of their names.
+        left_out: What cannot travel and nobody needs, each with the reason.
+    """
+
+    files: list[LocalFile]
+    left_out: list[str]
+
+
+def everything_is_needed(_: Path) -> bool:
+    """Says that nothing may be missing from a bundle."""
+    return True
+
+
+def scan_folder(
+    root: Path,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    is_needed: Callable[[Path], bool] = everything_is_needed,
+) -> FolderScan:
+    """Lists the files below a folder.
+
+    Not even looked at are what the patterns leave out, what is being written at the moment (``.NAME.partial``,
+    ``.NAME.tmp``), ``.gitkeep``, and a bundle's own records.
 
     Args:
         root: The folder.
         include: Patterns such as ``03_primary/*``; a file must match one. None takes all.
         exclude: Patterns of files to leave out.
+        is_needed: Whether the bundle would be incomplete without this path. What cannot travel is an error if it is
+            needed, and left out if not, such as a link to a library's cache.
 
     Raises:
-        BundleError: There is no such folder, a name cannot travel, or a link leads out of the folder.
+        BundleError: There is no such folder, a name cannot travel, or something needed is no file of the folder's own
+            (a link that leads out, a socket) or may not be read.
     """
     if not root.is_dir():
         raise BundleError(f"{root}: there is no such folder.")
-    files = []
-    for name, path in _walk(root, root.resolve()):
-        if include and not any(fnmatch.fnmatchcase(name, pattern) for pattern in include):
+    files, left_out = [], []
+    for name, path, problem in _walk(root, root.resolve()):
+        # A pattern such as 'models/*' also means a folder 'models' that could not be entered.
+        names = (name, f"{name}/") if problem else (name,)
+        if include and not _matches(names, include):
             continue
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude):
+        if _matches(names, exclude):
             continue
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path}: neither a file nor a folder. Leave it out with --exclude.")
-        files.append(LocalFile(name, path, status.st_size, _stamp(status)))
+        status = None if problem else path.stat()
+        if status is not None and stat.S_ISREG(status.st_mode):
+            files.append(LocalFile(name, path, status.st_size, _stamp(status)))
+            continue
+        reason = problem or "neither a file nor a folder"
+        if is_needed(path):
+            raise BundleError(f"{path}: {reason}. Put the files themselves there, or leave it out with --exclude.")
+        left_out.append(f"{name}: {reason}")
     files.sort(key=lambda file: file.name)
     check_names((file.name for file in files), str(root))
-    return files
+    return FolderScan(files, sorted(left_out))
 
 
 def find_file(root: Path, name: str) -> LocalFile | None:
@@ -182,9 +213,18 @@ def find_file(root: Path, name: str) -> LocalFile | None:
     return LocalFile(name, path, status.st_size, _stamp(status)) if stat.S_ISREG(status.st_mode) else None
 
 
-def _walk(folder: Path, root: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
-    with os.scandir(folder) as entries:
-        found = list(entries)
+def _matches(names: Iterable[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _walk(folder: Path, root: Path, prefix: str = "") -> Iterator[tuple[str, Path, str | None]]:
+    """Gives names, where they are, and why one cannot travel."""
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except PermissionError:
+        yield prefix.rstrip("/") or ".", folder, "a folder that you may not read"
+        return
     for entry in found:
         name = prefix + entry.name
         if name in {RECORD, STAGING} or entry.name == ".gitkeep":
@@ -193,14 +233,11 @@ def _walk(folder: Path, root: Path, prefix: str = "") -> Iterator[tuple[str, Pat
             continue
         path = Path(entry.path)
         if entry.is_symlink() and (problem := _problem_of_link(path, root)) is not None:
-            raise BundleError(
-                f"{path}: a link to {path.readlink()}, {problem}. Put the files themselves there, or leave it out with "
-                "--exclude."
-            )
-        if entry.is_dir():
+            yield name, path, f"a link to {path.readlink()}, {problem}"
+        elif entry.is_dir():
             yield from _walk(path, root, f"{name}/")
         else:
-            yield name, path
+            yield name, path, None
 
 
 def _problem_of_link(link: Path, root: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +11,14 @@ from threading import Lock as ThreadLock
 from typing import Any
 
 from spelling_transfer.files import write_bytes
-from spelling_transfer.storage.bundles.local_files import RECORD, FactsCache, LocalFile, read_facts, scan_folder
+from spelling_transfer.storage.bundles.local_files import (
+    RECORD,
+    FactsCache,
+    LocalFile,
+    everything_is_needed,
+    read_facts,
+    scan_folder,
+)
 from spelling_transfer.storage.bundles.manifest import (
     BundleManifest,
     new_manifest,
@@ -40,6 +47,7 @@ class PushResult:
         size_bytes: Their bytes.
         sent_files: Contents that were sent.
         sent_bytes: Their bytes.
+        left_out: What lies in the folder, cannot travel and is not needed, each with the reason.
     """
 
     store: str
@@ -50,6 +58,7 @@ class PushResult:
     size_bytes: int
     sent_files: int = 0
     sent_bytes: int = 0
+    left_out: Sequence[str] = ()
 
 
 def push_bundle(
@@ -58,6 +67,7 @@ def push_bundle(
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    is_needed: Callable[[Path], bool] = everything_is_needed,
     note: str = "",
     sign_key: Path | None = None,
     rehash: bool = False,
@@ -72,6 +82,7 @@ def push_bundle(
         store: Where to.
         include: Patterns of files to take; none takes all.
         exclude: Patterns of files to leave out.
+        is_needed: Whether the version would be incomplete without a path that cannot travel.
         note: What to say of this version.
         sign_key: A private key to sign it with.
         rehash: Read every file again, those unchanged since the last push included.
@@ -84,7 +95,7 @@ def push_bundle(
     """
     if sign_key is not None:
         read_private_key(sign_key)  # before anything is sent
-    files = scan_folder(folder, include, exclude)
+    files, left_out = scan_folder(folder, include, exclude, is_needed)
     if not files:
         raise BundleError(f"{folder}: there are no files to push.")
     if "://" not in store.url and Path(store.url).resolve().is_relative_to(folder.resolve()):
@@ -93,7 +104,9 @@ def push_bundle(
     same = _unchanged(folder, files, cache, store, signed=sign_key is not None)
     if same is not None and not rehash:
         _keep_record(folder, same)
-        return PushResult(store.url, same.number, same.manifest_sha256, False, len(files), same.size_bytes)
+        return PushResult(
+            store.url, same.number, same.manifest_sha256, False, len(files), same.size_bytes, left_out=left_out
+        )
     count = progress(sum(file.size_bytes for file in files))
     with locked(store, "push", ignore_others=ignore_locks) as lock:
         latest = latest_version(store)
@@ -106,7 +119,7 @@ def push_bundle(
     _keep_record(folder, manifest)
     return PushResult(
         store.url, manifest.number, manifest.manifest_sha256, is_new, len(files), manifest.size_bytes,
-        sender.sent_files, sender.sent_bytes,
+        sender.sent_files, sender.sent_bytes, left_out,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from spelling_transfer.study.space import read_space
 
 CONF = Path(__file__).parents[1] / "conf"
 ENVIRONMENTS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "base")
+ROOMS = (".", "spelling_transfer")
 BY_A_HOOK = {"run_summary", "summary_page", "policy_report"}  # made at the end of a run, by no node
 LAYERS = ["raw", "intermediate", "primary", "feature", "model_input", "models", "model_output", "reporting"]
 
@@ -38,6 +40,18 @@ def env(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_parameters_fit_their_models_and_none_is_left_over(env, project_pipelines):
     check_parameters(load(env, "parameters"), project_pipelines)
+
+
+def test_the_modules_that_comments_name_are_there():
+    sources = CONF.parent / "src"
+    named = {
+        (file.name, name)
+        for file in CONF.rglob("*.yml")
+        for name in re.findall(r"(?<![\w/])[a-z_]+/[a-z_]+\.py", file.read_text())
+    }
+    assert len(named) >= 10
+    missing = {(file, name) for file, name in named if not any((sources / room / name).is_file() for room in ROOMS)}
+    assert missing == set()
 
 
 def test_every_dataset_can_be_made_from_its_entry(env):

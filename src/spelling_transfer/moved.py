@@ -1,4 +1,4 @@
-"""Modules with new names: who asks for an old one, in an import or in a configuration, is told the new one."""
+"""Modules with new names: an old one in an import or in a configuration is answered with the new one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ MOVED = {
     "spelling_transfer.storage.hook": "spelling_transfer.storage",
     "spelling_transfer.storage.stores": "spelling_transfer.storage",
     "spelling_transfer.study.correlation": "spelling_transfer.statistics",
+    "spelling_transfer.study.backend": "spelling_transfer.study",
+    "spelling_transfer.study.executor": "spelling_transfer.study",
     "spelling_transfer.study.experiment": "spelling_transfer.configuration.presets",
     "spelling_transfer.study.importance": "spelling_transfer.statistics",
     "spelling_transfer.study.presets": "spelling_transfer.configuration.presets",
@@ -28,9 +30,11 @@ MOVED = {
     "spelling_transfer.study.scores": "spelling_transfer.statistics.scores",
     "spelling_transfer.tasks.difficulty": "spelling_transfer.words.difficulty",
     "spelling_transfer.tasks.families": "spelling_transfer.words",
+    "spelling_transfer.tasks.spelled": "spelling_transfer.tasks.base",
     "spelling_transfer.tasks.word_list": "spelling_transfer.words",
     "spelling_transfer.tasks.word_sets": "spelling_transfer.words",
     "spelling_transfer.tasks.words": "spelling_transfer.words",
+    "spelling_transfer.tokenizer.rules": "spelling_transfer.tokenizer.english",
     "spelling_transfer.tracking.summary": "spelling_transfer.hooks",
     "spelling_transfer.tracking.wandb_settings": "spelling_transfer.tracking",
 }

@@ -1,4 +1,4 @@
-"""How a command ends that cannot go on: one clear error and an exit code, no traceback."""
+"""How a command fails: one clear error and an exit code, no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``kedro run``: Kedro's own command with defaults from ``.kedro.yml`` and one clear error where it cannot go on."""
+"""``kedro run``: Kedro's own command with defaults from ``.kedro.yml`` and one clear error where it fails."""
 
 from __future__ import annotations
 
@@ -84,9 +84,7 @@ run = RunCommand(
     callback=_run,
     params=[
         *kedro_run.params,
-        click.Option(
-            ["--resume"], metavar="RUN_ID", help="Go on with a run on rented machines whose driver was ended."
-        ),
+        click.Option(["--resume"], metavar="RUN_ID", help="Resume a run on rented machines whose driver was ended."),
         click.Option(["--dry-run"], is_flag=True, help="Show what would run where and for how much; start nothing."),
         click.Option(["--verbose", "-v"], is_flag=True, help="Show Kedro's log, and the traceback of an error."),
     ],

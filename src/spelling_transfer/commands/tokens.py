@@ -271,7 +271,7 @@ def _print_table(headings: list[str], rows: list[list[Any]]) -> None:
 def _console() -> Console:
     from rich.console import Console
 
-    # Where nobody looks, a narrow default width would only break the lines.
+    # Where the output is no terminal, a narrow default width would only break the lines.
     width = None if Console().is_terminal else max(shutil.get_terminal_size().columns, 120)
     return Console(highlight=False, width=width)
 

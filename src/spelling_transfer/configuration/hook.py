@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class ConfigurationCheck:
-    """A Kedro hook: no run begins with parameters that nothing understands or inputs that nobody keeps."""
+    """A Kedro hook: no run begins with parameters that no model knows, or with inputs that are not there."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Checks all parameters of the project, those of pipelines that are not asked for included.
+        """Checks all parameters of the project, also those of pipelines that are not run.
 
         Raises:
             ParameterError: One or more parameters are wrong; all of them are named.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 Path = tuple[str, ...]
 
 WHOLE: tuple[Path, ...] = (("study", "space"),)
-"""Groups that a later layer replaces as a whole: two search spaces in one would search what nobody asked for."""
+"""Groups that a later layer replaces as a whole: the union of two search spaces is not what either of them says."""
 
 
 class Setting(NamedTuple):

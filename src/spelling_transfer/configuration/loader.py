@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _RUNTIME_NAME = re.compile(r"\$\{runtime_params:\s*(\w+)")
 
 _UNCLEAR = (OmegaConfBaseException, yaml.YAMLError, ValueError)
-"""What readers and interpolations raise. MissingConfigException, which Kedro looks for, is none of these."""
+"""What readers and interpolations raise. MissingConfigException, which Kedro handles, is none of these."""
 
 
 class ProjectConfigLoader(OmegaConfigLoader):

@@ -109,7 +109,7 @@ def _lines(error: ValidationError) -> list[str]:
     return [f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}" for entry in error.errors()]
 
 
-_REMEDY = "Check it with 'kedro run --pipelines=deployment_check', or serve it all the same with --unchecked."
+_REMEDY = "Check it with 'kedro run --pipelines=deployment_check', or serve it unchecked with --unchecked."
 
 
 class NotConformingError(SpellingTransferError):

@@ -97,7 +97,7 @@ class WaitingBatchLoop(LitLoop):  # type: ignore[misc]  # litserve has no types
             return
         try:
             outputs = lit_api.predict([prepared for _, _, prepared in fit])
-        except Exception as error:  # noqa: BLE001  it is logged, and the worker goes on
+        except Exception as error:  # noqa: BLE001  it is logged, and the worker continues
             for queue_id, uid, _ in fit:
                 self._send_error(transport, queue_id, uid, error)
             return

@@ -141,8 +141,7 @@ class Delivered(NamedTuple):
 class Delivery:
     """Sends what a target lacks of a study.
 
-    Offline, a trial is written once it has ended: nobody looks at such files before. Online, running trials are sent,
-    too, each row once it cannot grow any more.
+    Offline, a trial is written once it has ended. Online, running trials are sent, too, each row once it is complete.
 
     Args:
         target: Where the runs go.

@@ -1,4 +1,4 @@
-"""What Weights & Biases is told of a trial and of a study: names, configuration, rows by step, summaries, tables."""
+"""What Weights & Biases gets of a trial and of a study: names, configuration, rows by step, summaries, tables."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def scores(evaluation: Mapping[str, float], base: Mapping[str, float]) -> dict[s
 def summary(study: StudySnapshot, trial: TrialSnapshot) -> dict[str, Any]:
     """Returns the summary of a trial: its scores are those at its end, as its adapter is."""
     last = scores(trial.curve[-1], study.base) if trial.curve else {}
-    told = {"state": trial.state, "steps": trial.step, "seconds": trial.seconds, "attempts": trial.attempts}
-    return {**last, **told, **({"error": trial.error} if trial.error else {})}
+    ended = {"state": trial.state, "steps": trial.step, "seconds": trial.seconds, "attempts": trial.attempts}
+    return {**last, **ended, **({"error": trial.error} if trial.error else {})}
 
 
 class Columns(NamedTuple):

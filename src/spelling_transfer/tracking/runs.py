@@ -188,7 +188,7 @@ def _table(columns: Columns) -> Any:
 
 
 def stop_process() -> None:
-    """Ends wandb's own process at once, with all it still waits for, so that nobody has to wait for it in turn."""
+    """Ends wandb's own process at once, with all it still waits for, so that this process does not wait for it."""
     import psutil
 
     wandb = load_wandb()

@@ -28,8 +28,8 @@ def run_tracked_study(
     """Runs what is left to run of a study, and logs it.
 
     Args:
-        settings: The study. With ``sweep`` the server of Weights & Biases chooses its trials; a study that has a sweep
-            already goes on with it.
+        settings: The study. With ``sweep`` the server of Weights & Biases chooses its trials; a sweep that was begun is
+            continued.
         defaults: The configuration its space varies.
         objective: Trains and scores one configuration, or makes what does.
         tracking: Whether and where it is logged; a sweep is online whatever the mode.

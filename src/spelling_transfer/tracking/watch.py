@@ -87,7 +87,7 @@ class WandbObserver:
             self._warn(str(error))
 
     def _watch(self, delivery: Delivery) -> bool:
-        """Delivers until the end; tells whether all of it arrived."""
+        """Delivers until the end; returns whether all of it arrived."""
         self._seen = None
         while True:
             with self._news:

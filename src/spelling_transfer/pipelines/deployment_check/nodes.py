@@ -118,5 +118,5 @@ def enforce(conformance: dict[str, Any], deployment_page: str, settings: Deploym
         raise EndpointDisobeysError(
             f"The endpoint failed {len(failed)} of {conformance['n_checks']} checks and must not be served:\n"
             f"{shown}{more}\nEach is in 'conformance' and on 'deployment_page' with what was seen. To let a run end "
-            "well all the same, set deployment_check.fail_on_violation to false."
+            "well in spite of them, set deployment_check.fail_on_violation to false."
         )

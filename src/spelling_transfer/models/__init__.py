@@ -1,1 +1,83 @@
-"""Load a model by its profile, attach LoRA, compute the answer-only loss, generate answers, export."""
+"""Models: from a folder and a profile to one that is trained, answers, or is exported.
+
+`ModelFolder` is what passes between nodes, `ModelProfile` how it is loaded, `LoadedModel` the model in memory with the
+map from token ids to its rows. `answer_only_loss` computes the head where there is a label, `generate_answers` answers
+in batches with think tokens masked. torch, transformers and MLX are imported when they are needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spelling_transfer.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from spelling_transfer.models.export import ALLOWED_IDS_FILE, export_deployable
+    from spelling_transfer.models.folder import (
+        ABSENT,
+        MANIFEST,
+        ModelFolder,
+        ModelFolderError,
+        new_folder,
+        write_manifest,
+    )
+    from spelling_transfer.models.generate import Sampling, generate_answers
+    from spelling_transfer.models.gguf import Dtype, convert_gguf
+    from spelling_transfer.models.load import LoadedModel, backbone, base_of, load_model, pick_device, read_embedding
+    from spelling_transfer.models.loss import IGNORED_LABEL, answer_only_loss, is_frozen_matrix
+    from spelling_transfer.models.profile import ModelProfile, ModelShape, VocabularySavings, measure_head, savings
+    from spelling_transfer.models.scorers import MlxScorer, TorchScorer
+    from spelling_transfer.models.trainable import LoraSettings, attach_lora, train_all_weights
+    from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, UnknownTokenError, Vocabulary
+
+__all__ = [
+    "ABSENT",
+    "ALLOWED_IDS_FILE",
+    "IGNORED_LABEL",
+    "MANIFEST",
+    "TOKEN_IDS_FILE",
+    "Dtype",
+    "LoadedModel",
+    "LoraSettings",
+    "MlxScorer",
+    "ModelFolder",
+    "ModelFolderError",
+    "ModelProfile",
+    "ModelShape",
+    "Sampling",
+    "TorchScorer",
+    "UnknownTokenError",
+    "Vocabulary",
+    "VocabularySavings",
+    "answer_only_loss",
+    "attach_lora",
+    "backbone",
+    "base_of",
+    "convert_gguf",
+    "export_deployable",
+    "generate_answers",
+    "is_frozen_matrix",
+    "load_model",
+    "measure_head",
+    "new_folder",
+    "pick_device",
+    "read_embedding",
+    "savings",
+    "train_all_weights",
+    "write_manifest",
+]
+
+_HOMES = {
+    "export": "ALLOWED_IDS_FILE export_deployable",
+    "folder": "ABSENT MANIFEST ModelFolder ModelFolderError new_folder write_manifest",
+    "generate": "Sampling generate_answers",
+    "gguf": "Dtype convert_gguf",
+    "load": "LoadedModel backbone base_of load_model pick_device read_embedding",
+    "loss": "IGNORED_LABEL answer_only_loss is_frozen_matrix",
+    "profile": "ModelProfile ModelShape VocabularySavings measure_head savings",
+    "scorers": "MlxScorer TorchScorer",
+    "trainable": "LoraSettings attach_lora train_all_weights",
+    "vocabulary": "TOKEN_IDS_FILE UnknownTokenError Vocabulary",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, {f"{__name__}.{home}": names.split() for home, names in _HOMES.items()})

@@ -1,1 +1,57 @@
-"""Which words: the list, their families, splits, difficulty and word sets."""
+"""Which words are studied: the list, their families and splits, their word sets, how hard they are.
+
+`select_words` reads the built-in list or a user's own; `describe_words` and `split_words` make the table of words, a
+whole family of inflections in one split; `rate_difficulty` adds how hard each is to spell. Whatever is drawn at random
+is drawn by `random_for`, from what it is drawn for and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spelling_transfer.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from spelling_transfer.words.difficulty import (
+        LEVELS,
+        DifficultySettings,
+        model_scores,
+        rate_difficulty,
+        structural_score,
+    )
+    from spelling_transfer.words.families import find_families, find_leaks, split_of
+    from spelling_transfer.words.randomness import key_of, random_for, shuffled
+    from spelling_transfer.words.word_list import WordListFile, WordSelection, clean_words, select_words
+    from spelling_transfer.words.word_sets import WORD_SETS, describe_splits, describe_words, split_words
+
+__all__ = [
+    "LEVELS",
+    "WORD_SETS",
+    "DifficultySettings",
+    "WordListFile",
+    "WordSelection",
+    "clean_words",
+    "describe_splits",
+    "describe_words",
+    "find_families",
+    "find_leaks",
+    "key_of",
+    "model_scores",
+    "random_for",
+    "rate_difficulty",
+    "select_words",
+    "shuffled",
+    "split_of",
+    "split_words",
+    "structural_score",
+]
+
+_HOMES = {
+    "difficulty": "LEVELS DifficultySettings model_scores rate_difficulty structural_score",
+    "families": "find_families find_leaks split_of",
+    "randomness": "key_of random_for shuffled",
+    "word_list": "WordListFile WordSelection clean_words select_words",
+    "word_sets": "WORD_SETS describe_splits describe_words split_words",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, {f"{__name__}.{home}": names.split() for home, names in _HOMES.items()})

@@ -94,12 +94,14 @@ class ScanResult:
         unchecked: Files that were not judged.
         checked: How many files were read and judged.
         exemptions: The exemptions that were used.
+        notes: What a reader should know of how the files were found.
     """
 
     findings: tuple[Finding, ...]
     unchecked: tuple[Unchecked, ...]
     checked: int
     exemptions: tuple[UsedExemption, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:

@@ -7,7 +7,6 @@ It is found by its entry point (``kedro.hooks``) wherever this package is instal
 from __future__ import annotations
 
 import logging
-import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 
 # What needs pydantic is imported when a run begins: every kedro command that opens a session imports this module.
+from .mentions import DEPLOYS
+
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
@@ -33,7 +34,6 @@ UNCHANGED = "loaded as it was judged"
 """In the evidence: what was loaded from a file that this run had judged before, and that was the same file still."""
 
 _TABLE_LIBRARIES = frozenset({"pandas", "pyarrow", "numpy", "polars"})
-_DEPLOYS = re.compile(r"(?:^|[._:\s])(?:deploy|serv(?:e|ing)|endpoint)", re.IGNORECASE)
 FileState = tuple[str, int, int, int, int, int]
 """A file and what changes with its content: device, inode, size, and when it was changed and modified."""
 logger = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _deploys(name: str) -> bool:
-    return _DEPLOYS.search(name) is not None
+    return DEPLOYS.search(name) is not None
 
 
 def _deploys_node(node: Node) -> bool:

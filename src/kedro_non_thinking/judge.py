@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from .findings import Finding, shorten
-from .mentions import REFUSING_KEY, TELLING_KEY, asks, inline_code, refuses
+from .mentions import DEPLOYS, REFUSING_KEY, TELLING_KEY, asks, inline_code, refuses
 from .policy import Policy
 from .settings import SettingRules, is_count_table, is_off, is_on, normalise_key
 from .template import judge_template
@@ -33,6 +33,7 @@ _TRIGGERS = (
     *("generation_prompt", "disable_hooks", "<|im_start|>", ".chat(", " -re", "fromhex", "b64decode"),
     "label_start",  # examples: what is wrong with them may be what they do not hold
 )
+_DEPLOY_TRIGGERS = re.compile(r"deploy|serv[ei]|endpoint")
 _SAMPLING_TRIGGERS = ("temp", "top_", "top-", "min_p", "min-p")
 # A tag in pieces, "<th" + "ink>", or with gaps, < t h i n k >
 _PIECES = re.compile(
@@ -89,7 +90,7 @@ class Judge:
         low = text.lower()
         if any(word in low for word in _TRIGGERS) or any(word in low for word in self._model_words):
             return True
-        if (deployment or "serve" in low) and any(word in low for word in _SAMPLING_TRIGGERS):
+        if (deployment or _DEPLOY_TRIGGERS.search(low)) and any(word in low for word in _SAMPLING_TRIGGERS):
             return True
         if _PIECES.search(low.replace("\\n", " ").replace("\\t", " ") if "\\" in low else low):
             return True
@@ -265,7 +266,7 @@ class Judge:
                 continue
             if isinstance(entry, str) and normalised in ("chat_template_path", "chat_template_file"):
                 yield from ((here, found) for found in self.chat_template(entry))
-            yield from self.tree(entry, deployment=deployment, keys=here, mode=mode)
+            yield from self.tree(entry, deployment=deployment or bool(DEPLOYS.search(name)), keys=here, mode=mode)
 
     def _sequence(
         self, value: Sequence[Any], deployment: bool, keys: Keys, mode: Mode

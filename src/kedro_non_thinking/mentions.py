@@ -32,6 +32,8 @@ TELLING_KEY = re.compile(rf"(?:^|_)(?:{_TELLING}|message|comments|reasons|notes|
 """Keys of a configuration whose texts are descriptions."""
 TELLING_NAME = re.compile(rf"(?:^|_)(?:{_TELLING}|desc|msg|match|heading|hint|error|usage)$", re.IGNORECASE)
 """Names in code of messages, titles and help texts."""
+DEPLOYS = re.compile(r"(?:^|[._:\s])(?:deploy|serv(?:e|ing)|endpoint)", re.IGNORECASE)
+"""Names of what is deployed: a key, a tag, a namespace, a dataset."""
 
 # -- sentences ---------------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ class Exemption(_Settings):
 
     path: str = Field(min_length=1, description="File or glob below the project's root, or dataset:NAME.")
     reason: Text = Field(description="Why the rule does not hold there.")
+    made_by_runs: bool = Field(False, description="Whether runs make the file, so that it may not be there.")
 
     @field_validator("path")
     @classmethod
@@ -331,7 +332,7 @@ class Exemptions:
         findings = []
         for rule_id, exemptions in (*self._by_rule.items(), (_MATERIAL, self._material)):
             for exemption in exemptions:
-                if self._used[rule_id, exemption] or exemption.path.startswith("dataset:"):
+                if self._used[rule_id, exemption] or exemption.made_by_runs or exemption.path.startswith("dataset:"):
                     continue
                 if everything or any(matches(exemption.path, path) for path in scanned):
                     message = f"the exemption of {rule_id} lets nothing pass any more"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from .findings import Finding, shorten
+from .mentions import DEPLOYS
 from .policy import Policy
 from .trees import as_dict, pairs
 
@@ -121,7 +122,7 @@ class SettingRules:
         """
         name = self.canonical(key)
         if name is None:
-            return self.judge_sampling(key, value) if deployment else None
+            return self.judge_sampling(key, value) if deployment or DEPLOYS.search(key) else None
         check = self._checks[name]
         if check is _not_enabling and is_count_table(among):
             return None
@@ -153,7 +154,7 @@ class SettingRules:
 
     def judge_sampling(self, key: str, value: object) -> Finding | None:
         """Returns what is wrong with a sampling value of a deployment, or ``None``."""
-        name = normalise_key(key)
+        name = re.sub(r"^(?:deploy|serv(?:e|ing)|endpoint)[a-z]*_", "", normalise_key(key))
         allowed = self._sampling.get("temperature" if name == "temp" else name)
         if allowed is None or value is None or isinstance(value, bool):
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -104,14 +105,24 @@ class _YamlReader:
             return node.value
 
 
+# A text in quotes, which is kept; a comment; a comma before the end of a list or mapping.
+_EDITORS = re.compile(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[}\]])', re.DOTALL)
+
+
 def read_json(text: str) -> Any:
-    """Returns the value of a JSON text.
+    """Returns the value of a JSON text; comments and trailing commas are read over, as editors do.
 
     Raises:
         UncheckableError: The text is not JSON.
     """
     with reading("JSON"):
-        return json.loads(text, object_pairs_hook=PairList)
+        try:
+            return json.loads(text, object_pairs_hook=PairList)
+        except ValueError:
+            plain = _EDITORS.sub(lambda match: match[1] or re.sub(r"[^\n]", " ", match[0]), text)
+            if plain == text:
+                raise
+            return json.loads(plain, object_pairs_hook=PairList)
 
 
 def read_toml(text: str) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,63 @@ def test_json_holds_what_the_text_says(project: Path) -> None:
     blocking = {entry["path"]: entry["blocking"] for entry in content["not_checked"]}
     assert blocking == {"broken.py": True, "picture.png": False}
     assert content["checked"] == 4
+
+
+def _git(project: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", str(project)], check=True)
+    (project / ".gitignore").write_text("/data/**\n")
+
+
+def _no_repository(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
+
+
+def _no_git(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(project))
+
+
+def _of_another_user(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _git(project)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+
+
+def _data_is_a_link(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _git(project)
+    (project / "data").rename(project / "elsewhere")
+    (project / "data").symlink_to(project / "elsewhere")
+    (project / ".gitignore").write_text("/data/**\n/elsewhere/**\n")
+
+
+@pytest.mark.parametrize(
+    ("find", "said"),
+    [
+        (_no_repository, "(not a git repository)"),
+        (_no_git, "(git is not installed)"),
+        (_of_another_user, "belongs to another user"),
+        (_data_is_a_link, "Every file below data was read"),
+    ],
+)
+def test_that_ignored_files_were_read_is_said_in_one_line_and_what_a_run_writes_keeps_the_policy(
+    project: Path, monkeypatch: pytest.MonkeyPatch, find: Callable[..., None], said: str
+) -> None:
+    shutil.copy(ROOT / "conf/base/policy.yml", project / "conf/base/policy.yml")
+    evidence = project / "data/08_reporting/deployment_check"
+    evidence.mkdir(parents=True)
+    (evidence / "conformance.json").write_text(json.dumps([{"sent": "Spell word <think>", "outcome": "refused"}]))
+    (evidence / "index.html").write_text("<td>sent: &lt;think&gt;; outcome: refused</td>")
+    find(project, monkeypatch)
+    content = json.loads(_run("check", "--format", "json").output)
+    assert [entry for entry in content["findings"] if entry["rule"] != "exemption-unused"] == []
+    (note,) = content["notes"]
+    assert said in note
+    assert note in _run("check").output.splitlines()
+    (evidence.parent / "other.json").write_text('{"answer": "<think>"}')
+    assert "data/08_reporting/other.json:1: think-tag" in _run("check").output
+
+
+def test_with_a_list_of_git_nothing_is_said(project: Path) -> None:
+    _git(project)
+    assert json.loads(_run("check", "--format", "json").output)["notes"] == []
 
 
 def test_sarif_has_the_rules_the_results_and_what_was_not_checked(project: Path) -> None:

@@ -33,6 +33,7 @@ def test_exempt_are_the_template_whose_tokens_are_counted_and_the_evidence_of_th
     assert shipped == [
         ("thinking-switch", "src/spelling_transfer/tokenizer/template_cost.py"),
         ("think-tag", "dataset:conformance"),
+        ("think-tag", "**/08_reporting/deployment_check/*"),
     ]
 
 

@@ -26,9 +26,7 @@ def scan_yaml(source: Source) -> Iterator[Finding]:
 
 def scan_json(source: Source) -> Iterator[Finding]:
     """Judges a JSON file."""
-    with_comments = source.path.endswith((".jsonc", ".json5"))
-    text = _without_comments(source.text) if with_comments else source.text
-    yield from _tree(source, read_json(text), _json_lines(source.text))
+    yield from _tree(source, read_json(source.text), _json_lines(source.text))
 
 
 def scan_toml(source: Source) -> Iterator[Finding]:
@@ -89,9 +87,3 @@ def _by_key(text: str, keys: Keys) -> int:
             match = re.compile(rf"(?<![\w-])[\"']?{re.escape(part)}[\"']?\s*[\]=:.]").search(text, position)
             position = match.start() if match else position
     return text.count("\n", 0, position) + 1
-
-
-def _without_comments(text: str) -> str:
-    text = re.sub(r"(?m)^\s*//.*$", "", text)
-    text = re.sub(r"/\*.*?\*/", lambda match: "\n" * match[0].count("\n"), text, flags=re.S)
-    return re.sub(r",(\s*[}\]])", r"\1", text)

@@ -103,7 +103,7 @@ class Scanner:
             if path.endswith(".txt") and _PROMPT_FILE.search(path.lower()):
                 return list(source.judged(Mode.SETTING))
             return list(_READERS[form](source))
-        if form in _CHECKS and not path.endswith((".jsonc", ".json5")):
+        if form in _CHECKS and not path.endswith(".json5"):
             _CHECKS[form](text)
         return []
 
@@ -142,7 +142,7 @@ def scan_paths(
         What was found. Files that cannot be judged are listed, never dropped.
     """
     exclude = policy.scan.exclude
-    files, missing = project_files(root, exclude) if paths is None else find_files(paths, exclude)
+    files, missing, notes = project_files(root, exclude) if paths is None else (*find_files(paths, exclude), [])
     scanner = Scanner(policy, root)
     exemptions = Exemptions(policy)
     files = [file for file in files if not exemptions.is_material(scanner.shown(file))]
@@ -165,7 +165,8 @@ def scan_paths(
             progress(len(scanned), len(files))
     left = exemptions.filter(findings)
     left += exemptions.unused(scanned, policy_path, everything=paths is None)
-    return ScanResult(tuple(sorted(left, key=by_place)), tuple(sorted(unchecked)), checked, exemptions.used())
+    found = tuple(sorted(left, key=by_place))
+    return ScanResult(found, tuple(sorted(unchecked)), checked, exemptions.used(), tuple(notes))
 
 
 def _scan_all(

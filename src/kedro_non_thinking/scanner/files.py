@@ -99,16 +99,33 @@ def form_of(path: Path, head: str = "") -> Form:
     return Form.DOCUMENT
 
 
-def project_files(root: Path, exclude: Iterable[str]) -> tuple[list[Path], list[Unchecked]]:
-    """Returns the files of a project: the ones git knows or would take, or all of them where there is no git."""
+def project_files(root: Path, exclude: Iterable[str]) -> tuple[list[Path], list[Unchecked], list[str]]:
+    """Returns the files of a project: the ones git knows or would take, or all of them where git gives no list.
+
+    The third is what has to be said of that: files that git ignores were read, too.
+    """
     try:
         command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         listed = subprocess.run(command, capture_output=True, check=True).stdout.decode("utf-8", "surrogateescape")
-    except (OSError, subprocess.CalledProcessError):
-        return find_files([root], exclude)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = "git is not installed" if isinstance(error, OSError) else _reason(error.stderr)
+        note = f"Every file was read, ignored ones included: git gives no list of files ({said})."
+        return *find_files([root], exclude), [note]
     names = sorted(name for name in listed.split("\0") if name)
     files = [root / name for name in names if os.path.lexists(root / name)]
-    return find_files(files, exclude)
+    notes = [
+        f"Every file below {file.relative_to(root)} was read, ignored ones included: it is a link to a folder."
+        for file in files
+        if file.is_symlink() and file.is_dir()
+    ]
+    return *find_files(files, exclude), notes
+
+
+def _reason(said: bytes) -> str:
+    text = said.decode("utf-8", "replace")
+    if "dubious ownership" in text:
+        return "the repository belongs to another user; git config --global --add safe.directory makes it known"
+    return "not a git repository" if "not a git repository" in text else (text.strip() or "it failed").splitlines()[0]
 
 
 def find_files(paths: Iterable[Path], exclude: Iterable[str]) -> tuple[list[Path], list[Unchecked]]:

@@ -25,6 +25,7 @@ def to_json(result: ScanResult, policy: Policy) -> dict[str, Any]:
         "findings": [{**finding.as_dict(), "remedy": remedy(finding.rule, policy)} for finding in result.findings],
         "not_checked": [asdict(entry) for entry in result.unchecked],
         "exemptions_used": [asdict(entry) for entry in result.exemptions],
+        "notes": list(result.notes),
     }
 
 
@@ -45,7 +46,7 @@ def to_text(result: ScanResult, policy: Policy) -> str:
         parts.append(f"{len(result.unchecked) - blocking} hold no text and were not checked")
     if result.exemptions:
         parts.append(f"{len(result.exemptions)} exemptions in use")
-    return "\n".join([*lines, ", ".join(parts) + "."])
+    return "\n".join([*lines, *result.notes, ", ".join(parts) + "."])
 
 
 # -- SARIF 2.1.0, which code hosts show beside the lines: https://docs.oasis-open.org/sarif/sarif/v2.1.0/ --------------
@@ -67,7 +68,10 @@ def to_sarif(result: ScanResult, policy: Policy, root: Path) -> dict[str, Any]:
                 "invocations": [
                     {
                         "executionSuccessful": not any(entry.blocking for entry in result.unchecked),
-                        "toolExecutionNotifications": [_notification(entry) for entry in result.unchecked],
+                        "toolExecutionNotifications": [
+                            *map(_notification, result.unchecked),
+                            *({"level": "note", "message": {"text": note}} for note in result.notes),
+                        ],
                     }
                 ],
                 "columnKind": "unicodeCodePoints",

@@ -95,7 +95,8 @@ class _PythonScan:
     # -- settings ------------------------------------------------------------------------------------------------------
 
     def _setting(self, node: ast.AST, name: str, value: object, among: object = None) -> Iterator[Finding]:
-        finding = self._judge.settings.judge(name, value, deployment=self._source.deployment, among=among)
+        deployment = self._source.deployment or self._uses.deploys(node)
+        finding = self._judge.settings.judge(name, value, deployment=deployment, among=among)
         if finding is not None and self._uses.of(node) not in _MENTIONS:
             yield from self._at(node, finding)
 

@@ -6,7 +6,7 @@ import ast
 import re
 from enum import Enum
 
-from ..mentions import REFUSING_NAME, TELLING_NAME
+from ..mentions import DEPLOYS, REFUSING_NAME, TELLING_NAME
 from .python_values import call_name
 
 
@@ -75,6 +75,15 @@ class Uses:
     def parent(self, node: ast.AST) -> ast.AST | None:
         """Returns the node around a node."""
         return self._parents.get(node)
+
+    def deploys(self, node: ast.AST) -> bool:
+        """Returns whether a value is written under a name of what is deployed: ``{"deployment": {"top_k": 5}}``."""
+        child, parent = node, self._parents.get(node)
+        while parent is not None and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            if DEPLOYS.search(_written_under(child, parent)):
+                return True
+            child, parent = parent, self._parents.get(parent)
+        return False
 
     def of(self, node: ast.AST) -> Use:
         """Returns what a node is used for."""
@@ -164,6 +173,24 @@ def _name_use(name: str) -> Use | None:
     if TELLING_NAME.search(name):
         return Use.SPEAKS
     return Use.MAKES if _MAKING_NAME.search(name) else None
+
+
+def _written_under(child: ast.AST, parent: ast.AST) -> str:
+    """Returns the name that one level gives a value; a variable counts where a mapping is put together."""
+    if isinstance(parent, ast.keyword):
+        return parent.arg or ""
+    if isinstance(parent, ast.Dict):
+        key = next((key for key, value in zip(parent.keys, parent.values, strict=True) if value is child), None)
+        return str(key.value) if isinstance(key, ast.Constant) else ""
+    if isinstance(parent, ast.ClassDef):
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", parent.name)
+    if isinstance(child, ast.Assign) and isinstance(child.targets[0], (ast.Subscript, ast.Attribute)):
+        return " ".join(re.findall(r"\w+", ast.unparse(child.targets[0])))
+    if isinstance(parent, ast.Assign) and (
+        isinstance(child, ast.Dict) or (isinstance(child, ast.Call) and call_name(child) == "dict")
+    ):
+        return _target_name(parent.targets[0])
+    return ""
 
 
 def _target_name(target: ast.expr) -> str:

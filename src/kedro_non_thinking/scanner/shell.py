@@ -25,6 +25,10 @@ _AMBIGUOUS = re.compile(
     r"(?<![\w-])(thinking|reasoning|think|thinking_mode|reasoning_mode)\s*[=:]\s*([\w-]+)(?![\w(])", re.IGNORECASE
 )
 _SAMPLING = re.compile(r"--?(temperature|temp|top[-_]p|top[-_]k|min[-_]p)(?:[= ]+)(-?\d*\.?\d+)", re.IGNORECASE)
+# kedro run --params deployment.temperature=0.9
+_DEPLOYED = re.compile(
+    r"(?<![\w.-])((?:deploy|serv)\w*[._][\w.]*?(?:temperature|temp|top_p|top_k|min_p))[=:](-?\d*\.?\d+)", re.IGNORECASE
+)
 _TEMPLATE = re.compile(r"--chat-template(?:-file)?[= ]+[\"']?([\w./-]+)")
 _DOCKER = re.compile(r"^\s*(ENV|ARG|LABEL)\s+([\w.]+)\s+([^=\n]+)$", re.IGNORECASE | re.MULTILINE)
 _INLINE_PYTHON = re.compile(r"\bpython[\d.]*\s+-c\s+(['\"])(.*?)\1", re.DOTALL)
@@ -71,6 +75,10 @@ def _judge_command(source: Source) -> Iterator[Finding]:
             yield from (finding for _, finding in judge.tree(value, deployment=deploys))
     for match in _SAMPLING.finditer(command) if deploys else ():
         finding = judge.settings.judge_sampling(match[1], match[2])
+        if finding is not None:
+            yield finding
+    for match in _DEPLOYED.finditer(command):
+        finding = judge.settings.judge(match[1], match[2])
         if finding is not None:
             yield finding
     for match in _INLINE_PYTHON.finditer(command):

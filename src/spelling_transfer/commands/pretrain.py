@@ -34,9 +34,8 @@ def pretrain(out: Path, **options: Any) -> None:
     from spelling_transfer.tasks.registry import load_tasks
     from spelling_transfer.tokenizer.chat import load_chat_tokenizer
     from spelling_transfer.training import pretrain as engine
-    from spelling_transfer.training.pretrain import measure, model_card
     from spelling_transfer.words.word_list import WordSelection, select_words
-    from spelling_transfer.words.word_sets import describe_words, split_words
+    from spelling_transfer.words.word_sets import RANDOM, describe_words, split_words
 
     settings = PretrainSettings(**{name: value for name, value in options.items() if value is not None})
     started = time.perf_counter()
@@ -50,7 +49,7 @@ def pretrain(out: Path, **options: Any) -> None:
     ids |= {token for row in tokenizer.encode_texts(openers) for token in row}
 
     loaded = engine.new_model(np.array(sorted(ids), dtype=np.int64), tokenizer.end_id, settings)
-    known = words[words["word_set"] != "random"]
+    known = words[words["word_set"] != RANDOM]
     data = engine.make_data(known, tasks, tokenizer, settings)
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     click.echo(
@@ -59,15 +58,17 @@ def pretrain(out: Path, **options: Any) -> None:
     )
 
     def report(epoch: int) -> None:
-        scores = measure(loaded, tokenizer, tasks, known, sample_words=200)
+        scores = engine.measure(loaded, tokenizer, tasks, known, sample_words=200)
         click.echo(f"\nepoch {epoch}: " + ", ".join(f"{name} {score:.3f}" for name, score in scores.items()))
 
     losses = engine.pretrain(loaded, data, tokenizer.end_id, settings, on_epoch=report)
     minutes = (time.perf_counter() - started) / 60
-    scores = measure(loaded, tokenizer, tasks, known)
+    scores = engine.measure(loaded, tokenizer, tasks, known)
     for name, score in scores.items():
         click.echo(f"{name}: {score:.3f} exact match on validation words")
     notes = {"settings": settings.model_dump(), "scores": scores, "steps": len(losses), "final_loss": losses[-1]}
-    card = model_card(settings, scores, n_words=len(known), n_rows=len(ids), n_parameters=parameters, minutes=minutes)
+    card = engine.model_card(
+        settings, scores, n_words=len(known), n_rows=len(ids), n_parameters=parameters, minutes=minutes
+    )
     folder = engine.save(loaded, tokenizer, out, notes, card)
     click.echo(f"Wrote {folder.path}")

@@ -174,3 +174,8 @@ class ModelProfile(BaseModel):
     shape: ModelShape | None = Field(
         None, description="Its sizes, from its config.json; time and memory of a study are estimated from them."
     )
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """Size of a weight as it is loaded."""
+        return 4.0 if self.dtype == "float32" else 2.0

@@ -180,7 +180,7 @@ def inspect_tokenizer(tokenizer: ChatTokenizer, tokens: TokenBytes) -> Tokenizer
     else:
         statements.append(
             f"This is not the official Qwen3 tokenizer (sha256 {tokenizer.sha256[:12]}…): its vocabulary, words and "
-            "subset are analysed, more slowly; the figures in docs/qwen3_token_analysis.md are not about it."
+            "subset are analysed; the figures in docs/qwen3_token_analysis.md are not about it."
         )
     if without:
         statements.append(f"{without} ids have no token; they count as tokens of no text.")

@@ -36,12 +36,10 @@ from spelling_transfer.tokenizer.word_stats import (
     summarise_words,
 )
 from spelling_transfer.tokenizer.words import analyse_words as cut_words
+from spelling_transfer.words.word_sets import RANDOM
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-
-_RANDOM = "random"  # word_set of strings that are no words
-_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 
 
 def describe_vocabulary(tokenizer: ChatTokenizer, saving: VocabularySavings) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -98,7 +96,7 @@ def measure_coverage(
     tokens = decode_vocabulary(tokenizer.tokenizer)
     rules = [column.removeprefix("in_") for column in english_tokens.columns if column.startswith("in_")]
     subsets = [TokenSubset.of_tokens(english_tokens, rule, tokenizer) for rule in rules]
-    strings = words.loc[words["word_set"] == _RANDOM, "word"].tolist()
+    strings = words.loc[words["word_set"] == RANDOM, "word"].tolist()
     texts = {
         "words": Segmentation.of_rows(word_tokens["ids"].tolist()),
         "random strings": Segmentation.of_rows(tokenizer.encode_texts([f" {string}" for string in strings])),
@@ -176,11 +174,13 @@ def report(
 
 def real_words(words: pd.DataFrame) -> pd.DataFrame:
     """Returns the words of the list without the random strings."""
-    return words[words["word_set"] != _RANDOM].reset_index(drop=True)
+    return words[words["word_set"] != RANDOM].reset_index(drop=True)
 
 
 def _shape(base_model: ModelFolder, profile: ModelProfile, saving: VocabularySavings) -> ModelShape:
     config = json.loads((base_model.path / "config.json").read_text())
     # A trimmed model's own vocabulary is a subset already: what it was cut from is the reference's.
     rows = max(int(config["vocab_size"]), saving.reference.vocabulary_rows)
-    return ModelShape.of_config(config, name=profile.name, vocabulary_rows=rows, bytes_per_weight=_BYTES[profile.dtype])
+    return ModelShape.of_config(
+        config, name=profile.name, vocabulary_rows=rows, bytes_per_weight=profile.bytes_per_weight
+    )

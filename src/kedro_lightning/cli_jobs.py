@@ -9,11 +9,10 @@ import click
 
 from .cli_common import connection_of, env_option, json_option, one_message, print_json, print_table, settings
 from .errors import ComputeError
+from .jobs.starting import STOP_SECONDS, stop_all
 from .jobs.work import run_tag
 from .platform.jobs import MARK, JobsApi, JobView, State
 from .platform.studios import StudiosApi
-
-_WAIT_SECONDS = 120.0
 
 
 @click.command(
@@ -57,7 +56,7 @@ def status(run_id: str | None, everything: bool, env: str | None, as_json: bool)
     short_help="Show or follow the log of a job.", epilog="Example: kedro compute logs train-1a2b3c4d-1 --follow"
 )
 @click.argument("job")
-@click.option("--follow", "-f", is_flag=True, help="Go on printing until the job ends.")
+@click.option("--follow", "-f", is_flag=True, help="Keep printing until the job ends.")
 @env_option
 def logs(job: str, follow: bool, env: str | None) -> None:
     """Show the log of a JOB, by its name or the beginning of its name; of several, the newest."""
@@ -98,20 +97,17 @@ def stop(jobs: tuple[str, ...], run_id: str | None, everything: bool, env: str |
         tag = run_tag(run_id) if run_id else MARK
         wanted = {_find(api, name).id for name in jobs}
         chosen = [job for job in api.find_all(tag) if not job.state.ended and (job.id in wanted or not jobs)]
-        for job in chosen:
-            api.stop(job)
         stopped_studios = (
             _stop_studios(StudiosApi(connection), {s.name for s in config.studios.values()}) if everything else []
         )
-        left = _wait(api, tag, {job.id for job in chosen})
+        left = stop_all(api, tag, chosen, only_known=bool(jobs))
         if as_json:
-            print_json({"stopped": [job.name for job in chosen if job.id not in left], "studios": stopped_studios})
+            print_json({"stopped": [job.name for job in chosen if job.name not in left], "studios": stopped_studios})
         else:
             click.echo(f"Stopped {len(chosen) - len(left)} jobs and {len(stopped_studios)} Studios.")
         if left:
-            names = ", ".join(job.name for job in chosen if job.id in left)
             raise ComputeError(
-                f"Not stopped after {_WAIT_SECONDS:.0f} seconds: {names}. Stop them on the platform's page."
+                f"Not stopped after {STOP_SECONDS:.0f} seconds: {', '.join(left)}. Stop them on the platform's page."
             )
 
 
@@ -120,17 +116,6 @@ def _stop_studios(api: StudiosApi, names: set[str]) -> list[str]:
     for studio in awake:
         api.stop(studio)
     return [studio.name for studio in awake]
-
-
-def _wait(api: JobsApi, tag: str, ids: set[str]) -> set[str]:
-    end = time.monotonic() + _WAIT_SECONDS
-    left = set(ids)
-    while left:
-        left = {job.id for job in api.find_all(tag) if job.id in ids and not job.state.ended}
-        if not left or time.monotonic() > end:
-            break
-        time.sleep(0.5)
-    return left
 
 
 def _find(api: JobsApi, name: str) -> JobView:

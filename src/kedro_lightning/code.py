@@ -52,7 +52,7 @@ class Source:
 
     @property
     def version(self) -> str:
-        """What tells this code from other code."""
+        """What identifies this code."""
         return f"sha256:{self.bundle.sha256}" if self.bundle else f"git:{self.commit}"
 
 

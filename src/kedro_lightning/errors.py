@@ -60,7 +60,7 @@ class QuotaError(PlatformError):
 class TransientError(PlatformError):
     """The request may work in a moment: an outage, a cut connection, too many requests.
 
-    ``took_effect`` tells what is known of a request that changes something: ``False`` where it was refused before it
+    ``took_effect`` says what is known about a request that changes something: ``False`` where it was refused before it
     did anything, ``None`` where nobody can say.
     """
 

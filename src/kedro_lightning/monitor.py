@@ -18,7 +18,7 @@ _FIELDS = ["seconds", "load", "memory_used_gib", "gpu_percent", "gpu_memory_gib"
 
 
 def sample(started: float) -> dict[str, float | str]:
-    """Returns one row of measurements; what the machine does not tell is empty."""
+    """Returns one row of measurements; what the machine does not report is empty."""
     gpu_percent, gpu_memory = _gpu()
     return {
         "seconds": round(time.monotonic() - started, 1),
@@ -67,7 +67,7 @@ def _gpu() -> tuple[float | str, float | str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Samples until it is told to end, then prints the summary."""
+    """Samples until it is ended, then prints the summary."""
     started = time.monotonic()
     if arguments[:1] == ["--once"]:
         print(summary([sample(started)]))  # noqa: T201  (the log of a job is where it belongs)

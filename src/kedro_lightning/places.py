@@ -129,7 +129,7 @@ def _below(path: Path, folder: str) -> bool:
 
 
 def size_of(place: Place) -> int | None:
-    """Returns the bytes of a file or folder of this machine; ``None`` where only a store could tell."""
+    """Returns the bytes of a file or folder of this machine; ``None`` where only a store knows."""
     if not place.location or place.is_url:
         return None
     path = Path(place.location)

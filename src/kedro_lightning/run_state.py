@@ -99,19 +99,6 @@ def read_state(project: Path, run_id: str) -> RunState:
         raise ComputeError(f"{path}: cannot be read ({error}).") from None
 
 
-def unfinished_runs(project: Path) -> list[RunState]:
-    """Returns the runs that were not finished, the newest last."""
-    found = []
-    for path in sorted((project / FOLDER / "runs").glob("*.json")):
-        try:
-            state = read_state(project, path.stem)
-        except ComputeError:
-            continue
-        if not state.finished:
-            found.append(state)
-    return found
-
-
 def resume_options(project: Path, run_id: str) -> dict[str, Any]:
     """Returns the options of ``kedro run`` a run was started with, and makes this process a part of that run.
 

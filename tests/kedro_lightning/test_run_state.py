@@ -9,7 +9,7 @@ import pytest
 
 from kedro_lightning.errors import ComputeError
 from kedro_lightning.jobs.work import Entry
-from kedro_lightning.run_state import RunState, StateFile, read_state, resume_options, unfinished_runs
+from kedro_lightning.run_state import RunState, StateFile, read_state, resume_options
 from kedro_lightning.variables import RUN_ID_VARIABLE
 
 ENTRY = Entry("train", "train", "job-1", "train-1", 1, "T4", 0.68, "running", 0.0, 0.0)
@@ -54,10 +54,8 @@ def test_a_finished_run_has_nothing_to_go_on_with(tmp_path) -> None:
     state.done(["a", "b"])
     state.done(["b"])
     state.job(ENTRY)
-    assert [run.run_id for run in unfinished_runs(tmp_path)] == ["run-1"]
     assert read_state(tmp_path, "run-1").done == ["a", "b"]
     state.finish()
-    assert unfinished_runs(tmp_path) == []
     with pytest.raises(ComputeError, match="run-1 is finished"):
         resume_options(tmp_path, "run-1")
     assert (tmp_path / ".kedro-compute/.gitignore").read_text() == "*\n"
@@ -69,4 +67,3 @@ def test_a_broken_file_is_named(tmp_path) -> None:
     state.path.write_text(json.dumps({"run_id": "run-1", "other": 1}))
     with pytest.raises(ComputeError, match=r"run-1\.json: cannot be read"):
         read_state(tmp_path, "run-1")
-    assert unfinished_runs(tmp_path) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,7 +21,8 @@ _SIDE_BY_SIDE = 8  # requests at one time; the platform answers one in some tent
 _ATTEMPTS = 8
 _FIRST_WAIT_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 15.0
-_STOP_SECONDS = 120.0
+STOP_SECONDS = 120.0
+"""How long jobs are asked to stop."""
 
 
 class RunBudget:
@@ -192,21 +193,21 @@ def keep_oldest(api: JobsApi, jobs: list[JobView]) -> JobView | None:
     return first
 
 
-def stop_all(api: JobsApi, tag: str, known: Iterable[JobView], seconds: float = _STOP_SECONDS) -> list[str]:
+def stop_all(api: JobsApi, tag: str, known: Collection[JobView], *, only_known: bool = False) -> list[str]:
     """Stops jobs, those included whose creation was never answered, and asks until the platform says that they ended.
 
     Args:
         api: The platform's jobs.
         tag: Tag of the run.
         known: Jobs that run as far as we know.
-        seconds: How long to try.
+        only_known: Leave alone what else carries the tag.
 
     Returns:
         Names of jobs that could not be stopped.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + STOP_SECONDS
     left = {job.id: job for job in known}
-    asked: set[str] = set()
+    wanted, asked = set(left), set[str]()
     while True:
         new = [job for job in left.values() if job.id not in asked]
         try:
@@ -214,7 +215,8 @@ def stop_all(api: JobsApi, tag: str, known: Iterable[JobView], seconds: float = 
                 with ThreadPoolExecutor(min(8, len(new))) as pool:
                     list(pool.map(api.stop, new))
                 asked.update(job.id for job in new)
-            left = {job.id: job for job in api.find_all(tag) if not job.state.ended}
+            running = [job for job in api.find_all(tag) if not job.state.ended]
+            left = {job.id: job for job in running if not only_known or job.id in wanted}
         except PlatformError as error:
             logger.warning("%s Trying again to stop the jobs.", error)
         else:

@@ -14,7 +14,7 @@ from ..platform.jobs import MARK, JobView, State, tag_name
 from ..platform.machines import Machine
 
 EXIT_MARK = "kedro-compute: exit "
-"""What a job prints last, with its exit code; the driver then looks at once instead of at the next round."""
+"""What a job prints last, with its exit code; the driver then asks at once instead of at the next round."""
 
 _NAME_LENGTH = 60
 _INTERRUPTED = re.compile(r"preempt|interrupted|reclaim|spot instance|taken away|node (?:was )?lost", re.IGNORECASE)

@@ -134,7 +134,7 @@ def _answer(error: BaseException) -> tuple[int, str] | None:
         if isinstance(status, int):
             return status, _message(getattr(cause, "body", None) or getattr(cause, "server_message", None))
         if isinstance(cause, RuntimeError) and (named := _STATUS.search(str(cause))):
-            return int(named[1]), ""  # transfers of files tell the status in the text alone
+            return int(named[1]), ""  # transfers of files give the status in the text alone
         cause = cause.__cause__ or cause.__context__
     return None
 

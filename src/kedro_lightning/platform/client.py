@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ class Teamspace:
     id: str
     name: str
     owner_id: str
-    owner_type: str
     balance_usd: float | None
 
 
@@ -35,10 +35,39 @@ class Connection:
         """Holds the parts; :func:`connect` makes them."""
         self.client, self.calls, self.teamspace = client, calls, teamspace
 
-    @property
-    def timeout(self) -> dict[str, Any]:
-        """The keyword argument that keeps a generated method from waiting for ever."""
-        return {"_request_timeout": self.calls.timeout_seconds}
+    def read(self, what: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Makes a request about the teamspace that changes nothing, or does no more when it is repeated.
+
+        Raises:
+            PlatformError: The platform refused, or did not answer any of several attempts.
+        """
+        return self.calls.read(what, function, *arguments, **self._with(named))
+
+    def once(self, what: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        """Makes a request about the teamspace a single time, as one must that creates something.
+
+        Raises:
+            PlatformError: The platform refused, or nobody knows whether it did what was asked.
+        """
+        return self.calls.once(what, function, *arguments, **self._with(named))
+
+    def pages(self, what: str, function: Callable[..., Any], **named: Any) -> Iterator[Any]:
+        """Yields the answers to a request that lists something, page by page.
+
+        Raises:
+            PlatformError: The platform does not answer; never an empty list in its place.
+        """
+        token = ""
+        while True:
+            answer = self.read(what, function, **named, **({"page_token": token} if token else {}))
+            yield answer
+            token = str(getattr(answer, "next_page_token", "") or "")
+            if not token:
+                return
+
+    def _with(self, named: dict[str, Any]) -> dict[str, Any]:
+        """Adds the teamspace, and a limit to the wait for an answer, which generated methods have not."""
+        return {"project_id": self.teamspace.id, **named, "_request_timeout": self.calls.timeout_seconds}
 
     def sdk(self, kind: type[Any]) -> Any:
         """Returns one of the SDK's API classes that asks through our client.
@@ -92,7 +121,6 @@ def connect(teamspace: str | None, calls: Calls | None = None) -> Connection:
             str(entry.project_id),
             str(entry.name),
             str(entry.owner_id),
-            str(entry.owner_type),
             None if balance is None else float(balance),
         ),
     )

@@ -1,7 +1,8 @@
-"""Jobs of the platform: create, list, look at, stop, read logs, each with as few requests as can be."""
+"""Jobs of the platform: create, list, stop, read logs, each with as few requests as can be."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -84,7 +85,6 @@ class LogLine:
     """A line that a job wrote."""
 
     job_id: str
-    number: int
     text: str
 
 
@@ -103,9 +103,7 @@ class JobsApi:
             connection: The client and the teamspace.
             lists_several: List jobs on several machines as well, with a request of their own.
         """
-        self._connection = connection
-        self._client, self._calls = connection.client, connection.calls
-        self._project = connection.teamspace.id
+        self._connection, self._client = connection, connection.client
         self._tag_ids: dict[str, str] = {}
         self.lists_several = lists_several
 
@@ -113,7 +111,7 @@ class JobsApi:
         """Creates a job, with one request that is never repeated here.
 
         Raises:
-            TransientError: Nobody knows whether there is a job now; look for its tags before asking again.
+            TransientError: Nobody knows whether there is a job now; search for its tags before asking again.
             PlatformError: The platform refused.
         """
         if request.num_machines > 1:
@@ -121,8 +119,7 @@ class JobsApi:
             function = self._client.jobs_service_create_multi_machine_job
         else:
             function = self._client.jobs_service_create_job
-        what, body = f"start job {request.name}", body_of(request)
-        return _view(self._calls.once(what, function, project_id=self._project, body=body, **self._connection.timeout))
+        return _view(self._connection.once(f"start job {request.name}", function, body=body_of(request)))
 
     def find_all(self, tag: str) -> list[JobView]:
         """Returns all jobs with a tag, ended ones included.
@@ -130,34 +127,15 @@ class JobsApi:
         Raises:
             PlatformError: The platform does not answer; never an empty list in its place.
         """
-        identity = self._tag_id(tag)
-        found: list[JobView] = []
-        page = ""
-        while identity is not None:
-            extra = {"page_token": page} if page else {}
-            answer = self._calls.read(
-                "list jobs",
-                self._client.jobs_service_list_jobs,
-                project_id=self._project,
-                standalone=True,
-                tag_ids=[identity],
-                limit=_PAGE,
-                **extra,
-                **self._connection.timeout,
-            )
-            found += [_view(job) for job in answer.jobs or []]
-            page = str(getattr(answer, "next_page_token", "") or "")
-            if not page:
-                break
+        found: list[Any] = []
+        if (identity := self._tag_id(tag)) is not None:
+            listing = {"standalone": True, "tag_ids": [identity], "limit": _PAGE}
+            for answer in self._connection.pages("list jobs", self._client.jobs_service_list_jobs, **listing):
+                found += answer.jobs or []
         if self.lists_several:
-            several = self._calls.read(
-                "list jobs",
-                self._client.jobs_service_list_multi_machine_jobs,
-                project_id=self._project,
-                **self._connection.timeout,
-            )
-            found += [_view(job) for job in several.multi_machine_jobs or []]
-        return [job for job in found if tag in job.tags]
+            answer = self._connection.read("list jobs", self._client.jobs_service_list_multi_machine_jobs)
+            found += answer.multi_machine_jobs or []
+        return [job for job in map(_view, found) if tag in job.tags]
 
     def exists(self, job: JobView) -> bool:
         """Returns whether the platform still has a job; only a clear answer counts as a no.
@@ -167,13 +145,7 @@ class JobsApi:
         """
         name = "multi_machine_job" if job.several else "job"
         try:
-            self._calls.read(
-                "look at a job",
-                getattr(self._client, f"jobs_service_get_{name}"),
-                project_id=self._project,
-                id=job.id,
-                **self._connection.timeout,
-            )
+            self._connection.read("read a job", getattr(self._client, f"jobs_service_get_{name}"), id=job.id)
         except NotFoundError:
             return False
         return True
@@ -195,17 +167,8 @@ class JobsApi:
             body: Any = JobsServiceUpdateMultiMachineJobBody(desired_state=V1MultiMachineJobState.STOP)
         else:
             function, body = self._client.jobs_service_update_job, JobsServiceUpdateJobBody(state="stop")
-        try:
-            self._calls.read(
-                f"stop job {job.name}",
-                function,
-                project_id=self._project,
-                id=job.id,
-                body=body,
-                **self._connection.timeout,
-            )
-        except NotFoundError:
-            return
+        with contextlib.suppress(NotFoundError):
+            self._connection.read(f"stop job {job.name}", function, id=job.id, body=body)
 
     def logs(self, jobs: Sequence[JobView]) -> list[LogLine]:
         """Returns the lines that jobs have written so far.
@@ -213,27 +176,15 @@ class JobsApi:
         Raises:
             PlatformError: The platform does not answer.
         """
-        lines: list[LogLine] = []
         single = [job.id for job in jobs if not job.several]
         selectors: list[dict[str, Any]] = [{"job_ids": single}] if single else []
         selectors += [{"mmt_id": job.id} for job in jobs if job.several]
-        for selector in selectors:
-            page = ""
-            while True:
-                extra = {"page_token": page} if page else {}
-                answer = self._calls.read(
-                    "read logs",
-                    self._client.jobs_service_get_logs,
-                    project_id=self._project,
-                    **selector,
-                    **extra,
-                    **self._connection.timeout,
-                )
-                lines += [_line(entry) for entry in answer.entries or []]
-                page = str(getattr(answer, "next_page_token", "") or "")
-                if not page:
-                    break
-        return lines
+        return [
+            LogLine(str(entry.resource_id), str(entry.message))
+            for selector in selectors
+            for answer in self._connection.pages("read logs", self._client.jobs_service_get_logs, **selector)
+            for entry in answer.entries or []
+        ]
 
     def follow(self, job: JobView, stop: Callable[[], bool]) -> Iterable[str]:
         """Yields the lines of a running job as they come, until ``stop`` says so or the connection ends.
@@ -243,17 +194,12 @@ class JobsApi:
         from lightning_sdk.api.logs_api import LogsApi
 
         selector: dict[str, Any] = {"mmt_id": job.id} if job.several else {"job_ids": [job.id]}
-        for entry in LogsApi(self._client).stream(self._project, follow=True, stop=stop, **selector):
+        for entry in LogsApi(self._client).stream(self._connection.teamspace.id, follow=True, stop=stop, **selector):
             yield str(entry.message)
 
     def _tag_id(self, tag: str) -> str | None:
         if tag not in self._tag_ids:
-            answer = self._calls.read(
-                "list tags",
-                self._client.jobs_service_list_workload_tags,
-                project_id=self._project,
-                **self._connection.timeout,
-            )
+            answer = self._connection.read("list tags", self._client.jobs_service_list_workload_tags)
             self._tag_ids.update({str(entry.name): str(entry.id) for entry in answer.tags or []})
         return self._tag_ids.get(tag)
 
@@ -287,11 +233,6 @@ def body_of(request: JobRequest) -> Any:
         )
     spec.volumes = []
     return JobsServiceCreateJobBody(name=request.name, spec=spec, tags=tags)
-
-
-def _line(entry: Any) -> LogLine:
-    number = str(getattr(entry, "line", "") or "0")
-    return LogLine(str(entry.resource_id), int(number) if number.isdigit() else 0, str(entry.message))
 
 
 def _view(job: Any) -> JobView:

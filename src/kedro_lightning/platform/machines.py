@@ -36,7 +36,6 @@ class Machine:
     gpu_gigabytes: float
     usd_per_hour: float
     interruptible_usd_per_hour: float | None = None
-    wait_seconds: float | None = None
     available: bool = True
 
     def price(self, interruptible: bool) -> float:
@@ -79,16 +78,8 @@ def read_prices(connection: Connection, cache: Path | None = None) -> PriceList:
     Raises:
         PlatformError: The platform does not answer. (The SDK's own method hides that behind an empty list.)
     """
-    teamspace, calls = connection.teamspace, connection.calls
-    clusters = calls.read(
-        "list clouds", connection.client.cluster_service_list_clusters, project_id=teamspace.id, **connection.timeout
-    )
-    own = calls.read(
-        "list clouds",
-        connection.client.cluster_service_list_project_clusters,
-        project_id=teamspace.id,
-        **connection.timeout,
-    )
+    clusters = connection.read("list clouds", connection.client.cluster_service_list_clusters)
+    own = connection.read("list clouds", connection.client.cluster_service_list_project_clusters)
     from lightning_sdk.api.cloud_account_api import CloudAccountApi
 
     accounts = {entry.id: entry for entry in [*(clusters.clusters or []), *(own.clusters or [])]}
@@ -97,12 +88,12 @@ def read_prices(connection: Connection, cache: Path | None = None) -> PriceList:
     for identity, account in accounts.items():
         if str(account.spec.cluster_type) != "CLUSTER_TYPE_GLOBAL":
             continue
-        answer = calls.read(
+        answer = connection.calls.read(
             "list machines",
             api.list_cloud_account_accelerators,
-            teamspace_id=teamspace.id,
+            teamspace_id=connection.teamspace.id,
             cloud_account_id=identity,
-            org_id=teamspace.owner_id,
+            org_id=connection.teamspace.owner_id,
         )
         machines += [machine for entry in answer.accelerator or [] if (machine := _machine(entry))]
     prices = PriceList(tuple(machines), dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "platform")
@@ -174,7 +165,6 @@ def _machine(entry: Any) -> Machine | None:
     count = int((entry.resources.gpu if gpu else entry.resources.cpu) or 1)
     slug, family = str(entry.slug_multi_cloud), str(entry.family or "")
     known = _sdk_machine(slug)
-    wait = entry.available_in_seconds
     return Machine(
         name=known.name if known is not None else slug,
         slug=slug,
@@ -183,6 +173,5 @@ def _machine(entry: Any) -> Machine | None:
         gpu_gigabytes=_gigabytes(slug, family, count) if gpu else 0.0,
         usd_per_hour=float(entry.cost),
         interruptible_usd_per_hour=float(entry.spot_price) if entry.spot_price else None,
-        wait_seconds=float(wait) if wait else None,
         available=not entry.out_of_capacity,
     )

@@ -39,8 +39,7 @@ class StudiosApi:
 
     def __init__(self, connection: Connection) -> None:
         """Makes the methods of a connection."""
-        self._connection = connection
-        self._client, self._calls = connection.client, connection.calls
+        self._connection, self._client, self._read = connection, connection.client, connection.read
         self._project = connection.teamspace.id
 
     def list(self) -> list[StudioView]:
@@ -70,12 +69,10 @@ class StudiosApi:
             if attempt:
                 time.sleep(min(8.0, 0.5 * 2**attempt))
             try:
-                made = self._calls.once(
+                made = self._connection.once(
                     f"create Studio {name}",
                     self._client.cloud_space_service_create_cloud_space,
-                    CloudSpaceServiceCreateCloudSpaceBody(name=name, display_name=name),
-                    self._project,
-                    **self._connection.timeout,
+                    body=CloudSpaceServiceCreateCloudSpaceBody(name=name, display_name=name),
                 )
             except TransientError as error:
                 last = error
@@ -99,15 +96,13 @@ class StudiosApi:
 
         if self._phase(studio.id) in _GONE:
             try:
-                self._calls.once(
+                self._connection.once(
                     f"start Studio {studio.name}",
                     self._client.cloud_space_service_start_cloud_space_instance,
-                    CloudSpaceServiceStartCloudSpaceInstanceBody(
+                    body=CloudSpaceServiceStartCloudSpaceInstanceBody(
                         compute_config=V1UserRequestedComputeConfig(name=machine, spot=interruptible)
                     ),
-                    self._project,
-                    studio.id,
-                    **self._connection.timeout,
+                    id=studio.id,
                 )
             except TransientError:
                 if self._phase(studio.id) in _GONE:
@@ -157,13 +152,10 @@ class StudiosApi:
 
     def set_variables(self, studio: StudioView, variables: Mapping[str, str]) -> None:
         """Sets variables of a Studio, none of them secret; those it has already stay."""
+        what = f"set variables of Studio {studio.name}"
+        held = self._read(what, self._client.cloud_space_service_get_cloud_space, id=studio.id)
         api = self._studio_api()
-        held = self._read(
-            f"look at Studio {studio.name}", self._client.cloud_space_service_get_cloud_space, id=studio.id
-        )
-        self._calls.read(
-            f"set variables of Studio {studio.name}", api.set_env, held, self._project, dict(variables), partial=True
-        )
+        self._connection.calls.read(what, api.set_env, held, self._project, dict(variables), partial=True)
 
     def run(self, studio: StudioView, command: str) -> tuple[str, int]:
         """Runs one command in a running Studio.
@@ -171,7 +163,7 @@ class StudiosApi:
         Returns:
             What it printed, and its exit code. (Several commands would be joined with ``;``: the last code counts.)
         """
-        output, code = self._calls.once(
+        output, code = self._connection.calls.once(
             f"run a command in Studio {studio.name}",
             self._studio_api().run_studio_commands,
             studio.id,
@@ -182,7 +174,7 @@ class StudiosApi:
 
     def upload(self, studio: StudioView, file: Path, place: str) -> None:
         """Puts a file among those of a Studio, which need not run; sent again it replaces itself."""
-        self._calls.read(
+        self._connection.calls.read(
             f"upload {place}",
             self._studio_api().upload_file,
             studio_id=studio.id, teamspace_id=self._project, cloud_account=studio.cloud, file_path=str(file),
@@ -194,7 +186,7 @@ class StudiosApi:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "file"
             try:
-                self._calls.read(
+                self._connection.calls.read(
                     f"download {place}",
                     self._studio_api().download_file,
                     path=place, target_path=str(target), studio_id=studio.id, teamspace_id=self._project,
@@ -206,14 +198,10 @@ class StudiosApi:
 
     def secret_names(self) -> set[str]:
         """Returns the names in the platform's store of secrets; it never gives a value back."""
-        answer = self._calls.read(
-            "list secrets",
-            self._client.secret_service_list_secrets,
-            project_id=self._project,
-            **self._connection.timeout,
-        )
-        user = self._calls.read(
-            "list secrets", self._client.secret_service_list_user_secrets, **self._connection.timeout
+        calls = self._connection.calls
+        answer = self._read("list secrets", self._client.secret_service_list_secrets)
+        user = calls.read(
+            "list secrets", self._client.secret_service_list_user_secrets, _request_timeout=calls.timeout_seconds
         )
         return {str(entry.name) for entry in [*(answer.secrets or []), *(user.secrets or [])]}
 
@@ -221,21 +209,18 @@ class StudiosApi:
         """Puts a secret into the platform's own store; the value is in no message of ours, whatever happens."""
         from lightning_sdk.api.teamspace_api import TeamspaceApi
 
-        self._calls.hide(value)
+        self._connection.calls.hide(value)
         api = self._connection.sdk(TeamspaceApi)
-        self._calls.read(f"store secret {name}", api.set_secret, self._project, name, value)
+        self._connection.calls.read(f"store secret {name}", api.set_secret, self._project, name, value)
 
     def _studio_api(self) -> Any:
         from lightning_sdk.api.studio_api import StudioApi
 
         return self._connection.sdk(StudioApi)
 
-    def _read(self, what: str, function: Any, **kwargs: Any) -> Any:
-        return self._calls.read(what, function, project_id=self._project, **kwargs, **self._connection.timeout)
-
     def _status(self, studio_id: str) -> Any:
         return self._read(
-            "look at a Studio", self._client.cloud_space_service_get_cloud_space_instance_status, id=studio_id
+            "read the state of a Studio", self._client.cloud_space_service_get_cloud_space_instance_status, id=studio_id
         )
 
     def _phase(self, studio_id: str) -> str | None:

@@ -16,11 +16,13 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from pydantic import TypeAdapter
 
+from spelling_transfer.configuration.loader import ProjectConfigLoader
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile, VocabularySavings
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.pages.tokens_figures import search_data
 from spelling_transfer.pipelines.token_analysis import create_pipeline, nodes
+from spelling_transfer.settings import CONFIG_LOADER_ARGS
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.english import TokenRules
@@ -45,15 +47,9 @@ MODELS = {
 
 def shipped_parameters() -> dict[str, object]:
     """The shipped parameters, with what they take from study/ put in."""
-    text = (CONF / "parameters" / "token_analysis.yml").read_text()
-    values = yaml.safe_load(re.sub(r"\$\{study:(\w+),(\w+)\}", r"study/\1/\2.yml", text))
-    values["vocabulary_savings"]["reference"] = yaml.safe_load(
-        (CONF / values["vocabulary_savings"]["reference"]).read_text()
-    )
-    return {
-        name: yaml.safe_load((CONF / value).read_text()) if isinstance(value, str) else value
-        for name, value in values.items()
-    }
+    named = yaml.safe_load((CONF / "parameters" / "token_analysis.yml").read_text())
+    loader = ProjectConfigLoader(conf_source=str(CONF.parent), env="base", **CONFIG_LOADER_ARGS)
+    return {name: loader["parameters"][name] for name in named}
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ModelFolder,
         ModelFolderError,
         new_folder,
+        permissions_explained,
         write_manifest,
     )
     from spelling_transfer.models.generate import Sampling, generate_answers
@@ -60,6 +61,7 @@ __all__ = [
     "load_model",
     "measure_head",
     "new_folder",
+    "permissions_explained",
     "pick_device",
     "read_embedding",
     "savings",
@@ -69,7 +71,7 @@ __all__ = [
 
 _HOMES = {
     "export": "ALLOWED_IDS_FILE export_deployable",
-    "folder": "ABSENT MANIFEST ModelFolder ModelFolderError new_folder write_manifest",
+    "folder": "ABSENT MANIFEST ModelFolder ModelFolderError new_folder permissions_explained write_manifest",
     "generate": "Sampling generate_answers",
     "gguf": "Dtype convert_gguf",
     "load": "LoadedModel backbone base_of load_model pick_device read_embedding",

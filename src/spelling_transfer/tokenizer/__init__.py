@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         TokenSubset,
         cover,
         encoded_parts,
+        english_subset,
         sentences_of,
     )
     from spelling_transfer.tokenizer.template_cost import TemplateCost, compare_template_cost
@@ -58,6 +59,7 @@ __all__ = [
     "cover",
     "decode_vocabulary",
     "encoded_parts",
+    "english_subset",
     "find_english_tokens",
     "inspect_tokenizer",
     "load_chat_tokenizer",
@@ -77,7 +79,7 @@ _HOMES = {
     "chat": "ChatTokenizer load_chat_tokenizer",
     "english": "TokenRules find_english_tokens summarise_english",
     "probe": "LetterProbe probe_letters",
-    "subset": "Segmentation SubsetCoverage TokenSubset cover encoded_parts sentences_of",
+    "subset": "Segmentation SubsetCoverage TokenSubset cover encoded_parts english_subset sentences_of",
     "template_cost": "TemplateCost compare_template_cost",
     "vocabulary": "inspect_tokenizer summarise_vocabulary vocabulary_table",
     "word_stats": "WordAnalysis segmentation_in_contexts segmentation_in_templates summarise_words",

@@ -17,6 +17,7 @@ class Finding:
         value: The offending text or value, shortened.
         line: The line in the text that was judged, then in the file, counted from 1; 0 where there are no lines.
         path: The file, or ``dataset:NAME``, ``parameter:NAME``, ``node:NAME`` for what a hook looked at.
+        seen: Whether it is a violation for sure; if not, it is listed as what the scanner cannot see.
     """
 
     rule: str
@@ -24,6 +25,7 @@ class Finding:
     value: str = ""
     line: int = 1
     path: str = ""
+    seen: bool = True
 
     @property
     def place(self) -> str:
@@ -95,6 +97,7 @@ class ScanResult:
         checked: How many files were read and judged.
         exemptions: The exemptions that were used.
         notes: What a reader should know of how the files were found.
+        cannot_see: Where a violation depends on what is only known elsewhere; they do not make the check fail.
     """
 
     findings: tuple[Finding, ...]
@@ -102,6 +105,7 @@ class ScanResult:
     checked: int
     exemptions: tuple[UsedExemption, ...]
     notes: tuple[str, ...] = ()
+    cannot_see: tuple[Finding, ...] = ()
 
     @property
     def clean(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from .findings import Finding, shorten
 from .mentions import DEPLOYS, REFUSING_KEY, TELLING_KEY, asks, inline_code, refuses
 from .policy import Policy
+from .rendering import judge_commands, judge_mapping
 from .settings import SettingRules, is_count_table, is_off, is_on, normalise_key
 from .template import judge_template
 from .text import TextRules, cut, excerpt, line_of
@@ -31,6 +32,18 @@ class Mode(Enum):
 _TRIGGERS = (
     *("think", "reasoning", "151667", "151668", "chat_template", "chat-template", "template_kwargs", "render_jinja"),
     *("generation_prompt", "disable_hooks", "<|im_start|>", ".chat(", " -re", "fromhex", "b64decode"),
+    *("qwen", "trainer(", "chat(", "pipeline(", "create_chat_completion", "ollama", "serve ", "mlx_lm"),
+    *(
+        "launch_server",
+        "vllm/vllm",
+        "llama-",
+        "llamafactory",
+        "lm_eval",
+        "lm-eval",
+        "lmdeploy",
+        "model-len",
+        "model_len",
+    ),
     "label_start",  # examples: what is wrong with them may be what they do not hold
 )
 _DEPLOY_TRIGGERS = re.compile(r"deploy|serv[ei]|endpoint")
@@ -43,7 +56,7 @@ _TRUE_TEXTS = frozenset({"!0", "${true}"})
 _TYPE_NAMES = frozenset({"bool", "boolean", "str", "int", "optional", "literal", "dict", "mapping", "any", "object"})
 _VALUE_END = re.compile(r"[ \t]*(?:$|[\n,;}\])`\"']|#)")
 _FLAG = re.compile(
-    r"(?<![\w-])(--?[a-z][\w-]+)(?:(?:=|[ \t]+|[\"'],\s*[\"']?|[ \t]*\\\n\s*)"
+    r"(?<![\w-])(--?[a-z][\w-]+)(?:(?:=|[ \t]+|[\"'],\s*(?![\"']-\D)|[ \t]*\\\n\s*)"
     r"('[^'\n]*'|\"(?:[^\"\\\n]|\\.)*\"|[^\s\"'\\,;|&)\]`-][^\s\"'\\,;|&)\]`]*|-\d+|\"\"|''))?",
     re.IGNORECASE,
 )
@@ -64,7 +77,7 @@ _OUTCOME_KEYS = frozenset(
 )
 _REFUSED = re.compile(r"refus|reject|forbid|denied|violation|error|4\d\d")
 _TEMPLATE_FILE = re.compile(r"[^\s{}]+\.(?:jinja2?|j2|txt)|[\w./-]+")
-_THINKING_FILE = re.compile(r"(?<!non[-_])(?<!no[-_])(?<!without[-_])(?:thinking|reasoning)")
+_THINKING_FILE = re.compile(r"(?<!non[-_])(?<!non)(?<!no[-_])(?<!without[-_])(?:thinking|reasoning)")
 _LARGEST_SETTINGS = 50
 """More numbers than this under names are counts or a vocabulary, not settings."""
 _RECORD_KEYS = frozenset({"name", "key", "variable", "env", "parameter"})
@@ -73,8 +86,10 @@ _RECORD_KEYS = frozenset({"name", "key", "variable", "env", "parameter"})
 class Judge:
     """The rules of a policy, ready to be applied to anything that was read."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, *, guesses: bool = False) -> None:
+        """Takes the rules; with ``guesses``, what cannot be known is yielded, too, as findings that are not seen."""
         self.policy = policy
+        self._guesses = guesses
         self.text_rules = TextRules(policy)
         self.settings = SettingRules(policy)
         patterns = policy.rules.thinking_only_model.patterns
@@ -112,8 +127,10 @@ class Judge:
         if mode is Mode.DOCUMENT:
             named = [(at, finding) for at, finding in self._models_in(normalised) if "/" in finding.value]
             found += [*self._asked_for(normalised), *named]
+            found += [(at, entry) for at, entry in self.commands(normalised) if inline_code(normalised, at)]
         elif mode in (Mode.SETTING, Mode.SNIPPET):
             found += self._open_turn(normalised)
+            found += self.commands(normalised)
             if "--" in text or _NAME.fullmatch(text):  # a command, or nothing but a name
                 found += self._models_in(text)
         for position, finding in found:
@@ -127,7 +144,7 @@ class Judge:
         if mode is Mode.SNIPPET and rule in ("think-tag", "soft-switch"):
             return False
         if mode is Mode.DOCUMENT:
-            if rule == "thinking-only-model" and not asks(normalised, position):
+            if rule in ("thinking-only-model", "template-call") and not asks(normalised, position):
                 return True
             code = inline_code(normalised, position) if rule in ("think-tag", "soft-switch") else None
             names = code is not None and (len(code) <= 12 if rule == "soft-switch" else self._only_tags(code))
@@ -187,6 +204,10 @@ class Judge:
     def flags(self, command: str) -> list[Finding]:
         """Returns the options of a command that are refused."""
         return [finding for _, finding in self._flags_in(command)]
+
+    def commands(self, text: str) -> Iterator[tuple[int, Finding]]:
+        """Yields the commands in a text that render Qwen3's template with its default."""
+        return ((at, entry) for at, entry in judge_commands(text) if entry.seen or self._guesses)
 
     def _flags_in(self, text: str) -> Iterator[tuple[int, Finding]]:
         if "-" not in text:
@@ -249,6 +270,9 @@ class Judge:
         if self._describes_think_token(value):
             entries = [(key, entry) for key, entry in entries if not isinstance(entry, str)]
         yield from self._named_value(value, keys)
+        renders = judge_mapping(value) if mode is Mode.SETTING else None
+        if renders is not None and (renders[1].seen or self._guesses):
+            yield (*keys, renders[0]), renders[1]
         for key, entry in entries:
             name = str(key)
             here = (*keys, name)
@@ -279,7 +303,9 @@ class Judge:
         is_command = bool(value) and all(isinstance(entry, str) for entry in value)
         if is_command:
             # An argument list: an option and its value are two entries. Options are judged on the joined line.
-            yield from ((keys, finding) for finding in self.flags(join_arguments(value)))
+            joined = join_arguments(value)
+            commands = self.commands(f"vllm {joined}" if value[0] == "serve" else joined)
+            yield from ((keys, finding) for finding in (*self.flags(joined), *(entry for _, entry in commands)))
         for index, entry in enumerate(value):
             if not (is_command and entry.startswith("-")):
                 yield from self.tree(entry, deployment=deployment, keys=(*keys, index), mode=mode)

@@ -154,6 +154,19 @@ def test_with_a_list_of_git_nothing_is_said(project: Path) -> None:
     assert json.loads(_run("check", "--format", "json").output)["notes"] == []
 
 
+def test_what_cannot_be_seen_is_listed_in_each_form_and_is_no_violation(project: Path) -> None:
+    (project / "serve.sh").write_text('#!/bin/sh\nvllm serve "$MODEL"\n')
+    result = _run("check")
+    assert result.exit_code == 0
+    assert "What the scanner cannot see" in result.output
+    assert "serve.sh:2: 'vllm serve' renders the template of a model that is not named here" in result.output
+    (entry,) = json.loads(_run("check", "--format", "json").output)["cannot_see"]
+    assert (entry["path"], entry["line"], entry["rule"]) == ("serve.sh", 2, "template-call")
+    (run,) = json.loads(_run("check", "--format", "sarif").output)["runs"]
+    assert run["results"] == []
+    assert "cannot be seen" in str(run["invocations"][0]["toolExecutionNotifications"])
+
+
 def test_sarif_has_the_rules_the_results_and_what_was_not_checked(project: Path) -> None:
     (project / "bad.yml").write_text("a: 1\nenable_thinking: true\n")
     (project / "broken.py").write_text("def (")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from kedro_non_thinking import judge as judge_module
+from kedro_non_thinking import rendering, settings
 from kedro_non_thinking.policy import Policy
+from kedro_non_thinking.scanner import python_context, python_rendering, shell
 from kedro_non_thinking.scanner.engine import Scanner
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -37,6 +41,79 @@ LOOK_ALIKES = _cases("look_alikes_*.yml")
 def test_violation_is_found_by_its_rule(scanner: Scanner, case: dict[str, Any]) -> None:
     found = {finding.rule for finding in scanner.scan_text(case["text"], case["file"])}
     assert set(case["rules"]) <= found
+
+
+def _is_missed(policy: Policy, root: Path) -> bool:
+    """Whether a scanner made now misses a violation by a template rendered behind one's back, or in a deployment."""
+    scanner = Scanner(policy, root)
+    wanted = [case for name, case in VIOLATIONS if "rendering" in name or "deployment-sampling" in case["rules"]]
+    return any(
+        not set(case["rules"]) <= {finding.rule for finding in scanner.scan_text(case["text"], case["file"])}
+        for case in wanted
+    )
+
+
+@pytest.mark.parametrize("command", rendering.COMMANDS)
+def test_each_command_is_needed_to_find_a_violation(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    left = [entry for entry in rendering.COMMANDS if entry != command]
+    monkeypatch.setattr(rendering, "_COMMAND", rendering.any_command(left))
+    assert _is_missed(policy, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [(table, name) for table in (python_rendering.CHATS, python_rendering.OBJECTS) for name in table],
+)
+def test_each_call_is_needed_to_find_a_violation(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: dict[str, Any], name: str
+) -> None:
+    monkeypatch.delitem(table, name)
+    assert _is_missed(policy, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "mutant"),
+    [
+        (judge_module, "judge_mapping", lambda _value: None),
+        (judge_module, "judge_commands", lambda _text: iter(())),
+        (judge_module, "DEPLOYS", re.compile("(?!)")),
+        (settings, "DEPLOYS", re.compile("(?!)")),
+        (python_context, "DEPLOYS", re.compile("(?!)")),
+        (shell, "_DEPLOYED", re.compile("(?!)")),
+        (python_rendering, "_TRAINER", re.compile("(?!)")),
+        (python_rendering, "is_hybrid", lambda _text: False),
+        (python_rendering, "_CLIENTS", frozenset()),
+    ],
+)
+def test_each_rule_is_needed_to_find_a_violation(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, mutant: Any
+) -> None:
+    assert not _is_missed(policy, tmp_path)
+    monkeypatch.setattr(place, name, mutant)
+    assert _is_missed(policy, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("a.sh", 'vllm serve "$MODEL" --port 8000\n'),
+        ("a.py", "from trl import SFTTrainer\nSFTTrainer(model=model, train_dataset=d)\n"),
+        ("a.py", "from vllm import LLM\nllm = LLM(name)\nllm.chat(chats, params)\n"),
+        ("a.py", "from transformers import pipeline\ngen = pipeline('text-generation', name)\ngen(given)\n"),
+        ("a.py", "client.chat.completions.create(model='Qwen/Qwen3-4B', messages=m)\n"),
+        ("a.py", "import os\nos.system(f'vllm serve {model} --port 1')\n"),
+        ("a.yml", "model: ${oc.env:MODEL}\nmax-model-len: 2048\n"),
+        ("a.yml", "template: qwen3\n"),
+        ("a.md", "```bash\nollama run $MODEL\n```\n"),
+    ],
+)
+def test_a_model_that_cannot_be_known_is_listed_and_is_no_violation(scanner: Scanner, file: str, text: str) -> None:
+    assert scanner.scan_text(text, file) == []
+    (unseen,) = scanner.look_at(text, file)
+    assert unseen.rule == "template-call"
+    assert not unseen.seen
 
 
 def test_look_alikes_raise_at_most_two_false_alarms(scanner: Scanner) -> None:

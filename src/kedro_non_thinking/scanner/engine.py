@@ -59,7 +59,7 @@ class Scanner:
     """Judges files one at a time."""
 
     def __init__(self, policy: Policy, root: Path) -> None:
-        self._judge = Judge(policy)
+        self._judge = Judge(policy, guesses=True)
         self._policy = policy
         self._root = root.resolve()
         self._most_bytes = int(policy.scan.max_file_megabytes * 1_000_000)
@@ -92,6 +92,10 @@ class Scanner:
         Raises:
             UncheckableError: The text is not what the path says it is.
         """
+        return [finding for finding in self.look_at(text, path) if finding.seen]
+
+    def look_at(self, text: str, path: str) -> list[Finding]:
+        """Judges as :meth:`scan_text` does, and returns what cannot be seen, too."""
         form = form_of(Path(path), text[:200])
         if path.rsplit("/", 1)[-1] in _POLICY_FILES and _is_policy(text):
             # Its own lists of what is forbidden are no violation; that there is another one is.
@@ -116,7 +120,7 @@ class Scanner:
         size = file.stat().st_size
         if size > self._most_bytes:
             raise UncheckableError(f"larger than {self._policy.scan.max_file_megabytes:g} MB ({size / 1e6:.0f} MB)")
-        return self.scan_text(_decode(file.read_bytes(), form, known=file.suffix.lower() != ""), shown)
+        return self.look_at(_decode(file.read_bytes(), form, known=file.suffix.lower() != ""), shown)
 
 
 def scan_paths(
@@ -163,10 +167,11 @@ def scan_paths(
             unchecked.append(Unchecked(report.path, report.unchecked.reason, blocking))
         if progress is not None:
             progress(len(scanned), len(files))
-    left = exemptions.filter(findings)
+    left = exemptions.filter([finding for finding in findings if finding.seen])
+    cannot_see = tuple(sorted((finding for finding in findings if not finding.seen), key=by_place))
     left += exemptions.unused(scanned, policy_path, everything=paths is None)
     found = tuple(sorted(left, key=by_place))
-    return ScanResult(found, tuple(sorted(unchecked)), checked, exemptions.used(), tuple(notes))
+    return ScanResult(found, tuple(sorted(unchecked)), checked, exemptions.used(), tuple(notes), cannot_see)
 
 
 def _scan_all(

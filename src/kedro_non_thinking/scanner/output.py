@@ -26,6 +26,7 @@ def to_json(result: ScanResult, policy: Policy) -> dict[str, Any]:
         "not_checked": [asdict(entry) for entry in result.unchecked],
         "exemptions_used": [asdict(entry) for entry in result.exemptions],
         "notes": list(result.notes),
+        "cannot_see": [finding.as_dict() for finding in result.cannot_see],
     }
 
 
@@ -38,6 +39,9 @@ def to_text(result: ScanResult, policy: Policy) -> str:
     found = dict.fromkeys(finding.rule for finding in result.findings)
     lines += [f"  {rule_id}: {remedy(rule_id, policy)}" for rule_id in found]
     lines += [f"{entry.path}: not checked: {entry.reason}" for entry in result.unchecked if entry.blocking]
+    if result.cannot_see:
+        lines.append("What the scanner cannot see; look yourself, no violation is counted:")
+        lines += [f"  {finding.place}: {finding.message} ({finding.value})" for finding in result.cannot_see]
     blocking = sum(entry.blocking for entry in result.unchecked)
     parts = [f"{result.checked} files checked", f"{len(result.findings)} violations"]
     if blocking:
@@ -71,6 +75,7 @@ def to_sarif(result: ScanResult, policy: Policy, root: Path) -> dict[str, Any]:
                         "toolExecutionNotifications": [
                             *map(_notification, result.unchecked),
                             *({"level": "note", "message": {"text": note}} for note in result.notes),
+                            *map(_unseen, result.cannot_see),
                         ],
                     }
                 ],
@@ -111,6 +116,11 @@ def _notification(entry: Unchecked) -> dict[str, Any]:
         "message": {"text": f"not checked: {entry.reason}"},
         "locations": [_location(entry.path, 0)],
     }
+
+
+def _unseen(finding: Finding) -> dict[str, Any]:
+    text = f"cannot be seen: {finding.message} ({finding.value})"
+    return {"level": "note", "message": {"text": text}, "locations": [_location(finding.path, finding.line)]}
 
 
 def _location(path: str, line: int) -> dict[str, Any]:

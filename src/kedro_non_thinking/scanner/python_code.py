@@ -18,6 +18,7 @@ from ..tokens import judge_ids
 from ..trees import as_dict, reading
 from .files import Source
 from .python_context import Use, Uses
+from .python_rendering import Rendering
 from .python_values import HOLE, Folder, call_name
 
 _SWITCH = "enable_thinking"
@@ -67,6 +68,7 @@ class _PythonScan:
         self._arguments = frozenset(self._policy.rules.template_arguments.keys)
         self._uses = Uses(tree)
         self._fold = Folder(self._uses.nodes)
+        self._rendering = Rendering(self._uses, self._fold)
         self._folded: set[ast.AST] = set()
 
     def run(self) -> Iterator[Finding]:
@@ -176,6 +178,7 @@ class _PythonScan:
     def _prompt(self, node: ast.Call, name: str) -> Iterator[Finding]:
         """Judges a call by its arguments, those in an unpacked mapping included."""
         if name not in self._functions and not _renders_prompt(node, name):
+            yield from self._at(node, *self._rendering.judge(node, name))
             return
         value = self._switch(node)
         if value is False or self._uses.of(node) is Use.REFUSES:
@@ -221,7 +224,11 @@ class _PythonScan:
             if finding is not None:
                 yield from self._at(node, finding)
         elif all(isinstance(entry, str) for entry in values):
-            yield from self._at(node, *self._judge.flags(join_arguments(values)))
+            joined = join_arguments(values)
+            yield from self._at(node, *self._judge.flags(joined), *(entry for _, entry in self._judge.commands(joined)))
+        elif any(isinstance(entry, str) for entry in values):
+            joined = join_arguments([entry if isinstance(entry, str) else "$unknown" for entry in values])
+            yield from self._at(node, *(entry for _, entry in self._judge.commands(joined)))
 
     def _addition(self, node: ast.BinOp) -> Iterator[Finding]:
         """Judges ``prompt_ids + [token]``."""
@@ -256,6 +263,9 @@ class _PythonScan:
                 yield from self._but_tags(node, text, Mode.DOCUMENT)
             return
         yield from self._but_tags(node, text.replace(HOLE, " "), Mode.SETTING)
+        if HOLE in text:
+            guesses = (entry for _, entry in self._judge.commands(text.replace(HOLE, "$unknown")) if not entry.seen)
+            yield from self._at(node, *guesses)
         made = use is Use.MAKES or isinstance(node, (ast.BinOp, ast.JoinedStr))
         yield from self._tags(node, text, made=made)
 

@@ -1,0 +1,148 @@
+"""Templates that are rendered behind one's back: commands and configurations that give Qwen3's template its default.
+
+A server, a trainer or a chat command renders the template of the model it is given. Where that is a hybrid Qwen3 and
+nothing says ``enable_thinking: false``, it thinks. Where the model cannot be known, that is said and is no violation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from .findings import Finding, shorten
+from .trees import as_dict
+
+_RULE = "template-call"
+_QWEN3 = re.compile(r"(?<![a-z0-9])qwen[-_]?3(?:[._]\d)?(?!\d)[\w.:-]*", re.IGNORECASE)
+# Qwen3 models that have no thinking mode, and names that say that it was taken out.
+_NO_MODE = re.compile(
+    r"instruct|coder|embed|rerank|guard|asr|tts|no[-_]?think|non[-_]?think|without[-_]think", re.IGNORECASE
+)
+# Commands, and images of servers, that render the template of the model they are given.
+COMMANDS = (
+    *(r"vllm\s+(?:serve|chat|run-batch)", r"vllm\.entrypoints[\w.]*", r"vllm/vllm-openai", "trtllm-serve"),
+    *(r"sglang[. ](?:launch_server|serve)", "lmsysorg/sglang", "text-generation-launcher"),
+    *("text-generation-inference", r"mlx_lm[. ](?:generate|chat|server|lora|evaluate)", r"ollama\s+run"),
+    *(r"docker\s+model\s+run", r"lms\s+chat", "llama-(?:server|cli|run)", r"ramalama\s+(?:run|serve)"),
+    *(r"transformers(?:-cli)?\s+(?:chat|serve)", r"lmdeploy\s+(?:serve|chat)", r"aphrodite\s+run"),
+    *(r"trl\s+(?:sft|dpo|grpo|kto|rloo|reward|chat|vllm-serve)", r"swift\s+(?:sft|infer|deploy|rlhf|app|eval)"),
+    *(r"llamafactory-cli\s+(?:train|chat|api|webchat)", r"lm[_-]eval\b(?=[^|;]*--apply_chat_template)"),
+    r"curl\b(?=[^|;]*/api/(?:chat|generate)\b)",
+)
+
+
+def any_command(commands: Sequence[str]) -> re.Pattern[str]:
+    """Returns what finds one of these commands, by whatever path it is called."""
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(commands)})(?![\w-])", re.IGNORECASE)
+
+
+_COMMAND = any_command(COMMANDS)
+_COMMAND_END = re.compile(r"(?<!\\)\n|(?<=\s)(?:\|\|?|&&|;)(?=\s)|;\s*\n|`")
+_OFF = re.compile(
+    r"enable_thinking[\"'\\]*\s*[:=]\s*[\"'\\]*false|[\"']?think(?:ing)?[\"'\\]*\s*[:=]\s*false|--(?:no-?think\w*)"
+    r"|--think(?:ing)?\s+false|--reasoning-budget[= ]+0\b|/no_think|--chat[-_]template(?:-file)?[= ]"
+    r"|--ignore-chat-template|--(?:task|runner)[= ]+(?:embed|score|classify|pooling|rerank)|--embeddings?\b|-no-cnv"
+    r"|--template[= ]+qwen3\w*_nothink|--dataset_text_field",
+    re.IGNORECASE,
+)
+_UNKNOWN = re.compile(r"\$[\w{(]|\{\w*\}|\{\{|<[\w-]*model[\w-]*>|\0", re.IGNORECASE)
+_NAMED = re.compile(r"(?:^|\s)(?:--?(?:m|hf|model\w*|model[-_](?:path|id|name\w*)|hf-repo)[= ]+)?[\"']?[\w.-]+/[\w.-]+")
+_MODEL_KEYS = ("model", "model_name_or_path", "base_model", "model_path", "model_id", "model-path", "model_name")
+_TRAINS = frozenset({"stage", "finetuning_type", "cutoff_len", "infer_backend", "model_name_or_path"})
+_SERVES = re.compile(
+    r"max[-_]model[-_]len|gpu[-_]memory[-_]utilization|served[-_]model[-_]name|tensor[-_]parallel[-_]size"
+)
+_TEMPLATE_OF_MODEL = frozenset({"qwen3", "qwen3_5", "qwen3.5", "tokenizer_default"})
+
+
+def is_hybrid(text: str) -> bool:
+    """Returns whether a text names a Qwen3 model that thinks unless it is told not to."""
+    return any(_NO_MODE.search(match[0]) is None for match in _QWEN3.finditer(text))
+
+
+def names_qwen3(text: str) -> bool:
+    """Returns whether a text names any model of the Qwen3 family."""
+    return _QWEN3.search(text) is not None
+
+
+def finding(what: str, value: str, *, certain: bool, line: int = 1) -> Finding:
+    """Returns a violation, or what cannot be seen: which template is rendered, and with which default."""
+    if certain:
+        return Finding(_RULE, f"{what} renders Qwen3's template with its default, to think", shorten(value), line)
+    return Finding(
+        _RULE, f"{what} renders the template of a model that is not named here", shorten(value), line, seen=False
+    )
+
+
+def judge_commands(text: str) -> Iterator[tuple[int, Finding]]:
+    """Yields the commands in a text that render Qwen3's template with its default, each with its position."""
+    if _COMMAND.search(text) is None:
+        return
+    # A list of arguments is a command: ["vllm", "serve", "Qwen/Qwen3-4B"]
+    flat = re.sub(r"[\"']\s*,\s*[\"']", lambda match: " " * len(match[0]), text)
+    variables = dict(re.findall(r"(?m)^\s*(?:export\s+|ARG\s+|ENV\s+)?(\w+)\s*[:?]?=\s*[\"']?([\w./:-]+)", flat))
+    position = 0
+    while (match := _COMMAND.search(flat, position)) is not None:
+        end = _COMMAND_END.search(flat, match.end())
+        position = end.start() if end else len(flat)
+        # Only a variable that is set here is known.
+        command = re.sub(
+            r"\$[{(]?(\w+)(?:[})]|:-[^}]*\})?",
+            lambda name: variables.get(name[1], name[0]),
+            flat[match.start() : position],
+        )
+        position = max(position, match.end())
+        if _OFF.search(command):
+            continue
+        name, arguments = " ".join(match[0].split()), command[len(match[0]) :]
+        line = text.count("\n", 0, match.start()) + 1
+        if is_hybrid(arguments):
+            yield match.start(), finding(f"'{name}'", command, certain=True, line=line)
+        elif not names_qwen3(arguments) and _UNKNOWN.search(arguments) and not _NAMED.search(arguments):
+            yield match.start(), finding(f"'{name}'", command, certain=False, line=line)
+
+
+def judge_mapping(value: object) -> tuple[str, Finding] | None:
+    """Returns what is wrong with a configuration of a trainer or a server, with the key that says so."""
+    mapping = as_dict(value) or {}
+    key = next((key for key in _MODEL_KEYS if isinstance(mapping.get(key), str)), None)
+    model = str(mapping[key]) if key else ""
+    if _switches_off(value):
+        return None
+    template = mapping.get("template")
+    if isinstance(template, str) and re.fullmatch(r"qwen3(?:[._]5|_vl)?", template.lower()):
+        certain = bool(_TRAINS & mapping.keys()) or is_hybrid(model)
+        return "template", finding(f"'template: {template}'", f"template: {template}", certain=certain)
+    image = mapping.get("image")
+    if isinstance(image, str) and _COMMAND.search(image):
+        parts = [mapping.get(name) for name in ("entrypoint", "command", "args")]
+        words = [word for part in parts if part for word in (part if isinstance(part, list) else [part])]
+        environment = mapping.get("environment") or mapping.get("env") or ""
+        text = " ".join(map(str, [image, *words, environment if is_hybrid(str(environment)) else ""]))
+        judged = next(judge_commands(text.replace("\n", " ")), None)
+        where = next((name for name in ("command", "args", "entrypoint") if name in mapping), "image")
+        return None if judged is None or _COMMAND.search(" ".join(map(str, words))) else (where, judged[1])
+    if key is None or not (is_hybrid(model) or _UNKNOWN.search(model)):
+        return None
+    datasets = mapping.get("datasets")
+    kinds = [(as_dict(entry) or {}).get("type") for entry in datasets] if isinstance(datasets, list) else []
+    chats = "chat_template" in kinds or mapping.get("chat_template") in _TEMPLATE_OF_MODEL
+    if chats and key == "base_model":
+        return key, finding("a training of chats", f"{key}: {model}", certain=is_hybrid(model))
+    serves = any(_SERVES.fullmatch(name) for name in mapping)
+    if serves and not {"chat-template", "chat_template"} & mapping.keys():
+        return key, finding("a server", f"{key}: {model}", certain=is_hybrid(model))
+    return None
+
+
+def _switches_off(value: object, depth: int = 0) -> bool:
+    """Whether a configuration says anywhere that the template is not to think."""
+    mapping = as_dict(value)
+    if mapping is not None:
+        return any(
+            (name.replace("-", "_") == "enable_thinking" and entry is False)
+            or (isinstance(entry, str) and _OFF.search(entry) is not None)
+            or (depth < 3 and _switches_off(entry, depth + 1))
+            for name, entry in mapping.items()
+        )
+    return isinstance(value, list) and depth < 4 and any(_switches_off(entry, depth + 1) for entry in value)

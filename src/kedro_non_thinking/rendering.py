@@ -27,6 +27,7 @@ COMMANDS = (
     *(r"transformers(?:-cli)?\s+(?:chat|serve)", r"lmdeploy\s+(?:serve|chat)", r"aphrodite\s+run"),
     *(r"trl\s+(?:sft|dpo|grpo|kto|rloo|reward|chat|vllm-serve)", r"swift\s+(?:sft|infer|deploy|rlhf|app|eval)"),
     *(r"llamafactory-cli\s+(?:train|chat|api|webchat)", r"lm[_-]eval\b(?=[^|;]*--apply_chat_template)"),
+    r"ollama\.(?:chat|generate)(?=\s*\()",
     r"curl\b(?=[^|;]*/api/(?:chat|generate)\b)",
 )
 
@@ -122,6 +123,8 @@ def judge_mapping(value: object) -> tuple[str, Finding] | None:
         judged = next(judge_commands(text.replace("\n", " ")), None)
         where = next((name for name in ("command", "args", "entrypoint") if name in mapping), "image")
         return None if judged is None or _COMMAND.search(" ".join(map(str, words))) else (where, judged[1])
+    if key and re.match(r"ollama(?:_chat)?/", model) and is_hybrid(model):
+        return key, finding("Ollama", f"{key}: {model}", certain=True)
     if key is None or not (is_hybrid(model) or _UNKNOWN.search(model)):
         return None
     datasets = mapping.get("datasets")
@@ -140,7 +143,7 @@ def _switches_off(value: object, depth: int = 0) -> bool:
     mapping = as_dict(value)
     if mapping is not None:
         return any(
-            (name.replace("-", "_") == "enable_thinking" and entry is False)
+            (name.replace("-", "_") in ("enable_thinking", "think") and entry is False)
             or (isinstance(entry, str) and _OFF.search(entry) is not None)
             or (depth < 3 and _switches_off(entry, depth + 1))
             for name, entry in mapping.items()

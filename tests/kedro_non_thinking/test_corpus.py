@@ -106,6 +106,8 @@ def test_each_rule_is_needed_to_find_a_violation(
         ("a.py", "import os\nos.system(f'vllm serve {model} --port 1')\n"),
         ("a.yml", "model: ${oc.env:MODEL}\nmax-model-len: 2048\n"),
         ("a.yml", "template: qwen3\n"),
+        ("a.py", "command = ['vllm', 'serve', model]\n"),
+        ("a.py", "client.responses.create(model='Qwen/Qwen3-4B', input='Spell cat.')\n"),
         ("a.md", "```bash\nollama run $MODEL\n```\n"),
     ],
 )

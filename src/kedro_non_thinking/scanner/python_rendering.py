@@ -35,7 +35,7 @@ OBJECTS = {
     "pipeline": ("", "transformers"),
     "TextGenerationPipeline": ("", "transformers"),
 }
-_CLIENTS = frozenset({"create", "chat_completion", "ChatOpenAI", "completion", "acompletion", "parse"})
+_CLIENTS = frozenset({"create", "chat_completion", "ChatOpenAI", "completion", "acompletion", "parse", "LM"})
 """Requests to a server, which decides what its template is told."""
 _TASKS = frozenset({"text-generation", "image-text-to-text", "any-to-any"})
 _MODEL_NAMES = (
@@ -110,12 +110,14 @@ class Rendering:
             return None if self._other_text else (f"{name}()", call, True)
         if name in CHATS and self._from(CHATS[name], call):
             return f"{name}()", call, True
-        if name in _CLIENTS and (name != "create" or ".completions." in ast.unparse(call.func)):
+        if name in _CLIENTS and (
+            name != "create" or re.search(r"\.(?:completions|responses)\.", ast.unparse(call.func))
+        ):
             model = self._model(call)
             if not isinstance(model, str) and not self._named:
                 return None
             local = isinstance(model, str) and re.match(r"(?:ollama|ollama_chat|hosted_vllm)/", model) is not None
-            return f"a request by {name}()", call, local and model.startswith("ollama")  # type: ignore[union-attr]
+            return f"a request by {name}()", call, local and model.startswith("ollama")
         base = call.func.value if isinstance(call.func, ast.Attribute) else call.func
         made = base if isinstance(base, ast.Call) else self._made.get(ast.unparse(base))
         if made is None:

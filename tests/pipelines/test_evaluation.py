@@ -15,6 +15,7 @@ from kedro.runner import SequentialRunner
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.models.folder import ABSENT, ModelFolder, new_folder
+from spelling_transfer.models.generate import cpu_threads
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.evaluation import create_pipeline
 from spelling_transfer.study.config import StudySettings
@@ -138,6 +139,28 @@ def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCa
     control = catalog["control_comparison"].load()
     assert set(control["reference"]) == {"control"}
     assert control[control["group"].isin(["all", "focus"])]["task"].tolist()[:4] == [*CORE_TASKS, "all"]
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(1, 1), (3, 3), (None, 2)])
+def test_answers_are_computed_with_the_threads_that_are_set(
+    catalog: DataCatalog, monkeypatch: pytest.MonkeyPatch, asked: int | None, expected: int
+) -> None:
+    import torch
+
+    seen: set[int] = set()
+    forward = torch.nn.Embedding.forward
+
+    def count(self: torch.nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
+        seen.add(torch.get_num_threads())
+        return forward(self, ids)
+
+    monkeypatch.setattr(torch.nn.Embedding, "forward", count)
+    settings = catalog["params:evaluation"].load().model_copy(update={"threads": asked})
+    catalog["params:evaluation"] = MemoryDataset(settings, copy_mode="assign")
+    with cpu_threads(2):
+        SequentialRunner().run(create_pipeline().only_nodes("evaluation.answer"), catalog)
+        assert torch.get_num_threads() == 2
+    assert seen == {expected}
 
 
 def test_without_a_control_arm_nothing_is_claimed(catalog: DataCatalog, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from spelling_transfer.evaluation.questions import control_questions, prompts_of, sample_test_examples
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.models.generate import generate_answers
+from spelling_transfer.models.generate import cpu_threads, generate_answers
 from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.progress import progress_bar
@@ -62,19 +62,20 @@ def answer_questions(
     arms: list[tuple[pd.DataFrame, dict[str, ModelFolder | None]]] = [(sample, {BASE: None, FINE_TUNED: best_adapter})]
     if not control_adapter.is_absent:
         arms.append((control_questions(sample), {CONTROL: control_adapter}))
-    frames = [
-        answer_examples(
-            questions,
-            prompts_of(questions, encoded_examples),
-            base_model=base_model,
-            arms=adapters,
-            tokenizer=tokenizer,
-            profile=profile,
-            max_new_tokens=settings.max_new_tokens,
-            batch_size=settings.batch_size,
-        )
-        for questions, adapters in arms
-    ]
+    with cpu_threads(settings.threads):
+        frames = [
+            answer_examples(
+                questions,
+                prompts_of(questions, encoded_examples),
+                base_model=base_model,
+                arms=adapters,
+                tokenizer=tokenizer,
+                profile=profile,
+                max_new_tokens=settings.max_new_tokens,
+                batch_size=settings.batch_size,
+            )
+            for questions, adapters in arms
+        ]
     return pd.concat(frames, ignore_index=True)
 
 

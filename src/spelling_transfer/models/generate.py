@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,19 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 if TYPE_CHECKING:
     import torch
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Computes with so many CPU threads inside the block; ``None`` keeps torch's number, one a physical core."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Sampling(BaseModel):

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from spelling_transfer.models.generate import cpu_threads
 from spelling_transfer.models.load import LoadedModel, backbone, base_of, pick_device
 from spelling_transfer.training.callbacks import Metrics, ShowProgress, StepMetrics
 from spelling_transfer.training.checkpoints import (
@@ -181,14 +182,9 @@ def _fit(
 @contextmanager
 def seeded(seed: int, threads: int) -> Iterator[None]:
     """Fixes torch's seed and thread count inside the block and puts both back afterwards."""
-    before = torch.get_num_threads()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), cpu_threads(threads):
         torch.manual_seed(seed)
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        yield
 
 
 @contextmanager

@@ -29,7 +29,7 @@ ENTRIES = {
     "a command": ["-m", "kedro", "doctor", "--offline"],
     "making a model": ["-m", "kedro", "pretrain", "--out={tmp}/model"],
     "training without Kedro": ["-m", "spelling_transfer.training", "--help"],
-    "the process that serves": ["-c", "import spelling_transfer.serving.server, spelling_transfer.serving.api, torch"],
+    "the process that serves": ["-c", "import spelling_transfer.serving.server, torch"],
     "a worker of a study": ["-c", "import spelling_transfer.study.worker, spelling_transfer.study.trial, torch"],
     "a session of Kedro": [
         "-c",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .errors import BudgetError, ComputeError, JobError, PlatformError, PreflightError, SettingsError
     from .run_state import resume_options
     from .runner import JobRunner, StudioRunner
+    from .secret_values import clean_secret, clean_variables
     from .variables import MACHINES_VARIABLE, machine_count
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "PreflightError",
     "SettingsError",
     "StudioRunner",
+    "clean_secret",
+    "clean_variables",
     "load_config",
     "machine_count",
     "resume_options",
@@ -46,6 +49,7 @@ _HOMES = {
     "errors": ("BudgetError", "ComputeError", "JobError", "PlatformError", "PreflightError", "SettingsError"),
     "run_state": ("resume_options",),
     "runner": ("JobRunner", "StudioRunner"),
+    "secret_values": ("clean_secret", "clean_variables"),
     "variables": ("MACHINES_VARIABLE", "machine_count"),
 }
 

@@ -11,6 +11,7 @@ from .config import ComputeConfig, local_secrets
 from .errors import ComputeError, SettingsError
 from .platform.machines import known_machine
 from .platform.studios import StudiosApi, StudioView
+from .secret_values import clean_secret
 from .studio_setup import set_up
 
 
@@ -136,7 +137,7 @@ def secrets(env: str | None) -> None:
         held = api.secret_names()
         missing = []
         for name in config.secrets:
-            if value := os.environ.get(name) or kept.get(name):
+            if value := clean_secret(os.environ.get(name) or kept.get(name) or ""):
                 api.store_secret(name, value)
                 click.echo(f"{name}: stored")
             elif name in held:

@@ -43,12 +43,18 @@ def free_port() -> int:
         (["--host", "0.0.0.0"], None, 1, API_KEY_VARIABLE),
         (["--host", "::"], None, 1, API_KEY_VARIABLE),
         ([], " ", 1, "is set but empty"),
+        ([], "\n", 1, "is set but empty"),
+        ([], "a-key\nand-more", 1, "that clients cannot send"),
+        ([], "hush key", 1, "that clients cannot send"),
+        ([], "a-kéy", 1, "that clients cannot send"),
+        ([], "a-key\x7f", 1, "that clients cannot send"),
     ],
 )
 def test_misuse_ends_with_a_clear_error(arguments: list[str], key: str | None, code: int, message: str) -> None:
     result = CliRunner(env={API_KEY_VARIABLE: key}).invoke(serve, arguments)
     assert result.exit_code == code
     assert message in result.output
+    assert not key or not key.strip() or key not in result.output
 
 
 @pytest.mark.parametrize("closed", ["model.safetensors", "manifest.json", "config.json", "endpoint.json", "."])
@@ -142,7 +148,7 @@ def test_it_serves_with_a_key_and_ends_on_an_interrupt(deployable: ModelFolder, 
         stderr=subprocess.STDOUT,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, API_KEY_VARIABLE: key, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, API_KEY_VARIABLE: f" {key}\r\n", "OMP_NUM_THREADS": "1"},  # as from a file
     )
     try:
         wait_until_healthy(url, process)

@@ -139,12 +139,12 @@ def test_studios_are_listed_started_switched_and_put_to_sleep(toy, invoke) -> No
 def test_a_secret_that_is_nowhere_is_named(toy, invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (toy.path / "conf/base/compute.yml").read_text()
     toy.write("conf/base/compute.yml", text + "secrets: [KEY_A, KEY_B]\n")
-    monkeypatch.setenv("KEY_A", "value-of-a")
+    monkeypatch.setenv("KEY_A", "value-of-a\n")
     shown = invoke("studios", "secrets")
     assert shown.exit_code == 1
     assert "KEY_A: stored" in shown.stdout
     assert "Neither set here nor stored there: KEY_B" in shown.output
-    toy.write("conf/local/credentials.yml", "compute:\n  KEY_B: value-of-b\n")
+    toy.write("conf/local/credentials.yml", "compute:\n  KEY_B: |\n    value-of-b\n")
     again = invoke("studios", "secrets")
     assert again.exit_code == 0, again.output
     assert "value-of" not in shown.output + again.output

@@ -1,5 +1,6 @@
 """What the request model lets through, whoever asks."""
 
+import json
 from typing import Any
 
 import pytest
@@ -41,6 +42,15 @@ def refusal(**fields: Any) -> RefusedRequestError:
         ({"metadata": [{"a": [{"thinking": 1}]}]}, "metadata[0].a[0].thinking"),
         ({"thinking": {"type": "enabled", "budget_tokens": 9}}, "thinking"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"reasoning_effort": "minimal"}, "reasoning_effort"),
+        ({"reasoning_effort": None}, "reasoning_effort"),
+        ({"reasoning_effort": False}, "reasoning_effort"),
+        ({"extra_body": {"reasoning_effort": "none"}}, "extra_body.reasoning_effort"),
+        ({"metadata": {"thinking": "on"}}, "metadata.thinking"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "spell it /think"}]}]},
+            "messages[0].content",
+        ),
         ({"include_reasoning": True}, "include_reasoning"),
         ({"chat_template": "{{ messages }}"}, "chat_template"),
         ({"messages": [{"role": "user", "content": "x", "reasoning_content": "y"}]}, "messages[0].reasoning_content"),
@@ -97,7 +107,24 @@ def test_what_asks_for_nothing_else_is_accepted(fields: dict[str, Any]) -> None:
     ("fields", "code", "param"),
     [
         ({"no_such_field": 1}, "unknown_field", "no_such_field"),
-        ({"tools": []}, "unknown_field", "tools"),
+        ({"tools": [{"type": "function"}]}, "invalid_value", "tools"),
+        ({"stop": "\n"}, "invalid_value", "stop"),
+        ({"stop": ["a"]}, "invalid_value", "stop"),
+        ({"presence_penalty": 0.5}, "invalid_value", "presence_penalty"),
+        ({"presence_penalty": False}, "invalid_value", "presence_penalty"),
+        ({"frequency_penalty": -1}, "invalid_value", "frequency_penalty"),
+        ({"logprobs": True}, "invalid_value", "logprobs"),
+        ({"logprobs": 0}, "invalid_value", "logprobs"),
+        ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
+        ({"logit_bias": {"151667": 100}}, "invalid_value", "logit_bias"),
+        ({"response_format": {"type": "json_object"}}, "invalid_value", "response_format"),
+        ({"store": True}, "invalid_value", "store"),
+        ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
+        ({"modalities": ["text", "audio"]}, "invalid_value", "modalities"),
+        ({"user": 5}, "invalid_value", "user"),
+        ({"metadata": {"a": 1}}, "invalid_value", "metadata.a"),
+        ({"stream": True, "stream_options": {"include_usage": True}}, "streaming_unsupported", "stream"),
+        ({"stream_options": {"include_usage": True}}, "streaming_unsupported", "stream_options"),
         ({"chat_template_kwargs": {}}, "invalid_value", "chat_template_kwargs.enable_thinking"),
         ({"chat_template_kwargs": {"enable_thinking": False, "a": 1}}, "unknown_field", "chat_template_kwargs.a"),
         ({"stream": True}, "streaming_unsupported", "stream"),
@@ -109,12 +136,97 @@ def test_what_asks_for_nothing_else_is_accepted(fields: dict[str, Any]) -> None:
         ({"messages": [{"role": "assistant", "content": "x"}]}, "unsupported_role", "messages[0].role"),
         ({"messages": [{"role": "user", "content": " \n"}]}, "invalid_value", "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "invalid_value", "messages[0].content"),
+        ({"messages": [{"role": "user", "content": []}]}, "invalid_value", "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
+            "invalid_value",
+            "messages[0].content",
+        ),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "invalid_value", "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "invalid_value",
+            "messages[0].content",
+        ),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(fields: dict[str, Any], code: str, param: str) -> None:
     refused = refusal(**fields)
     assert (refused.status, refused.code, refused.param) == (400, code, param)
     assert refused.message.startswith(param)
+
+
+NEUTRAL = {
+    "stop": [None, "", []],
+    "presence_penalty": [None, 0, 0.0],
+    "frequency_penalty": [None, 0, 0.0],
+    "repetition_penalty": [None, 1, 1.0],
+    "logprobs": [None, False],
+    "top_logprobs": [None, 0],
+    "logit_bias": [None, {}],
+    "response_format": [None, {"type": "text"}],
+    "modalities": [None, ["text"]],
+    "user": [None, "", "someone"],
+    "safety_identifier": [None, "a1"],
+    "prompt_cache_key": [None, "a1"],
+    "metadata": [None, {}, {"run": "7"}],
+    "store": [None, False],
+    "tools": [None, []],
+    "functions": [None, []],
+    "tool_choice": [None, "none", "auto"],
+    "function_call": [None, "none", "auto"],
+    "parallel_tool_calls": [None, True, False],
+    "reasoning_effort": ["none"],
+    "service_tier": [None, "auto", "default"],
+    "prediction": [None],
+    "audio": [None],
+    "n": [None, 1],
+    "seed": [None],
+    "stream": [None, False],
+    "stream_options": [None],
+    "max_tokens": [None],
+    "temperature": [None],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in NEUTRAL.items() for value in values])
+def test_what_clients_send_without_meaning_anything_by_it_is_accepted(name: str, value: Any) -> None:
+    assert ChatRequest.model_validate({**PLAIN, name: value}).question == "How do you spell apple ?"
+
+
+@pytest.mark.parametrize(
+    ("content", "question"),
+    [
+        ([{"type": "text", "text": "How do you spell apple ?"}], "How do you spell apple ?"),
+        ([{"type": "text", "text": "Spell apple."}, {"type": "text", "text": "Now."}], "Spell apple.\nNow."),
+    ],
+)
+def test_a_question_may_come_in_text_parts(content: Any, question: str) -> None:
+    message = {"role": "user", "content": content, "name": "someone"}
+    assert ChatRequest.model_validate({**PLAIN, "messages": [message]}).question == question
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"model": "m\ud800"}, "model"),
+        ({"user": "\udfff"}, "user"),
+        ({"k\udc00": 1}, "k\\udc00"),
+        ({"metadata": {"a": {"b\ud800": ["x"]}}}, "metadata.a.b\\ud800"),
+        ({"metadata": ["x", "\ud83d"]}, "metadata[1]"),
+        ({"messages": [{"role": "user", "content": "spell \ud800"}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "\ud800"}]}]},
+            "messages[0].content[0].text",
+        ),
+        ({"enable_thinking\ud800": True}, "enable_thinking\\ud800"),
+    ],
+)
+def test_text_that_is_no_text_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+    refused = refusal(**fields)
+    assert (refused.status, refused.code, refused.param) == (400, "invalid_value", param)
+    assert refused.message.startswith(param)
+    assert json.dumps(refused.detail(), ensure_ascii=False).encode("utf-8")
 
 
 def test_a_missing_model_is_named() -> None:

@@ -1,6 +1,8 @@
 """The endpoint over HTTP, as clients meet it; how its worker waits and batches."""
 
+import json
 import queue
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,9 +11,10 @@ import httpx
 import pytest
 from fastapi import HTTPException
 
+from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.client import EndpointClient, Reply
 from spelling_transfer.serving.process import RunningEndpoint
-from spelling_transfer.serving.protocol import NON_THINKING_ONLY
+from spelling_transfer.serving.protocol import NON_THINKING_ONLY, ChatRequest
 from spelling_transfer.serving.server import WaitingBatchLoop
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
@@ -113,6 +116,148 @@ def test_the_endpoint_says_what_it_serves(client: EndpointClient) -> None:
     info = client.get("/info").body["model"]
     assert info["sampling"] == SAMPLING.model_dump()
     assert info["enable_thinking"] is False
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stop": None, "presence_penalty": 0, "frequency_penalty": 0, "n": 1, "logprobs": False, "user": "u-1"},
+        {"response_format": {"type": "text"}, "tools": [], "tool_choice": "none", "stream": False, "seed": 3},
+        {
+            "metadata": {"session": "7"},
+            "store": False,
+            "reasoning_effort": "none",
+            "logit_bias": {},
+            "top_logprobs": None,
+        },
+    ],
+)
+def test_neutral_values_get_the_answer_of_a_plain_request(client: EndpointClient, fields: dict[str, Any]) -> None:
+    plain = client.ask(QUESTION, seed=3, return_token_ids=True)
+    parts = [{"role": "user", "name": "someone", "content": [{"type": "text", "text": QUESTION}]}]
+    body = {"model": client.model, "messages": parts, "return_token_ids": True, **fields, "seed": 3}
+    reply = client.post(body)
+    assert reply.ok, reply.error
+    assert (reply.token_ids, reply.prompt_token_ids) == (plain.token_ids, plain.prompt_token_ids)
+
+
+def post(endpoint: RunningEndpoint, content: bytes, path: str = "/v1/chat/completions") -> httpx.Response:
+    headers = {"Content-Type": "application/json"}
+    return httpx.post(endpoint.url + path, content=content, headers=headers, trust_env=False, timeout=600)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"model": "wants-to-think\\ud800", "messages": [{"role": "user", "content": "x"}]}',
+        b'{"model": "wants-to-think", "messages": [{"role": "user", "content": "How do you spell \\udfff ?"}]}',
+        b'{"model": "wants-to-think", "messages": [{"role": "\\ud800", "content": "x"}]}',
+        b'{"model": "wants-to-think", "\\ud800": 1, "messages": [{"role": "user", "content": "x"}]}',
+        b'{"\\ud800": {"enable_thinking": true}}',
+        b'"\\ud800"',
+        b'["\\ud800"]',
+        b'{"model": "\xff"}',
+        b'{"model": "\xed\xa0\x80", "messages": []}',
+        b'{"model": NaN, "messages": Infinity}',
+        b'{"seed": ' + b"9" * 4000 + b"}",
+        b'{"\\u0000": "\\u0000"}',
+    ],
+)
+def test_text_that_is_no_text_is_a_clear_error(endpoint: RunningEndpoint, content: bytes) -> None:
+    response = post(endpoint, content)
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["message"]
+    assert response.headers["content-type"] == "application/json"
+
+
+ODD_VALUES = r""""\ud800"
+"\udc00x"
+"\u0000"
+""
+"/think"
+"\u202e{}%s{0}"
+null
+true
+-1
+1e400
+-1e-400
+NaN
+0.6
+0x1
+[]
+{}
+[[[[[]]]]]
+[null]
+{"type": "text"}
+[{"type": "text", "text": "x"}]
+[{"role": "user"}]
+[{"type": "text", "text": "\ud83d"}]
+[{"role": "user", "content": "x", "name": "\ud800"}]
+[{"role": "user", "content": [{"type": "text", "text": "\udfff"}]}]
+{"\ud800": 1}
+{"a": {"enable_thinking": 1}}
+
+""".splitlines()
+ODD_VALUES += ['"' + "a" * 300 + '"', "9" * 400]
+
+
+def malformed(chance: random.Random) -> bytes:
+    """One request body with one to three things wrong: values, keys, JSON itself, or its bytes."""
+    names = [
+        *ChatRequest.model_fields,
+        "stop",
+        "tools",
+        "logprobs",
+        "response_format",
+        "reasoning_effort",
+        "logit_bias",
+    ]
+    entries = [("model", '"wants-to-think"'), ("max_tokens", "1")]
+    entries.append(("messages", json.dumps([{"role": "user", "content": QUESTION}])))
+    for _ in range(chance.randint(1, 3)):
+        name = chance.choice([*names, "\\ud800", "", "a.b[0]", "enable_thinking\\udfff"])
+        entries = [entry for entry in entries if entry[0] != name or chance.random() < 0.1]
+        entries.insert(chance.randint(0, len(entries)), (name, chance.choice(ODD_VALUES)))
+    body = ("{" + ", ".join(f'"{name}": {value}' for name, value in entries) + "}").encode()
+    spot = chance.randrange(len(body))
+    return {
+        0: body[:spot],
+        1: body[:spot] + bytes([chance.randrange(256)]) + body[spot:],
+        2: body.decode().encode("utf-16"),
+        3: b"[" + body + b"]",
+    }.get(chance.randrange(12), body)
+
+
+def test_no_malformed_body_of_500_breaks_the_endpoint(endpoint: RunningEndpoint, client: EndpointClient) -> None:
+    chance = random.Random(17)
+    bodies = [malformed(chance) for _ in range(500)]
+    assert sum(b"\\ud" in body for body in bodies) > 100
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(lambda body: post(endpoint, body), bodies))
+    for body, response in zip(bodies, responses, strict=True):
+        assert response.status_code in (200, 400, 404, 413, 422), (body, response.text)
+        said = response.json()
+        assert said["choices"] if response.status_code == 200 else said["error"]["message"], body
+        assert "Traceback" not in response.text
+    assert {response.status_code for response in responses} >= {200, 400, 404}
+    assert client.ask(QUESTION).ok
+
+
+def test_a_fault_of_ours_is_json_without_its_inside(deployable: ModelFolder) -> None:
+    from starlette.testclient import TestClient
+
+    from spelling_transfer.serving.server import build_server
+
+    app = build_server(deployable, accelerator="cpu").app
+
+    async def broken() -> None:
+        raise RuntimeError("secret inside \ud800")
+
+    app.add_api_route("/broken", broken)
+    response = TestClient(app, raise_server_exceptions=False).get("/broken")
+    assert response.status_code == 500
+    assert response.json()["error"]["code"] == "internal_error"
+    assert "secret inside" not in response.text
 
 
 class Waiting(queue.Queue):  # type: ignore[type-arg]

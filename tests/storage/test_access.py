@@ -43,6 +43,17 @@ class TestCredentials:
         set_up_stores(tmp_path, "s3")
         assert (self.options()["profile"], "key" in self.options()) == ("rented", False)
 
+    def test_line_breaks_and_blanks_around_secrets_are_taken_off(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        self.write(tmp_path, "s3:\n  key: ' a'\n  secret: |\n    b\n  client_kwargs: {region_name: x}\n")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "hush\r\n")
+        monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+        set_up_stores(tmp_path, None)
+        assert (self.options()["key"], self.options()["secret"]) == ("a", "b")
+        assert self.options()["client_kwargs"] == {"region_name": "x"}
+        assert (os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]) == ("hush", "hush")
+        assert "AWS_SESSION_TOKEN" not in os.environ
+
     @pytest.mark.parametrize(
         "text", ["s3: {key: hush}", "s3: {secret: hush, keys: hush}", "s3: hush", "s3: [hush", "s3: {key: {hush: 1}"]
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NotSignedInError, PreflightError
+from ..secret_values import clean_variables
 from .calls import Calls
 
 KEY_VARIABLE = "LIGHTNING_API_KEY"
@@ -162,6 +163,7 @@ def import_sdk() -> None:
     """Imports ``lightning_sdk``, once and quietly; half a second and 70 MB, so only where it is needed."""
     if "lightning_sdk" in sys.modules:
         return
+    clean_variables(KEY_VARIABLE, "LIGHTNING_USER_ID", "LIGHTNING_AUTH_TOKEN")
     # Read by the SDK when it is imported; without it the import asks a package index, and waits for the answer.
     os.environ.setdefault("LIGHTNING_DISABLE_VERSION_CHECK", "1")
     with contextlib.ExitStack() as stack:

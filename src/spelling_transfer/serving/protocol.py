@@ -87,6 +87,31 @@ def _path(location: Sequence[str | int]) -> str:
 # include_reasoning, chat_template (a template of the client's own would be another prompt), …
 _THINKING_FIELD = re.compile(r"think|reasoning|chattemplate$")
 
+# What clients send without meaning anything by it: the values of OpenAI's fields that ask for what happens anyway.
+# Another value of such a field would change the answer, and is refused.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "audio": (None,),
+    "frequency_penalty": (None, 0, 0.0),
+    "function_call": (None, "none", "auto"),
+    "functions": (None, []),
+    "logit_bias": (None, {}),
+    "logprobs": (None, False),
+    "modalities": (None, ["text"]),
+    "parallel_tool_calls": (None, False, True),  # without tools there is nothing to call
+    "prediction": (None,),
+    "presence_penalty": (None, 0, 0.0),
+    "reasoning_effort": ("none",),
+    "repetition_penalty": (None, 1, 1.0),
+    "response_format": (None, {"type": "text"}),
+    "service_tier": (None, "auto", "default"),
+    "stop": (None, "", []),
+    "store": (None, False),
+    "tool_choice": (None, "none", "auto"),
+    "tools": (None, []),
+    "top_logprobs": (None, 0),
+}
+_PART_SEPARATOR = "\n"  # as vLLM joins the text parts of a message
+
 
 class ChatMessage(BaseModel):
     """The question."""
@@ -95,6 +120,7 @@ class ChatMessage(BaseModel):
 
     role: str
     content: str = Field(min_length=1)
+    name: str | None = None  # who asks; no part of the prompt
 
     @field_validator("role")
     @classmethod
@@ -106,6 +132,21 @@ class ChatMessage(BaseModel):
                 {"role": role[:40]},
             )
         return role
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _text_of_parts(cls, content: Any) -> Any:
+        if not isinstance(content, list):
+            return content
+        for place, part in enumerate(content):
+            is_text = isinstance(part, dict) and part.get("type") == "text" and set(part) == {"type", "text"}
+            if not is_text or not isinstance(part["text"], str):
+                raise PydanticCustomError(
+                    "unsupported_part",
+                    "part {place} is {part}; this model reads text alone: a string, or parts of the form {form}.",
+                    {"place": place, "part": _shown(part), "form": '{"type": "text", "text": "…"}'},
+                )
+        return _PART_SEPARATOR.join(part["text"] for part in content)
 
     @field_validator("content")
     @classmethod
@@ -152,10 +193,24 @@ class ChatRequest(BaseModel):
     enable_thinking: Literal[False] = False
     chat_template_kwargs: TemplateArguments | None = None
     return_token_ids: bool = False
+    # Notes of the client's, which change no answer and are kept nowhere.
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    # Said of a stream, which is refused by its own name.
+    stream_options: dict[str, Any] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _non_thinking(cls, data: Any) -> Any:
+        for path, text in _broken_texts(data):
+            raise PydanticCustomError(
+                "broken_text",
+                "{field}: the text holds half a character ({half}, a surrogate without its other half), which no UTF-8 "
+                "can hold. Send whole characters.",
+                {"field": _escaped(path), "half": _escaped(text)},
+            )
         for path, value in _thinking_fields(data):
             raise PydanticCustomError(
                 NON_THINKING_ONLY,
@@ -163,7 +218,7 @@ class ChatRequest(BaseModel):
                 "(enable_thinking: false, at the top level or in chat_template_kwargs, is accepted too).",
                 {"field": path, "value": _shown(value)},
             )
-        return data
+        return _without_neutral(data) if isinstance(data, dict) else data
 
     @field_validator("messages")
     @classmethod
@@ -184,6 +239,15 @@ class ChatRequest(BaseModel):
                 "streaming_unsupported", "streaming is not supported; leave 'stream' out or send false."
             )
         return stream
+
+    @field_validator("stream_options")
+    @classmethod
+    def _no_options(cls, options: dict[str, Any] | None) -> dict[str, Any] | None:
+        if options is not None:
+            raise PydanticCustomError(
+                "streaming_unsupported", "streaming is not supported; leave 'stream_options' out or send null."
+            )
+        return options
 
     @property
     def question(self) -> str:
@@ -206,27 +270,60 @@ def text_rules() -> TextRules:
     return TextRules(load_policy())
 
 
+def _without_neutral(data: dict[Any, Any]) -> dict[Any, Any]:
+    """Returns a request without the fields that ask for what happens anyway, and refuses their other values."""
+    for name in (name for name in data if name in _NEUTRAL):
+        if not any(type(data[name]) is type(value) and data[name] == value for value in _NEUTRAL[name]):
+            raise PydanticCustomError(
+                "unsupported_value",
+                "{field}: {value} is not supported. Leave the field out, or send {allowed}.",
+                {
+                    "field": name,
+                    "value": _shown(data[name]),
+                    "allowed": " or ".join(dict.fromkeys(json.dumps(value) for value in _NEUTRAL[name])),
+                },
+            )
+    return {name: value for name, value in data.items() if name not in _NEUTRAL}
+
+
 def _thinking_fields(data: Any) -> Iterator[tuple[str, Any]]:
     """Yields path and value of every field, at any depth, that would set a thinking mode."""
+    for path, key, value in _entries(data):
+        name = re.sub(r"[^a-z]", "", unicodedata.normalize("NFKC", str(key)).lower())
+        allowed = (path in ("enable_thinking", "chat_template_kwargs.enable_thinking") and value is False) or (
+            path == "reasoning_effort" and value in _NEUTRAL[path]
+        )
+        if isinstance(key, str) and _THINKING_FIELD.search(name) and not allowed:
+            yield path, value
+
+
+def _broken_texts(data: Any) -> Iterator[tuple[str, str]]:
+    """Yields path and half character of every text, key or value, that is none: JSON can spell what UTF-8 cannot."""
+    for path, key, value in _entries(data):
+        for text in (key, value):
+            if isinstance(text, str) and (half := re.search(r"[\ud800-\udfff]", text)):
+                yield path, half[0]
+
+
+def _entries(data: Any) -> Iterator[tuple[str, str | int, Any]]:
+    """Yields path, key or place, and value of everything inside a request, at any depth."""
     open_nodes: list[tuple[str, Any]] = [("", data)]  # a stack, not recursion: the depth is the client's choice
     while open_nodes:
         path, node = open_nodes.pop()
-        if isinstance(node, dict):
-            for key, value in node.items():
-                inner = f"{path}.{key}" if path else str(key)
-                name = re.sub(r"[^a-z]", "", unicodedata.normalize("NFKC", str(key)).lower())
-                allowed = inner in ("enable_thinking", "chat_template_kwargs.enable_thinking") and value is False
-                if _THINKING_FIELD.search(name) and not allowed:
-                    yield inner, value
-                elif isinstance(value, (dict, list)):
-                    open_nodes.append((inner, value))
-        elif isinstance(node, list):
-            open_nodes.extend((f"{path}[{place}]", item) for place, item in enumerate(node))
+        entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, value in entries:
+            inner = f"{path}[{key}]" if isinstance(node, list) else f"{path}.{key}" if path else str(key)
+            yield inner, key, value
+            open_nodes.append((inner, value))
 
 
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _escaped(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class AnswerMessage(BaseModel):

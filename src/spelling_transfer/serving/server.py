@@ -42,7 +42,7 @@ from spelling_transfer.serving.protocol import (
     error_detail,
     refusal_of_validation,
 )
-from spelling_transfer.serving.settings import API_KEY_VARIABLE, ListenSettings, check_key
+from spelling_transfer.serving.settings import ListenSettings, check_key, endpoint_key
 
 CHAT_PATH = "/v1/chat/completions"
 _LOGGER = logging.getLogger("litserve")
@@ -120,6 +120,13 @@ class WaitingBatchLoop(LitLoop):  # type: ignore[misc]  # litserve has no types
         )
 
 
+class _ErrorResponse(JSONResponse):
+    """An error as JSON in ASCII, so that it can be sent whatever of the request it quotes."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode("ascii")
+
+
 class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
     """One model behind ``/v1/chat/completions``. The model is loaded in the worker process, by ``setup``."""
 
@@ -152,10 +159,10 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
 
     def authorize(self, request: Request) -> None:
         """Asks for the key where one is set. Also refuses query parameters, which FastAPI would silently drop."""
-        expected = os.environ.get(API_KEY_VARIABLE)
+        expected = endpoint_key()
         scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
         known = scheme.lower() == "bearer" and hmac.compare_digest(sent.strip().encode(), (expected or "").encode())
-        if expected and not known and request.url.path != "/health":
+        if expected is not None and not known and request.url.path != "/health":
             detail = error_detail(401, "invalid_api_key", "send the endpoint's key as 'Authorization: Bearer <key>'.")
             raise HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
         if request.url.path == CHAT_PATH and request.query_params:
@@ -209,16 +216,22 @@ def _add_models(app: FastAPI, api: ChatAPI, card: DeployableCard) -> None:
 def _add_error_shape(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         refused = refusal_of_validation(error.errors())
-        return JSONResponse({"error": refused.detail()}, refused.status)
+        return _ErrorResponse({"error": refused.detail()}, refused.status)
 
     async def failed(request: Request, error: StarletteHTTPException) -> JSONResponse:
         detail: object = error.detail
         if not isinstance(detail, dict):
             detail = error_detail(error.status_code, "http_error", str(detail))
-        return JSONResponse({"error": detail}, error.status_code, error.headers)
+        return _ErrorResponse({"error": detail}, error.status_code, error.headers)
+
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        # What it was stands in the log of the server; the client learns nothing of its inside.
+        detail = error_detail(500, "internal_error", "the endpoint failed at this request; its log says why.")
+        return _ErrorResponse({"error": detail}, 500)
 
     app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
     app.add_exception_handler(StarletteHTTPException, failed)  # type: ignore[arg-type]
+    app.add_exception_handler(Exception, broken)
 
 
 def serve(folder: ModelFolder, listen: ListenSettings, accelerator: str = "auto") -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from kedro_lightning import clean_secret
 from spelling_transfer.errors import SpellingTransferError
 
 API_KEY_VARIABLE = "SPELLING_TRANSFER_API_KEY"
@@ -15,6 +16,29 @@ API_KEY_VARIABLE = "SPELLING_TRANSFER_API_KEY"
 
 class EndpointRefusedError(SpellingTransferError):
     """The endpoint will not start with these settings."""
+
+
+def endpoint_key() -> str | None:
+    """Returns the key that clients must send, without line breaks and blanks around it; ``None`` where none is set.
+
+    Raises:
+        EndpointRefusedError: It is empty, or no client could send it; the message does not show it.
+    """
+    value = os.environ.get(API_KEY_VARIABLE)
+    if value is None:
+        return None
+    key = clean_secret(value)
+    if not key.strip():
+        raise EndpointRefusedError(
+            f"{API_KEY_VARIABLE} is set but empty: give it a value, or unset it to serve without a key."
+        )
+    # Visible ASCII is what every client can put into a header (RFC 9110, 5.5).
+    if not all("!" <= character <= "~" for character in key):
+        raise EndpointRefusedError(
+            f"{API_KEY_VARIABLE} holds a blank, a line break or another character that clients cannot send. "
+            "Set a key of visible ASCII characters, as 'openssl rand -hex 24' makes."
+        )
+    return key
 
 
 class EndpointSettings(BaseModel):
@@ -54,13 +78,9 @@ def check_key(listen: ListenSettings) -> None:
     """Checks that a key is set where one is needed.
 
     Raises:
-        EndpointRefusedError: The key is empty, or missing on an interface that other machines can reach.
+        EndpointRefusedError: The key is of no use, or missing on an interface that other machines can reach.
     """
-    key = os.environ.get(API_KEY_VARIABLE)
-    if key is not None and not key.strip():
-        raise EndpointRefusedError(
-            f"{API_KEY_VARIABLE} is set but empty: give it a value, or unset it to serve without a key."
-        )
+    key = endpoint_key()
     if listen.host != "127.0.0.1" and key is None:
         raise EndpointRefusedError(
             f"host: {listen.host} lets other machines in and {API_KEY_VARIABLE} is not set. "

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from kedro_lightning import clean_secret, clean_variables
 from spelling_transfer.files import write_bytes
 from spelling_transfer.storage.errors import RemoteError
 
@@ -43,6 +44,7 @@ def set_up_stores(conf_source: Path, env: str | None) -> None:
     """
     import fsspec
 
+    clean_variables("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     options = {**_DEFAULTS, **_read_entry(conf_source, env)}
     fsspec.config.conf[_ENTRY] = options
 
@@ -67,7 +69,7 @@ def _check(file: Path, entry: Any) -> dict[str, Any]:
         raise RemoteError(f"{file}: {_ENTRY}.{unknown[0]} is unknown. Known: {', '.join(_ALLOWED)}.")
     if ("key" in entry) != ("secret" in entry):
         raise RemoteError(f"{file}: {_ENTRY} needs both 'key' and 'secret', or neither.")
-    return {str(key): value for key, value in entry.items()}
+    return {str(key): clean_secret(value) if isinstance(value, str) else value for key, value in entry.items()}
 
 
 def check_transport(filesystem: Any) -> None:

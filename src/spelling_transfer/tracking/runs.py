@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kedro_lightning import clean_variables
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.tracking.rows import Columns, Row
 
@@ -88,6 +89,7 @@ def load_wandb() -> Any:
     """Returns the library, silenced: what a user should know of its errors is in ours, its log in its own files."""
     # Reports to its makers; the end of a process waits for them.
     os.environ["WANDB_ERROR_REPORTING"] = "false"
+    clean_variables("WANDB_API_KEY")
     import wandb
 
     logging.getLogger("wandb").propagate = False

@@ -90,7 +90,13 @@ def make_deployable(tokenizer: ChatTokenizer) -> Callable[..., ModelFolder]:
 
 @pytest.fixture(scope="session")
 def deployable(make_deployable: Callable[..., ModelFolder], tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
-    settings = EndpointSettings(default_max_tokens=8, max_tokens_limit=32, max_body_bytes=4096, max_batch_size=64)
+    settings = EndpointSettings(
+        default_max_tokens=8,
+        max_tokens_limit=32,
+        max_body_bytes=4096,
+        max_batch_size=64,
+        queue_timeout_seconds=600,  # a busy machine is no failure
+    )
     return make_deployable(tmp_path_factory.mktemp("models") / "deployable", settings)
 
 

@@ -44,7 +44,7 @@ def test_a_thousand_answers_of_a_model_that_wants_to_think_hold_no_think_token(
 
     with ThreadPoolExecutor(64) as pool:
         replies = list(pool.map(ask, range(1000)))
-    assert all(reply.ok for reply in replies)
+    assert not [reply.error for reply in replies if not reply.ok]
     assert any(reply.token_ids for reply in replies)
     assert not {token for reply in replies for token in reply.token_ids} & set(tokenizer.think_ids)
     assert not any("think>" in reply.text for reply in replies)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from spelling_transfer.files import replace_folder, whole_file, whole_folder, write_bytes, write_text
+from spelling_transfer.files import is_name, replace_folder, whole_file, whole_folder, write_bytes, write_text
 
 WRITE_HALF = """
 import sys
@@ -163,3 +163,37 @@ def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path: Path):
 def test_line_breaks_stay_as_they_are(tmp_path: Path):
     write_text(tmp_path / "text", "a\r\nb\n")
     assert (tmp_path / "text").read_bytes() == b"a\r\nb\n"
+
+
+NO_NAMES = [
+    "",
+    ".",
+    "..",
+    "...",
+    "a/b",
+    "../a",
+    "/a",
+    "a\\b",
+    ".a",
+    "a.",
+    "-a",
+    " a",
+    "a ",
+    "a\n",
+    "a\x00b",
+    "~",
+    "$a",
+    "C:",
+    "x" * 101,
+]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_leads_elsewhere_names_no_file(name: str):
+    assert not is_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", "_", "7", "a.b", "spelling_transfer_exp", "r-8", "größe", "a..b"])
+def test_what_stays_in_its_folder_is_a_name(name: str, tmp_path: Path):
+    assert is_name(name)
+    assert (tmp_path / name).resolve().parent == tmp_path.resolve()

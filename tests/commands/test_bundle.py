@@ -75,6 +75,10 @@ def test_keys_are_made_for_the_owner_alone_and_never_overwritten(tmp_path: Path,
 @pytest.mark.parametrize("place", ["data", "data/studies"])
 def test_a_library_s_link_to_its_cache_is_left_out_and_named(toy_project: ToyProject, tmp_path: Path, place: str):
     toy_project.write("data/studies/first/study.db", "records")
+    toy_project.write(
+        "conf/base/catalog/work.yml",
+        "studies: {type: spelling_transfer.storage.WorkFolderDataset, filepath: data/studies}\n",
+    )
     link = toy_project.path / "data/studies/first/wandb/debug-core.log"
     link.parent.mkdir()
     link.symlink_to("/somewhere/.cache/wandb/logs/core-debug.log")

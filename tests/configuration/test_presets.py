@@ -93,6 +93,16 @@ def test_what_cannot_be_followed_is_one_clear_error(
         presets.load("training", "a")
 
 
+@pytest.mark.parametrize(
+    "reference", ["training/../../parameters/x", "../x", "/etc/x", "models/..", "models/.x", "a//b"]
+)
+def test_a_reference_stays_below_the_ready_settings(presets: Presets, write: Write, reference: str) -> None:
+    write("base/parameters/x.yml", "lora: {r: 4}")
+    write("base/study/training/a.yml", f"extends: {reference}")
+    with pytest.raises(ConfigurationError, match="cannot name a file of study/"):
+        presets.load("training", "a")
+
+
 def test_a_group_without_a_folder_must_name_one(presets: Presets) -> None:
     with pytest.raises(ConfigurationError, match=r"x\.yml:study\.extends: 'quick' names no folder"):
         presets.expand({"study": {"extends": "quick"}}, "x.yml")

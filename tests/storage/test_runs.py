@@ -46,7 +46,7 @@ def test_a_pointer_on_s3_is_moved_and_read(s3: str):
     assert read_latest(s3) == "lr-study"
 
 
-@pytest.mark.parametrize("name", ["../other", "a/b", "", " ", "-x", "x" * 101, "ü"])
+@pytest.mark.parametrize("name", ["../other", "a/b", "", " ", "-x", "x" * 101, "ü", ".", "..", "x.", ".x", "x\n"])
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     if name:
         monkeypatch.setenv("SPELLING_TRANSFER_RUN", name)

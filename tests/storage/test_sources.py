@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -12,9 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DataCatalog, DatasetError
+from safetensors.numpy import save
 
 from kedro_lightning.places import place_of
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
@@ -164,9 +167,10 @@ def test_nothing_is_written_to_a_gguf_file(converted: list[dict[str, Any]]) -> N
 COMMIT = "1cfa9a7208912126459214e8b04321603b3df60c"
 
 
+WEIGHTS = save({"w": np.zeros(4, dtype=np.float32)})
 FILES = {
     "config.json": b"{}",
-    "model.safetensors": b"weights",
+    "model.safetensors": WEIGHTS,
     "tokenizer.json": b'{"model": {}}',
     "generation_config.json": b'{"temperature": 0.1}',
     "pytorch_model.bin": b"a pickle",
@@ -229,7 +233,7 @@ def test_a_model_comes_without_pickles_and_without_sampling_of_its_own(hub: str)
     assert not dataset.exists()
     folder = dataset.load()
     assert sorted(file.name for file in folder.path.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
-    assert (folder.path / "model.safetensors").read_bytes() == b"weights"
+    assert (folder.path / "model.safetensors").read_bytes() == WEIGHTS
     assert dataset.exists()
 
 
@@ -249,6 +253,51 @@ def test_pickled_weights_are_refused_with_the_reason(hub: str, monkeypatch: pyte
     monkeypatch.setattr(Hub, "files", {name: data for name, data in FILES.items() if name != "model.safetensors"})
     with pytest.raises(DatasetError, match=r"no safetensors weights.*could run code"):
         HubModelDataset(repo_id="someone/tiny", revision=COMMIT, endpoint=hub).load()
+
+
+def _sharded(n_shards: int = 3) -> dict[str, bytes]:
+    names = [f"model-{number:05d}-of-{n_shards:05d}.safetensors" for number in range(1, n_shards + 1)]
+    index = {"metadata": {}, "weight_map": {f"layer.{name}": name for name in names}}
+    rest = {name: content for name, content in FILES.items() if name != "model.safetensors"}
+    return {**rest, "model.safetensors.index.json": json.dumps(index).encode(), **dict.fromkeys(names, WEIGHTS)}
+
+
+CUT = {
+    "one_shard": (lambda files: files.pop("model-00002-of-00003.safetensors"), "1 of 3 files of weights are missing"),
+    "all_shards": (lambda files: [files.pop(name) for name in list(files) if "-of-" in name], "3 of 3 files"),
+    "short": (lambda files: files.update({"model-00003-of-00003.safetensors": WEIGHTS[:-1]}), "bytes of"),
+    "no_header": (lambda files: files.update({"model-00003-of-00003.safetensors": b"abc"}), "not the header"),
+    "index": (lambda files: files.update({"model.safetensors.index.json": b"{"}), "not a readable index"),
+}
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_half_a_download_is_found_without_a_network(
+    hub: str, toy_project: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    entry = {"type": "spelling_transfer.storage.HubModelDataset", "repo_id": "someone/tiny", "revision": COMMIT}
+    toy_project.write("conf/base/catalog/shared.yml", json.dumps({"base_model": {**entry, "endpoint": hub}}))
+    files = _sharded()
+    monkeypatch.setattr(Hub, "files", files)
+    cut, message = CUT[kind]
+    cut(files)
+    with contextlib.suppress(DatasetError):
+        HubModelDataset(repo_id="someone/tiny", revision=COMMIT, endpoint=hub).load()
+    monkeypatch.setattr(Hub, "files", _sharded())  # from now on all would be there, but nobody may ask
+    result = toy_project.kedro("doctor", "--offline", "--json")
+    (found,) = [row for row in json.loads(result.stdout) if row["name"] == "base_model"]
+    assert result.exit_code == 1
+    assert message in found["remedy"]
+
+
+def test_a_whole_download_is_enough_without_a_network(
+    hub: str, toy_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"type": "spelling_transfer.storage.HubModelDataset", "repo_id": "someone/tiny", "revision": COMMIT}
+    toy_project.write("conf/base/catalog/shared.yml", json.dumps({"base_model": {**entry, "endpoint": hub}}))
+    monkeypatch.setattr(Hub, "files", _sharded())
+    HubModelDataset(repo_id="someone/tiny", revision=COMMIT, endpoint=hub).load()
+    assert toy_project.kedro("doctor", "--offline").exit_code == 0
 
 
 def test_a_revision_has_to_be_named() -> None:

@@ -47,7 +47,7 @@ def test_wrong_names_and_values_are_refused() -> None:
     ("settings", "message"),
     [
         ({"n_trials": 0}, "n_trials"),
-        ({"name": "a/b"}, "name"),
+        *(({"name": name}, "name") for name in ("a/b", ".", "..", ".hidden", "a.", "-a", "", "x" * 101)),
         ({"workers": 0}, "not between 1 and 1024"),
         ({"workers": "many"}, "workers"),
         ({"sampler": "annealing"}, "sampler"),

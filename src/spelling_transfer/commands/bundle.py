@@ -328,14 +328,20 @@ def _datasets_of(folder: Path, env: str | None) -> Callable[[Path], bool]:
     project = Path(found)
     bootstrap_project(project)
     entries = [entry for entry in config_loader(project, env)["catalog"].values() if isinstance(entry, dict)]
-    places = [entry[key] for entry in entries for key in ("filepath", "path", "folder") if entry.get(key)]
-    datasets = [(project / str(place)).absolute() for place in places if "://" not in str(place)]
+    datasets = {
+        (project / str(entry[key])).absolute(): str(entry.get("type", ""))
+        for entry in entries
+        for key in ("filepath", "path", "folder")
+        if entry.get(key) and "://" not in str(entry[key])
+    }
+    # What lies in a folder to work in is nobody's dataset: a study keeps what libraries leave there, too.
+    whole = [dataset for dataset, kind in datasets.items() if not kind.endswith("WorkFolderDataset")]
     if around is None and not any(dataset.is_relative_to(folder) for dataset in datasets):
         return everything_is_needed
 
     def is_needed(path: Path) -> bool:
         here = path.parent.resolve() / path.name  # the link itself, not what it leads to
-        return any(here.is_relative_to(dataset) or dataset.is_relative_to(here) for dataset in datasets)
+        return any(map(here.is_relative_to, whole)) or any(dataset.is_relative_to(here) for dataset in datasets)
 
     return is_needed
 

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -73,11 +74,24 @@ def _examine(offline: bool, env: str | None) -> list[Check]:
     if not offline:
         groups["hosts"] = lambda: check_reachable(HOSTS)
     found: list[Check] = []
-    with Console(stderr=True).status("Looking ...") as status:
+    with Console(stderr=True).status("Looking ...") as status, _no_downloads() if offline else nullcontext():
         for name, group in groups.items():
             status.update(f"Looking at {name} ...")
             found += group()
     return found
+
+
+@contextmanager
+def _no_downloads() -> Iterator[None]:
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before
 
 
 def _print(checks: list[Check]) -> None:

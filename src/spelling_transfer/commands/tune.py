@@ -15,6 +15,7 @@ from spelling_transfer.commands.project import enter_project, json_option, load_
 from spelling_transfer.commands.tune_docs import write_docs
 from spelling_transfer.commands.tune_plan import MODES, Plan, check_workers, estimate, make_plan
 from spelling_transfer.commands.tune_studies import dashboard, list_studies, sync
+from spelling_transfer.files import NAME_RULE, is_name
 from spelling_transfer.statistics.scores import Focus
 from spelling_transfer.study.config import GpuTier, Pruner, Sampler
 
@@ -53,9 +54,17 @@ class _Workers(click.ParamType):  # type: ignore[type-arg]
         return click.IntRange(1, 1024).convert(value, param, ctx)
 
 
+def _check_name(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    if name is not None and not is_name(name):
+        raise click.BadParameter(f"{name!r} cannot name a study: {NAME_RULE}.")
+    return name
+
+
 @click.group("tune", help=_HELP, context_settings=CONTEXT_SETTINGS, invoke_without_command=True)
 @click.option("--mode", type=click.Choice(sorted(MODES)), help="What kind of study; see above.")
-@click.option("--name", metavar="NAME", help="Name of the study; its results and --resume go by it.")
+@click.option(
+    "--name", metavar="NAME", callback=_check_name, help="Name of the study; its results and --resume go by it."
+)
 @click.option("--focus", type=click.Choice(get_args(Focus)), help="Weights of position and count in the score.")
 @click.option(
     "--gpu-tier", type=click.Choice(get_args(GpuTier)), help="Machine it runs on: a file of study/lightning/."

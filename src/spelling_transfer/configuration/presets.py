@@ -19,6 +19,7 @@ from spelling_transfer.configuration.documents import (
     write_file,
 )
 from spelling_transfer.configuration.layers import Layer, Setting, merge, nest, overlay, under
+from spelling_transfer.files import NAME_RULE, is_name
 
 if TYPE_CHECKING:
     from spelling_transfer.study.config import StudySettings, TrialConfig
@@ -165,6 +166,9 @@ class Presets:
         return layer
 
     def _layer(self, group: str, name: str, first: int, trail: tuple[str, ...]) -> Layer:
+        if not all(is_name(part) for part in (*group.split("/"), name)):
+            by = f"{self._shown(trail[-1])}: " if trail else ""
+            raise ConfigurationError(f"{by}extends: {f'{group}/{name}'!r} cannot name a file of study/: {NAME_RULE}.")
         for place_in_order, folder in enumerate(self._folders[first:], start=first):
             for suffix in SUFFIXES:
                 file = f"{folder}/{group}/{name}{suffix}"

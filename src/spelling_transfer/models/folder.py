@@ -18,6 +18,9 @@ ABSENT = "absent"
 """The ``kind`` a manifest notes for a folder that stands for a model which was not made."""
 
 
+_FETCH_AGAIN = "The download is not complete: run again with a network, or restore the folder."
+
+
 class ModelFolderError(SpellingTransferError):
     """A model folder is missing, incomplete or altered."""
 
@@ -54,7 +57,8 @@ class ModelFolder:
     def open(cls, path: Path) -> ModelFolder:
         """Returns the handle after every file has been checked against the manifest.
 
-        A folder without a manifest (a download from the hub) is accepted when it holds ``config.json``.
+        A folder without a manifest (a download from the hub) is accepted when it holds ``config.json`` and every
+        file of weights that its index names, each whole.
 
         Raises:
             ModelFolderError: The folder is not there, lacks a file of its manifest, or a file was altered or may not be
@@ -70,6 +74,7 @@ class ModelFolder:
         if not (path / MANIFEST).is_file():
             if not (path / "config.json").is_file():
                 raise ModelFolderError(f"{path}: holds neither {MANIFEST} nor config.json; it is not a model folder.")
+            _check_weights(path)
             return folder
         for name, expected in folder.manifest()["files"].items():
             file = path / name
@@ -133,6 +138,46 @@ def write_manifest(folder: Path, notes: dict[str, Any]) -> None:
         if file.is_file() and file.name != MANIFEST
     }
     (folder / MANIFEST).write_text(json.dumps({**notes, "files": files}, indent=2, sort_keys=True) + "\n")
+
+
+def _check_weights(folder: Path) -> None:
+    """Compares the files of weights with their index, and the size of each with what its header says."""
+    missing, named = [], {file.name for file in folder.glob("*.safetensors")}
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelFolderError(f"{index}: not a readable index of weights. {_FETCH_AGAIN}") from error
+        missing += [name for name in sorted(shards) if not (folder / name).is_file()]
+        named |= shards
+    if missing:
+        raise ModelFolderError(
+            f"{folder}: {len(missing)} of {len(named)} files of weights are missing: {', '.join(missing[:3])}"
+            f"{' and more' if len(missing) > 3 else ''}. {_FETCH_AGAIN}"
+        )
+    for name in sorted(named):
+        size = (folder / name).stat().st_size
+        if size != (expected := _safetensors_bytes(folder / name)):
+            found = f"{size} bytes of {expected}" if expected else "not the header of a safetensors file"
+            raise ModelFolderError(f"{folder / name}: holds {found}. {_FETCH_AGAIN}")
+
+
+def _safetensors_bytes(file: Path) -> int | None:
+    """Returns the size that a file of weights has by its own header; ``None`` where it has none.
+
+    The format: eight bytes with the header's length, the header as JSON, the tensors
+    (https://huggingface.co/docs/safetensors).
+    """
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length <= file.stat().st_size:
+            return None
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            return 8 + length + max(ends, default=0)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            return None
 
 
 def _sha256(file: Path) -> str:

@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 import fsspec
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.files import NAME_RULE, is_name
 from spelling_transfer.storage.access import check_transport, write_whole
 from spelling_transfer.storage.errors import explain_remote
 
 VARIABLE = "SPELLING_TRANSFER_RUN"
 POINTER = "latest.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class RunNameError(SpellingTransferError):
@@ -44,11 +44,8 @@ def run_folder(root: str) -> str:
         name = read_latest(root) or new_run_name()
     elif name == "new":
         name = new_run_name()
-    if not _NAME.fullmatch(name):
-        raise RunNameError(
-            f"{VARIABLE}: {name!r} cannot name a run. Use letters, digits, '.', '_' and '-', at most 100 of them, a "
-            "letter or digit first; or 'new'."
-        )
+    if not (name.isascii() and is_name(name)):
+        raise RunNameError(f"{VARIABLE}: {name!r} cannot name a run. Use {NAME_RULE} (ASCII); or 'new'.")
     os.environ[VARIABLE] = name
     return f"{root}/runs/{name}"
 
@@ -78,7 +75,7 @@ def read_latest(root: str) -> str | None:
     except Exception as error:
         message = explain_remote(error, location, "read") or f"{location}: not a readable pointer ({error})."
         raise RunNameError(f"{message} {VARIABLE} names a run without it.") from error
-    if not _NAME.fullmatch(name):
+    if not (name.isascii() and is_name(name)):
         raise RunNameError(f"{location}: points to {name!r}, which is no name of a run. {VARIABLE} names one.")
     return name
 

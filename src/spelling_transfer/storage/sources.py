@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import posixpath
 import re
 from pathlib import Path, PurePosixPath
@@ -278,7 +279,11 @@ class HubModelDataset(_ReadOnly[ModelFolder]):
         try:
             path = Path(
                 snapshot_download(
-                    self._repo_id, revision=self._revision, allow_patterns=_HUB_FILES, endpoint=self._endpoint
+                    self._repo_id,
+                    revision=self._revision,
+                    allow_patterns=_HUB_FILES,
+                    endpoint=self._endpoint,
+                    local_files_only=os.environ.get("HF_HUB_OFFLINE") == "1",  # the library reads it once, at import
                 )
             )
         except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
@@ -286,6 +291,7 @@ class HubModelDataset(_ReadOnly[ModelFolder]):
                 f"{self._place}: cannot be downloaded ({type(error).__name__}). Check the network, the name and, for "
                 "a gated model, HF_TOKEN; 'kedro doctor' says what is reachable."
             ) from error
+        folder = ModelFolder.open(path)
         if not any(path.glob("*.safetensors")):
             raise ModelFolderError(
                 f"{self._place}: has no safetensors weights. Pickles (pytorch_model.bin) are not downloaded, as "
@@ -293,7 +299,7 @@ class HubModelDataset(_ReadOnly[ModelFolder]):
             )
         if self._tokenizer_sha256 is not None:
             self._check_tokenizer(path / "tokenizer.json")
-        return ModelFolder.open(path)
+        return folder
 
     def _check_tokenizer(self, file: Path) -> None:
         actual = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"

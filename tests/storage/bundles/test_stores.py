@@ -20,6 +20,15 @@ def test_a_large_file_that_changes_is_never_stored_under_a_wrong_hash(store: Bun
 
 
 def test_places_of_other_kinds_are_refused():
-    for url in ("gs://bucket/x", "http://host/x", "s3://", "s3://a bucket/x", "s3://bucket/../x", "s3://bucket//x"):
+    for url in (
+        "gs://bucket/x",
+        "http://host/x",
+        "s3://",
+        "s3://a bucket/x",
+        "s3://bucket/../x",
+        "s3://bucket//x",
+        "lightning://owner/teamspace/../x",
+        "lightning://../teamspace",
+    ):
         with pytest.raises(StoreError):
             open_store(url)

@@ -21,6 +21,8 @@ def open_store(url: str, *, encryption: str = "auto", jobs: int = 8) -> BundleSt
         StoreError: There is no such kind of place, or it is not reached safely.
     """
     scheme, separator, rest = url.partition("://")
+    if separator and scheme != "file" and {".", ".."} & set(rest.split("/")):
+        raise StoreError(f"{url}: a part of it is '.' or '..', which names no place in a store. Write it out.")
     if separator and scheme == "s3":
         from spelling_transfer.storage.bundles.stores.s3 import S3Store
 

@@ -67,3 +67,23 @@ def test_a_damaged_file_is_one_clear_error(project):
 
 def test_the_help_holds_an_example(project):
     assert "kedro peek scores --rows=20" in project.kedro("peek", "--help").output
+
+
+@pytest.mark.parametrize("kind", ["ParquetDataset", "JSONDataset", "ModelFolderDataset"])
+def test_a_store_that_cannot_be_reached_is_one_clear_line(toy_project, monkeypatch, kind):
+    for name, value in {
+        "ACCESS_KEY_ID": "a",
+        "SECRET_ACCESS_KEY": "b",
+        "ENDPOINT_URL_S3": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    toy_project.write(
+        "conf/base/catalog/far.yml",
+        f"far: {{type: spelling_transfer.storage.{kind}, filepath: 's3://bucket/far',"
+        " credentials: {config_kwargs: {retries: {max_attempts: 0}}}}\n",
+    )
+    result = toy_project.kedro("peek", "far")
+    assert result.exit_code == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert "the endpoint cannot be reached" in line

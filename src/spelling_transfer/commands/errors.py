@@ -75,6 +75,7 @@ def _is_interrupted(error: BaseException) -> bool:
 def explain(error: BaseException, env: str | None = None) -> str | None:
     """Returns what to tell the user, or ``None`` where the error is a bug of ours."""
     from spelling_transfer.storage import DatasetWriteError  # brings kedro's datasets
+    from spelling_transfer.storage.errors import explain_remote
 
     chain = list(causes(error))
     known = (SpellingTransferError, PolicyError, ComputeError)
@@ -83,6 +84,8 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
     if isinstance(error, DatasetError):
         # The catalog puts the dataset's name in front of what the dataset class said.
         name, colon, _ = str(error).partition(": ")
+        if "Failed " in str(error) and (remote := explain_remote(error, "its object store", "read")) is not None:
+            return str(ours or remote)  # kedro's message is the dataset's repr, on a line of its own
         message = f"{name}: {ours}" if ours and colon and str(ours) not in str(error) else str(error)
         return message if isinstance(ours, DatasetWriteError) else message + _made_by(name, env)
     if ours is not None:

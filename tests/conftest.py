@@ -200,9 +200,9 @@ class ProjectCopy:
             command, cwd=self.path, env=variables, capture_output=True, text=True, timeout=900, check=False
         )
 
-    def kedro_here(self, *arguments: str) -> Result:
+    def kedro_here(self, *arguments: str, place: str = ".") -> Result:
         """Runs the same command in this process, which has imported already what takes seconds to import."""
-        with contextlib.chdir(self.path), pytest.MonkeyPatch.context() as patch:
+        with contextlib.chdir(self.path / place), pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "path", list(sys.path))
             patch.setenv("DO_NOT_TRACK", "1")
             patch.setenv("MLX_DISABLE_COMPILE", "1")

@@ -107,6 +107,53 @@ def test_every_pipeline_left_its_results(project: Unplugged, first_run: subproce
     assert not list(data.rglob("*.tmp"))
 
 
+@pytest.fixture(scope="module")
+def pushed(
+    project: Unplugged, first_run: subprocess.CompletedProcess[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    assert first_run.returncode == 0
+    store = tmp_path_factory.mktemp("store")
+    result = project.copy.kedro_here("bundle", "push", "data", str(store), "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["left_out"] == []
+    return store
+
+
+def test_what_a_run_leaves_are_files_that_the_group_may_read_and_no_library_s_cache(
+    project: Unplugged, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    assert first_run.returncode == 0
+    found = list((project.path / "data").rglob("*"))
+    assert not [path for path in found if path.is_symlink()]
+    umask = os.umask(0)
+    os.umask(umask)
+    closed = [path for path in found if path.is_file() and path.stat().st_mode & 0o044 & ~umask != 0o044 & ~umask]
+    assert not closed
+
+
+@pytest.mark.parametrize("place", [".", "docs"])
+def test_every_command_works_on_what_a_run_left(project: Unplugged, pushed: Path, tmp_path: Path, place: str) -> None:
+    folder = project.path / place
+    folder.mkdir(exist_ok=True)
+    data = os.path.relpath(project.path / "data", folder)
+    for command in (
+        f"bundle push {data} {pushed}",
+        f"bundle push {data} {tmp_path / 'some'} --include 0[1-5]_*",
+        f"bundle push {data} {tmp_path / 'rest'} --exclude 07_*",
+        f"bundle verify {data}",
+        f"bundle verify {pushed}",
+        f"bundle list {pushed}",
+        f"bundle pull {pushed} {tmp_path / 'elsewhere'}",
+        "peek trials",
+        "peek best_adapter",
+        "peek scores",
+        "tune list",
+        "doctor --offline",
+    ):
+        result = project.copy.kedro_here(*command.split(), place=place)
+        assert result.exit_code == 0, f"{command}: {result.output}"
+
+
 def test_a_second_run_gives_the_same_bytes(project: Unplugged, first_run: subprocess.CompletedProcess[str]) -> None:
     assert first_run.returncode == 0
     before = project.hashes()

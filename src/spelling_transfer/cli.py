@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, cast
 
@@ -46,7 +48,36 @@ _COMMANDS = {
 }
 
 
-@click.group(name="spelling_transfer")
+class ProjectGroup(click.Group):
+    """Where every command of a project passes, those of plugins and Kedro's own included: Kedro asks here first."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Returns a command; by then it is known where output and log go."""
+        from spelling_transfer.commands.streams import set_up_log, set_up_streams
+
+        if _PASSED not in ctx.meta:
+            ctx.meta[_PASSED] = True
+            set_up_streams()
+            set_up_log()
+            ctx.with_resource(_clear_errors())
+        return super().get_command(ctx, cmd_name)
+
+
+_PASSED = f"{__name__}.passed"
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        from spelling_transfer.commands.errors import one_clear_error
+
+        with one_clear_error():
+            raise
+
+
+@click.group(name="spelling_transfer", cls=ProjectGroup)
 def cli() -> None:
     """Commands of the project."""
 

@@ -302,10 +302,12 @@ def _set_up(env: str | None) -> None:
     """Makes the credentials of a Kedro environment known, where this is a Kedro project."""
     from kedro.utils import find_kedro_project
 
+    from spelling_transfer.configuration.environment import check_environment
     from spelling_transfer.storage import set_up_stores
 
     project = find_kedro_project(Path.cwd())
     if project is not None:
+        check_environment(Path(project) / "conf", env, "local")
         set_up_stores(Path(project) / "conf", env)
 
 

@@ -51,8 +51,8 @@ def one_clear_error(
         raise SystemExit(INTERRUPTED) from None
     except KedroCliError as error:
         raise CommandError(error.message) from error
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
-        raise
+    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        raise  # click ends quietly where the reader of a pipe has gone
     except Exception as error:
         message = explain(error, env)
         if message is None:

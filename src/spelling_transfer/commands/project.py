@@ -36,7 +36,11 @@ def enter_project() -> Path:
 
 
 def config_loader(
-    project: Path, env: str | None, runtime_params: Mapping[str, Any] | None = None
+    project: Path,
+    env: str | None,
+    runtime_params: Mapping[str, Any] | None = None,
+    *,
+    conf_source: Path | None = None,
 ) -> ProjectConfigLoader:
     """Returns the configuration of a project that Kedro has been set up for.
 
@@ -44,13 +48,14 @@ def config_loader(
         project: Its folder.
         env: The environment; without one, ``KEDRO_ENV`` and then the project's default.
         runtime_params: Parameters that come last.
+        conf_source: The folder of the configuration, where it is not the project's own.
     """
     from kedro.framework.project import settings
 
     return cast(
         "ProjectConfigLoader",
         settings.CONFIG_LOADER_CLASS(
-            conf_source=str(project / settings.CONF_SOURCE),
+            conf_source=str(conf_source or project / settings.CONF_SOURCE),
             env=env or os.environ.get("KEDRO_ENV"),
             runtime_params=dict(runtime_params or {}),
             **settings.CONFIG_LOADER_ARGS,

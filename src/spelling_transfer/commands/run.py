@@ -6,24 +6,25 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, cast
 
 import click
-import yaml
 from click.core import ParameterSource
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
-from kedro.framework.project import configure_logging, pipelines, settings
+from kedro.framework.project import pipelines, settings
 from kedro.pipeline import Pipeline
 from kedro.runner import AbstractRunner
 from kedro.utils import get_close_matches, load_obj
 
 from kedro_lightning import resume_options, show_plan
 from spelling_transfer.commands.errors import CommandError, one_clear_error
-from spelling_transfer.commands.project import project_folder
+from spelling_transfer.commands.project import config_loader, project_folder
 from spelling_transfer.configuration.documents import ConfigurationError
-from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_run_defaults
+from spelling_transfer.configuration.environment import UnknownEnvironmentError, check_environment
+from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_defaults, read_run_defaults
 from spelling_transfer.moved import MovedError
 
 _EXAMPLES = (
@@ -60,6 +61,25 @@ class RunCommand(click.Command):
             formatter.write_dl(list(_EXAMPLES))
 
 
+def _read_config(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    """Takes the section ``run`` of a file as defaults, checked as ``.kedro.yml`` is."""
+    if value:
+        try:
+            defaults = read_defaults(Path(value), context.command.params)
+        except ConfigurationError as error:
+            raise click.BadParameter(str(error), param_hint="--config") from error
+        context.default_map = {**(context.default_map or {}), **defaults}
+    return value
+
+
+def _kedro_options() -> list[click.Parameter]:
+    options = [copy(option) for option in kedro_run.params]
+    for option in options:
+        if option.name == "config":
+            option.callback = _read_config
+    return options
+
+
 @click.pass_context
 def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_run: bool, **options: Any) -> None:
     with one_clear_error(verbose=verbose, env=options["env"]):
@@ -73,6 +93,7 @@ def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_ru
         _check_environment(context, options)
         _check_runner(context, options)
         _check_selection(options)
+        _check_versions(options)
         if dry_run:
             show_plan(project_folder(), options)
             return
@@ -83,7 +104,7 @@ run = RunCommand(
     name="run",
     callback=_run,
     params=[
-        *kedro_run.params,
+        *_kedro_options(),
         click.Option(["--resume"], metavar="RUN_ID", help="Resume a run on rented machines whose driver was ended."),
         click.Option(["--dry-run"], is_flag=True, help="Show what would run where and for how much; start nothing."),
         click.Option(["--verbose", "-v"], is_flag=True, help="Show Kedro's log, and the traceback of an error."),
@@ -94,10 +115,6 @@ run = RunCommand(
 
 
 def _set_up_log(verbose: bool) -> None:
-    file = project_folder() / settings.CONF_SOURCE / "logging.yml"
-    # Kedro looks for the file below the current folder alone.
-    if "KEDRO_LOGGING_CONFIG" not in os.environ and file.parent.parent != Path.cwd() and file.is_file():
-        configure_logging(yaml.safe_load(file.read_text(encoding="utf-8")))
     if verbose:
         for name in ("kedro", "kedro.pipeline.node"):
             logging.getLogger(name).setLevel(logging.INFO)
@@ -106,10 +123,10 @@ def _set_up_log(verbose: bool) -> None:
 def _check_environment(context: click.Context, options: Mapping[str, Any]) -> None:
     folder = Path(options["conf_source"] or project_folder() / settings.CONF_SOURCE)
     env = options["env"] or os.environ.get("KEDRO_ENV")
-    if env and folder.is_dir() and not (folder / env).is_dir():
-        known = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        source = "KEDRO_ENV" if not options["env"] else "env"
-        raise _refusal(context, source, f"there is no environment {env!r} in {folder}. Known: {', '.join(known)}.")
+    try:
+        check_environment(folder, env, settings.CONFIG_LOADER_ARGS.get("default_run_env"))
+    except UnknownEnvironmentError as error:
+        raise _refusal(context, "env" if options["env"] else "KEDRO_ENV", str(error)) from error
 
 
 def _check_runner(context: click.Context, options: Mapping[str, Any]) -> None:
@@ -155,6 +172,22 @@ def _check_selection(options: Mapping[str, Any]) -> None:
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _check_versions(options: Mapping[str, Any]) -> None:
+    if not options["load_versions"]:
+        return
+    folder = Path(options["conf_source"]) if options["conf_source"] else None
+    catalog = config_loader(project_folder(), options["env"], options["params"], conf_source=folder)["catalog"]
+    for name in options["load_versions"]:
+        if not isinstance(entry := catalog.get(name), dict):
+            problem, known = "is no dataset of the catalog", get_close_matches(name, sorted(catalog))
+            problem += f"; did you mean {known[0]!r}?" if known else "; 'kedro catalog describe-datasets' names all."
+        elif not entry.get("versioned"):
+            problem = "keeps no versions, so there is none to load: its catalog entry has no 'versioned: true'."
+        else:
+            continue
+        raise click.BadParameter(f"{name!r} {problem}", param_hint="--load-versions")
 
 
 def _refusal(context: click.Context, option: str, message: str) -> click.ClickException:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spelling_transfer.commands.project import project_folder
 from spelling_transfer.errors import SpellingTransferError
 
 DEFAULT_FOLDER = Path("data/06_models/deployable")
@@ -19,8 +20,8 @@ DEFAULT_CONFORMANCE = Path("data/08_reporting/deployment_check/conformance.json"
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_FOLDER,
-    show_default=True,
+    default=lambda: project_folder() / DEFAULT_FOLDER,
+    show_default=str(DEFAULT_FOLDER),
     help="The deployable to serve: what 'kedro run --pipelines=deployment_check' exported and checked.",
 )
 @click.option("--port", type=click.IntRange(1024, 65535), default=8000, show_default=True, help="TCP port.")
@@ -41,8 +42,8 @@ DEFAULT_CONFORMANCE = Path("data/08_reporting/deployment_check/conformance.json"
 @click.option(
     "--conformance",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=DEFAULT_CONFORMANCE,
-    show_default=True,
+    default=lambda: project_folder() / DEFAULT_CONFORMANCE,
+    show_default=str(DEFAULT_CONFORMANCE),
     help="What the deployment check found; without its word that this deployable obeys, nothing is served.",
 )
 @click.option("--unchecked", is_flag=True, help="Serve a deployable that was not checked, or that failed.")

@@ -15,6 +15,7 @@ from spelling_transfer.commands.project import enter_project, json_option, load_
 from spelling_transfer.commands.tune_docs import write_docs
 from spelling_transfer.commands.tune_plan import MODES, Plan, check_workers, estimate, make_plan
 from spelling_transfer.commands.tune_studies import dashboard, list_studies, sync
+from spelling_transfer.configuration.layers import given_though_searched
 from spelling_transfer.files import NAME_RULE, is_name
 from spelling_transfer.statistics.scores import Focus
 from spelling_transfer.study.config import GpuTier, Pruner, Sampler
@@ -123,6 +124,8 @@ def _tune(options: dict[str, Any]) -> None:
     project = enter_project()
     as_json = options["as_json"]
     plan = make_plan(project, options["env"], options, _configuration(project, options))
+    for problem in given_though_searched(plan.settings):
+        click.secho(f"Warning: {problem}", err=True, fg="yellow")
     if options["show_config"]:
         if as_json:
             print_json(configuration_data(plan))

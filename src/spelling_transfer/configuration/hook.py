@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,16 @@ from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
 
 from spelling_transfer.configuration.documents import ConfigurationError
-from spelling_transfer.configuration.layers import place_of
+from spelling_transfer.configuration.layers import given_though_searched, place_of
 from spelling_transfer.configuration.loader import ProjectConfigLoader
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import CatalogProtocol
     from kedro.pipeline import Pipeline
+
+
+logger = logging.getLogger(__name__)
 
 
 class ConfigurationCheck:
@@ -36,11 +40,14 @@ class ConfigurationCheck:
         loader = context.config_loader
         if not isinstance(loader, ProjectConfigLoader):
             return
+        loader.project = context.project_path
         try:
             parameters, layer = loader["parameters"], loader.layer()
         except MissingConfigException:
             return
         check_parameters(parameters, dict(pipelines), partial(place_of, layer), elsewhere=loader.runtime_names)
+        for problem in given_though_searched(layer):
+            logger.warning("%s", problem)
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:

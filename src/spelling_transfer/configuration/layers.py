@@ -114,3 +114,16 @@ def place_of(layer: Layer, location: Iterable[int | str]) -> str:
         if inside := [each.place for known, each in layer.items() if known[:n] == path[:n]]:
             return inside[-1]
     return ""
+
+
+def given_though_searched(layer: Layer, given: str = "--params") -> list[str]:
+    """Returns a sentence for each setting of a trial that was given though the study tries values of its own for it."""
+    space = {path[2]: each.place for path, each in layer.items() if path[:2] == ("study", "space") and len(path) > 2}
+    found = {".".join(path[1:]): each for path, each in layer.items() if path[0] == "trial" and each.place == given}
+    return [
+        f"{given} trial.{name}: {each.value!r} is the default alone, as the study tries values of its own for it "
+        f"(study.space, {space[name]}). Take it out of the space to fix it."
+        for name, each in found.items()
+        # Both given by one option: a study that `kedro tune` has resolved, and has spoken of.
+        if name in space and space[name] != given
+    ]

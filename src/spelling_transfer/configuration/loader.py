@@ -13,7 +13,9 @@ from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from spelling_transfer.configuration.documents import ConfigurationError
+from spelling_transfer.configuration.documents import ConfigurationError, parse_document
+from spelling_transfer.configuration.environment import check_environment
+from spelling_transfer.configuration.globals import check_globals
 from spelling_transfer.configuration.layers import Layer, Setting, leaves, merge, nest, value_at
 from spelling_transfer.configuration.presets import Presets
 from spelling_transfer.errors import SpellingTransferError
@@ -22,6 +24,11 @@ from spelling_transfer.storage import set_up_stores
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+_PATHS = {"folder", "root", "file"}
+_OWN_DATASETS = "spelling_transfer.storage."
+"""Fields of our own dataset classes that hold a path; of other classes they may be anything."""
+
+_GLOBAL_NAME = re.compile(r"\$\{globals:\s*(\w+)")
 _RUNTIME_NAME = re.compile(r"\$\{runtime_params:\s*(\w+)")
 
 _UNCLEAR = (OmegaConfBaseException, yaml.YAMLError, ValueError)
@@ -46,6 +53,8 @@ class ProjectConfigLoader(OmegaConfigLoader):
     def __init__(self, conf_source: str, env: str | None = None, *args: Any, **kwargs: Any) -> None:
         """Makes the loader of a project; arguments as in Kedro's."""
         # First, as globals may ask a store for the latest run, and Kedro's loader reads them at once.
+        self.project = Path(conf_source).parent
+        check_environment(Path(conf_source), env, kwargs.get("default_run_env"))
         set_up_stores(Path(conf_source), env)
         super().__init__(conf_source, env, *args, **kwargs)
 
@@ -58,9 +67,14 @@ class ProjectConfigLoader(OmegaConfigLoader):
         """
         self._put_resolvers_in_place()
         try:
-            if key == "parameters" and key not in self:
+            if key in self:
+                return super().__getitem__(key)
+            if key == "parameters":
                 return {name: value for name, value in nest(self.layer()).items() if not name.startswith("_")}
-            return super().__getitem__(key)
+            content = super().__getitem__(key)
+            if key == "globals":
+                return check_globals(content, self._names_of_globals, self._place_of_global)
+            return _from_project(content, self.project) if key == "catalog" else content
         except (MissingConfigException, ConfigurationError):
             raise
         except (SpellingTransferError, *_UNCLEAR) as error:
@@ -102,9 +116,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
 
     def runtime_names(self) -> set[str]:
         """Returns the parameters that files ask of the command line, as in ``${runtime_params:run_name}``."""
-        folders = {self._get_conf_env_path(environment) for environment in (self.base_env, self.env or "")}
-        files = {file for folder in folders for file in self._fs.glob(f"{folder}/**/*.yml")}
-        return {name for file in files for name in _RUNTIME_NAME.findall(self._fs.cat_file(file).decode())}
+        return self._names(_RUNTIME_NAME)
 
     def presets(self) -> Presets:
         """Returns the ready settings below ``study/``: those of the run's environment come first."""
@@ -113,11 +125,37 @@ class ProjectConfigLoader(OmegaConfigLoader):
             for environment in dict.fromkeys([self.env or self.default_run_env, self.base_env])
             if environment
         ]
-        return Presets(folders, self._fs, shown_from=f"{self._project}/", resolve=self._resolved)
+        return Presets(folders, self._fs, shown_from=f"{self.project}/", resolve=self._resolved)
 
-    @property
-    def _project(self) -> Path:
-        return Path(self.conf_source).parent
+    def _names_of_globals(self) -> set[str]:
+        return self._names(_GLOBAL_NAME)
+
+    def _names(self, pattern: re.Pattern[str]) -> set[str]:
+        return {name for file in self._files("*.yml") for name in pattern.findall(self._fs.cat_file(file).decode())}
+
+    def _files(self, pattern: str) -> list[str]:
+        folders = dict.fromkeys(self._get_conf_env_path(each) for each in (self.base_env, self.env or ""))
+        return [file for folder in folders for file in sorted(self._fs.glob(f"{folder}/**/{pattern}"))]
+
+    def _place_of_global(self, name: str) -> str:
+        base, environment, *_ = self._read_raw_config("globals")
+        return next((self._shown(file) for file, config in {**environment, **base}.items() if name in config), "")
+
+    def _shown(self, file: Path) -> str:
+        return str(file.relative_to(self.project) if file.is_relative_to(self.project) else file)
+
+    def _read_dir_configs(self, conf_path: str, *args: Any, **kwargs: Any) -> Any:
+        if not self.env or self.env == self.default_run_env:
+            # The default environment holds what is a user's own; a checkout without any has no such folder.
+            default = self._get_conf_env_path(self.default_run_env)
+            if conf_path == default and self._protocol == "file" and not Path(default).is_dir():
+                return {}
+        try:
+            return super()._read_dir_configs(conf_path, *args, **kwargs)
+        except AttributeError as error:  # a file that holds no mapping; Kedro does not say which
+            for file in self._files("*.y*ml"):
+                parse_document(self._fs.cat_file(file).decode(), self._shown(Path(file)))
+            raise ConfigurationError(f"{conf_path}: a file holds no settings by name ({error}).") from error
 
     def _merged(self, command_line: Layer) -> Layer:
         base, environment, base_path, environment_path, files = self._read_raw_config("parameters")
@@ -126,9 +164,9 @@ class ProjectConfigLoader(OmegaConfigLoader):
         presets = self.presets()
         layers = []
         for file, config in [*sorted(base.items()), *sorted(environment.items())]:
-            place = file.relative_to(self._project) if file.is_relative_to(self._project) else file
+            place = self._shown(file)
             content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False) or {})
-            layers.append(presets.expand(content, str(place)))
+            layers.append(presets.expand(content, place))
         layer = merge([*layers, command_line])
         values = OmegaConf.to_container(OmegaConf.create(nest(layer)), resolve=True)
         return {path: each._replace(value=value_at(values, path)) for path, each in layer.items()}
@@ -142,7 +180,29 @@ class ProjectConfigLoader(OmegaConfigLoader):
         self._register_runtime_params_resolver()
 
     def _explained(self, error: Exception) -> ConfigurationError:
+        if isinstance(error, UnicodeDecodeError):
+            for file in self._files("*.y*ml"):
+                try:
+                    self._fs.cat_file(file).decode("utf-8")
+                except UnicodeDecodeError as problem:
+                    return ConfigurationError(
+                        f"{self._shown(Path(file))}: not UTF-8 (byte {problem.start}). Save it as UTF-8."
+                    )
         return ConfigurationError(str(_raised_inside(error) or f"{self.conf_source}: {_first_line(error)}"))
+
+
+def _from_project(catalog: dict[str, Any], project: Path) -> dict[str, Any]:
+    """Returns a catalog whose folders begin at the project; Kedro does that for ``filepath`` alone."""
+    entries = {}
+    for name, entry in catalog.items():
+        if isinstance(entry, dict) and str(entry.get("type", "")).startswith(_OWN_DATASETS):
+            names = _PATHS - ({"file"} if entry.get("package") else set())
+            local = {key: value for key, value in entry.items() if key in names and isinstance(value, str)}
+            paths = {key: str(project / value) for key, value in local.items() if value and "://" not in value}
+            entries[name] = {**entry, **paths}
+        else:
+            entries[name] = entry
+    return entries
 
 
 def _completed(layer: Layer, model: type[BaseModel], at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Setting]]:

@@ -35,6 +35,18 @@ def read_run_defaults(project: Path, options: Sequence[click.Parameter]) -> dict
     file = project / FILE_NAME
     if not file.is_file():
         return {}
+    defaults = read_defaults(file, options)
+    if os.environ.get("KEDRO_ENV"):
+        defaults.pop("env", None)
+    return defaults
+
+
+def read_defaults(file: Path, options: Sequence[click.Parameter]) -> dict[str, Any]:
+    """Returns the section ``run`` of a file as click's defaults; see `read_run_defaults`.
+
+    Raises:
+        ConfigurationError: As there.
+    """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -50,8 +62,6 @@ def read_run_defaults(project: Path, options: Sequence[click.Parameter]) -> dict
             )
         if value is not None and option.name is not None:
             defaults[option.name] = _as_default(file, key, value, option)
-    if os.environ.get("KEDRO_ENV"):
-        defaults.pop("env", None)
     return defaults
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         permissions_explained,
         write_manifest,
     )
-    from spelling_transfer.models.generate import Sampling, generate_answers
+    from spelling_transfer.models.generate import Sampling, cpu_threads, generate_answers
     from spelling_transfer.models.gguf import Dtype, convert_gguf
     from spelling_transfer.models.load import LoadedModel, backbone, base_of, load_model, pick_device, read_embedding
     from spelling_transfer.models.loss import IGNORED_LABEL, answer_only_loss, is_frozen_matrix
@@ -55,6 +55,7 @@ __all__ = [
     "backbone",
     "base_of",
     "convert_gguf",
+    "cpu_threads",
     "export_deployable",
     "generate_answers",
     "is_frozen_matrix",
@@ -72,7 +73,7 @@ __all__ = [
 _HOMES = {
     "export": "ALLOWED_IDS_FILE export_deployable",
     "folder": "ABSENT MANIFEST ModelFolder ModelFolderError new_folder permissions_explained write_manifest",
-    "generate": "Sampling generate_answers",
+    "generate": "Sampling cpu_threads generate_answers",
     "gguf": "Dtype convert_gguf",
     "load": "LoadedModel backbone base_of load_model pick_device read_embedding",
     "loss": "IGNORED_LABEL answer_only_loss is_frozen_matrix",

@@ -21,10 +21,11 @@ def test_similarity_counts_wrong_left_out_and_added_letters():
     assert task.mark(example, "no idea").measures["similarity"] == 0.0
 
 
-def test_a_copied_word_is_understood_but_said_to_be_copied():
+def test_a_copied_word_is_no_spelling_and_said_to_be_copied():
     task, example = ask("spelling", "straw")
     mark = task.mark(example, "straw")
-    assert (mark.exact, mark.lenient, mark.measures["copied"]) == (False, True, 1.0)
+    assert (mark.exact, mark.lenient, mark.measures["copied"]) == (False, False, 1.0)
+    assert mark.invalid
     assert task.mark(example, "s t r a w").measures["copied"] == 0.0
 
 

@@ -14,7 +14,7 @@ from spelling_transfer.tasks.marking import (
     Asked,
     Mark,
     echo_of,
-    lower_ascii,
+    is_bare,
     read_spelling,
     spelling_similarity,
 )
@@ -253,20 +253,25 @@ class SpelledTask(WordTask):
         return separator.join(self.letters(word, argument))
 
     def read(self, asked: Asked, output: str) -> str | None:
-        """Reads letters with any of the four separators; see :func:`~.marking.read_spelling`."""
-        letters = read_spelling(output, echo_of(asked))
+        """Reads letters with any of the four separators; see :func:`~.marking.read_spelling`.
+
+        Where letters were asked apart, the word itself is none of them: it takes no knowledge of its letters.
+        """
+        letters = None if self._copied(asked, output) else read_spelling(output, echo_of(asked))
         return None if letters is None else asked.separator.join(letters)
 
     def measure(self, asked: Asked, read: str | None, output: str) -> dict[str, float]:
         """Returns ``similarity`` and ``copied``.
 
         ``similarity`` is 1 − Levenshtein distance / length of the longer, 0 where nothing could be read. ``copied`` is
-        1 where letters with a separator were asked for and the bare word came back: the extractor takes that for its
-        letters, so the lenient score holds it, but it takes no knowledge of them.
+        1 where letters with a separator were asked for and the bare word came back.
         """
         letters = (read or "").replace(asked.separator, "") if asked.separator else read or ""
-        copied = bool(asked.separator) and lower_ascii(output.strip().strip(".\"'*`")) == asked.word
         return {
             "similarity": spelling_similarity(self.letters(asked.word, asked.argument), letters),
-            "copied": float(copied),
+            "copied": float(self._copied(asked, output)),
         }
+
+    @staticmethod
+    def _copied(asked: Asked, output: str) -> bool:
+        return bool(asked.separator) and is_bare(output, asked.word)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from spelling_transfer.tasks.base import WordTask, make_templates
 from spelling_transfer.tasks.marking import Asked, echo_of, read_letters
 
@@ -31,6 +33,10 @@ class FirstLast(WordTask):
         return f"{word[0]} {word[-1]}"
 
     def read(self, asked: Asked, output: str) -> str | None:
-        """Reads the two letters an output commits itself to; see :func:`~.marking.read_letters`."""
-        letters = read_letters(output.replace(",", " "), {*echo_of(asked), "and"}, wanted=2)
+        """Reads the two letters an output commits itself to, in their order; see :func:`~.marking.read_letters`."""
+        text = output.replace(",", " ").replace("&", " and ")
+        said = re.search(r"\b(?:(first|start|begin)|(last|end))", text.lower())
+        if said is not None and said.group(2):  # "the last is s, the first is w" gives them in the other order
+            return None
+        letters = read_letters(text, {*echo_of(asked), "and", "first", "last", "respectively"}, wanted=2)
         return " ".join(letters) if letters is not None and len(letters) == 2 else None

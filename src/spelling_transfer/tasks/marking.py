@@ -9,7 +9,7 @@ words of a short list (**:data:`FRAME` **) and what the question itself asked ab
 - a hedge or a denial is no answer ("not r", "at least 2"), since the reader cannot know what is meant;
 - noise makes an output unreadable rather than right by luck ("r 7", "xq r").
 
-Blanks, punctuation, quotes and Markdown around words, and capitals, are passed over.
+Blanks, punctuation, quotes and Markdown around words, capitals and the numbers of a list are passed over.
 """
 
 from __future__ import annotations
@@ -24,27 +24,57 @@ from rapidfuzz.distance import Levenshtein
 _SAYING_WORDS = """
 answer letter letters word words is are was it's occurs occur occurrence occurrences appears appear comes stands has
 have contains contain include includes count number total time times position place spelled spelt spelling spells
-result reverse reversed backwards length long begins starts ends starting ending start end first last second third
-fourth fifth sixth seventh eighth ninth tenth eleventh twelfth does
+result reverse reversed backwards length long begins starts ends starting ending start end does there's that's
 """
-_BINDING_WORDS = "the an it its this that there in of from at by as and with to you sure certainly ok here"
+_BINDING_WORDS = """
+the an it its this that there in of from at by as and with to you sure certainly ok here here's exactly only just so
+correct final out follows
+"""
 _SAYING = frozenset(_SAYING_WORDS.split())
 
 FRAME = _SAYING | frozenset(_BINDING_WORDS.split())
 """Words that may stand around an answer; at least one must be of those that say something ("r of" says nothing)."""
 
+_HEDGE_WORDS = """
+not never no nor or neither either more less fewer than least most maximum minimum about around approximately roughly
+nearly almost maybe perhaps possibly probably likely unlikely under over above below up beyond within between before
+after next past except but without minus plus half wrong incorrect false unlike if unless could might may can cannot
+would should seem seems guess think believe suppose estimate say unsure doubt
+"""
+_HEDGES = frozenset(_HEDGE_WORDS.split())
+"""Words that make an answer no answer. Where one is the word asked about, it counts as that only where a sentence names
+it ("the word about", "about: 5"): "about 5" is a hedge."""
+
 _OUTER = " \t\r\n.,:;!?\"'`*_()[]{}<>“”‘’"
 """What may stand around a word without being part of it."""
 _BEFORE_A_MENTION = [["in"], ["of"], ["word"], ["does"]]
 _AFTER_A_MENTION = [[word] for word in ("has", "have", "contains", "contain", "includes", "include")]
+_NAMES_A_HEDGE = "|".join(
+    (
+        r"(?:^| )(?:in|of|word) [\"“'*`]*{0}\b",
+        r"[\"“'`]{0}[\"”'`]",
+        r"^[*`]*{0}[*`]*(?: *[:=→]| (?:is|has|contains|includes)\b)",
+    )
+)
 _SIGNS = {"", "=", "→", "-", "–", "—", "=>", "->"}
 """What may stand between words as a piece of its own."""
 
 _NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
 _TIMES = {"once": 1, "twice": 2, "thrice": 3}
 _NUMBER_WORDS = {word: number for number, word in enumerate(_NUMERALS.split())} | _TIMES
 _WHOLE_NUMBER = re.compile("0|[1-9][0-9]{0,3}")
 _LETTER = re.compile("[a-z]")
+_PLAIN = str.maketrans(
+    dict.fromkeys("\u00a0\u2007\u2009\u200a\u202f", " ")
+    | dict.fromkeys("\u2010\u2011\u2012\u2013", "-")
+    | dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", "")
+    | dict.fromkeys("\u2018\u2019\u02bc", "'")
+)
+"""Blanks and hyphens that do not break, signs without width, and curly apostrophes."""
+_PLURAL = re.compile(r"[\"“'*`_]+([a-z])[\"”'*`_]+s\b")
+_NUMBERED = re.compile(r"^[ \t]*([0-9]+)[.):][ \t]+", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*[-*•][ \t]+", re.MULTILINE)
 _SPELLED = re.compile(r"[a-z]+|[a-z](?: +[a-z])+|[a-z](?: *\n *[a-z])+|[a-z](?: *, *[a-z])+|[a-z](?: *- *[a-z])+")
 
 
@@ -87,9 +117,23 @@ class Mark:
     measures: Mapping[str, float] = field(default_factory=dict)
 
 
-def lower_ascii(text: str) -> str:
-    """Lower-cases A–Z alone: other alphabets must not turn into ours (the Kelvin sign lower-cases to "k")."""
-    return "".join(chr(ord(char) + 32) if "A" <= char <= "Z" else char for char in text)
+def plain(text: str) -> str:
+    """Returns an output in one manner of writing: lower case, plain blanks, hyphens and apostrophes, lists unnumbered.
+
+    Only A–Z are lowered: other alphabets must not turn into ours (the Kelvin sign lower-cases to "k"). The numbers of a
+    list go where they run from 1 by ones, one at the start of each line, and are at least two; "“r”s" becomes "r's".
+    """
+    text = "".join(chr(ord(char) + 32) if "A" <= char <= "Z" else char for char in text.translate(_PLAIN))
+    text = _PLURAL.sub(r"\1's", text)
+    numbers = [int(number) for number in _NUMBERED.findall(text)]
+    if len(numbers) > 1 and numbers == list(range(1, len(numbers) + 1)):
+        return _NUMBERED.sub("", text)
+    return _BULLET.sub("", text) if len(_BULLET.findall(text)) > 1 else text
+
+
+def is_bare(output: str, word: str) -> bool:
+    """Whether an output is a word and nothing else, its letters together."""
+    return plain(output).strip(_OUTER) == word
 
 
 def read_spelling(output: str, echo: Collection[str] = ()) -> str | None:
@@ -103,10 +147,10 @@ def read_spelling(output: str, echo: Collection[str] = ()) -> str | None:
         output: What the model said.
         echo: What the question asked about, in lower case.
     """
-    text = lower_ascii(output).strip(_OUTER)
+    text = plain(output).strip(_OUTER)
     if re.fullmatch("[a-z]+", text):
         return text
-    echo = {word for word in echo if len(word) > 1}  # a single letter is part of the spelling
+    echo = {word for word in _named(text, echo) if len(word) > 1}  # a single letter is part of the spelling
     pieces = list(re.finditer(r"\S+", text))
     first, last = 0, len(pieces)
     while first < last and _is_frame(pieces[first].group(), echo):
@@ -116,8 +160,9 @@ def read_spelling(output: str, echo: Collection[str] = ()) -> str | None:
     around = [piece.group() for piece in pieces[:first] + pieces[last:]]
     if first == last or (around and not _says_something(around, echo)):
         return None
-    core = text[pieces[first].start() : pieces[last - 1].end()].strip(_OUTER)
-    if not _SPELLED.fullmatch(core) or (around and core.isalpha()):  # "it is straw" spells nothing
+    marked = text[pieces[first].start() : pieces[last - 1].end()].strip(_OUTER)
+    core = re.sub("[\"“”'*`_]", "", marked)
+    if not _SPELLED.fullmatch(core) or (core.isalpha() and (around or core != marked)):  # "it is straw" spells nothing
         return None
     return re.sub("[^a-z]", "", core)
 
@@ -167,20 +212,23 @@ def read_yes_or_no(output: str, echo: Collection[str] = ()) -> str | None:
         output: What the model said.
         echo: What the question asked about, in lower case.
     """
-    found = _the_one(_read_pieces(output, {*echo, "not"}, lambda word: word if word in {"yes", "no"} else None))
-    denied = "not" in [piece.strip(_OUTER) for piece in lower_ascii(output).split()]
-    return None if found == "yes" and denied else found
+    found = _the_one(_read_pieces(output, echo, lambda word: word if word in {"yes", "no"} else None, passed={"not"}))
+    words = [piece.strip(_OUTER) for piece in plain(output).split()]
+    denied = "not" in (words if found == "yes" else words[: words.index("no")] if found == "no" else [])
+    return None if denied else found
 
 
 def _read_pieces(
-    output: str, echo: Collection[str], read: Callable[[str], str | None], wanted: int = 1
+    output: str, echo: Collection[str], read: Callable[[str], str | None], wanted: int = 1, passed: Collection[str] = ()
 ) -> list[str] | None:
     """Returns what ``read`` makes of the blank-free pieces of an output, if all the others belong to the frame.
 
     A word that the question asked about is no answer. It may look like one (*no*, *one*): where nothing else answers,
-    it is read as the answer unless it stands where the word asked about would stand.
+    it is read as the answer unless it stands where the word asked about would stand. Without other words the answer
+    stands once, or once in each of two forms ("3 (three)").
     """
-    pieces = lower_ascii(output).split()
+    text = plain(output)
+    pieces, echo = text.split(), {*_named(text, echo), *passed}
     words = [piece.strip(_OUTER) for piece in pieces]
     answers = [None if word in echo else read(word) for word in words]
     if not any(answers):
@@ -189,8 +237,21 @@ def _read_pieces(
     found = [answer for answer in answers if answer is not None]
     if not all(_is_frame(piece, echo) for piece in others):
         return None
-    enough = _says_something(others, echo) if others else len(found) == wanted
+    forms = {word for word, answer in zip(words, answers, strict=True) if answer is not None}
+    alone = len(found) == wanted or (len(set(found)) == wanted == 1 and len(forms) == len(found))
+    enough = _says_something(others, echo) if others else alone
     return found if found and enough else None
+
+
+def _named(text: str, echo: Collection[str]) -> set[str]:
+    """Returns what may be repeated, without hedges that the text does not name each time it has them."""
+    return {
+        word
+        for word in echo
+        if word not in _HEDGES
+        or len(re.findall(_NAMES_A_HEDGE.format(word), text.strip(), re.MULTILINE))
+        == len(re.findall(rf"\b{word}\b", text))
+    }
 
 
 def _is_mention(words: Sequence[str], place: int) -> bool:
@@ -221,15 +282,20 @@ def spelling_similarity(word: str, letters: str) -> float:
 def echo_of(asked: Asked) -> set[str]:
     """Returns what an output may repeat of a question: its word, and the letter, place or letters that were asked for.
 
-    A place may be repeated as a number or an ordinal ("3", "3rd"), a letter also as "r's".
+    A place may be repeated as a number or an ordinal ("3", "3rd", "three", "third"; the last as "last"), a letter also
+    as "r's" and, where it is all that was asked for, as "rs".
     """
-    echo = {asked.word}
+    echo = {asked.word, f"{asked.word}'s"}
     for part in asked.argument.split(">"):
         if part.lstrip("-").isdigit():
-            echo |= {part.lstrip("-"), ordinal(int(part.lstrip("-")))}
+            place = int(part.lstrip("-"))
+            echo |= {str(place), ordinal(place), *_NUMERALS.split()[place : place + 1]}
+            echo |= {*_ORDINALS.split()[place - 1 : place]}
+            if part == "-1" or place == len(asked.word):
+                echo.add("last")
         elif part:
-            echo |= {part, f"{part}'s", f"{part}’s"}
-    return echo
+            echo |= {part, f"{part}'s"}
+    return echo | {f"{asked.argument}s"} if _LETTER.fullmatch(asked.argument) else echo
 
 
 def ordinal(number: int) -> str:

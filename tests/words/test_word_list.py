@@ -65,6 +65,15 @@ def test_an_empty_result_is_an_error_that_says_what_was_dropped(text):
         ("a.csv", b"straw,5\nberry,6\n", ["straw", "berry"]),
         ("a.tsv", b"Word\tn\nstraw\t1\n\n\t2\n", ["straw", ""]),
         ("a.csv", b"", []),
+        ("a.csv", b"Rank,Headword,Freq\n1,straw,9\n2,berry,8\n", ["straw", "berry"]),
+        ("a.csv", b"Rang,Wort,Freq\n1,straw,9\n2,berry,8\n", ["straw", "berry"]),
+        ("a.csv", b"1,straw\n2,berry\n", ["straw", "berry"]),
+        ("a.csv", b"noun,straw\nnoun,berry\nverb,walk\n", ["straw", "berry", "walk"]),
+        ("a.csv", b"WORD,POS\nstraw,noun\n", ["straw"]),
+        ("a.csv", "Word;Level\nstraw;A0\nberry;A1\n".encode("utf-8-sig"), ["straw", "berry"]),
+        ("a.csv", b"sep=;\r\nWord;Level\r\nstraw;A0\r\n", ["straw"]),
+        ("a.csv", "word\tn\nstraw\t1\n".encode("utf-16"), ["straw"]),
+        ("a.csv", b'"id","word"\n"1","straw"\n', ["straw"]),
     ],
 )
 def test_text_and_tables_are_read(name, data, entries):

@@ -20,7 +20,8 @@ from spelling_transfer.words.families import bases
 
 _EXAMPLES_PER_REASON = 20
 _SHOWN_LENGTH = 40
-_HEADERS = ("word", "words", "token", "lemma")
+_HEADERS = ("word", "words", "token", "lemma", "headword", "headwords", "term", "entry", "vocabulary")
+_SEPARATORS = ",;\t|"
 
 
 class WordListError(SpellingTransferError):
@@ -88,11 +89,12 @@ def frequent_words(count: int) -> list[str]:
 
 
 def parse_word_list(data: bytes, name: str) -> list[str]:
-    """Returns the entries of a text file (one a line) or a CSV file (column ``word``, else the first).
+    """Returns the entries of a text file (one a line) or a table (the column named ``word``, else that of most words).
 
     Args:
         data: The file as it is. UTF-8, with or without a byte order mark, or UTF-16 with one.
-        name: What to call the file in errors; a name that ends in ``.csv`` or ``.tsv`` is read as a table.
+        name: What to call the file in errors; a name that ends in ``.csv`` or ``.tsv`` is read as a table, separated by
+            commas, semicolons, tabs or bars.
 
     Raises:
         WordListError: The file is in another encoding, or is no table though its name says so.
@@ -101,16 +103,46 @@ def parse_word_list(data: bytes, name: str) -> list[str]:
     if not name.lower().endswith((".csv", ".tsv")):
         return text.splitlines()
     try:
-        rows = list(csv.reader(io.StringIO(text), delimiter="\t" if name.lower().endswith(".tsv") else ","))
+        declared = re.match(r"sep=(.)\r?\n", text)  # Excel's first line
+        text = text[declared.end() :] if declared else text
+        rows = list(csv.reader(io.StringIO(text), delimiter=declared[1] if declared else _separator(text, name)))
     except csv.Error as error:
         raise WordListError(f"{name}: not a readable table ({error}).") from error
     rows = [row for row in rows if row]
     if not rows:
         return []
     header = [cell.strip().lower() for cell in rows[0]]
-    column = next((header.index(each) for each in _HEADERS if each in header), None)
-    body = rows if column is None else rows[1:]
-    return [row[column or 0] if len(row) > (column or 0) else "" for row in body]
+    named = next((header.index(each) for each in _HEADERS if each in header), None)
+    column = _column_of_words(rows) if named is None else named
+    body = rows if named is None else rows[1:]
+    if named is None and column < len(rows[0]) and _is_header(rows, column):
+        body = rows[1:]
+    return [row[column] if len(row) > column else "" for row in body]
+
+
+def _separator(text: str, name: str) -> str:
+    """Returns the separator of a table: the promised one, or the first line's commonest where that is absent."""
+    promised = "\t" if name.lower().endswith(".tsv") else ","
+    first = text.split("\n", 1)[0]
+    return promised if promised in first else max(_SEPARATORS, key=lambda each: (first.count(each), each == promised))
+
+
+def _column_of_words(rows: list[list[str]]) -> int:
+    """Returns the column with the most different entries of letters alone, so that parts of speech are not taken."""
+    width = max(len(row) for row in rows)
+    cells = [{row[column].strip().lower() for row in rows if len(row) > column} for column in range(width)]
+    return max(range(width), key=lambda column: (sum(cell.isalpha() for cell in cells[column]), -column))
+
+
+def _is_header(rows: list[list[str]], column: int) -> bool:
+    """Whether the first row is a header without a known name: another column is of numbers, but not in this row."""
+    others = [place for place in range(len(rows[0])) if place != column]
+    return any(
+        rows[0][place].strip().isalpha()
+        and len(rows) > 1
+        and all(row[place].strip().replace(".", "").isdigit() for row in rows[1:] if len(row) > place)
+        for place in others
+    )
 
 
 def _decode(data: bytes, name: str) -> str:

@@ -151,11 +151,16 @@ class ProjectConfigLoader(OmegaConfigLoader):
             if conf_path == default and self._protocol == "file" and not Path(default).is_dir():
                 return {}
         try:
-            return super()._read_dir_configs(conf_path, *args, **kwargs)
+            configs = super()._read_dir_configs(conf_path, *args, **kwargs)
         except AttributeError as error:  # a file that holds no mapping; Kedro does not say which
             for file in self._files("*.y*ml"):
                 parse_document(self._fs.cat_file(file).decode(), self._shown(Path(file)))
             raise ConfigurationError(f"{conf_path}: a file holds no settings by name ({error}).") from error
+        for file, config in configs.items():
+            content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
+            if list(content.values()) == [None]:  # what OmegaConf makes of a file that is a plain text
+                parse_document(self._fs.cat_file(str(file)).decode(), self._shown(Path(file)))
+        return configs
 
     def _merged(self, command_line: Layer) -> Layer:
         base, environment, base_path, environment_path, files = self._read_raw_config("parameters")

@@ -16,6 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     import httpx
 
+PERCENTILES = (50, 90, 95, 99)
+_CONNECTIONS = 100
+"""Connections at once, as httpx has it by default."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -79,8 +83,15 @@ class EndpointClient:
 
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.model = model
-        # Loopback must not go through a proxy that the environment names.
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_seconds, trust_env=False)
+        self._http = httpx.Client(
+            base_url=url,
+            headers=headers,
+            timeout=timeout_seconds,
+            # All connections stay open. Else httpcore closes idle ones, and one of these may have been given to another
+            # thread a moment ago, whose request then fails with "Bad file descriptor".
+            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+            trust_env=False,  # loopback must not go through a proxy that the environment names
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -120,9 +131,6 @@ def _reply(response: httpx.Response, seconds: float) -> Reply:
     except ValueError:
         body = {}
     return Reply(response.status_code, seconds, body if isinstance(body, dict) else {})
-
-
-PERCENTILES = (50, 90, 95, 99)
 
 
 class LoadSettings(BaseModel):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 _BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(_BROWSER is None, reason="needs Chromium, which is not installed here")
+needs_browser = pytest.mark.skipif(_BROWSER is None, reason="Chromium is not installed (Debian: apt install chromium)")
 
 REPORT_ERRORS = """<p id="errors"></p><script>
   const tell = (text) => { document.getElementById("errors").textContent += text; };

@@ -78,6 +78,15 @@ def test_machine_output_is_alone_on_standard_output(project, command, folder):
     json.loads(result.stdout)
 
 
+def test_machine_output_stands_alone_in_a_shell_below_the_project(project):
+    folder = project.path / "docs"
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "spelling_transfer", "tune", "list", "--json"]
+    environment = {name: value for name, value in os.environ.items() if name != "KEDRO_LOGGING_CONFIG"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout) == []
+
+
 def test_folders_of_datasets_begin_at_the_project_from_elsewhere(project, tmp_path):
     code = (
         "import sys; from kedro.framework.startup import bootstrap_project as b\n"

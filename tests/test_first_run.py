@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 # Before what is there already, so that a test of a folder's code stays one.
 OFFLINE = os.pathsep.join([str(Path(__file__).parent / "offline"), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -149,9 +150,27 @@ def test_every_command_works_on_what_a_run_left(project: Unplugged, pushed: Path
         "peek scores",
         "tune list",
         "doctor --offline",
+        "catalog describe-datasets",
+        "policy check",
     ):
         result = project.copy.kedro_here(*command.split(), place=place)
         assert result.exit_code == 0, f"{command}: {result.output}"
+
+
+def test_every_dataset_that_a_run_left_can_be_looked_at(
+    project: Unplugged, first_run: subprocess.CompletedProcess[str]
+) -> None:
+    assert first_run.returncode == 0
+    entries = set[str]()
+    for file in (project.path / "conf" / "base" / "catalog").glob("*.yml"):
+        entries |= {name for name in yaml.safe_load(file.read_text("utf-8")) if not name.startswith("_")}
+    assert len(entries) > 30
+    failed = {}
+    for name in sorted(entries):
+        result = project.copy.kedro_here("peek", name)
+        if result.exit_code != 0:
+            failed[name] = result.output
+    assert not failed
 
 
 def test_a_second_run_gives_the_same_bytes(project: Unplugged, first_run: subprocess.CompletedProcess[str]) -> None:

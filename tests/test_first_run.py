@@ -151,7 +151,7 @@ def test_every_command_works_on_what_a_run_left(project: Unplugged, pushed: Path
         "tune list",
         "doctor --offline",
         "catalog describe-datasets",
-        "policy check",
+        f"policy check {data}/08_reporting/deployment_check",
     ):
         result = project.copy.kedro_here(*command.split(), place=place)
         assert result.exit_code == 0, f"{command}: {result.output}"

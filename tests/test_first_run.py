@@ -37,6 +37,7 @@ _SAME_BYTES = [
     "07_model_output/tuning/data/learning_curves.parquet",
     "06_models/tuning/best_config.json",
     "06_models/tuning/best_adapter/adapter_model.safetensors",
+    "06_models/tuning/best_adapter/adapter_config.json",
     "07_model_output/evaluation/answers.parquet",
     "08_reporting/evaluation/scores.csv",
     "08_reporting/evaluation/comparison.csv",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -58,6 +59,12 @@ def test_dora_trains_the_magnitudes_too(loaded: LoadedModel) -> None:
 def test_targets_of_the_settings_go_before_those_of_the_profile(loaded: LoadedModel) -> None:
     names = trainable(attach_lora(loaded, LoraSettings(target_modules=("mlp.up_proj",)), TARGETS))
     assert all("mlp.up_proj" in name for name in names)
+
+
+def test_targets_are_saved_in_one_order_in_every_process(loaded: LoadedModel, tmp_path: Path) -> None:
+    attach_lora(loaded, LoraSettings(), ("v_proj", "q_proj", "o_proj", "k_proj")).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text("utf-8"))
+    assert saved["target_modules"] == ["k_proj", "o_proj", "q_proj", "v_proj"]
 
 
 def test_a_name_that_fits_no_layer_is_refused(loaded: LoadedModel) -> None:

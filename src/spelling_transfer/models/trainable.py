@@ -53,6 +53,8 @@ def attach_lora(loaded: LoadedModel, settings: LoraSettings, default_targets: tu
         use_rslora=settings.use_rslora,
         task_type="CAUSAL_LM",
     )
+    # PEFT keeps a set, whose order differs from process to process, and writes it into the adapter's folder as it is.
+    config.target_modules = sorted(config.target_modules or ())
     with without_peft_warning():
         loaded.model = get_peft_model(loaded.model, config)
     return loaded.model

@@ -19,8 +19,10 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float = Field(2e-4, gt=0.0, le=1e-2, description="Peak learning rate.")
-    batch_size: int = Field(8, ge=1, le=1024, description="Examples that run side by side, over all devices.")
-    grad_accum_steps: int = Field(4, ge=1, le=256, description="Batches whose gradients make one step.")
+    batch_size: int = Field(8, ge=1, le=1024, description="Examples of a batch, over all devices.")
+    grad_accum_steps: int = Field(
+        4, ge=1, le=256, description="Batches of a step. Memory decides how many examples run side by side, not these."
+    )
     max_steps: int = Field(1000, ge=1, le=100_000, description="Optimiser steps.")
     warmup_steps: int = Field(100, ge=0, le=10_000, description="Steps over which the learning rate rises.")
     schedule: Schedule = Field("cosine", description="Shape after the warm-up.")
@@ -37,11 +39,14 @@ class TrainingSettings(BaseModel):
         "padded", description="Examples as rows padded to the longest, or end to end in rows with attention kept apart."
     )
     packed_tokens: int = Field(256, ge=16, le=65_536, description="Longest row of packed examples, in tokens.")
-    logits_mb: int = Field(
-        256, ge=1, le=65_536, description="Largest block of logits held at once, in MB; more are computed in chunks."
+    logits_mb: int | None = Field(
+        None,
+        ge=1,
+        le=65_536,
+        description="Largest block of logits held at once, in MB; by default a tenth of a GPU's free memory, else 256.",
     )
     head: Literal["auto", "torch", "liger"] = Field(
-        "auto", description="Kernel of the head's loss: liger-kernel on CUDA, where installed and worth it, or torch."
+        "auto", description="Kernel of the head's loss; auto takes liger-kernel's for a head that is trained, on CUDA."
     )
     gradient_checkpointing: bool = Field(
         False, description="Keep one state a layer and compute the rest again: less memory, about a third more time."

@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from spelling_transfer.models.generate import cpu_threads
+from spelling_transfer.models.kernels import fused_kernels
 from spelling_transfer.models.load import LoadedModel, backbone, base_of, pick_device
 from spelling_transfer.training.callbacks import Metrics, ShowProgress, StepMetrics
 from spelling_transfer.training.checkpoints import (
@@ -154,9 +155,13 @@ def fit(
         seeded(settings.seed + trainer.global_rank, settings.threads),
         training_options(model, settings),
         memory_errors_explained(settings, int(examples.lengths.max())),
+        fused_kernels(model, trainer.strategy.root_device.type),
     ):
         started = time.perf_counter()
-        _fit(trainer, module, data, resume[0] if resume else None, checkpoints)
+        try:
+            _fit(trainer, module, data, resume[0] if resume else None, checkpoints)
+        finally:
+            module.release()
         seconds = time.perf_counter() - started
     module.make_whole().eval()
     steps = len(module.losses)

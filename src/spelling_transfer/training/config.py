@@ -30,6 +30,9 @@ class TrainingSettings(BaseModel):
     max_grad_norm: float = Field(1.0, gt=0.0, le=100.0, description="Gradients are clipped to this norm.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the adapter's start, the order of data and dropout.")
     threads: int = Field(2, ge=1, le=256, description="CPU threads; fixed because sums depend on their number.")
+    pass_tokens: int | None = Field(
+        None, ge=1, description="Tokens side by side on a GPU at most; by default as many as its memory holds."
+    )
     optimizer: Optimizer = Field("adamw", description="Optimiser; adamw_8bit needs CUDA and bitsandbytes.")
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="Momentum of sgd; the others have their own.")
     precision: Precision = Field(

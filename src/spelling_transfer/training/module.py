@@ -15,12 +15,12 @@ from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.loss import DEFAULT_LOGITS_MB, is_frozen_matrix, loss_at
 from spelling_transfer.training.callbacks import StepStatistics
 from spelling_transfer.training.config import TrainingSettings
-from spelling_transfer.training.data import AnswerData, Batch, Shapes, Step
+from spelling_transfer.training.data import AnswerData, Batch, Step
 from spelling_transfer.training.errors import TrainingDivergedError, is_out_of_memory
 from spelling_transfer.training.ledger import Ledger
 from spelling_transfer.training.optimizers import make_optimizer, make_schedule, rate_of
 from spelling_transfer.training.parallel import Sharded, gathered, shard, without_weights
-from spelling_transfer.training.plan import make_static, plan_passes, why_not_static
+from spelling_transfer.training.plan import make_static, plan_passes, prepare_static, why_not_static
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -151,8 +151,8 @@ class AnswerModule(pl.LightningModule):
         if self.device.type != "cuda" or self.trainer.world_size > 1 or not data.cutter.halve(tokens):
             return False
         if self._static is not None:
-            data.shapes = Shapes.of(data)
-            self._static.prepare(data.shapes.all())
+            self.settle()
+            prepare_static(self._static, data)
         return True
 
     def _take(self, step: Step) -> None:
@@ -266,6 +266,8 @@ class AnswerModule(pl.LightningModule):
             checkpoint["state_dict"] = {f"model.{name}": p.detach() for name, p in self._copies.names.items()}
         for group in (group for state in checkpoint["optimizer_states"] for group in state.get("param_groups", ())):
             group.update(lr=float(group["lr"]), **({"capturable": False} if "capturable" in group else {}))
+        for schedule in checkpoint["lr_schedulers"]:
+            schedule["_last_lr"] = [float(rate) for rate in schedule["_last_lr"]]
         checkpoint["losses"] = list(self.losses)
         checkpoint["random_states"] = self._random_states_of_all()
         checkpoint["fingerprint"] = self.fingerprint

@@ -38,6 +38,7 @@ def plan_passes(module: AnswerModule) -> None:
     # Under autocast most of what is kept is of 2 bytes, and some of 4.
     half = backbone(module.model).get_input_embeddings().weight.dtype != torch.float32
     tokens = estimate_pass_tokens(backbone(module.model).config, free, bytes_per_value=2 if half else 4)
+    tokens = min(tokens, data.settings.pass_tokens or tokens)
     data.cutter.tokens = int(trainer.strategy.broadcast(tokens)) * trainer.world_size
     if data.settings.batching == "padded":
         data.cutter.widths = few_widths(data.examples.lengths, data.steps_ahead())
@@ -92,6 +93,16 @@ def make_static(module: AnswerModule, *, capture: bool = True) -> tuple[ComputeC
         group["lr"] = torch.tensor(float(group["lr"]), device=module.device)
         group["capturable"] = device == "cuda"
     static = StaticStep(loss_of, copies, optimizer, module.settings.max_grad_norm, capture=capture)
+    prepare_static(static, data)
+    return copies, static
+
+
+def prepare_static(static: StaticStep, data: AnswerData) -> None:
+    """Captures the shapes of a run's passes, which are halved until they fit into memory.
+
+    Raises:
+        RuntimeError: A single example does not fit.
+    """
     while True:
         data.shapes = Shapes.of(data)
         try:
@@ -117,7 +128,6 @@ def make_static(module: AnswerModule, *, capture: bool = True) -> tuple[ComputeC
         widths,
         ", each captured as one graph" if static.captures else "",
     )
-    return copies, static
 
 
 def _casting(device: str, wanted: bool) -> AbstractContextManager[Any]:

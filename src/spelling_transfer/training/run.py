@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from spelling_transfer.models.attention import without_plans
 from spelling_transfer.models.generate import cpu_threads
 from spelling_transfer.models.kernels import fused_kernels
 from spelling_transfer.models.load import LoadedModel, backbone, base_of, pick_device
@@ -156,6 +157,7 @@ def fit(
         training_options(model, settings),
         memory_errors_explained(settings, int(examples.lengths.max())),
         fused_kernels(model, trainer.strategy.root_device.type),
+        without_plans(),
     ):
         started = time.perf_counter()
         try:

@@ -7,7 +7,9 @@ at the data, so the host never waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,8 +21,16 @@ Run = Callable[[], None]
 Shape = tuple[int, int, int]
 """Rows, width and labels of a pass."""
 
-_WARM_UPS = 2
-"""Runs before a capture: kernels are chosen and compiled in the first, memory is laid out in the second."""
+
+@contextmanager
+def _nothing_waits() -> Iterator[None]:
+    """Raises RuntimeError where the host waits for the device, which a failed capture would be the next to notice."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 class ReplayedAdamW(torch.optim.AdamW):
@@ -111,8 +121,10 @@ class StaticStep:
         self.failed.fill_(1.0)  # the update is made, and changes nothing
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UPS):
+        with torch.cuda.stream(side), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="This instance was constructed with capturable")
+            run()  # kernels are chosen and compiled
+            with _nothing_waits():
                 run()
         torch.cuda.current_stream(self.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()

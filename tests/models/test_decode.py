@@ -139,6 +139,7 @@ def in_slots(
     pool: GraphPool | None = None,
 ) -> list[list[int]]:
     """The answers of a decoder of its own."""
+    loaded.model.eval()
     rows = [loaded.vocabulary.to_rows(prompt) for prompt in prompts]
     size = DecoderSize(slots, rounded(max(map(len, rows)) + max_new_tokens), max_new_tokens)
     answers: dict[int, list[int]] = {}

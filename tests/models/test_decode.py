@@ -1,10 +1,8 @@
-"""Answers in slots equal those of the batched path, with prompts of all lengths, and nothing recorded looks at its data."""
+"""Answers in slots equal those of the batched path, for prompts of all lengths; what is recorded looks at no data."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from spelling_transfer.models import generate, kept_decoder
+from spelling_transfer.models import generate
 from spelling_transfer.models.capture import CaptureError, GraphPool
 from spelling_transfer.models.decode import DecoderSize, StaticDecoder, rounded
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling, drawer, generate_answers, random_numbers
-from spelling_transfer.models.kept_decoder import ContextLengthError
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.slots import NotStaticError, SlotCache, layer_shapes, slot_attention
+from spelling_transfer.models.slots import layer_shapes
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
@@ -105,8 +102,10 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name.removeprefix("aten::")
         indices = [leaf for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor) and leaf.dtype == torch.bool]
-        if name in self.LOOKS or (name.startswith("index") and indices):
-            raise CaptureError(f"{name} looks at what a tensor holds")
+        # One truth value comes from transformers' top-p, which sets a slice to it: a fill, with no copy to a device.
+        made = name == "lift_fresh" and not (args[0].dim() == 0 and args[0].dtype == torch.bool)
+        if made or name in self.LOOKS or (name.startswith("index") and indices):
+            raise CaptureError(f"{name} looks at what a tensor holds, or takes what Python holds")
         out = func(*args, **(kwargs or {}))
         given = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         outputs = [

@@ -55,25 +55,35 @@ class GraphPool:
                 function()
         except RuntimeError as error:
             # What ends a recording hides what broke it off.
-            first = list(causes(error))[-1]
-            if isinstance(first, torch.OutOfMemoryError):
-                raise first from None
-            raise CaptureError(f"it cannot be recorded as a CUDA graph ({str(first).splitlines()[0]})") from error
-        return graph.replay
+            found = list(causes(error))
+            for cause in found:
+                if isinstance(cause, torch.OutOfMemoryError):
+                    raise cause from None
+            raise CaptureError(
+                f"a step cannot be recorded as a CUDA graph ({str(found[-1]).splitlines()[0]})"
+            ) from error
+
+        def replay() -> None:
+            with torch.cuda.device(self.device):
+                graph.replay()
+
+        return replay
 
 
 class Captured:
-    """One function: called the first time, which warms it up, recorded the second, replayed from then on.
+    """One function: called at first, which warms it up, then recorded, and replayed from then on.
 
     It does not keep the function, which would make a circle of an object and its own methods.
 
     Args:
         pool: Shares its memory.
+        calls_before: How often it is called before it is recorded, once at least. Recording takes some tenths of a
+            second, which a long function that comes a few times does not bring in.
     """
 
-    def __init__(self, pool: GraphPool) -> None:
+    def __init__(self, pool: GraphPool, calls_before: int = 1) -> None:
         self._pool = pool
-        self._warm = False
+        self._calls_before = calls_before
         self._replay: Callable[[], None] | None = None
 
     def __call__(self, function: Callable[[], None]) -> None:
@@ -84,9 +94,9 @@ class Captured:
         """
         if not self._pool.enabled:
             function()
-        elif not self._warm:
+        elif self._calls_before > 0:
             self._pool.warm_up(function)
-            self._warm = True
+            self._calls_before -= 1
         else:
             if self._replay is None:
                 self._replay = self._pool.record(function)

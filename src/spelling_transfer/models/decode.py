@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 PREFILLED_SHARE = 4
 """A quarter of the slots is filled at once: waiting for more leaves slots idle, and fewer fill the GPU less well."""
 
+_READS_BEFORE = 2
+"""Passes over prompts of one width before they are recorded; Python starts kernels faster than such a pass takes."""
+
 Choose = Callable[["AnswerHead", torch.Tensor, torch.Tensor], torch.Tensor]
 """Chooses a candidate of the head for each of the states ``(rows, hidden)``, with one random number a row."""
 
@@ -154,7 +157,7 @@ class StaticDecoder:
         max_new_tokens: int,
     ) -> None:
         """Reads prompts into slots: all but the last token of each, which the next step reads."""
-        width = rounded(max(len(prompts[i]) for _, i in taken) - 1)
+        width = rounded(max(len(prompts[i]) for _, i in taken) - 1, 4)
         ids = np.zeros((self.size.rows, width), dtype=np.int64)
         slots = np.full(self.size.rows, self.size.slots, dtype=np.int64)
         for row, (slot, i) in enumerate(taken):
@@ -164,20 +167,20 @@ class StaticDecoder:
         if width not in self._prompts:
             shapes = (self.size.rows, width), (self.size.rows,)
             places = [torch.zeros(shape, dtype=torch.long, device=device) for shape in shapes]
-            self._prompts[width] = _Prompts(places[0], places[1], Captured(self._pool))
+            self._prompts[width] = _Prompts(places[0], places[1], Captured(self._pool, _READS_BEFORE))
         place = self._prompts[width]
         place.ids.copy_(torch.from_numpy(ids))
         place.slots.copy_(torch.from_numpy(slots))
         place.run(lambda: self._read(place))
         state = [(slot, int(prompts[i][-1]), len(prompts[i]) - 1) for slot, i in taken]
-        slot, token, column = torch.tensor(state).T.to(device).unbind()
-        self._token[slot], self._column[slot] = token, column
-        self._count.index_fill_(0, slot, 0)
-        self._limit.index_fill_(0, slot, max_new_tokens)
-        self._going.index_fill_(0, slot, True)
-        self._answers.index_fill_(0, slot, self._end_row)
+        filled, token, column = torch.tensor(state).T.to(device).unbind()
+        self._token[filled], self._column[filled] = token, column
+        self._count.index_fill_(0, filled, 0)
+        self._limit.index_fill_(0, filled, max_new_tokens)
+        self._going.index_fill_(0, filled, True)
+        self._answers.index_fill_(0, filled, self._end_row)
         if numbers is not None:
-            self._numbers[slot, : numbers.shape[1]] = numbers[[i for _, i in taken]].to(device)
+            self._numbers[filled, : numbers.shape[1]] = numbers[[i for _, i in taken]].to(device)
 
     def _read(self, place: _Prompts) -> None:
         with slot_attention(self._model), self._kernels():
@@ -215,9 +218,9 @@ class StaticDecoder:
         return nullcontext()
 
 
-def rounded(tokens: int) -> int:
-    """Returns the next multiple of 8: attention reads whole vectors."""
-    return max(-(-tokens // 8) * 8, 8)
+def rounded(tokens: int, step: int = 8) -> int:
+    """Returns the next multiple of a step, by default what the mask of an attention kernel is a multiple of."""
+    return max(-(-tokens // step), 1) * step
 
 
 def _until(rows: list[int], end_row: int) -> list[int]:

@@ -18,6 +18,8 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 if TYPE_CHECKING:
     import torch
 
+    Choose = Callable[["AnswerHead", torch.Tensor, torch.Tensor], torch.Tensor]
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -128,7 +130,7 @@ def generate_answers(
             prefix = SharedPrefix.of(loaded, prompts) if order else SharedPrefix()
             for start in range(0, len(order), batch_size):
                 indices = order[start : start + batch_size]
-                choose = _most_likely
+                choose: Choose = _most_likely
                 if sampling is not None and numbers is not None:
                     choose = _step_by_step(drawer(sampling), numbers[indices])
                 rows = decode_batch(
@@ -184,7 +186,7 @@ def random_numbers(seeds: Sequence[int], count: int) -> torch.Tensor:
     return torch.stack([torch.rand(count, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
-def drawer(sampling: Sampling) -> Callable[[AnswerHead, torch.Tensor, torch.Tensor], torch.Tensor]:
+def drawer(sampling: Sampling) -> Choose:
     """Returns what draws a candidate of a head for each of the states ``(rows, hidden)``, with one number a row.
 
     It looks at no tensor's content, so it can be part of a CUDA graph.
@@ -212,9 +214,7 @@ def drawer(sampling: Sampling) -> Callable[[AnswerHead, torch.Tensor, torch.Tens
     return draw
 
 
-def _step_by_step(
-    choose: Callable[[AnswerHead, torch.Tensor, torch.Tensor], torch.Tensor], numbers: torch.Tensor
-) -> Callable[[AnswerHead, torch.Tensor, torch.Tensor], torch.Tensor]:
+def _step_by_step(choose: Choose, numbers: torch.Tensor) -> Choose:
     """Gives each step of a batch its own column of the numbers ``(rows, steps)``, of the rows that still run."""
     steps = iter(numbers.unbind(1))
     return lambda head, states, running: choose(head, states, next(steps)[running.cpu()])
@@ -358,7 +358,7 @@ def decode_batch(
     prompts: Sequence[Sequence[int]],
     prefix: SharedPrefix,
     head: AnswerHead,
-    choose: Callable[[AnswerHead, torch.Tensor, torch.Tensor], torch.Tensor],
+    choose: Choose,
     *,
     end_row: int,
     max_new_tokens: int,

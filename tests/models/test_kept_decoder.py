@@ -1,4 +1,4 @@
-"""`generate_answers` in slots: its decoder is kept while it fits, made anew when weights move, smaller where it must."""
+"""`generate_answers` in slots: its decoder is kept while it fits, made anew when weights move, smaller if need be."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def layer_shapes(loaded: LoadedModel) -> list[LayerShape]:
     cache = loaded.backbone(input_ids=token, use_cache=True)[loaded.cache_name]
     shapes = []
     for layer in cache.layers:
-        if type(layer) is not DynamicLayer:
+        if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
             raise NotStaticError(f"a layer keeps its past as {type(layer).__name__}")
         keys, values = layer.keys, layer.values
         shapes.append(LayerShape(keys.shape[1], keys.shape[-1], values.shape[-1], keys.dtype))

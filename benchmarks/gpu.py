@@ -103,7 +103,8 @@ def installed_wheels(wheels: Path, site: Path | None) -> Path:
             f"--wheels: {wheels} holds no wheels. Make the kit again with 'python benchmarks/gpu.py --kit FOLDER'."
         )
     names = hashlib.sha256("\n".join(file.name for file in files).encode()).hexdigest()[:12]
-    site = site or Path(tempfile.gettempdir()) / f"gpu-benchmark-site-{names}"
+    # dill, which datasets pickles with, takes modules of a folder with another name for the user's own code.
+    site = site or Path(tempfile.gettempdir()) / f"gpu-benchmark-{names}" / "site-packages"
     if (site / "complete").is_file():
         return site
     shutil.rmtree(site, ignore_errors=True)
@@ -270,7 +271,7 @@ class Child:
             try:
                 line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                self.end()
+                self.end(patience_s=0)
                 return {}, f"took longer than {limit_s:.0f} s\n{self._tail()}"
             if line is None:
                 code = self.process.wait()
@@ -291,10 +292,10 @@ class Child:
             lines = log.read().decode(errors="replace").splitlines()
         return "\n".join(line for line in lines[-TAIL:] if line.strip())
 
-    def end(self) -> None:
-        """Ends the process and those it started."""
+    def end(self, patience_s: float = 5) -> None:
+        """Ends the process and those it started, unless it has ended by itself by then."""
         try:
-            self.process.wait(timeout=10 if self.lines.empty() and self.process.poll() is not None else 0.5)
+            self.process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -311,6 +312,8 @@ def source_hash() -> str:
 
 def report(results: dict[str, Any], against: Path | None) -> None:
     """Prints rows, what is missing, and what changed."""
+    if results["versions"].get("quick"):
+        print("--quick: a tiny model and tiny steps, whatever the settings are called; the figures prove nothing")
     if results["rows"]:
         from benchmark_table import show
 

@@ -82,6 +82,7 @@ def train_ours(
     subset: bool = False,
     head: str | None = None,
     eager: bool = False,
+    one_step: bool = False,
     limit_gib: float | None = None,
 ) -> dict[str, Any]:
     """Trains with the engine of this project."""
@@ -102,7 +103,7 @@ def train_ours(
     gpu_models.fresh_memory(limit_gib)
     watch = gpu_models.Watch(started, import_s)
     loaded = load_ours(shape, dtype or default_dtype(shape, precision), adapter=True)
-    frame = gpu_models.read_examples(data, batch * accumulate * steps)
+    frame = gpu_models.read_examples(data, batch * accumulate * (1 if one_step else steps))
     examples = EncodedExamples(frame, loaded.vocabulary, gpu_models.END_ID)
     rows = torch.tensor(gpu_models.read_subset(data)) if subset else None
 

@@ -12,7 +12,9 @@ L4_GIB, T4_GIB = 22.0, 14.5
 """What torch finds on an L4 and a T4, whose 24 and 16 GB hold the driver's share and the error correction too."""
 CONTEXT_GIB = 0.5
 """Of that, what CUDA's context and libraries take before the first tensor."""
-STEPS, WARM_UP, LONG_RUN = 14, 2, 100
+STEPS, LONG_RUN = 12, 100
+ONE_STEP = "one step's examples"
+"""Trained on over and over: a step is then the same one however it is cut."""
 
 
 @dataclass(frozen=True)
@@ -52,33 +54,26 @@ def plan(parts: tuple[str, ...], *, quick: bool = False) -> list[Contestant]:
 
 
 def _correct() -> list[Contestant]:
-    found = []
-    cpu = {"shape": "small", "batch": 32, "accumulate": 1, "steps": 20, "precision": "fp32"}
-    found.append(Contestant("correct", "float32, CPU", "32 × 1", "correct-cpu", "train_ours", cpu, 90, on_cpu=True))
+    small = {"shape": "small", "batch": 32, "accumulate": 1, "steps": 20}
     asked = {"shape": "small", "dtype": "float32", "questions": 64, "new_tokens": 8, "keep_answers": True}
-    found.append(
-        Contestant("correct", "answers, CPU", "64 × 8", "correct-cpu", "generate_ours", asked, 60, on_cpu=True)
-    )
+    found = []
+
+    def add(who: str, setting: str, run: str, options: dict[str, Any], *, on_cpu: bool = False) -> None:
+        process = "correct-cpu" if on_cpu else "correct"
+        found.append(Contestant("correct", who, setting, process, run, options, 90 if on_cpu else 60, on_cpu))
+
+    add("float32, CPU", "32 × 1", "train_ours", {**small, "precision": "fp32"}, on_cpu=True)
+    for where in ("CPU", "CUDA"):
+        for who, more in (("answers", {}), ("sampled answers", {"sampled": True})):
+            add(f"{who}, {where}", "64 × 8", "generate_ours", {**asked, **more}, on_cpu=where == "CPU")
+    add("answers of generate, CUDA", "64 × 8", "generate_peer", asked)
     for precision, name in (("fp32", "float32"), ("bf16", "bfloat16")):
+        for batch, accumulate in ((32, 1), (8, 4)):
+            options = {**small, "precision": precision, "batch": batch, "accumulate": accumulate, "one_step": True}
+            add(f"{name}, CUDA", f"{batch} × {accumulate}, {ONE_STEP}", "train_ours", options)
         for eager in (False, True):
-            for batch, accumulate in ((32, 1), (8, 4)):
-                options = {
-                    **cpu,
-                    "precision": precision,
-                    "batch": batch,
-                    "accumulate": accumulate,
-                    "steps": 20 if accumulate > 1 else LONG_RUN,
-                    "eager": eager,
-                }
-                who = f"{name}, CUDA, eager" if eager else f"{name}, CUDA"
-                setting = f"{batch} × {accumulate}"
-                found.append(Contestant("correct", who, setting, "correct", "train_ours", options))
-    sampled = {**asked, "sampled": True}
-    found.append(Contestant("correct", "answers, CUDA", "64 × 8", "correct", "generate_ours", asked))
-    found.append(Contestant("correct", "answers of generate, CUDA", "64 × 8", "correct", "generate_peer", asked))
-    who = "sampled answers, C"
-    found.append(Contestant("correct", f"{who}PU", "64 × 8", "correct-cpu", "generate_ours", sampled, 60, on_cpu=True))
-    found.append(Contestant("correct", f"{who}UDA", "64 × 8", "correct", "generate_ours", sampled))
+            options = {**small, "precision": precision, "steps": LONG_RUN, "eager": eager}
+            add(f"{name}, CUDA{', eager' if eager else ''}", "32 × 1", "train_ours", options)
     return found
 
 
@@ -89,7 +84,7 @@ def _mission() -> list[Contestant]:
     return [
         Contestant(part, "ours", MISSION, "ours", "train_ours", ours, 100),
         Contestant(part, "TRL", MISSION, "TRL", "train_trl", peer, 75),
-        Contestant(part, "Trainer", MISSION, "Trainer", "train_trainer", peer, 60),
+        Contestant(part, "Trainer", MISSION, "TRL", "train_trainer", peer, 60),
         Contestant(part, "TRL, liger", MISSION, "TRL, liger", "train_trl", liger, 60),
     ]
 
@@ -106,7 +101,7 @@ def _training() -> list[Contestant]:
         Contestant("train-512", "ours", "512 × 1", "ours, large", "train_ours", options(512, 8)),
         Contestant("train-128", "TRL", "128 × 1", "TRL", "train_trl", options(128)),
         Contestant("train-32", "TRL", "32 × 1", "TRL", "train_trl", options(32)),
-        Contestant("train-32", "Trainer", "32 × 1", "Trainer", "train_trainer", options(32)),
+        Contestant("train-32", "Trainer", "32 × 1", "TRL", "train_trainer", options(32)),
         Contestant("train-128", "TRL, liger", "128 × 1", "TRL, liger", "train_trl", options(128, liger=True)),
     ]
 
@@ -142,7 +137,7 @@ def _generate() -> list[Contestant]:
 
 def _shapes() -> list[Contestant]:
     return [
-        Contestant("shapes", backend, "attention, 32 rows", "shapes", "attention_shapes", {"backend": backend}, 60)
+        Contestant("shapes", backend, "attention, 32 rows", "generate", "attention_shapes", {"backend": backend}, 60)
         for backend in ("flash", "efficient", "cudnn")
     ]
 
@@ -153,9 +148,10 @@ def _quick() -> list[Contestant]:
     asked = {"shape": "tiny", "dtype": "float32", "questions": 6, "new_tokens": 4, "side_by_side": 4}
     answers = {**asked, "keep_answers": True}
     small, accumulated = {**tiny, "batch": 4, "accumulate": 1}, {**tiny, "batch": 2, "accumulate": 2}
+    cut = {**accumulated, "one_step": True}
     return [
-        Contestant("correct", "float32, CPU", "32 × 1", "ours", "train_ours", small),
-        Contestant("correct", "float32, CPU", "8 × 4", "ours", "train_ours", accumulated),
+        Contestant("correct", "float32, CPU", f"32 × 1, {ONE_STEP}", "ours", "train_ours", {**small, "one_step": True}),
+        Contestant("correct", "float32, CPU", f"8 × 4, {ONE_STEP}", "ours", "train_ours", cut),
         Contestant("correct", "answers, CPU", "64 × 8", "ours", "generate_ours", answers),
         Contestant("correct", "answers of generate, CPU", "64 × 8", "ours", "generate_peer", answers),
         Contestant("train-mission", "ours", MISSION, "ours", "train_ours", accumulated),

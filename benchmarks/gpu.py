@@ -53,6 +53,8 @@ def main() -> None:
         except KitError as error:
             sys.exit(str(error))
         return
+    # Ended politely, it ends what it started, which is in a session of its own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     file = arguments.json or arguments.out / "results.json"
     with tempfile.TemporaryDirectory(prefix="gpu-benchmark-") as scratch:
         data = arguments.data or made_data(Path(scratch) / "data")
@@ -244,17 +246,17 @@ class Child:
         environment = {**bench.environment, "GPU_BENCHMARK_STARTED": str(time.time())}
         if self.on_cpu:
             environment["CUDA_VISIBLE_DEVICES"] = ""
-        self.log = bench.log.open("a")
-        self.log_start = bench.log.stat().st_size
         given = json.dumps([asdict(each) for each in group])
-        self.process = subprocess.Popen(
-            [sys.executable, str(bench.runner), given, str(bench.data)],
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
+        with bench.log.open("a") as log:
+            self.log_start = bench.log.stat().st_size
+            self.process = subprocess.Popen(
+                [sys.executable, str(bench.runner), given, str(bench.data)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+                start_new_session=True,
+            )
         self.lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -274,10 +276,9 @@ class Child:
                 self.end(patience_s=0)
                 return {}, f"took longer than {limit_s:.0f} s\n{self._tail()}"
             if line is None:
-                code = self.process.wait()
-                return {}, f"ended with exit code {code}\n{self._tail()}"
+                self.end()
+                return {}, f"ended with exit code {self.process.returncode}\n{self._tail()}"
             if not line.startswith(MARK):
-                self.log.write(line)
                 continue
             message = json.loads(line.removeprefix(MARK))
             if message["kind"] == "environment":
@@ -286,7 +287,6 @@ class Child:
                 return message["content"], None
 
     def _tail(self) -> str:
-        self.log.flush()
         with self.bench.log.open("rb") as log:
             log.seek(self.log_start)
             lines = log.read().decode(errors="replace").splitlines()
@@ -299,7 +299,6 @@ class Child:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        self.log.close()
 
 
 def source_hash() -> str:

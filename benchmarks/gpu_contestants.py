@@ -7,6 +7,7 @@ same examples, neighbours in length side by side, with AdamW (fused), a constant
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from gpu_generators import attention_shapes, generate_ours, generate_peer
 from gpu_models import NotMeasuredError, begun, load_ours
 
 MARK = "@gpu-benchmark "
-"""Begins each line that is meant for ``gpu.py``: libraries print lines too."""
+"""Begins each line that is meant for ``gpu.py``."""
 LIBRARIES = (
     "torch",
     "triton",
@@ -37,20 +38,21 @@ LIBRARIES = (
 def main() -> None:
     """Runs the contestants that are given as JSON in the first argument, with the data of the second."""
     contestants, data = json.loads(sys.argv[1]), Path(sys.argv[2])
+    # Standard output is for gpu.py alone: what libraries print goes to the log, with their errors.
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def tell(kind: str, content: dict[str, Any]) -> None:
+        print(f"{MARK}{json.dumps({'kind': kind, 'content': content})}", file=channel, flush=True)
+
     tell("environment", environment())
     for contestant in contestants:
-        tell("begin", contestant)
         try:
             result = RUNS[contestant["run"]](data, **contestant["options"])
         except NotMeasuredError as reason:
             tell("not measured", {"why": str(reason)})
         else:
             tell("result", result)
-
-
-def tell(kind: str, content: dict[str, Any]) -> None:
-    """Prints a line for ``gpu.py``."""
-    print(f"\n{MARK}{json.dumps({'kind': kind, 'content': content})}", flush=True)
 
 
 def environment() -> dict[str, Any]:

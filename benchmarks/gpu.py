@@ -222,6 +222,8 @@ class Bench:
         """Keeps the versions of the first process, and ends a run whose results would be mixed with others'."""
         if on_cpu:
             return
+        if found["device"] == "CPU" and not self.quick:
+            sys.exit("torch finds no GPU here. Give --quick for a tiny model on a CPU, which proves nothing.")
         found = {**found, "quick": self.quick}
         before = self.results["versions"]
         if before and self.results["details"] and any(before.get(name) != value for name, value in found.items()):

@@ -201,6 +201,15 @@ def test_results_of_two_cards_are_not_mixed(data: Path) -> None:
     assert [each["contestant"] for each in read_results(data.parent / "results.json")["details"]] == ["a"]
 
 
+def test_a_cpu_is_not_measured_as_a_gpu(data: Path) -> None:
+    (data / "device").write_text("CPU")
+    with pytest.raises(SystemExit, match="torch finds no GPU here"):
+        bench(data).run([small("a")])
+    assert not (data.parent / "results.json").exists()
+    bench(data, quick=True).run([small("a")])
+    assert [each["contestant"] for each in read_results(data.parent / "results.json")["details"]] == ["a"]
+
+
 def test_contestants_have_names_of_their_own_and_known_parts() -> None:
     found = plan(PARTS)
     assert len({each.key for each in found}) == len(found)

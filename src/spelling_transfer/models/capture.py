@@ -14,6 +14,17 @@ import torch
 from spelling_transfer.errors import SpellingTransferError, causes
 
 
+def free_bytes(device: torch.device) -> int:
+    """Returns the bytes of a GPU's memory that this process may still take.
+
+    What others use is not free, nor what is beyond a limit on this process; what torch keeps for later is.
+    """
+    allocated = torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - allocated
+    allowed = torch.cuda.get_per_process_memory_fraction(device) * torch.cuda.get_device_properties(device).total_memory
+    return max(0, min(free, int(allowed) - allocated))
+
+
 class CaptureError(SpellingTransferError):
     """A function cannot be recorded as a CUDA graph here."""
 

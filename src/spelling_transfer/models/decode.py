@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from spelling_transfer.models.capture import Captured, GraphPool
+from spelling_transfer.models.kernels import fused_kernels
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.slots import LayerShape, SlotCache, slot_attention
 
@@ -215,7 +216,7 @@ class StaticDecoder:
 
     def _kernels(self) -> AbstractContextManager[Any]:
         """Faster kernels of the model's own layers, where there are some."""
-        return nullcontext()
+        return fused_kernels(self._model, self._token.device.type)
 
 
 def rounded(tokens: int, step: int = 8) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.models.capture import CaptureError, GraphPool
+from spelling_transfer.models.capture import CaptureError, GraphPool, free_bytes
 from spelling_transfer.models.decode import PREFILLED_SHARE, Choose, DecoderSize, StaticDecoder, rounded
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.slots import LayerShape, NotStaticError, layer_shapes
@@ -131,7 +131,11 @@ def _decoder(
     kept = None
     loaded.free_decoder()
     layers = layer_shapes(loaded)
-    size = _fitting(wanted, _slot_bytes(loaded, layers, head, wanted), _free_bytes(loaded.device))
+    size = _fitting(
+        wanted,
+        _slot_bytes(loaded, layers, head, wanted),
+        free_bytes(loaded.device) if loaded.device.type == "cuda" else None,
+    )
     pool = GraphPool(loaded.device, enabled=loaded.device.type == "cuda")
     decoder = StaticDecoder(loaded, head, choose, size, layers, end_row=end_row, pool=pool)
     loaded.kept_decoder = KeptDecoder(key, wanted, decoder)
@@ -181,13 +185,6 @@ def _slot_bytes(loaded: LoadedModel, layers: list[LayerShape], head: AnswerHead,
     logits = len(head.rows) if head.rows is not None else loaded.vocabulary.n_rows
     kept = size.columns * sum(layer.token_bytes for layer in layers)
     return kept + size.columns * states // PREFILLED_SHARE + logits * (2 * width + 4)
-
-
-def _free_bytes(device: torch.device) -> int | None:
-    if device.type != "cuda":
-        return None
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + cached
 
 
 def _addresses(model: Any) -> Hashable:

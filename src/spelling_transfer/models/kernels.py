@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from inspect import signature
 from typing import Any
@@ -30,7 +31,7 @@ def fused_kernels(model: Any, device: str) -> Iterator[None]:
         device: Where it is to run.
     """
     base = base_of(model)
-    apply = _liger_for(base) if device == "cuda" else None
+    apply = _liger_for(base.config.model_type) if device == "cuda" else None
     if apply is None:
         yield
         return
@@ -48,8 +49,8 @@ def fused_kernels(model: Any, device: str) -> Iterator[None]:
                 delattr(module, name)
 
 
-def _liger_for(base: Any) -> Any:
-    kind = base.config.model_type
+@cache
+def _liger_for(kind: str) -> Any:
     try:
         functions = import_module("liger_kernel.transformers.monkey_patch").MODEL_TYPE_TO_APPLY_LIGER_FN
     except ImportError:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _KEPT = 2
-_NOT_OF_THE_RESULT = {"log_every_steps", "batch_size", "grad_accum_steps", "pass_tokens", "logits_mb"}
+_NOT_OF_THE_RESULT = {"log_every_steps", "batch_size", "grad_accum_steps", "pass_tokens", "logits_mb", "cuda_graphs"}
 """Settings that may differ between a run and the one that resumes it; of the first two, the product may not."""
 _PROBED_VALUES = 64
 """Values of each frozen tensor by which base models are distinguished."""

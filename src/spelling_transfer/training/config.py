@@ -33,6 +33,9 @@ class TrainingSettings(BaseModel):
     pass_tokens: int | None = Field(
         None, ge=1, description="Tokens side by side on a GPU at most; by default as many as its memory holds."
     )
+    cuda_graphs: bool = Field(
+        True, description="Launch the kernels of a step together, as CUDA graphs; false launches them one by one."
+    )
     optimizer: Optimizer = Field("adamw", description="Optimiser; adamw_8bit needs CUDA and bitsandbytes.")
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="Momentum of sgd; the others have their own.")
     precision: Precision = Field(

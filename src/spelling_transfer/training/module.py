@@ -110,7 +110,9 @@ class AnswerModule(pl.LightningModule):
             plan_passes(self)
             reason = why_not_static(self)
             if reason is None:
-                self.__dict__["_copies"], self.__dict__["_static"] = make_static(self)
+                self.__dict__["_copies"], self.__dict__["_static"] = make_static(
+                    self, capture=self.settings.cuda_graphs
+                )
             else:
                 _LOGGER.info("Steps run kernel by kernel: %s.", reason)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spelling_transfer.models.attention import RIGHT_PADDED, attention, keeps_right_padding, without_plans
+from spelling_transfer.models.capture import CaptureError, free_bytes
 from spelling_transfer.models.load import backbone, is_quantised
 from spelling_transfer.training.copies import ComputeCopies
 from spelling_transfer.training.data import AnswerData, Batch, Shapes
@@ -33,8 +34,7 @@ def plan_passes(module: AnswerModule) -> None:
     """Sizes the passes of a run by the memory that is free on the GPU, and limits their widths to a few."""
     trainer: Any = module.trainer
     data: AnswerData = trainer.datamodule
-    free, _ = torch.cuda.mem_get_info(module.device)
-    free += torch.cuda.memory_reserved(module.device) - torch.cuda.memory_allocated(module.device)
+    free = free_bytes(module.device)
     # Under autocast most of what is kept is of 2 bytes, and some of 4.
     half = backbone(module.model).get_input_embeddings().weight.dtype != torch.float32
     tokens = estimate_pass_tokens(backbone(module.model).config, free, bytes_per_value=2 if half else 4)
@@ -107,7 +107,7 @@ def prepare_static(static: StaticStep, data: AnswerData) -> None:
         data.shapes = Shapes.of(data)
         try:
             static.prepare(data.shapes.all())
-        except RuntimeError as error:
+        except (RuntimeError, CaptureError) as error:
             static.forget()
             torch.cuda.empty_cache()
             if is_out_of_memory(error):

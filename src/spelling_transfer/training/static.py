@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from spelling_transfer.models.capture import GraphPool
 from spelling_transfer.training.copies import ComputeCopies
 from spelling_transfer.training.data import Batch
 
@@ -88,7 +89,7 @@ class StaticStep:
         """Loss, gradient norm and ``failed`` of the last step."""
         self._inputs: dict[Shape, Batch] = {}
         self._runs: dict[Shape, Run] = {}
-        self._pool: Any = None
+        self._pool = GraphPool(self.device, enabled=capture)
         optimizer.found_inf = self.failed
 
     def _zeros(self) -> list[torch.Tensor]:
@@ -100,7 +101,8 @@ class StaticStep:
         The weights, the moments and the random state stay as they are.
 
         Raises:
-            RuntimeError: Memory ran out, or something cannot be captured.
+            RuntimeError: Memory ran out, or the host waits for the device.
+            CaptureError: Something else cannot be captured.
         """
         self.forget()
         for shape in shapes:
@@ -119,20 +121,14 @@ class StaticStep:
             return run
         random_state = torch.cuda.get_rng_state(self.device)
         self.failed.fill_(1.0)  # the update is made, and changes nothing
-        side = torch.cuda.Stream(self.device)
-        side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(side), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="This instance was constructed with capturable")
-            run()  # kernels are chosen and compiled
+            self._pool.warm_up(run)  # kernels are chosen and compiled
             with _nothing_waits():
-                run()
-        torch.cuda.current_stream(self.device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            run()
-        self._pool = self._pool or graph.pool()
+                self._pool.warm_up(run)
+        replay = self._pool.record(run)
         torch.cuda.set_rng_state(random_state, self.device)
-        return graph.replay
+        return replay
 
     def _pass_of(self, batch: Batch) -> Run:
         def run() -> None:
@@ -180,7 +176,7 @@ class StaticStep:
         """Lets go of the graphs and their memory."""
         self._runs.clear()
         self._inputs.clear()
-        self._pool = None
+        self._pool = GraphPool(self.device, enabled=self.captures)
 
     def free(self) -> None:
         """Lets go of the graphs, and of what the optimiser was given."""

@@ -187,6 +187,10 @@ def _slot_bytes(loaded: LoadedModel, layers: list[LayerShape], head: AnswerHead,
     return kept + size.columns * states // PREFILLED_SHARE + logits * (2 * width + 4)
 
 
+def _free_bytes(device: torch.device) -> int | None:
+    return free_bytes(device) if device.type == "cuda" else None
+
+
 def _addresses(model: Any) -> Hashable:
     """What a recorded step depends on: where the weights are, and how adapters are switched."""
     weights = [*model.parameters(), *model.buffers()]

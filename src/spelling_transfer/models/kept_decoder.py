@@ -134,7 +134,7 @@ def _decoder(
     size = _fitting(
         wanted,
         _slot_bytes(loaded, layers, head, wanted),
-        free_bytes(loaded.device) if loaded.device.type == "cuda" else None,
+        _free_bytes(loaded.device),
     )
     pool = GraphPool(loaded.device, enabled=loaded.device.type == "cuda")
     decoder = StaticDecoder(loaded, head, choose, size, layers, end_row=end_row, pool=pool)

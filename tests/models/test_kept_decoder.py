@@ -99,7 +99,8 @@ def test_a_shorter_answer_keeps_nothing_of_a_longer_one_before_it(
     first = decoder_of(embedded)
     answers = generate_answers(embedded, tokenizer, prompts, max_new_tokens=5)
     assert decoder_of(embedded) is first
-    assert {len(answer) for answer in answers} == {5}
+    assert answers == batched(embedded, tokenizer, prompts, max_new_tokens=5)
+    assert sum(len(answer) == 5 for answer in answers) > len(answers) / 2
 
 
 def test_what_a_recorded_step_would_not_see_makes_a_new_decoder(

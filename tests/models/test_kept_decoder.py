@@ -90,6 +90,17 @@ def test_a_decoder_is_kept_while_it_fits_and_sees_new_weights(
     assert decoder_of(embedded) is not first
 
 
+def test_a_shorter_answer_keeps_nothing_of_a_longer_one_before_it(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
+) -> None:
+    spelled = prompts[: len(WORDS)]
+    generate_answers(embedded, tokenizer, spelled, max_new_tokens=12)
+    first = decoder_of(embedded)
+    answers = generate_answers(embedded, tokenizer, spelled, max_new_tokens=2)
+    assert decoder_of(embedded) is first
+    assert {len(answer) for answer in answers} == {2}
+
+
 def test_what_a_recorded_step_would_not_see_makes_a_new_decoder(
     embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
 ) -> None:

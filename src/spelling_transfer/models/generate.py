@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -105,10 +105,10 @@ def generate_answers(
     was_training = loaded.model.training
     loaded.model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), ExitStack() as stack:
             if _in_slots(loaded):
                 from spelling_transfer.models.kept_decoder import answers_in_slots
-                from spelling_transfer.models.slots import NotStaticError
+                from spelling_transfer.models.slots import NotStaticError, attention_without_plans
 
                 try:
                     for done in answers_in_slots(
@@ -125,6 +125,7 @@ def generate_answers(
                         keep(done)
                 except NotStaticError as error:
                     _LOG.warning("Answers are generated without CUDA graphs, several times as slowly: %s.", error)
+                    stack.enter_context(attention_without_plans())
             # Neighbours in length share a batch, so that little is padded.
             order = sorted(left, key=lambda i: len(prompts[i]))
             prefix = SharedPrefix.of(loaded, prompts) if order else SharedPrefix()

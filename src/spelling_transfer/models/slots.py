@@ -7,7 +7,7 @@ when an answer ends, another prompt takes its slot.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,12 @@ _UNKNOWN_ATTENTION = ("position_bias", "s_aux", "sliding_window", "softcap")
 
 _ROPE_BY_LENGTH = {"dynamic", "longrope"}
 """Rotations that depend on the longest sequence of a batch, so that answers would depend on their neighbours."""
+
+
+def attention_without_plans() -> AbstractContextManager[None]:
+    """Keeps PyTorch from attention that first plans for each shape; on a GPU that costs more than it brings in."""
+    context: AbstractContextManager[None] = sdpa_kernel(_BACKENDS)
+    return context
 
 
 class NotStaticError(SpellingTransferError):
@@ -79,7 +85,8 @@ def layer_shapes(loaded: LoadedModel) -> list[LayerShape]:
     if torch.is_autocast_enabled(loaded.device.type):
         raise NotStaticError("automatic mixed precision is on")
     token = torch.zeros((1, 1), dtype=torch.long, device=loaded.device)
-    cache = loaded.backbone(input_ids=token, use_cache=True)[loaded.cache_name]
+    with attention_without_plans():
+        cache = loaded.backbone(input_ids=token, use_cache=True)[loaded.cache_name]
     shapes = []
     for layer in cache.layers:
         if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
@@ -180,7 +187,7 @@ def slot_attention(model: Any) -> Iterator[None]:
     before = config._attn_implementation
     config._attn_implementation = _NAME
     try:
-        with sdpa_kernel(_BACKENDS):
+        with attention_without_plans():
             yield
     finally:
         config._attn_implementation = before

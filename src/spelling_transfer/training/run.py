@@ -93,6 +93,7 @@ def train(
         TrainingMemoryError: Memory ran out.
         TrainingStopped: SIGTERM; the step was finished and, with ``checkpoints``, saved.
     """
+    loaded.free_decoder()
     devices = devices or devices_here()
     device = pick_device()
     precision = lightning_precision(settings.precision, device)

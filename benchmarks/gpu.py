@@ -60,7 +60,9 @@ def main() -> None:
         data = arguments.data or made_data(Path(scratch) / "data")
         site = installed_wheels(arguments.wheels, arguments.site) if arguments.wheels else None
         bench = Bench(file, arguments.out / "log.txt", data, site, quick=arguments.quick, limit_s=arguments.limit)
-        bench.run(plan(arguments.parts, quick=arguments.quick))
+        wanted = tuple(arguments.only.split(",")) if arguments.only else ("",)
+        everyone = plan(arguments.parts, quick=arguments.quick)
+        bench.run([each for each in everyone if each.contestant.startswith(wanted)])
     report(bench.results, arguments.against)
 
 
@@ -69,6 +71,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kit", type=Path, metavar="FOLDER", help="make the kit there and measure nothing")
     parser.add_argument("--parts", help=f"what to measure, of {', '.join(PARTS)}")
+    parser.add_argument("--only", help="whom to measure, such as 'ours,TRL': those whose names begin so")
     parser.add_argument("--quick", action="store_true", help="a tiny model: shows that it runs, proves nothing")
     parser.add_argument("--json", type=Path, help="results file, by default results.json in --out; it is gone on with")
     parser.add_argument("--out", type=Path, default=Path(), help="folder of results and log")

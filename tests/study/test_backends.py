@@ -19,7 +19,8 @@ import pytest
 from lightning_platform import until
 from tests.kedro_lightning.test_command_jobs import project  # noqa: F401  (a fixture)
 
-from spelling_transfer.study.backends import LightningTrialBackend, LocalBackend, WorkerPool
+from spelling_transfer.storage.study_jobs import LightningTrialBackend
+from spelling_transfer.study.backends import LocalBackend, WorkerPool
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.interfaces import WorkerState
 from spelling_transfer.study.machine import fitting_workers, n_cores

@@ -64,7 +64,7 @@ class LocalBackend:
         settings: The study; this back end has none of its own.
     """
 
-    def __init__(self, folder: Path, settings: StudySettings | None = None) -> None:  # noqa: ARG002
+    def __init__(self, folder: Path, settings: StudySettings | None = None) -> None:
         self._logs = folder / "workers"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._current: dict[int, str] = {}

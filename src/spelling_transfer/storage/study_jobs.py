@@ -1,7 +1,7 @@
 """A study whose workers are jobs: material, checkpoints and adapters go through a place that all machines reach.
 
-The place is a bucket or a folder and is kept as bundles are. Below it, ``material`` is a store of what all studies read,
-a version a study, and ``trials/STUDY/NUMBER`` a store of each trial: a version a checkpoint, the newest last.
+The place is a bucket or a folder and is kept as bundles are. Below it, ``material`` is a store of what studies read, and
+``trials/STUDY/NUMBER`` one of each trial: a version a checkpoint, the newest last.
 
 python -m spelling_transfer.storage.study_jobs PLACE VERSION --worker 0
 """

@@ -14,8 +14,10 @@ from s3_server import READER, S3Server
 
 from spelling_transfer.storage import RemoteError, study_jobs
 from spelling_transfer.storage.bundles.stores import BundleStore, StoreError
+from spelling_transfer.storage.bundles.versions import read_version
 from spelling_transfer.storage.errors import BundleError
-from spelling_transfer.storage.study_jobs import KeptAtPlace, StudyPlace
+from spelling_transfer.storage.study_jobs import KeptAtPlace
+from spelling_transfer.storage.study_place import Sender, StudyPlace
 from spelling_transfer.study.interfaces import Evaluation, TrialOutcome
 from spelling_transfer.study.monitor import TrialInterruptedError
 
@@ -63,7 +65,7 @@ def test_an_interrupted_trial_goes_on_elsewhere(place: StudyPlace, tmp_path: Pat
     assert goes_on_elsewhere(place, tmp_path)
 
 
-@pytest.mark.parametrize("broken", [(StudyPlace, "fetch"), (study_jobs._Sender, "send")])
+@pytest.mark.parametrize("broken", [(StudyPlace, "fetch"), (Sender, "send")])
 def test_the_test_above_fails_where_checkpoints_do_not_travel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: tuple[type, str]
 ) -> None:
@@ -74,7 +76,7 @@ def test_the_test_above_fails_where_checkpoints_do_not_travel(
 def keep(place: StudyPlace, trial: Path, *steps: int) -> BundleStore:
     """Sends checkpoints one after the other; each is in a file of its own."""
     (trial / "checkpoints").mkdir(parents=True, exist_ok=True)
-    sender = study_jobs._Sender(place.store(trial), trial)
+    sender = Sender(place.store(trial), trial)
     for step in steps:
         (trial / "checkpoints" / f"step={step}.ckpt").write_text(f"weights after {step} steps")
         (trial / "checkpoints" / f"step={step - 20}.ckpt").unlink(missing_ok=True)
@@ -94,27 +96,26 @@ def test_the_newest_checkpoints_alone_are_kept(place: StudyPlace, tmp_path: Path
     assert steps_of(tmp_path / "b" / "0003") == ["step=30.ckpt", "step=40.ckpt"]
 
 
-def test_a_damaged_checkpoint_is_skipped_for_the_one_before(place: StudyPlace, tmp_path: Path, caplog) -> None:
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
+    place: StudyPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = keep(place, tmp_path / "0003", 10, 20)
-    newest = set(open_contents(store, 2)) - set(open_contents(store, 1))
-    store.delete_content(newest)
+    store.delete_content(set(read_version(store, 2).hashes) - set(read_version(store, 1).hashes))
     place.fetch(tmp_path / "b" / "0003")
     assert steps_of(tmp_path / "b" / "0003") == ["step=10.ckpt"]
     assert "version 2" in caplog.text
 
 
-def open_contents(store: BundleStore, number: int) -> dict[str, int]:
-    return study_jobs.read_version(store, number).hashes
-
-
-def test_a_place_that_does_not_answer_is_no_damage(
-    s3: str, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_place_that_falls_silent_is_no_damage(
+    place: StudyPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = StudyPlace(s3, "mine")
-    keep(place, tmp_path / "0003", 10)
-    use_identity(s3_server, monkeypatch, endpoint="http://127.0.0.1:1")
-    # Silence is not an empty place: the trial would begin anew.
-    with pytest.raises(StoreError, match="cannot be reached"):
+    store = keep(place, tmp_path / "0003", 10, 20)
+
+    def say_nothing(*_: object) -> None:
+        raise StoreError("the place cannot be reached")
+
+    monkeypatch.setattr(type(store), "get_content", say_nothing)
+    with pytest.raises(StoreError, match="cannot be reached"):  # or the trial would begin anew
         place.fetch(tmp_path / "b" / "0003")
 
 
@@ -123,7 +124,7 @@ def test_a_checkpoint_that_changes_while_it_is_sent_is_sent_again(
 ) -> None:
     trial = tmp_path / "0003"
     store = keep(place, trial, 10)
-    sender, put_bytes = study_jobs._Sender(store, trial), type(store).put_bytes
+    sender, put_bytes = Sender(store, trial), type(store).put_bytes
     file = trial / "checkpoints" / "step=20.ckpt"
     file.write_text("half")
 
@@ -200,7 +201,9 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(
     assert "\n" not in str(caught.value)
 
 
-def test_a_checkpoint_is_sent_while_the_trial_goes_on(place: StudyPlace, tmp_path: Path, monkeypatch) -> None:
+def test_a_checkpoint_is_sent_while_the_trial_goes_on(
+    place: StudyPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(study_jobs, "_LOOK_SECONDS", 0.05)
     sent = threading.Event()
     store = place.store(tmp_path / "trials" / "0003")

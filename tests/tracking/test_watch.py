@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from spelling_transfer.storage.study_jobs import StudyPlace
+from spelling_transfer.storage.study_place import StudyPlace
 from spelling_transfer.study.interfaces import StudySnapshot
 from spelling_transfer.tracking import runs as module_runs
 from spelling_transfer.tracking import watch

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import write_text
 from spelling_transfer.storage.errors import BundleError
-from spelling_transfer.storage.study_jobs import StudyPlace
+from spelling_transfer.storage.study_place import StudyPlace
 from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
 from spelling_transfer.tracking.rows import (
     FINISHED,

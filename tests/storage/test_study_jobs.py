@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import threading
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from light_study import LightStudy, light_defaults
+from lightning_platform import until
 from s3_fixtures import use_identity
 from s3_server import READER, S3Server
 
 from spelling_transfer.storage import RemoteError, study_jobs
 from spelling_transfer.storage.bundles.stores import BundleStore, StoreError
+from spelling_transfer.storage.bundles.stores.base import content_key
 from spelling_transfer.storage.bundles.versions import read_version
 from spelling_transfer.storage.errors import BundleError
 from spelling_transfer.storage.study_jobs import KeptAtPlace
@@ -96,11 +98,15 @@ def test_the_newest_checkpoints_alone_are_kept(place: StudyPlace, tmp_path: Path
     assert steps_of(tmp_path / "b" / "0003") == ["step=30.ckpt", "step=40.ckpt"]
 
 
+@pytest.mark.parametrize("damage", ["missing", "altered"])
 def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
-    place: StudyPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    place: StudyPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     store = keep(place, tmp_path / "0003", 10, 20)
-    store.delete_content(set(read_version(store, 2).hashes) - set(read_version(store, 1).hashes))
+    (newest,) = set(read_version(store, 2).hashes) - set(read_version(store, 1).hashes)
+    store.delete_content([newest])
+    if damage == "altered":
+        store._write(content_key(newest), b"other", hashlib.sha256(b"other").hexdigest())
     place.fetch(tmp_path / "b" / "0003")
     assert steps_of(tmp_path / "b" / "0003") == ["step=10.ckpt"]
     assert "version 2" in caplog.text
@@ -152,6 +158,7 @@ def test_of_a_trial_that_has_ended_the_adapter_stays(place: StudyPlace, tmp_path
     place.fetch(tmp_path / "b" / "0003")
     kept = [path.name for path in (tmp_path / "b" / "0003").rglob("*") if path.is_file() and path.name[0] != "."]
     assert kept == ["adapter_model.safetensors"]
+    assert len(place.store(trial).list_content()) == 1
     store = keep(place, other, 10)
     place.discard(other)  # it was pruned
     assert store.list_manifests() == []
@@ -205,15 +212,17 @@ def test_a_checkpoint_is_sent_while_the_trial_goes_on(
     place: StudyPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study_jobs, "_LOOK_SECONDS", 0.05)
-    sent = threading.Event()
     store = place.store(tmp_path / "trials" / "0003")
 
     class Waits(Report):
         def progress(self, step: int) -> None:
             if step == 8:
-                while not store.list_manifests():
-                    sent.wait(0.05)
-                sent.set()
+                until(store.list_manifests)
 
     train(place, Waits(tmp_path))
-    assert sent.is_set()
+
+
+def test_what_a_trial_leaves_is_at_the_place_before_its_end_is_recorded(place: StudyPlace, tmp_path: Path) -> None:
+    report = Report(tmp_path)
+    train(place, report)  # in less time than there is between two looks
+    assert len(place.store(report.folder).list_content()) == 1

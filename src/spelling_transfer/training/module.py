@@ -137,20 +137,20 @@ class AnswerModule(pl.LightningModule):
         while True:
             if not data.is_cut(step):  # it was cut ahead of a change
                 step = data.step(step.indices)
-            random_state = torch.get_rng_state() if self.device.type == "cpu" else torch.cuda.get_rng_state()
+            random_state = self._random_state()
             try:
                 self._take(step)
-            except RuntimeError as error:
-                largest = max(batch.input_ids.numel() for batch in step.passes)
-                if not is_out_of_memory(error) or not self._can_cut(data, largest):
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or not self._can_cut(data, step):
                     raise
             else:
                 return
             torch.cuda.empty_cache()
-            torch.cuda.set_rng_state(random_state)
+            self._set_random_state(random_state)
 
-    def _can_cut(self, data: AnswerData, tokens: int) -> bool:
-        if self.device.type != "cuda" or self.trainer.world_size > 1 or not data.cutter.halve(tokens):
+    def _can_cut(self, data: AnswerData, step: Step) -> bool:
+        rows, width = max((batch.input_ids.shape for batch in step.passes), key=math.prod)
+        if self.trainer.world_size > 1 or not data.cutter.halve(rows, width):
             return False
         if self.static is not None:
             self.settle()
@@ -279,12 +279,23 @@ class AnswerModule(pl.LightningModule):
         self.losses = list(checkpoint["losses"])
         self._random_states = checkpoint["random_states"]
 
-    def _random_states_of_all(self) -> list[dict[str, torch.Tensor]]:
-        mine = {"cpu": torch.get_rng_state()}
+    def _random_state(self) -> dict[str, torch.Tensor]:
+        state = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
-            mine["cuda"] = torch.cuda.get_rng_state(self.device)
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
         elif self.device.type == "mps":
-            mine["mps"] = torch.mps.get_rng_state()
+            state["mps"] = torch.mps.get_rng_state()
+        return state
+
+    def _set_random_state(self, state: dict[str, torch.Tensor]) -> None:
+        torch.set_rng_state(state["cpu"].cpu())
+        if "cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+        if "mps" in state and self.device.type == "mps":
+            torch.mps.set_rng_state(state["mps"].cpu())
+
+    def _random_states_of_all(self) -> list[dict[str, torch.Tensor]]:
+        mine = self._random_state()
         if self.trainer.world_size == 1:
             return [mine]
         states: list[Any] = [None] * self.trainer.world_size
@@ -296,12 +307,7 @@ class AnswerModule(pl.LightningModule):
         states, self._random_states = self._random_states, None
         if states is None or len(states) != self.trainer.world_size:
             return  # a run on another number of devices is resumed with other dropout
-        mine = states[self.trainer.global_rank]
-        torch.set_rng_state(mine["cpu"].cpu())
-        if "cuda" in mine and self.device.type == "cuda":
-            torch.cuda.set_rng_state(mine["cuda"].cpu(), self.device)
-        if "mps" in mine and self.device.type == "mps":
-            torch.mps.set_rng_state(mine["mps"].cpu())
+        self._set_random_state(states[self.trainer.global_rank])
 
 
 class _GradientDivergedError(Exception):

@@ -134,7 +134,7 @@ def find_speed(card: str, shape: ModelShape) -> Speed:
     here, there = cards[card], cards[measured.card]
     peak, bandwidth = here.teraflops * 1e12, here.gigabytes_per_second * 1e9
     if here.efficiency is not None:
-        flops, note = peak * here.efficiency, f"a guess: {here.efficiency:.0%} of {here.teraflops:g} TFLOP/s"
+        flops, note = peak * here.efficiency, f"a guess for {card}: {here.efficiency:.0%} of {here.teraflops:g} TFLOP/s"
         return Speed(shape, flops, flops, bandwidth, "guess", note)
     known = (measured.layer_weights, measured.head_weights)
     share = here.teraflops / there.teraflops

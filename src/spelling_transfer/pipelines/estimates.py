@@ -11,7 +11,7 @@ from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.config import RecommendationSettings, StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.estimates import bound_memory, planned_configs, study_seconds, trial_seconds
 from spelling_transfer.study.space import read_space
-from spelling_transfer.study.speeds import Speed, find_speed, read_speeds
+from spelling_transfer.study.speeds import Speed, find_speed
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.words import WORD_SETS
 
@@ -62,7 +62,7 @@ def _trainings(parameters: Parameters, speed: Speed, count: int) -> float:
     """Returns the seconds of trainings that are scored once: what is recommended is not known yet, so the mean."""
     configs, study = _configs(parameters), _study(parameters)
     seconds = sum(trial_seconds(config, 1, study, speed) for config in configs) / len(configs)
-    return read_speeds().measured.import_s + count * seconds
+    return speed.measured.import_s + count * seconds
 
 
 def _answer(parameters: Parameters, speed: Speed) -> float:
@@ -71,7 +71,7 @@ def _answer(parameters: Parameters, speed: Speed) -> float:
     others = settings.examples_per_other_word_set * (len(WORD_SETS) - 1)
     answers = 2 * len(load_tasks()) * (settings.examples_per_task + others)
     answers += control * len(CORE_TASKS) * settings.examples_per_task
-    start = read_speeds().measured.import_s + (2 + control) * read_speeds().measured.ready_s
+    start = speed.measured.import_s + (2 + control) * speed.measured.ready_s
     return start + speed.answering_seconds(answers, settings.max_new_tokens, side_by_side=settings.batch_size)
 
 

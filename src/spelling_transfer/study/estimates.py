@@ -13,7 +13,7 @@ from spelling_transfer.study.choices import choices_of, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.entries import Range
 from spelling_transfer.study.space import CONSTRAINTS, SearchSpace
-from spelling_transfer.study.speeds import Speed, find_speed, read_speeds
+from spelling_transfer.study.speeds import Speed, find_speed
 
 _SHAPELESS = "unknown: model_profile.shape is not set"
 
@@ -148,7 +148,7 @@ def trial_seconds(config: TrialConfig, evaluations: int, settings: StudySettings
     training = config.training
     batch = training.batch_size * training.grad_accum_steps
     questions = len(SCORED_TASKS) * settings.validation_words
-    scoring = speed.answering_seconds(questions, read_speeds().measured.tokens_per_answer)
+    scoring = speed.answering_seconds(questions, speed.measured.tokens_per_answer)
     trained = speed.training_seconds(training.max_steps, batch, checkpointing=training.gradient_checkpointing)
     return trained + evaluations * scoring
 
@@ -156,7 +156,7 @@ def trial_seconds(config: TrialConfig, evaluations: int, settings: StudySettings
 def study_seconds(configs: list[TrialConfig], settings: StudySettings, speed: Speed) -> float:
     """Returns the seconds of all trials of a study, one after the other in one process."""
     trials = sum(trial_seconds(config, evaluations_of(config, settings), settings, speed) for config in configs)
-    return read_speeds().measured.import_s + trials
+    return speed.measured.import_s + trials
 
 
 def _hours(
@@ -208,12 +208,12 @@ TOKENS_PER_EXAMPLE = 42
 
 _LIBRARIES_GIB = 1.0
 """Libraries, CUDA's context and the allocator's reserve."""
+_LOGITS_MB = 256
+"""A block of logits where the settings do not say and memory is short."""
 _ADAM_BYTES = 16
 """A trainable weight in float32: itself, its gradient and Adam's two moments, 4 bytes each."""
 _HEADROOM = 0.9
 """Share of a machine's memory that a search may plan with: fragmentation takes the rest."""
-_LOGITS_MB = 256
-"""Where ``training.logits_mb`` is left to the training, which takes what is free."""
 _GIB = 2**30
 
 

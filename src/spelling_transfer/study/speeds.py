@@ -84,6 +84,7 @@ class Speed:
     cards in one machine count as one: no speed of several was measured.
 
     Attributes:
+        measured: What the figures come from.
         shape: The model.
         training_flops: Multiplications and additions a second in training.
         answering_flops: The same in generation.
@@ -92,6 +93,7 @@ class Speed:
         note: What the figures rest on, a sentence without its capital and full stop.
     """
 
+    measured: MeasuredSpeed
     shape: ModelShape
     training_flops: float
     answering_flops: float
@@ -101,15 +103,15 @@ class Speed:
 
     def training_seconds(self, steps: int, examples_per_step: int, *, checkpointing: bool = False) -> float:
         """Returns the seconds of one training, from a process whose imports are done."""
-        measured = read_speeds().measured
+        measured = self.measured
         work = examples_per_step * measured.example_work(*_weights(self.shape), passes=3 if checkpointing else 2)
         read = 2 * self._read_seconds  # forwards and backwards
         return measured.ready_s + steps * max(work / self.training_flops, read, measured.step_at_least_s)
 
-    def answering_seconds(self, answers: int, new_tokens: int, *, side_by_side: int = 256) -> float:
-        """Returns the seconds of generating answers with a model that is ready."""
-        work = answers * read_speeds().measured.answer_work(*_weights(self.shape), new_tokens)
-        read = math.ceil(answers / side_by_side) * new_tokens * self._read_seconds
+    def answering_seconds(self, answers: int, new_tokens: int, *, side_by_side: int | None = None) -> float:
+        """Returns the seconds of generating answers with a model that is ready; as measured, 512 go side by side."""
+        work = answers * self.measured.answer_work(*_weights(self.shape), new_tokens)
+        read = math.ceil(answers / (side_by_side or 512)) * new_tokens * self._read_seconds
         return max(work / self.answering_flops, read)
 
     @property
@@ -135,7 +137,7 @@ def find_speed(card: str, shape: ModelShape) -> Speed:
     peak, bandwidth = here.teraflops * 1e12, here.gigabytes_per_second * 1e9
     if here.efficiency is not None:
         flops, note = peak * here.efficiency, f"a guess for {card}: {here.efficiency:.0%} of {here.teraflops:g} TFLOP/s"
-        return Speed(shape, flops, flops, bandwidth, "guess", note)
+        return Speed(measured, shape, flops, flops, bandwidth, "guess", note)
     known = (measured.layer_weights, measured.head_weights)
     share = here.teraflops / there.teraflops
     training = share * measured.examples_per_second * measured.example_work(*known)
@@ -150,7 +152,7 @@ def find_speed(card: str, shape: ModelShape) -> Speed:
     if other:
         basis = "scaled"
         note = f"scaled, not measured: {measured.model} on one {measured.card} (benchmarks/results/h100.json){other}"
-    return Speed(shape, training, answering, bandwidth, basis, note)
+    return Speed(measured, shape, training, answering, bandwidth, basis, note)
 
 
 def _weights(shape: ModelShape) -> tuple[int, int]:

@@ -15,12 +15,14 @@ from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.loss import DEFAULT_LOGITS_MB, is_frozen_matrix, loss_at
 from spelling_transfer.training.callbacks import StepStatistics
 from spelling_transfer.training.config import TrainingSettings
+from spelling_transfer.training.copies import ComputeCopies
 from spelling_transfer.training.data import AnswerData, Batch, Step
 from spelling_transfer.training.errors import TrainingDivergedError, is_out_of_memory
 from spelling_transfer.training.ledger import Ledger
 from spelling_transfer.training.optimizers import make_optimizer, make_schedule, rate_of
 from spelling_transfer.training.parallel import Sharded, gathered, shard, without_weights
 from spelling_transfer.training.plan import make_static, plan_passes, prepare_static, why_not_static
+from spelling_transfer.training.static import StaticStep
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -60,8 +62,8 @@ class AnswerModule(pl.LightningModule):
         self.__dict__["_plain"] = None  # not a submodule: it is no part of what is trained
         self._subset_weight: torch.Tensor | None = None
         self._random_states: list[dict[str, torch.Tensor]] | None = None
-        self.__dict__["_static"] = None
-        self.__dict__["_copies"] = None
+        self.static: StaticStep | None = None
+        self.copies: ComputeCopies | None = None
         self._logits_mb = settings.logits_mb or DEFAULT_LOGITS_MB
 
     @property
@@ -86,12 +88,12 @@ class AnswerModule(pl.LightningModule):
 
     def release(self) -> None:
         """Lets go of what was made for the steps of a run; the model has its own weights again."""
-        if self._static is not None:
-            self._static.free()
-            self.__dict__["_static"] = None
-        if self._copies is not None:
-            self._copies.remove()
-            self.__dict__["_copies"] = None
+        if self.static is not None:
+            self.static.free()
+            self.static = None
+        if self.copies is not None:
+            self.copies.remove()
+            self.copies = None
         self._subset_weight = None
 
     def make_whole(self) -> Any:
@@ -110,9 +112,7 @@ class AnswerModule(pl.LightningModule):
             plan_passes(self)
             reason = why_not_static(self)
             if reason is None:
-                self.__dict__["_copies"], self.__dict__["_static"] = make_static(
-                    self, capture=self.settings.cuda_graphs
-                )
+                self.copies, self.static = make_static(self, capture=self.settings.cuda_graphs)
             else:
                 _LOGGER.info("Steps run kernel by kernel: %s.", reason)
 
@@ -152,9 +152,9 @@ class AnswerModule(pl.LightningModule):
     def _can_cut(self, data: AnswerData, tokens: int) -> bool:
         if self.device.type != "cuda" or self.trainer.world_size > 1 or not data.cutter.halve(tokens):
             return False
-        if self._static is not None:
+        if self.static is not None:
             self.settle()
-            prepare_static(self._static, data)
+            prepare_static(self.static, data)
         return True
 
     def _take(self, step: Step) -> None:
@@ -162,13 +162,13 @@ class AnswerModule(pl.LightningModule):
         learning_rate = rate_of(scheduler)
         self.step_size = len(step.indices), step.label_tokens
         ahead = StepStatistics(math.nan, math.nan, learning_rate, len(step.indices), step.label_tokens)
-        if self._static is not None:
-            self._static.share.fill_(1.0 / step.label_tokens)
+        if self.static is not None:
+            self.static.share.fill_(1.0 / step.label_tokens)
             for batch in step.passes:
-                self._static.add(batch)
+                self.static.add(batch)
             optimizer.step()  # type: ignore[union-attr]
             scheduler.step()  # type: ignore[union-attr]
-            self.ledger.enter(ahead, step.indices, self._static.outcome)
+            self.ledger.enter(ahead, step.indices, self.static.outcome)
             self.settle(running=1)
             return
         optimizer.zero_grad()  # type: ignore[union-attr]
@@ -238,7 +238,7 @@ class AnswerModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips the gradients; Lightning calls this after a gradient scaler has taken its scale out."""
-        if self._static is not None:
+        if self.static is not None:
             return
         # From the optimiser: to walk through all modules at each step would take longer than to clip.
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -264,8 +264,8 @@ class AnswerModule(pl.LightningModule):
         self.settle()
         trained = {f"model.{name}" for name, p in self.model.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        if self._copies is not None:
-            checkpoint["state_dict"] = {f"model.{name}": p.detach() for name, p in self._copies.names.items()}
+        if self.copies is not None:
+            checkpoint["state_dict"] = {f"model.{name}": p.detach() for name, p in self.copies.names.items()}
         for group in (group for state in checkpoint["optimizer_states"] for group in state.get("param_groups", ())):
             group.update(lr=float(group["lr"]), **({"capturable": False} if "capturable" in group else {}))
         for schedule in checkpoint["lr_schedulers"]:

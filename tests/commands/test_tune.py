@@ -233,7 +233,7 @@ def test_an_earlier_study_here_replaces_the_computed_time(tuning) -> None:
     import pandas as pd
 
     computed = tuning.plan()["estimate"]
-    assert computed["basis"].startswith("computed for cpu")
+    assert computed["basis"].startswith("a guess for CPU")
     data = tuning.path / "data" / "07_model_output" / "tuning" / "data"
     data.mkdir(parents=True)
     pd.DataFrame({"number": [0, 1], "steps": [10, 30], "training.batch_size": [8, 4]}).to_parquet(

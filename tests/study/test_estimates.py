@@ -14,9 +14,11 @@ from spelling_transfer.study.estimates import (
     estimate_study,
     largest_batch,
     memory_gib,
-    training_work,
+    planned_configs,
+    study_seconds,
 )
 from spelling_transfer.study.space import SearchSpace, read_space
+from spelling_transfer.study.speeds import find_speed
 
 QWEN3_4B = {
     "name": "Qwen3-4B",
@@ -58,21 +60,18 @@ def test_a_sampler_that_learns_is_estimated_by_random_draws() -> None:
     assert 10 * 100 <= learns.steps <= 10 * 300
 
 
-def test_time_is_work_over_speed() -> None:
-    tier = LightningSettings(gpu_tier="a100", teraflops=100, utilisation=0.5, price_usd_per_hour=3.0)
-    slower = tier.model_copy(update={"utilisation": 0.25})
-    found, half = (
-        estimate_study(space(STEPS), study(lightning=each, transfer_eval_frequency=10**6), PROFILE)
-        for each in (tier, slower)
-    )
-    assert found.hours is not None
-    assert half.hours == pytest.approx(2 * found.hours)
-    assert found.cost_usd == pytest.approx(3.0 * found.hours)
-    assert "a100: 50 TFLOP/s" in found.basis
+def test_time_comes_from_the_speed_of_the_card() -> None:
+    tier = LightningSettings(gpu_tier="a100", price_usd_per_hour=3.0)
+    settings = study(lightning=tier)
+    found = estimate_study(space(STEPS), settings, PROFILE)
     assert PROFILE.shape is not None
-    # Four operations a weight and token: 36 layers of about 100 million weights each.
-    work = training_work(TrialConfig(), PROFILE.shape)
-    assert work / (1000 * 32 * 42) == pytest.approx(4 * 3.63e9, rel=0.05)
+    speed = find_speed("A100", PROFILE.shape)
+    assert found.hours == pytest.approx(study_seconds(planned_configs(space(STEPS), settings), settings, speed) / 3600)
+    assert found.cost_usd == pytest.approx(3.0 * found.hours)
+    assert found.basis == speed.note
+    assert "scaled, not measured" in found.basis
+    scored_once = estimate_study(space(STEPS), study(lightning=tier, transfer_eval_frequency=10**6), PROFILE)
+    assert (scored_once.hours or 0) < (found.hours or 0)
 
 
 def test_workers_share_the_time_and_not_the_cost() -> None:

@@ -13,10 +13,7 @@ from spelling_transfer.study.choices import choices_of, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.entries import Range
 from spelling_transfer.study.space import CONSTRAINTS, SearchSpace
-
-GENERATION_PENALTY = 5.0
-"""How much slower a token is when it is generated one by one than when it is read: the weights are read for each. A
-rough figure; the seconds of a finished study replace it."""
+from spelling_transfer.study.speeds import Speed, find_speed
 
 _SHAPELESS = "unknown: model_profile.shape is not set"
 
@@ -83,13 +80,8 @@ def estimate_study(
 ) -> Estimate:
     """Estimates a study; nothing is trained.
 
-    Grid, one at a time, random and quasi-random are counted trial by trial. For the samplers that learn from results,
-    random draws stand in for what they will try.
-
-    Time is work over speed. Work is counted in multiplications and additions (Kaplan et al. 2020, arXiv:2001.08361,
-    section 2.1): two for each weight and token forwards and, as frozen weights need no gradient of their own, two
-    backwards; the head only where there is an answer. Speed is the peak of the tier times the share of it that training
-    reaches, both in ``conf/*/study/lightning/``. What an earlier study measured on the same machine replaces it.
+    Time comes from measured speeds (`spelling_transfer.study.speeds`). What an earlier study measured on the same
+    machine replaces it.
 
     Args:
         space: What is searched.
@@ -101,17 +93,12 @@ def estimate_study(
     Raises:
         StudyConfigError: There is nothing to try.
     """
-    trials = planned_trials(space, settings)
-    drawn = (
-        settings
-        if settings.sampler not in ("tpe", "gp", "cmaes")
-        else settings.model_copy(update={"sampler": "random"})
-    )
-    configs = [space.defaults.varied(choices_of(space, drawn, number) or {}) for number in range(trials)]
+    configs = planned_configs(space, settings)
+    trials = len(configs)
     steps = sum(config.training.max_steps for config in configs)
     examples = sum(examples_of(config) for config in configs)
-    evaluations = sum(math.ceil(config.training.max_steps / settings.transfer_eval_frequency) for config in configs)
-    hours, basis = _hours(configs, settings, profile.shape, measured, evaluations, examples)
+    evaluations = sum(evaluations_of(config, settings) for config in configs)
+    hours, basis = _hours(configs, settings, profile.shape, measured, examples)
     shared = None if hours is None else hours / max(min(workers, trials), 1)
     return Estimate(
         trials=trials,
@@ -136,20 +123,40 @@ def examples_of(config: TrialConfig) -> int:
     return training.max_steps * training.batch_size * training.grad_accum_steps
 
 
-def training_work(config: TrialConfig, shape: ModelShape) -> float:
-    """Returns the multiplications and additions of a whole training."""
-    passes = 3 if config.training.gradient_checkpointing else 2
-    layers = 2 * passes * shape.layer_weights * TOKENS_PER_EXAMPLE
-    head = 4 * shape.vocabulary_rows * shape.hidden_size * TOKENS_PER_ANSWER
-    return examples_of(config) * (layers + head)
+def evaluations_of(config: TrialConfig, settings: StudySettings) -> int:
+    """Returns how often a trial is scored."""
+    return math.ceil(config.training.max_steps / settings.transfer_eval_frequency)
 
 
-def scoring_work(settings: StudySettings, shape: ModelShape) -> float:
-    """Returns the same for scoring a trial once, generation weighted by its penalty."""
+def planned_configs(space: SearchSpace, settings: StudySettings) -> list[TrialConfig]:
+    """Returns the configurations that a study will try.
+
+    Grid, one at a time, random and quasi-random are drawn trial by trial. For the samplers that learn from results,
+    random draws stand in for what they will try.
+
+    Raises:
+        StudyConfigError: There is nothing to try.
+    """
+    if settings.sampler in ("tpe", "gp", "cmaes"):
+        settings = settings.model_copy(update={"sampler": "random"})
+    numbers = range(planned_trials(space, settings))
+    return [space.defaults.varied(choices_of(space, settings, number) or {}) for number in numbers]
+
+
+def trial_seconds(config: TrialConfig, evaluations: int, settings: StudySettings, speed: Speed) -> float:
+    """Returns the seconds of training one configuration and scoring it so many times."""
+    training = config.training
+    batch = training.batch_size * training.grad_accum_steps
     questions = len(SCORED_TASKS) * settings.validation_words
-    reading = 2 * shape.layer_weights * TOKENS_PER_EXAMPLE
-    token = 2 * (shape.layer_weights + shape.vocabulary_rows * shape.hidden_size)
-    return questions * (reading + GENERATION_PENALTY * token * TOKENS_PER_ANSWER)
+    scoring = speed.answering_seconds(questions, speed.measured.tokens_per_answer)
+    trained = speed.training_seconds(training.max_steps, batch, checkpointing=training.gradient_checkpointing)
+    return trained + evaluations * scoring
+
+
+def study_seconds(configs: list[TrialConfig], settings: StudySettings, speed: Speed) -> float:
+    """Returns the seconds of all trials of a study, one after the other in one process."""
+    trials = sum(trial_seconds(config, evaluations_of(config, settings), settings, speed) for config in configs)
+    return speed.measured.import_s + trials
 
 
 def _hours(
@@ -157,17 +164,14 @@ def _hours(
     settings: StudySettings,
     shape: ModelShape | None,
     measured: Measured | None,
-    evaluations: int,
     examples: int,
 ) -> tuple[float | None, str]:
     if measured is not None:
         return measured.seconds_per_example * examples / 3600, f"measured on {measured.trials} trials here"
     if shape is None:
         return None, _SHAPELESS
-    machine = settings.lightning
-    work = sum(training_work(config, shape) for config in configs) + evaluations * scoring_work(settings, shape)
-    speed = machine.teraflops * 1e12 * machine.utilisation
-    return work / speed / 3600, f"computed for {machine.gpu_tier}: {speed / 1e12:g} TFLOP/s"
+    speed = find_speed(settings.lightning.gpu_tier.upper(), shape)
+    return study_seconds(configs, settings, speed) / 3600, speed.note
 
 
 def _memory(configs: list[TrialConfig], profile: ModelProfile) -> float | None:
@@ -200,9 +204,7 @@ def check_memory(space: SearchSpace, settings: StudySettings, profile: ModelProf
 
 
 TOKENS_PER_EXAMPLE = 42
-"""Tokens of a training example: the encoded examples of ``local_prep`` have 30 to 60, the answer among them."""
-TOKENS_PER_ANSWER = 10
-"""Tokens of an answer: a word of 8 letters is spelt in about this many."""
+"""Tokens that memory is planned with: the longest examples of ``local_prep`` have about 40, the answer among them."""
 
 _LIBRARIES_GIB = 1.0
 """Libraries, CUDA's context and the allocator's reserve."""

@@ -9,7 +9,7 @@ from kedro_lightning import NodeTime
 from spelling_transfer.evaluation import EvaluationSettings
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.config import RecommendationSettings, StudyConfigError, StudySettings, TrialConfig
-from spelling_transfer.study.estimates import bound_memory, planned_configs, study_seconds, trial_seconds
+from spelling_transfer.study.estimates import check_memory, planned_configs, study_seconds, trial_seconds
 from spelling_transfer.study.space import read_space
 from spelling_transfer.study.speeds import Speed, find_speed
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
@@ -77,8 +77,9 @@ def _answer(parameters: Parameters, speed: Speed) -> float:
 
 def _configs(parameters: Parameters) -> list[TrialConfig]:
     study, trial = _study(parameters), TrialConfig.model_validate(parameters["trial"])
-    profile = ModelProfile.model_validate(parameters["model_profile"])
-    return planned_configs(read_space(bound_memory(study.space, study, profile, trial), trial), study)
+    space = read_space(study.space, trial)
+    check_memory(space, study, ModelProfile.model_validate(parameters["model_profile"]))
+    return planned_configs(space, study)
 
 
 def _study(parameters: Parameters) -> StudySettings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.choices import choices_of, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.entries import Range
-from spelling_transfer.study.space import CONSTRAINTS, SearchSpace
+from spelling_transfer.study.space import SearchSpace
 from spelling_transfer.study.speeds import Speed, find_speed
 
 _SHAPELESS = "unknown: model_profile.shape is not set"
@@ -197,9 +196,9 @@ def check_memory(space: SearchSpace, settings: StudySettings, profile: ModelProf
     needed, there = memory_gib(space.defaults, profile), settings.lightning.memory_gib
     if needed > there:
         raise StudyConfigError(
-            f"trial.training.batch_size: {space.defaults.training.batch_size} examples of {profile.name} need about "
-            f"{needed:.1f} GiB; {settings.lightning.gpu_tier} has {there:g} GiB. Take a smaller batch and more "
-            "grad_accum_steps, set gradient_checkpointing, or choose a larger --gpu-tier."
+            f"study.lightning: {profile.name} with rank {space.defaults.lora.r} needs about {needed:.1f} GiB for one "
+            f"example; {settings.lightning.gpu_tier} has {there:g} GiB. Choose a larger --gpu-tier or a smaller rank, "
+            "or set gradient_checkpointing."
         )
 
 
@@ -212,18 +211,16 @@ _LOGITS_MB = 256
 """A block of logits where the settings do not say and memory is short."""
 _ADAM_BYTES = 16
 """A trainable weight in float32: itself, its gradient and Adam's two moments, 4 bytes each."""
-_HEADROOM = 0.9
-"""Share of a machine's memory that a search may plan with: fragmentation takes the rest."""
 _GIB = 2**30
 
 
 def memory_gib(config: TrialConfig, profile: ModelProfile) -> float:
-    """Returns the memory of training one configuration, in GiB.
+    """Returns the least memory that training one configuration takes, in GiB: one example at a time.
 
     Frozen weights, the adapter with its gradient and optimiser state, the activations that the backward pass needs and
     the logits of the label positions. Activations are counted from the layers' products, as Korthikanti et al. (2022,
-    arXiv:2205.05198, section 4) do; attention keeps no matrix of scores. Accumulated batches run one after the other,
-    so they take no memory.
+    arXiv:2205.05198, section 4) do; attention keeps no matrix of scores. Where there is more memory, more examples run
+    side by side; the size of a step takes none.
 
     Args:
         config: The configuration.
@@ -231,7 +228,7 @@ def memory_gib(config: TrialConfig, profile: ModelProfile) -> float:
     """
     shape = profile.shape
     assert shape is not None
-    return (_fixed(config, profile, shape) + config.training.batch_size * _per_example(config, shape)) / _GIB
+    return (_fixed(config, profile, shape) + _per_example(config, shape)) / _GIB
 
 
 def _fixed(config: TrialConfig, profile: ModelProfile, shape: ModelShape) -> float:
@@ -265,58 +262,3 @@ def adapter_weights(config: TrialConfig, profile: ModelProfile) -> int:
     }
     modules = config.lora.target_modules or profile.lora_targets
     return config.lora.r * shape.layers * sum(ends.get(name, hidden + inner) for name in modules)
-
-
-def largest_batch(config: TrialConfig, profile: ModelProfile, machine_gib: float) -> int:
-    """Returns how many examples fit side by side; 0 where the model itself does not."""
-    shape = profile.shape
-    assert shape is not None
-    free = _HEADROOM * machine_gib * _GIB - _fixed(config, profile, shape)
-    return max(int(free // _per_example(config, shape)), 0)
-
-
-def bound_memory(
-    space: Mapping[str, Any], settings: StudySettings, profile: ModelProfile, defaults: TrialConfig
-) -> dict[str, Any]:
-    """Turns the constraint ``fits_memory`` of a space into a bound of the batch size.
-
-    Args:
-        space: The space as a YAML file holds it.
-        settings: The study, for its machine.
-        profile: The model.
-        defaults: The configuration that the space varies.
-
-    Returns:
-        The space, its constraints bound to this model and machine.
-
-    Raises:
-        StudyConfigError: The constraint is there and the model's shape is not known, or the model does not fit.
-    """
-    constraints = list(space.get(CONSTRAINTS) or ())
-    wanted = [each for each in constraints if isinstance(each, Mapping) and each.get("fits_memory")]
-    if not wanted:
-        return dict(space)
-    if profile.shape is None:
-        raise StudyConfigError(
-            f"study.space: {CONSTRAINTS}: fits_memory needs model_profile.shape; give the sizes of {profile.name} in "
-            "its file in conf/*/study/models/."
-        )
-    ranks = space.get("lora.r") or {}
-    rank = max([*ranks.get("values", ()), ranks.get("high", 0), defaults.lora.r])
-    layers = [str(value) for value in (space.get("lora.target_modules") or {}).get("values", ())]
-    widest = max(layers, key=lambda names: names.count(","), default=None)
-    config = defaults.varied({"lora.r": rank} | ({"lora.target_modules": widest} if widest else {}))
-    machine = settings.lightning
-    batch = largest_batch(config, profile, machine.memory_gib)
-    if batch < 1:
-        raise StudyConfigError(
-            f"study.lightning: {profile.name} with rank {rank} needs "
-            f"{memory_gib(config.varied({'training.batch_size': 1}), profile):.1f} GiB for one example; "
-            f"{machine.gpu_tier} has {machine.memory_gib:g} GiB. Choose a larger --gpu-tier or a smaller rank."
-        )
-    bound = {
-        "product": ["training.batch_size"],
-        "at_most": batch,
-        "reason": f"{profile.name} on {machine.gpu_tier}, {machine.memory_gib:g} GiB",
-    }
-    return {**space, CONSTRAINTS: [bound if each in wanted else each for each in constraints]}

@@ -91,20 +91,25 @@ def quantile(confidence: float, df: float = math.inf) -> float:
     return float(stdtrit(df, tail) if math.isfinite(df) else ndtri(tail))
 
 
-def family_values(correct: ArrayLike, families: ArrayLike) -> tuple[Floats, Floats]:
+def family_values(correct: ArrayLike, families: ArrayLike, among: ArrayLike | None = None) -> tuple[Floats, Floats]:
     """Returns an arm's right answers by family, in units in which their mean over families is the share of right ones.
 
     Args:
         correct: Whether an answer is right, shape (seeds, questions), or (questions,) for one seed.
         families: The word family of each question, shape (questions,).
+        among: All families, sorted, where some of them may have no question; those of the questions if not given.
 
     Returns:
         The values, shape (seeds, families), and each family's number of questions over the mean number, (families,).
     """
     right = np.atleast_2d(np.asarray(correct, dtype=float))
-    _, place, sizes = np.unique(np.asarray(families), return_inverse=True, return_counts=True)
+    if among is None:
+        _, place, sizes = np.unique(np.asarray(families), return_inverse=True, return_counts=True)
+    else:
+        place = np.searchsorted(np.asarray(among), np.asarray(families))
+        sizes = np.bincount(place, minlength=len(np.asarray(among)))
     mean_size = sizes.mean()
-    if sizes.max() == 1:
+    if (sizes == 1).all():
         return right[:, np.argsort(place)], np.ones(len(sizes))
     totals = np.stack([np.bincount(place, weights=row, minlength=len(sizes)) for row in right])
     return totals / mean_size, sizes / mean_size
@@ -155,7 +160,7 @@ def contrast(
         arms: Right answers of each arm by seed and family, each (seeds, families); the same families for all.
         weights: The weight of each arm.
         shares: Each family's questions over the mean number, shape (families,); ones if not given.
-        spreads: For each arm, the spread of its seeds that is assumed where it has fewer than three; zeros if not given.
+        spreads: For each arm, the spread of its seeds, assumed where it has fewer than three; zeros if not given.
         pseudo_families: Whether to add the two.
     """
     families = arms[0].shape[1]

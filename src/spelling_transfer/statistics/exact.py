@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:
@@ -35,7 +37,7 @@ def sign_flip_exact(differences: ArrayLike) -> float:
         differences: The difference of each family in whole numbers, shape (families,).
     """
     from scipy.signal import fftconvolve
-    from scipy.stats import binom
+    from scipy.special import gammaln
 
     values = np.asarray(differences)
     if not np.array_equal(values, np.round(values)):
@@ -47,9 +49,14 @@ def sign_flip_exact(differences: ArrayLike) -> float:
         return mcnemar_exact(int((values > 0).sum()), int((values < 0).sum()))
     step = int(np.gcd.reduce(sizes))
     distribution = np.ones(1)
+
+    def fair_coin(n: int) -> NDArray[np.floating[Any]]:
+        heads = np.arange(n + 1)
+        return np.exp(gammaln(n + 1) - gammaln(heads + 1) - gammaln(n - heads + 1) - n * np.log(2))
+
     for size, count in zip(sizes // step, counts, strict=True):
         upwards = np.zeros(size * count + 1)
-        upwards[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        upwards[::size] = fair_coin(int(count))
         distribution = fftconvolve(distribution, upwards)
     total = int((sizes // step * counts).sum())
     observed = int(values[values > 0].sum()) // step

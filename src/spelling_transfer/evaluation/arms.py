@@ -22,7 +22,7 @@ DIRECT: Mapping[str, str] = {task: f"direct {task}" for task in UNTRAINED_TASKS}
 """The arm that was trained on a task itself, by task."""
 ARMS = (BASE, SPELLING, CONTROL, *DIRECT.values())
 COLUMNS = ("question", "family", "task", "arm", "seed", "correct")
-STRATA = ("template_held_out", "difficulty", "argument")
+STRATA = ("template_held_out", "difficulty", "n_tokens")
 """Properties of a question that answers are looked at by, where the answers have them."""
 
 _AGAIN = "Answer again with 'kedro run --pipelines=evaluation'."

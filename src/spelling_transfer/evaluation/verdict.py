@@ -284,7 +284,8 @@ def explore(
     frame = pd.DataFrame(rows)
     frame["p_adjusted"] = benjamini_hochberg(frame["p_value"])
     frame["verdict"] = [
-        clear_direction(Interval(row["low"], row["high"]), row["p_adjusted"], confidence=confidence) for row in frame.to_dict("records")
+        clear_direction(Interval(row["low"], row["high"]), row["p_adjusted"], confidence=confidence)
+        for row in frame.to_dict("records")
     ]
     return frame, notes
 

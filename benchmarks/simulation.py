@@ -286,7 +286,7 @@ def seeds_cell(
         ours.append(paired_difference(other, arm, families, spreads=spreads).interval)
         change = arm.mean(axis=0) - other.mean(axis=0)
         naive.append(Interval(*(change.mean() + np.array([-1.96, 1.96]) * change.std() / math.sqrt(n))))
-        if n == 300 and seeds == 3:
+        if n in (300, 2_000) and seeds == 3 and seed_sd == 0.02:
             resampled.append(both_resampled(rng, other, arm))
     of = {"families": n, "disagreement": disagreement, "seeds": seeds, "seed_sd": seed_sd}
     name = f"difference from {reference}" + (f", {assumed:.0%} assumed" if seeds < 3 else "")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from tests.samples.verdicts import arm_answers, gains
 
-from spelling_transfer.evaluation.arms import answers_by_task, arm_table
+from spelling_transfer.evaluation.arms import ARMS, answers_by_task, arm_table
 from spelling_transfer.evaluation.marking import mark_answers
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.tasks.registry import load_tasks
@@ -34,6 +34,14 @@ def test_marked_answers_become_the_table(answers: pd.DataFrame) -> None:
     assert set(table["seed"]) == {0}
     assert len(table) == (answers["word_set"] == "word").sum()
     assert "template_held_out" in table.columns
+
+
+def test_arms_are_known_by_the_names_of_settings_and_others_are_kept(answers: pd.DataFrame) -> None:
+    marked = mark_answers(answers, load_tasks())
+    base = marked[marked["arm"] == "base"]
+    names = ("form_control", "direct_position", "direct_count", "indexed_spelling")
+    table = arm_table(pd.concat([marked, *(base.assign(arm=name) for name in names)]))
+    assert set(table["arm"]) == {"indexed_spelling", *ARMS}
 
 
 def test_a_base_that_differs_between_seeds_is_named(table: pd.DataFrame) -> None:

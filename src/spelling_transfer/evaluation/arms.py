@@ -21,6 +21,12 @@ SPELLING = "spelling"
 DIRECT: Mapping[str, str] = {task: f"direct {task}" for task in UNTRAINED_TASKS}
 """The arm that was trained on a task itself, by task."""
 ARMS = (BASE, SPELLING, CONTROL, *DIRECT.values())
+_NAMES = {
+    FINE_TUNED: SPELLING,
+    "form_control": CONTROL,
+    **{f"direct_{task}": arm for task, arm in DIRECT.items()},
+}
+"""What these arms are called in answer files and settings."""
 COLUMNS = ("question", "family", "task", "arm", "seed", "correct")
 STRATA = ("template_held_out", "difficulty", "n_tokens")
 """Properties of a question that answers are looked at by, where the answers have them."""
@@ -49,7 +55,9 @@ def arm_table(marked: pd.DataFrame, strata: Sequence[str] = STRATA) -> pd.DataFr
     """Returns the table of a verdict from marked answers on real words; other word sets carry no claim.
 
     Args:
-        marked: What ``mark_answers`` returns; with a column ``seed`` where an arm was trained with several.
+        marked: What ``mark_answers`` returns; with a column ``seed`` where an arm was trained with several. Arms may
+            also be called ``fine-tuned``, ``form_control``, ``direct_position``, ``direct_count``; others are kept as
+            they are, and no verdict rests on them.
         strata: Columns to keep, where there are such.
     """
     words = marked[marked["word_set"] == MAIN_WORD_SET]
@@ -59,7 +67,7 @@ def arm_table(marked: pd.DataFrame, strata: Sequence[str] = STRATA) -> pd.DataFr
             "question": words["example_id"],
             "family": words["stem"],
             "task": words["task"],
-            "arm": words["arm"].replace(FINE_TUNED, SPELLING),
+            "arm": words["arm"].replace(_NAMES),
             "seed": words["seed"] if "seed" in words.columns else 0,
             "correct": words["exact"].astype(bool),
             **{name: words[name] for name in kept},

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from spelling_transfer.evaluation.answering import BASE, CONTROL
-from spelling_transfer.evaluation.arms import DIRECT, SPELLING, STRATA, TaskAnswers, answers_by_task
+from spelling_transfer.evaluation.arms import ARMS, DIRECT, SPELLING, STRATA, TaskAnswers, answers_by_task
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.evaluation.settings import VerdictSettings
 from spelling_transfer.statistics.contrast import FEWEST_SEEDS, family_values
@@ -416,7 +416,7 @@ def _notes(
         if control is not None and control.found.verdict == "down":
             yield Note("control fell", task, control.found.difference)
     for arm, seeds in arms.items():
-        if arm != BASE and seeds < FEWEST_SEEDS:
+        if arm in ARMS and arm != BASE and seeds < FEWEST_SEEDS:
             yield Note("assumed spread", arm, settings.seed_spread)
 
 

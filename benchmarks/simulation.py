@@ -246,7 +246,7 @@ def one_seed_cell(n: int, disagreement: float, one_sided: float, studies: int, s
     """Coverage of the paired difference of two arms of one seed, beside intervals that were tried."""
     rng, difference = np.random.default_rng(seed), one_sided * disagreement
     ours, wald, newcombe, bootstrapped = [], [], [], []
-    bootstrap = CountedBootstrap(n) if n <= 600 else None
+    bootstrap = CountedBootstrap(n) if n <= 300 else None
     families = np.arange(n)
     for _ in range(studies):
         reference, arm = pair(rng, n, disagreement, difference)
@@ -277,6 +277,7 @@ def seeds_cell(
     rng, share = np.random.default_rng(seed), 2 * disagreement
     ours, naive, resampled = [], [], []
     families = np.arange(n)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=400) / n
     for _ in range(studies):
         open_to, known = rng.random(n) < share, rng.random(n) < KNOWN
         arm = answers(rng, share, 0.0, seeds, seed_sd, open_to, known)
@@ -287,7 +288,7 @@ def seeds_cell(
         change = arm.mean(axis=0) - other.mean(axis=0)
         naive.append(Interval(*(change.mean() + np.array([-1.96, 1.96]) * change.std() / math.sqrt(n))))
         if n in (300, 2_000) and seeds == 3 and seed_sd == 0.02:
-            resampled.append(both_resampled(rng, other, arm))
+            resampled.append(both_resampled(rng, other, arm, weights))
     of = {"families": n, "disagreement": disagreement, "seeds": seeds, "seed_sd": seed_sd}
     name = f"difference from {reference}" + (f", {assumed:.0%} assumed" if seeds < 3 else "")
     rows = [coverage_row(name, ours, 0.0, **of)]
@@ -297,13 +298,11 @@ def seeds_cell(
     return rows
 
 
-def both_resampled(rng: Rng, reference: np.ndarray, arm: np.ndarray, resamples: int = 400) -> Interval:
+def both_resampled(rng: Rng, reference: np.ndarray, arm: np.ndarray, weights: np.ndarray) -> Interval:
     """The percentile bootstrap that draws seeds and families alike: three seeds show too little of their spread."""
-    n = arm.shape[1]
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n
 
     def drawn(right: np.ndarray) -> np.ndarray:
-        seeds = rng.multinomial(len(right), np.full(len(right), 1 / len(right)), size=resamples) / len(right)
+        seeds = rng.multinomial(len(right), np.full(len(right), 1 / len(right)), size=len(weights)) / len(right)
         return ((weights @ right.T) * seeds).sum(axis=1)
 
     return percentile_interval(drawn(arm) - drawn(reference))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spelling_transfer.statistics.contrast import contrast, family_values, quantile, seed_effect
+from spelling_transfer.statistics.contrast import Contrast, contrast, family_values, quantile, seed_effect
 
 
 def test_without_differences_between_seeds_only_families_matter() -> None:
@@ -14,7 +14,7 @@ def test_without_differences_between_seeds_only_families_matter() -> None:
     # No family differs: what is left are the two pseudo-families, one for and one against.
     assert found.centre == 0
     assert found.standard_error == pytest.approx(np.sqrt(2) / 202)
-    assert found.df == np.inf
+    assert found.seed_df == np.inf
     assert found.interval() == pytest.approx((-1.959964 * np.sqrt(2) / 202, 1.959964 * np.sqrt(2) / 202), abs=1e-7)
 
 
@@ -46,9 +46,28 @@ def test_where_seeds_are_all_there_is_the_test_is_welchs() -> None:
     first, second = (np.repeat(rng.normal(center, 0.1, (4, 1)), 30, axis=1) for center in (0.5, 0.7))
     found = contrast([first, second], [-1, 1], pseudo_families=False)
     theirs = stats.ttest_ind(second[:, 0], first[:, 0], equal_var=False)
-    assert found.df == pytest.approx(theirs.df)
+    assert found.seed_df == pytest.approx(theirs.df)
     assert found.p_value == pytest.approx(theirs.pvalue)
     assert found.interval() == pytest.approx(tuple(theirs.confidence_interval()))
+
+
+def test_the_p_value_is_where_the_interval_ends_at_zero() -> None:
+    rng = np.random.default_rng(6)
+    first, second = ((rng.random((3, 300)) < share).astype(float) for share in (0.45, 0.55))
+    for arms in ([first, second], [first[:1], second]):
+        found = contrast(arms, [-1, 1], spreads=[0.0, 0.02])
+        low, _ = found.interval(1 - found.p_value)
+        assert low == pytest.approx(0, abs=1e-6)
+    assert contrast([first[:1], second[:1]], [-1, 1], spreads=[0.0, 0.02]).p_value < 1
+
+
+def test_each_part_has_its_own_quantile() -> None:
+    found = Contrast(100, 0.1, 0.1, 0.0004, 0.0009, 2.0)
+    expected = np.sqrt(stats.norm.ppf(0.975) ** 2 * 0.0004 + stats.t.ppf(0.975, 2) ** 2 * 0.0009)
+    assert found.half_width() == pytest.approx(expected)
+    assert found.detectable() == pytest.approx(expected + stats.norm.ppf(0.8) * np.sqrt(0.0013))
+    one_t = stats.t.ppf(0.975, 0.0013**2 / (0.0009**2 / 2)) * np.sqrt(0.0013)
+    assert one_t < expected  # Satterthwaite's, which does not cover
 
 
 def test_family_values_have_the_share_as_their_mean_in_families_of_any_size() -> None:

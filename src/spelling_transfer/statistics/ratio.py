@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from spelling_transfer.statistics.contrast import contrast, quantile
+from spelling_transfer.statistics.contrast import Contrast, contrast
 from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval
 
 
@@ -33,16 +33,23 @@ def fieller_interval(
     denominator_variance: float,
     covariance: float,
     *,
-    df: float = math.inf,
-    confidence: float = CONFIDENCE,
+    critical: float,
 ) -> Interval:
     """Returns the ratios ρ for which ``numerator - ρ · denominator`` is not clearly different from zero.
 
     There is none where the denominator's own interval includes zero: these ratios would then have no end.
 
     Source: E. C. Fieller, "Some problems in interval estimation", Journal of the Royal Statistical Society B 16 (1954).
+
+    Args:
+        numerator: The difference above the line.
+        denominator: The one below.
+        numerator_variance: Variance of the first.
+        denominator_variance: Variance of the second.
+        covariance: Covariance of both.
+        critical: How many standard errors from zero are clear: 1.96 for 95% of a normal distribution.
     """
-    squared = quantile(confidence, df) ** 2
+    squared = critical**2
     a = denominator**2 - squared * denominator_variance
     if not a > 0:
         return NO_INTERVAL
@@ -64,7 +71,7 @@ def contrast_ratio(
     """Returns the ratio of two contrasts of the same arms with Fieller's interval; none where it could be anything.
 
     Fieller's rather than the bootstrap's: with three seeds a resample of seeds shows less than the truth's spread, and
-    Fieller's takes variance and degrees of freedom of the seeds as ``contrast`` estimates them.
+    Fieller's takes the variance of the seeds, and how sure it is, as ``contrast`` estimates them.
 
     Args:
         arms: Right answers of each arm by seed and family, as in ``contrast``.
@@ -78,23 +85,21 @@ def contrast_ratio(
         The ratio; ``None`` where the interval of the denominator includes zero.
     """
 
-    def of(weights: Sequence[float]) -> tuple[float, float, float]:
-        found = contrast(arms, weights, shares, spreads, pseudo_families=False)
-        return found.estimate, found.standard_error**2, found.df
+    def of(weights: Sequence[float]) -> Contrast:
+        return contrast(arms, weights, shares, spreads, pseudo_families=False)
 
-    top, top_variance, _ = of(above)
-    bottom, bottom_variance, bottom_df = of(below)
-    if not abs(bottom) > quantile(confidence, bottom_df) * math.sqrt(bottom_variance):
+    top, bottom = of(above), of(below)
+    if not abs(bottom.estimate) > bottom.half_width(confidence):
         return None
-    _, joint_variance, _ = of([first + second for first, second in zip(above, below, strict=True)])
-    _, _, df = of([first - top / bottom * second for first, second in zip(above, below, strict=True)])
+    ratio = top.estimate / bottom.estimate
+    joint, rest = (of([a + factor * b for a, b in zip(above, below, strict=True)]) for factor in (1.0, -ratio))
+    variances = [each.standard_error**2 for each in (top, bottom, joint)]
     interval = fieller_interval(
-        top,
-        bottom,
-        top_variance,
-        bottom_variance,
-        (joint_variance - top_variance - bottom_variance) / 2,
-        df=min(df, bottom_df),
-        confidence=confidence,
+        top.estimate,
+        bottom.estimate,
+        variances[0],
+        variances[1],
+        (variances[2] - variances[0] - variances[1]) / 2,
+        critical=max(each.half_width(confidence) / max(each.standard_error, 1e-12) for each in (bottom, rest)),
     )
-    return Ratio(top, bottom, top / bottom, interval) if not math.isnan(interval.low) else None
+    return Ratio(top.estimate, bottom.estimate, ratio, interval) if not math.isnan(interval.low) else None

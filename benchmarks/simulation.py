@@ -25,7 +25,8 @@ from benchmark_table import show
 
 from spelling_transfer.evaluation.arms import ARMS, DIRECT, TaskAnswers
 from spelling_transfer.evaluation.settings import VerdictSettings
-from spelling_transfer.evaluation.verdict import Verdict, judge
+from spelling_transfer.evaluation.verdict import judge
+from spelling_transfer.evaluation.verdict_parts import Verdict
 from spelling_transfer.statistics.contrast import family_values
 from spelling_transfer.statistics.intervals import Interval, percentile_interval, wilson_interval
 from spelling_transfer.statistics.multiple import holm
@@ -61,10 +62,12 @@ def answers(rng: Rng, share: float, gain: float, seeds: int, seed_sd: float, ope
     return rng.random((seeds, len(known))) < np.where(open_to, chance, known)
 
 
-def pair(rng: Rng, n: int, disagreement: float, difference: float) -> tuple[np.ndarray, np.ndarray]:
+def pair(
+    rng: Rng, n: int, disagreement: float, difference: float, known: float = KNOWN
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws two arms of one seed that disagree on a share of the questions, (families,) each."""
     lost, won = (disagreement - difference) / 2, (disagreement + difference) / 2
-    kind = rng.choice(4, n, p=[KNOWN * (1 - disagreement), (1 - KNOWN) * (1 - disagreement), lost, won])
+    kind = rng.choice(4, n, p=[known * (1 - disagreement), (1 - known) * (1 - disagreement), lost, won])
     return (kind == 0) | (kind == 2), (kind == 0) | (kind == 3)
 
 
@@ -242,14 +245,16 @@ def wald_interval(n: int, lost: int, won: int) -> Interval:
     return Interval(difference - half, difference + half)
 
 
-def one_seed_cell(n: int, disagreement: float, one_sided: float, studies: int, seed: int) -> list[dict[str, Any]]:
+def one_seed_cell(
+    n: int, disagreement: float, one_sided: float, studies: int, seed: int, known: float = KNOWN
+) -> list[dict[str, Any]]:
     """Coverage of the paired difference of two arms of one seed, beside intervals that were tried."""
     rng, difference = np.random.default_rng(seed), one_sided * disagreement
     ours, wald, newcombe, bootstrapped = [], [], [], []
     bootstrap = CountedBootstrap(n) if n <= 300 else None
     families = np.arange(n)
     for _ in range(studies):
-        reference, arm = pair(rng, n, disagreement, difference)
+        reference, arm = pair(rng, n, disagreement, difference, known)
         found = paired_difference(reference, arm, families)
         ours.append(found.interval)
         wald.append(wald_interval(n, found.only_reference, found.only_arm))

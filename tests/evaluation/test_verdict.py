@@ -11,7 +11,8 @@ from tests.samples.verdicts import arm_answers, gains
 from spelling_transfer.evaluation.arms import answers_by_task
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.evaluation.settings import VerdictSettings
-from spelling_transfer.evaluation.verdict import Verdict, decide, judge
+from spelling_transfer.evaluation.verdict import decide, judge
+from spelling_transfer.evaluation.verdict_parts import Verdict
 from spelling_transfer.statistics.paired import paired_difference
 
 SETTINGS = VerdictSettings()

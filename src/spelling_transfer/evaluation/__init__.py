@@ -11,7 +11,8 @@ from spelling_transfer.evaluation.comparison import compare_all, compare_arms, p
 from spelling_transfer.evaluation.marking import mark_answers, score_answers
 from spelling_transfer.evaluation.questions import EvaluationError, prompts_of, sample_examples, sample_test_examples
 from spelling_transfer.evaluation.settings import EvaluationSettings, VerdictSettings
-from spelling_transfer.evaluation.verdict import Verdict, decide
+from spelling_transfer.evaluation.verdict import decide
+from spelling_transfer.evaluation.verdict_parts import Verdict
 
 __all__ = [
     "ARMS",

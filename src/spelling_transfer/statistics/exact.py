@@ -52,7 +52,7 @@ def sign_flip_exact(differences: ArrayLike) -> float:
 
     def fair_coin(n: int) -> NDArray[np.floating[Any]]:
         heads = np.arange(n + 1)
-        return np.exp(gammaln(n + 1) - gammaln(heads + 1) - gammaln(n - heads + 1) - n * np.log(2))
+        return np.asarray(np.exp(gammaln(n + 1) - gammaln(heads + 1) - gammaln(n - heads + 1) - n * np.log(2)))
 
     for size, count in zip(sizes // step, counts, strict=True):
         upwards = np.zeros(size * count + 1)

@@ -92,8 +92,6 @@ class LightningSettings(BaseModel):
 
     gpu_tier: GpuTier = Field("cpu", description="Class of machine.")
     memory_gib: float = Field(16.0, gt=0, le=4096, description="Memory a model can use: the GPU's, or the machine's.")
-    teraflops: float = Field(0.3, gt=0, le=10_000, description="Peak of dense products in the type used for training.")
-    utilisation: float = Field(0.3, gt=0, le=1, description="Share of the peak that training reaches.")
     price_usd_per_hour: float = Field(0.0, ge=0, le=1000, description="Price of one machine; 0 for your own.")
 
 

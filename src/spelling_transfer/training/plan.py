@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from spelling_transfer.models.attention import RIGHT_PADDED, attention, keeps_right_padding, without_plans
+from spelling_transfer.models.attention import NotStaticError, check_attention, fixed_attention
 from spelling_transfer.models.capture import CaptureError, free_bytes
 from spelling_transfer.models.load import backbone, is_quantised
 from spelling_transfer.training.copies import ComputeCopies
 from spelling_transfer.training.data import AnswerData, Batch, Shapes
 from spelling_transfer.training.errors import is_out_of_memory
-from spelling_transfer.training.optimizers import ReplayedAdamW
 from spelling_transfer.training.passes import estimate_pass_tokens, few_widths
-from spelling_transfer.training.static import StaticStep
+from spelling_transfer.training.static import ReplayedAdamW, StaticStep
 
 if TYPE_CHECKING:
     from spelling_transfer.training.module import AnswerModule
@@ -67,7 +66,11 @@ def why_not_static(module: AnswerModule) -> str | None:
         return "training.head is 'liger', whose kernel counts its labels on the host"
     if is_quantised(module.model):
         return "the base model is in 4 bits"
-    return keeps_right_padding(module.model)
+    try:
+        check_attention(module.model)
+    except NotStaticError as error:
+        return str(error)
+    return None
 
 
 def make_static(module: AnswerModule, *, capture: bool = True) -> tuple[ComputeCopies, StaticStep]:
@@ -84,7 +87,7 @@ def make_static(module: AnswerModule, *, capture: bool = True) -> tuple[ComputeC
     device = module.device.type
 
     def loss_of(batch: Batch) -> torch.Tensor:
-        with attention(module.model, RIGHT_PADDED), without_plans(), _casting(device, casts):
+        with fixed_attention(module.model), _casting(device, casts):
             return module.loss_of(batch)
 
     (optimizer,) = module.trainer.optimizers
@@ -111,7 +114,7 @@ def prepare_static(static: StaticStep, data: AnswerData) -> None:
             static.forget()
             torch.cuda.empty_cache()
             if is_out_of_memory(error):
-                if not data.cutter.halve(data.shapes.rows * max(data.shapes.labels)):
+                if not data.cutter.halve(data.shapes.rows, max(data.shapes.labels)):
                     raise
             elif static.captures:
                 beginning = " ".join(str(error).split())[:200]

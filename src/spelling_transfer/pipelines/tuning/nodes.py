@@ -15,7 +15,6 @@ from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import RecommendationSettings, StudySettings, TrialConfig
 from spelling_transfer.study.confirm import Retraining, control_examples, new_seeds, typical_run
 from spelling_transfer.study.correctness import base_correctness, correctness_of, describe_questions, read_correctness
-from spelling_transfer.study.estimates import bound_memory
 from spelling_transfer.study.machine import describe_environment
 from spelling_transfer.study.material import TrialMaterial
 from spelling_transfer.study.space import read_space
@@ -25,9 +24,9 @@ from spelling_transfer.tokenizer.subset import TokenSubset
 from spelling_transfer.tracking import TrackingSettings, run_tracked_study
 
 
-def read_search_space(study: StudySettings, trial: TrialConfig, model_profile: ModelProfile) -> dict[str, Any]:
-    """Checks the search space before anything is trained and returns it in full, bound to the machine's memory."""
-    return read_space(bound_memory(study.space, study, model_profile, trial), trial).as_data()
+def read_search_space(study: StudySettings, trial: TrialConfig) -> dict[str, Any]:
+    """Checks the search space before anything is trained and returns it in full."""
+    return read_space(study.space, trial).as_data()
 
 
 def run_trials(

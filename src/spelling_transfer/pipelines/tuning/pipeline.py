@@ -31,7 +31,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
         [
             node(
                 nodes.read_search_space,
-                inputs=["params:study", "params:trial", "params:model_profile"],
+                inputs=["params:study", "params:trial"],
                 outputs="search_space",
                 name="read_space",
             ),

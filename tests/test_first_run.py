@@ -42,6 +42,7 @@ _SAME_BYTES = [
     "08_reporting/evaluation/scores.csv",
     "08_reporting/evaluation/comparison.csv",
     "08_reporting/evaluation/control_comparison.csv",
+    "08_reporting/evaluation/verdict.json",
     "06_models/tuning/control_adapter/adapter_model.safetensors",
 ]
 

@@ -136,6 +136,10 @@ def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCa
     page = catalog["evaluation_page"].load()
     assert page.startswith("<!DOCTYPE html>")
     assert "Adjusted for the control arm" in page
+    assert "the ceiling was not trained: no arm learned position and count directly" in page
+    verdict = catalog["verdict"].load()
+    assert verdict["answer"] == "cannot be told"
+    assert [gate["passed"] for gate in verdict["gates"]] == [True, False, False, False]
     control = catalog["control_comparison"].load()
     assert set(control["reference"]) == {"control"}
     assert control[control["group"].isin(["all", "focus"])]["task"].tolist()[:4] == [*CORE_TASKS, "all"]
@@ -170,7 +174,8 @@ def test_without_a_control_arm_nothing_is_claimed(catalog: DataCatalog, tmp_path
     SequentialRunner().run(create_pipeline(), catalog)
     assert set(catalog["answers"].load()["arm"]) == {"base", "fine-tuned"}
     assert catalog["control_comparison"].load().empty
-    assert "No claim of transfer is made here" in catalog["evaluation_page"].load()
+    assert "there are no answers of control" in catalog["evaluation_page"].load()
+    assert catalog["verdict"].load()["answer"] == "cannot be told"
 
 
 def test_a_second_run_gives_the_same_bytes(catalog: DataCatalog, tmp_path: Path) -> None:

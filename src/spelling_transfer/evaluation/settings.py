@@ -7,6 +7,34 @@ from pydantic import BaseModel, ConfigDict, Field
 from spelling_transfer.statistics.resampling import Bootstrap
 
 
+class VerdictSettings(BaseModel):
+    """What has to hold before the question of the study is answered, and what counts as an answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dose: float = Field(
+        0.05,
+        ge=0.0,
+        lt=1.0,
+        description="Share by which the spelling arm has to spell better than control and base, interval included.",
+    )
+    ceiling: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="Share by which direct training has to beat control and base in its task, interval included.",
+    )
+    negligible: float = Field(
+        0.05, gt=0.0, lt=1.0, description="Transfer that is surely below this share is answered with no."
+    )
+    seed_spread: float = Field(
+        0.02,
+        ge=0.0,
+        lt=0.5,
+        description="Assumed standard deviation of a training seed's effect, for arms of fewer than three seeds.",
+    )
+
+
 class EvaluationSettings(BaseModel):
     """Which questions are asked in the evaluation, how they are answered and how intervals are made."""
 
@@ -31,6 +59,9 @@ class EvaluationSettings(BaseModel):
     )
     confidence: float = Field(0.95, ge=0.5, lt=1.0, description="Confidence level of all intervals.")
     n_resamples: int = Field(9_999, ge=999, le=1_000_000, description="Bootstrap resamples of word families.")
+    verdict: VerdictSettings = Field(
+        default_factory=VerdictSettings, description="When the question of the study is answered."
+    )
 
     @property
     def bootstrap(self) -> Bootstrap:

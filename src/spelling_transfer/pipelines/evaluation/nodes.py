@@ -6,7 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.evaluation import EvaluationSettings, answer_questions, compare_all, mark_answers, score_answers
+from spelling_transfer.evaluation import (
+    EvaluationSettings,
+    answer_questions,
+    arm_table,
+    compare_all,
+    decide,
+    mark_answers,
+    score_answers,
+)
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pages.evaluation import plot_differences, plot_groups, plot_scores, render_evaluation_page
@@ -47,9 +55,13 @@ def mark(answers: pd.DataFrame, settings: EvaluationSettings) -> tuple[pd.DataFr
 
 def compare_arms(
     marked_answers: pd.DataFrame, settings: EvaluationSettings, study: StudySettings
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compares the fine-tuned with the base model and with the control arm, question by question."""
-    return compare_all(marked_answers, study.focus, study.weights, settings.bootstrap)
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Compares the arms question by question, and answers the question of the study where that can be done."""
+    comparison, control = compare_all(
+        marked_answers, study.focus, study.weights, settings.bootstrap, seed_spread=settings.verdict.seed_spread
+    )
+    verdict = decide(arm_table(marked_answers), settings.verdict, confidence=settings.confidence)
+    return comparison, control, verdict.document()
 
 
 # Kedro resolves the hints of a node, so a figure's type, which would import plotly, cannot stand here.
@@ -63,8 +75,9 @@ def report(
     scores: pd.DataFrame,
     comparison: pd.DataFrame,
     control_comparison: pd.DataFrame,
+    verdict: dict[str, Any],
     settings: EvaluationSettings,
 ) -> str:
     """Writes the page of the evaluation."""
     figures = dict(zip(("scores", "differences", "n_tokens"), plot(scores, comparison), strict=True))
-    return render_evaluation_page(marked_answers, scores, comparison, control_comparison, figures, settings)
+    return render_evaluation_page(marked_answers, scores, comparison, control_comparison, verdict, figures, settings)

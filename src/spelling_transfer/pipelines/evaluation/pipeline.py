@@ -38,7 +38,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             node(
                 nodes.compare_arms,
                 inputs=["marked_answers", "params:evaluation", "params:study"],
-                outputs=["comparison", "control_comparison"],
+                outputs=["comparison", "control_comparison", "verdict"],
                 name="compare_arms",
             ),
             node(
@@ -49,7 +49,14 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.report,
-                inputs=["marked_answers", "scores", "comparison", "control_comparison", "params:evaluation"],
+                inputs=[
+                    "marked_answers",
+                    "scores",
+                    "comparison",
+                    "control_comparison",
+                    "verdict",
+                    "params:evaluation",
+                ],
                 outputs="evaluation_page",
                 name="report",
             ),

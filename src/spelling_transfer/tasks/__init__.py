@@ -34,12 +34,11 @@ if TYPE_CHECKING:
         read_spelling,
         read_yes_or_no,
     )
-    from spelling_transfer.tasks.mixture import CONTROL, REAL, SPELLING, MixtureSettings, choose_mixture
+    from spelling_transfer.tasks.mixture import REAL, SPELLING, MixtureSettings, choose_mixture
     from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS, load_tasks
     from spelling_transfer.tasks.schemas import ENCODED_EXAMPLES, EXAMPLES, WORDS
 
 __all__ = [
-    "CONTROL",
     "CORE_TASKS",
     "ENCODED_EXAMPLES",
     "EXAMPLES",
@@ -81,7 +80,7 @@ _HOMES = {
     "encoding": "encode_examples vocabulary_in_use",
     "examples": "ExampleMix spelling_questions write_examples",
     "marking": "Asked Mark echo_of read_letter read_number read_spelling read_yes_or_no",
-    "mixture": "CONTROL REAL SPELLING MixtureSettings choose_mixture",
+    "mixture": "REAL SPELLING MixtureSettings choose_mixture",
     "registry": "CORE_TASKS TRAINED_TASK UNTRAINED_TASKS load_tasks",
     "schemas": "ENCODED_EXAMPLES EXAMPLES WORDS",
 }

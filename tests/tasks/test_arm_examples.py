@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from spelling_transfer.tasks import arm_examples
 from spelling_transfer.tasks.arm_examples import (
     ControlError,
     indexed_letters,
@@ -20,30 +19,6 @@ from spelling_transfer.tasks.registry import load_tasks
 
 def tokens_in(words: pd.DataFrame) -> set[int]:
     return {int(token) for column in ("ids_bare", "ids_spaced") for ids in words[column] for token in ids}
-
-
-def asked_about(words: pd.DataFrame) -> pd.DataFrame:
-    return words[(words["split"] != "pretrain") & (words["word_set"] != "random")]
-
-
-def test_made_up_words_have_their_right_letters_and_no_token_that_is_asked_about(examples, words, tokenizer):
-    form = examples[examples["kind"] == "form"]
-    assert len(form) == arm_examples.MOST_MADE_UP
-    spelling = load_tasks()["spelling"]
-    assert all(row.answer == spelling.gold(row.word, "", " ") for row in form.itertuples())
-    assert not set(form["word"]) & set(words["word"])
-    texts = [*form["word"], *(" " + form["word"])]
-    made_of = {token for ids in tokenizer.encode_texts(texts) for token in ids}
-    assert not made_of & tokens_in(asked_about(words))
-    assert form["template"].nunique() == 6
-
-
-def test_a_made_up_word_with_a_token_of_a_test_word_would_be_found(words, tokenizer, monkeypatch):
-    monkeypatch.setattr(arm_examples, "MOST_MADE_UP", 300)
-    mutant = words.assign(split=words["split"].where(words["split"] != "test", "pretrain"))
-    made = [example.word for example in arm_examples.form_examples(mutant, tokenizer, 0)]
-    made_of = {token for ids in tokenizer.encode_texts([*made, *(f" {word}" for word in made)]) for token in ids}
-    assert made_of & tokens_in(asked_about(words))
 
 
 def test_rehearsal_is_of_words_that_nothing_else_is_about(examples, words, tokenizer):

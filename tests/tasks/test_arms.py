@@ -26,7 +26,7 @@ def test_each_arm_has_rows_of_its_own_kind(encoded):
     found = {arm: choose_arm(encoded, arm, ALL) for arm in TRAINED_ARMS}
     assert {arm: (*set(rows["task"]), *set(rows["kind"].replace("pool", "real"))) for arm, rows in found.items()} == {
         "spelling": ("spelling", "real"),
-        "form_control": ("spelling", "form"),
+        "form_control": ("spelling", "real"),
         "direct_position": ("position", "real"),
         "direct_count": ("count", "real"),
         "wrong_letters": ("spelling", "wrong_letters"),

@@ -135,7 +135,7 @@ def write_manifest(folder: Path, notes: dict[str, Any]) -> None:
     files = {
         str(file.relative_to(folder)): _sha256(file)
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != MANIFEST
+        if file.is_file() and file != folder / MANIFEST
     }
     (folder / MANIFEST).write_text(json.dumps({**notes, "files": files}, indent=2, sort_keys=True) + "\n")
 

@@ -5,18 +5,16 @@ Each arm has the form of question and answer in common with another and differs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, Example, Template, make_templates
-from spelling_transfer.tasks.mixture import FORM, INDEXED, REAL, REHEARSAL, SPELLING, TOKEN_LETTERS, WRONG_LETTERS
-from spelling_transfer.tasks.spelling import Spelling
+from spelling_transfer.tasks.mixture import INDEXED, REAL, REHEARSAL, SPELLING, TOKEN_LETTERS, WRONG_LETTERS
 from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.words.randomness import random_for, shuffled
-from spelling_transfer.words.word_sets import RANDOM, TOKEN_HELD_OUT, WORD
+from spelling_transfer.words.randomness import shuffled
+from spelling_transfer.words.word_sets import TOKEN_HELD_OUT, WORD
 
 PLAIN_LINE = " {word}:\n"
 """Before a word's letters outside the chat format, as in running text."""
@@ -43,9 +41,6 @@ INDEXED_TEMPLATES: tuple[Template, ...] = make_templates(
     ],
     held_out=[],
 )
-MOST_MADE_UP = 4_000
-"""Made-up words of the form control; more than an arm of some hundred steps sees."""
-_MAX_LETTERS = 12
 
 
 class ControlError(SpellingTransferError):
@@ -103,46 +98,6 @@ def _next_of_another_family(circle: Sequence[str], place: int, stems: Mapping[st
         if stems[candidate] != stems[circle[place]]:
             return candidate
     return None
-
-
-def form_examples(words: pd.DataFrame, tokenizer: ChatTokenizer, seed: int) -> list[Example]:
-    """Returns spelling questions about made-up words with their right letters, as the form control is trained on.
-
-    A made-up word is two pieces, such as ``textilekit``: a word of the ``pretrain`` split and a later token of another.
-    In running text and at the start of a question it has no token that a training, validation or test word has. So the
-    questions, the form of their answers and true letters are practised, and no letter of a token that is asked about.
-
-    Args:
-        words: The words frame.
-        tokenizer: The tokenizer.
-        seed: Salt of what is drawn.
-    """
-    task = Spelling()
-    wordings = [template for template in task.templates if not template.held_out and not template.asks_separator]
-    made = islice(_made_up(words, tokenizer, seed), MOST_MADE_UP)
-    return [
-        task.make(word, random_for(seed, FORM, word), template=wordings[number % len(wordings)])
-        for number, word in enumerate(made)
-    ]
-
-
-def _made_up(words: pd.DataFrame, tokenizer: ChatTokenizer, seed: int) -> Iterator[str]:
-    real = words[words["word_set"] != RANDOM]
-    spare = real[real["split"] == "pretrain"]
-    of_others = real[real["split"] != "pretrain"]
-    allowed = _tokens_in(spare) - _tokens_in(of_others)
-    texts = {token: tokenizer.decode([token]) for token in sorted(allowed)}
-    starts = shuffled({text.strip() for text in texts.values() if text.startswith(" ")}, seed, FORM, "starts")
-    ends = shuffled({text for text in texts.values() if text.isalpha() and text.islower()}, seed, FORM, "ends")
-    seen = set(words["word"])
-    for turn in range(len(ends)):
-        joined = [start + ends[(place + turn) % len(ends)] for place, start in enumerate(starts)]
-        new = [word for word in joined if len(word) <= _MAX_LETTERS and word.isalpha() and word not in seen]
-        encoded = tokenizer.encode_texts([*new, *(f" {word}" for word in new)])
-        for word, bare, spaced in zip(new, encoded[: len(new)], encoded[len(new) :], strict=True):
-            if allowed.issuperset(bare) and allowed.issuperset(spaced):
-                seen.add(word)
-                yield word
 
 
 def _tokens_in(words: pd.DataFrame) -> set[int]:
@@ -250,7 +205,7 @@ def made_rows(kind: str, examples: Sequence[Example], words: pd.DataFrame) -> pd
         kind=kind,
         augmented=False,
         stem=frame["word"].to_numpy() if kind != INDEXED else facts["stem"].to_numpy(),
-        word_set=RANDOM if kind == FORM else WORD,
+        word_set=WORD,
         split="train",
         difficulty="medium" if kind != INDEXED else facts["difficulty"].to_numpy(),
     )

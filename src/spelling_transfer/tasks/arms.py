@@ -13,7 +13,6 @@ import pandas as pd
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.tasks.mixture import (
-    FORM,
     INDEXED,
     POOL,
     REAL,
@@ -36,8 +35,9 @@ TrainedArm = Literal[
 ]
 """Arms with an adapter of their own.
 
-``spelling`` is the treatment, ``form_control`` what it is compared with, the direct arms are the ceiling.
-``wrong_letters`` has the training prompts with other words' answers: it unlearns letters.
+``spelling`` is the treatment, ``form_control`` what it is compared with, the direct arms are the ceiling. The form
+control has the prompts of spelling with the answers that the base model itself gives to them: it practises question and
+answer and is told nothing about letters. ``wrong_letters`` has the same prompts with other words' answers: it unlearns.
 """
 
 PromptedArm = Literal["few_shots", "spell_first", "letters_given"]
@@ -51,7 +51,6 @@ TRAINED_ARMS: tuple[TrainedArm, ...] = get_args(TrainedArm)
 PROMPTED_ARMS: tuple[PromptedArm, ...] = get_args(PromptedArm)
 
 _STAND_INS = {
-    "form_control": FORM,
     "wrong_letters": WRONG_LETTERS,
     "indexed_spelling": INDEXED,
     "token_letters": TOKEN_LETTERS,
@@ -67,8 +66,9 @@ class ArmError(SpellingTransferError):
 def choose_arm(examples: pd.DataFrame, arm: TrainedArm, settings: MixtureSettings) -> pd.DataFrame:
     """Chooses the rows that an arm is trained on, without rehearsal.
 
-    Spelling has the mixture of its settings. In an arm that stands in for it the mixture's other tasks stay, so that
-    the two differ in spelling alone. A direct arm has questions of its task. Where there are enough rows, every arm
+    Spelling has the mixture of its settings, and so has the form control, whose spelling rows are to be answered by
+    the base model. In an arm that stands in for spelling the mixture's other tasks stay, so that the two differ in
+    spelling alone. A direct arm has questions of its task. Where there are enough rows, every arm
     has as many as the mixture.
 
     Args:
@@ -81,7 +81,7 @@ def choose_arm(examples: pd.DataFrame, arm: TrainedArm, settings: MixtureSetting
         MixtureError: The mixture cannot be made.
     """
     mixture = choose_mixture(examples, settings)
-    if arm == SPELLING_ARM:
+    if arm in (SPELLING_ARM, FORM_CONTROL):
         return mixture
     of_training = (examples["split"] == "train") & ~examples["template_held_out"]
     if arm in _DIRECT:

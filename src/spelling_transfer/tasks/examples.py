@@ -13,7 +13,6 @@ from pydantic import Field, field_validator
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.tasks.arm_examples import (
-    form_examples,
     indexed_examples,
     made_rows,
     make_token_examples,
@@ -24,7 +23,6 @@ from spelling_transfer.tasks.balance import Spreader, choose_equal
 from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, SEPARATORS, Example, Task
 from spelling_transfer.tasks.mixture import (
     ASKED,
-    FORM,
     INDEXED,
     POOL,
     REAL,
@@ -101,8 +99,8 @@ def write_examples(
     family and task; ``pool`` are further training rows (direct-training data of position and count, plain spelling,
     what a share or difficulty left out), from which :func:`~.mixture.choose_mixture` makes other mixtures; ``asked``
     are questions about training families of which spelling alone is trained, by no arm more; ``wrong_letters``,
-    ``form``, ``indexed`` and ``token_letters`` are what other arms are trained on, and ``rehearsal`` plain lines for
-    all of them (:mod:`.arm_examples`).
+    ``indexed`` and ``token_letters`` are what other arms are trained on, and ``rehearsal`` plain lines for all of them
+    (:mod:`.arm_examples`).
 
     Args:
         words: The words frame.
@@ -134,7 +132,6 @@ def write_examples(
         if mix.other_arms:
             parts += [
                 wrong_letter_rows(frame, mix.seed),
-                made_rows(FORM, form_examples(words, tokenizer, mix.seed), words),
                 made_rows(INDEXED, indexed_examples(words), words),
                 made_rows(TOKEN_LETTERS, make_token_examples(words, tokenizer), words),
             ]

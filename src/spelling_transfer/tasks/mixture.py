@@ -19,7 +19,7 @@ REAL, POOL, ASKED = "real", "pool", "asked"
 """Kinds of examples: in the mixture, or asked about held-out families; for training, but not in the mixture; asked
 about words whose spelling is trained."""
 
-WRONG_LETTERS, FORM, INDEXED, TOKEN_LETTERS = "wrong_letters", "form", "indexed", "token_letters"
+WRONG_LETTERS, INDEXED, TOKEN_LETTERS = "wrong_letters", "indexed", "token_letters"
 """Kinds that other arms are trained on: see :mod:`.arm_examples`."""
 
 REHEARSAL = "rehearsal"

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from pandera.pandas import Check, Column, DataFrameSchema
 
-from spelling_transfer.tasks.mixture import ASKED, FORM, INDEXED, POOL, REAL, REHEARSAL, TOKEN_LETTERS, WRONG_LETTERS
+from spelling_transfer.tasks.mixture import ASKED, INDEXED, POOL, REAL, REHEARSAL, TOKEN_LETTERS, WRONG_LETTERS
 from spelling_transfer.words.difficulty import LEVELS
 from spelling_transfer.words.word_sets import WORD_SETS
 
 SPLITS = ("train", "validation", "test", "pretrain")
-KINDS = (REAL, POOL, ASKED, WRONG_LETTERS, FORM, INDEXED, TOKEN_LETTERS, REHEARSAL)
+KINDS = (REAL, POOL, ASKED, WRONG_LETTERS, INDEXED, TOKEN_LETTERS, REHEARSAL)
 
 
 def _are_id_lists(column: pd.Series) -> bool:

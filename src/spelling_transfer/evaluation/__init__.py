@@ -5,11 +5,20 @@ the answers; the arms are compared question by question. Intervals and tests are
 about them in words is in `pages`. No claim is made here: a comparison gives numbers and a verdict for each interval.
 """
 
-from spelling_transfer.evaluation.answering import BASE, CONTROL, FINE_TUNED, answer_examples, answer_questions
+from spelling_transfer.evaluation.answering import (
+    CONTROL,
+    FINE_TUNED,
+    answer_examples,
+    answer_questions,
+    check_model,
+    missing_arms,
+)
 from spelling_transfer.evaluation.comparison import compare_all, compare_arms, pair_arms, transfer_ratios
 from spelling_transfer.evaluation.marking import mark_answers, score_answers
 from spelling_transfer.evaluation.questions import EvaluationError, prompts_of, sample_examples, sample_test_examples
 from spelling_transfer.evaluation.settings import EvaluationSettings
+from spelling_transfer.evaluation.strata import check_table, empty_strata, tabulate
+from spelling_transfer.tasks.arms import BASE
 
 __all__ = [
     "BASE",
@@ -19,13 +28,18 @@ __all__ = [
     "EvaluationSettings",
     "answer_examples",
     "answer_questions",
+    "check_model",
+    "check_table",
     "compare_all",
     "compare_arms",
+    "empty_strata",
     "mark_answers",
+    "missing_arms",
     "pair_arms",
     "prompts_of",
     "sample_examples",
     "sample_test_examples",
     "score_answers",
+    "tabulate",
     "transfer_ratios",
 ]

@@ -121,7 +121,7 @@ def check_table(table: pd.DataFrame) -> None:
     """
     if not (table["arm"] == BASE).any():
         raise EvaluationError("arm_answers: no row of the base model. Run 'kedro run --pipelines=evaluation' again.")
-    unknown = sorted(set(table["endpoint"].astype(str)) - set(ENDPOINTS))
+    unknown = sorted(set(map(str, table["endpoint"].unique())) - set(ENDPOINTS))
     if unknown:
         raise EvaluationError(f"arm_answers: no such endpoint: {', '.join(unknown)}. Known: {', '.join(ENDPOINTS)}.")
     unseeded = sorted(set(table.loc[(table["seed"] == NO_SEED) & table["arm"].isin(TRAINED_ARMS), "arm"]))

@@ -14,9 +14,6 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import whole_folder
 
 MANIFEST = "manifest.json"
-ABSENT = "absent"
-"""The ``kind`` a manifest notes for a folder that stands for a model which was not made."""
-
 
 _FETCH_AGAIN = "The download is not complete: run again with a network, or restore the folder."
 
@@ -102,12 +99,6 @@ class ModelFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelFolderError(f"{file}: not a readable manifest ({error!r}).") from error
         return dict(manifest)
-
-    @property
-    @permissions_explained()
-    def is_absent(self) -> bool:
-        """Whether the folder stands for a model that was not made."""
-        return (self.path / MANIFEST).is_file() and self.manifest().get("kind") == ABSENT
 
     @property
     @permissions_explained()

@@ -249,7 +249,7 @@ def describe_control(found: StudyFindings) -> str:
     else:
         verdict = "So no transfer is claimed."
     return (
-        "Compared with the form control, which had the same steps on made-up words and their letters: "
+        "Compared with the form control, which had the same steps on the base model's own answers: "
         f"{'; '.join(parts)}. {verdict}"
     )
 

@@ -19,7 +19,8 @@ import yaml
 OFFLINE = os.pathsep.join([str(Path(__file__).parent / "offline"), *filter(None, [os.environ.get("PYTHONPATH")])])
 _SMALLER = (
     "study.n_trials=2,study.validation_words=30,study.transfer_eval_frequency=10,trial.training.max_steps=12,"
-    "evaluation.examples_per_task=60,evaluation.examples_per_other_word_set=20,evaluation.examples_per_trained_words=20,evaluation.n_resamples=999,"
+    "evaluation.examples_per_task=60,evaluation.examples_per_other_word_set=20,"
+    "evaluation.examples_per_trained_words=20,evaluation.n_resamples=999,"
     "letter_probe.max_tokens=500,endpoint_load.n_requests=8,deployment_check.n_questions=20,"
     "deployment_check.stop_timeout_seconds=120"  # a busy machine is no failure
 )

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
     from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS, load_tasks
     from spelling_transfer.tasks.schemas import ENCODED_EXAMPLES, EXAMPLES, WORDS
+    from spelling_transfer.tasks.spelling import Spelling
 
 __all__ = [
     "ASKED",
@@ -89,6 +90,7 @@ __all__ = [
     "MixtureSettings",
     "PromptedArm",
     "SpelledTask",
+    "Spelling",
     "Task",
     "TaskError",
     "Template",
@@ -126,6 +128,7 @@ _HOMES = {
     "mixture": "ASKED POOL REAL REHEARSAL SPELLING MixtureSettings choose_mixture first_by_hash",
     "registry": "CORE_TASKS TRAINED_TASK UNTRAINED_TASKS load_tasks",
     "schemas": "ENCODED_EXAMPLES EXAMPLES WORDS",
+    "spelling": "Spelling",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, {f"{__name__}.{home}": names.split() for home, names in _HOMES.items()})

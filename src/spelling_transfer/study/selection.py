@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from spelling_transfer.statistics.intervals import Floats
 from spelling_transfer.statistics.scores import FocusWeights, Resampled, StudyResamples
 
 SelectBy = Literal["spelling", "weighted"]
@@ -44,8 +45,9 @@ def selection_score(
 
 def selection_resamples(resamples: StudyResamples, select_by: SelectBy, weights: FocusWeights) -> Resampled:
     """Returns the selection score of each trial, shape ``(trials,)``, on the questions and on their resamples."""
-    value, resampled = (
-        np.asarray(selection_score(*np.moveaxis(each, -1, 0), select_by, weights))
-        for each in (resamples.trials.value, resamples.trials.resamples)
-    )
-    return Resampled(value, resampled)
+
+    def ranked(scores: Floats) -> Floats:
+        spelling, position, count = np.moveaxis(scores, -1, 0)
+        return np.asarray(selection_score(spelling, position, count, select_by, weights))
+
+    return Resampled(ranked(resamples.trials.value), ranked(resamples.trials.resamples))

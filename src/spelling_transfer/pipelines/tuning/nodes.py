@@ -77,16 +77,16 @@ def train_all(
     retraining = Retraining(material, tuning_studies / study.name)
     arms = train_arms(config, new_seeds(trials, settings.seeds), settings, retraining)
     runs = arms.runs()
-    scores = [runs[task].to_numpy() for task in SCORED_TASKS]
+    spelling, position, count = (runs[task].to_numpy(dtype=float) for task in SCORED_TASKS)
     runs = runs.assign(
-        transfer_score=transfer_score(*scores, study.weights),
-        selection_score=selection_score(*scores, study.select_by, study.weights),
+        transfer_score=transfer_score(spelling, position, count, study.weights),
+        selection_score=selection_score(spelling, position, count, study.select_by, study.weights),
     )
     confirmation = runs[runs["arm"] == SPELLING_ARM].drop(columns="arm").reset_index(drop=True)
     questions = describe_questions(material.validation, tokenizer)
     base = base_correctness(trial_marks, questions)
     kept = typical_run(confirmation)
-    spelling, control = (
+    marks, control = (
         [correctness_of(seed, correct, questions, base) for seed, correct in arms.correct(arm).items()]
         for arm in (SPELLING_ARM, FORM_CONTROL)
     )
@@ -97,8 +97,8 @@ def train_all(
         arms.curves(),
         runs,
         confirmation,
-        pd.concat(spelling, ignore_index=True),
-        pd.concat(of_kept, ignore_index=True) if of_kept else spelling[0].iloc[:0],
+        pd.concat(marks, ignore_index=True),
+        pd.concat(of_kept, ignore_index=True) if of_kept else marks[0].iloc[:0],
     )
 
 

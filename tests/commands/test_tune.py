@@ -91,7 +91,7 @@ class TestOrigins:
         assert found["study.validation_words"] == (60, "mine.yml:study.validation_words")
         assert found["trial.lora.r"] == (8, "--params trial.lora.r")
         assert found["study.focus"] == ("balanced", "--focus")
-        assert found["study.n_trials"] == (3, "conf/base/parameters/tuning.yml:study.n_trials")
+        assert found["study.n_trials"] == (2, "conf/base/parameters/tuning.yml:study.n_trials")
 
     def test_the_plain_form_has_a_line_a_setting(self, tuning) -> None:
         result = tuning.tune("--show-config", "--mode=grid")

@@ -20,7 +20,7 @@ def _change(task: str, before: float, after: float, low: float, high: float, **o
     verdict = "up" if low > 0 else "down" if high < 0 else "unclear"
     row = {
         "measure": "exact_match", "task": task, "group": "all", "value": "all", "reference": "base",
-        "arm": "fine-tuned", "n": 600, "families": 600, "reference_score": before, "arm_score": after,
+        "arm": "spelling", "n": 600, "families": 600, "reference_score": before, "arm_score": after,
         "reference_low": before - 0.04, "reference_high": before + 0.04, "arm_low": after - 0.04,
         "arm_high": after + 0.04, "difference": after - before, "low": low, "high": high, "only_reference": 20,
         "only_arm": 60, "p_value": 0.01, "p_adjusted": 0.02, "gap_closed": 0.2,
@@ -45,7 +45,7 @@ SCORES = pd.DataFrame(
             "arm": arm, "task": task, "group": group, "value": group, "n": 600, "families": 600, "exact_match": 0.5,
             "low": 0.46, "high": 0.54, "lenient": 0.5, "invalid_rate": 0.0, "majority": 0.1, "similarity": None,
         }
-        for arm in ("base", "fine-tuned")
+        for arm in ("base", "spelling")
         for task in ("spelling", "position", "count")
         for group in ("all", "difficulty")
     ]

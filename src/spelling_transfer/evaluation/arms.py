@@ -13,20 +13,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spelling_transfer.evaluation.answering import BASE, CONTROL, FINE_TUNED
 from spelling_transfer.evaluation.questions import MAIN_WORD_SET, EvaluationError
+from spelling_transfer.tasks.arms import BASE, FORM_CONTROL
 from spelling_transfer.tasks.registry import TRAINED_TASK, UNTRAINED_TASKS
 
-SPELLING = "spelling"
+SPELLING, CONTROL = "spelling", "control"
 DIRECT: Mapping[str, str] = {task: f"direct {task}" for task in UNTRAINED_TASKS}
 """The arm that was trained on a task itself, by task."""
 ARMS = (BASE, SPELLING, CONTROL, *DIRECT.values())
 _NAMES = {
-    FINE_TUNED: SPELLING,
-    "form_control": CONTROL,
+    FORM_CONTROL: CONTROL,
     **{f"direct_{task}": arm for task, arm in DIRECT.items()},
 }
-"""What these arms are called in answer files and settings."""
+"""What some of these arms are called in answer files and settings."""
 COLUMNS = ("question", "family", "task", "arm", "seed", "correct")
 STRATA = ("template_held_out", "difficulty", "n_tokens")
 """Properties of a question that answers are looked at by, where the answers have them."""
@@ -56,11 +55,11 @@ def arm_table(marked: pd.DataFrame, strata: Sequence[str] = STRATA) -> pd.DataFr
 
     Args:
         marked: What ``mark_answers`` returns; with a column ``seed`` where an arm was trained with several. Arms may
-            also be called ``fine-tuned``, ``form_control``, ``direct_position``, ``direct_count``; others are kept as
-            they are, and no verdict rests on them.
+            also be called ``form_control``, ``direct_position``, ``direct_count``; no verdict rests on others, which
+            are left out.
         strata: Columns to keep, where there are such.
     """
-    words = marked[marked["word_set"] == MAIN_WORD_SET]
+    words = marked[(marked["word_set"] == MAIN_WORD_SET) & marked["arm"].replace(_NAMES).isin(ARMS)]
     kept = [name for name in (*strata, "model") if name in words.columns]
     return pd.DataFrame(
         {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.evaluation.answering import BASE, CONTROL, FINE_TUNED
+from spelling_transfer.evaluation.answering import CONTROL, FINE_TUNED
 from spelling_transfer.evaluation.questions import MAIN_WORD_SET, EvaluationError
 from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, wilson_interval
 from spelling_transfer.statistics.multiple import benjamini_hochberg, holm
@@ -26,6 +26,7 @@ from spelling_transfer.statistics.paired import (
 )
 from spelling_transfer.statistics.resampling import STANDARD, Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, FocusWeights, compare_transfer_scores
+from spelling_transfer.tasks.arms import BASE
 from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS
 
 

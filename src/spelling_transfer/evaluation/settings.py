@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.statistics.resampling import Bootstrap
+from spelling_transfer.tasks.arms import PromptedArm
 
 
 class VerdictSettings(BaseModel):
@@ -49,6 +50,11 @@ class EvaluationSettings(BaseModel):
         le=100_000,
         description="Questions of each task on each other word set (random strings, unseen tokens).",
     )
+    examples_per_trained_words: int = Field(
+        200, ge=0, le=100_000, description="Questions of each task on words of which spelling alone is trained."
+    )
+    prompted: tuple[PromptedArm, ...] = Field((), description="Other ways of asking the base model; see tasks/arms.py.")
+    shots: int = Field(3, ge=1, le=32, description="Solved questions before each, for few_shots.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the choice of questions and of the bootstrap.")
     max_new_tokens: int = Field(32, ge=1, le=512, description="Longest answer, in tokens.")
     batch_size: int | None = Field(

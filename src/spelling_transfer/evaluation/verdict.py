@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.evaluation.answering import BASE, CONTROL
-from spelling_transfer.evaluation.arms import ARMS, DIRECT, SPELLING, STRATA, TaskAnswers, answers_by_task
+from spelling_transfer.evaluation.arms import ARMS, CONTROL, DIRECT, SPELLING, STRATA, TaskAnswers, answers_by_task
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.evaluation.settings import VerdictSettings
 from spelling_transfer.evaluation.verdict_parts import (
@@ -39,6 +38,7 @@ from spelling_transfer.statistics.intervals import CONFIDENCE, Floats, Interval
 from spelling_transfer.statistics.multiple import benjamini_hochberg, holm
 from spelling_transfer.statistics.paired import clear_direction, paired_difference
 from spelling_transfer.statistics.ratio import Ratio, contrast_ratio
+from spelling_transfer.tasks.arms import BASE
 from spelling_transfer.tasks.registry import TRAINED_TASK, UNTRAINED_TASKS
 
 FEWEST_FAMILIES = 10

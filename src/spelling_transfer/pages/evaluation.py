@@ -95,10 +95,10 @@ def control_table(control: pd.DataFrame) -> Table:
     frame = rows[["task", "n", "reference_score", "arm_score", "difference", "low", "high", "verdict"]]
     return Table(
         frame,
-        caption="Difference: fine-tuned minus control, paired by question. Low and high are the ends of its interval. "
-        "The transfer score is a weighted sum, not a share.",
+        caption="Difference: spelling minus form control, paired by question. Low and high are the ends of its "
+        "interval. The transfer score is a weighted sum, not a share.",
         formats={**dict.fromkeys(("reference_score", "arm_score"), ".3f"), **dict.fromkeys(_ENDS, "+.3f")},
-        labels={"reference_score": "control", "arm_score": "fine-tuned"},
+        labels={"reference_score": "form control", "arm_score": "spelling"},
     )
 
 
@@ -153,10 +153,10 @@ def render_evaluation_page(
     if len(control):
         sections.append(
             Section(
-                "Adjusted for the control arm",
-                text="The control arm had the same steps on the same prompts, with the letters of other words: it "
-                "learns the form of question and answer and nothing of spelling. A difference from it is what the form "
-                "does not explain.",
+                "Adjusted for the form control",
+                text="The form control had the same steps on the same prompts, with the answers that the base model "
+                "itself gives to them: it practises the form of question and answer and is told nothing of letters. A "
+                "difference from it is what the form does not explain.",
                 table=control_table(control),
             )
         )

@@ -30,6 +30,8 @@ NO_CLAIM = (
     "they learn, the form of the answers included. Only the verdict of the evaluation, on held-out words, can claim it."
 )
 VERDICTS = {"up": "improved", "down": "got worse", "unclear": "no clear change"}
+RANKED_BY = {"spelling": "spelling", "weighted": "sum of spelling and weighted position and count"}
+"""What the score that trials are ranked by is called."""
 _ENOUGH_SEEDS = 3
 _MOST_NAMES = 8
 
@@ -132,7 +134,8 @@ def describe_best(found: StudyFindings) -> str:
     """Returns which configuration is recommended, how clearly, and which others would do."""
     best = found.best
     text = (
-        f"Trial {best['trial']} has the best transfer score on validation words, {best['transfer_score']:.3f}"
+        f"Trial {best['trial']} has the best {RANKED_BY[found.study.select_by]} on validation words, "
+        f"{best['selection_score']:.3f}"
         f"{_interval(best['interval'])}."
     )
     if not best["equivalent"]:
@@ -154,7 +157,7 @@ def describe_best(found: StudyFindings) -> str:
     return (
         f"{text} The cheapest of these is trial {cheapest['trial']}: {cheapest['cost']['examples']:,} examples seen "
         f"and rank {cheapest['config']['lora']['r']}, against {best['cost']['examples']:,} and rank "
-        f"{best['config']['lora']['r']}, for a score of {cheapest['transfer_score']:.3f}."
+        f"{best['config']['lora']['r']}, for a score of {cheapest['selection_score']:.3f}."
     )
 
 
@@ -178,7 +181,7 @@ def describe_confirmation(found: StudyFindings) -> str:
         unclear = "" if low > 0 or high < 0 else ", no clear change"
         text += f" ({span(low, high, signed)}{unclear})"
     if n < _ENOUGH_SEEDS:
-        text += f". {count_of(n, 'seed').capitalize()} cannot show how far seeds differ; set recommendation.seeds to 3"
+        text += f". {count_of(n, 'seed').capitalize()} cannot show how far seeds differ; set arms.seeds to 3"
     return f"{text}."
 
 
@@ -187,7 +190,7 @@ def describe_control(found: StudyFindings) -> str:
     rows = {row["measure"]: row for row in found.confirmation["control"]}
     if not rows:
         return (
-            "There is no control arm (recommendation.control is false), so no gain here can be separated from learning "
+            "There is no control arm (arms.trained lacks form_control), so no gain here can be separated from learning "
             "the form of the answers."
         )
     parts = []
@@ -210,7 +213,7 @@ def describe_control(found: StudyFindings) -> str:
     else:
         verdict = "So no transfer is claimed."
     return (
-        "Compared with the control arm, which had the same steps on the same prompts with other words' letters: "
+        "Compared with the form control, which had the same steps on the base model's own answers: "
         f"{'; '.join(parts)}. {verdict}"
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_lightning import NodeTime
 from spelling_transfer.evaluation import EvaluationSettings
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.study.config import RecommendationSettings, StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.estimates import check_memory, planned_configs, study_seconds, trial_seconds
 from spelling_transfer.study.space import read_space
 from spelling_transfer.study.speeds import Speed, find_speed
@@ -50,28 +50,20 @@ def _run_study(parameters: Parameters, speed: Speed) -> float:
     return study_seconds(_configs(parameters), _study(parameters), speed)
 
 
-def _train_best(parameters: Parameters, speed: Speed) -> float:
-    return _trainings(parameters, speed, _recommendation(parameters).seeds)
-
-
-def _train_control(parameters: Parameters, speed: Speed) -> float:
-    return _trainings(parameters, speed, int(_recommendation(parameters).control))
-
-
-def _trainings(parameters: Parameters, speed: Speed, count: int) -> float:
-    """Returns the seconds of trainings that are scored once: what is recommended is not known yet, so the mean."""
-    configs, study = _configs(parameters), _study(parameters)
-    seconds = sum(trial_seconds(config, 1, study, speed) for config in configs) / len(configs)
-    return speed.measured.import_s + count * seconds
+def _train_arms(parameters: Parameters, speed: Speed) -> float:
+    """Returns the seconds of training every arm; what is recommended is not known yet, so the study's mean."""
+    configs, study, arms = _configs(parameters), _study(parameters), _arms(parameters)
+    seconds = sum(trial_seconds(config, arms.evaluations, study, speed) for config in configs) / len(configs)
+    return speed.measured.import_s + len(arms.trained) * arms.seeds * seconds
 
 
 def _answer(parameters: Parameters, speed: Speed) -> float:
-    settings = EvaluationSettings.model_validate(parameters["evaluation"])
-    control = int(_recommendation(parameters).control)
+    settings, arms = EvaluationSettings.model_validate(parameters["evaluation"]), _arms(parameters)
+    runs = len(arms.trained) * arms.seeds
     others = settings.examples_per_other_word_set * (len(WORD_SETS) - 1)
     answers = 2 * len(load_tasks()) * (settings.examples_per_task + others)
-    answers += control * len(CORE_TASKS) * settings.examples_per_task
-    start = speed.measured.import_s + (2 + control) * speed.measured.ready_s
+    answers += (runs - 1) * len(CORE_TASKS) * settings.examples_per_task
+    start = speed.measured.import_s + (1 + runs) * speed.measured.ready_s
     return start + speed.answering_seconds(answers, settings.max_new_tokens, side_by_side=settings.batch_size)
 
 
@@ -86,13 +78,12 @@ def _study(parameters: Parameters) -> StudySettings:
     return StudySettings.model_validate(parameters["study"])
 
 
-def _recommendation(parameters: Parameters) -> RecommendationSettings:
-    return RecommendationSettings.model_validate(parameters["recommendation"])
+def _arms(parameters: Parameters) -> ArmSettings:
+    return ArmSettings.model_validate(parameters["arms"])
 
 
 _NODES: dict[str, Callable[[Parameters, Speed], float]] = {
     "tuning.run_study": _run_study,
-    "tuning.train_best": _train_best,
-    "tuning.train_control": _train_control,
+    "tuning.train_arms": _train_arms,
     "evaluation.answer": _answer,
 }

@@ -22,11 +22,21 @@ if TYPE_CHECKING:
     from spelling_transfer.words.families import find_families, find_leaks, split_of
     from spelling_transfer.words.randomness import key_of, random_for, shuffled
     from spelling_transfer.words.word_list import WordListFile, WordSelection, clean_words, select_words
-    from spelling_transfer.words.word_sets import RANDOM, WORD_SETS, describe_splits, describe_words, split_words
+    from spelling_transfer.words.word_sets import (
+        RANDOM,
+        TOKEN_HELD_OUT,
+        WORD,
+        WORD_SETS,
+        describe_splits,
+        describe_words,
+        split_words,
+    )
 
 __all__ = [
     "LEVELS",
     "RANDOM",
+    "TOKEN_HELD_OUT",
+    "WORD",
     "WORD_SETS",
     "DifficultySettings",
     "WordListFile",
@@ -52,7 +62,7 @@ _HOMES = {
     "families": "find_families find_leaks split_of",
     "randomness": "key_of random_for shuffled",
     "word_list": "WordListFile WordSelection clean_words select_words",
-    "word_sets": "RANDOM WORD_SETS describe_splits describe_words split_words",
+    "word_sets": "RANDOM TOKEN_HELD_OUT WORD WORD_SETS describe_splits describe_words split_words",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, {f"{__name__}.{home}": names.split() for home, names in _HOMES.items()})

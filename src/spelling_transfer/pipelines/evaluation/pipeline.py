@@ -17,8 +17,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 nodes.answer,
                 inputs={
                     "base_model": "base_model",
-                    "best_adapter": "best_adapter",
-                    "control_adapter": "control_adapter",
+                    "arm_adapters": "arm_adapters",
                     "tokenizer": "tokenizer",
                     "examples": "examples",
                     "encoded_examples": "encoded_examples",
@@ -31,8 +30,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.mark,
-                inputs=["answers", "params:evaluation"],
-                outputs=["marked_answers", "scores"],
+                inputs=["answers", "words", "tokenizer", "base_model", "arm_adapters", "params:evaluation"],
+                outputs=["marked_answers", "scores", "arm_answers", "left_out"],
                 name="mark",
             ),
             node(

@@ -63,6 +63,15 @@ _SPELLING = (
     "Turn {word} into single letters.",
     "Split {word} up, one letter at a time.",
     "How is {word} written?",
+    "How would you spell {word}?",
+    "{word}: how do you write it?",
+    "{word}: how does it go, letter by letter?",
+    "{word}: which letters does it have?",
+    "{word}: show its letters.",
+    "{word}: what is its spelling?",
+    "I wonder how {word} is spelled.",
+    "Divide {word} into letters.",
+    "Hand me all letters of {word}, {separator} between each two.",
 )
 _POSITION = (
     "Tell me letter {number} of {word}.",
@@ -79,6 +88,9 @@ _POSITION = (
     "Say only the {ordinal} letter of {word}.",
     "Go through {word}: what is letter {number}?",
     "Count to letter {number} of {word} and say it.",
+    "{word}: tell me letter {number}.",
+    "{word}: what is its {ordinal} letter?",
+    "Open {word} at place {number}: which letter is there?",
     ("Tell me letter {number} of {word}, counted from the end.", FROM_END),
     ("{word}, letter {number} from the back:", FROM_END),
     ("Going backwards through {word}, what is letter {number}?", FROM_END),
@@ -88,6 +100,8 @@ _POSITION = (
     ("I want the {ordinal} letter of {word}, from the end.", FROM_END),
     ("In {word}, which letter is number {number} when read backwards?", FROM_END),
     ("From the right, what is the {ordinal} letter in {word}?", FROM_END),
+    ("{word}: letter {number} from its end?", FROM_END),
+    ("Say {word} from its end: which letter is number {number}?", FROM_END),
 )
 _COUNT = (
     "How many times is {letter} in {word}?",
@@ -108,6 +122,10 @@ _COUNT = (
     "Is {letter} in {word}, and how many times?",
     "{word}, letter {letter}: how many?",
     "I see {word}. How many {letter} does it hold?",
+    "{word}: how many times is {letter} in it?",
+    "{word}: count its {letter}.",
+    "Say the number of times that {letter} is in {word}.",
+    "What is the total of the letter {letter} in {word}?",
 )
 REWORDINGS: Mapping[str, tuple[Template, ...]] = {
     name: make_templates(f"pretrain/{name}", trained=wordings, held_out=[])

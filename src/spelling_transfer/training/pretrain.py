@@ -112,6 +112,10 @@ class Trainer:
 
     def widen(self) -> None:
         """Goes on with the softmax over all rows, which teaches that the others are never an answer."""
+        import torch
+
+        if self._cuda:  # the graph of the first stage must have run before its memory is given back
+            torch.cuda.synchronize()
         self._narrow(None)
 
     def _narrow(self, label_rows: np.ndarray | None) -> None:
@@ -124,6 +128,7 @@ class Trainer:
         self._place = place.to(self._device)
         self._rows = None if label_rows is None else torch.from_numpy(label_rows).to(self._device)
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._loss: torch.Tensor | None = None
         self._eager_steps = 0
 
     def step(
@@ -151,10 +156,10 @@ class Trainer:
             return self._take(*(each.to(self._device) for each in batch))
         if self._eager_steps == 0:
             self._batch = tuple(each.to(self._device) for each in batch)
-            self._stream = torch.cuda.Stream()
+            self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         for kept, each in zip(self._batch, batch, strict=True):
             kept.copy_(each, non_blocking=True)
-        if self._graph is not None:
+        if self._graph is not None and self._loss is not None:
             self._graph.replay()
             return self._loss.clone()
         if self._eager_steps < 3:  # what is allocated once, at the first steps, must not be part of the graph
@@ -195,7 +200,7 @@ class Trainer:
                 states, targets = states[wanted], targets[wanted]
             logits = states @ weight.T
         loss = F.cross_entropy(logits.float(), targets, ignore_index=_IGNORED)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         self._optimizer.step()
         return loss.detach()

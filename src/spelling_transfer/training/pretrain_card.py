@@ -96,9 +96,10 @@ library_name: transformers
 def _table(known: pd.DataFrame, unknown: pd.DataFrame) -> str:
     rows = known.merge(unknown, on="probe", suffixes=("", "_unknown"))
     return "\n".join(
-        f"| {row.probe} | {_share(row.right)} | {_share(row.invalid)} | {_share(row.right_unknown)} | "
-        f"{_share(row.invalid_unknown)} |"
-        for row in rows.itertuples()
+        f"| {row['probe']} | "
+        + " | ".join(_share(row[name]) for name in ("right", "invalid", "right_unknown", "invalid_unknown"))
+        + " |"
+        for row in rows.to_dict("records")
     )
 
 

@@ -105,6 +105,26 @@ class Bench:
 
 def prepare(folder: Path, widths: list[int]) -> None:
     """Writes what all contestants read: models, tokenizer, encoded examples, the English subset."""
+    from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+
+    tokenizer = load_chat_tokenizer()
+    for width in widths:
+        if not (folder / f"width-{width}").is_dir():
+            write_random_model(folder / f"width-{width}", width, tokenizer.end_id)
+    if (folder / "answering").is_dir():
+        return
+    write_material(folder)
+    write_answering_model(folder / "answering", tokenizer.end_id)
+
+
+def write_material(folder: Path, *, max_words: int = 4_000, asked_splits: tuple[str, ...] = ("test",)) -> None:
+    """Writes tokenizer, encoded examples, questions and the English subset.
+
+    Args:
+        folder: Where to.
+        max_words: How many words of the word list are taken.
+        asked_splits: The splits whose questions are written.
+    """
     import yaml
 
     from spelling_transfer.pipelines.local_prep import nodes
@@ -119,12 +139,7 @@ def prepare(folder: Path, widths: list[int]) -> None:
     from spelling_transfer.words.word_list import WordListFile, WordSelection
 
     tokenizer = load_chat_tokenizer()
-    for width in widths:
-        if not (folder / f"width-{width}").is_dir():
-            write_random_model(folder / f"width-{width}", width, tokenizer.end_id)
-    if (folder / "answering").is_dir():
-        return
-    selection = WordSelection(max_words=4_000, random_words=20)
+    selection = WordSelection(max_words=max_words, random_words=20)
     selected, _ = nodes.select(WordListFile(), tokenizer, selection)
     split, _ = nodes.split_by_family(selected, tokenizer, selection)
     words = nodes.rate(split, tokenizer, None, DifficultySettings(), None)  # type: ignore[arg-type]
@@ -134,7 +149,7 @@ def prepare(folder: Path, widths: list[int]) -> None:
     spelling = encoded[encoded["task"] == "spelling"]
     trained = spelling[spelling["split"] == "train"].sample(frac=1, random_state=0)
     trained[["example_id", "input_ids", "label_start"]].to_parquet(folder / "examples.parquet")
-    asked = encoded[(encoded["split"] == "test") & encoded["task"].isin(["spelling", "position", "count"])]
+    asked = encoded[encoded["split"].isin(asked_splits) & encoded["task"].isin(["spelling", "position", "count"])]
     asked.sample(frac=1, random_state=0)[["question", "task"]].to_parquet(folder / "questions.parquet")
     rules = TokenRules.model_validate(yaml.safe_load((ROOT / "conf/base/study/token_analysis/rules.yml").read_text()))
     english = find_english_tokens(
@@ -147,7 +162,6 @@ def prepare(folder: Path, widths: list[int]) -> None:
     assert package is not None
     assert package.submodule_search_locations
     shutil.copytree(Path(package.submodule_search_locations[0]) / "tokenizer_files", folder / "tokenizer")
-    write_answering_model(folder / "answering", tokenizer.end_id)
 
 
 def write_random_model(folder: Path, width: int, end_id: int) -> None:

@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ from .jobs.dispatch import Dispatcher
 from .jobs.starting import RunBudget
 from .jobs.work import Attempt, Entry, Outcome, Work, run_tag
 from .node_jobs import machines_of
-from .places import FolderSetting, folder_settings, setting_of
+from .places import is_reached
 from .platform.jobs import JobsApi
 from .platform.machines import Machine
 from .platform.studios import StudiosApi, StudioView
@@ -62,15 +62,15 @@ class CommandJobs:
     Nothing is rented before the first command is started.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, place: str) -> None:
         """Makes a set of commands; nothing is asked of the platform yet.
 
         Args:
             name: Name of the set: its jobs carry it, and its costs are kept under it.
-            folder: Where the commands work. The machines must see this folder as well; where an argument names it, a
-                job gets the path that the machine has for it.
+            place: Where the commands find and leave their data: a URL, or a folder below one of ``data.mounts``,
+                relative to the project, as each command has it in its working folder.
         """
-        self._name, self._folder = name, folder
+        self._name, self._place = name, place
         self._lock = threading.Lock()
         self._futures: dict[str, Future[Outcome]] = {}
         self._entries: dict[str, Entry] = {}
@@ -85,10 +85,9 @@ class CommandJobs:
             env: The environment of the settings.
 
         Raises:
-            ComputeError: The settings, the budget or the folder do not suffice.
+            ComputeError: The settings, the budget or the place do not suffice.
         """
-        loader = config_loader(project, env)
-        _check(load_config(loader), self._folder, project, folder_settings(loader, project))
+        _check(load_config(config_loader(project, env)), self._place)
 
     def start(
         self,
@@ -114,22 +113,21 @@ class CommandJobs:
             The key of the command for the other methods.
 
         Raises:
-            ComputeError: The settings, the budget or the folder do not allow it; nothing was started.
+            ComputeError: The settings, the budget or the place do not allow it; nothing was started.
         """
         if template is not None and template not in TEMPLATES:
             raise SettingsError(f"There is no job template {template!r}. Known: {', '.join(TEMPLATES)}.")
         latest = self._latest.get(label)
         if latest is not None and not self._futures[latest].done():
             return latest
-        ready = self._prepare()
-        mapped = [part.replace(str(self._folder.resolve()), ready.place) for part in command]
+        ready = self.prepare()
         variables = env or {}
-        _refuse_secrets([*mapped, *variables.values()], ready.config)
-        key = f"{label.replace(' ', '-')}-{hashlib.sha256(repr(mapped).encode()).hexdigest()[:8]}"
+        _refuse_secrets([*command, *variables.values()], ready.config)
+        key = f"{label.replace(' ', '-')}-{hashlib.sha256(repr(list(command)).encode()).hexdigest()[:8]}"
 
         def script(attempt: Attempt) -> str:
             folder = f"{self._name}-{key}"
-            return job_script(mapped, ready.source, ready.config.data.mounts, attempt.limit_seconds, folder)
+            return job_script(command, ready.source, ready.config.data.mounts, attempt.limit_seconds, folder)
 
         tier = ready.config.tiers[ready.tier]
         kind = TEMPLATES[template] if template else Template(1.0, ready.config.trials.minutes, tier.longest_minutes, "")
@@ -172,15 +170,19 @@ class CommandJobs:
             self._ready.dispatcher.close()
             self._ready = None
 
-    def _prepare(self) -> _Ready:
-        if self._ready is None:
-            context = compute_hook.context or _context_outside_a_run()
-            self._ready = self._rent(context, load_config(context.loader))
+    def prepare(self) -> _Ready:
+        """Checks all that must be right before money is spent and brings the code to the Studio; rents nothing.
+
+        Raises:
+            ComputeError: Something is missing; the message says what, and where to set it.
+        """
+        self._ready = self._ready or self._open()
         return self._ready
 
-    def _rent(self, context: RunContext, config: ComputeConfig) -> _Ready:
-        project = context.project
-        tier, place = _check(config, self._folder, project, folder_settings(context.loader, project))
+    def _open(self) -> _Ready:
+        context = compute_hook.context or _context_outside_a_run()
+        project, config = context.project, load_config(context.loader)
+        tier = _check(config, self._place)
         commit = commit_of(project, config)
         market = open_market(project, config)
         machines = machines_of(tier, config.trials.gpu_gigabytes, "trials.gpu_gigabytes", config, market.prices)
@@ -205,7 +207,7 @@ class CommandJobs:
             budget=RunBudget(config.budget.run_usd, market.ledger.spent(run_id=self._name)),
             on_entry=remember,
         )
-        return _Ready(config, tier, tuple(machines), studios[task], source, place, dispatcher)
+        return _Ready(config, tier, tuple(machines), studios[task], source, dispatcher)
 
 
 @dataclass(frozen=True)
@@ -217,38 +219,26 @@ class _Ready:
     machines: tuple[Machine, ...]
     studio: StudioView
     source: Source
-    place: str
     dispatcher: Dispatcher
 
 
-def _check(config: ComputeConfig, folder: Path, project: Path, folders: list[FolderSetting]) -> tuple[str, str]:
-    """Returns the tier of the commands, and their folder as the machines see it."""
+def _check(config: ComputeConfig, place: str) -> str:
+    """Returns the tier of the commands."""
     tier = config.trials.tier or config.tags.get("gpu")
     if tier is None:
         raise SettingsError("compute: trials.tier: not set, and no tag 'gpu' names a tier either (compute.yml).")
-    place = _place(folder, project, config, folders)
+    if not is_reached(place, config.data):
+        raise PreflightError(
+            f"{place}: rented machines do not reach it. Name a place in a bucket of yours (s3://…), or a folder below "
+            "one of data.mounts (compute.yml), relative to the project."
+        )
     check_budget_is_set(config)
     if config.trials.task not in config.studios:
         known = ", ".join(config.studios) or "none"
         raise SettingsError(f"compute: trials.task: there is no task {config.trials.task!r}. Known: {known}.")
     if config.tiers[tier].num_machines > 1:
         raise SettingsError(f"compute: trials.tier: {tier!r} has several machines a job; a command uses one.")
-    return tier, place
-
-
-def _place(folder: Path, project: Path, config: ComputeConfig, folders: list[FolderSetting]) -> str:
-    """Returns the folder as a path below the project's copy on the machine, where it is mounted."""
-    resolved = folder.resolve()
-    for name, mount in config.data.mounts.items():
-        for start in (project / name, Path(mount)):
-            if resolved.is_relative_to(start.resolve()):
-                return str(Path(name) / resolved.relative_to(start.resolve()))
-    setting = setting_of(resolved, [replace(each, folder=each.folder.resolve()) for each in folders])
-    named = f"Set {setting.name} in {setting.file} to" if setting is not None else "Keep it in"
-    raise PreflightError(
-        f"The folder {folder} is on this machine alone, and commands on rented machines need it. {named} a folder that "
-        "this machine and they see, and name that folder in data.mounts of compute.yml."
-    )
+    return tier
 
 
 def _refuse_secrets(texts: Sequence[str], config: ComputeConfig) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import ComputeConfig
+from .config import ComputeConfig, DataPlace
 from .errors import PreflightError
 from .node_jobs import NodeJob, datasets_across
 
@@ -96,16 +96,23 @@ def _problem(place: Place, config: ComputeConfig, project: Path, *, written: boo
     if not place.location:
         return ""  # from an installed package or a hub: the same everywhere
     if place.is_url:
-        if place.location.startswith(data.shared):
+        if is_reached(place.location, data):
             return ""
         return f"{place.location} is not among data.shared in compute.yml ({', '.join(data.shared)})"
     path = Path(place.location.removeprefix("file://"))
     inside = path.relative_to(project) if path.is_relative_to(project) else path
     if not written and any(_below(inside, folder) for folder in (*data.bundled, *data.scratch, *config.code.include)):
         return ""
-    if any(_below(inside, folder) or _below(path, mount) for folder, mount in data.mounts.items()):
+    if is_reached(str(inside), data) or is_reached(str(path), data):
         return ""
     return f"{inside} {_HERE_ALONE}"
+
+
+def is_reached(location: str, data: DataPlace) -> bool:
+    """Returns whether rented machines reach a URL, or a folder by the path that it has in a job's working folder."""
+    if "://" in location:
+        return location.startswith(data.shared)
+    return any(_below(Path(location), folder) for mount in data.mounts.items() for folder in mount)
 
 
 def _one_setting(local: dict[str, Path], folders: list[FolderSetting]) -> str:

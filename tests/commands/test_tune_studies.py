@@ -34,7 +34,8 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", document, re.DOTALL)
     for line in block.splitlines()
 ]
-TUNE = [line for line in COMMANDS if line.startswith("kedro tune ")]
+TUNE = [line for line in COMMANDS if line.startswith("kedro tune ") and "--mode lightning" not in line]
+"""Mode ``lightning`` is run by tests/study/test_tune_lightning.py."""
 LATER = ("--resume", "kedro tune list", "kedro tune dashboard", "kedro tune sync")
 """What needs a study that has been run."""
 

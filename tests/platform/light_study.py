@@ -7,6 +7,7 @@ twice or taken from another trial changes them in every digit.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class LightObjective:
     """Trains and scores a light trial.
 
     ``steps.log`` in the trial's folder holds a line a step done, ``kept N`` for a checkpoint, and ``from N`` where an
-    attempt began.
+    attempt began. Where ``LIGHT_STUDY_LOGS`` names a folder, the lines of all machines are there.
     """
 
     def __init__(self, study: LightStudy) -> None:
@@ -83,7 +84,9 @@ class LightObjective:
         step, value = int(state["step"]), float(state["value"])
         verdict: Verdict = "complete"
         curve = {each.step: each for each in monitor.curve if each.step <= step}
-        with (monitor.folder / "steps.log").open("a") as log:
+        logs = Path(os.environ.get("LIGHT_STUDY_LOGS") or monitor.folder.parent) / monitor.folder.name
+        logs.mkdir(parents=True, exist_ok=True)
+        with (logs / "steps.log").open("a") as log:
             print(f"from {step}", file=log, flush=True)
             while step < config.training.max_steps and verdict == "complete":
                 time.sleep(self.study.step_seconds)

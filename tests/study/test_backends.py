@@ -19,7 +19,8 @@ import pytest
 from lightning_platform import until
 from tests.kedro_lightning.test_command_jobs import project  # noqa: F401  (a fixture)
 
-from spelling_transfer.study.backends import LightningTrialBackend, LocalBackend, WorkerPool
+from spelling_transfer.storage.study_jobs import LightningTrialBackend
+from spelling_transfer.study.backends import LocalBackend, WorkerPool
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.interfaces import WorkerState
 from spelling_transfer.study.machine import fitting_workers, n_cores
@@ -161,10 +162,14 @@ def test_it_is_found_by_its_name() -> None:
 
 
 def test_workers_are_started_watched_and_stopped(platform, project: Path) -> None:  # noqa: F811
-    backend = LightningTrialBackend(project / "data/shared/set")
-    long, short = backend.start(0, ["sleep", "60"], {}), backend.start(1, ["false"], {})
-    until(lambda: backend.poll([long, short]) == {long: "running", short: "failed"})
+    settings = StudySettings(space={}, place="data/shared/places")
+    (project / "study").mkdir()
+    (project / "study" / "launch.json").write_text("{}")  # nothing that a worker could read
+    backend = LightningTrialBackend(project / "study", settings)
+    command = ["python", "-m", "a.worker", str(project / "study"), "--worker"]
+    first, second = (backend.start(worker, [*command, str(worker)], {}) for worker in range(2))
+    until(lambda: backend.poll([first, second]) == {first: "failed", second: "failed"})
     assert sorted(job["name"].rsplit("-", 3)[0] for job in platform.jobs) == ["worker-0", "worker-1"]
-    backend.stop([long, short])
-    assert backend.poll([long]) == {long: "gone"}
+    assert all("study_jobs data/shared/places 1 --worker" in job["spec"]["command"] for job in platform.jobs)
+    backend.stop([first, second])
     assert platform.running == []

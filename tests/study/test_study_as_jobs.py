@@ -1,25 +1,32 @@
-"""A study whose workers are jobs: real workers, one PostgreSQL, each planned trial once whatever is taken away."""
+"""A study whose workers are jobs: they share a PostgreSQL and a bucket, and no folder with each other or the driver."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import light_study
 import pandas as pd
 import pytest
+from fake_lightning.machines import session_of
 from kedro.config import OmegaConfigLoader
 from light_study import LightStudy, light_defaults, light_settings
 from local_postgres import LocalPostgres, find_binaries
+from s3_server import WRITER, S3Server
 
 from kedro_lightning.hooks import RunContext, compute_hook
 from kedro_lightning.platform.studios import StudiosApi
-from spelling_transfer.study.config import StudyConfigError
+from spelling_transfer.storage import open_store
+from spelling_transfer.study.config import StudyConfigError, StudySettings
+from spelling_transfer.study.records import Records
 from spelling_transfer.study.run import run_study
+from spelling_transfer.study.storage import open_engine, storage_url
 
 pytestmark = pytest.mark.skipif(
     find_binaries() is None, reason="PostgreSQL is not installed (Debian: apt install postgresql)"
@@ -34,65 +41,95 @@ def database() -> Iterator[LocalPostgres]:
 
 
 @pytest.fixture
-def folder(platform, connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a study on a mount, in a project of which the platform has the Studio."""
-    shared = tmp_path / "project" / "data" / "shared"
-    shared.mkdir(parents=True)
-    (tmp_path / "project" / "pyproject.toml").write_text("[tool.kedro]\n")
-    monkeypatch.chdir(tmp_path / "project")
+def place(platform, connection, s3: str, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place in a bucket; the platform has the Studio, and the keys in its store of secrets alone."""
+    project = tmp_path / "project"
+    (project / "conf/base").mkdir(parents=True)
+    (project / "pyproject.toml").write_text("[tool.kedro]\n")
+    monkeypatch.chdir(project)
     StudiosApi(connection).create("spelling-tuning")
-    platform.world.extra_env = {
-        "PYTHONPATH": os.pathsep.join([str(Path(light_study.__file__).parent), os.environ.get("PYTHONPATH", "")])
-    }
+    path = [str(Path(light_study.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    logs = str(tmp_path / "logs")
+    platform.world.extra_env = {"PYTHONPATH": os.pathsep.join(path), "LIGHT_STUDY_LOGS": logs}
+    variables = s3_server.environment()
+    secrets = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    platform.world.secrets = {name: (name, variables.pop(name), "") for name in secrets}
     settings = {
         "tags": {"gpu": "t4"},
         "tiers": {"t4": {"machines": ["T4"], "interruptible": True}},
         "studios": {"tuning": {"name": "spelling-tuning"}},
+        "environments": {"default": {"variables": variables}},
+        "secrets": secrets,
         "budget": {"run_usd": 3},
-        "data": {"mounts": {"data/shared": str(shared)}},
     }
-    conf = tmp_path / "project" / "conf"
-    (conf / "base").mkdir(parents=True)
-    (conf / "base" / "compute.yml").write_text(json.dumps(settings))
-    loader = OmegaConfigLoader(str(conf), base_env="base", default_run_env="base")
-    monkeypatch.setattr(compute_hook, "context", RunContext(tmp_path / "project", loader))
-    return shared / "study"
+    (project / "conf/base/compute.yml").write_text(json.dumps(settings))
+    loader = OmegaConfigLoader(str(project / "conf"), base_env="base", default_run_env="base")
+    monkeypatch.setattr(compute_hook, "context", RunContext(project, loader))
+    return f"{s3}/studies"
 
 
-def take_away_one_machine(platform, folder: Path) -> None:
-    """Takes the machine of the worker whose trial has come furthest, once a checkpoint is there to go on from."""
-    while True:
-        for job in platform.jobs:
-            logs = [log.read_text() for log in folder.glob("trials/*/steps.log")]
-            if job["state"] == "running" and any("kept" in log for log in logs):
+def take_away_a_machine(platform: Any, settings: StudySettings, taken: list[tuple[int, int]]) -> None:
+    """Cuts the power of a machine whose trial has a checkpoint at the place; notes the trial and its attempt."""
+    records = Records(open_engine(storage_url(settings.storage, Path())), settings.name)
+    while not taken:
+        for row in records.trials() if records.find() else ():
+            store = open_store(f"{settings.place}/trials/{settings.name}/{row.number:04d}")
+            if row.state != "running" or not store.list_manifests():
+                continue
+            with platform.world.lock:  # nobody sees its processes end before the platform says why
+                (job,) = [each for each in platform.jobs if row.owner.partition("/")[0] in each["spec"]["command"]]
+                for pid in session_of(job["_proc"].pid):
+                    os.kill(pid, signal.SIGKILL)
                 platform.module.set_job(job, state="stopped")
-                return
+            taken.append((row.number, row.attempt))
+            return
         time.sleep(0.05)
 
 
-def test_each_planned_trial_is_run_once_though_a_machine_is_taken_away(platform, folder: Path, database) -> None:
-    settings = light_settings(name="rented", backend="lightning", workers=2, n_trials=4, storage=database.url)
-    thief = threading.Thread(target=take_away_one_machine, args=(platform, folder), daemon=True)
+def test_a_trial_whose_machine_is_taken_away_goes_on_elsewhere_from_its_newest_checkpoint(
+    platform, place: str, database, tmp_path: Path
+) -> None:
+    how = {"name": "rented", "backend": "lightning", "place": place, "storage": database.url}
+    settings, folder = light_settings(workers=2, n_trials=4, **how), tmp_path / "driver"
+    taken: list[tuple[int, int]] = []
+    thief = threading.Thread(target=take_away_a_machine, args=(platform, settings, taken), daemon=True)
     thief.start()
-    found = run_study(settings, light_defaults(), LightStudy(step_seconds=0.05), folder=folder)
-    assert not thief.is_alive()
+    found = run_study(settings, light_defaults(), LightStudy(step_seconds=0.15), folder=folder)
+    ((lost, attempt),) = taken
     undisturbed = run_study(light_settings(n_trials=4), light_defaults(), LightStudy())
     pd.testing.assert_frame_equal(found.trials, undisturbed.trials)
     pd.testing.assert_frame_equal(found.curves, undisturbed.curves)
     assert found.base == undisturbed.base
-    assert len(platform.jobs) >= 3  # two workers, and one in place of that which was lost
     assert platform.running == []
+    assert len(platform.jobs) >= 3  # two workers, and one in place of that which was lost
+    records = Records(open_engine(storage_url(settings.storage, folder)), "rented")
+    attempts = {row.number: row.attempt for row in records.trials()}
+    assert attempts == {number: attempt + (number == lost) for number in range(4)}
     for number in range(4):
-        # Steps after a checkpoint may be done twice, never left out; no trial is done from its start by two workers.
-        lines = (folder / f"trials/{number:04d}/steps.log").read_text().splitlines()
-        steps = [int(line) for line in lines if line.isdigit()]
-        assert sorted(set(steps)) == list(range(1, 31))
-        assert lines.count("from 0") == 1 or "kept 7" not in lines[: lines.index("from 0", 1)]
+        lines = (tmp_path / f"logs/{number:04d}/steps.log").read_text().splitlines()
+        assert sorted({int(line) for line in lines if line.isdigit()}) == list(range(1, 31))
+        begun = [int(line.split()[1]) for line in lines if line.startswith("from ")]
+        assert begun[0] == 0
+        assert len(begun) == attempts[number]
+        assert all(step >= 7 for step in begun[1:])  # not from its start: a checkpoint was at the place
+    # Nothing of the driver's folder was seen by a machine, and no key was said to the platform but to its store.
+    assert not (folder / "trials").exists()
+    assert not any(str(folder) in job["spec"]["command"] for job in platform.jobs)
+    assert WRITER.secret not in platform.said()
     again = run_study(settings, light_defaults(), LightStudy(), folder=folder)
     pd.testing.assert_frame_equal(again.trials, found.trials)
 
 
-def test_a_file_that_machines_cannot_share_is_refused_before_anything_is_rented(platform, folder: Path) -> None:
-    with pytest.raises(StudyConfigError, match=r"study\.storage: a file cannot be shared.*PostgreSQL"):
-        run_study(light_settings(backend="lightning"), light_defaults(), LightStudy(), folder=folder)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"place": "s3://data/studies"}, r"study\.storage: a file cannot be shared.*PostgreSQL"),
+        ({"storage": "postgresql://me@127.0.0.1:1/x"}, r"study\.place: .*studies_place: s3://YOUR-BUCKET/studies"),
+    ],
+)
+def test_what_machines_cannot_share_is_refused_before_anything_is_rented(
+    platform, place: str, tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(StudyConfigError, match=message):
+        run_study(light_settings(backend="lightning", **changes), light_defaults(), LightStudy(), folder=tmp_path)
     assert platform.jobs == []

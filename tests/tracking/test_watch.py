@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from spelling_transfer.storage.study_place import StudyPlace
 from spelling_transfer.study.interfaces import StudySnapshot
 from spelling_transfer.tracking import runs as module_runs
 from spelling_transfer.tracking import watch
@@ -150,6 +151,19 @@ def test_an_interrupted_study_goes_on_in_the_same_run(tmp_path: Path, server: Fa
     assert steps(by_trial(server)[0]) == EVERY
     assert by_trial(server)[0].summary["state"] == "complete"
     assert len(by_trial(server)) == 1
+
+
+def test_an_adapter_of_a_worker_elsewhere_is_fetched_from_the_place_of_the_study(
+    tmp_path: Path, server: FakeWandb
+) -> None:
+    there, place = tmp_path / "there" / "0000", str(tmp_path / "place")
+    (there / "adapter").mkdir(parents=True)
+    (there / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    StudyPlace(place, "first_study").discard(there)
+    here = tmp_path / "trials" / "0000" / "adapter"
+    show(tmp_path, study(trial(0, adapter=here), trial(1, adapter=here.parents[1] / "0001"), settings={"place": place}))
+    (sent,) = [each for each in server.artifacts.values() if each["type"] == "adapter"]  # the other was never kept
+    assert server.stored[sent["files"]["adapter_model.safetensors"]] == b"weights"
 
 
 def test_adapters_stay_where_they_are_if_told_to(tmp_path: Path, server: FakeWandb, adapter: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.models.loss import IGNORED_LABEL
+from spelling_transfer.models.loss import IGNORED_LABEL, loss_at
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training.data import EncodedExamples, StepSampler, TrainingDataError
 
@@ -16,13 +16,30 @@ def test_labels_are_the_answer_and_the_end_token_alone(
     loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
 ) -> None:
     batch = EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id).batch(range(len(encoded)))
+    width = batch.input_ids.shape[1]
     for i, word in enumerate(encoded["example_id"]):
-        labels = batch.labels[i][batch.labels[i] != IGNORED_LABEL]
-        ids = loaded.vocabulary.to_ids(labels.numpy()).tolist()
+        mine = batch.places // width == i
+        ids = loaded.vocabulary.to_ids(batch.targets[mine].numpy()).tolist()
         assert ids[-1] == tokenizer.end_id
         assert tokenizer.decode(ids[:-1]) == " ".join(word)
-        seen = loaded.vocabulary.to_ids(batch.input_ids[i][batch.attention_mask[i] == 1].numpy())
-        assert seen.tolist() == encoded["input_ids"][i]
+        row = loaded.vocabulary.to_ids(batch.input_ids[i].numpy()).tolist()
+        assert row[: len(encoded["input_ids"][i])] == encoded["input_ids"][i]
+        # A label is predicted by the state before it.
+        assert [row[int(place) % width + 1] for place in batch.places[mine]] == ids
+
+
+def test_what_fills_a_batch_up_counts_for_nothing(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
+) -> None:
+    examples = EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id)
+    plain, filled = examples.batch([3, 1]), examples.batch([3, 1], rows=4, width=64, labels=128)
+    assert filled.input_ids.shape == (4, 64)
+    assert filled.places.shape == filled.targets.shape == (128,)
+    assert int((filled.targets != IGNORED_LABEL).sum()) == len(plain.targets)
+    losses = [
+        float(loss_at(loaded.model, batch.input_ids, batch.places, batch.targets).detach()) for batch in (plain, filled)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_label_rows_are_those_of_the_labels(
@@ -50,24 +67,22 @@ def test_examples_that_cannot_be_trained_on_are_refused(
 
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=200),
-    st.integers(1, 16),
-    st.integers(1, 4),
+    st.integers(1, 40),
     st.integers(0, 5),
 )
 def test_an_epoch_holds_each_example_once_in_an_order_of_the_seed(
-    lengths: list[int], batch_size: int, accumulate: int, seed: int
+    lengths: list[int], step_size: int, seed: int
 ) -> None:
-    def first_epoch() -> list[list[list[int]]]:
+    def first_epoch() -> list[list[int]]:
         steps, seen = [], 0
-        for step in StepSampler(np.array(lengths), batch_size, accumulate, seed):
+        for step in StepSampler(np.array(lengths), step_size, seed):
             steps.append(step)
-            seen += sum(map(len, step))
+            seen += len(step)
             if seen >= len(lengths):
                 return steps
         raise AssertionError
 
     steps = first_epoch()
-    assert sorted(i for step in steps for batch in step for i in batch) == list(range(len(lengths)))
-    assert max(len(batch) for step in steps for batch in step) <= batch_size
-    assert max(map(len, steps)) <= accumulate
+    assert sorted(i for step in steps for i in step) == list(range(len(lengths)))
+    assert max(map(len, steps)) <= step_size
     assert steps == first_epoch()

@@ -18,7 +18,7 @@ from spelling_transfer.training.errors import (
     DeviceError,
     TrainingDivergedError,
 )
-from spelling_transfer.training.module import make_optimizer, make_schedule
+from spelling_transfer.training.optimizers import make_optimizer, make_schedule
 from spelling_transfer.training.run import train
 
 from .conftest import lora_losses, make_settings

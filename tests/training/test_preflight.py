@@ -12,7 +12,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.models.loss import answer_only_loss
+from spelling_transfer.models.loss import loss_at
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import Batch, EncodedExamples, TrainingDataError, pack
 from spelling_transfer.training.errors import DeviceError
@@ -24,7 +24,7 @@ from .conftest import make_settings
 
 def value_and_gradient(model: Any, batch: Batch) -> tuple[float, list[torch.Tensor]]:
     model.zero_grad()
-    loss = answer_only_loss(model, batch.input_ids, batch.attention_mask, batch.labels, position_ids=batch.position_ids)
+    loss = loss_at(model, batch.input_ids, batch.places, batch.targets, position_ids=batch.position_ids)
     loss.backward()
     return float(loss.detach()), [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
@@ -48,7 +48,7 @@ def test_packed_loss_and_gradient_equal_the_unpacked_ones(
 def test_examples_that_see_each_other_have_another_loss(loaded: LoadedModel, examples: EncodedExamples) -> None:
     batch = examples.packed_batch(list(range(8)), None)
     apart, _ = value_and_gradient(loaded.model, batch)
-    together = answer_only_loss(loaded.model, batch.input_ids, None, batch.labels)
+    together = loss_at(loaded.model, batch.input_ids, batch.places, batch.targets)
     assert abs(float(together.detach()) - apart) > 1e-3 * apart  # else the test above could not fail
 
 

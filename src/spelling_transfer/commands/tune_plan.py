@@ -160,7 +160,8 @@ def check_workers(plan: Plan) -> None:
     """Checks that workers on other machines could begin, before data are prepared for them; rents nothing.
 
     Raises:
-        StudyConfigError: They share no database.
+        StudyConfigError: They share no database or place.
+        RemoteError: The place does not answer, or refuses to be written to.
         ComputeError: The settings of the rented machines do not suffice.
     """
     from spelling_transfer.study.backends import make_backend
@@ -169,7 +170,7 @@ def check_workers(plan: Plan) -> None:
     if plan.study.backend == "local":
         return
     check_machines(plan.study)
-    backend = make_backend(plan.study.backend, studies_folder(plan.project, plan.env) / plan.study.name)
+    backend = make_backend(plan.study, studies_folder(plan.project, plan.env) / plan.study.name)
     check = getattr(backend, "check", None)
     if check is not None:
         check(plan.project, plan.env)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 if TYPE_CHECKING:
     import torch
+
+    Choose = Callable[["AnswerHead", torch.Tensor, torch.Tensor], torch.Tensor]
+
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -84,19 +89,51 @@ def generate_answers(
     loaded.check_tokenizer(tokenizer)
     if not prompts:
         return []
-    head = _head(loaded, tokenizer, allowed_ids)
+    head, head_key = _head(loaded, tokenizer, allowed_ids)
     end_row = int(loaded.vocabulary.to_rows([tokenizer.end_id])[0])
+    numbers = None if sampling is None or seeds is None else random_numbers(seeds, max_new_tokens)
     answers: list[list[int]] = [[] for _ in prompts]
-    # Neighbours in length share a batch, so that little is padded.
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    left = set(range(len(prompts)))
+
+    def keep(done: Mapping[int, list[int]]) -> None:
+        for i, rows in done.items():
+            answers[i] = loaded.vocabulary.to_ids(rows).tolist()
+        left.difference_update(done)
+        if progress is not None:
+            progress(len(done))
+
     was_training = loaded.model.training
     loaded.model.eval()
     try:
-        with torch.inference_mode():
-            prefix = SharedPrefix.of(loaded, prompts)
+        with torch.inference_mode(), ExitStack() as stack:
+            if _in_slots(loaded):
+                from spelling_transfer.models.kept_decoder import answers_in_slots
+                from spelling_transfer.models.slots import NotStaticError, attention_without_plans
+
+                try:
+                    for done in answers_in_slots(
+                        loaded,
+                        [loaded.vocabulary.to_rows(prompt) for prompt in prompts],
+                        numbers,
+                        head,
+                        _best if sampling is None else drawer(sampling),
+                        key=(head_key, sampling),
+                        end_row=end_row,
+                        max_new_tokens=max_new_tokens,
+                        batch_size=batch_size,
+                    ):
+                        keep(done)
+                except NotStaticError as error:
+                    _LOG.warning("Answers are generated without CUDA graphs, several times as slowly: %s.", error)
+                    stack.enter_context(attention_without_plans())
+            # Neighbours in length share a batch, so that little is padded.
+            order = sorted(left, key=lambda i: len(prompts[i]))
+            prefix = SharedPrefix.of(loaded, prompts) if order else SharedPrefix()
             for start in range(0, len(order), batch_size):
                 indices = order[start : start + batch_size]
-                choose = _most_likely if sampling is None or seeds is None else _drawer(sampling, seeds, indices)
+                choose: Choose = _most_likely
+                if sampling is not None and numbers is not None:
+                    choose = _step_by_step(drawer(sampling), numbers[indices])
                 rows = decode_batch(
                     loaded,
                     [prompts[i] for i in indices],
@@ -106,33 +143,55 @@ def generate_answers(
                     end_row=end_row,
                     max_new_tokens=max_new_tokens,
                 )
-                for i, answer in zip(indices, rows, strict=True):
-                    answers[i] = loaded.vocabulary.to_ids(answer).tolist()
-                if progress is not None:
-                    progress(len(indices))
+                keep(dict(zip(indices, rows, strict=True)))
     finally:
         loaded.model.train(was_training)
     return answers
 
 
-def _head(loaded: LoadedModel, tokenizer: ChatTokenizer, allowed_ids: Sequence[int] | None) -> AnswerHead:
+def _in_slots(loaded: LoadedModel) -> bool:
+    """Whether answers are generated in slots: where starting kernels one by one takes longer than they do."""
+    return loaded.device.type == "cuda"
+
+
+def _head(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, allowed_ids: Sequence[int] | None
+) -> tuple[AnswerHead, Hashable]:
+    """Returns the head of the tokens that an answer may hold, and what is equal for equal heads of one model."""
     from kedro_non_thinking import ThinkTokenMask, allowed_without
 
     think = loaded.vocabulary.known_rows(tokenizer.think_ids).tolist()
     if allowed_ids is None:
-        return AnswerHead.of(loaded, ThinkTokenMask(think), None)
+        return AnswerHead.of(loaded, ThinkTokenMask(think), None), (tuple(think), None)
     allowed = loaded.vocabulary.known_rows([*allowed_ids, tokenizer.end_id]).tolist()
-    return AnswerHead.of(loaded, ThinkTokenMask(think, allowed), allowed_without(think, allowed))
+    rows = allowed_without(think, allowed)
+    return AnswerHead.of(loaded, ThinkTokenMask(think, allowed), rows), (tuple(think), rows)
 
 
 def _most_likely(head: AnswerHead, states: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
     return head.most_likely(states)
 
 
-def _drawer(
-    sampling: Sampling, seeds: Sequence[int], indices: Sequence[int]
-) -> Callable[[AnswerHead, torch.Tensor, torch.Tensor], torch.Tensor]:
+def _best(head: AnswerHead, states: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    # As `most_likely`, without a look at what is in a tensor.
+    return head.logits(states).argmax(-1)
+
+
+def random_numbers(seeds: Sequence[int], count: int) -> torch.Tensor:
+    """Returns numbers in [0, 1), shape ``(seeds, count)``; those of a seed begin the same for any count.
+
+    One number a token, whatever there is to choose from: an answer follows its seed under any head.
+    """
     import torch
+
+    return torch.stack([torch.rand(count, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def drawer(sampling: Sampling) -> Choose:
+    """Returns what draws a candidate of a head for each of the states ``(rows, hidden)``, with one number a row.
+
+    It looks at no tensor's content, so it can be part of a CUDA graph.
+    """
     from transformers import LogitsProcessorList, MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWarper
 
     # transformers' own order: temperature, top-k, top-p, min-p. The temperature changes no order, so the top k are
@@ -142,19 +201,24 @@ def _drawer(
         warpers.append(TopPLogitsWarper(sampling.top_p))
     if sampling.min_p > 0.0:
         warpers.append(MinPLogitsWarper(sampling.min_p))
-    generators = [torch.Generator().manual_seed(seeds[i]) for i in indices]
 
-    def draw(head: AnswerHead, states: torch.Tensor, running: torch.Tensor) -> torch.Tensor:
+    def draw(head: AnswerHead, states: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         logits = head.logits(states)
         best = logits.float().topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
-        probabilities = warpers(None, best.values).softmax(-1).cpu()  # type: ignore[arg-type]  # no ids looked at
-        # One number a token, whatever there is to choose from: an answer follows its seed under any head.
-        numbers = torch.stack([torch.rand((), generator=generators[place]) for place in running.tolist()])
+        probabilities = warpers(None, best.values).softmax(-1)  # type: ignore[arg-type]  # no ids looked at
+        if probabilities.device.type == "mps":
+            probabilities = probabilities.cpu()  # no float64 there
         shares = probabilities.double().cumsum(-1)
-        drawn = (shares < numbers[:, None] * shares[:, -1:]).sum(-1, keepdim=True)
+        drawn = (shares < numbers.to(shares.device)[:, None] * shares[:, -1:]).sum(-1, keepdim=True)
         return best.indices.gather(1, drawn.to(best.indices.device))[:, 0]
 
     return draw
+
+
+def _step_by_step(choose: Choose, numbers: torch.Tensor) -> Choose:
+    """Gives each step of a batch its own column of the numbers ``(rows, steps)``, of the rows that still run."""
+    steps = iter(numbers.unbind(1))
+    return lambda head, states, running: choose(head, states, next(steps)[running.cpu()])
 
 
 _BLOCK_ROWS = 4096
@@ -295,7 +359,7 @@ def decode_batch(
     prompts: Sequence[Sequence[int]],
     prefix: SharedPrefix,
     head: AnswerHead,
-    choose: Callable[[AnswerHead, torch.Tensor, torch.Tensor], torch.Tensor],
+    choose: Choose,
     *,
     end_row: int,
     max_new_tokens: int,

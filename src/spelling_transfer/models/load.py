@@ -24,6 +24,7 @@ from spelling_transfer.models.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import torch
 
+    from spelling_transfer.models.kept_decoder import KeptDecoder
     from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 
@@ -35,12 +36,15 @@ class LoadedModel:
         model: transformers' ``PreTrainedModel``, or PEFT's ``PeftModel`` around it; ``Any``, because neither is typed.
         vocabulary: Token ids to embedding rows.
         tokenizer_sha256: Hash of the ``tokenizer.json`` it was trained with; ``None`` where nothing says.
+        kept_decoder: On a GPU, what generated the last answers: gigabytes of keys and values, and CUDA graphs that read
+            the weights where they are.
     """
 
     model: Any
     vocabulary: Vocabulary
     tokenizer_sha256: str | None = None
     _head_rows: tuple[tuple[Any, ...], Any] | None = field(default=None, init=False, repr=False, compare=False)
+    kept_decoder: KeptDecoder | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def backbone(self) -> Any:
@@ -62,6 +66,15 @@ class LoadedModel:
             self._head_rows = key, weight.detach()[list(rows)]
         kept: torch.Tensor = self._head_rows[1]
         return kept
+
+    def free_decoder(self) -> None:
+        """Gives back the memory that the last answers were generated in; the next ones take it again."""
+        import torch
+
+        if self.kept_decoder is not None:
+            self.kept_decoder = None
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()  # a graph's memory is of use to nothing else until then
 
     def check_tokenizer(self, tokenizer: ChatTokenizer) -> None:
         """Refuses a tokenizer that is not the model's own: its ids would name other tokens.

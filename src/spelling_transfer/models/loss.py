@@ -1,9 +1,10 @@
 """The answer-only loss: the head is computed where there is a label, and over the token subset when it is on.
 
-A head of 151,936 rows makes 0.6 MB of float32 logits a label. Up to a bound they are computed as they are; beyond it in
-chunks whose logits are computed again for the gradient (Chen et al., 2016, arXiv:1604.06174), or, on CUDA, by the fused
-kernel of liger-kernel, which never holds them all (Hsu et al., 2024, arXiv:2410.10989). On a CPU a head that is not
-trained, as under LoRA, is summed up in blocks with its gradient at once.
+A head of 151,936 rows makes 0.6 MB of float32 logits a label. A head that is not trained, as under LoRA, is summed up
+with its gradient at once, in blocks: of labels, as many as the memory for logits holds, or on a CPU of rows, as many as
+its cache holds. A head that is trained is computed as it is up to a bound; beyond it in chunks whose logits are
+computed again for the gradient (Chen et al., 2016, arXiv:1604.06174), or, on CUDA, by the fused kernel of liger-kernel,
+which never holds them all (Hsu et al., 2024, arXiv:2410.10989).
 """
 
 from __future__ import annotations
@@ -76,6 +77,39 @@ def answer_hidden_states(
     return states[:, :-1][wanted], labels[:, 1:][wanted]
 
 
+def loss_at(
+    model: Any,
+    input_ids: torch.Tensor,
+    places: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    position_ids: torch.Tensor | None = None,
+    **options: Any,
+) -> torch.Tensor:
+    """Returns the loss of `answer_only_loss` for labels whose places are known beforehand.
+
+    Nothing on the way looks at the data, so a GPU is never waited for, and all shapes can be fixed.
+
+    Args:
+        model: The model, with or without an adapter.
+        input_ids: Rows of the embedding, shape ``(batch, sequence)``, padded on the right if at all: attention that
+            looks back only never sees the padding.
+        places: For each label, the place of the state that predicts it among all ``batch * sequence``, shape
+            ``(labels,)``.
+        targets: The row to be predicted there, -100 where there is none, same shape.
+        position_ids: As in `answer_hidden_states`.
+        options: ``subset_rows``, ``subset_weight``, ``logits_mb`` and ``kernel``, as in `answer_only_loss`.
+
+    Raises:
+        LossError: As in `answer_only_loss`.
+    """
+    inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": None, "use_cache": False}
+    if position_ids is not None:
+        inputs["position_ids"] = position_ids
+    states = backbone(model)(**inputs).last_hidden_state
+    return _loss_of(model, states.flatten(0, 1).index_select(0, places), targets, **options)
+
+
 def answer_only_loss(
     model: Any,
     input_ids: torch.Tensor,
@@ -109,6 +143,27 @@ def answer_only_loss(
         LossError: A subset of a head that an adapter or a quantiser has replaced.
     """
     states, targets = answer_hidden_states(model, input_ids, attention_mask, labels, position_ids)
+    return _loss_of(
+        model,
+        states,
+        targets,
+        subset_rows=subset_rows,
+        subset_weight=subset_weight,
+        logits_mb=logits_mb,
+        kernel=kernel,
+    )
+
+
+def _loss_of(
+    model: Any,
+    states: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    subset_rows: torch.Tensor | None = None,
+    subset_weight: torch.Tensor | None = None,
+    logits_mb: int = DEFAULT_LOGITS_MB,
+    kernel: Kernel = "auto",
+) -> torch.Tensor:
     head, weight = model.get_output_embeddings(), None
     if subset_rows is not None:
         if hasattr(head, "base_layer") or not head.weight.is_floating_point():
@@ -116,7 +171,7 @@ def answer_only_loss(
                 f"tokenizer.use_english_only_tokens: the head is a {type(head).__name__}, whose rows cannot be taken "
                 "apart. Leave the head out of 'lora.target_modules', or train over the whole vocabulary."
             )
-        targets = torch.searchsorted(subset_rows, targets)
+        targets = torch.where(targets == IGNORED_LABEL, targets, torch.searchsorted(subset_rows, targets))
         weight = head.weight[subset_rows] if subset_weight is None else subset_weight
     return head_cross_entropy(states, targets, head, weight=weight, logits_mb=logits_mb, kernel=kernel)
 
@@ -134,18 +189,19 @@ def head_cross_entropy(
 
     Args:
         states: Hidden states, shape ``(labels, hidden)``.
-        targets: The row each of them is to predict, counted among those of ``weight``, shape ``(labels,)``.
+        targets: The row each of them is to predict, counted among those of ``weight``, -100 for none, shape
+            ``(labels,)``.
         head: The output layer.
         weight: The rows of the head the softmax runs over, shape ``(rows, hidden)``; all of them by default.
         logits_mb: Largest block of logits held at once, in MB.
-        kernel: ``torch`` on any device; ``liger`` on CUDA; ``auto`` takes liger where it is installed and the logits
-            would not fit in one block.
+        kernel: ``torch`` on any device; ``liger`` on CUDA; ``auto`` takes liger for a head that is trained, where it is
+            installed and the logits would not fit in one block.
 
     Raises:
         KernelUnavailableError: ``liger`` without CUDA or without liger-kernel.
     """
-    if kernel != "liger" and states.device.type == "cpu" and is_frozen_matrix(head):
-        return frozen_head_cross_entropy(states, targets, head.weight if weight is None else weight)
+    if kernel != "liger" and is_frozen_matrix(head):
+        return frozen_head_cross_entropy(states, targets, head.weight if weight is None else weight, logits_mb)
     width = len(head.weight if weight is None else weight)
     chunk = max(1, logits_mb * 10**6 // (_BYTES_A_LOGIT * width))
     if kernel == "liger" or (kernel == "auto" and len(states) > chunk):
@@ -161,7 +217,7 @@ def head_cross_entropy(
     if len(states) <= chunk:
         return loss_of(states, targets)
     parts = [
-        checkpoint(loss_of, s, t, use_reentrant=False)
+        checkpoint(loss_of, s, t, use_reentrant=False, preserve_rng_state=False)  # nothing is drawn in it
         for s, t in zip(torch.split(states, chunk), torch.split(targets, chunk), strict=True)
     ]
     return torch.stack(parts).sum()
@@ -198,31 +254,67 @@ def _liger() -> Callable[..., torch.Tensor] | None:
     return loss
 
 
-def frozen_head_cross_entropy(states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def frozen_head_cross_entropy(
+    states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, logits_mb: int = DEFAULT_LOGITS_MB
+) -> torch.Tensor:
     """Returns the sum of the cross entropy over all labels, differentiable in the states alone.
 
     With LoRA the head stays as it is, so backward needs one thing alone: the gradient in the states. For the sum of the
-    cross entropy that is ``softmax(S Wᵀ) W - W[targets]``, with S the states and W the head. The first term has the
-    form of attention, the states being queries and the rows of the head both keys and values, so it can be summed up
-    block by block with a running maximum as attention is (Milakov and Gimelshein, 2018, arXiv:1805.02867; Rabe and
-    Staats, 2021, arXiv:2112.05682). A block of logits stays in the processor's cache, while the whole of them, 0.6 MB
-    a label for Qwen3, would be written to memory and read again several times.
+    cross entropy that is ``softmax(S Wᵀ) W - W[targets]``, with S the states and W the head, and it is there as soon as
+    the loss is. On a GPU it is computed for as many labels at once as ``logits_mb`` holds. On a CPU the first term is
+    taken for what it is in form: attention, the states being queries and the rows of the head both keys and values, so
+    it is summed up block by block with a running maximum as attention is (Milakov and Gimelshein, 2018,
+    arXiv:1805.02867; Rabe and Staats, 2021, arXiv:2112.05682). A block of logits stays in the processor's cache, while
+    the whole of them, 0.6 MB a label for Qwen3, would be written to memory and read again several times.
 
     Args:
         states: Hidden states, shape ``(labels, hidden)``.
-        targets: The row of the head each of them is to predict, shape ``(labels,)``.
+        targets: The row of the head each of them is to predict, -100 for none, shape ``(labels,)``.
         weight: The head, or the rows of it the softmax runs over, shape ``(rows, hidden)``; it must not be trained.
+        logits_mb: Largest block of logits held at once on a GPU, in MB.
 
     Raises:
         ValueError: The head is trained: it would get no gradient.
     """
     if weight.requires_grad:
         raise ValueError("the head is trained; its loss needs a gradient in the weight as well")
-    loss: torch.Tensor = _FrozenHead.apply(states, targets, weight)  # type: ignore[no-untyped-call]
+    if states.device.type == "cpu":
+        loss: torch.Tensor = _FrozenHeadByRows.apply(states, targets, weight)  # type: ignore[no-untyped-call]
+    else:
+        labels = max(1, logits_mb * 10**6 // (_BYTES_A_LOGIT * len(weight)))
+        loss = _FrozenHeadByLabels.apply(states, targets, weight, labels)  # type: ignore[no-untyped-call]
     return loss
 
 
-class _FrozenHead(torch.autograd.Function):
+class _FrozenHeadByLabels(torch.autograd.Function):
+    """Blocks of labels over the whole head: large matrix products, as a GPU likes them."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, labels: int
+    ) -> torch.Tensor:
+        loss = states.new_zeros((), dtype=torch.float32)
+        gradients = []
+        for some, rows in zip(torch.split(states, labels), torch.split(targets, labels), strict=True):
+            counts, row = (rows != IGNORED_LABEL)[:, None], rows.clamp(min=0)
+            logits = (some.to(weight.dtype) @ weight.T).float()
+            total = logits.logsumexp(1, keepdim=True)
+            loss += ((total - logits.gather(1, row[:, None])) * counts).sum()
+            shares = logits.sub_(total).exp_().to(weight.dtype)
+            gradients.append(((shares @ weight - weight[row]) * counts).to(states.dtype))
+        ctx.save_for_backward(torch.cat(gradients))
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * outputs[0], None, None, None
+
+
+class _FrozenHeadByRows(torch.autograd.Function):
+    """Blocks of rows for all labels: what is computed stays in the processor's cache."""
+
     @staticmethod
     def forward(ctx: FunctionCtx, states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         maximum = states.new_full((len(states), 1), -torch.inf, dtype=torch.float32)
@@ -236,9 +328,9 @@ class _FrozenHead(torch.autograd.Function):
             total.mul_(shrink).add_(shares.sum(1, keepdim=True))
             mean_row.mul_(shrink).add_((shares.to(block.dtype) @ block).float())
             maximum = new_maximum
-        target_rows = weight[targets].float()
-        losses = (maximum + total.log())[:, 0] - (states.float() * target_rows).sum(1)
-        gradient = mean_row.div_(total).sub_(target_rows)
+        counts, target_rows = (targets != IGNORED_LABEL).float(), weight[targets.clamp(min=0)].float()
+        losses = ((maximum + total.log())[:, 0] - (states.float() * target_rows).sum(1)) * counts
+        gradient = mean_row.div_(total).sub_(target_rows).mul_(counts[:, None])
         ctx.save_for_backward(gradient.to(states.dtype))
         return losses.sum()
 

@@ -1,4 +1,4 @@
-"""Where the workers of a study run, and what keeps them running: processes of this machine, jobs on rented ones."""
+"""Where the workers of a study run, and what keeps them running; here they are processes of this machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from kedro_lightning import CommandJobs
-from spelling_transfer.study.config import StudyConfigError
+from spelling_transfer.study.config import StudyConfigError, StudySettings
 from spelling_transfer.study.interfaces import StudyError, TrialBackend, WorkerState
 from spelling_transfer.study.machine import n_gpus
 from spelling_transfer.study.plan import StudyPlan
@@ -44,13 +43,13 @@ def find_backend(name: str) -> EntryPoint:
     return found[name]
 
 
-def make_backend(name: str, folder: Path) -> TrialBackend:
-    """Returns the back end of a name; each is made with the study's folder.
+def make_backend(settings: StudySettings, folder: Path) -> TrialBackend:
+    """Returns a study's back end, made with the study's folder and settings.
 
     Raises:
         StudyConfigError: None of that name is installed.
     """
-    backend: TrialBackend = find_backend(name).load()(folder)
+    backend: TrialBackend = find_backend(settings.backend).load()(folder, settings)
     return backend
 
 
@@ -62,9 +61,10 @@ class LocalBackend:
 
     Args:
         folder: The study's folder; logs go to ``workers/`` in it.
+        settings: The study; this back end has none of its own.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: StudySettings | None = None) -> None:
         self._logs = folder / "workers"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._current: dict[int, str] = {}
@@ -122,47 +122,6 @@ def _device(worker: int) -> dict[str, str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = visible.split(",") if visible else [str(each) for each in range(n_gpus())]
     return {"CUDA_VISIBLE_DEVICES": devices[worker % len(devices)]} if len(devices) > 1 else {}
-
-
-class LightningTrialBackend:
-    """Starts each worker as a job of its own.
-
-    A worker that loses its machine is ``gone`` and not started again here: whoever asked for it knows what it had.
-
-    Args:
-        folder: The study's folder, which must be on a storage that the machines reach as well.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._jobs = CommandJobs(f"study-{folder.name}", folder)
-
-    def check(self, project: Path, env: str | None) -> None:
-        """Checks what can be checked without the platform.
-
-        Args:
-            project: The project's folder.
-            env: The environment of the settings.
-
-        Raises:
-            ComputeError: The settings, the budget or the study's folder do not suffice.
-        """
-        self._jobs.check(project, env)
-
-    def start(self, worker: int, command: Sequence[str], env: Mapping[str, str]) -> str:
-        """Starts a worker; one that runs already is left alone.
-
-        Raises:
-            ComputeError: The settings, the budget or the storage do not allow it; nothing was started.
-        """
-        return self._jobs.start(f"worker {worker}", command, env)
-
-    def poll(self, ids: Sequence[str]) -> Mapping[str, WorkerState]:
-        """Returns where each worker stands, from what was seen last; asks the platform nothing."""
-        return {each: self._jobs.state(each) for each in ids}
-
-    def stop(self, ids: Sequence[str]) -> None:
-        """Stops workers, and with the last one everything that runs for this study."""
-        self._jobs.stop(ids)
 
 
 @dataclass

@@ -141,6 +141,10 @@ class StudySettings(BaseModel):
     storage: str | None = Field(
         None, description="URL of the trials' database, such as postgresql+psycopg://user@host/studies; sqlite if null."
     )
+    place: str | None = Field(
+        None,
+        description="Where jobs find material and leave checkpoints: s3://bucket/prefix, or a folder of data.mounts.",
+    )
     sweep: bool = Field(False, description="Let a sweep of Weights & Biases choose the trials of the space.")
     resume: bool = Field(False, description="Go on with a study that was interrupted.")
     heartbeat_seconds: int = Field(

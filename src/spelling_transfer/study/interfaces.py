@@ -165,7 +165,7 @@ class TrialBackend(Protocol):
 
     A worker is a command. It takes trials from the study's records until none is left, so a back end knows nothing of
     trials, and losing a worker loses at most the steps since the last checkpoint of its trial. Classes register by
-    entry point ``spelling_transfer.trial_backends`` and are made with the study's folder.
+    entry point ``spelling_transfer.trial_backends`` and are made with the study's folder and settings.
     """
 
     def start(self, worker: int, command: Sequence[str], env: Mapping[str, str]) -> str:

@@ -27,6 +27,7 @@ _MAY_CHANGE = (
     "heartbeat_seconds",
     "lightning",
     "n_trials",
+    "place",
     "resume",
     "storage",
     "workers",

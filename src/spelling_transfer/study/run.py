@@ -201,7 +201,7 @@ class StudySession:
         if not isinstance(self._objective, ObjectiveSource):
             raise StudyError("study.workers: more than one worker needs an objective that other processes can make.")
         write_plan(self.plan, self._objective)
-        backend = backend or make_backend(self.plan.settings.backend, self.plan.folder)
+        backend = backend or make_backend(self.plan.settings, self.plan.folder)
         WorkerPool(backend, self.plan, self._records, n_workers).run(stop)
 
     def result(self) -> StudyResult:
@@ -226,7 +226,7 @@ def check_machines(settings: StudySettings) -> None:
     """Checks that the machines of a study can work together.
 
     Raises:
-        StudyConfigError: They share no database, or are the machines of one job.
+        StudyConfigError: They share no database or place, or are the machines of one job.
     """
     if machine_count() > 1:
         raise StudyConfigError(
@@ -239,6 +239,12 @@ def check_machines(settings: StudySettings) -> None:
             "study.storage: a file cannot be shared by workers on rented machines (study.backend: lightning). Name "
             "a PostgreSQL that all of them reach: --storage postgresql+psycopg://USER@HOST/DATABASE, its password "
             "in PGPASSWORD."
+        )
+    if settings.backend == "lightning" and not settings.place:
+        raise StudyConfigError(
+            "study.place: rented machines (study.backend: lightning) do not see this one's folders. Name a place in a "
+            "bucket of yours: studies_place: s3://YOUR-BUCKET/studies in globals.yml of the environment, or "
+            "--params study.place=s3://YOUR-BUCKET/studies."
         )
 
 

@@ -91,7 +91,7 @@ class Snapshots:
             seconds=row.seconds,
             attempts=row.attempt,
             error=row.error,
-            adapter=row.adapter,
+            adapter=str(self._plan.folder / row.adapter) if row.adapter else "",
         )
 
 

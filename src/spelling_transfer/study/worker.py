@@ -15,7 +15,8 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ class Worker:
         token: How the worker's claims are signed; its starter can release them by it.
         stop: Set when it is to stop.
         propose: Chooses new trials in place of the study's sampler.
+        discard: Told the folder of each trial that has ended, whose checkpoints serve no more.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Worker:
         token: str,
         stop: threading.Event,
         propose: Propose | None = None,
+        discard: Callable[[Path], None] | None = None,
     ) -> None:
         self._objective = objective
         self._plan = plan
@@ -76,6 +79,7 @@ class Worker:
         self._token = token
         self._stop = stop
         self._chosen = propose
+        self._discard = discard
         self._history: History | None = None
 
     def run(self) -> None:
@@ -121,8 +125,11 @@ class Worker:
             with Repeating(monitor.heartbeat, self._plan.settings.heartbeat_seconds / 2):
                 outcome = self._objective(config, monitor)
             adapter = monitor.folder / "adapter"
-            monitor.finish(outcome, str(adapter) if adapter.is_dir() else "")
+            # Below the study's folder: that of another machine has another path.
+            monitor.finish(outcome, str(adapter.relative_to(self._plan.folder)) if adapter.is_dir() else "")
             shutil.rmtree(monitor.folder / "checkpoints", ignore_errors=True)
+            if self._discard is not None:
+                self._discard(monitor.folder)
         except TrialInterruptedError:
             monitor.release()
         except ClaimLostError:
@@ -184,8 +191,43 @@ def is_dead_process(signature: str) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a worker on a study's folder; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m spelling_transfer.study.worker", description=__doc__)
-    parser.add_argument("folder", type=Path, help="the study's folder")
+
+    def open_folder(folder: str) -> OpenStudy:
+        plan, factory, options = read_plan(Path(folder))
+        return OpenStudy(plan, pkgutil.resolve_name(factory)(plan.folder, **options))
+
+    return run_worker("spelling_transfer.study.worker", ["folder"], open_folder, arguments)
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """What a worker works on.
+
+    Attributes:
+        plan: The study; its folder is where this worker keeps its trials.
+        objective: Trains and scores its trials.
+        discard: See `Worker`.
+    """
+
+    plan: StudyPlan
+    objective: Objective
+    discard: Callable[[Path], None] | None = None
+
+
+def run_worker(
+    module: str, where: Sequence[str], open_study: Callable[..., OpenStudy], arguments: list[str] | None = None
+) -> int:
+    """Runs a worker until no trial is left or it is asked to stop; returns its exit code.
+
+    Args:
+        module: The module that is run.
+        where: Names of the arguments that say where the study is.
+        open_study: Gets their values and gives the study.
+        arguments: Those of the command line by default.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}")
+    for name in where:
+        parser.add_argument(name)
     parser.add_argument("--worker", type=int, default=0, help="its number, from 0")
     parser.add_argument("--token", default="", help="how its claims are signed")
     given = parser.parse_args(arguments)
@@ -196,11 +238,11 @@ def main(arguments: list[str] | None = None) -> int:
     if os.environ.get(STOP_WITH_INPUT):
         threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     try:
-        plan, factory, options = read_plan(given.folder)
-        engine = open_engine(storage_url(plan.settings.storage, plan.folder), patience_seconds=120.0)
-        objective = pkgutil.resolve_name(factory)(plan.folder, **options)
-        token = given.token or f"worker-{given.worker}-{uuid.uuid4().hex[:8]}"
-        Worker(objective, plan, Records(engine, plan.settings.name), token=token, stop=stop).run()
+        study = open_study(*(getattr(given, name) for name in where))
+        settings = study.plan.settings
+        engine = open_engine(storage_url(settings.storage, study.plan.folder), patience_seconds=120.0)
+        token, records = given.token or f"worker-{given.worker}-{uuid.uuid4().hex[:8]}", Records(engine, settings.name)
+        Worker(study.objective, study.plan, records, token=token, stop=stop, discard=study.discard).run()
     except SpellingTransferError as error:
         print(error, file=sys.stderr, flush=True)  # noqa: T201  (its starter reads the last line)
         return 1

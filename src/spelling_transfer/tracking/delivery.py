@@ -6,11 +6,14 @@ import hashlib
 import json
 import logging
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import write_text
+from spelling_transfer.storage.errors import BundleError
+from spelling_transfer.storage.study_place import StudyPlace
 from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
 from spelling_transfer.tracking.rows import (
     FINISHED,
@@ -230,7 +233,7 @@ class Delivery:
             self._open[trial.number].log(ready)
 
     def _finish(self, study: StudySnapshot, trial: TrialSnapshot) -> None:
-        adapter = self._adapter(trial)
+        adapter = self._adapter(study, trial)
         size = sum(file.stat().st_size for file in adapter.rglob("*") if file.is_file()) if adapter else 0
         failed = trial.state == "failed"
         run = self._open.pop(trial.number, None)
@@ -251,10 +254,13 @@ class Delivery:
         run.log(history(study, trial))
         run.summarise(summary(study, trial))
 
-    def _adapter(self, trial: TrialSnapshot) -> Path | None:
+    def _adapter(self, study: StudySnapshot, trial: TrialSnapshot) -> Path | None:
         if not (trial.adapter and self.target.online and self.target.settings.log_adapters):
             return None
-        folder = Path(trial.adapter)
+        folder, place = Path(trial.adapter), study.settings.get("place")
+        if place and not folder.is_dir():  # of a worker elsewhere
+            with suppress(BundleError):
+                StudyPlace(place, study.name).fetch(folder.parent)
         if folder.is_dir():
             return folder
         _LOGGER.warning("%s: the adapter of trial %d is not there any more.", folder, trial.number)

@@ -71,11 +71,13 @@ class StepMetrics(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Adds the step up, and reports when its turn has come."""
+        due = trainer.global_step % self.every_steps == 0
+        if due:
+            pl_module.settle()  # a step that still runs on a GPU takes its time as well
         self._seconds += time.perf_counter() - self._step_began
-        statistics: StepStatistics = pl_module.statistics
-        self._examples += statistics.examples
-        self._label_tokens += statistics.label_tokens
-        if trainer.global_step % self.every_steps == 0:
+        self._examples += pl_module.step_size[0]
+        self._label_tokens += pl_module.step_size[1]
+        if due:
             self._report(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -140,5 +142,5 @@ class ShowProgress(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Counts a step."""
         if isinstance(self.progress, ProgressHandle):
-            self.progress.show(loss=pl_module.statistics.loss)
+            self.progress.show(loss=pl_module.ledger.last.loss)  # the last known, which may be of the step before
         self.progress(1)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _KEPT = 2
-_NOT_OF_THE_RESULT = {"log_every_steps"}
-"""Settings that may differ between a run and the one that resumes it."""
+_NOT_OF_THE_RESULT = {"log_every_steps", "batch_size", "grad_accum_steps", "pass_tokens", "logits_mb", "cuda_graphs"}
+"""Settings that may differ between a run and the one that resumes it; of the first two, the product may not."""
 _PROBED_VALUES = 64
 """Values of each frozen tensor by which base models are distinguished."""
 
@@ -80,6 +80,7 @@ def checkpoint_callback(checkpoints: Checkpoints) -> ModelCheckpoint:
 def fingerprint(settings: TrainingSettings, examples: EncodedExamples, model: Any) -> str:
     """Returns a hash of everything that must be equal for a run to be resumed: settings, examples, layers, base."""
     digest = hashlib.sha256(settings.model_dump_json(exclude=_NOT_OF_THE_RESULT).encode())
+    digest.update(str(settings.batch_size * settings.grad_accum_steps).encode())
     named = list(model.named_parameters())
     digest.update("\n".join(name for name, p in named if p.requires_grad).encode())
     # Where everything is trained, the weights at the start are the base.

@@ -30,6 +30,7 @@ from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import AnswerData, EncodedExamples, TrainingDataError
 from spelling_transfer.training.module import AnswerModule
 from spelling_transfer.training.parallel import Sharded
+from spelling_transfer.training.passes import Cutter
 from spelling_transfer.training.preflight import check_examples, check_weights, lightning_precision
 from spelling_transfer.training.run import fit, quiet, seeded
 
@@ -103,6 +104,7 @@ class SpellingData(AnswerData):
         self.split = split
         self.tasks = tasks
         self.first_step = 0
+        self.cutter, self.shapes = Cutter(), None
 
     def read(self, module: SpellingModule) -> None:
         """Reads the examples, and checks them against the model.

@@ -19,8 +19,10 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float = Field(2e-4, gt=0.0, le=1e-2, description="Peak learning rate.")
-    batch_size: int = Field(8, ge=1, le=1024, description="Examples that run side by side, over all devices.")
-    grad_accum_steps: int = Field(4, ge=1, le=256, description="Batches whose gradients make one step.")
+    batch_size: int = Field(8, ge=1, le=1024, description="Examples of a batch, over all devices.")
+    grad_accum_steps: int = Field(
+        4, ge=1, le=256, description="Batches of a step. Memory decides how many examples run side by side, not these."
+    )
     max_steps: int = Field(1000, ge=1, le=100_000, description="Optimiser steps.")
     warmup_steps: int = Field(100, ge=0, le=10_000, description="Steps over which the learning rate rises.")
     schedule: Schedule = Field("cosine", description="Shape after the warm-up.")
@@ -28,6 +30,12 @@ class TrainingSettings(BaseModel):
     max_grad_norm: float = Field(1.0, gt=0.0, le=100.0, description="Gradients are clipped to this norm.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the adapter's start, the order of data and dropout.")
     threads: int = Field(2, ge=1, le=256, description="CPU threads; fixed because sums depend on their number.")
+    pass_tokens: int | None = Field(
+        None, ge=1, description="Tokens side by side on a GPU at most; by default as many as its memory holds."
+    )
+    cuda_graphs: bool = Field(
+        True, description="Launch the kernels of a step together, as CUDA graphs; false launches them one by one."
+    )
     optimizer: Optimizer = Field("adamw", description="Optimiser; adamw_8bit needs CUDA and bitsandbytes.")
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="Momentum of sgd; the others have their own.")
     precision: Precision = Field(
@@ -37,11 +45,14 @@ class TrainingSettings(BaseModel):
         "padded", description="Examples as rows padded to the longest, or end to end in rows with attention kept apart."
     )
     packed_tokens: int = Field(256, ge=16, le=65_536, description="Longest row of packed examples, in tokens.")
-    logits_mb: int = Field(
-        256, ge=1, le=65_536, description="Largest block of logits held at once, in MB; more are computed in chunks."
+    logits_mb: int | None = Field(
+        None,
+        ge=1,
+        le=65_536,
+        description="Largest block of logits held at once, in MB; by default a tenth of a GPU's free memory, else 256.",
     )
     head: Literal["auto", "torch", "liger"] = Field(
-        "auto", description="Kernel of the head's loss: liger-kernel on CUDA, where installed and worth it, or torch."
+        "auto", description="Kernel of the head's loss; auto takes liger-kernel's for a head that is trained, on CUDA."
     )
     gradient_checkpointing: bool = Field(
         False, description="Keep one state a layer and compute the rest again: less memory, about a third more time."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import chain, count, islice
 from typing import Any
 
@@ -18,50 +18,49 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.loss import IGNORED_LABEL
 from spelling_transfer.models.vocabulary import Vocabulary
 from spelling_transfer.training.config import TrainingSettings
+from spelling_transfer.training.passes import Cutter
 
 _BUCKET_STEPS = 16
 """Steps whose examples are sorted by length together: enough to save padding, few enough to keep the order random."""
 
+_GROUP = 8
+"""Neighbours in length that are in a step together: a pass of them has hardly any padding."""
+
 
 class StepSampler:
-    """Yields the examples of each optimiser step, as one list of batches a step, for ever.
+    """Yields the examples of each optimiser step, for ever.
 
-    Each epoch is a permutation drawn from the seed and the epoch's number; neighbours in length share a batch.
+    Each epoch is a permutation drawn from the seed and the epoch's number. A step holds groups of neighbours in length
+    from all over the lengths; which examples it holds depends on its size alone, not on how it is cut into passes.
 
     Args:
         lengths: Tokens of each example.
-        batch_size: Examples a batch.
-        grad_accum_steps: Batches a step.
+        step_size: Examples a step.
         seed: The order's seed.
         first_step: Steps to pass over, when a run is resumed.
     """
 
-    def __init__(
-        self, lengths: np.ndarray, batch_size: int, grad_accum_steps: int, seed: int, first_step: int = 0
-    ) -> None:
+    def __init__(self, lengths: np.ndarray, step_size: int, seed: int, first_step: int = 0) -> None:
         self.lengths = lengths
-        self.first_step = first_step
-        self.batch_size = batch_size
-        self.grad_accum_steps = grad_accum_steps
+        self.step_size = min(step_size, len(lengths))
         self.seed = seed
+        self.first_step = first_step
 
-    def __iter__(self) -> Iterator[list[list[int]]]:
+    def __iter__(self) -> Iterator[list[int]]:
         epochs = chain.from_iterable(self._epoch(epoch) for epoch in count())
         return islice(epochs, self.first_step, None)
 
-    def _epoch(self, epoch: int) -> Iterator[list[list[int]]]:
+    def _epoch(self, epoch: int) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.lengths))
-        step_size = min(self.batch_size * self.grad_accum_steps, len(order))
-        bucket_size = step_size * _BUCKET_STEPS
-        for start in range(0, len(order), bucket_size):
-            bucket = order[start : start + bucket_size]
+        for start in range(0, len(order), self.step_size * _BUCKET_STEPS):
+            bucket = order[start : start + self.step_size * _BUCKET_STEPS]
             bucket = bucket[np.argsort(self.lengths[bucket], kind="stable")]
-            batches = [bucket[i : i + self.batch_size].tolist() for i in range(0, len(bucket), self.batch_size)]
-            # Short and long batches alternate, else the length would follow the step number.
-            batches = [batches[i] for i in rng.permutation(len(batches))]
-            for i in range(0, len(batches), self.grad_accum_steps):
-                yield batches[i : i + self.grad_accum_steps]
+            groups = [bucket[i : i + _GROUP] for i in range(0, len(bucket), _GROUP)]
+            # Short and long groups alternate, else the length would follow the step number.
+            mixed = np.concatenate([groups[i] for i in rng.permutation(len(groups))])
+            for i in range(0, len(mixed), self.step_size):
+                yield mixed[i : i + self.step_size].tolist()
 
 
 __all__ = ["Batch", "EncodedExamples", "StepSampler", "TrainingDataError"]
@@ -73,35 +72,29 @@ class TrainingDataError(SpellingTransferError):
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch, right-padded.
+    """The examples of one pass, right-padded. Attention looks back only, so what is padded is never looked at.
 
     Attributes:
         input_ids: Embedding rows, shape ``(rows, sequence)``.
-        attention_mask: 1 where there is a token, same shape; ``None`` where the positions keep examples apart.
-        labels: The row at each label position, -100 elsewhere, same shape.
-        position_ids: Where rows hold several examples, the position of each token in its own, same shape.
-        indices: Which examples it holds.
+        places: For each label, the place of the state that predicts it among all ``rows * sequence``, shape
+            ``(labels,)``.
+        targets: The row each of them is to predict, -100 for none, same shape.
+        position_ids: Where rows hold several examples, the position of each token in its own, shape of ``input_ids``.
     """
 
     input_ids: torch.Tensor
-    attention_mask: torch.Tensor | None
-    labels: torch.Tensor
+    places: torch.Tensor
+    targets: torch.Tensor
     position_ids: torch.Tensor | None = None
-    indices: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """Returns the batch on another device."""
-        return replace(
-            self,
-            input_ids=self.input_ids.to(device),
-            attention_mask=None if self.attention_mask is None else self.attention_mask.to(device),
-            labels=self.labels.to(device),
-            position_ids=None if self.position_ids is None else self.position_ids.to(device),
-        )
+        moved = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()})
 
     def without_labels(self) -> Batch:
         """Returns the batch as one that counts for nothing: its loss and its gradients are zero."""
-        return replace(self, labels=torch.full_like(self.labels, IGNORED_LABEL), indices=())
+        return replace(self, targets=torch.full_like(self.targets, IGNORED_LABEL))
 
 
 class EncodedExamples:
@@ -164,17 +157,25 @@ class EncodedExamples:
         is_label: np.ndarray = positions >= np.repeat(self.label_start, self.lengths)
         return is_label
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Returns the examples at ``indices`` as one batch, a row each, padded to the longest."""
-        width = int(self.lengths[list(indices)].max())
-        ids = np.zeros((len(indices), width), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        labels = np.full_like(ids, IGNORED_LABEL)
-        for i, index in enumerate(indices):
-            row = self.rows[self.offsets[index] : self.offsets[index + 1]]
-            ids[i, : len(row)], mask[i, : len(row)] = row, 1
-            labels[i, self.label_start[index] : len(row)] = row[self.label_start[index] :]
-        return Batch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(labels), indices=tuple(indices))
+    def batch(self, indices: Sequence[int], *, rows: int = 0, width: int = 0, labels: int = 0) -> Batch:
+        """Returns the examples at ``indices`` as one batch, a row each, padded to the longest.
+
+        Args:
+            indices: The examples.
+            rows: Rows to fill up to, with padding.
+            width: Tokens to fill up to.
+            labels: Labels to fill up to, with some that count for nothing.
+        """
+        chosen = np.asarray(indices)
+        lengths = self.lengths[chosen]
+        width = max(width, int(lengths.max()))
+        ids = np.zeros((max(rows, len(chosen)), width), dtype=np.int64)
+        column = np.arange(width)
+        held = column < lengths[:, None]
+        ids[: len(chosen)][held] = self.rows[(self.offsets[chosen][:, None] + column)[held]]
+        row, at = np.nonzero(held & (column >= self.label_start[chosen][:, None]))
+        # The state at a place predicts the token after it.
+        return _batch(ids, row * width + at - 1, ids[row, at], labels)
 
     def packed_batch(self, indices: Sequence[int], row_tokens: int | None) -> Batch:
         """Returns the examples at ``indices`` end to end in as few rows as will do, positions restarting at each.
@@ -189,15 +190,31 @@ class EncodedExamples:
         width = max(sum(int(self.lengths[indices[i]]) for i in row) for row in rows)
         ids = np.zeros((len(rows), width), dtype=np.int64)
         positions = np.zeros_like(ids)
-        labels = np.full_like(ids, IGNORED_LABEL)
+        places: list[np.ndarray] = []
         for r, members in enumerate(rows):
             at = 0
             for index in (indices[i] for i in members):
                 row = self.rows[self.offsets[index] : self.offsets[index + 1]]
                 ids[r, at : at + len(row)], positions[r, at : at + len(row)] = row, np.arange(len(row))
-                labels[r, at + self.label_start[index] : at + len(row)] = row[self.label_start[index] :]
+                places.append(r * width + at + np.arange(self.label_start[index], len(row)) - 1)
                 at += len(row)
-        return Batch(torch.from_numpy(ids), None, torch.from_numpy(labels), torch.from_numpy(positions), tuple(indices))
+        at_labels = np.concatenate(places)
+        return _batch(ids, at_labels, ids.ravel()[at_labels + 1], positions=positions)
+
+
+def _batch(
+    ids: np.ndarray, places: np.ndarray, targets: np.ndarray, labels: int = 0, positions: np.ndarray | None = None
+) -> Batch:
+    missing = max(0, labels - len(places))
+    # Places of labels that count for nothing differ, so that their gradients, all zero, do not wait for each other.
+    places = np.concatenate([places, np.arange(missing) % ids.size])
+    targets = np.concatenate([targets, np.full(missing, IGNORED_LABEL)])
+    return Batch(
+        torch.from_numpy(ids),
+        torch.from_numpy(places),
+        torch.from_numpy(targets),
+        None if positions is None else torch.from_numpy(positions),
+    )
 
 
 def pack(lengths: Sequence[int], capacity: int | None) -> list[list[int]]:
@@ -225,30 +242,32 @@ class Step:
     """What one optimiser step is taken on.
 
     Attributes:
-        batches: This device's share of each batch.
+        passes: This device's share of each pass.
         indices: The examples of the whole step, over all devices.
         label_tokens: Their label tokens: what the sum of losses is divided by, on each device.
+        cut: How it was cut.
     """
 
-    batches: tuple[Batch, ...]
+    passes: tuple[Batch, ...]
     indices: tuple[int, ...]
     label_tokens: int
+    cut: Any = None
 
     def to(self, device: Any) -> Step:
         """Returns the step on another device."""
-        return replace(self, batches=tuple(batch.to(device) for batch in self.batches))
+        return replace(self, passes=tuple(batch.to(device) for batch in self.passes))
 
 
 class AnswerData(pl.LightningDataModule):
     """Encoded examples, one item an optimiser step, for ever; its state is the number of steps done.
 
-    Each batch is dealt out over the devices example by example, so that they do alike work and the step is the same as
+    Each pass is dealt out over the devices example by example, so that they do alike work and the step is the same as
     that of one device.
 
     Args:
         examples: What to train on.
-        settings: Batch size, accumulation, seed and batching.
-        row_tokens: Longest row of packed examples; ``None`` for one row a batch.
+        settings: Size of a step, seed and batching.
+        row_tokens: Longest row of packed examples; ``None`` for one row a pass.
     """
 
     def __init__(self, examples: EncodedExamples, settings: TrainingSettings, row_tokens: int | None = None) -> None:
@@ -257,14 +276,17 @@ class AnswerData(pl.LightningDataModule):
         self.settings = settings
         self.row_tokens = row_tokens
         self.first_step = 0
+        self.cutter = Cutter()
+        self.shapes: Shapes | None = None
+        """Where passes are filled up to fixed shapes: which."""
 
     def train_dataloader(self) -> DataLoader[Step]:
         """Returns the loader of steps."""
         return DataLoader(_Steps(self), batch_size=None)
 
     def transfer_batch_to_device(self, batch: Step, device: Any, dataloader_idx: int) -> Step:
-        """Moves each batch of a step."""
-        return batch.to(device)
+        """Leaves a step where it is: the module moves it when it has been cut for good."""
+        return batch
 
     def state_dict(self) -> dict[str, Any]:
         """Returns how far the run has come in the data."""
@@ -274,13 +296,79 @@ class AnswerData(pl.LightningDataModule):
         """Resumes there."""
         self.first_step = int(state_dict["steps"])
 
-    def share(self, indices: list[int], rank: int, devices: int) -> Batch:
-        """Returns the part of a batch that falls to a device; one without a part gets labels that count for nothing."""
-        mine = indices[rank::devices]
-        packed = self.settings.batching == "packed"
-        chosen = mine or indices[:1]
-        batch = self.examples.packed_batch(chosen, self.row_tokens) if packed else self.examples.batch(chosen)
+    def sampler(self, first_step: int = 0) -> StepSampler:
+        """Returns the steps from one on, as the examples that each holds."""
+        settings = self.settings
+        size = settings.batch_size * settings.grad_accum_steps
+        return StepSampler(self.examples.lengths, size, settings.seed, first_step)
+
+    def steps_ahead(self) -> Iterator[list[int]]:
+        """Yields the examples of each step that is still to be taken."""
+        return islice(self.sampler(self.first_step), self.settings.max_steps - self.first_step)
+
+    def step(self, indices: Sequence[int]) -> Step:
+        """Cuts a step into passes, as the cutter has it now, and takes this device's share of each."""
+        rank, devices = (dist.get_rank(), dist.get_world_size()) if _is_distributed() else (0, 1)
+        chosen = np.asarray(indices)
+        return Step(
+            tuple(self._share(chosen[part], rank, devices) for part in self.cutter.cut(self.examples.lengths[chosen])),
+            tuple(indices),
+            int(self.examples.label_lengths[chosen].sum()),
+            self._cut(),
+        )
+
+    def is_cut(self, step: Step) -> bool:
+        """Says whether a step is cut as steps are cut now: a loader cuts one ahead."""
+        return bool(step.cut == self._cut())
+
+    def _cut(self) -> Any:
+        return self.cutter.tokens, self.cutter.widths, self.shapes
+
+    def _share(self, indices: np.ndarray, rank: int, devices: int) -> Batch:
+        # A device without a part gets labels that count for nothing.
+        mine = indices[rank::devices].tolist()
+        chosen = mine or indices[:1].tolist()
+        if self.settings.batching == "packed":
+            batch = self.examples.packed_batch(chosen, self.row_tokens)
+        elif self.shapes is not None:
+            width = self.cutter.width(int(self.examples.lengths[chosen].max()))
+            batch = self.examples.batch(chosen, rows=self.shapes.rows, width=width, labels=self.shapes.labels[width])
+        else:
+            batch = self.examples.batch(chosen)
         return batch if mine else batch.without_labels()
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The few shapes that passes are filled up to.
+
+    Attributes:
+        rows: Rows of a pass.
+        labels: Labels of a pass of each width.
+    """
+
+    rows: int
+    labels: dict[int, int]
+
+    @classmethod
+    def of(cls, data: AnswerData) -> Shapes:
+        """Returns what the passes of a whole run need, as its cutter cuts them."""
+        lengths, labels = data.examples.lengths, data.examples.label_lengths
+        rows, most = 0, dict.fromkeys(data.cutter.widths, 0)
+        for step in data.steps_ahead():
+            for part in data.cutter.cut(lengths[step]):
+                chosen = np.asarray(step)[part]
+                width = data.cutter.width(int(lengths[chosen].max()))
+                rows, most[width] = max(rows, len(chosen)), max(most[width], int(labels[chosen].sum()))
+        return cls(rows, {width: -(-n // LABEL_STEP) * LABEL_STEP for width, n in most.items() if n})
+
+    def all(self) -> list[tuple[int, int, int]]:
+        """Returns rows, width and labels of each, the largest first."""
+        return [(self.rows, width, self.labels[width]) for width in sorted(self.labels, reverse=True)]
+
+
+LABEL_STEP = 64
+"""Labels of a pass are filled up to a multiple of this, as the matrix units of a GPU like them."""
 
 
 class _Steps(IterableDataset[Step]):
@@ -288,22 +376,7 @@ class _Steps(IterableDataset[Step]):
         self.data = data
 
     def __iter__(self) -> Iterator[Step]:
-        settings, examples = self.data.settings, self.data.examples
-        sampler = StepSampler(
-            examples.lengths,
-            settings.batch_size,
-            settings.grad_accum_steps,
-            settings.seed,
-            first_step=self.data.first_step,
-        )
-        rank, devices = (dist.get_rank(), dist.get_world_size()) if _is_distributed() else (0, 1)
-        for step in sampler:
-            indices = [index for batch in step for index in batch]
-            yield Step(
-                tuple(self.data.share(batch, rank, devices) for batch in step),
-                tuple(indices),
-                int(examples.label_lengths[indices].sum()),
-            )
+        return map(self.data.step, self.data.sampler(self.data.first_step))
 
 
 def _is_distributed() -> bool:

@@ -68,20 +68,14 @@ def memory_errors_explained(settings: TrainingSettings, longest: int) -> Iterato
 
 
 def _advice(settings: TrainingSettings, longest: int) -> str:
-    size, accumulate = settings.batch_size, settings.grad_accum_steps
     changes = []
-    if size > 1:
-        changes.append(
-            f"training.batch_size {max(1, size // 2)} with training.grad_accum_steps {accumulate * 2} (the same step, "
-            "in smaller pieces)"
-        )
     if not settings.gradient_checkpointing:
         changes.append("training.gradient_checkpointing true")
-    if settings.logits_mb > 64:
+    if settings.logits_mb is None or settings.logits_mb > 64:
         changes.append("training.logits_mb 64")
     changes.append("a smaller model, or a device with more memory")
     return (
-        f"Out of memory with training.batch_size {size} and examples of up to {longest} tokens. In this order, try: "
+        f"Out of memory with examples of up to {longest} tokens, one at a time on a GPU. In this order, try: "
         + "; ".join(changes)
         + "."
     )

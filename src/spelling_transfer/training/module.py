@@ -1,26 +1,34 @@
-"""The LightningModule: answer-only loss, normalised by the label tokens of the whole step; optimisers and schedules."""
+"""The LightningModule: answer-only loss, normalised by the label tokens of the whole step."""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable
-from importlib import import_module
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.models.loss import answer_only_loss, is_frozen_matrix
+from spelling_transfer.models.loss import DEFAULT_LOGITS_MB, is_frozen_matrix, loss_at
 from spelling_transfer.training.callbacks import StepStatistics
 from spelling_transfer.training.config import TrainingSettings
-from spelling_transfer.training.data import Step
-from spelling_transfer.training.errors import DeviceError, TrainingDivergedError
+from spelling_transfer.training.data import AnswerData, Batch, Step
+from spelling_transfer.training.errors import TrainingDivergedError, is_out_of_memory
+from spelling_transfer.training.ledger import Ledger
+from spelling_transfer.training.optimizers import make_optimizer, make_schedule, rate_of
 from spelling_transfer.training.parallel import Sharded, gathered, shard, without_weights
+from spelling_transfer.training.plan import make_static, plan_passes, prepare_static, why_not_static
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class AnswerModule(pl.LightningModule):
     """Trains what is trainable in a model on answers alone.
+
+    On one GPU a step has few fixed shapes and is captured (`StaticStep`); elsewhere it runs as it is.
 
     Args:
         loaded: The model, with its adapter attached.
@@ -36,8 +44,8 @@ class AnswerModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.strict_loading = False  # checkpoints hold what is trained, not the base
-        # A step is several batches whose sum of losses is divided by their label tokens once: gradient accumulation
-        # by Lightning would divide each batch by its own.
+        # A step is several passes whose sum of losses is divided by their label tokens once: gradient accumulation
+        # by Lightning would divide each pass by its own.
         self.automatic_optimization = False
         self.model = loaded.model
         self.settings = settings
@@ -45,11 +53,26 @@ class AnswerModule(pl.LightningModule):
         self.fingerprint = ""
         """Identity of the run, kept in its checkpoints."""
         self.losses: list[float] = []
-        self.statistics = StepStatistics(math.nan, math.nan, math.nan, 0, 0)
+        self.ledger = Ledger()
+        self.step_size = 0, 0
+        """Examples and label tokens of the last step."""
         self._grad_norm = math.nan
         self.__dict__["_plain"] = None  # not a submodule: it is no part of what is trained
         self._subset_weight: torch.Tensor | None = None
         self._random_states: list[dict[str, torch.Tensor]] | None = None
+        self.__dict__["_static"] = None
+        self.__dict__["_copies"] = None
+        self._logits_mb = settings.logits_mb or DEFAULT_LOGITS_MB
+
+    @property
+    def statistics(self) -> StepStatistics:
+        """What the last step measured; a step that still runs is waited for.
+
+        Raises:
+            TrainingDivergedError: It has no number for its loss or its gradient.
+        """
+        self.settle()
+        return self.ledger.last
 
     def trainable(self) -> list[torch.nn.Parameter]:
         """Returns the parameters that are trained."""
@@ -61,19 +84,37 @@ class AnswerModule(pl.LightningModule):
             self.__dict__["_plain"] = without_weights(self.model)
             shard(self.model, self.device_mesh, over_subset=self.subset_rows is not None)
 
+    def release(self) -> None:
+        """Lets go of what was made for the steps of a run; the model has its own weights again."""
+        if self._static is not None:
+            self._static.free()
+            self.__dict__["_static"] = None
+        if self._copies is not None:
+            self._copies.remove()
+            self.__dict__["_copies"] = None
+        self._subset_weight = None
+
     def make_whole(self) -> Any:
         """Returns the model, whole again where it was spread over the devices."""
         if self._plain is not None:
             self.model = gathered(self.model, self._plain)
             self.__dict__["_plain"] = None
-        self._subset_weight = None
         return self.model
 
     def on_train_start(self) -> None:
-        """Gathers the subset's rows of a head that is not trained once: at each step it takes longer than the loss."""
+        """Gathers the subset's rows of a head that is not trained once, and settles how steps are cut and run."""
         head = self.model.get_output_embeddings()
         if self.subset_rows is not None and is_frozen_matrix(head):
             self._subset_weight = head.weight.detach()[self.subset_rows]
+        if self.device.type == "cuda":
+            plan_passes(self)
+            reason = why_not_static(self)
+            if reason is None:
+                self.__dict__["_copies"], self.__dict__["_static"] = make_static(
+                    self, capture=self.settings.cuda_graphs
+                )
+            else:
+                _LOGGER.info("Steps run kernel by kernel: %s.", reason)
 
     def configure_optimizers(self) -> Any:
         """Returns the optimiser over the trainable parameters and the schedule of the settings."""
@@ -85,49 +126,120 @@ class AnswerModule(pl.LightningModule):
         return [optimizer], [make_schedule(optimizer, self.settings)]
 
     def training_step(self, step: Step, batch_idx: int) -> None:
-        """Takes one optimiser step on the batches of a step.
+        """Takes one optimiser step on the passes of a step.
 
         Raises:
             TrainingDivergedError: The loss or the gradient is NaN or infinite; the weights are those of the step
                 before.
         """
         self._restore_random_state()
+        data: AnswerData = self.trainer.datamodule  # type: ignore[attr-defined]
+        while True:
+            if not data.is_cut(step):  # it was cut ahead of a change
+                step = data.step(step.indices)
+            random_state = torch.get_rng_state() if self.device.type == "cpu" else torch.cuda.get_rng_state()
+            try:
+                self._take(step)
+            except RuntimeError as error:
+                largest = max(batch.input_ids.numel() for batch in step.passes)
+                if not is_out_of_memory(error) or not self._can_cut(data, largest):
+                    raise
+            else:
+                return
+            torch.cuda.empty_cache()
+            torch.cuda.set_rng_state(random_state)
+
+    def _can_cut(self, data: AnswerData, tokens: int) -> bool:
+        if self.device.type != "cuda" or self.trainer.world_size > 1 or not data.cutter.halve(tokens):
+            return False
+        if self._static is not None:
+            self.settle()
+            prepare_static(self._static, data)
+        return True
+
+    def _take(self, step: Step) -> None:
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        learning_rate = rate_of(scheduler)
+        self.step_size = len(step.indices), step.label_tokens
+        ahead = StepStatistics(math.nan, math.nan, learning_rate, len(step.indices), step.label_tokens)
+        if self._static is not None:
+            self._static.share.fill_(1.0 / step.label_tokens)
+            for batch in step.passes:
+                self._static.add(batch)
+            optimizer.step()  # type: ignore[union-attr]
+            scheduler.step()  # type: ignore[union-attr]
+            self.ledger.enter(ahead, step.indices, self._static.outcome)
+            self.settle(running=1)
+            return
         optimizer.zero_grad()  # type: ignore[union-attr]
-        # Each device divides by the labels of all; what averages their gradients divides by their number once more.
-        scale = self.trainer.world_size
-        total = torch.zeros((), device=self.device)
-        for batch in step.batches:
-            loss = answer_only_loss(
-                self.model,
-                batch.input_ids,
-                batch.attention_mask,
-                batch.labels,
-                subset_rows=self.subset_rows,  # type: ignore[arg-type]
-                subset_weight=self._subset_weight,
-                position_ids=batch.position_ids,
-                logits_mb=self.settings.logits_mb,
-                kernel=self.settings.head,
-            )
-            loss = loss / step.label_tokens
-            self.manual_backward(loss * scale if scale > 1 else loss)
-            total += loss.detach()
-        mean_loss = float(self.trainer.strategy.reduce(total, reduce_op="sum"))
-        if not math.isfinite(mean_loss):
-            raise self._diverged("loss", mean_loss, step)
-        learning_rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
+        loss = self._gradients_of(step.to(self.device))
+        if not math.isfinite(loss):
+            raise self._diverged("loss", loss, step.indices)
         try:
             optimizer.step()  # type: ignore[union-attr]
         except _GradientDivergedError as error:
-            raise self._diverged("gradient's norm", self._grad_norm, step) from error
+            raise self._diverged("gradient's norm", self._grad_norm, step.indices) from error
         scheduler.step()  # type: ignore[union-attr]
-        self.losses.append(mean_loss)
-        self.statistics = StepStatistics(
-            mean_loss, self._grad_norm, learning_rate, len(step.indices), step.label_tokens
+        self.losses.append(loss)
+        self.ledger.last = replace(ahead, loss=loss, grad_norm=self._grad_norm)
+
+    def _gradients_of(self, step: Step) -> float:
+        # Each device divides by the labels of all; what averages their gradients divides by their number once more.
+        scale = self.trainer.world_size
+        total = torch.zeros((), device=self.device)
+        for batch in step.passes:
+            loss = self.loss_of(batch) / step.label_tokens
+            self.manual_backward(loss * scale if scale > 1 else loss)
+            total += loss.detach()
+        return float(self.trainer.strategy.reduce(total, reduce_op="sum"))
+
+    def loss_of(self, batch: Batch) -> torch.Tensor:
+        """Returns the sum of the losses of a pass."""
+        return loss_at(
+            self.model,
+            batch.input_ids,
+            batch.places,
+            batch.targets,
+            position_ids=batch.position_ids,
+            subset_rows=self.subset_rows,
+            subset_weight=self._subset_weight,
+            logits_mb=self._logits_mb,
+            kernel=self.settings.head,
         )
+
+    def set_logits_mb(self, logits_mb: int) -> None:
+        """Sets the largest block of logits, where the settings leave it open."""
+        self._logits_mb = logits_mb
+
+    def settle(self, running: int = 0) -> None:
+        """Notes what steps measured, all but the last ``running``.
+
+        Raises:
+            TrainingDivergedError: One of them has no number for its loss or its gradient; those after it, which
+                changed nothing, are taken back.
+        """
+        for statistics, indices, failed in self.ledger.arrived(running):
+            if not failed:
+                self.losses.append(statistics.loss)
+                continue
+            self._take_back(1 + self.ledger.forget())
+            finite_loss = math.isfinite(statistics.loss)
+            what, value = ("gradient's norm", statistics.grad_norm) if finite_loss else ("loss", statistics.loss)
+            raise self._diverged(what, value, indices)
+
+    def _take_back(self, steps: int) -> None:
+        scheduler = self.lr_schedulers()
+        scheduler.last_epoch -= steps  # type: ignore[union-attr]
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"].fill_(rate_of(scheduler))
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+        progress.ready -= steps
+        progress.completed -= steps
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips the gradients; Lightning calls this after a gradient scaler has taken its scale out."""
+        if self._static is not None:
+            return
         # From the optimiser: to walk through all modules at each step would take longer than to clip.
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(trained, self.settings.max_grad_norm)
@@ -136,17 +248,28 @@ class AnswerModule(pl.LightningModule):
         if not math.isfinite(self._grad_norm) and not scaled:  # a scaler passes over such a step and lowers its scale
             raise _GradientDivergedError
 
-    def _diverged(self, what: str, value: float, step: Step) -> TrainingDivergedError:
+    def _diverged(self, what: str, value: float, indices: Sequence[int]) -> TrainingDivergedError:
         return TrainingDivergedError(
-            f"The {what} is {value} at step {self.global_step} (learning_rate {self.settings.learning_rate}). "
+            f"The {what} is {value} at step {len(self.losses)} (learning_rate {self.settings.learning_rate}). "
             "Lower 'learning_rate' or raise 'warmup_steps'.",
-            step.indices,
+            indices,
         )
+
+    def on_train_end(self) -> None:
+        """Waits for the last step."""
+        self.settle()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leaves the base weights out and adds what an exact continuation needs."""
+        self.settle()
         trained = {f"model.{name}" for name, p in self.model.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        if self._copies is not None:
+            checkpoint["state_dict"] = {f"model.{name}": p.detach() for name, p in self._copies.names.items()}
+        for group in (group for state in checkpoint["optimizer_states"] for group in state.get("param_groups", ())):
+            group.update(lr=float(group["lr"]), **({"capturable": False} if "capturable" in group else {}))
+        for schedule in checkpoint["lr_schedulers"]:
+            schedule["_last_lr"] = [float(rate) for rate in schedule["_last_lr"]]
         checkpoint["losses"] = list(self.losses)
         checkpoint["random_states"] = self._random_states_of_all()
         checkpoint["fingerprint"] = self.fingerprint
@@ -183,78 +306,3 @@ class AnswerModule(pl.LightningModule):
 
 class _GradientDivergedError(Exception):
     """Ends a step before the weights are touched."""
-
-
-_DECAY_SHARE = 0.2
-"""Share of the steps after the warm-up in which ``warmup_stable_decay`` falls (Hägele et al., 2024, use 10-20%)."""
-
-
-def make_optimizer(
-    parameters: Iterable[torch.nn.Parameter], settings: TrainingSettings, *, fused: bool
-) -> torch.optim.Optimizer:
-    """Returns the optimiser of the settings over the trainable parameters.
-
-    Args:
-        parameters: What is trained.
-        settings: Which optimiser, its learning rate and weight decay.
-        fused: Whether AdamW may use its fused kernel; a gradient scaler needs to see gradients the kernel hides.
-
-    Raises:
-        DeviceError: ``adamw_8bit`` without CUDA or without bitsandbytes.
-    """
-    parameters = list(parameters)
-    rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=settings.momentum)
-    if settings.optimizer == "adafactor":
-        return torch.optim.Adafactor(parameters, lr=rate, weight_decay=decay)
-    if settings.optimizer == "adamw_8bit":
-        return _adamw_8bit(parameters, rate, decay)
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
-
-
-def _adamw_8bit(parameters: list[torch.nn.Parameter], rate: float, decay: float) -> torch.optim.Optimizer:
-    if not torch.cuda.is_available():
-        raise DeviceError("training.optimizer: adamw_8bit needs CUDA, which is not here. Set it to 'adamw'.")
-    try:
-        bitsandbytes = import_module("bitsandbytes")
-    except ImportError as error:
-        raise DeviceError(
-            "training.optimizer: adamw_8bit needs bitsandbytes (pip install 'spelling-transfer[cuda]'), or set it to "
-            "'adamw'."
-        ) from error
-    optimizer: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(parameters, lr=rate, weight_decay=decay)
-    return optimizer
-
-
-def make_schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Any:
-    """Returns the schedule of the settings, to be stepped after each optimiser step.
-
-    ``linear``, ``cosine`` and ``constant`` warm up from 1/``warmup_steps`` of the peak, so that no step is wasted; the
-    others are transformers' own, whose first step of a warm-up has a rate of zero.
-    """
-    if settings.schedule in ("linear", "cosine", "constant"):
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(settings, step))
-    from transformers import get_scheduler
-
-    specific: dict[str, Any] = {}
-    if settings.schedule == "warmup_stable_decay":
-        after = max(1, settings.max_steps - settings.warmup_steps)
-        specific = {"num_decay_steps": max(1, round(_DECAY_SHARE * after))}
-    return get_scheduler(
-        settings.schedule,
-        optimizer,
-        num_warmup_steps=settings.warmup_steps,
-        num_training_steps=settings.max_steps,
-        scheduler_specific_kwargs=specific,
-    )
-
-
-def learning_rate_factor(settings: TrainingSettings, step: int) -> float:
-    """Returns the share of the peak learning rate after ``step`` steps, for the schedules of our own."""
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
-    progress = (step - settings.warmup_steps) / max(1, settings.max_steps - settings.warmup_steps)
-    if settings.schedule == "linear":
-        return max(0.0, 1.0 - progress)
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress))) if settings.schedule == "cosine" else 1.0

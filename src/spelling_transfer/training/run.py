@@ -14,7 +14,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from spelling_transfer.models.attention import without_plans
 from spelling_transfer.models.generate import cpu_threads
+from spelling_transfer.models.kernels import fused_kernels
 from spelling_transfer.models.load import LoadedModel, backbone, base_of, pick_device
 from spelling_transfer.training.callbacks import Metrics, ShowProgress, StepMetrics
 from spelling_transfer.training.checkpoints import (
@@ -91,6 +93,7 @@ def train(
         TrainingMemoryError: Memory ran out.
         TrainingStopped: SIGTERM; the step was finished and, with ``checkpoints``, saved.
     """
+    loaded.free_decoder()
     devices = devices or devices_here()
     device = pick_device()
     precision = lightning_precision(settings.precision, device)
@@ -154,9 +157,14 @@ def fit(
         seeded(settings.seed + trainer.global_rank, settings.threads),
         training_options(model, settings),
         memory_errors_explained(settings, int(examples.lengths.max())),
+        fused_kernels(model, trainer.strategy.root_device.type),
+        without_plans(),
     ):
         started = time.perf_counter()
-        _fit(trainer, module, data, resume[0] if resume else None, checkpoints)
+        try:
+            _fit(trainer, module, data, resume[0] if resume else None, checkpoints)
+        finally:
+            module.release()
         seconds = time.perf_counter() - started
     module.make_whole().eval()
     steps = len(module.losses)

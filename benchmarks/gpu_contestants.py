@@ -1,0 +1,266 @@
+"""The contestants of ``gpu.py``. Started by it; runs some one after another in this process, a line of JSON for each.
+
+Everyone trains the same adapter (rank 16 on the attention projections, no dropout) on the same random weights and the
+same examples, neighbours in length side by side, with AdamW (fused), a constant learning rate, gradients clipped to 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gpu_models
+import torch
+from gpu_generators import attention_shapes, generate_ours, generate_peer
+from gpu_models import NotMeasuredError, begun, load_ours
+
+MARK = "@gpu-benchmark "
+"""Begins each line that is meant for ``gpu.py``."""
+LIBRARIES = (
+    "torch",
+    "triton",
+    "transformers",
+    "tokenizers",
+    "peft",
+    "pytorch-lightning",
+    "accelerate",
+    "trl",
+    "datasets",
+    "liger-kernel",
+)
+
+
+def main() -> None:
+    """Runs the contestants that are given as JSON in the first argument, with the data of the second."""
+    contestants, data = json.loads(sys.argv[1]), Path(sys.argv[2])
+    # Standard output is for gpu.py alone: what libraries print goes to the log, with their errors.
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def tell(kind: str, content: dict[str, Any]) -> None:
+        print(f"{MARK}{json.dumps({'kind': kind, 'content': content})}", file=channel, flush=True)
+
+    tell("environment", environment())
+    for contestant in contestants:
+        try:
+            result = RUNS[contestant["run"]](data, **contestant["options"])
+        except NotMeasuredError as reason:
+            tell("not measured", {"why": str(reason)})
+        else:
+            tell("result", result)
+
+
+def environment() -> dict[str, Any]:
+    """Returns the device and the versions of what is measured."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found: dict[str, Any] = {"device": "CPU", "python": platform.python_version(), "cuda": torch.version.cuda}
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        found |= {"device": properties.name, "device_gb": round(properties.total_memory / 1e9, 1)}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def train_ours(
+    data: Path,
+    *,
+    batch: int,
+    accumulate: int,
+    steps: int,
+    shape: str = "4b",
+    dtype: str | None = None,
+    precision: str = "auto",
+    subset: bool = False,
+    head: str | None = None,
+    eager: bool = False,
+    one_step: bool = False,
+    limit_gib: float | None = None,
+) -> dict[str, Any]:
+    """Trains with the engine of this project."""
+    started, import_s = begun("peft", "spelling_transfer.training.run", "spelling_transfer.models.trainable")
+    from pytorch_lightning import Callback
+
+    from spelling_transfer.training.config import TrainingSettings
+    from spelling_transfer.training.data import EncodedExamples
+    from spelling_transfer.training.run import train
+
+    more: dict[str, Any] = {}
+    if head is not None:
+        if "head" not in TrainingSettings.model_fields:
+            raise NotMeasuredError("the engine has no setting 'head'")
+        more["head"] = head
+    if eager:
+        more[graph_setting(TrainingSettings)] = False
+    gpu_models.fresh_memory(limit_gib)
+    watch = gpu_models.Watch(started, import_s)
+    loaded = load_ours(shape, dtype or default_dtype(shape, precision), adapter=True)
+    frame = gpu_models.read_examples(data, batch * accumulate * (1 if one_step else steps))
+    examples = EncodedExamples(frame, loaded.vocabulary, gpu_models.END_ID)
+    rows = torch.tensor(gpu_models.read_subset(data)) if subset else None
+
+    class Watching(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            watch.step()
+
+    settings = TrainingSettings(
+        learning_rate=gpu_models.LEARNING_RATE,
+        batch_size=batch,
+        grad_accum_steps=accumulate,
+        max_steps=steps,
+        warmup_steps=0,
+        schedule="constant",
+        precision=precision,
+        **more,
+    )
+    watch.start()
+    done = train(loaded, examples, settings, subset_rows=rows, callbacks=[Watching()])
+    return {**watch.result(batch * accumulate), "losses": [round(float(loss), 7) for loss in done.losses]}
+
+
+def default_dtype(shape: str, precision: str) -> str:
+    """Returns the type of the base weights: what a GPU would be given, and float32 where float32 is to be shown."""
+    return "float32" if precision == "fp32" else "float16" if precision == "fp16" else "bfloat16"
+
+
+def graph_setting(settings_class: Any) -> str:
+    """Returns the setting that switches CUDA graphs off.
+
+    Raises:
+        NotMeasuredError: There is none, or no GPU.
+    """
+    names = [
+        name for name, field in settings_class.model_fields.items() if "graph" in name and field.annotation is bool
+    ]
+    if not names or not torch.cuda.is_available():
+        raise NotMeasuredError("the engine has no setting that switches CUDA graphs off, or there is no GPU")
+    return names[0]
+
+
+def trainer_arguments(batch: int, accumulate: int, steps: int, dtype: str) -> dict[str, Any]:
+    """Returns what transformers' Trainer and TRL's are both told; what they could waste time on is off."""
+    return {
+        "output_dir": tempfile.mkdtemp(prefix="gpu-benchmark-"),
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": accumulate,
+        "max_steps": steps,
+        "learning_rate": gpu_models.LEARNING_RATE,
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "optim": "adamw_torch_fused",
+        "train_sampling_strategy": "sequential",
+        "gradient_checkpointing": False,
+        "bf16": dtype == "bfloat16",
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": 0,
+    }
+
+
+def watching(watch: Any) -> Any:
+    """Returns a callback of transformers that notes each step."""
+    from transformers import TrainerCallback
+
+    class Watching(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            watch.step()
+
+    return Watching()
+
+
+def train_trl(
+    data: Path,
+    *,
+    batch: int,
+    accumulate: int,
+    steps: int,
+    shape: str = "4b",
+    precision: str = "bf16",
+    liger: bool = False,
+) -> dict[str, Any]:
+    """Trains with TRL's SFTTrainer on completions alone, from the same ids."""
+    started, import_s = begun("peft", "datasets", "trl", *(["liger_kernel"] if liger else []))
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    gpu_models.fresh_memory(None)
+    watch, dtype = gpu_models.Watch(started, import_s), default_dtype(shape, precision)
+    model = gpu_models.peer_adapter(gpu_models.build_model(shape, dtype))
+    frame = gpu_models.in_batches(gpu_models.read_examples(data, batch * accumulate * steps), batch, accumulate)
+    rows = [
+        {"input_ids": ids.tolist(), "completion_mask": [0] * start + [1] * (len(ids) - start)}
+        for ids, start in zip(frame["input_ids"], frame["label_start"], strict=True)
+    ]
+    more = {"use_liger_kernel": True} if liger else {}
+    watch.start()
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(**trainer_arguments(batch, accumulate, steps, dtype), completion_only_loss=True, **more),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(data / "tokenizer"),
+        callbacks=[watching(watch)],
+    )
+    trainer.train()
+    return watch.result(batch * accumulate)
+
+
+def train_trainer(
+    data: Path, *, batch: int, accumulate: int, steps: int, shape: str = "4b", precision: str = "bf16"
+) -> dict[str, Any]:
+    """Trains with transformers' Trainer, the prompt masked by labels of -100."""
+    started, import_s = begun("peft", "datasets", "transformers", "accelerate")
+    from datasets import Dataset
+    from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+    gpu_models.fresh_memory(None)
+    watch, dtype = gpu_models.Watch(started, import_s), default_dtype(shape, precision)
+    model = gpu_models.peer_adapter(gpu_models.build_model(shape, dtype))
+    frame = gpu_models.in_batches(gpu_models.read_examples(data, batch * accumulate * steps), batch, accumulate)
+    rows = [
+        {
+            "input_ids": ids.tolist(),
+            "attention_mask": [1] * len(ids),
+            "labels": [-100] * start + ids[start:].tolist(),
+        }
+        for ids, start in zip(frame["input_ids"], frame["label_start"], strict=True)
+    ]
+    tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer")
+    watch.start()
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(**trainer_arguments(batch, accumulate, steps, dtype)),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=None),
+        callbacks=[watching(watch)],
+    )
+    trainer.train()
+    return watch.result(batch * accumulate)
+
+
+RUNS: dict[str, Callable[..., dict[str, Any]]] = {
+    "train_ours": train_ours,
+    "train_trl": train_trl,
+    "train_trainer": train_trainer,
+    "generate_ours": generate_ours,
+    "generate_peer": generate_peer,
+    "attention_shapes": attention_shapes,
+}
+
+if __name__ == "__main__":
+    main()

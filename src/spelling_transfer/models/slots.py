@@ -1,0 +1,193 @@
+"""Keys and values in slots of a fixed size, and the attention that reads them: shapes that never change.
+
+A slot holds one prompt and its answer. All slots are one row of the batch in each step, wherever in its answer each is;
+when an answer ends, another prompt takes its slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import AttentionInterface
+from transformers.cache_utils import Cache, DynamicLayer
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.models.load import LoadedModel, base_of, is_quantised
+
+_NAME = "spelling_transfer_slots"
+"""Name of the attention in a model's configuration; without a mask of its own there, transformers makes none."""
+
+_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""Not cuDNN's, which plans for 2 to 3 seconds at each shape it has not met."""
+
+_UNKNOWN_ATTENTION = ("position_bias", "s_aux", "sliding_window", "softcap")
+"""What some models want of their attention beside softmax(q·k)·v."""
+
+_ROPE_BY_LENGTH = {"dynamic", "longrope"}
+"""Rotations that depend on the longest sequence of a batch, so that answers would depend on their neighbours."""
+
+
+def attention_without_plans() -> AbstractContextManager[None]:
+    """Keeps PyTorch from attention that first plans for each shape; on a GPU that costs more than it brings in."""
+    context: AbstractContextManager[None] = sdpa_kernel(_BACKENDS)
+    return context
+
+
+class NotStaticError(SpellingTransferError):
+    """A model, or this machine, cannot generate in slots."""
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What one layer keeps of a token.
+
+    Attributes:
+        heads: Heads of its keys and values.
+        key_width: Width of a key.
+        value_width: Width of a value.
+        dtype: Type of both.
+    """
+
+    heads: int
+    key_width: int
+    value_width: int
+    dtype: torch.dtype
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token's key and value."""
+        return self.heads * (self.key_width + self.value_width) * self.dtype.itemsize
+
+
+def layer_shapes(loaded: LoadedModel) -> list[LayerShape]:
+    """Asks a model what its layers keep, by running one token through it.
+
+    Raises:
+        NotStaticError: It keeps something else than all keys and values, or its attention cannot be replaced.
+    """
+    model = base_of(loaded.model)
+    if is_quantised(model):
+        raise NotStaticError("the model's weights are quantised")
+    if not getattr(model, "_supports_attention_backend", False):
+        raise NotStaticError(f"{type(model).__name__} has an attention of its own")
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    kinds = {str(part.get("rope_type")) for part in (rope, *rope.values()) if isinstance(part, dict)}
+    if by_length := sorted(kinds & _ROPE_BY_LENGTH):
+        raise NotStaticError(f"its position encoding ({by_length[0]}) depends on the longest text of a batch")
+    if len({weight.device for weight in model.parameters()}) > 1:
+        raise NotStaticError("the model is spread over several devices")
+    if torch.is_autocast_enabled(loaded.device.type):
+        raise NotStaticError("automatic mixed precision is on")
+    token = torch.zeros((1, 1), dtype=torch.long, device=loaded.device)
+    with attention_without_plans():
+        cache = loaded.backbone(input_ids=token, use_cache=True)[loaded.cache_name]
+    shapes = []
+    for layer in cache.layers:
+        if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
+            raise NotStaticError(f"a layer keeps its past as {type(layer).__name__}")
+        keys, values = layer.keys, layer.values
+        shapes.append(LayerShape(keys.shape[1], keys.shape[-1], values.shape[-1], keys.dtype))
+    return shapes
+
+
+class SlotCache(Cache):
+    """The keys and values of all slots and of one scratch slot, where rows without a prompt write.
+
+    Args:
+        layers: What each layer keeps.
+        slots: Answers side by side; slot number ``slots`` is the scratch slot.
+        columns: Tokens a slot holds.
+        device: Where.
+    """
+
+    def __init__(self, layers: list[LayerShape], slots: int, columns: int, device: torch.device) -> None:
+        super().__init__(layers=[])
+        self._slots = slots
+        # Zeros, as a weight of 0 does not hide a value that is not a number.
+        self._keys = [
+            torch.zeros(slots + 1, s.heads, columns, s.key_width, dtype=s.dtype, device=device) for s in layers
+        ]
+        self._values = [
+            torch.zeros(slots + 1, s.heads, columns, s.value_width, dtype=s.dtype, device=device) for s in layers
+        ]
+        self._target: torch.Tensor | None = None
+        self._column: torch.Tensor | None = None
+
+    def fill(self, slots: torch.Tensor) -> None:
+        """From now on a pass writes whole prompts, one a row, into these slots, shape ``(rows,)``."""
+        self._target, self._column = slots, None
+
+    def extend(self, columns: torch.Tensor) -> None:
+        """From now on a pass writes one token a slot into these columns, shape ``(slots,)``."""
+        self._target, self._column = None, columns[:, None, None, None]
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Writes the new keys and values of a layer, and returns what its attention looks at.
+
+        Args:
+            key_states: Shape ``(rows, heads, tokens, key_width)``.
+            value_states: Shape ``(rows, heads, tokens, value_width)``.
+            layer_idx: The layer.
+
+        Returns:
+            Prompts as they came; a token's whole slot, shape ``(slots, heads, columns, width)``.
+        """
+        keys, values = self._keys[layer_idx], self._values[layer_idx]
+        if self._target is not None:
+            keys[:, :, : key_states.shape[2]].index_copy_(0, self._target, key_states)
+            values[:, :, : value_states.shape[2]].index_copy_(0, self._target, value_states)
+            return key_states, value_states
+        if self._column is None:
+            raise ValueError("SlotCache: call fill or extend first")
+        keys, values = keys[: self._slots], values[: self._slots]
+        keys.scatter_(2, self._column.expand_as(key_states), key_states)
+        values.scatter_(2, self._column.expand_as(value_states), value_states)
+        return keys, values
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    **wanted: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of prompts (no mask: each token sees those before it) or of one token a slot (with a mask)."""
+    if unknown := [name for name in _UNKNOWN_ATTENTION if wanted.get(name) is not None]:
+        raise NotStaticError(f"{type(module).__name__} wants {unknown[0]} of its attention")
+    rows, heads, tokens, width = query.shape
+    shared = heads // key.shape[1]
+    if attention_mask is None:
+        # Pads come after a prompt, where nothing of it looks.
+        out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=shared > 1)
+    else:
+        # Heads that share a key are queries of one head, so that no key is copied.
+        grouped = query.reshape(rows, heads // shared, shared * tokens, width)
+        out = F.scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=scaling)
+        out = out.reshape(rows, heads, tokens, value.shape[-1])
+    return out.transpose(1, 2).contiguous(), None
+
+
+@contextmanager
+def slot_attention(model: Any) -> Iterator[None]:
+    """Lets a model attend as slots need it inside the block."""
+    AttentionInterface.register(_NAME, _attention)
+    config = base_of(model).config
+    before = config._attn_implementation
+    config._attn_implementation = _NAME
+    try:
+        with attention_without_plans():
+            yield
+    finally:
+        config._attn_implementation = before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from spelling_transfer.training.pretrain import PretrainSettings
 from spelling_transfer.training.pretrain_data import PretrainData, PretrainMixture, pretraining_vocabulary
 from spelling_transfer.training.pretrain_making import make_model
 from spelling_transfer.training.pretrain_measure import Probe, floors, make_probes, measure, score_probe
+from spelling_transfer.words.families import bucket_of
 
 SPLITS = {
     "cab": "pretrain",
@@ -147,6 +149,40 @@ def test_a_share_of_families_has_no_plain_line(
     assert set(some.lined) == set(SPLITS) - dark
     assert not set(some.asked["spelling"]) & dark
     assert {word for word in SPLITS if pretrain_data.without_lines(word, 0.2)} <= dark
+
+
+def test_the_families_of_the_last_buckets_are_asked_so_that_the_split_may_shrink(
+    words: pd.DataFrame, data: PretrainData
+) -> None:
+    pool = [word for word, split in SPLITS.items() if split == "pretrain"]
+    assert len({bucket_of(word) for word in pool}) == len(pool)
+    assert set(data.asked["spelling"]) == set(sorted(pool, key=bucket_of)[-2:])
+    assert data.asked["count"] == [max(pool, key=bucket_of)]
+
+
+def test_made_up_words_are_asked_letter_by_letter(
+    words: pd.DataFrame, tokenizer: ChatTokenizer, vocabulary: Vocabulary
+) -> None:
+    mixture = MIXTURE.model_copy(update={"letters_given": 0.5})
+    made = PretrainData(words, TASKS, tokenizer, vocabulary, mixture)
+    letters = re.compile(r"\b(?:[a-z] ){2,}[a-z]\b")
+
+    def asked_of(data: PretrainData, task: str) -> list[tuple[str, str]]:
+        found = []
+        for example in data._chat[task][:300]:
+            texts = [
+                tokenizer.decode(vocabulary.to_ids(rows).tolist())
+                for rows in (example.rows[: example.label_start], example.rows[example.label_start : -1])
+            ]
+            if match := letters.search(texts[0]):
+                found.append((match[0].replace(" ", ""), texts[1]))
+        return found
+
+    given = asked_of(made, "spelling")
+    assert 90 < len(given) < 210
+    assert not {word for word, _ in given} & set(SPLITS)
+    assert all(re.sub("[^a-z]", "", answer) == word for word, answer in given)
+    assert not asked_of(PretrainData(words, TASKS, tokenizer, vocabulary, MIXTURE), "spelling")
 
 
 def skeleton(template: Template) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from spelling_transfer.training.pretrain import PretrainSettings
+from spelling_transfer.training.pretrain_data import PretrainMixture
 
 
 @click.command(
@@ -20,6 +21,11 @@ from spelling_transfer.training.pretrain import PretrainSettings
 @click.option("--hidden-size", type=int, default=None, help="Width of the model.")
 @click.option("--layers", type=int, default=None, help="Decoder layers.")
 @click.option("--feed-forward-ratio", type=float, default=None, help="Width inside the feed-forward layers.")
+@click.option("--batch-rows", type=int, default=None, help="Rows a step.")
+@click.option("--spelling-families", type=int, default=None, help="Families whose spelling is asked in chat form.")
+@click.option("--question-families", type=int, default=None, help="Of those, families whose places and counts are.")
+@click.option("--forms", type=int, default=None, help="Ways in which plain lines ask for places and counts.")
+@click.option("--letters-given", type=float, default=None, help="Share of chat questions about made-up words.")
 @click.option("--seed", type=int, default=None, help="Seed of weights and data.")
 @click.option("--threads", type=int, default=None, help="CPU threads.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
@@ -32,13 +38,13 @@ def pretrain(out: Path, max_words: int, device: str, **options: Any) -> None:
     from spelling_transfer.words.word_sets import describe_words, split_words
 
     given = {name: value for name, value in options.items() if value is not None}
-    if "seed" in given:
-        given["mixture"] = {"seed": given["seed"]}
-    settings = PretrainSettings(**given)
+    mixture = {name: value for name, value in given.items() if name in PretrainMixture.model_fields}
+    shape = {name: value for name, value in given.items() if name in PretrainSettings.model_fields}
+    settings = PretrainSettings(**shape, mixture=PretrainMixture(**mixture))
     tokenizer = load_chat_tokenizer()
     selection = WordSelection(max_words=max_words, random_words=0)
     words = split_words(describe_words(select_words(selection).words, tokenizer), tokenizer, selection)
-    shown = {"max_words": max_words, "device": device, **{k: v for k, v in given.items() if k != "mixture"}}
+    shown = {"max_words": max_words, "device": device, **given}
     command = f"kedro pretrain --out {out} " + " ".join(f"--{k.replace('_', '-')} {v}" for k, v in shown.items())
     started = time.perf_counter()
     folder = make_model(words, load_tasks(), tokenizer, settings, out, device=device, command=command, say=click.echo)

@@ -99,6 +99,8 @@ class Trainer:
         self._device = next(model.parameters()).device
         self._cuda = self._device.type == "cuda"
         self._graphs = graphs and self._cuda
+        if self._cuda:  # cuDNN's attention plans each shape for seconds and gains nothing on heads this small
+            torch.backends.cuda.enable_cudnn_sdp(False)
         rate: Any = torch.tensor(settings.learning_rate, device=self._device) if self._cuda else settings.learning_rate
         self._optimizer = torch.optim.AdamW(
             model.parameters(),

@@ -61,7 +61,12 @@ def model_card(
         f"**Chat form**, {chat:.0%} of the examples: spelling of {mixture.spelling_families} families of the "
         f"`pretrain` split, position and count of {mixture.question_families} of them, in the tasks' own wordings that "
         "are trained on and in many others. No wording that the tasks hold out; no chat-form question about a "
-        "training, validation or test word.",
+        "training, validation or test word."
+        + (
+            f" {mixture.letters_given:.0%} of the questions are about made-up words, written letter by letter."
+            if mixture.letters_given
+            else ""
+        ),
         "**Wordings of the plain lines**: "
         + ", ".join(f"`{line!r}`" for line in SPELLING_LINES)
         + "; places "

@@ -30,6 +30,7 @@ from spelling_transfer.training.pretrain_wordings import (
     chat_wordings,
     line_texts,
 )
+from spelling_transfer.words.families import bucket_of
 from spelling_transfer.words.randomness import key_of, random_for
 
 _PRINTABLE = [chr(code) for code in range(32, 127)] + [f" {chr(code)}" for code in range(33, 127)]
@@ -53,6 +54,9 @@ class PretrainMixture(BaseModel):
     question_families: int = Field(90, ge=0, description="Of those, families whose places and counts are asked.")
     without_lines: float = Field(0.1, ge=0, lt=1, description="Share of families without any plain line.")
     forms: int = Field(3, ge=1, le=3, description="Ways in which plain lines ask for places and counts.")
+    letters_given: float = Field(
+        0.0, ge=0, lt=1, description="Share of chat questions about made-up words, written letter by letter."
+    )
     noise: float = Field(0.15, ge=0, le=1, description="Share of words of half of the wordings replaced by others.")
     seed: int = Field(0, ge=0, description="Seed of the choice of families and of all examples.")
 
@@ -119,6 +123,7 @@ class PretrainData:
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         has_lines = ~words["stem"].map(lambda stem: without_lines(stem, mixture.without_lines))
         self.lined = words.loc[has_lines, "word"].tolist()
+        self._real = set(words["word"])
         self.asked = self._choose_asked(words[has_lines])
         self._end = self._rows_of_ids([tokenizer.end_id])[0]
         self._newline = self._rows("\n")[0]
@@ -236,7 +241,9 @@ class PretrainData:
 
     def _choose_asked(self, words: pd.DataFrame) -> dict[str, list[str]]:
         pool = words[words["split"] == "pretrain"]
-        stems = sorted(pool["stem"].unique(), key=lambda stem: key_of(self.mixture.seed, "asked in chat form", stem))
+        # The last buckets first: a smaller pretrain split, with more left to validate and test on, still holds them.
+        order = {stem: (-bucket_of(stem), key_of(self.mixture.seed, "asked", stem)) for stem in pool["stem"].unique()}
+        stems = sorted(order, key=order.__getitem__)
         few, more = stems[: self.mixture.question_families], stems[: self.mixture.spelling_families]
         chosen = {"spelling": more, "position": few, "count": few}
         return {name: pool.loc[pool["stem"].isin(stems), "word"].tolist() for name, stems in chosen.items()}
@@ -259,9 +266,13 @@ class PretrainData:
         for _ in range(_CHAT_POOL):
             template = rng.choice(own if rng.random() < 0.4 else wordings)
             word, separator = rng.choice(self.asked[task.name]), rng.choice(separators)
-            asked.append((template, task.make(word, rng, template=template, separator=separator)))
-        prompts = self._tokenizer.encode_prompts([example.question for _, example in asked])
-        answers = self._tokenizer.encode_texts([example.answer for _, example in asked])
+            given = self.mixture.letters_given > 0 and rng.random() < self.mixture.letters_given
+            if given:
+                word, separator = self._make_up(rng), separator or " "  # unseparated, it may be tokens without a row
+            shown = " ".join(word) if given else None
+            asked.append(task.make(word, rng, template=template, separator=separator, shown=shown))
+        prompts = self._tokenizer.encode_prompts([example.question for example in asked])
+        answers = self._tokenizer.encode_texts([example.answer for example in asked])
         before, after = len(self._tokenizer.prefix_ids), len(self._tokenizer.suffix_ids)
         is_filler = set(self._fillers)
         made = []
@@ -270,6 +281,14 @@ class PretrainData:
             places = [at for at in range(before, len(prompt) - after) if rows[at] in is_filler]
             made.append(ChatExample(rows, len(prompt), places))
         return made
+
+    def _make_up(self, rng: random.Random) -> str:
+        """Returns the letters of some word in another order, which is no word of any split."""
+        while True:
+            letters = list(rng.choice(self.lined))
+            rng.shuffle(letters)
+            if (made_up := "".join(letters)) not in self._real:
+                return made_up
 
     def _find_label_rows(self) -> np.ndarray:
         found = {self._end, *self._letter.values(), *self._digits}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.vocabulary import Vocabulary
 from spelling_transfer.tasks.base import Task
 from spelling_transfer.tasks.registry import CORE_TASKS
@@ -56,21 +57,70 @@ def make_model(
     loaded.model.to(device)
     losses = pretrain(loaded, data, settings, on_tenth=lambda step: say(f"step {step}"))
     minutes = (time.perf_counter() - started) / 60
+    machine = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {os.cpu_count()} CPU cores"
+    return write_model(
+        loaded,
+        data,
+        words,
+        core,
+        tokenizer,
+        settings,
+        target,
+        command=command,
+        minutes=minutes,
+        machine=machine,
+        final_loss=losses[-1],
+        say=say,
+    )
+
+
+def write_model(
+    loaded: LoadedModel,
+    data: PretrainData,
+    words: pd.DataFrame,
+    tasks: Mapping[str, Task],
+    tokenizer: ChatTokenizer,
+    settings: PretrainSettings,
+    target: Path,
+    *,
+    command: str,
+    minutes: float,
+    machine: str,
+    final_loss: float,
+    say: Callable[[str], None] = print,
+) -> ModelFolder:
+    """Measures a trained model on validation words and writes its folder with its card.
+
+    Args:
+        loaded: The model as it was trained.
+        data: What it was trained on.
+        words: Columns ``word``, ``stem`` and ``split``.
+        tasks: The core tasks.
+        tokenizer: The Qwen3 tokenizer.
+        settings: Shape and training.
+        target: The folder to write.
+        command: What the card says the model was made by.
+        minutes: How long the training took.
+        machine: Where it was trained.
+        final_loss: Loss of the last step.
+        say: Told what was measured.
+    """
+    import torch
+
     # What is measured is what is written: weights of bfloat16, on the CPU.
     loaded.model.to("cpu").to(torch.bfloat16).float()
     asked = words.loc[words["split"] == "validation", "word"]
     lined = set(data.lined)
-    known = measure(loaded, tokenizer, core, [word for word in asked if word in lined])
-    unknown = measure(loaded, tokenizer, core, [word for word in asked if word not in lined])
+    known = measure(loaded, tokenizer, tasks, [word for word in asked if word in lined])
+    unknown = measure(loaded, tokenizer, tasks, [word for word in asked if word not in lined])
     say(known.to_string(index=False))
-    machine = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {os.cpu_count()} CPU cores"
     notes = {
         "settings": settings.model_dump(),
         "words": len(words),
         "without_plain_lines": sorted(set(words["word"]) - lined),
         "asked_in_chat_form": {name: sorted(asked) for name, asked in data.asked.items()},
         "scores": {row.probe: row.right for row in known.itertuples()},
-        "final_loss": losses[-1],
+        "final_loss": final_loss,
     }
     card = model_card(
         settings,
@@ -78,8 +128,8 @@ def make_model(
         known,
         unknown,
         n_words=len(words),
-        n_rows=len(ids),
-        n_parameters=n_parameters,
+        n_rows=loaded.model.get_input_embeddings().weight.shape[0],
+        n_parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
         minutes=minutes,
         machine=machine,
     )

@@ -86,6 +86,7 @@ def train_ours(
     eager: bool = False,
     one_step: bool = False,
     limit_gib: float | None = None,
+    pass_tokens: int | None = None,
 ) -> dict[str, Any]:
     """Trains with the engine of this project."""
     started, import_s = begun("peft", "spelling_transfer.training.run", "spelling_transfer.models.trainable")
@@ -121,6 +122,7 @@ def train_ours(
         warmup_steps=0,
         schedule="constant",
         precision=precision,
+        pass_tokens=pass_tokens,
         **more,
     )
     watch.start()

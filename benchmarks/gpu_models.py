@@ -118,9 +118,12 @@ def load_ours(shape: str, dtype: str, *, adapter: bool) -> Any:
 
     loaded = LoadedModel(build_model(shape, dtype), Vocabulary(None, ROWS))
     if adapter:
-        torch.manual_seed(0)
         settings = LoraSettings(r=RANK, alpha=ALPHA, dropout=0.0)
+        if shape != "4b":  # the adapter's numbers are to be the same on both, too
+            loaded.model.to("cpu")
+        torch.manual_seed(0)
         attach_lora(loaded, settings, TARGETS)
+        loaded.model.to(device())
     return loaded
 
 

@@ -13,6 +13,7 @@ L4_GIB, T4_GIB = 22.0, 14.5
 CONTEXT_GIB = 0.5
 """Of that, what CUDA's context and libraries take before the first tensor."""
 STEPS, LONG_RUN = 12, 100
+SMALL_PASSES = "ours, pass_tokens 480"
 ONE_STEP = "one step's examples"
 """Trained on over and over: a step is then the same one however it is cut."""
 
@@ -93,8 +94,10 @@ def _training() -> list[Contestant]:
     def options(batch: int, steps: int = STEPS, **more: Any) -> dict[str, Any]:
         return {"batch": batch, "accumulate": 1, "steps": steps, **more}
 
+    small_passes = {"batch": 8, "accumulate": 4, "steps": 24, "pass_tokens": 480}
     return [
         Contestant("train-128", "ours", "128 × 1", "ours, large", "train_ours", options(128, 24)),
+        Contestant("train-mission", SMALL_PASSES, MISSION, "ours, large", "train_ours", small_passes, 60),
         Contestant("train-128", "ours, subset", "128 × 1", "ours, large", "train_ours", options(128, 24, subset=True)),
         Contestant("train-128", "ours, liger head", "128 × 1", "ours, large", "train_ours", options(128, head="liger")),
         Contestant("train-32", "ours", "32 × 1", "ours, large", "train_ours", options(32, 24)),

@@ -60,7 +60,7 @@ def read_batches(folder: Path, steps: int, loaded: Any) -> Any:
 
     frame = read_examples(folder, steps)
     lengths = EncodedExamples(frame, loaded.vocabulary, end_id(folder)).lengths
-    return frame.iloc[[i for batches in islice(StepSampler(lengths, BATCH, 1, 0), steps) for i in batches[0]]]
+    return frame.iloc[[i for indices in islice(StepSampler(lengths, BATCH, 0), steps) for i in indices]]
 
 
 class Stopwatch:
@@ -160,7 +160,7 @@ def train_bare_loop(folder: Path, *, width: int, steps: int, subset: bool = Fals
     """Trains with the parts of our engine in a loop of a few lines: what Lightning adds is the difference."""
     import torch
 
-    from spelling_transfer.models.loss import IGNORED_LABEL, answer_only_loss
+    from spelling_transfer.models.loss import loss_at
     from spelling_transfer.training.data import EncodedExamples, StepSampler
 
     loaded, frame = load(folder, width), read_examples(folder, steps)
@@ -171,13 +171,12 @@ def train_bare_loop(folder: Path, *, width: int, steps: int, subset: bool = Fals
     optimizer = torch.optim.AdamW(trainable, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
     loaded.model.train()
     watch = Stopwatch()
-    for (indices,) in islice(StepSampler(examples.lengths, BATCH, 1, 0), steps):
+    for indices in islice(StepSampler(examples.lengths, BATCH, 0), steps):
         batch = examples.batch(indices)
         optimizer.zero_grad()
-        n_labels = int((batch.labels != IGNORED_LABEL).sum())
-        inputs = (batch.input_ids, batch.attention_mask, batch.labels)
-        loss = answer_only_loss(loaded.model, *inputs, subset_rows=rows, subset_weight=subset_weight)
-        (loss / n_labels).backward()
+        inputs = (batch.input_ids, batch.places, batch.targets)
+        loss = loss_at(loaded.model, *inputs, subset_rows=rows, subset_weight=subset_weight)
+        (loss / len(batch.targets)).backward()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimizer.step()
         watch.step()

@@ -88,7 +88,7 @@ def answer_examples(
     tokenizer: ChatTokenizer,
     profile: ModelProfile | None = None,
     max_new_tokens: int,
-    batch_size: int,
+    batch_size: int | None,
 ) -> pd.DataFrame:
     """Lets every arm answer the same questions, greedily.
 
@@ -100,7 +100,7 @@ def answer_examples(
         tokenizer: Decodes the answers.
         profile: How the model is loaded.
         max_new_tokens: Longest answer.
-        batch_size: Questions answered side by side.
+        batch_size: Questions answered side by side; `generate_answers` decides where it is not said.
 
     Returns:
         The answers frame: one row an arm and example, with what marking and grouping need of the example, ``n_tokens``

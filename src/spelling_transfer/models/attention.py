@@ -1,81 +1,93 @@
-"""Attention for rows that are padded on the right: causal, without a mask, in kernels that need no plan for a shape."""
+"""Attention for fixed shapes: rows padded on the right, or one token a slot, in kernels that plan for no shape."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import AttentionInterface
+
+from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.load import backbone
 
-if TYPE_CHECKING:
-    import torch
+_NAME = "spelling_transfer_fixed"
+"""Name of the attention in a model's configuration; without a mask of its own there, transformers makes none."""
 
-RIGHT_PADDED = "right_padded_causal"
-"""Our attention's name among those of transformers, which give it no mask: padding comes after and is not looked at."""
+_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""Not cuDNN's, which plans for 2 to 3 seconds at each shape it has not met."""
 
-
-def right_padded_attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attends backwards only; arguments and result are those of transformers' attention functions.
-
-    Args:
-        module: The attention layer.
-        query: Shape ``(rows, heads, sequence, head size)``.
-        key: Shape ``(rows, key-value heads, sequence, head size)``.
-        value: Shape of ``key``.
-        attention_mask: Not looked at.
-        dropout: Share of the weights that is left out.
-        scaling: Factor of the scores; by default ``1 / sqrt(head size)``.
-    """
-    import torch.nn.functional as F
-
-    grouped = query.shape[1] != key.shape[1]
-    out = F.scaled_dot_product_attention(
-        query, key, value, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
-    )
-    return out.transpose(1, 2).contiguous(), None
+_UNKNOWN = ("position_bias", "s_aux", "sliding_window", "softcap")
+"""What some models want of their attention beside softmax(q·k)·v."""
 
 
-@contextmanager
-def attention(model: Any, name: str) -> Iterator[None]:
-    """Gives a model another of transformers' attention functions inside the block."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(RIGHT_PADDED, right_padded_attention)
-    config = backbone(model).config
-    before = config._attn_implementation  # transformers keeps it under this name alone
-    config._attn_implementation = name
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+class NotStaticError(SpellingTransferError):
+    """A model, or this machine, cannot compute in fixed shapes."""
 
 
 @contextmanager
 def without_plans() -> Iterator[None]:
-    """Keeps torch from cuDNN's attention inside the block: it builds a plan for each new shape, 2 to 3 s a width."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+    """Keeps PyTorch from attention that first plans for each shape; on a GPU that costs more than it brings in."""
+    with sdpa_kernel(_BACKENDS):
         yield
 
 
-def keeps_right_padding(model: Any) -> str | None:
-    """Returns why `right_padded_attention` cannot take the place of a model's own attention; ``None`` where it can."""
+@contextmanager
+def fixed_attention(model: Any) -> Iterator[None]:
+    """Lets a model attend in fixed shapes inside the block: nothing looks at what tensors hold."""
+    AttentionInterface.register(_NAME, _attention)
     config = backbone(model).config
-    name = str(config._attn_implementation)
+    before = config._attn_implementation  # transformers keeps it under this name alone
+    config._attn_implementation = _NAME
+    try:
+        with without_plans():
+            yield
+    finally:
+        config._attn_implementation = before
+
+
+def check_attention(model: Any) -> None:
+    """Checks that a model's own attention is plain, so that another may take its place.
+
+    Raises:
+        NotStaticError: It is not, or is chosen to be another than ``sdpa``.
+    """
+    decoder = backbone(model)
+    name = str(decoder.config._attn_implementation)
     if name != "sdpa":
-        return f"its attention is '{name}', not 'sdpa'"
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
-    if kinds:
-        return f"it has layers of {', '.join(sorted(kinds))}"
-    return None
+        raise NotStaticError(f"the model's attention is '{name}', not 'sdpa'")
+    one = torch.zeros((1, 1), dtype=torch.long, device=decoder.get_input_embeddings().weight.device)
+    with torch.no_grad(), fixed_attention(model):
+        decoder(input_ids=one, use_cache=False)
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **wanted: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of whole rows (no mask: each token sees those before it) or of one token a slot (with a mask)."""
+    if unknown := [name for name in _UNKNOWN if wanted.get(name) is not None]:
+        raise NotStaticError(f"{type(module).__name__} wants {unknown[0]} of its attention")
+    rows, heads, tokens, width = query.shape
+    shared = heads // key.shape[1]
+    if attention_mask is None:
+        # Pads come after what is asked for, where nothing of it looks.
+        out = F.scaled_dot_product_attention(
+            query, key, value, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=shared > 1
+        )
+    else:
+        # Heads that share a key are queries of one head, so that no key is copied.
+        grouped = query.reshape(rows, heads // shared, shared * tokens, width)
+        out = F.scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=scaling)
+        out = out.reshape(rows, heads, tokens, value.shape[-1])
+    return out.transpose(1, 2).contiguous(), None

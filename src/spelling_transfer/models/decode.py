@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from spelling_transfer.models.attention import fixed_attention
 from spelling_transfer.models.capture import Captured, GraphPool
 from spelling_transfer.models.kernels import fused_kernels
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.models.slots import LayerShape, SlotCache, slot_attention
+from spelling_transfer.models.slots import LayerShape, SlotCache
 
 if TYPE_CHECKING:
     from spelling_transfer.models.generate import AnswerHead
@@ -184,7 +185,7 @@ class StaticDecoder:
             self._numbers[filled, : numbers.shape[1]] = numbers[[i for _, i in taken]].to(device)
 
     def _read(self, place: _Prompts) -> None:
-        with slot_attention(self._model), self._kernels():
+        with fixed_attention(self._model), self._kernels():
             self._cache.fill(place.slots)
             positions = self._columns[None, : place.ids.shape[1]]
             self._pass(place.ids, positions, None)
@@ -195,7 +196,7 @@ class StaticDecoder:
         going, answers = self._going[:-1], self._answers[:-1]
         hidden = self._columns > column[:, None]
         mask = torch.zeros_like(hidden, dtype=self._dtype).masked_fill_(hidden, -torch.inf)[:, None, None]
-        with slot_attention(self._model), self._kernels():
+        with fixed_attention(self._model), self._kernels():
             self._cache.extend(column)
             states = self._pass(token[:, None], column[:, None], mask)[:, -1]
         place = count.clamp(max=self.size.new_tokens - 1)[:, None]

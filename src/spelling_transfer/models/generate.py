@@ -55,7 +55,7 @@ def generate_answers(
     max_new_tokens: int = 24,
     sampling: Sampling | None = None,
     seeds: Sequence[int] | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     allowed_ids: Sequence[int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[list[int]]:
@@ -70,7 +70,7 @@ def generate_answers(
         max_new_tokens: Longest answer, in tokens, the end token included.
         sampling: How to draw; ``None`` takes the most likely token each time.
         seeds: One seed a prompt, so that a sampled answer does not depend on its batch; needed with ``sampling``.
-        batch_size: Prompts that run side by side.
+        batch_size: Prompts that run side by side; by default 512 on a GPU and 256 elsewhere.
         allowed_ids: Token ids an answer may hold (the English subset); ``None`` allows all but the think tags.
         progress: Called with the number of prompts done after each batch.
 
@@ -87,6 +87,7 @@ def generate_answers(
     if sampling is not None and (seeds is None or len(seeds) != len(prompts)):
         raise ValueError(f"sampling needs one seed a prompt, got {0 if seeds is None else len(seeds)}")
     loaded.check_tokenizer(tokenizer)
+    batch_size = batch_size or (512 if loaded.device.type == "cuda" else 256)
     if not prompts:
         return []
     head, head_key = _head(loaded, tokenizer, allowed_ids)
@@ -107,8 +108,8 @@ def generate_answers(
     try:
         with torch.inference_mode(), ExitStack() as stack:
             if _in_slots(loaded):
+                from spelling_transfer.models.attention import NotStaticError, without_plans
                 from spelling_transfer.models.kept_decoder import answers_in_slots
-                from spelling_transfer.models.slots import NotStaticError, attention_without_plans
 
                 try:
                     for done in answers_in_slots(
@@ -125,7 +126,7 @@ def generate_answers(
                         keep(done)
                 except NotStaticError as error:
                     _LOG.warning("Answers are generated without CUDA graphs, several times as slowly: %s.", error)
-                    stack.enter_context(attention_without_plans())
+                    stack.enter_context(without_plans())
             # Neighbours in length share a batch, so that little is padded.
             order = sorted(left, key=lambda i: len(prompts[i]))
             prefix = SharedPrefix.of(loaded, prompts) if order else SharedPrefix()

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.models.attention import NotStaticError
 from spelling_transfer.models.capture import CaptureError, GraphPool, free_bytes
 from spelling_transfer.models.decode import PREFILLED_SHARE, Choose, DecoderSize, StaticDecoder, rounded
 from spelling_transfer.models.load import LoadedModel
-from spelling_transfer.models.slots import LayerShape, NotStaticError, layer_shapes
+from spelling_transfer.models.slots import LayerShape, layer_shapes
 
 if TYPE_CHECKING:
     from spelling_transfer.models.generate import AnswerHead

@@ -51,6 +51,8 @@ def fused_kernels(model: Any, device: str) -> Iterator[None]:
 
 @cache
 def _liger_for(kind: str) -> Any:
+    # It warns of each of its kernels that is for another machine than this one.
+    logging.getLogger("liger_kernel").setLevel(logging.ERROR)
     try:
         functions = import_module("liger_kernel.transformers.monkey_patch").MODEL_TYPE_TO_APPLY_LIGER_FN
     except ImportError:

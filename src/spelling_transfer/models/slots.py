@@ -6,41 +6,17 @@ when an answer ends, another prompt takes its slot.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AttentionInterface
 from transformers.cache_utils import Cache, DynamicLayer
 
-from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.models.attention import NotStaticError, without_plans
 from spelling_transfer.models.load import LoadedModel, base_of, is_quantised
-
-_NAME = "spelling_transfer_slots"
-"""Name of the attention in a model's configuration; without a mask of its own there, transformers makes none."""
-
-_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-"""Not cuDNN's, which plans for 2 to 3 seconds at each shape it has not met."""
-
-_UNKNOWN_ATTENTION = ("position_bias", "s_aux", "sliding_window", "softcap")
-"""What some models want of their attention beside softmax(q·k)·v."""
 
 _ROPE_BY_LENGTH = {"dynamic", "longrope"}
 """Rotations that depend on the longest sequence of a batch, so that answers would depend on their neighbours."""
-
-
-def attention_without_plans() -> AbstractContextManager[None]:
-    """Keeps PyTorch from attention that first plans for each shape; on a GPU that costs more than it brings in."""
-    context: AbstractContextManager[None] = sdpa_kernel(_BACKENDS)
-    return context
-
-
-class NotStaticError(SpellingTransferError):
-    """A model, or this machine, cannot generate in slots."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +61,7 @@ def layer_shapes(loaded: LoadedModel) -> list[LayerShape]:
     if torch.is_autocast_enabled(loaded.device.type):
         raise NotStaticError("automatic mixed precision is on")
     token = torch.zeros((1, 1), dtype=torch.long, device=loaded.device)
-    with attention_without_plans():
+    with without_plans():
         cache = loaded.backbone(input_ids=token, use_cache=True)[loaded.cache_name]
     shapes = []
     for layer in cache.layers:
@@ -151,43 +127,3 @@ class SlotCache(Cache):
         keys.scatter_(2, self._column.expand_as(key_states), key_states)
         values.scatter_(2, self._column.expand_as(value_states), value_states)
         return keys, values
-
-
-def _attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    scaling: float | None = None,
-    **wanted: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of prompts (no mask: each token sees those before it) or of one token a slot (with a mask)."""
-    if unknown := [name for name in _UNKNOWN_ATTENTION if wanted.get(name) is not None]:
-        raise NotStaticError(f"{type(module).__name__} wants {unknown[0]} of its attention")
-    rows, heads, tokens, width = query.shape
-    shared = heads // key.shape[1]
-    if attention_mask is None:
-        # Pads come after a prompt, where nothing of it looks.
-        out = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=shared > 1)
-    else:
-        # Heads that share a key are queries of one head, so that no key is copied.
-        grouped = query.reshape(rows, heads // shared, shared * tokens, width)
-        out = F.scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=scaling)
-        out = out.reshape(rows, heads, tokens, value.shape[-1])
-    return out.transpose(1, 2).contiguous(), None
-
-
-@contextmanager
-def slot_attention(model: Any) -> Iterator[None]:
-    """Lets a model attend as slots need it inside the block."""
-    AttentionInterface.register(_NAME, _attention)
-    config = base_of(model).config
-    before = config._attn_implementation
-    config._attn_implementation = _NAME
-    try:
-        with attention_without_plans():
-            yield
-    finally:
-        config._attn_implementation = before

@@ -206,6 +206,8 @@ TOKENS_PER_ANSWER = 10
 
 _LIBRARIES_GIB = 1.0
 """Libraries, CUDA's context and the allocator's reserve."""
+_LOGITS_MB = 256
+"""A block of logits where the settings do not say and memory is short."""
 _ADAM_BYTES = 16
 """A trainable weight in float32: itself, its gradient and Adam's two moments, 4 bytes each."""
 _HEADROOM = 0.9
@@ -233,7 +235,7 @@ def memory_gib(config: TrialConfig, profile: ModelProfile) -> float:
 def _fixed(config: TrialConfig, profile: ModelProfile, shape: ModelShape) -> float:
     embeddings = shape.vocabulary_rows * shape.hidden_size * (1 if shape.tied_embeddings else 2)
     weights = (shape.layer_weights + embeddings) * shape.bytes_per_weight
-    logits = config.training.logits_mb * 1e6  # more are computed in chunks
+    logits = (config.training.logits_mb or _LOGITS_MB) * 1e6  # more are computed in chunks
     return _LIBRARIES_GIB * _GIB + weights + adapter_weights(config, profile) * _ADAM_BYTES + 2 * logits
 
 

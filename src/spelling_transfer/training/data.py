@@ -23,7 +23,7 @@ from spelling_transfer.training.passes import Cutter
 _BUCKET_STEPS = 16
 """Steps whose examples are sorted by length together: enough to save padding, few enough to keep the order random."""
 
-_GROUP = 8
+_GROUP = 32
 """Neighbours in length that are in a step together: a pass of them has hardly any padding."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from spelling_transfer.models.attention import RIGHT_PADDED, attention, keeps_right_padding, without_plans
+from spelling_transfer.models.attention import NotStaticError, check_attention, fixed_attention
 from spelling_transfer.models.capture import CaptureError, free_bytes
 from spelling_transfer.models.load import backbone, is_quantised
 from spelling_transfer.training.copies import ComputeCopies
@@ -67,7 +67,11 @@ def why_not_static(module: AnswerModule) -> str | None:
         return "training.head is 'liger', whose kernel counts its labels on the host"
     if is_quantised(module.model):
         return "the base model is in 4 bits"
-    return keeps_right_padding(module.model)
+    try:
+        check_attention(module.model)
+    except NotStaticError as error:
+        return str(error)
+    return None
 
 
 def make_static(module: AnswerModule, *, capture: bool = True) -> tuple[ComputeCopies, StaticStep]:
@@ -84,7 +88,7 @@ def make_static(module: AnswerModule, *, capture: bool = True) -> tuple[ComputeC
     device = module.device.type
 
     def loss_of(batch: Batch) -> torch.Tensor:
-        with attention(module.model, RIGHT_PADDED), without_plans(), _casting(device, casts):
+        with fixed_attention(module.model), _casting(device, casts):
             return module.loss_of(batch)
 
     (optimizer,) = module.trainer.optimizers

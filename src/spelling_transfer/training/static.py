@@ -123,6 +123,7 @@ class StaticStep:
         self.failed.fill_(1.0)  # the update is made, and changes nothing
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="This instance was constructed with capturable")
+            warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
             self._pool.warm_up(run)  # kernels are chosen and compiled
             with _nothing_waits():
                 self._pool.warm_up(run)

@@ -35,7 +35,7 @@ SPLITS = {
     "deaf": "validation",
     "face": "test",
 }
-MIXTURE = PretrainMixture(spelling_families=2, question_families=1, without_lines=0.0)
+MIXTURE = PretrainMixture(spelling_families=2, question_families=1, without_lines=0.0, letters_given=0.0)
 SETTINGS = PretrainSettings(
     hidden_size=32,
     feed_forward_ratio=1,

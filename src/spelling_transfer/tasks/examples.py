@@ -19,6 +19,7 @@ from spelling_transfer.tasks.registry import CORE_TASKS
 from spelling_transfer.tasks.spelling import Spelling
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.randomness import random_for, shuffled
+from spelling_transfer.words.word_sets import UNKNOWN_SPELLING
 
 _EXAMPLE_FIELDS = [each.name for each in fields(Example)]
 _VALUES = attrgetter(*_EXAMPLE_FIELDS)
@@ -100,7 +101,7 @@ def write_examples(
     letters of tokens.
 
     Args:
-        words: The words frame.
+        words: The words frame. Words of unknown spelling are asked about and never trained on.
         tokenizer: The tokenizer, for the tokens.
         mix: How many of what.
         tasks: The registered tasks.
@@ -109,6 +110,7 @@ def write_examples(
         ExamplesError: A core task is missing, or no word is left to train on or to test with.
         MixtureError: The shares asked for cannot be met.
     """
+    words = words[(words["word_set"] != UNKNOWN_SPELLING) | words["split"].isin(("validation", "test"))]
     if missing := [name for name in CORE_TASKS if name not in tasks]:
         raise ExamplesError(f"Tasks {missing} are not registered: install this package again ('pip install -e .').")
     for split in ("train", "validation", "test"):

@@ -42,8 +42,8 @@ class PretrainSettings(BaseModel):
         2.0, ge=1, le=8, description="Width inside the feed-forward layers, of `hidden_size`."
     )
     layers: int = Field(4, ge=1, description="Decoder layers.")
-    steps: int = Field(6_000, ge=1, description="Optimiser steps.")
-    batch_rows: int = Field(128, ge=1, description="Rows a step; each holds whole examples end to end.")
+    steps: int = Field(3_600, ge=1, description="Optimiser steps.")
+    batch_rows: int = Field(64, ge=1, description="Rows a step; each holds whole examples end to end.")
     row_tokens: int = Field(128, ge=64, description="Tokens a row.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
     warmup_steps: int = Field(200, ge=1, description="Steps until the peak.")

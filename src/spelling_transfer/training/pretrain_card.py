@@ -75,7 +75,7 @@ def model_card(
         + ", ".join(f"`{form!r}`" for form in COUNT_FORMS[: mixture.forms])
         + ".",
         f"**Made by**: `{command}`: {settings.steps:,} steps of {settings.batch_rows} rows of {settings.row_tokens} "
-        f"tokens, seed {settings.seed}, {minutes:.0f} minutes on {machine}. Another machine adds in another order and "
+        f"tokens, seed {settings.seed}, {minutes:.1f} minutes on {machine}. Another machine adds in another order and "
         "gives other weights.",
         "**Mode**: non-thinking only (`enable_thinking=False`).",
     ]

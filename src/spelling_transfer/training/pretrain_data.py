@@ -32,6 +32,7 @@ from spelling_transfer.training.pretrain_wordings import (
 )
 from spelling_transfer.words.families import bucket_of
 from spelling_transfer.words.randomness import key_of, random_for
+from spelling_transfer.words.word_sets import without_lines
 
 _PRINTABLE = [chr(code) for code in range(32, 127)] + [f" {chr(code)}" for code in range(33, 127)]
 _CAPITALISED = 800
@@ -50,20 +51,15 @@ class PretrainMixture(BaseModel):
     spelling_share: float = Field(0.25, ge=0, le=1, description="Share of examples that are plain lines of spelling.")
     places_share: float = Field(0.30, ge=0, le=1, description="Share of plain lines that say letters at places.")
     counts_share: float = Field(0.20, ge=0, le=1, description="Share of plain lines that count; the rest is chat form.")
-    spelling_families: int = Field(300, ge=0, description="Families whose spelling is asked in chat form.")
-    question_families: int = Field(90, ge=0, description="Of those, families whose places and counts are asked.")
+    spelling_families: int = Field(80, ge=0, description="Families whose spelling is asked in chat form.")
+    question_families: int = Field(36, ge=0, description="Of those, families whose places and counts are asked.")
     without_lines: float = Field(0.1, ge=0, lt=1, description="Share of families without any plain line.")
     forms: int = Field(3, ge=1, le=3, description="Ways in which plain lines ask for places and counts.")
     letters_given: float = Field(
-        0.0, ge=0, lt=1, description="Share of chat questions about made-up words, written letter by letter."
+        0.35, ge=0, lt=1, description="Share of chat questions about made-up words, written letter by letter."
     )
     noise: float = Field(0.15, ge=0, le=1, description="Share of words of half of the wordings replaced by others.")
     seed: int = Field(0, ge=0, description="Seed of the choice of families and of all examples.")
-
-
-def without_lines(stem: str, share: float) -> bool:
-    """Whether the families of this share that have no plain line include that of ``stem``; alike on every machine."""
-    return key_of("without plain lines", stem) % 10_000 < share * 10_000
 
 
 def pretraining_vocabulary(words: pd.DataFrame, tasks: Mapping[str, Task], tokenizer: ChatTokenizer) -> np.ndarray:

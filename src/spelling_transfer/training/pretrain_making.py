@@ -57,7 +57,8 @@ def make_model(
     loaded.model.to(device)
     losses = pretrain(loaded, data, settings, on_tenth=lambda step: say(f"step {step}"))
     minutes = (time.perf_counter() - started) / 60
-    machine = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {os.cpu_count()} CPU cores"
+    place = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {os.cpu_count()} CPU cores"
+    machine = f"{place}, torch {torch.__version__}"
     return write_model(
         loaded,
         data,
@@ -101,7 +102,7 @@ def write_model(
         target: The folder to write.
         command: What the card says the model was made by.
         minutes: How long the training took.
-        machine: Where it was trained.
+        machine: Where it was trained, and with which torch.
         final_loss: Loss of the last step.
         say: Told what was measured.
     """
@@ -115,6 +116,7 @@ def write_model(
     unknown = measure(loaded, tokenizer, tasks, [word for word in asked if word not in lined])
     say(known.to_string(index=False))
     notes = {
+        "made_by": {"command": command, "minutes": round(minutes, 1), "machine": machine},
         "settings": settings.model_dump(),
         "words": len(words),
         "without_plain_lines": sorted(set(words["word"]) - lined),

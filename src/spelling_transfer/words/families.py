@@ -22,8 +22,8 @@ _VARIANTS = (("isation", "ization"), ("our", "or"), ("tre", "ter"), ("ise", "ize
 class SplitBoundaries(NamedTuple):
     """Upper bounds (exclusive) of a family's bucket, 0 to 100, in the order test, validation, pretrain."""
 
-    test: int = 10
-    validation: int = 20
+    test: int = 17
+    validation: int = 34
     pretrain: int = 40
 
 

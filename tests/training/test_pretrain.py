@@ -43,6 +43,7 @@ SETTINGS = PretrainSettings(
     steps=4,
     batch_rows=4,
     full_softmax_steps=2,
+    restart_steps=2,
     threads=1,
     mixture=MIXTURE,
 )
@@ -239,22 +240,30 @@ def test_probes_are_marked_and_floors_need_no_spelling(tokenizer: ChatTokenizer)
 
 
 def test_training_lowers_the_loss_and_the_rate_ends_at_zero(model: LoadedModel, data: PretrainData) -> None:
-    settings = SETTINGS.model_copy(update={"steps": 30, "warmup_steps": 2, "learning_rate": 1e-2})
+    settings = SETTINGS.model_copy(
+        update={"steps": 30, "warmup_steps": 2, "learning_rate": 1e-2, "restart_steps": 10, "restart_rate": 1e-2}
+    )
     tenths: list[int] = []
     losses = pretrain.pretrain(model, data, settings, on_tenth=tenths.append)
-    assert len(losses) == 30
-    assert tenths == list(range(3, 31, 3))
-    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
+    assert len(losses) == 40
+    assert tenths == list(range(4, 41, 4))
+    assert np.mean(losses[25:30]) < np.mean(losses[:5]) - 0.3
+    assert np.mean(losses[-5:]) < np.mean(losses[28:30])  # both with the softmax over all rows
     rates = [pretrain.learning_rate_at(done, 0.9, settings) for done in np.linspace(0, 1, 50)]
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == settings.learning_rate
     assert rates[-1] == 0
+    again = [pretrain.restart_rate_at(step, settings.model_copy(update={"restart_steps": 100})) for step in range(101)]
+    assert again[:20] == pytest.approx([1e-2 * step / 20 for step in range(1, 21)])
+    assert again[20:51] == [1e-2] * 31
+    assert again[50:] == sorted(again[50:], reverse=True)
+    assert again[-1] == 0
 
 
 def test_batches_are_the_same_from_other_processes(data: PretrainData) -> None:
     alone = [ids for ids, _, _ in pretrain.batches_of(data, SETTINGS)]
     helped = [ids for ids, _, _ in pretrain.batches_of(data, SETTINGS.model_copy(update={"workers": 2}))]
-    assert len(alone) == len(helped) == SETTINGS.steps
+    assert len(alone) == len(helped) == SETTINGS.steps + SETTINGS.restart_steps
     assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 

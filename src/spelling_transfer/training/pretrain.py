@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LAST_RATE = 0.15
 """Share of the peak learning rate with which the last stage begins."""
+_RESTART_WARMUP = 20
 _IGNORED = -100
 
 
@@ -49,6 +50,10 @@ class PretrainSettings(BaseModel):
     warmup_steps: int = Field(200, ge=1, description="Steps until the peak.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay.")
     full_softmax_steps: int = Field(300, ge=0, description="Last steps, with the softmax over all rows.")
+    restart_steps: int = Field(
+        200, ge=0, description="Steps after these, with a new optimiser and the softmax over all rows."
+    )
+    restart_rate: float = Field(5e-4, gt=0, description="Peak learning rate of the steps after the restart.")
     seed: int = Field(0, ge=0, description="Seed of the weights.")
     threads: int = Field(2, ge=1, description="CPU threads; sums, and so the weights, depend on their number.")
     workers: int = Field(0, ge=0, description="Processes that make batches beside the one that trains.")
@@ -101,16 +106,22 @@ class Trainer:
         self._graphs = graphs and self._cuda
         if self._cuda:  # cuDNN's attention plans each shape for seconds and gains nothing on heads this small
             torch.backends.cuda.enable_cudnn_sdp(False)
-        rate: Any = torch.tensor(settings.learning_rate, device=self._device) if self._cuda else settings.learning_rate
-        self._optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=rate,
+        self._settings = settings
+        self._optimizer = self._new_optimizer()
+        self._narrow(label_rows)
+
+    def _new_optimizer(self) -> torch.optim.AdamW:
+        import torch
+
+        rate: Any = self._settings.learning_rate
+        return torch.optim.AdamW(
+            self._model.parameters(),
+            lr=torch.tensor(rate, device=self._device) if self._cuda else rate,
             betas=(0.9, 0.98),
-            weight_decay=settings.weight_decay,
+            weight_decay=self._settings.weight_decay,
             fused=True,
             capturable=self._cuda,
         )
-        self._narrow(label_rows)
 
     def widen(self) -> None:
         """Goes on with the softmax over all rows, which teaches that the others are never an answer."""
@@ -119,6 +130,11 @@ class Trainer:
         if self._cuda:  # the graph of the first stage must have run before its memory is given back
             torch.cuda.synchronize()
         self._narrow(None)
+
+    def restart(self) -> None:
+        """Goes on with a new optimiser, and the softmax over all rows."""
+        self.widen()
+        self._optimizer = self._new_optimizer()
 
     def _narrow(self, label_rows: np.ndarray | None) -> None:
         import torch
@@ -231,6 +247,17 @@ def learning_rate_at(done: float, last_stage: float, settings: PretrainSettings)
     return settings.learning_rate * _LAST_RATE * max(0.0, 1 - done) / max(1e-9, 1 - last_stage)
 
 
+def restart_rate_at(step: int, settings: PretrainSettings) -> float:
+    """Returns the learning rate of a step after the restart: the peak, and from half of the steps a line to zero.
+
+    Args:
+        step: Number of the step, from 0 at the restart.
+        settings: The peak and how many steps there are.
+    """
+    left = min(1.0, 2 * (1 - step / settings.restart_steps))
+    return settings.restart_rate * left * min(1.0, (step + 1) / _RESTART_WARMUP)
+
+
 @dataclass(frozen=True)
 class _Batches:
     """The batches of a run in order, as a data set of PyTorch."""
@@ -239,7 +266,7 @@ class _Batches:
     settings: PretrainSettings
 
     def __len__(self) -> int:
-        return self.settings.steps
+        return self.settings.steps + self.settings.restart_steps
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if number >= len(self):
@@ -271,8 +298,9 @@ def pretrain(
 ) -> list[float]:
     """Trains all weights, in place, on the model's device.
 
-    The first stage is where the time goes, and a head of some hundred rows costs next to nothing there; the last
-    teaches the model that the other rows are never an answer.
+    The first stage is where the time goes, and a head of some hundred rows costs next to nothing there; the next
+    teaches the model that the other rows are never an answer. A restart with a higher rate, and its descent, then make
+    invalid answers to questions about words that were never asked about fewer.
 
     Args:
         loaded: The new model.
@@ -290,14 +318,21 @@ def pretrain(
     trainer = Trainer(loaded.model, settings, data.label_rows)
     last_stage = max(0, settings.steps - settings.full_softmax_steps)
     losses: list[torch.Tensor] = []
-    with progress_bar("Pre-training", total=settings.steps) as advance:
+    total = settings.steps + settings.restart_steps
+    with progress_bar("Pre-training", total=total) as advance:
         for step, batch in enumerate(batches_of(data, settings)):
-            if step == last_stage:
+            if step == settings.steps:
+                trainer.restart()
+            elif step == last_stage:
                 trainer.widen()
-            rate = learning_rate_at(step / settings.steps, last_stage / settings.steps, settings)
-            losses.append(trainer.step(*batch, rate * min(1.0, (step + 1) / settings.warmup_steps)))
+            if step < settings.steps:
+                rate = learning_rate_at(step / settings.steps, last_stage / settings.steps, settings)
+                rate *= min(1.0, (step + 1) / settings.warmup_steps)
+            else:
+                rate = restart_rate_at(step - settings.steps, settings)
+            losses.append(trainer.step(*batch, rate))
             advance(1)
-            if on_tenth is not None and (step + 1) % max(1, settings.steps // 10) == 0:
+            if on_tenth is not None and (step + 1) % max(1, total // 10) == 0:
                 on_tenth(step + 1)
     return [float(loss) for loss in losses]
 

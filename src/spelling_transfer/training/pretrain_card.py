@@ -75,8 +75,8 @@ def model_card(
         + ", ".join(f"`{form!r}`" for form in COUNT_FORMS[: mixture.forms])
         + ".",
         f"**Made by**: `{command}`: {settings.steps:,} steps of {settings.batch_rows} rows of {settings.row_tokens} "
-        f"tokens, seed {settings.seed}, {minutes:.1f} minutes on {machine}. Another machine adds in another order and "
-        "gives other weights.",
+        f"tokens, and {settings.restart_steps:,} after a restart of the optimiser, seed {settings.seed}, "
+        f"{minutes:.1f} minutes on {machine}. Another machine adds in another order and gives other weights.",
         "**Mode**: non-thinking only (`enable_thinking=False`).",
     ]
     bullets = "\n".join(_wrapped(f"- {fact}", "  ") for fact in facts)

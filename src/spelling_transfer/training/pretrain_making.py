@@ -55,7 +55,7 @@ def make_model(
     n_parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     say(f"{len(words)} words, {len(ids)} embedding rows, {n_parameters / 1e6:.2f} M parameters")
     loaded.model.to(device)
-    losses = pretrain(loaded, data, settings, on_tenth=lambda step: say(f"step {step}"))
+    pretrain(loaded, data, settings, on_tenth=lambda step: say(f"step {step}"))
     minutes = (time.perf_counter() - started) / 60
     place = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {os.cpu_count()} CPU cores"
     machine = f"{place}, torch {torch.__version__}"
@@ -70,7 +70,6 @@ def make_model(
         command=command,
         minutes=minutes,
         machine=machine,
-        final_loss=losses[-1],
         say=say,
     )
 
@@ -87,7 +86,6 @@ def write_model(
     command: str,
     minutes: float,
     machine: str,
-    final_loss: float,
     say: Callable[[str], None] = print,
 ) -> ModelFolder:
     """Measures a trained model on validation words and writes its folder with its card.
@@ -103,7 +101,6 @@ def write_model(
         command: What the card says the model was made by.
         minutes: How long the training took.
         machine: Where it was trained, and with which torch.
-        final_loss: Loss of the last step.
         say: Told what was measured.
     """
     import torch
@@ -122,7 +119,6 @@ def write_model(
         "without_plain_lines": sorted(set(words["word"]) - lined),
         "asked_in_chat_form": {name: sorted(asked) for name, asked in data.asked.items()},
         "scores": {row.probe: row.right for row in known.itertuples()},
-        "final_loss": final_loss,
     }
     card = model_card(
         settings,

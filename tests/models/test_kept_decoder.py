@@ -94,11 +94,12 @@ def test_a_shorter_answer_keeps_nothing_of_a_longer_one_before_it(
     embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
 ) -> None:
     spelled = prompts[: len(WORDS)]
-    generate_answers(embedded, tokenizer, spelled, max_new_tokens=12)
+    longer = generate_answers(embedded, tokenizer, spelled, max_new_tokens=12)
+    assert max(map(len, longer)) > 2
     first = decoder_of(embedded)
     answers = generate_answers(embedded, tokenizer, spelled, max_new_tokens=2)
     assert decoder_of(embedded) is first
-    assert {len(answer) for answer in answers} == {2}
+    assert answers == [answer[:2] for answer in longer]
 
 
 def test_what_a_recorded_step_would_not_see_makes_a_new_decoder(
@@ -108,7 +109,7 @@ def test_what_a_recorded_step_would_not_see_makes_a_new_decoder(
     with torch.no_grad():
         for name, weight in embedded.model.named_parameters():
             if "lora_B" in name:
-                weight.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
+                weight.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
     seen = []
 
     def answers() -> Any:

@@ -62,21 +62,22 @@ def test_a_study_by_hand(parameters, round_figures) -> None:
 
 
 def test_trainings_after_the_study(parameters, round_figures) -> None:
-    once = seconds("tuning.train_control", parameters)
+    arms = {"trained": ["spelling"], "seeds": 1, "evaluations": 1}
+    once = seconds("tuning.train_arms", {**parameters, "arms": arms})
     assert once == pytest.approx(seconds("tuning.run_study", parameters))
-    more = {**parameters, "recommendation": {"seeds": 3, "control": False}}
-    assert seconds("tuning.train_best", more) == pytest.approx(20 + 3 * (once - 20))
-    assert seconds("tuning.train_control", more) == pytest.approx(20)
+    more = {**arms, "trained": ["spelling", "form_control"], "seeds": 3}
+    assert seconds("tuning.train_arms", {**parameters, "arms": more}) == pytest.approx(20 + 6 * (once - 20))
 
 
 def test_an_evaluation_by_hand(parameters, round_figures) -> None:
-    """Eight tasks of 600 and 2 × 150 questions, for two arms; 1,800 for the control arm: 16,200 answers of 32 tokens.
+    """Eight tasks of 600 and 2 × 150 questions, for two arms; 1,800 for the third: 16,200 answers of 32 tokens.
 
     Of 24 tokens the H100 gives 600 a second. An answer of 24 takes 2 × 3.633e9 × 46.5 + 2 × 0.389e9 × 24 = 3.566e11
     operations, one of 32 takes 4.209e11: 508.3 a second, 31.87 s. Three models are loaded.
     """
-    assert seconds("evaluation.answer", parameters) == pytest.approx(20 + 3 * 10 + 31.87, rel=1e-3)
-    without = {**parameters, "recommendation": {"seeds": 1, "control": False}}
+    arms = {"trained": ["spelling", "form_control"], "seeds": 1}
+    assert seconds("evaluation.answer", {**parameters, "arms": arms}) == pytest.approx(20 + 3 * 10 + 31.87, rel=1e-3)
+    without = {**parameters, "arms": {"trained": ["spelling"], "seeds": 1}}
     assert seconds("evaluation.answer", without) == pytest.approx(20 + 2 * 10 + 14_400 / 508.3, rel=1e-3)
 
 
@@ -121,7 +122,7 @@ def test_the_plan_of_qwen3_4b_fits_80_columns() -> None:
     rows = {line.split()[0]: line for line in shown.partition("\n\n")[0].splitlines()}
     assert " scaled " in rows["tuning.run_study"]
     assert " compute.yml " in rows["deployment_check.export"]
-    assert "tuning.train_best reads" in shown
+    assert "tuning.train_arms reads" in shown
     assert shown.count("Scaled, not measured") == 1
 
 

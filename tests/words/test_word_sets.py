@@ -6,12 +6,15 @@ import pytest
 from spelling_transfer.words.families import split_of
 from spelling_transfer.words.word_list import WordSelection, dictionary_words, select_words
 from spelling_transfer.words.word_sets import (
+    TOKEN_HELD_OUT,
+    UNKNOWN_SPELLING,
     LeakError,
     describe_splits,
     describe_words,
     make_random_words,
     split_words,
     token_overlap,
+    without_lines,
 )
 
 
@@ -52,6 +55,24 @@ def test_held_out_tokens_occur_in_no_training_word(words):
         assert not seen & {token for ids in held_out[column] for token in ids}
     others = words[(words["split"] == "test") & (words["word_set"] == "word")]
     assert all(seen & {*bare, *spaced} for bare, spaced in zip(others["ids_bare"], others["ids_spaced"], strict=True))
+
+
+def test_families_that_were_never_told_are_a_set_of_their_own_in_each_split(tokenizer):
+    selection = WordSelection(random_words=0, max_words=1500)
+    described = describe_words(select_words(selection).words, tokenizer)
+    plain = split_words(described, tokenizer, selection).set_index("word")
+    frame = split_words(described, tokenizer, selection.model_copy(update={"without_lines": 0.3})).set_index("word")
+    unknown = frame["word_set"] == UNKNOWN_SPELLING
+    assert frame.loc[unknown, "stem"].map(lambda stem: without_lines(stem, 0.3)).all()
+    assert not frame.loc[~unknown, "stem"].map(lambda stem: without_lines(stem, 0.3)).any()
+    assert set(frame.loc[unknown, "split"]) == {"train", "validation", "test", "pretrain"}
+    assert 0.25 < unknown.groupby(frame["stem"]).all().mean() < 0.35
+    assert (frame["split"] == plain["split"]).all()
+    assert not (plain["word_set"] == UNKNOWN_SPELLING).any()
+    # Tokens that are in an untold training word alone are unseen: such a word is never trained on.
+    before, after = (set(table.index[table["word_set"] == TOKEN_HELD_OUT]) for table in (plain, frame))
+    assert after - before
+    assert before - set(frame.index[unknown]) <= after
 
 
 def test_random_strings_are_no_words_but_made_of_known_tokens(words):

@@ -9,66 +9,43 @@ from typing import Any
 import click
 
 from spelling_transfer.training.pretrain import PretrainSettings
-
-_EXTRA_TEXTS = [chr(code) for code in range(32, 127)] + [f" {chr(code)}" for code in range(33, 127)]
-"""Beside the words and wordings in use: every printable ASCII character, so that users may phrase their own."""
-
-_SENTENCE_OPENERS = 800
-"""The most frequent words are kept capitalised too, as questions begin with them."""
+from spelling_transfer.training.pretrain_data import PretrainMixture
 
 
 @click.command(
-    epilog="Example: kedro pretrain --out data/01_raw/models/tiny-qwen3 (about half an hour on two CPU cores)"
+    epilog="Example: kedro pretrain --out data/01_raw/models/tiny-qwen3 --device cuda (some minutes on one H100)"
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write the model to.")
-@click.option("--epochs", type=int, default=None, help="Passes over the words.  [default: 5]")
-@click.option("--hidden-size", type=int, default=None, help="Width of the model.  [default: 128]")
-@click.option("--seed", type=int, default=None, help="Seed of weights and data.  [default: 0]")
-@click.option("--threads", type=int, default=None, help="CPU threads.  [default: 2]")
-def pretrain(out: Path, **options: Any) -> None:
+@click.option("--max-words", type=int, default=4_000, show_default=True, help="Most frequent words to take.")
+@click.option("--steps", type=int, default=None, help="Optimiser steps.  [default: PretrainSettings]")
+@click.option("--hidden-size", type=int, default=None, help="Width of the model.")
+@click.option("--layers", type=int, default=None, help="Decoder layers.")
+@click.option("--feed-forward-ratio", type=float, default=None, help="Width inside the feed-forward layers.")
+@click.option("--batch-rows", type=int, default=None, help="Rows a step.")
+@click.option("--spelling-families", type=int, default=None, help="Families whose spelling is asked in chat form.")
+@click.option("--question-families", type=int, default=None, help="Of those, families whose places and counts are.")
+@click.option("--forms", type=int, default=None, help="Ways in which plain lines ask for places and counts.")
+@click.option("--letters-given", type=float, default=None, help="Share of chat questions about made-up words.")
+@click.option("--seed", type=int, default=None, help="Seed of weights and data.")
+@click.option("--threads", type=int, default=None, help="CPU threads.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to train.")
+def pretrain(out: Path, max_words: int, device: str, **options: Any) -> None:
     """Pre-train the embedded base model tiny-qwen3 on public word lists. Needs no network."""
-    import numpy as np
-    import torch
-
-    from spelling_transfer.tasks.encoding import vocabulary_in_use
     from spelling_transfer.tasks.registry import load_tasks
     from spelling_transfer.tokenizer.chat import load_chat_tokenizer
-    from spelling_transfer.training import pretrain as engine
+    from spelling_transfer.training.pretrain_making import make_model
     from spelling_transfer.words.word_list import WordSelection, select_words
-    from spelling_transfer.words.word_sets import RANDOM, describe_words, split_words
+    from spelling_transfer.words.word_sets import describe_words, split_words
 
-    settings = PretrainSettings(**{name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    mixture = {name: value for name, value in given.items() if name in PretrainMixture.model_fields}
+    shape = {name: value for name, value in given.items() if name in PretrainSettings.model_fields}
+    settings = PretrainSettings(**shape, mixture=PretrainMixture(**mixture))
+    tokenizer = load_chat_tokenizer()
+    selection = WordSelection(max_words=max_words, random_words=0)
+    words = split_words(describe_words(select_words(selection).words, tokenizer), tokenizer, selection)
+    shown = {"max_words": max_words, "device": device, **given}
+    command = f"kedro pretrain --out {out} " + " ".join(f"--{k.replace('_', '-')} {v}" for k, v in shown.items())
     started = time.perf_counter()
-    torch.set_num_threads(settings.threads)
-    tokenizer, tasks, selection = load_chat_tokenizer(), load_tasks(), WordSelection()
-    words = describe_words(select_words(selection).words, tokenizer)
-    words = split_words(words, tokenizer, selection)
-    ids = vocabulary_in_use(words["word"], tasks, tokenizer)
-    ids |= {token for row in tokenizer.encode_texts([*engine.line_texts(), *_EXTRA_TEXTS]) for token in row}
-    openers = [word.capitalize() for word in words["word"].head(_SENTENCE_OPENERS)]
-    ids |= {token for row in tokenizer.encode_texts(openers) for token in row}
-
-    loaded = engine.new_model(np.array(sorted(ids), dtype=np.int64), tokenizer.end_id, settings)
-    known = words[words["word_set"] != RANDOM]
-    data = engine.make_data(known, tasks, tokenizer, settings)
-    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
-    click.echo(
-        f"{len(known)} words, {len(ids)} embedding rows, {parameters / 1e6:.2f} M parameters, "
-        f"{len(data.frame)} examples"
-    )
-
-    def report(epoch: int) -> None:
-        scores = engine.measure(loaded, tokenizer, tasks, known, sample_words=200)
-        click.echo(f"\nepoch {epoch}: " + ", ".join(f"{name} {score:.3f}" for name, score in scores.items()))
-
-    losses = engine.pretrain(loaded, data, tokenizer.end_id, settings, on_epoch=report)
-    minutes = (time.perf_counter() - started) / 60
-    scores = engine.measure(loaded, tokenizer, tasks, known)
-    for name, score in scores.items():
-        click.echo(f"{name}: {score:.3f} exact match on validation words")
-    notes = {"settings": settings.model_dump(), "scores": scores, "steps": len(losses), "final_loss": losses[-1]}
-    card = engine.model_card(
-        settings, scores, n_words=len(known), n_rows=len(ids), n_parameters=parameters, minutes=minutes
-    )
-    folder = engine.save(loaded, tokenizer, out, notes, card)
-    click.echo(f"Wrote {folder.path}")
+    folder = make_model(words, load_tasks(), tokenizer, settings, out, device=device, command=command, say=click.echo)
+    click.echo(f"Wrote {folder.path} in {(time.perf_counter() - started) / 60:.1f} minutes")

@@ -14,12 +14,13 @@ from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.tasks.arms import BASE, TRAINED_ARMS
 from spelling_transfer.tasks.mixture import ASKED
 from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.words.word_sets import RANDOM, TOKEN_HELD_OUT, WORD
+from spelling_transfer.words.word_sets import RANDOM, TOKEN_HELD_OUT, UNKNOWN_SPELLING, WORD
 
 SPELLED, HELD_OUT, UNSEEN_TOKENS, MADE_UP = "spelled", "held_out", "unseen_tokens", "made_up"
-ENDPOINTS = (SPELLED, HELD_OUT, UNSEEN_TOKENS, MADE_UP)
+ENDPOINTS = (SPELLED, HELD_OUT, UNSEEN_TOKENS, UNKNOWN_SPELLING, MADE_UP)
 """What a question is about: a word whose spelling is trained and nothing else; a word of a held-out family that shares
-tokens with trained ones; one that shares none; a string of random letters. They are never pooled."""
+tokens with trained ones; one that shares none; a word whose spelling the base model never met; a string of random
+letters. They are never pooled."""
 
 NO_SEED = -1
 """The seed of an arm that is not trained."""
@@ -42,6 +43,7 @@ _LONGEST_TOKEN = 6
 def endpoint_of(questions: pd.DataFrame) -> pd.Series:
     """Returns the endpoint of each question, from its ``kind`` and ``word_set``."""
     endpoints = questions["word_set"].map({WORD: HELD_OUT, TOKEN_HELD_OUT: UNSEEN_TOKENS, RANDOM: MADE_UP})
+    endpoints = endpoints.where(questions["word_set"] != UNKNOWN_SPELLING, UNKNOWN_SPELLING)
     return endpoints.where(questions["kind"] != ASKED, SPELLED)
 
 

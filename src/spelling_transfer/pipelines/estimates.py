@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_lightning import NodeTime
 from spelling_transfer.evaluation import EvaluationSettings
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.study.arms import ArmSettings
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.estimates import check_memory, planned_configs, study_seconds, trial_seconds
 from spelling_transfer.study.space import read_space

@@ -35,6 +35,7 @@ from spelling_transfer.tasks.registry import CORE_TASKS
 from spelling_transfer.tasks.spelling import Spelling
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.randomness import key_of, random_for, shuffled
+from spelling_transfer.words.word_sets import UNKNOWN_SPELLING
 
 _EXAMPLE_FIELDS = [each.name for each in fields(Example)]
 _VALUES = attrgetter(*_EXAMPLE_FIELDS)
@@ -103,7 +104,7 @@ def write_examples(
     (:mod:`.arm_examples`).
 
     Args:
-        words: The words frame.
+        words: The words frame. Words of unknown spelling are asked about and never trained on.
         tokenizer: The tokenizer, for the tokens.
         mix: How many of what.
         tasks: The registered tasks.
@@ -112,6 +113,7 @@ def write_examples(
         ExamplesError: A core task is missing, or no word is left to train on or to test with.
         MixtureError: The shares asked for cannot be met.
     """
+    words = words[(words["word_set"] != UNKNOWN_SPELLING) | words["split"].isin(("validation", "test"))]
     if missing := [name for name in CORE_TASKS if name not in tasks]:
         raise ExamplesError(f"Tasks {missing} are not registered: install this package again ('pip install -e .').")
     for split in ("train", "validation", "test"):

@@ -1,7 +1,7 @@
 """Training with PyTorch Lightning: one run from encoded examples to an adapter, on one device or several.
 
 `train` takes a loaded model and `EncodedExamples`, checks them before the first step, and resumes from `Checkpoints`
-bit for bit. ``python -m spelling_transfer.training`` is the same without Kedro. `pretrain` makes the embedded base
+bit for bit. ``python -m spelling_transfer.training`` is the same without Kedro. `make_model` makes the embedded base
 model. Lightning and torch are imported when a name is asked for; the settings need neither.
 """
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from spelling_transfer.training.data import EncodedExamples, StepSampler
     from spelling_transfer.training.errors import TrainingDivergedError, TrainingMemoryError
     from spelling_transfer.training.parallel import Devices
-    from spelling_transfer.training.pretrain import PretrainSettings, measure, model_card, new_model
+    from spelling_transfer.training.pretrain import PretrainSettings, new_model
+    from spelling_transfer.training.pretrain_making import make_model
+    from spelling_transfer.training.pretrain_measure import measure
     from spelling_transfer.training.run import TrainingResult, seeded, train
 
 __all__ = [
@@ -32,8 +34,8 @@ __all__ = [
     "TrainingMemoryError",
     "TrainingResult",
     "TrainingSettings",
+    "make_model",
     "measure",
-    "model_card",
     "new_model",
     "seeded",
     "train",
@@ -46,7 +48,9 @@ _HOMES = {
     "data": "EncodedExamples StepSampler",
     "errors": "TrainingDivergedError TrainingMemoryError",
     "parallel": "Devices",
-    "pretrain": "PretrainSettings measure model_card new_model",
+    "pretrain": "PretrainSettings new_model",
+    "pretrain_making": "make_model",
+    "pretrain_measure": "measure",
     "run": "TrainingResult seeded train",
 }
 

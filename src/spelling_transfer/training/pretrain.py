@@ -1,153 +1,63 @@
 """Makes ``tiny-qwen3``, the embedded base model: Qwen3's architecture and tokenizer, small enough for any laptop.
 
-A large model has met most words spelled out in running text, but not in the chat format of this study. The embedded one
-is brought to the same state: plain spelled-out lines for the words of all splits, position and count questions in chat
-format for the word families of the ``pretrain`` split, and chat-format spelling for a few of those families. LoRA then
-has something to elicit. What it scores is measured and said on its card.
+A large model knows how its words are spelled, where their letters stand and how many there are better than it can say
+in a given form. The embedded one is brought to that state for all three tasks: plain lines of spelling, places and
+counts for the words of all splits, the chat form for a few word families of the ``pretrain`` split. LoRA then has
+something to elicit. What it scores is measured and said on its card.
 """
 
 from __future__ import annotations
 
-import random
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.models.folder import ModelFolder, new_folder
-from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, Vocabulary
 from spelling_transfer.progress import progress_bar
-from spelling_transfer.tasks.base import SEPARATORS, Task
-from spelling_transfer.tasks.registry import CORE_TASKS
 from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.training.config import TrainingSettings
+from spelling_transfer.training.pretrain_data import PretrainData, PretrainMixture
 
 if TYPE_CHECKING:
-    from spelling_transfer.models.load import LoadedModel
+    import torch
 
-
-PLAIN_LINES = (
-    "{word}:\n",
-    " {word}:\n",
-    " {word} is spelled\n",
-    "The letters of {word} are\n",
-    "Word: {word}\nLetters: ",
-    "Spelling list\n {word}\n",
-)
-"""Wordings of the plain lines; none of them is a template of a task."""
-
-SEPARATED_LINE = "{word} (letters, {separator} between)\n"
-_SEPARATED = [entry for entry in SEPARATORS.values() if entry[0].strip()]
+_LAST_RATE = 0.15
+"""Share of the peak learning rate with which the last stage begins."""
+_RESTART_WARMUP = 20
+_IGNORED = -100
 
 
 class PretrainSettings(BaseModel):
-    """Shape of the embedded model and what it is trained on."""
+    """Shape of the embedded model and how it is trained."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    hidden_size: int = Field(128, ge=32, description="Width.")
-    layers: int = Field(4, ge=1, description="Decoder layers.")
-    plain_lines_per_word: int = Field(3, ge=1, description="Plain lines a word and epoch; drawn anew each epoch.")
-    questions_per_word: int = Field(1, ge=1, description="Position and count questions each, a pretrain-split word.")
-    spelling_families: int = Field(200, ge=0, description="Families whose spelling is asked in chat format.")
-    epochs: int = Field(5, ge=1, description="Passes over the data, each with new lines and questions.")
-    batch_size: int = Field(128, ge=8, description="Examples a step.")
-    learning_rate: float = Field(3e-3, gt=0, description="Peak learning rate.")
-    full_softmax_steps: int = Field(150, ge=0, description="Last steps with the softmax over all rows.")
-    seed: int = Field(0, ge=0, description="Seed of the weights, the data and their order.")
-    threads: int = Field(2, ge=1, description="CPU threads; sums, and so the weights, depend on their number.")
-
-
-@dataclass(frozen=True)
-class PretrainData:
-    """Everything the model is pre-trained on.
-
-    Attributes:
-        frame: ``input_ids`` and ``label_start`` of each example, as ``encoded_examples`` has them.
-        label_ids: Every token id that occurs in a label.
-    """
-
-    frame: pd.DataFrame
-    label_ids: np.ndarray
-
-
-def line_texts() -> list[str]:
-    """Returns the text around the word of every plain line, for the vocabulary."""
-    separated = [SEPARATED_LINE.format(word="the", separator=wording) for _, wording in SEPARATORS.values()]
-    return [*separated, *(line.format(word="the") for line in PLAIN_LINES)]
-
-
-def make_data(
-    words: pd.DataFrame,
-    tasks: Mapping[str, Task],
-    tokenizer: ChatTokenizer,
-    settings: PretrainSettings,
-) -> PretrainData:
-    """Writes and encodes the pre-training examples of all epochs.
-
-    Args:
-        words: Columns ``word``, ``stem``, ``split``.
-        tasks: The core tasks.
-        tokenizer: The Qwen3 tokenizer.
-        settings: How much of what.
-    """
-    rng = random.Random(settings.seed)
-    pool = words[words["split"] == "pretrain"]
-    stems = sorted(pool["stem"].unique())
-    spelled = set(rng.sample(stems, min(settings.spelling_families, len(stems))))
-    spelled_words = pool[pool["stem"].isin(spelled)]["word"].tolist()
-    prompts: list[list[int]] = []
-    answers: list[str] = []
-    for _ in range(settings.epochs):
-        lines, line_answers = _plain_lines(words["word"].tolist(), settings.plain_lines_per_word, rng)
-        examples = [
-            tasks[name].make(word, rng)
-            for word in pool["word"]
-            for name in ("position", "count")
-            for _ in range(settings.questions_per_word)
-        ]
-        examples += [
-            tasks["spelling"].make(word, rng, separator=_draw_separator(rng))
-            for word in spelled_words
-            for _ in range(2)
-        ]
-        prompts += tokenizer.encode_texts(lines)
-        prompts += tokenizer.encode_prompts([example.question for example in examples])
-        answers += line_answers + [example.answer for example in examples]
-    labels = [[*ids, tokenizer.end_id] for ids in tokenizer.encode_texts(answers)]
-    frame = pd.DataFrame(
-        {
-            "example_id": [str(i) for i in range(len(prompts))],
-            "input_ids": [prompt + label for prompt, label in zip(prompts, labels, strict=True)],
-            "label_start": [len(prompt) for prompt in prompts],
-        }
+    hidden_size: int = Field(256, ge=32, description="Width.")
+    feed_forward_ratio: float = Field(
+        2.0, ge=1, le=8, description="Width inside the feed-forward layers, of `hidden_size`."
     )
-    return PretrainData(frame, np.unique(np.concatenate([np.asarray(label) for label in labels])))
-
-
-def _draw_separator(rng: random.Random) -> str:
-    return rng.choice([characters for characters, _ in SEPARATORS.values()])
-
-
-def _plain_lines(words: Sequence[str], per_word: int, rng: random.Random) -> tuple[list[str], list[str]]:
-    lines, answers = [], []
-    for word in words:
-        for _ in range(per_word):
-            if rng.random() < 0.15:
-                characters, wording = rng.choice(_SEPARATED)
-                line = rng.choice(("", " ")) + SEPARATED_LINE.format(word=word, separator=wording)
-            else:
-                characters, line = " ", rng.choice(PLAIN_LINES).format(word=word)
-            lines.append(line)
-            answers.append(characters.join(word))
-    return lines, answers
+    layers: int = Field(4, ge=1, description="Decoder layers.")
+    steps: int = Field(3_600, ge=1, description="Optimiser steps.")
+    batch_rows: int = Field(64, ge=1, description="Rows a step; each holds whole examples end to end.")
+    row_tokens: int = Field(128, ge=64, description="Tokens a row.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
+    warmup_steps: int = Field(200, ge=1, description="Steps until the peak.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay.")
+    full_softmax_steps: int = Field(300, ge=0, description="Last steps, with the softmax over all rows.")
+    restart_steps: int = Field(
+        200, ge=0, description="Steps after these, with a new optimiser and the softmax over all rows."
+    )
+    restart_rate: float = Field(5e-4, gt=0, description="Peak learning rate of the steps after the restart.")
+    seed: int = Field(0, ge=0, description="Seed of the weights.")
+    threads: int = Field(2, ge=1, description="CPU threads; sums, and so the weights, depend on their number.")
+    workers: int = Field(0, ge=0, description="Processes that make batches beside the one that trains.")
+    mixture: PretrainMixture = PretrainMixture()
 
 
 def new_model(vocabulary_ids: np.ndarray, end_id: int, settings: PretrainSettings) -> LoadedModel:
@@ -155,14 +65,12 @@ def new_model(vocabulary_ids: np.ndarray, end_id: int, settings: PretrainSetting
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from spelling_transfer.models.load import LoadedModel
-
     vocabulary = Vocabulary(vocabulary_ids, len(vocabulary_ids))
     end_row = int(vocabulary.to_rows([end_id])[0])
     config = Qwen3Config(
         vocab_size=len(vocabulary_ids),
         hidden_size=settings.hidden_size,
-        intermediate_size=3 * settings.hidden_size,
+        intermediate_size=round(settings.feed_forward_ratio * settings.hidden_size),
         num_hidden_layers=settings.layers,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -177,66 +85,256 @@ def new_model(vocabulary_ids: np.ndarray, end_id: int, settings: PretrainSetting
     return LoadedModel(Qwen3ForCausalLM(config), vocabulary)
 
 
+class Trainer:
+    """Takes optimiser steps on a model, all weights; on CUDA in bfloat16, each stage as one CUDA graph.
+
+    A model this small is bound by the launches of its kernels; a graph launches them all at once.
+
+    Args:
+        model: The model, on its device.
+        settings: Learning rate and weight decay.
+        label_rows: Rows that can be a label; the softmax is over these alone until :meth:`widen`.
+        graphs: Whether to use CUDA graphs where there is CUDA.
+    """
+
+    def __init__(self, model: Any, settings: PretrainSettings, label_rows: np.ndarray, *, graphs: bool = True) -> None:
+        import torch
+
+        self._model = model
+        self._device = next(model.parameters()).device
+        self._cuda = self._device.type == "cuda"
+        self._graphs = graphs and self._cuda
+        if self._cuda:  # cuDNN's attention plans each shape for seconds and gains nothing on heads this small
+            torch.backends.cuda.enable_cudnn_sdp(False)
+        self._settings = settings
+        self._optimizer = self._new_optimizer()
+        self._narrow(label_rows)
+
+    def _new_optimizer(self) -> torch.optim.AdamW:
+        import torch
+
+        rate: Any = self._settings.learning_rate
+        return torch.optim.AdamW(
+            self._model.parameters(),
+            lr=torch.tensor(rate, device=self._device) if self._cuda else rate,
+            betas=(0.9, 0.98),
+            weight_decay=self._settings.weight_decay,
+            fused=True,
+            capturable=self._cuda,
+        )
+
+    def widen(self) -> None:
+        """Goes on with the softmax over all rows, which teaches that the others are never an answer."""
+        import torch
+
+        if self._cuda:  # the graph of the first stage must have run before its memory is given back
+            torch.cuda.synchronize()
+        self._narrow(None)
+
+    def restart(self) -> None:
+        """Goes on with a new optimiser, and the softmax over all rows."""
+        self.widen()
+        self._optimizer = self._new_optimizer()
+
+    def _narrow(self, label_rows: np.ndarray | None) -> None:
+        import torch
+
+        n_rows = self._model.get_input_embeddings().weight.shape[0]
+        place = torch.arange(n_rows) if label_rows is None else torch.zeros(n_rows, dtype=torch.long)
+        if label_rows is not None:
+            place[torch.from_numpy(label_rows)] = torch.arange(len(label_rows))
+        self._place = place.to(self._device)
+        self._rows = None if label_rows is None else torch.from_numpy(label_rows).to(self._device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._loss: torch.Tensor | None = None
+        self._eager_steps = 0
+
+    def step(
+        self, ids: torch.Tensor, is_label: torch.Tensor, places: torch.Tensor, learning_rate: float
+    ) -> torch.Tensor:
+        """Takes one step and returns the mean loss of its labels.
+
+        Args:
+            ids: Embedding rows, shape ``(rows, tokens)``.
+            is_label: Which of them are labels, same shape.
+            places: The place of each in its example, same shape.
+            learning_rate: Of this step.
+        """
+        import torch
+
+        for group in self._optimizer.param_groups:
+            if self._cuda:
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
+        if self._cuda:  # from pinned memory the copy goes on while the next batch is made
+            ids, is_label, places = ids.pin_memory(), is_label.pin_memory(), places.pin_memory()
+        batch = (ids, is_label, places)
+        if not self._graphs:
+            return self._take(*(each.to(self._device) for each in batch))
+        if self._eager_steps == 0:
+            self._batch = tuple(each.to(self._device) for each in batch)
+            self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        for kept, each in zip(self._batch, batch, strict=True):
+            kept.copy_(each, non_blocking=True)
+        if self._graph is not None and self._loss is not None:
+            self._graph.replay()
+            return self._loss.clone()
+        if self._eager_steps < 3:  # what is allocated once, at the first steps, must not be part of the graph
+            self._eager_steps += 1
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                loss = self._take(*self._batch)
+            torch.cuda.current_stream().wait_stream(self._stream)
+            return loss
+        self._optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._loss = self._take(*self._batch)
+        self._graph = graph
+        graph.replay()
+        return self._loss.clone()
+
+    def _take(self, ids: torch.Tensor, is_label: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        import torch
+        import torch.nn.functional as F
+
+        self._optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._cuda):
+            weight = self._model.get_input_embeddings().weight
+            # The gradient of index_select is one kernel; that of an embedding may wait for the device.
+            embedded = weight.index_select(0, ids.flatten()).view(*ids.shape, -1)
+            states = self._model.model(
+                inputs_embeds=embedded,
+                attention_mask={"full_attention": _attention_mask(places)},
+                position_ids=places,
+                use_cache=False,
+            ).last_hidden_state[:, :-1]
+            weight = weight if self._rows is None else weight.index_select(0, self._rows)
+            targets, wanted = self._place[ids[:, 1:]], is_label[:, 1:]
+            if self._cuda:  # a graph needs the same shapes at each step
+                states, targets = states.flatten(0, 1), targets.masked_fill(~wanted, _IGNORED).flatten()
+            else:
+                states, targets = states[wanted], targets[wanted]
+            logits = states @ weight.T
+        loss = F.cross_entropy(logits.float(), targets, ignore_index=_IGNORED)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        self._optimizer.step()
+        return loss.detach()
+
+
+def _attention_mask(places: torch.Tensor) -> torch.Tensor:
+    """Returns where each token may look: back, and inside its own example; shape ``(rows, 1, tokens, tokens)``."""
+    import torch
+
+    example = (places == 0).cumsum(-1)
+    back = torch.ones(places.shape[1], places.shape[1], dtype=torch.bool, device=places.device).tril()
+    return ((example[:, :, None] == example[:, None, :]) & back)[:, None]
+
+
+def learning_rate_at(done: float, last_stage: float, settings: PretrainSettings) -> float:
+    """Returns the learning rate after the warm-up: a half cosine, then a straight line to zero in the last stage.
+
+    Args:
+        done: Share of the steps that are done, 0 to 1.
+        last_stage: Share of the steps at which the last stage begins.
+        settings: The peak.
+    """
+    if done < last_stage:
+        wave = 0.5 * (1 + math.cos(math.pi * done / last_stage))
+        return settings.learning_rate * (_LAST_RATE + (1 - _LAST_RATE) * wave)
+    return settings.learning_rate * _LAST_RATE * max(0.0, 1 - done) / max(1e-9, 1 - last_stage)
+
+
+def restart_rate_at(step: int, settings: PretrainSettings) -> float:
+    """Returns the learning rate of a step after the restart: the peak, and from half of the steps a line to zero.
+
+    Args:
+        step: Number of the step, from 0 at the restart.
+        settings: The peak and how many steps there are.
+    """
+    left = min(1.0, 2 * (1 - step / settings.restart_steps))
+    return settings.restart_rate * left * min(1.0, (step + 1) / _RESTART_WARMUP)
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """The batches of a run in order, as a data set of PyTorch."""
+
+    data: PretrainData
+    settings: PretrainSettings
+
+    def __len__(self) -> int:
+        return self.settings.steps + self.settings.restart_steps
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if number >= len(self):
+            raise IndexError(number)
+        return self.data.batch(number, self.settings.batch_rows, self.settings.row_tokens)
+
+
+def batches_of(
+    data: PretrainData, settings: PretrainSettings
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Yields the batches of a run, in the same order whatever the number of processes that make them."""
+    from torch.utils.data import DataLoader
+
+    loader: Any = DataLoader(
+        _Batches(data, settings),  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=settings.workers,
+        prefetch_factor=16 if settings.workers else None,
+    )
+    yield from loader
+
+
 def pretrain(
     loaded: LoadedModel,
     data: PretrainData,
-    end_id: int,
     settings: PretrainSettings,
     *,
-    on_epoch: Callable[[int], None] | None = None,
+    on_tenth: Callable[[int], None] | None = None,
 ) -> list[float]:
-    """Trains all weights: first with the softmax over the label ids alone, at last over all rows.
+    """Trains all weights, in place, on the model's device.
 
-    The first stage is where the time goes, and a head of some hundred rows costs next to nothing there; the second
-    teaches the model that the other rows are never an answer.
+    The first stage is where the time goes, and a head of some hundred rows costs next to nothing there; the next
+    teaches the model that the other rows are never an answer. A restart with a higher rate, and its descent, then make
+    invalid answers to questions about words that were never asked about fewer.
 
     Args:
-        loaded: The new model; trained in place.
-        data: What `make_data` made.
-        end_id: The token that ends an answer.
+        loaded: The new model.
+        data: Makes the batches.
         settings: How long and how fast.
-        on_epoch: Called with the number of epochs done, after each.
+        on_tenth: Called with the number of steps done, after each tenth of them.
 
     Returns:
         The loss of each step.
     """
     import torch
 
-    from spelling_transfer.training.callbacks import EverySteps
-    from spelling_transfer.training.data import EncodedExamples
-    from spelling_transfer.training.run import train
-
-    examples = EncodedExamples(data.frame, loaded.vocabulary, end_id)
-    steps = len(examples) // settings.batch_size
-    shared = {
-        "batch_size": settings.batch_size,
-        "grad_accum_steps": 1,
-        "weight_decay": 0.01,
-        "threads": settings.threads,
-    }
-    first = TrainingSettings(
-        learning_rate=settings.learning_rate, max_steps=steps, warmup_steps=100, seed=settings.seed, **shared
-    )
-    subset = torch.from_numpy(loaded.vocabulary.to_rows(data.label_ids))
-    callbacks = []
-    if on_epoch is not None:
-        callbacks.append(
-            EverySteps(steps // settings.epochs, lambda step: on_epoch(round(step * settings.epochs / steps)))
-        )
-    with progress_bar("Pre-training", total=steps) as advance:
-        losses = train(loaded, examples, first, subset_rows=subset, callbacks=callbacks, progress=advance).losses
-    if settings.full_softmax_steps:
-        last = TrainingSettings(
-            learning_rate=settings.learning_rate / 6,
-            max_steps=settings.full_softmax_steps,
-            warmup_steps=10,
-            schedule="linear",
-            seed=settings.seed + 1,
-            **shared,
-        )
-        with progress_bar("Pre-training, all rows", total=last.max_steps) as advance:
-            losses += train(loaded, examples, last, progress=advance).losses
-    return losses
+    torch.set_num_threads(settings.threads)
+    loaded.model.train()
+    trainer = Trainer(loaded.model, settings, data.label_rows)
+    last_stage = max(0, settings.steps - settings.full_softmax_steps)
+    losses: list[torch.Tensor] = []
+    total = settings.steps + settings.restart_steps
+    with progress_bar("Pre-training", total=total) as advance:
+        for step, batch in enumerate(batches_of(data, settings)):
+            if step == settings.steps:
+                trainer.restart()
+            elif step == last_stage:
+                trainer.widen()
+            if step < settings.steps:
+                rate = learning_rate_at(step / settings.steps, last_stage / settings.steps, settings)
+                rate *= min(1.0, (step + 1) / settings.warmup_steps)
+            else:
+                rate = restart_rate_at(step - settings.steps, settings)
+            losses.append(trainer.step(*batch, rate))
+            advance(1)
+            if on_tenth is not None and (step + 1) % max(1, total // 10) == 0:
+                on_tenth(step + 1)
+    return [float(loss) for loss in losses]
 
 
 def save(
@@ -255,95 +353,3 @@ def save(
         (work / "README.md").write_text(card)
     loaded.model.float()
     return ModelFolder(target)
-
-
-_SAMPLE_SEED = 1
-_SAMPLE_WORDS = 1000
-
-_WHAT = (
-    "A small language model with Qwen3's architecture and the real Qwen3 tokenizer, for trying the whole of "
-    "spelling-transfer on a laptop. It answers spelling questions and nothing else. It is not a product of the Qwen "
-    "team."
-)
-_MEASURED = (
-    f"Exact match on {_SAMPLE_WORDS:,} validation families at most, one question a family, greedy, wordings that are "
-    "trained on; measured by the command above when it made the model. A plain line gives the word and a colon, "
-    "outside the chat format: what the model knows of spelling, as against what it says when asked."
-)
-
-
-def measure(
-    loaded: LoadedModel,
-    tokenizer: ChatTokenizer,
-    tasks: Mapping[str, Task],
-    words: pd.DataFrame,
-    sample_words: int = _SAMPLE_WORDS,
-) -> dict[str, float]:
-    """Returns the exact match on validation words, one a word family: of a plain line, and of each core task."""
-    validation = words[words["split"] == "validation"].drop_duplicates("stem")
-    validation = validation.sample(min(sample_words, len(validation)), random_state=_SAMPLE_SEED)
-    rng = random.Random(_SAMPLE_SEED)
-    lines = tokenizer.encode_texts([PLAIN_LINES[1].format(word=word) for word in validation["word"]])
-    spelled = [tokenizer.decode(ids) for ids in generate_answers(loaded, tokenizer, lines, max_new_tokens=26)]
-    right = sum(" ".join(word) == output for word, output in zip(validation["word"], spelled, strict=True))
-    scores = {"plain line": right / len(validation)}
-    for name in CORE_TASKS:
-        examples = [tasks[name].make(word, rng) for word in validation["word"]]
-        prompts = tokenizer.encode_prompts([example.question for example in examples])
-        outputs = [tokenizer.decode(ids) for ids in generate_answers(loaded, tokenizer, prompts, max_new_tokens=26)]
-        right = sum(tasks[name].mark(example, output).exact for example, output in zip(examples, outputs, strict=True))
-        scores[name] = right / len(examples)
-    return scores
-
-
-def model_card(
-    settings: PretrainSettings,
-    scores: Mapping[str, float],
-    *,
-    n_words: int,
-    n_rows: int,
-    n_parameters: int,
-    minutes: float,
-) -> str:
-    """Returns the card as Markdown: what it is, its data, its command, its seed, what it scored."""
-    table = "\n".join(f"| {name} | {score:.3f} |" for name, score in scores.items())
-    command = (
-        f"kedro pretrain --out data/01_raw/models/tiny-qwen3 --epochs {settings.epochs} --hidden-size "
-        f"{settings.hidden_size} --seed {settings.seed} --threads {settings.threads}"
-    )
-    facts = [
-        f"**Shape**: {settings.layers} layers, {settings.hidden_size} wide, 4 heads, 2 key-value heads, tied "
-        f"embeddings, {n_parameters / 1e6:.2f} M parameters, {n_rows:,} embedding rows. `token_ids.json` gives the "
-        "Qwen3 token id of each row.",
-        f"**Data**: {n_words:,} English words from `wordfreq` 3.1.1 (data CC-BY-SA-4.0) that `english-words` 2.0.2 "
-        "knows. Plain spelled-out lines for the words of all splits, "
-        f"{settings.plain_lines_per_word} a word and epoch; position and count questions in chat format for the "
-        "families of the `pretrain` split; spelling questions in chat format for "
-        f"{settings.spelling_families} of those families. No wording that the tasks hold out; no position, count or "
-        "chat-format spelling question about a training, validation or test word.",
-        "**Wordings of the plain lines**: " + ", ".join(f"`{line!r}`" for line in PLAIN_LINES) + ".",
-        f"**Made by**: `{command}`, {minutes:.0f} minutes on {settings.threads} CPU core(s). Another number of threads "
-        "or version of torch adds in another order and gives other weights.",
-        "**Mode**: non-thinking only (`enable_thinking=False`).",
-    ]
-    bullets = "\n".join(_wrapped(f"- {fact}", "  ") for fact in facts)
-    return f"""---
-license: apache-2.0
-library_name: transformers
----
-# tiny-qwen3
-
-{_wrapped(_WHAT)}
-
-{bullets}
-
-| task | exact match |
-|---|---|
-{table}
-
-{_wrapped(_MEASURED)}
-"""
-
-
-def _wrapped(text: str, indent: str = "") -> str:
-    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -223,6 +223,13 @@ class WordSelection(BaseModel):
     min_length: int = Field(3, ge=2, le=20, description="Fewest letters of a word.")
     max_length: int = Field(12, ge=2, le=20, description="Most letters of a word.")
     max_words: int | None = Field(None, ge=10, description="Keep only this many, the most frequent ones; all if null.")
+    without_lines: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of families that the embedded model was pre-trained without; asked about as a set of their "
+        "own and never trained on. 0 for any other model.",
+    )
     random_words: int = Field(1_000, ge=0, le=100_000, description="Strings of random letters to make as test words.")
     seed: int = Field(0, ge=0, description="Seed of the random strings.")
 

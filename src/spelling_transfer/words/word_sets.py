@@ -1,7 +1,7 @@
 """The table of words: what is known of each, its family, its split and its word set.
 
-Beside the real words stand strings of random letters, and test words whose tokens never occur in training are a set of
-their own.
+Beside the real words stand strings of random letters. Test words whose tokens never occur in training are a set of
+their own, and so are words whose spelling the embedded model was never told.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from spelling_transfer.words.families import (
     find_leaks,
     split_of,
 )
-from spelling_transfer.words.randomness import random_for
+from spelling_transfer.words.randomness import key_of, random_for
 from spelling_transfer.words.word_list import WordSelection, dictionary_words
 
-WORD, RANDOM, TOKEN_HELD_OUT = "word", "random", "token_held_out"
-WORD_SETS = (WORD, RANDOM, TOKEN_HELD_OUT)
-
+WORD, RANDOM, TOKEN_HELD_OUT, UNKNOWN_SPELLING = "word", "random", "token_held_out", "unknown_spelling"
+WORD_SETS = (WORD, RANDOM, TOKEN_HELD_OUT, UNKNOWN_SPELLING)
 
 _BATCH = 500
 _MOST_BATCHES = 12
@@ -39,6 +38,11 @@ _MOST_BATCHES = 12
 
 class LeakError(SpellingTransferError):
     """A word of one split is an inflection of a word of another."""
+
+
+def without_lines(stem: str, share: float) -> bool:
+    """Whether the families of this share that have no plain line include that of ``stem``; alike on every machine."""
+    return key_of("without plain lines", stem) % 10_000 < share * 10_000
 
 
 def describe_words(words: Iterable[str], tokenizer: ChatTokenizer) -> pd.DataFrame:
@@ -71,7 +75,7 @@ def split_words(
     Args:
         words: The frame of :func:`~spelling_transfer.words.words.describe_words`.
         tokenizer: The tokenizer, for the random strings.
-        selection: How many random strings, and their seed.
+        selection: How many random strings, and their seed; the share of families of unknown spelling.
         boundaries: Shares of the splits in percent of families.
 
     Raises:
@@ -85,6 +89,9 @@ def split_words(
     leaks = find_leaks(dict(zip(frame["word"], frame["split"], strict=True)), dictionary)
     if leaks:
         raise LeakError(f"{len(leaks)} pairs of words in different splits are inflections, for instance {leaks[:3]}.")
+    frame.loc[frame["stem"].map(lambda stem: without_lines(stem, selection.without_lines)), "word_set"] = (
+        UNKNOWN_SPELLING
+    )
     frame.loc[_has_unseen_tokens_alone(frame), "word_set"] = TOKEN_HELD_OUT
     made = make_random_words(frame, tokenizer, selection.random_words, selection.seed)
     if made:
@@ -94,14 +101,18 @@ def split_words(
 
 
 def _has_unseen_tokens_alone(frame: pd.DataFrame) -> pd.Series:
-    """Marks test words none of whose tokens, bare or after a space, occurs in a training word in either form."""
-    trained = frame[frame["split"] == "train"]
+    """Marks known test words none of whose tokens, bare or after a space, occurs in a training word in either form."""
+    trained = frame[_is_trained(frame)]
     seen = {token for column in ("ids_bare", "ids_spaced") for ids in trained[column] for token in ids}
     unseen = [
         seen.isdisjoint(bare) and seen.isdisjoint(spaced)
         for bare, spaced in zip(frame["ids_bare"], frame["ids_spaced"], strict=True)
     ]
-    return pd.Series(unseen, index=frame.index) & (frame["split"] == "test")
+    return pd.Series(unseen, index=frame.index) & (frame["split"] == "test") & (frame["word_set"] == WORD)
+
+
+def _is_trained(frame: pd.DataFrame) -> pd.Series:
+    return (frame["split"] == "train") & (frame["word_set"] == WORD)
 
 
 def make_random_words(frame: pd.DataFrame, tokenizer: ChatTokenizer, count: int, seed: int) -> list[str]:
@@ -157,7 +168,7 @@ def token_overlap(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
     ``tokens_seen`` is the share of test tokens that occur in a training word, ``pairs_seen`` the share of pairs of
     neighbouring tokens, ``words_all_seen`` the share of test words all of whose tokens do.
     """
-    trained = frame[frame["split"] == "train"]
+    trained = frame[_is_trained(frame)]
     report: dict[str, dict[str, float]] = {}
     for form in ("ids_bare", "ids_spaced"):
         seen = {token for ids in trained[form] for token in ids}

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from .findings import Finding, shorten
+from .text import places_of
 from .trees import as_dict
 
 _RULE = "template-call"
@@ -32,12 +33,24 @@ COMMANDS = (
 )
 
 
-def any_command(commands: Sequence[str]) -> re.Pattern[str]:
-    """Returns what finds one of these commands, by whatever path it is called."""
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(commands)})(?![\w-])", re.IGNORECASE)
+class AnyCommand:
+    """Finds commands, by whatever path they are called: where the plain beginning of one stands, it is tried."""
+
+    def __init__(self, commands: Sequence[str]) -> None:
+        self._pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(commands)})(?![\w-])", re.IGNORECASE)
+        self._beginnings = {re.match(r"[\w/-]+", command)[0] for command in commands}  # type: ignore[index]
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """Yields each command in a text; one may begin inside another."""
+        places = places_of(self._beginnings, text)
+        return (match for place in places if (match := self._pattern.match(text, place)) is not None)
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Returns the first command of a text."""
+        return next(self.finditer(text), None)
 
 
-_COMMAND = any_command(COMMANDS)
+_COMMAND = AnyCommand(COMMANDS)
 _COMMAND_END = re.compile(r"(?<!\\)\n|(?<=\s)(?:\|\|?|&&|;)(?=\s)|;\s*\n|`")
 _OFF = re.compile(
     r"enable_thinking[\"'\\]*\s*[:=]\s*[\"'\\]*false|[\"']?think(?:ing)?[\"'\\]*\s*[:=]\s*false|--(?:no-?think\w*)"
@@ -83,7 +96,9 @@ def judge_commands(text: str) -> Iterator[tuple[int, Finding]]:
     flat = re.sub(r"[\"']\s*,\s*[\"']", lambda match: " " * len(match[0]), text)
     variables = dict(re.findall(r"(?m)^\s*(?:export\s+|ARG\s+|ENV\s+)?(\w+)\s*[:?]?=\s*[\"']?([\w./:-]+)", flat))
     position = 0
-    while (match := _COMMAND.search(flat, position)) is not None:
+    for match in _COMMAND.finditer(flat):
+        if match.start() < position:
+            continue
         end = _COMMAND_END.search(flat, match.end())
         position = end.start() if end else len(flat)
         # Only a variable that is set here is known.

@@ -58,7 +58,7 @@ def test_each_command_is_needed_to_find_a_violation(
     policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     left = [entry for entry in rendering.COMMANDS if entry != command]
-    monkeypatch.setattr(rendering, "_COMMAND", rendering.any_command(left))
+    monkeypatch.setattr(rendering, "_COMMAND", rendering.AnyCommand(left))
     assert _is_missed(policy, tmp_path)
 
 

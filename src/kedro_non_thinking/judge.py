@@ -32,7 +32,18 @@ class Mode(Enum):
 _TRIGGERS = (
     *("think", "reasoning", "151667", "151668", "chat_template", "chat-template", "template_kwargs", "render_jinja"),
     *("generation_prompt", "disable_hooks", "<|im_start|>", ".chat(", " -re", "fromhex", "b64decode"),
-    *("qwen", "trainer(", "chat(", "pipeline(", "create_chat_completion", "ollama", "serve ", "mlx_lm"),
+    *(
+        "qwen",
+        "trainer(",
+        "trainer)",
+        "trainer as",
+        "chat(",
+        "pipeline(",
+        "create_chat_completion",
+        "ollama",
+        "serve ",
+        "mlx_lm",
+    ),
     *("launch_server", "vllm", "llama-", "llamafactory", "lm_eval", "lm-eval", "lmdeploy", "model-len"),
     "model_len",
     "label_start",  # examples: what is wrong with them may be what they do not hold

@@ -20,7 +20,7 @@ from .data import scan_json_lines, scan_parquet, scan_table_text
 from .documents import scan_code, scan_document, scan_notebook, scan_template
 from .files import Form, Source, find_files, form_of, project_files
 from .python_code import check_python, scan_python
-from .shell import scan_dockerfile, scan_shell
+from .shell import scan_dockerfile, scan_modelfile, scan_shell
 
 _FEW_FILES = 1_000
 _CHUNK = 64
@@ -34,6 +34,7 @@ _READERS: dict[Form, Callable[[Source], Iterable[Finding]]] = {
     Form.ENV: scan_env,
     Form.SHELL: scan_shell,
     Form.DOCKERFILE: scan_dockerfile,
+    Form.MODELFILE: scan_modelfile,
     Form.NOTEBOOK: scan_notebook,
     Form.TEMPLATE: scan_template,
     Form.JSON_LINES: scan_json_lines,

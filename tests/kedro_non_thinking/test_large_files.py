@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from kedro_non_thinking import judge as judge_module
 from kedro_non_thinking.judge import Judge
 from kedro_non_thinking.policy import Policy
 from kedro_non_thinking.rendering import COMMANDS, AnyCommand
+from kedro_non_thinking.scanner.engine import scan_paths
 from kedro_non_thinking.text import plain_part, runs_with
 
 _PIECES = [
@@ -120,3 +122,14 @@ def test_a_model_whose_pattern_has_no_plain_part_is_found(policy: Policy, patter
     rules = policy.model_dump(by_alias=True)
     rules["rules"]["thinking-only-model"]["patterns"] = [pattern]
     assert [finding.value for finding in Judge(Policy.model_validate(rules)).models("serve foo-1 now")] == ["foo-1"]
+
+
+def test_a_page_that_shows_a_zero_byte_is_read_and_a_binary_is_not(policy: Policy, tmp_path: Path) -> None:
+    page, binary = tmp_path / "tokens.html", tmp_path / "what.html"
+    page.write_text("<td>\0</td>\n" + "<td>a word</td>\n" * 500 + "<th\0ink>let me see\n")
+    binary.write_bytes(bytes(range(256)) * 40)
+    result = scan_paths([page, binary], policy, tmp_path)
+    assert [(finding.rule, finding.path, finding.line) for finding in result.findings] == [
+        ("think-tag", "tokens.html", 502)
+    ]
+    assert [(entry.path, entry.reason) for entry in result.unchecked] == [("what.html", "binary (no text)")]

@@ -24,6 +24,8 @@ from .shell import scan_dockerfile, scan_modelfile, scan_shell
 
 _FEW_FILES = 1_000
 _CHUNK = 64
+_FEW_ZEROS = 1_000
+"""A page of which fewer bytes than one in these are zero is text: one that shows tokens may hold some."""
 Progress = Callable[[int, int], None]
 
 _READERS: dict[Form, Callable[[Source], Iterable[Finding]]] = {
@@ -212,7 +214,7 @@ def _absolute(file: Path) -> Path:
 def _decode(data: bytes, form: Form, *, known: bool) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
-    if b"\0" in data:
+    if b"\0" in data and not (form is Form.DOCUMENT and known and data.count(0) * _FEW_ZEROS < len(data)):
         # A file whose name promises text and that holds none is suspect; one without a known name is just binary.
         raise UncheckableError("holds no text" if form is not Form.DOCUMENT and known else "binary (no text)")
     try:

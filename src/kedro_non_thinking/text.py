@@ -84,8 +84,8 @@ class TextRules:
         return _ASCII_CONTROL.sub("", lowered)
 
     def may_be_escaped(self, lowered: str) -> bool:
-        """Returns whether a text in lower case could hold an escaped character."""
-        return _MAY_ESCAPE.search(lowered) is not None
+        """Returns whether a text in lower case could hold an escaped character, or one that is not shown."""
+        return _MAY_ESCAPE.search(lowered) is not None or _ASCII_CONTROL.search(lowered) is not None
 
     def tags(self, normalised: str) -> list[Tag]:
         """Returns the think tags of a normalised text."""

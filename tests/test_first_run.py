@@ -6,14 +6,21 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from tests.commands.test_serve import wait_until_healthy
 
 # Before what is there already, so that a test of a folder's code stays one.
 OFFLINE = os.pathsep.join([str(Path(__file__).parent / "offline"), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -161,16 +168,23 @@ def test_every_command_works_on_what_a_run_left(project: Unplugged, pushed: Path
         assert result.exit_code == 0, f"{command}: {result.output}"
 
 
+def _datasets(project: Path) -> dict[str, str]:
+    """Returns the class of each dataset."""
+    entries: dict[str, str] = {}
+    for file in sorted((project / "conf" / "base" / "catalog").glob("*.yml")):
+        found = yaml.safe_load(file.read_text("utf-8"))
+        entries |= {name: str(entry["type"]) for name, entry in found.items() if not name.startswith("_")}
+    return entries
+
+
 def test_every_dataset_that_a_run_left_can_be_looked_at(
     project: Unplugged, first_run: subprocess.CompletedProcess[str]
 ) -> None:
     assert first_run.returncode == 0
-    entries = set[str]()
-    for file in (project.path / "conf" / "base" / "catalog").glob("*.yml"):
-        entries |= {name for name in yaml.safe_load(file.read_text("utf-8")) if not name.startswith("_")}
+    entries = _datasets(project.path)
     assert len(entries) > 30
     failed = {}
-    for name in sorted(entries):
+    for name in entries:
         result = project.copy.kedro_here("peek", name)
         if result.exit_code != 0:
             failed[name] = result.output
@@ -212,3 +226,100 @@ def test_an_altered_model_folder_stops_the_run(project: Unplugged) -> None:
         assert "manifest" in broken.stderr
     finally:
         config.write_text(whole)
+
+
+# From here on the checkout is as its user has it after a while.
+
+
+@pytest.fixture(scope="module")
+def used(project: Unplugged, first_run: subprocess.CompletedProcess[str]) -> Unplugged:
+    """The checkout after a second run with a changed parameter, a served endpoint and a build of Kedro-Viz."""
+    assert first_run.returncode == 0
+    changed = _SMALLER.replace("evaluation.examples_per_task=60", "evaluation.examples_per_task=40")
+    second = project.kedro("run", "--pipelines=evaluation", f"--params={changed}")
+    assert second.returncode == 0, second.stderr[-3000:]
+    _serve_for_a_while(project)
+    built = project.kedro("viz", "build")
+    assert built.returncode == 0, built.stderr[-3000:]
+    assert (project.path / "build" / "index.html").is_file()
+    return project
+
+
+def _serve_for_a_while(project: Unplugged) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    served = subprocess.Popen(
+        [str(Path(sys.executable).with_name("kedro")), "serve", "--port", str(port), "--accelerator", "cpu"],
+        cwd=project.path, env={**os.environ, "DO_NOT_TRACK": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+    try:
+        wait_until_healthy(f"http://127.0.0.1:{port}", served)
+    finally:
+        served.send_signal(signal.SIGINT)
+        said, _ = served.communicate(timeout=120)
+    assert "Traceback" not in said
+
+
+def test_a_second_run_with_another_parameter_leaves_its_own_results(used: Unplugged) -> None:
+    answers = pd.read_parquet(used.path / "data/07_model_output/evaluation/answers.parquet")
+    asked = answers[answers["arm"] == "base"].groupby("task").size()
+    assert (asked <= 40 + 20 * 10).all()
+    result = used.copy.kedro_here("peek", "answers", "--history")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_push_after_more_use_sends_what_changed_and_leaves_nothing_out(used: Unplugged, pushed: Path) -> None:
+    result = used.copy.kedro_here("bundle", "push", "data", str(pushed), "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["left_out"] == []
+    assert used.copy.kedro_here("bundle", "verify", str(pushed)).exit_code == 0
+
+
+@pytest.mark.parametrize("place", [".", "docs"])
+def test_every_command_works_on_a_checkout_in_use(used: Unplugged, pushed: Path, tmp_path: Path, place: str) -> None:
+    folder = used.path / place
+    folder.mkdir(exist_ok=True)
+    data = os.path.relpath(used.path / "data", folder)
+    for command in (
+        f"bundle push {data} {tmp_path / 'store'}",
+        f"bundle pull {pushed} {tmp_path / 'elsewhere'}",
+        f"bundle verify {data}",
+        "peek answers",
+        "peek scores --history",
+        "tune list",
+        "tune --dry-run",
+        "doctor --offline",
+        "catalog describe-datasets",
+        "run --dry-run",
+        f"policy check {data} {os.path.relpath(used.path / 'conf', folder)}",
+    ):
+        result = used.copy.kedro_here(*command.split(), place=place)
+        assert result.exit_code == 0, f"{command}: {result.output}"
+        assert "Traceback" not in result.output
+
+
+def test_another_user_of_the_group_looks_at_a_dataset_of_each_class(
+    used: Unplugged, shared_folder: Path, another_user: Callable[[], AbstractContextManager[None]]
+) -> None:
+    place = shared_folder / "checkout"
+    shutil.copytree(used.path, place, ignore=shutil.ignore_patterns("build", "wandb"))
+    place.chmod(0o755)  # pytest makes its folders for their owner alone
+    theirs = copy(used.copy)
+    theirs.path = place
+    one_of_each = {kind: name for name, kind in _datasets(place).items()}.values()
+    for name in one_of_each:  # what is imported only now may lie where another user cannot read
+        assert theirs.kedro_here("peek", name).exit_code == 0
+    assert theirs.kedro_here("run", "--nodes=evaluation.compare_arms").exit_code == 0
+    failed = {}
+    with another_user():
+        for name in one_of_each:
+            result = theirs.kedro_here("peek", name)
+            if result.exit_code != 0:
+                failed[name] = result.output
+        closed = theirs.kedro_here("run", "--nodes=evaluation.compare_arms")
+    assert failed == {}
+    assert closed.exit_code == 1
+    assert "Permission denied" in closed.output
+    assert "Traceback" not in closed.output

@@ -13,7 +13,7 @@ from .policy import Policy
 from .rendering import judge_commands, judge_mapping
 from .settings import SettingRules, is_count_table, is_off, is_on, normalise_key
 from .template import judge_template
-from .text import TextRules, cut, excerpt, line_of
+from .text import TextRules, cut, excerpt, line_of, plain_part, runs_with
 from .tokens import judge_ids
 from .trees import Keys, as_dict, pairs
 
@@ -32,7 +32,18 @@ class Mode(Enum):
 _TRIGGERS = (
     *("think", "reasoning", "151667", "151668", "chat_template", "chat-template", "template_kwargs", "render_jinja"),
     *("generation_prompt", "disable_hooks", "<|im_start|>", ".chat(", " -re", "fromhex", "b64decode"),
-    *("qwen", "trainer(", "chat(", "pipeline(", "create_chat_completion", "ollama", "serve ", "mlx_lm"),
+    *(
+        "qwen",
+        "trainer(",
+        "trainer)",
+        "trainer as",
+        "chat(",
+        "pipeline(",
+        "create_chat_completion",
+        "ollama",
+        "serve ",
+        "mlx_lm",
+    ),
     *("launch_server", "vllm", "llama-", "llamafactory", "lm_eval", "lm-eval", "lmdeploy", "model-len"),
     "model_len",
     "label_start",  # examples: what is wrong with them may be what they do not hold
@@ -52,12 +63,13 @@ _FLAG = re.compile(
     re.IGNORECASE,
 )
 _MODEL = re.compile(r"[a-z0-9][\w.-]*(?:/[\w.-]+)?(?::[\w.-]+)?", re.IGNORECASE)
+_RUN = re.compile(r"[\w./:-]+")
 _NAME = re.compile(rf"\s*{_MODEL.pattern}(?<!\.)\s*", re.IGNORECASE)
 _OPEN_TURN = re.compile(r"<\|im_start\|>\s*assistant(?:\s|\\n)*\Z")
 _PROMPT_BLOCK = re.compile(r"<\|im_start\|>assistant(?:\n|\\n)<think>(?:\n|\\n){2}</think>(?:(?:\n|\\n){2}|\Z)")
-_ASKS_FOR_MODE = re.compile(
-    r"\b(?:enable|activate|turn on|switch on|use|run in|start in|switch to)\s+(?:the\s+)?"
-    r"(?:thinking|reasoning)[\s-]mode\b"
+_THINKING_MODE = re.compile(r"(?:thinking|reasoning)[\s-]mode\b")
+_ASKS_FOR = re.compile(
+    r"\b(?:enable|activate|turn on|switch on|use|run in|start in|switch to)\s{1,80}(?:the\s{1,80})?\Z"
 )
 # "set `enable_thinking` to `true`": a setting without a sign
 _SET_TO = re.compile(
@@ -85,8 +97,8 @@ class Judge:
         self.settings = SettingRules(policy)
         patterns = policy.rules.thinking_only_model.patterns
         self._models = [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
-        # The longest plain part of each pattern: a text without any of them names no such model.
-        self._model_words = tuple(_longest_word(pattern) for pattern in patterns)
+        # A plain part of each pattern: a name without any of them is no such model.
+        self._model_words = tuple({plain_part(pattern): None for pattern in patterns})
 
     def may_break(self, text: str, *, deployment: bool = False) -> bool:
         """Returns whether a text could break a rule at all: fast, and true more often than need be.
@@ -173,14 +185,14 @@ class Judge:
         if "think" in normalised or "reason" in normalised:
             for match in _SET_TO.finditer(normalised):
                 yield _seen("thinking-switch", f"'{match[1]}' switches thinking on", normalised, match.start())
-            for match in _ASKS_FOR_MODE.finditer(normalised):
-                yield _seen("thinking-switch", "asks for thinking mode", normalised, match.start())
+            for mode in _THINKING_MODE.finditer(normalised):
+                asked = _ASKS_FOR.search(normalised, max(0, mode.start() - 200), mode.start())
+                if asked:
+                    yield _seen("thinking-switch", "asks for thinking mode", normalised, asked.start())
 
     def _settings_in(self, normalised: str) -> Iterator[tuple[int, Finding]]:
         """Yields settings and options that stand inside a text, in a command or in the body of a request."""
-        if not any(word in normalised for word in ("think", "rea", "template")):
-            return
-        for match in self.settings.assignment.finditer(normalised):
+        for match in self.settings.assignments(normalised):
             if _means_value(match, normalised):
                 value = match[2].strip("\"'").rstrip(".")
                 judged: object = True if value in _TRUE_TEXTS else value
@@ -190,7 +202,8 @@ class Judge:
                 if finding is not None:
                     line = line_of(normalised, match.start())
                     yield match.start(), Finding(finding.rule, finding.message, shorten(match[0]), line)
-        yield from self._flags_in(normalised)
+        if any(word in normalised for word in ("think", "rea", "template")):
+            yield from self._flags_in(normalised)
 
     def flags(self, command: str) -> list[Finding]:
         """Returns the options of a command that are refused."""
@@ -219,10 +232,8 @@ class Judge:
         return [finding for _, finding in self._models_in(text)]
 
     def _models_in(self, text: str) -> Iterator[tuple[int, Finding]]:
-        low = text.lower()
-        if not any(word in low for word in self._model_words):
-            return
-        for match in _MODEL.finditer(text):
+        runs = runs_with(self._model_words, text, _RUN)
+        for match in (name for start, end in runs for name in _MODEL.finditer(text, start, end)):
             name = match[0].rstrip(".")
             if len(name) <= 200 and any(pattern.search(name) for pattern in self._models):
                 line = line_of(text, match.start())
@@ -337,12 +348,6 @@ def join_arguments(arguments: Sequence[str]) -> str:
 
 def _seen(rule: str, message: str, normalised: str, position: int) -> tuple[int, Finding]:
     return position, Finding(rule, message, excerpt(normalised, position), line_of(normalised, position))
-
-
-def _longest_word(pattern: str) -> str:
-    plain = re.sub(r"\[[^\]]*\]|\\.|\(\?[^)]*\)", " ", pattern)
-    words: list[str] = re.findall(r"[a-z0-9-]+", plain)
-    return max(words, key=len).strip("-")
 
 
 def _means_value(match: re.Match[str], text: str) -> bool:

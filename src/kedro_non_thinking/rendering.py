@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from .findings import Finding, shorten
+from .text import places_of
 from .trees import as_dict
 
 _RULE = "template-call"
@@ -27,18 +28,36 @@ COMMANDS = (
     *(r"transformers(?:-cli)?\s+(?:chat|serve)", r"lmdeploy\s+(?:serve|chat)", r"aphrodite\s+run"),
     *(r"trl\s+(?:sft|dpo|grpo|kto|rloo|reward|chat|vllm-serve)", r"swift\s+(?:sft|infer|deploy|rlhf|app|eval)"),
     *(r"llamafactory-cli\s+(?:train|chat|api|webchat)", r"lm[_-]eval\b(?=[^|;]*--apply_chat_template)"),
-    r"ollama\.(?:chat|generate)(?=\s*\()",
+    *(r"ollama\.(?:chat|generate)(?=\s*\()", r"ollama(?=\(\s*[\"'])", r"ChatOllama(?=\s*\()"),  # in JavaScript
     r"curl\b(?=[^|;]*/api/(?:chat|generate)\b)",
 )
 
 
-def any_command(commands: Sequence[str]) -> re.Pattern[str]:
-    """Returns what finds one of these commands, by whatever path it is called."""
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(commands)})(?![\w-])", re.IGNORECASE)
+class AnyCommand:
+    """Finds commands, by whatever path they are called: where the plain beginning of one stands, it is tried."""
+
+    def __init__(self, commands: Sequence[str]) -> None:
+        self._pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(commands)})(?![\w-])", re.IGNORECASE)
+        self._beginnings = {re.match(r"[\w/-]+", command)[0].lower() for command in commands}  # type: ignore[index]
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """Yields each command in a text; one may begin inside another."""
+        places = places_of(self._beginnings, text)
+        return (match for place in places if (match := self._pattern.match(text, place)) is not None)
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Returns the first command of a text."""
+        return next(self.finditer(text), None)
 
 
-_COMMAND = any_command(COMMANDS)
+_COMMAND = AnyCommand(COMMANDS)
 _COMMAND_END = re.compile(r"(?<!\\)\n|(?<=\s)(?:\|\|?|&&|;)(?=\s)|;\s*\n|`")
+_VARIABLE = re.compile(
+    r"^\s*(?:export\s+|ARG\s+|ENV\s+)?(?:const\s+|let\s+|var\s+)?(\w+)\s*[:?]?=\s*[\"']?([\w./:-]+)", re.MULTILINE
+)
+_CALL = re.compile(r"\s*\(")
+_CALL_PART = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|[()]")
+_NAMED_ARGUMENT = re.compile(r"(\bmodel\s*:\s*)([A-Za-z_]\w*)")
 _OFF = re.compile(
     r"enable_thinking[\"'\\]*\s*[:=]\s*[\"'\\]*false|[\"']?think(?:ing)?[\"'\\]*\s*[:=]\s*false|--(?:no-?think\w*)"
     r"|--think(?:ing)?\s+false|--reasoning-budget[= ]+0\b|/no_think|--chat[-_]template(?:-file)?[= ]"
@@ -81,17 +100,22 @@ def judge_commands(text: str) -> Iterator[tuple[int, Finding]]:
         return
     # A list of arguments is a command: ["vllm", "serve", "Qwen/Qwen3-4B"]
     flat = re.sub(r"[\"']\s*,\s*[\"']", lambda match: " " * len(match[0]), text)
-    variables = dict(re.findall(r"(?m)^\s*(?:export\s+|ARG\s+|ENV\s+)?(\w+)\s*[:?]?=\s*[\"']?([\w./:-]+)", flat))
+    variables = dict(_VARIABLE.findall(flat))
     position = 0
-    while (match := _COMMAND.search(flat, position)) is not None:
-        end = _COMMAND_END.search(flat, match.end())
-        position = end.start() if end else len(flat)
+    for match in _COMMAND.finditer(flat):
+        if match.start() < position:
+            continue
+        called = _CALL.match(flat, match.end())
+        end = None if called else _COMMAND_END.search(flat, match.end())
+        position = _call_end(flat, called.end()) if called else end.start() if end else len(flat)
         # Only a variable that is set here is known.
         command = re.sub(
             r"\$[{(]?(\w+)(?:[})]|:-[^}]*\})?",
             lambda name: variables.get(name[1], name[0]),
             flat[match.start() : position],
         )
+        if called:
+            command = _NAMED_ARGUMENT.sub(lambda name: name[1] + variables.get(name[2], "{}"), command)
         position = max(position, match.end())
         if _OFF.search(command):
             continue
@@ -101,6 +125,16 @@ def judge_commands(text: str) -> Iterator[tuple[int, Finding]]:
             yield match.start(), finding(f"'{name}'", command, certain=True, line=line)
         elif not names_qwen3(arguments) and _UNKNOWN.search(arguments) and not _NAMED.search(arguments):
             yield match.start(), finding(f"'{name}'", command, certain=False, line=line)
+
+
+def _call_end(text: str, start: int) -> int:
+    """Returns where the call ends whose arguments begin here, over as many lines as they take."""
+    depth = 1
+    for part in _CALL_PART.finditer(text, start):
+        depth += (part[0] == "(") - (part[0] == ")")
+        if depth == 0:
+            return part.end()
+    return len(text)
 
 
 def judge_mapping(value: object) -> tuple[str, Finding] | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from .findings import Finding, shorten
 from .mentions import DEPLOYS
 from .policy import Policy
+from .text import runs_with
 from .trees import as_dict, pairs
 
 
@@ -41,6 +42,9 @@ _FORCING = (
     *("forced_eos_token_id", "forced_decoder_ids", "begin_token_id", "prefix_token_ids", "stop_token_ids"),
 )
 _MOST_KEYS = 100_000
+_STEMS = ("think", "reason", "template")
+_RUN = re.compile(r"[\w.-]+")
+_NAME_START = re.compile(r"(?<![\w-])[\w.]")
 
 Check = Callable[[str, object], Finding | None]
 """Judges a name and a value; the name is known to be one that the rule is about."""
@@ -82,10 +86,22 @@ class SettingRules:
         self._names: dict[str, str | None] = {}
         spelled = "|".join(name.replace("_", "[_-]?") for name in self._clear_by_length)
         # A setting inside a text: enable_thinking=True, "enable_thinking": true, ENABLE_THINKING: 1, enableThinking:!0
-        self.assignment = re.compile(
+        self._assignment = re.compile(
             rf"(?<![\w-])(?:[\w.]+[_.])?({spelled})[\"'`]?(?:\s*:\s*(?:bool|int|str)\b)?\s*(?:=|:|:=|=>)\s*"
             rf"([\"']?[\w$!~+.-]+[\"']?|\"\"|''|\{{[^{{}}]*\}}|\[[^\[\]]*\])"
         )
+        # One of these is a part of every name.
+        self._stems = tuple(dict.fromkeys(_stem(name) for name in self._clear_by_length))
+
+    def assignments(self, text: str) -> Iterator[re.Match[str]]:
+        """Yields what looks like a setting and its value in a text in lower case: the name, then the value."""
+        end = 0
+        for first, last in runs_with(self._stems, text, _RUN):
+            for start in _NAME_START.finditer(text, first, last):
+                match = self._assignment.match(text, start.start()) if start.start() >= end else None
+                if match:
+                    end = match.end()
+                    yield match
 
     def canonical(self, key: str) -> str | None:
         """Returns the name of the setting that a key stands for, or ``None`` if no rule knows it.
@@ -249,6 +265,10 @@ def _says_false(value: object) -> bool:
 
 def _is_schema(mapping: dict[str, object]) -> bool:
     return isinstance(mapping.get("type"), str) or "$ref" in mapping or "anyof" in mapping
+
+
+def _stem(name: str) -> str:
+    return next((stem for stem in _STEMS if stem in name), max(name.split("_"), key=len))
 
 
 def _parse_json(value: str) -> object:

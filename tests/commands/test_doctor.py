@@ -3,11 +3,16 @@
 import json
 import shutil
 import socket
+import threading
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from spelling_transfer.commands import doctor
 from spelling_transfer.tokenizer.chat import _embedded_folder
+from spelling_transfer.tracking import runs
 
 
 @pytest.fixture
@@ -83,6 +88,87 @@ def test_hosts_are_tried_and_only_an_open_one_is_reachable():
 
 def test_without_offline_the_hosts_are_looked_at(project, monkeypatch):
     monkeypatch.setattr(doctor, "HOSTS", {"127.0.0.1": 1})
+    monkeypatch.setenv("WANDB_BASE_URL", "http://localhost:1")
     result = project.kedro("doctor", "--json")
     assert result.exit_code == 0
     assert rows(result)["127.0.0.1"]["group"] == "reachable"
+    assert rows(result)["localhost"]["group"] == "reachable"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://wandb.example", {"wandb.example": 443}),
+        ("http://wandb.example/", {"wandb.example": 80}),
+        ("https://wandb.example:8080/api", {"wandb.example": 8080}),
+    ],
+)
+def test_the_host_of_tracking_is_the_one_that_runs_are_sent_to(monkeypatch, url, host):
+    monkeypatch.setattr(runs, "server_url", lambda: url)
+    assert doctor._tracking_host() == host
+
+
+def test_no_host_of_tracking_is_written_down_here():
+    written = Path(doctor.__file__).read_text("utf-8")
+    assert "wandb.ai" not in written  # the client's default has changed before
+
+
+class Hub:
+    """A hub that notes whether it is asked for anything."""
+
+    def __init__(self, monkeypatch, path):
+        import huggingface_hub.constants as constants
+
+        self.asked = []
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(path))
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.asked.append(self.path)
+                self.send_error(404)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    hub = Hub(monkeypatch, tmp_path / "hub")
+    yield hub
+    hub.server.shutdown()
+    hub.server.server_close()
+
+
+def _with_a_model_of_the_hub(project, hub):
+    kind, revision = "spelling_transfer.storage.HubModelDataset", "0" * 40
+    entry = {"type": kind, "repo_id": "someone/tiny", "revision": revision, "endpoint": hub.url}
+    project.write("conf/base/catalog/shared.yml", json.dumps({"base_model": entry}))
+
+
+def test_to_look_downloads_nothing_and_a_model_that_is_not_here_yet_is_no_fault(project, hub, monkeypatch):
+    _with_a_model_of_the_hub(project, hub)
+    monkeypatch.setattr(doctor, "HOSTS", {})
+    monkeypatch.setenv("WANDB_BASE_URL", "http://localhost:1")
+    result = project.kedro("doctor", "--json")
+    found = rows(result)["base_model"]
+    assert (result.exit_code, found["ok"], found["needed"], found["found"]) == (0, False, False, "not downloaded")
+    assert "hf download someone/tiny --revision 000" in found["remedy"]
+    assert hub.asked == []
+    offline = project.kedro("doctor", "--offline", "--json")
+    assert (offline.exit_code, rows(offline)["base_model"]["needed"]) == (1, True)
+
+
+def test_without_its_guard_to_look_would_download(project, hub, monkeypatch):
+    _with_a_model_of_the_hub(project, hub)
+    monkeypatch.setattr(doctor, "HOSTS", {})
+    monkeypatch.setenv("WANDB_BASE_URL", "http://localhost:1")
+    monkeypatch.setattr(doctor, "_no_downloads", nullcontext)
+    project.kedro("doctor", "--json")
+    assert hub.asked != []

@@ -58,7 +58,7 @@ def test_each_command_is_needed_to_find_a_violation(
     policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     left = [entry for entry in rendering.COMMANDS if entry != command]
-    monkeypatch.setattr(rendering, "_COMMAND", rendering.any_command(left))
+    monkeypatch.setattr(rendering, "_COMMAND", rendering.AnyCommand(left))
     assert _is_missed(policy, tmp_path)
 
 
@@ -85,6 +85,9 @@ def test_each_call_is_needed_to_find_a_violation(
         (python_rendering, "_TRAINER", re.compile("(?!)")),
         (python_rendering, "is_hybrid", lambda _text: False),
         (python_rendering, "_CLIENTS", frozenset()),
+        (python_rendering.Rendering, "_is_kind_of_trainer", lambda _self, names: "SFTTrainer" in names),
+        (rendering, "_call_end", lambda text, start: text.find("\n", start)),
+        (shell, "_FROM", re.compile("(?!)")),
     ],
 )
 def test_each_rule_is_needed_to_find_a_violation(

@@ -17,7 +17,7 @@ from ..trees import reading
 from .configuration import scan_env, scan_json, scan_toml, scan_yaml
 from .files import Source
 from .python_code import scan_python
-from .shell import scan_dockerfile, scan_shell
+from .shell import scan_dockerfile, scan_modelfile, scan_shell
 
 _FENCE = re.compile(
     r"^(?P<indent>[ \t>]*)(?P<mark>`{3,}|~{3,})[ \t]*(?:\{?\.?(?P<language>[\w+-]+))?[^\n]*$", re.MULTILINE
@@ -40,6 +40,7 @@ _LANGUAGES: dict[str, Reader] = {
     **dict.fromkeys(("ini", "env", "dotenv", "properties", "cfg"), scan_env),
     **dict.fromkeys(("bash", "sh", "shell", "console", "zsh", "shell-session", "make", "makefile", "fish"), scan_shell),
     **dict.fromkeys(("dockerfile", "docker", "containerfile"), scan_dockerfile),
+    **dict.fromkeys(("modelfile",), scan_modelfile),
 }
 
 

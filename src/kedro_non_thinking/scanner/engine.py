@@ -20,10 +20,12 @@ from .data import scan_json_lines, scan_parquet, scan_table_text
 from .documents import scan_code, scan_document, scan_notebook, scan_template
 from .files import Form, Source, find_files, form_of, project_files
 from .python_code import check_python, scan_python
-from .shell import scan_dockerfile, scan_shell
+from .shell import scan_dockerfile, scan_modelfile, scan_shell
 
 _FEW_FILES = 1_000
 _CHUNK = 64
+_FEW_ZEROS = 1_000
+"""A page of which fewer bytes than one in these are zero is text: one that shows tokens may hold some."""
 Progress = Callable[[int, int], None]
 
 _READERS: dict[Form, Callable[[Source], Iterable[Finding]]] = {
@@ -34,6 +36,7 @@ _READERS: dict[Form, Callable[[Source], Iterable[Finding]]] = {
     Form.ENV: scan_env,
     Form.SHELL: scan_shell,
     Form.DOCKERFILE: scan_dockerfile,
+    Form.MODELFILE: scan_modelfile,
     Form.NOTEBOOK: scan_notebook,
     Form.TEMPLATE: scan_template,
     Form.JSON_LINES: scan_json_lines,
@@ -211,7 +214,7 @@ def _absolute(file: Path) -> Path:
 def _decode(data: bytes, form: Form, *, known: bool) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
-    if b"\0" in data:
+    if b"\0" in data and not (form is Form.DOCUMENT and known and data.count(0) * _FEW_ZEROS < len(data)):
         # A file whose name promises text and that holds none is suspect; one without a known name is just binary.
         raise UncheckableError("holds no text" if form is not Form.DOCUMENT and known else "binary (no text)")
     try:

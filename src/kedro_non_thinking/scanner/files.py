@@ -25,6 +25,7 @@ class Form(Enum):
     ENV = ".env .ini .cfg .properties .envrc .conf"
     SHELL = ".sh .bash .zsh .fish .mk .ps1 .bat .service"
     DOCKERFILE = ".dockerfile"
+    MODELFILE = ".modelfile"
     NOTEBOOK = ".ipynb"
     TEMPLATE = ".jinja .jinja2 .j2"
     JSON_LINES = ".jsonl .ndjson"
@@ -88,6 +89,8 @@ def form_of(path: Path, head: str = "") -> Form:
         return Form.SHELL
     if name.startswith(("dockerfile", "containerfile")):
         return Form.DOCKERFILE
+    if name.partition(".")[0] == "modelfile":
+        return Form.MODELFILE
     if name.startswith(".env"):
         return Form.ENV
     suffix = path.suffix.lower()

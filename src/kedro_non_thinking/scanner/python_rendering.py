@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..findings import Finding
@@ -57,6 +57,8 @@ class Rendering:
         self._fold = fold
         self._imports: set[str] = set()
         self._made: dict[str, ast.Call] = {}
+        self._trainers: set[str] = set()
+        self._classes: dict[str, set[str]] = {}
         self._named = self._other_text = self._known = False
 
     def judge(self, call: ast.Call, name: str) -> Iterator[Finding]:
@@ -85,6 +87,11 @@ class Rendering:
                 self._imports.update(alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 self._imports.add((node.module or "").partition(".")[0])
+                self._trainers |= {alias.asname or alias.name for alias in node.names if _TRAINER.fullmatch(alias.name)}
+            elif isinstance(node, ast.ClassDef):
+                self._classes[node.name] = {
+                    ast.unparse(base).partition("[")[0].rsplit(".", 1)[-1] for base in node.bases
+                }
             elif isinstance(node, ast.Assign) and isinstance(_awaited(node.value), ast.Call):
                 for target in node.targets:
                     for part in target.elts if isinstance(target, ast.Tuple) else [target]:
@@ -95,6 +102,13 @@ class Rendering:
                 self._named = self._named or (plain and self._uses.of(node) in (Use.PLAIN, Use.MAKES))
             elif self._says_other(node):
                 self._other_text = True
+        while more := {name for name, bases in self._classes.items() if self._is_kind_of_trainer(bases)}:
+            self._trainers |= more
+            self._classes = {name: bases for name, bases in self._classes.items() if name not in more}
+
+    def _is_kind_of_trainer(self, names: Iterable[str]) -> bool:
+        """Whether one of some classes is a trainer of chats, by its own name or by what it is made of here."""
+        return any(_TRAINER.fullmatch(name) or name in self._trainers for name in names)
 
     def _says_other(self, node: ast.AST) -> bool:
         """Whether a part of the file says that another text or template is trained on than the model's default."""
@@ -106,7 +120,7 @@ class Rendering:
 
     def _what(self, call: ast.Call, name: str) -> tuple[str, ast.Call, bool] | None:
         """Returns what renders, the call that names its model, and whether a template is rendered for sure."""
-        if _TRAINER.fullmatch(name):
+        if self._is_kind_of_trainer([name]):
             return None if self._other_text else (f"{name}()", call, True)
         if name in CHATS and self._from(CHATS[name], call):
             return f"{name}()", call, True

@@ -1,4 +1,4 @@
-"""Shell scripts, makefiles and Dockerfiles: options, assignments, bodies of requests and prompts in commands."""
+"""Shell scripts, makefiles, Dockerfiles and Modelfiles: options, assignments, requests and prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from dataclasses import replace
 
 from ..errors import UncheckableError
 from ..findings import Finding
+from ..judge import Mode
 from ..mentions import refuses
+from ..rendering import finding as rendered
+from ..rendering import is_hybrid
 from ..trees import read_json
 from .files import Source
 from .python_code import scan_python
@@ -31,6 +34,9 @@ _DEPLOYED = re.compile(
 )
 _TEMPLATE = re.compile(r"--chat-template(?:-file)?[= ]+[\"']?([\w./-]+)")
 _DOCKER = re.compile(r"^\s*(ENV|ARG|LABEL)\s+([\w.]+)\s+([^=\n]+)$", re.IGNORECASE | re.MULTILINE)
+_FILE_COMMENT = re.compile(r"^[ \t]*#[^\n]*", re.MULTILINE)
+_FROM = re.compile(r"^[ \t]*FROM[ \t]+(\S+)", re.MULTILINE | re.IGNORECASE)
+_TEMPLATE_GIVEN = re.compile(r"^[ \t]*TEMPLATE[ \t]+\S", re.MULTILINE | re.IGNORECASE)
 _INLINE_PYTHON = re.compile(r"\bpython[\d.]*\s+-c\s+(['\"])(.*?)\1", re.DOTALL)
 
 
@@ -54,6 +60,18 @@ def scan_dockerfile(source: Source) -> Iterator[Finding]:
     """Judges a Dockerfile: as shell, with ``ENV NAME value`` read as an assignment."""
     text = _DOCKER.sub(lambda match: f"{match[1]} {match[2]}={match[3].strip()}", source.text)
     return scan_shell(replace(source, text=text, deployment=True))
+
+
+def scan_modelfile(source: Source) -> Iterator[Finding]:
+    """Judges a Modelfile of Ollama: its model's own template is rendered where it gives none."""
+    meant = source.part(_FILE_COMMENT.sub("", source.text))
+    base = _FROM.search(meant.text)
+    if base and is_hybrid(base[1]) and _TEMPLATE_GIVEN.search(meant.text) is None and "/no_think" not in meant.text:
+        line = meant.text.count("\n", 0, base.start()) + 1
+        yield from source.place([rendered("Ollama", f"FROM {base[1]}", certain=True)], line)
+    elif base:
+        yield from source.on_line(meant.text.count("\n", 0, base.start()) + 1, source.judge.models(base[1]))
+    yield from meant.judged(Mode.SETTING)
 
 
 def _judge_command(source: Source) -> Iterator[Finding]:

@@ -11,17 +11,19 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import json_option, load_catalog, print_json, project_folder
+from spelling_transfer.errors import causes
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
@@ -32,7 +34,8 @@ _REINSTALL = "pip install -e ."
 _ROOM_NEEDED_MB = 500
 """A whole run on the embedded model leaves some 100 MB; training and the export hold as much again for a while."""
 
-HOSTS = {"huggingface.co": 443, "lightning.ai": 443, "api.wandb.ai": 443}
+HOSTS = {"huggingface.co": 443, "lightning.ai": 443}
+"""Hosts and their ports; the one of Weights & Biases is what its client is set to."""
 
 _HELP = """Check this machine: packages, files, accounts and hosts, with a remedy for each that is not in order.
 
@@ -68,21 +71,30 @@ def _examine(offline: bool, env: str | None) -> list[Check]:
 
     groups: dict[str, Callable[[], Iterator[Check]]] = {
         "packages": check_installed,
-        "files": lambda: check_files(load_catalog(env)),
+        "files": lambda: check_files(load_catalog(env), offline=offline),
         "accounts": check_signed_in,
     }
     if not offline:
-        groups["hosts"] = lambda: check_reachable(HOSTS)
+        groups["hosts"] = lambda: check_reachable({**HOSTS, **_tracking_host()})
     found: list[Check] = []
-    with Console(stderr=True).status("Looking ...") as status, _no_downloads() if offline else nullcontext():
+    with Console(stderr=True).status("Looking ...") as status, _no_downloads():
         for name, group in groups.items():
             status.update(f"Looking at {name} ...")
             found += group()
     return found
 
 
+def _tracking_host() -> dict[str, int]:
+    """Returns the host and port that runs of Weights & Biases are sent to."""
+    from spelling_transfer.tracking.runs import server_url
+
+    address = urlsplit(server_url())
+    return {address.hostname: address.port or (80 if address.scheme == "http" else 443)} if address.hostname else {}
+
+
 @contextmanager
 def _no_downloads() -> Iterator[None]:
+    """Keeps the hub's client from downloading: to look is not to fetch 8 GB."""
     before = os.environ.get("HF_HUB_OFFLINE")
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
@@ -159,15 +171,24 @@ def check_installed() -> Iterator[Check]:
     yield _check_accelerator()
 
 
-def check_files(catalog: DataCatalog) -> Iterator[Check]:
-    """Opens the tokenizer and the base model, and asks whether there is room for what a run leaves."""
+def check_files(catalog: DataCatalog, *, offline: bool = True) -> Iterator[Check]:
+    """Opens the tokenizer and the base model, and asks whether there is room for what a run leaves.
+
+    A model of the hub that is not here yet is needed where there is no network; else a run downloads it.
+    """
+    from spelling_transfer.storage.sources import NotDownloadedError
+
     for name in ("tokenizer", "base_model"):
         if name not in catalog:
             continue
         try:
             loaded = catalog.load(name)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it is the finding
-            yield Check("files", name, False, True, "cannot be used", str(error.__cause__ or error))
+            absent = next((cause for cause in causes(error) if isinstance(cause, NotDownloadedError)), None)
+            if absent is None:
+                yield Check("files", name, False, True, "cannot be used", str(error.__cause__ or error))
+            else:
+                yield Check("files", name, False, offline, "not downloaded", str(absent))
         else:
             yield Check("files", name, True, True, f"sha256 {loaded.sha256[:12]}")
     folder = project_folder()

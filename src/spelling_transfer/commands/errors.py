@@ -92,11 +92,17 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
         return str(ours)
     if system is not None:
         place = f"{system.filename}: " if system.filename else ""
-        remedy = "Run with --verbose to see where."
+        remedy = "Run with --verbose to see where." if _has_option("--verbose") else ""
         if isinstance(system, PermissionError):
             remedy = "Its owner can let the group read and write it: chmod -R g+rwX on its folder."
-        return f"{place}{system.strerror}. {remedy}"
+        return f"{place}{system.strerror}. {remedy}".rstrip()
     return None
+
+
+def _has_option(name: str) -> bool:
+    """Whether the command that runs has an option, so that no message suggests one that is not there."""
+    context = click.get_current_context(silent=True)
+    return context is not None and any(name in parameter.opts for parameter in context.command.params)
 
 
 def _made_by(dataset: str, env: str | None) -> str:

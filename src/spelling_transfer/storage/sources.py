@@ -223,6 +223,10 @@ class GgufTokenizerDataset(GgufModelDataset):
         self._loaded = None
 
 
+class NotDownloadedError(ModelFolderError):
+    """A model of the hub is not here, and nothing was to be downloaded."""
+
+
 class HubModelDataset(_ReadOnly[ModelFolder]):
     """A model of the hub: its safetensors at a pinned revision, downloaded once and kept in the hub's own cache."""
 
@@ -269,6 +273,7 @@ class HubModelDataset(_ReadOnly[ModelFolder]):
         """Returns the folder in the hub's cache, downloaded if it is not there yet.
 
         Raises:
+            NotDownloadedError: The model is not in the cache, and ``HF_HUB_OFFLINE=1`` forbids a download.
             ModelFolderError: The hub cannot be reached and the cache is empty, the weights are no safetensors, or the
                 tokenizer is another one.
         """
@@ -276,6 +281,7 @@ class HubModelDataset(_ReadOnly[ModelFolder]):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+        offline = os.environ.get("HF_HUB_OFFLINE") == "1"  # the library reads it once, at import
         try:
             path = Path(
                 snapshot_download(
@@ -283,10 +289,15 @@ class HubModelDataset(_ReadOnly[ModelFolder]):
                     revision=self._revision,
                     allow_patterns=_HUB_FILES,
                     endpoint=self._endpoint,
-                    local_files_only=os.environ.get("HF_HUB_OFFLINE") == "1",  # the library reads it once, at import
+                    local_files_only=offline,
                 )
             )
         except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+            if offline and isinstance(error, LocalEntryNotFoundError):
+                raise NotDownloadedError(
+                    f"{self._place}: not downloaded yet. The first run that reaches the hub does it, or now: "
+                    f"hf download {self._repo_id} --revision {self._revision}"
+                ) from error
             raise ModelFolderError(
                 f"{self._place}: cannot be downloaded ({type(error).__name__}). Check the network, the name and, for "
                 "a gated model, HF_TOKEN; 'kedro doctor' says what is reachable."

@@ -133,7 +133,7 @@ def served_by() -> Iterator[Callable[[Answer], EndpointClient]]:
                 self._send(*answer(body))
 
             def do_GET(self) -> None:
-                self._send(200, {})
+                self._send(200, {"model": {"max_choices": 64}})
 
             def _send(self, status: int, body: dict[str, Any]) -> None:
                 data = json.dumps(body).encode()

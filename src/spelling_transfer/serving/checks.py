@@ -225,7 +225,9 @@ _GROUPS = {"refuse": "refuses", "either": "withstands", "answer": "accepts"}
 _SHOWN_CHARACTERS = 200
 
 
-def check_attacks(url: str, model: str, tokenizer: ChatTokenizer, policy: Policy) -> Iterator[Check]:
+def check_attacks(
+    url: str, model: str, tokenizer: ChatTokenizer, policy: Policy, *, api_key: str | None = None
+) -> Iterator[Check]:
     """Makes every attack once.
 
     Args:
@@ -233,9 +235,10 @@ def check_attacks(url: str, model: str, tokenizer: ChatTokenizer, policy: Policy
         model: The name to send.
         tokenizer: The one of training: the endpoint's prompts must be its prompts.
         policy: The rules, which say what is attacked and what a thought is.
+        api_key: The endpoint's key, where it has one.
     """
     replies: dict[str, ProbeReply] = {}
-    ask = ask_endpoint(url, model=model, fields={"seed": 0})
+    ask = ask_endpoint(url, model=model, api_key=api_key, fields={"seed": 0})
 
     def keep(case: ProbeCase) -> ProbeReply | None:
         reply = ask(case)

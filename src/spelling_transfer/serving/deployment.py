@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from kedro_non_thinking import Policy, ProbeReport, ask_model, run_probe
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.generate import cpu_threads
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.vocabulary import UnknownTokenError
 from spelling_transfer.serving.checks import (
@@ -22,7 +24,17 @@ from spelling_transfer.serving.checks import (
 )
 from spelling_transfer.serving.client import EndpointClient, LoadSettings, Reply, measure_load
 from spelling_transfer.serving.deployable import read_card
+from spelling_transfer.serving.engine import AnswerEngine
+from spelling_transfer.serving.faults import check_faults, check_key
 from spelling_transfer.serving.process import StopReport, running_endpoint
+from spelling_transfer.serving.reference import (
+    Reference,
+    check_answer_tokens,
+    check_masks,
+    check_merge,
+    check_same_answers,
+    check_sampling,
+)
 from spelling_transfer.serving.settings import API_KEY_VARIABLE, DeploymentCheckSettings
 from spelling_transfer.tasks.base import Task
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -37,6 +49,7 @@ def check_deployable(
     policy: Policy,
     settings: DeploymentCheckSettings,
     load: LoadSettings,
+    reference: Reference,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Starts the endpoint of a deployable once and finds out whether it obeys and how fast it is.
 
@@ -48,6 +61,7 @@ def check_deployable(
         policy: The rules, which say how the endpoint is attacked.
         settings: How the endpoint is started and stopped.
         load: How much load it gets.
+        reference: Base and adapter, with which the endpoint must agree.
 
     Returns:
         The conformance (``obeys``, every check with its evidence, the answers) and the load profile.
@@ -57,26 +71,41 @@ def check_deployable(
     """
     card = read_card(deployable)
     questions = [str(question) for question in examples["question"]]
-    with (
-        running_endpoint(
-            deployable,
-            start_timeout_seconds=settings.start_timeout_seconds,
-            stop_timeout_seconds=settings.stop_timeout_seconds,
-            accelerator=settings.accelerator,
-            environment={} if settings.threads is None else {"OMP_NUM_THREADS": str(settings.threads)},
-            unset=(API_KEY_VARIABLE,),  # the check is about this endpoint, not about the user's key
-        ) as endpoint,
-        EndpointClient(endpoint.url, endpoint.model) as client,
-    ):
-        answer_checks, replies = check_answers(client, tokenizer, questions)
+    key = secrets.token_hex(24)
+    texts = [*questions, *map(str, examples["word"]), *map(str, examples["answer"])]
+    with cpu_threads(settings.threads):
+        engine = AnswerEngine.load(deployable, None if settings.accelerator == "auto" else settings.accelerator)
         checks = [
-            *check_refusals(client, card.sampling),
-            *check_accepted(client, card.sampling, questions[0]),
-            *check_attacks(endpoint.url, endpoint.model, tokenizer, policy),
-            *answer_checks,
-            *check_settings(client, card.sampling),
+            _check_subset(engine, reference),
+            *check_merge(reference, engine.loaded, questions),
+            *check_masks(engine, reference, questions),
         ]
-        profile = measure_load(client, questions, load, endpoint.memory_mib)
+        del engine  # two models at once are enough for a device
+        with (
+            running_endpoint(
+                deployable,
+                start_timeout_seconds=settings.start_timeout_seconds,
+                stop_timeout_seconds=settings.stop_timeout_seconds,
+                accelerator=settings.accelerator,
+                environment={API_KEY_VARIABLE: key}  # one of this check's own, never the user's
+                | ({} if settings.threads is None else {"OMP_NUM_THREADS": str(settings.threads)}),
+            ) as endpoint,
+            EndpointClient(endpoint.url, endpoint.model, api_key=key) as client,
+        ):
+            answer_checks, replies = check_answers(client, tokenizer, questions)
+            checks += [
+                *check_refusals(client, card.sampling),
+                *check_accepted(client, card.sampling, questions[0]),
+                *check_attacks(endpoint.url, endpoint.model, tokenizer, policy, api_key=key),
+                *answer_checks,
+                check_same_answers(reference, questions, replies, card.settings.default_max_tokens),
+                *check_answer_tokens(reference, questions, replies),
+                *check_sampling(client, reference, texts),
+                *check_settings(client, card.sampling),
+                *check_key(endpoint.url, client, questions[0]),
+                *check_faults(endpoint.url, client, questions[0]),
+            ]
+            profile = measure_load(client, questions, load, endpoint.memory_mib)
     assert endpoint.stop_report is not None
     checks += [_check_load(profile), _check_stop(endpoint.stop_report)]
     conformance = {
@@ -90,6 +119,17 @@ def check_deployable(
         "answers": _answers(examples, replies, tasks),
     }
     return conformance, profile
+
+
+def _check_subset(engine: AnswerEngine, reference: Reference) -> Check:
+    served, wanted = engine.allowed_ids, reference.answer_ids
+    same = (served is None) == (wanted is None) and set(served or ()) == set(wanted or ())
+    return Check(
+        "filter/subset",
+        "The tokens an answer may hold are those of the English subset of this tokenizer.",
+        same,
+        {"n_served": None if served is None else len(served), "n_wanted": None if wanted is None else len(wanted)},
+    )
 
 
 def _check_load(profile: pd.DataFrame) -> Check:

@@ -27,11 +27,15 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
 @dataclass(frozen=True)
 class PreparedRequest:
-    """A request that was found fit, with everything generation needs."""
+    """A request that was found fit, with everything generation needs.
+
+    Choice *i* of ``n`` is drawn with the seed ``seed + i``: it is the answer to a request with that seed.
+    """
 
     prompt_ids: list[int]
     max_tokens: int
     seed: int
+    n: int
     return_token_ids: bool
 
 
@@ -46,10 +50,10 @@ class AnswerEngine:
         allowed_ids: Sequence[int] | None,
     ) -> None:
         self.card = card
-        self._loaded = loaded
-        self._tokenizer = tokenizer
+        self.loaded = loaded
+        self.tokenizer = tokenizer
         self._settings = card.settings
-        self._allowed_ids = allowed_ids
+        self.allowed_ids = allowed_ids
         self._context_tokens = int(loaded.model.config.max_position_embeddings)
 
     @classmethod
@@ -89,6 +93,11 @@ class AnswerEngine:
                 "model",
             )
         max_tokens = self._max_tokens(request)
+        n = request.n or 1
+        if n > self._settings.max_choices:
+            raise RefusedRequestError(
+                400, "invalid_value", f"n: {n} is outside 1 to {self._settings.max_choices}.", "n"
+            )
         self._check_sampling(request)
         prompt_ids = self._prompt_ids(request.question)
         if len(prompt_ids) + max_tokens > self._context_tokens:
@@ -100,28 +109,31 @@ class AnswerEngine:
                 "messages",
             )
         seed = secrets.randbits(63) if request.seed is None else request.seed
-        return PreparedRequest(prompt_ids, max_tokens, seed, request.return_token_ids)
+        return PreparedRequest(prompt_ids, max_tokens, seed, n, request.return_token_ids)
 
     def answer(self, requests: Sequence[PreparedRequest]) -> list[ChatCompletion]:
         """Answers requests side by side. A sampled answer depends on its seed, not on its neighbours."""
-        answers = generate_answers(
-            self._loaded,
-            self._tokenizer,
-            [request.prompt_ids for request in requests],
-            max_new_tokens=max(request.max_tokens for request in requests),
-            sampling=self.card.sampling,
-            seeds=[request.seed for request in requests],
-            batch_size=len(requests),
-            allowed_ids=self._allowed_ids,
+        rows = [(request, i) for request in requests for i in range(request.n)]
+        answers = iter(
+            generate_answers(
+                self.loaded,
+                self.tokenizer,
+                [request.prompt_ids for request, _ in rows],
+                max_new_tokens=max(request.max_tokens for request in requests),
+                sampling=self.card.sampling,
+                seeds=[request.seed + i for request, i in rows],
+                batch_size=min(len(rows), self._settings.max_batch_size),
+                allowed_ids=self.allowed_ids,
+            )
         )
-        return [self._completion(request, ids) for request, ids in zip(requests, answers, strict=True)]
+        return [self._completion(request, [next(answers) for _ in range(request.n)]) for request in requests]
 
-    def _completion(self, request: PreparedRequest, ids: list[int]) -> ChatCompletion:
+    def _completion(self, request: PreparedRequest, answers: Sequence[list[int]]) -> ChatCompletion:
         # A batch runs as long as its longest request, so each answer is cut to its own length. Without an end token
         # among the first max_tokens the answer did not end by itself.
-        stopped = len(ids) < request.max_tokens
-        ids = ids[: request.max_tokens]
-        n_generated = len(ids) + stopped
+        stopped = [len(ids) < request.max_tokens for ids in answers]
+        answers = [ids[: request.max_tokens] for ids in answers]
+        n_generated = sum(map(len, answers)) + sum(stopped)
         return ChatCompletion(
             id=f"chatcmpl-{secrets.token_hex(12)}",
             created=int(time.time()),
@@ -129,10 +141,12 @@ class AnswerEngine:
             system_fingerprint=self.card.fingerprint,
             choices=[
                 Choice(
-                    message=AnswerMessage(content=self._tokenizer.decode(ids)),
-                    finish_reason="stop" if stopped else "length",
+                    index=i,
+                    message=AnswerMessage(content=self.tokenizer.decode(ids)),
+                    finish_reason="stop" if ended else "length",
                     token_ids=ids if request.return_token_ids else None,
                 )
+                for i, (ids, ended) in enumerate(zip(answers, stopped, strict=True))
             ],
             usage=Usage(
                 prompt_tokens=len(request.prompt_ids),
@@ -180,9 +194,9 @@ class AnswerEngine:
                 f"messages[0].content: {len(question)} characters; at most {limit} are accepted.",
                 "messages[0].content",
             )
-        (prompt_ids,) = self._tokenizer.encode_prompts([question])
+        (prompt_ids,) = self.tokenizer.encode_prompts([question])
         try:
-            self._loaded.vocabulary.to_rows(prompt_ids)
+            self.loaded.vocabulary.to_rows(prompt_ids)
         except UnknownTokenError as error:
             field = "messages[0].content"
             raise RefusedRequestError(422, "unknown_token", f"{field}: {error}", field) from error

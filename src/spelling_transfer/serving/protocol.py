@@ -188,7 +188,7 @@ class ChatRequest(BaseModel):
     top_k: int | None = None
     min_p: float | None = None
     seed: int | None = Field(None, ge=0, lt=2**63)
-    n: Literal[1] | None = 1
+    n: int | None = Field(None, ge=1)
     stream: bool | None = False
     enable_thinking: Literal[False] = False
     chat_template_kwargs: TemplateArguments | None = None
@@ -334,13 +334,13 @@ class AnswerMessage(BaseModel):
 
 
 class Choice(BaseModel):
-    """The one choice of a completion.
+    """One choice of a completion.
 
     ``finish_reason`` is ``stop`` where the model ended its answer and ``length`` where ``max_tokens`` did.
     ``token_ids`` (the end token left out) is there when the request sent ``return_token_ids``, as in vLLM.
     """
 
-    index: Literal[0] = 0
+    index: int = 0
     message: AnswerMessage
     finish_reason: Literal["stop", "length"]
     token_ids: list[int] | None = None

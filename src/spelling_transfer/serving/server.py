@@ -187,6 +187,7 @@ def build_server(folder: ModelFolder, accelerator: str = "auto") -> litserve.Lit
             "fingerprint": card.fingerprint,
             "sampling": card.sampling.model_dump(),
             "enable_thinking": False,
+            "max_choices": card.settings.max_choices,
         },
         disable_openapi_url=True,
     )

@@ -51,6 +51,7 @@ class EndpointSettings(BaseModel):
     max_question_characters: int = Field(8_000, ge=1, le=1_000_000, description="Longest question accepted.")
     max_body_bytes: int = Field(131_072, ge=1_024, le=10_000_000, description="Largest request body accepted.")
     max_batch_size: int = Field(8, ge=1, le=256, description="Requests that are answered side by side.")
+    max_choices: int = Field(16, ge=1, le=128, description="Most choices (``n``) of one request.")
     queue_timeout_seconds: float = Field(30.0, gt=0.0, le=3600.0, description="Longest wait before a 503.")
 
     @model_validator(mode="after")

@@ -108,6 +108,7 @@ def write_conformance(file: Path, deployable: ModelFolder, **other: Any) -> Path
         ({"obeys": False}, "failed 0 checks"),
         ({"fingerprint": "fp_of_another"}, "is about the deployable fp_of_another"),
         ({"checks": None}, "not what a deployment check writes"),
+        ({"device": "cuda"}, "was checked on cuda, and is to be served on cpu"),
     ],
 )
 def test_what_was_not_found_to_obey_is_not_served_unless_told_to(
@@ -116,7 +117,7 @@ def test_what_was_not_found_to_obey_is_not_served_unless_told_to(
     conformance = tmp_path / "conformance.json"
     if other is not None:
         write_conformance(conformance, deployable, **other)
-    arguments = ["--folder", str(deployable.path), "--conformance", str(conformance)]
+    arguments = ["--folder", str(deployable.path), "--conformance", str(conformance), "--accelerator", "cpu"]
     refused = CliRunner().invoke(serve, arguments)
     assert refused.exit_code == 1
     assert message in refused.output
@@ -161,7 +162,7 @@ def test_it_serves_with_a_key_and_ends_on_an_interrupt(deployable: ModelFolder, 
                     assert key not in str(reply.body)
         with EndpointClient(url, "wants-to-think", api_key=key) as client:
             assert client.ask(QUESTION).ok
-            assert client.ask(QUESTION, enable_thinking=True).status == 400
+            assert client.ask(QUESTION, enable_thinking=True).status == 422
         process.send_signal(signal.SIGINT)  # what Ctrl+C does
         output, _ = process.communicate(timeout=120)
     finally:

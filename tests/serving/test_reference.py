@@ -28,7 +28,7 @@ from spelling_transfer.serving.reference import (
     check_same_answers,
     check_sampling,
 )
-from spelling_transfer.serving.settings import EndpointSettings
+from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
@@ -36,7 +36,7 @@ from .conftest import SAMPLING, Answer
 
 WORDS = ("apple", "banana", "garden", "window", "letter", "orange", "summer", "winter")
 PROFILE = ModelProfile(name="tiny-random")
-SETTINGS = EndpointSettings(default_max_tokens=12, max_choices=64, max_batch_size=64)
+SETTINGS = ServedSettings(default_max_tokens=12, max_choices=64, max_batch_size=64)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def made(tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory) -> 
     torch.manual_seed(0)
     loaded = new_model(np.array(ids), tokenizer.end_id, PretrainSettings(hidden_size=32, layers=2))
     with torch.no_grad():
-        loaded.model.model.norm.weight.mul_(15.0)
+        loaded.model.model.norm.weight.mul_(9.0)
     with new_folder(root / "base", {}) as work:
         loaded.model.save_pretrained(str(work))
         (work / TOKEN_IDS_FILE).write_text(json.dumps(ids))

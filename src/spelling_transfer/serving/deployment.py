@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
@@ -25,7 +27,7 @@ from spelling_transfer.serving.checks import (
 from spelling_transfer.serving.client import EndpointClient, LoadSettings, Reply, measure_load
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.engine import AnswerEngine
-from spelling_transfer.serving.faults import check_faults, check_key
+from spelling_transfer.serving.faults import InFlight, check_faults, check_key, check_stopped_worker
 from spelling_transfer.serving.process import StopReport, running_endpoint
 from spelling_transfer.serving.reference import (
     Reference,
@@ -38,6 +40,8 @@ from spelling_transfer.serving.reference import (
 from spelling_transfer.serving.settings import API_KEY_VARIABLE, DeploymentCheckSettings
 from spelling_transfer.tasks.base import Task
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+_ENGINE_PACKAGES = ("litserve", "torch", "transformers")
 
 
 def check_deployable(
@@ -71,27 +75,18 @@ def check_deployable(
     """
     card = read_card(deployable)
     questions = [str(question) for question in examples["question"]]
-    key = secrets.token_hex(24)
     texts = [*questions, *map(str, examples["word"]), *map(str, examples["answer"])]
-    with cpu_threads(settings.threads):
-        engine = AnswerEngine.load(deployable, None if settings.accelerator == "auto" else settings.accelerator)
-        checks = [
-            _check_subset(engine, reference),
-            *check_merge(reference, engine.loaded, questions),
-            *check_masks(engine, reference, questions),
-        ]
-        del engine  # two models at once are enough for a device
-        with (
-            running_endpoint(
-                deployable,
-                start_timeout_seconds=settings.start_timeout_seconds,
-                stop_timeout_seconds=settings.stop_timeout_seconds,
-                accelerator=settings.accelerator,
-                environment={API_KEY_VARIABLE: key}  # one of this check's own, never the user's
-                | ({} if settings.threads is None else {"OMP_NUM_THREADS": str(settings.threads)}),
-            ) as endpoint,
-            EndpointClient(endpoint.url, endpoint.model, api_key=key) as client,
-        ):
+    key = secrets.token_hex(24)
+    with cpu_threads(card.settings.threads), ExitStack() as afterwards:
+        checks = _check_model(deployable, reference, questions, settings)
+        with running_endpoint(
+            deployable,
+            start_timeout_seconds=settings.start_timeout_seconds,
+            stop_timeout_seconds=settings.stop_timeout_seconds + card.settings.drain_seconds,
+            accelerator=settings.accelerator,
+            environment={API_KEY_VARIABLE: key},  # one of this check's own, never the user's
+        ) as endpoint:
+            client = afterwards.enter_context(EndpointClient(endpoint.url, endpoint.model, api_key=key))
             answer_checks, replies = check_answers(client, tokenizer, questions)
             checks += [
                 *check_refusals(client, card.sampling),
@@ -101,11 +96,14 @@ def check_deployable(
                 check_same_answers(reference, questions, replies, card.settings.default_max_tokens),
                 *check_answer_tokens(reference, questions, replies),
                 *check_sampling(client, reference, texts),
-                *check_settings(client, card.sampling),
+                *check_settings(client, card.sampling, card.settings),
                 *check_key(endpoint.url, client, questions[0]),
                 *check_faults(endpoint.url, client, questions[0]),
+                *check_stopped_worker(client, endpoint.worker()),
             ]
             profile = measure_load(client, questions, load, endpoint.memory_mib)
+            in_flight = InFlight(client, questions[0])
+        checks.append(in_flight.check())
     assert endpoint.stop_report is not None
     checks += [_check_load(profile), _check_stop(endpoint.stop_report)]
     conformance = {
@@ -113,12 +111,27 @@ def check_deployable(
         "model": card.model,
         "fingerprint": card.fingerprint,
         "sampling": card.sampling.model_dump(),
+        "settings": card.settings.model_dump(),
+        "device": reference.loaded.device.type,
+        "versions": {name: version(name) for name in _ENGINE_PACKAGES},
         "n_checks": len(checks),
         "n_failed": sum(not check.passed for check in checks),
         "checks": [check.as_dict() for check in checks],
         "answers": _answers(examples, replies, tasks),
     }
     return conformance, profile
+
+
+def _check_model(
+    deployable: ModelFolder, reference: Reference, questions: Sequence[str], settings: DeploymentCheckSettings
+) -> list[Check]:
+    """Checks what can be checked without an endpoint, with the engine that answers in it."""
+    engine = AnswerEngine.load(deployable, None if settings.accelerator == "auto" else settings.accelerator)
+    return [
+        _check_subset(engine, reference),
+        *check_merge(reference, engine.loaded, questions),
+        *check_masks(engine, reference, questions),
+    ]
 
 
 def _check_subset(engine: AnswerEngine, reference: Reference) -> Check:

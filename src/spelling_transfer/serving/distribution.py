@@ -140,7 +140,8 @@ def choose_prompts(
     each = each.clip(1e-9, 1.0)
     places: list[int] = []
     while len(places) < min(at_most, len(each)) and (missed > 1 - POWER).any():
-        gain = (np.log(missed) - np.log((missed * each).clip(1 - POWER))).sum(-1)
+        # What is missed less often than it has to be counts for nothing more.
+        gain = (np.log(missed.clip(1 - POWER)) - np.log((missed * each).clip(1 - POWER))).sum(-1)
         gain[places] = -np.inf
         best = int(gain.argmax())
         if places and gain[best] <= 0:

@@ -19,8 +19,11 @@ from spelling_transfer.serving.protocol import (
     ChatCompletion,
     ChatRequest,
     Choice,
+    ChoiceLogprobs,
     RefusedRequestError,
+    TokenLogprob,
     Usage,
+    forbidden,
 )
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
@@ -37,6 +40,7 @@ class PreparedRequest:
     seed: int
     n: int
     return_token_ids: bool
+    logprobs: bool = False
 
 
 class AnswerEngine:
@@ -76,7 +80,15 @@ class AnswerEngine:
                 )
         allowed_file = folder.path / ALLOWED_IDS_FILE
         allowed_ids = json.loads(allowed_file.read_text()) if allowed_file.is_file() else None
-        return cls(load_model(folder, card.profile, device=device), tokenizer, card, allowed_ids)
+        loaded = load_model(folder, card.profile, device=device)
+        if allowed_ids is not None:
+            choice = set(allowed_ids) - {*tokenizer.think_ids, tokenizer.end_id}
+            if not len(loaded.vocabulary.known_rows(sorted(choice))):
+                raise DeployableError(
+                    f"{allowed_file}: leaves an answer no token to choose; of its {len(allowed_ids)} ids the model has "
+                    "none that an answer may hold. Make the subset for this model's tokenizer and export again."
+                )
+        return cls(loaded, tokenizer, card, allowed_ids)
 
     def prepare(self, request: ChatRequest) -> PreparedRequest:
         """Checks what depends on the model and its settings, and renders the prompt.
@@ -109,7 +121,14 @@ class AnswerEngine:
                 "messages",
             )
         seed = secrets.randbits(63) if request.seed is None else request.seed
-        return PreparedRequest(prompt_ids, max_tokens, seed, n, request.return_token_ids)
+        return PreparedRequest(
+            prompt_ids, max_tokens, seed, n, request.return_token_ids, logprobs=bool(request.logprobs)
+        )
+
+    def ping(self) -> PreparedRequest:
+        """Returns a request for one token after a prompt without a question: the least that shows that it answers."""
+        prompt_ids = [*self.tokenizer.prefix_ids, *self.tokenizer.suffix_ids]
+        return PreparedRequest(prompt_ids, max_tokens=1, seed=0, n=1, return_token_ids=False)
 
     def answer(self, requests: Sequence[PreparedRequest]) -> list[ChatCompletion]:
         """Answers requests side by side. A sampled answer depends on its seed, not on its neighbours."""
@@ -144,6 +163,7 @@ class AnswerEngine:
                     index=i,
                     message=AnswerMessage(content=self.tokenizer.decode(ids)),
                     finish_reason="stop" if ended else "length",
+                    logprobs=self._logprobs(request.prompt_ids, ids) if request.logprobs else None,
                     token_ids=ids if request.return_token_ids else None,
                 )
                 for i, (ids, ended) in enumerate(zip(answers, stopped, strict=True))
@@ -176,14 +196,16 @@ class AnswerEngine:
     def _check_sampling(self, request: ChatRequest) -> None:
         for name, fixed in self.card.sampling.model_dump().items():
             sent = getattr(request, name)
-            if sent is not None and sent != fixed:
-                raise RefusedRequestError(
-                    400,
-                    "sampling_is_fixed",
-                    f"{name}: {sent} is not allowed; this endpoint always samples with {fixed}. "
-                    "Leave the field out or send that value.",
-                    name,
+            if sent is None or sent == fixed:
+                continue
+            why = f"{name}: {sent} is not allowed; this endpoint always samples with {fixed}."
+            if name == "temperature" and sent == 0:
+                why += (
+                    " Temperature 0 would take the most likely token each time, which is how the evaluation asks "
+                    "('kedro run --pipelines=evaluation'); for an answer that can be repeated, send a seed."
                 )
+            message = f"{why} Leave the field out or send that value."
+            raise forbidden("sampling_is_fixed", message, name, "deployment-sampling")
 
     def _prompt_ids(self, question: str) -> list[int]:
         limit = self._settings.max_question_characters
@@ -198,6 +220,44 @@ class AnswerEngine:
         try:
             self.loaded.vocabulary.to_rows(prompt_ids)
         except UnknownTokenError as error:
-            field = "messages[0].content"
-            raise RefusedRequestError(422, "unknown_token", f"{field}: {error}", field) from error
+            field, words = "messages[0].content", ", ".join(map(repr, self._unknown_words(question)))
+            said = f"this model has no token for {words}" if words else "this model has no tokens for the question"
+            message = f"{field}: {said}. {error}"
+            raise RefusedRequestError(400, "unknown_token", message, field) from error
         return prompt_ids
+
+    def _unknown_words(self, question: str) -> list[str]:
+        """Returns the words of a question that need a token the model does not have, each once, at most five."""
+        words = list(dict.fromkeys(question.split()))
+        known = self.loaded.vocabulary.known_rows
+        unknown = [
+            word
+            for word, ids in zip(words, self.tokenizer.encode_texts([f" {word}" for word in words]), strict=True)
+            if len(known(ids)) < len(ids)
+        ]
+        return [word.strip("?!.,;:\"'") or word for word in unknown[:5]]
+
+    def _logprobs(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> ChoiceLogprobs:
+        import torch
+
+        if not ids:
+            return ChoiceLogprobs(content=[])
+        vocabulary = self.loaded.vocabulary
+        text = torch.from_numpy(vocabulary.to_rows([*prompt_ids, *ids])).long().to(self.loaded.device)
+        with torch.inference_mode():
+            logits = self.loaded.model(input_ids=text[None, :-1], use_cache=False).logits[0, len(prompt_ids) - 1 :]
+            forbidden_rows = torch.ones(logits.shape[-1], dtype=torch.bool)
+            if self.allowed_ids is None:
+                forbidden_rows[:] = False
+            else:
+                forbidden_rows[vocabulary.known_rows([*self.allowed_ids, self.tokenizer.end_id])] = False
+            forbidden_rows[vocabulary.known_rows(self.tokenizer.think_ids)] = True
+            logits = logits.double().cpu().masked_fill(forbidden_rows, -torch.inf)
+            chosen = logits.log_softmax(-1).gather(-1, text[len(prompt_ids) :, None].cpu())[:, 0].tolist()
+        tokens = [self.tokenizer.decode([token]) for token in ids]
+        return ChoiceLogprobs(
+            content=[
+                TokenLogprob(token=token, logprob=logprob, bytes=list(token.encode()))
+                for token, logprob in zip(tokens, chosen, strict=True)
+            ]
+        )

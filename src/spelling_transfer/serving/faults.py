@@ -6,7 +6,10 @@ import contextlib
 import resource
 import socket
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from urllib.parse import urlsplit
+
+import psutil
 
 from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.client import EndpointClient
@@ -26,7 +29,7 @@ def check_key(url: str, client: EndpointClient, question: str) -> Iterator[Check
         client: Has the key.
         question: What is asked.
     """
-    for name, key in (("none", None), ("another", "another-key"), ("none-but-blanks", " "), ("longer", "x" * 5000)):
+    for name, key in (("none", None), ("another", "another-key"), ("long", "x" * 5000)):
         with EndpointClient(url, client.model, api_key=key) as stranger:
             replies = [stranger.ask(question), stranger.get("/v1/models"), stranger.get("/info")]
             health = stranger.get("/health").status
@@ -80,6 +83,57 @@ def check_faults(url: str, client: EndpointClient, question: str) -> Iterator[Ch
         reply.status == 413,
         {"status": reply.status, "message": reply.error.get("message")},
     )
+
+
+def check_stopped_worker(client: EndpointClient, worker: psutil.Process) -> Iterator[Check]:
+    """Stops the process that holds the model for a while; ``/health`` must notice, and notice its return.
+
+    Args:
+        client: An open client.
+        worker: That process.
+    """
+    before = client.get("/health").status
+    worker.suspend()
+    try:
+        during = client.get("/health").status
+    finally:
+        worker.resume()
+    after = client.get("/health").status
+    yield Check(
+        "faults/stopped-worker",
+        "While the process with the model is stopped, the endpoint does not say that it is well; afterwards it does.",
+        (before, during, after) == (200, 503, 200),
+        {"health_before": before, "health_while_stopped": during, "health_afterwards": after},
+    )
+
+
+class InFlight:
+    """Requests that are on their way while an endpoint is told to end.
+
+    Args:
+        client: Stays open until `check` was called.
+        question: What is asked.
+        n_requests: How many at once.
+    """
+
+    def __init__(self, client: EndpointClient, question: str, n_requests: int = 16) -> None:
+        self._pool = ThreadPoolExecutor(n_requests)
+        self._replies = [self._pool.submit(client.ask, question, seed=seed) for seed in range(n_requests)]
+        # By the first answer the others have arrived; they are answered in the batches that follow.
+        wait(self._replies, return_when=FIRST_COMPLETED)
+
+    def check(self) -> Check:
+        """Waits for the answers; none of what the endpoint had taken may be lost."""
+        replies = [reply.result() for reply in self._replies]
+        self._pool.shutdown()
+        taken = [reply for reply in replies if not str(reply.error.get("message")).startswith("ConnectError")]
+        n_lost = sum(not reply.ok for reply in taken)
+        return Check(
+            "stops/drained",
+            "What was asked before the endpoint was told to end is answered.",
+            bool(taken) and not n_lost,
+            {"n_taken": len(taken), "n_lost": n_lost},
+        )
 
 
 def _say(url: str, sent: bytes, stack: contextlib.ExitStack) -> bool:

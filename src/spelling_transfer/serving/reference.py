@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -171,7 +172,8 @@ def check_sampling(client: EndpointClient, reference: Reference, texts: Iterable
 
 def _first_tokens(client: EndpointClient, reference: Reference, text: str, n_draws: int) -> list[int] | None:
     """Returns the rows of first tokens with the seeds 0, 1, …; ``None`` where the endpoint does not answer."""
-    limit = int((client.get("/info").body.get("model") or {}).get("max_choices") or 1)
+    settings = (client.get("/info").body.get("model") or {}).get("settings") or {}
+    limit = int(settings.get("max_choices") or 1)
     ids: list[int] = []
     while len(ids) < n_draws:
         n = min(limit, n_draws - len(ids))
@@ -222,7 +224,7 @@ def check_answer_tokens(reference: Reference, questions: Sequence[str], replies:
             expected += mean
             variance += float((right * logs**2).sum()) - mean**2
             n_tokens += 1
-    z = (surprise - expected) / np.sqrt(variance) if variance > 1e-9 else 0.0
+    z = (surprise - expected) / math.sqrt(variance) if variance > 1e-9 else 0.0
     yield Check(
         "filter/tokens",
         "Every token of an answer is one that an answer may hold: English by the filter, and no think tag.",
@@ -234,7 +236,7 @@ def check_answer_tokens(reference: Reference, questions: Sequence[str], replies:
         f"Every token of every answer could be drawn where it stands, and they are as surprising together as they "
         f"should be (within {_Z_LIMIT} standard deviations).",
         n_tokens > 0 and not left and abs(z) <= _Z_LIMIT,
-        {"n_tokens": n_tokens, "could_not_be_drawn": left[:5], "z": round(float(z), 2)},
+        {"n_tokens": n_tokens, "could_not_be_drawn": left[:5], "z": round(z, 2)},
     )
 
 

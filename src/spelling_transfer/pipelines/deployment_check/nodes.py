@@ -19,6 +19,7 @@ from spelling_transfer.serving import (
     DeploymentCheckSettings,
     EndpointSettings,
     LoadSettings,
+    ServedSettings,
     check_deployable,
     probe_merged,
     require_no_thoughts,
@@ -65,7 +66,7 @@ def export(
         tokenizer,
         sampling=Sampling(**policy.sampling.model_dump()),
         allowed_ids=_answer_ids(english_subset, tokenizer, settings),
-        settings=endpoint,
+        settings=ServedSettings(**endpoint.model_dump(), threads=settings.threads),
         target=Path(place.name) / "deployable",
     )
     probe = require_no_thoughts(probe_merged(folder, tokenizer, policy), model_profile.name)

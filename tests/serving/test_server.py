@@ -337,8 +337,8 @@ class Doubling:
     def encode_response(self, output: int) -> int:
         return output
 
-    def has_gone(self, uid: str) -> bool:
-        return uid == "4"
+    def gone_among(self, uids: list[str]) -> set[str]:
+        return {"4"} & set(uids)
 
     def unless_gone(self, uids: list[str]) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()

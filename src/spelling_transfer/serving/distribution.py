@@ -133,10 +133,9 @@ def choose_prompts(
     """
     names = list(wrong[0]) if wrong else []
     missed = np.ones(len(names))
-    each = np.array([
-        [1.0 - power(right, rival[name], n_draws) for name in names]
-        for right, rival in zip(distributions, wrong, strict=True)
-    ]).reshape(len(wrong), len(names))  # fmt: skip
+    each = np.empty((len(wrong), len(names)))
+    for place, (right, rival) in enumerate(zip(distributions, wrong, strict=True)):
+        each[place] = [1.0 - power(right, rival[name], n_draws) for name in names]
     each = each.clip(1e-9, 1.0)
     places: list[int] = []
     while len(places) < min(at_most, len(each)) and (missed > 1 - POWER).any():

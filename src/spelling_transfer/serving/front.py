@@ -109,7 +109,7 @@ class Front(litserve.LitServer):  # type: ignore[misc]  # litserve has no types
                     detail = error_detail(503, "worker_restarts", "the worker ended and starts again; ask once more.")
                     raise HTTPException(503, detail, {"Retry-After": "10"})
         except asyncio.CancelledError:
-            self.lit_api.gone[uid] = True  # the worker skips it, and ends a batch nobody waits for
+            self.lit_api.gone[uid] = time.monotonic()  # the worker skips it, and ends a batch nobody waits for
             raise
         finally:
             self.response_buffer.pop(uid, None)

@@ -51,6 +51,8 @@ from spelling_transfer.serving.settings import ListenSettings, check_key, endpoi
 
 _GONE_SECONDS = 0.1
 """How often a batch that runs looks whether anybody waits for it."""
+_FORGET_SECONDS = 600.0
+"""How long a client that went away is remembered; it may have gone while its answer was on its way."""
 _LOGGER = logging.getLogger("litserve")
 
 
@@ -96,8 +98,9 @@ class WaitingBatchLoop(LitLoop):  # type: ignore[misc]  # litserve has no types
 
     def _answer(self, lit_api: LitAPI, waiting: list[tuple[Any, ...]], transport: Any) -> None:
         fit: list[tuple[Any, Any, Any]] = []
+        gone = lit_api.gone_among([uid for _, uid, _, _ in waiting])
         for queue_id, uid, sent_at, payload in waiting:
-            if lit_api.has_gone(uid):
+            if uid in gone:
                 continue
             try:
                 if lit_api.request_timeout and time.monotonic() - sent_at > lit_api.request_timeout:
@@ -149,7 +152,7 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
         super().__init__(max_batch_size=max_batch_size, api_path=CHAT_PATH, loop=WaitingBatchLoop())
         self._folder = folder
         self._engine: AnswerEngine | None = None
-        self.gone: Any = {}  # of requests by their uid, in the front and the worker; the front puts its own here
+        self.gone: Any = {}  # when a request's client went away, by uid; shared between front and worker
 
     def setup(self, device: str) -> None:
         """Loads the deployable."""
@@ -158,9 +161,13 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
         if (threads := self._engine.card.settings.threads) is not None:
             torch.set_num_threads(threads)
 
-    def has_gone(self, uid: str) -> bool:
-        """Whether the client of a request went away; said once."""
-        return self.gone.pop(uid, None) is not None
+    def gone_among(self, uids: Sequence[str]) -> set[str]:
+        """Returns those of some requests whose clients went away."""
+        since: dict[str, float] = dict(self.gone.items())
+        for uid, at in since.items():
+            if uid in uids or time.monotonic() - at > _FORGET_SECONDS:
+                self.gone.pop(uid, None)
+        return since.keys() & set(uids)
 
     @contextmanager
     def unless_gone(self, uids: Sequence[str]) -> Iterator[None]:
@@ -178,7 +185,7 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
             nonlocal looked_at
             if time.monotonic() - looked_at > _GONE_SECONDS:
                 looked_at = time.monotonic()
-                left.difference_update(self.gone.keys())
+                left.difference_update(self.gone_among(uids))
                 if not left:
                     raise NobodyWaitsError
 
@@ -187,8 +194,6 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
             yield
         finally:
             hook.remove()
-            for uid in uids:
-                self.gone.pop(uid, None)
 
     def decode_request(self, request: ChatRequest) -> PreparedRequest:
         """Turns a request that has the right form into one that can be answered, or refuses it."""

@@ -71,7 +71,10 @@ def test_draws_of_the_right_sampler_pass_and_those_of_each_rival_do_not() -> Non
     chance = np.random.default_rng(0)
 
     def rejects(distribution: list[np.ndarray]) -> bool:
-        tests = [compare_draws(right[place], chance.choice(60, 256, p=distribution[place])) for place in chosen.places]
+        tests = [
+            compare_draws(right[place], chance.choice(60, 256, p=distribution[place]).tolist())
+            for place in chosen.places
+        ]
         return any(test.outside or test.p_value <= ALPHA for test in tests)
 
     assert not any(rejects(right) for _ in range(50))

@@ -192,7 +192,7 @@ def test_logprobs_are_those_of_the_model_among_what_may_be_answered(
     rows = engine.loaded.vocabulary.to_rows([*prompt_ids, *choice.token_ids])
     with torch.inference_mode():
         logits = engine.loaded.model(torch.from_numpy(rows)[None]).logits[0].double()
-    logits[:, engine.loaded.vocabulary.to_rows(tokenizer.think_ids)] = -torch.inf
+        logits[:, engine.loaded.vocabulary.to_rows(tokenizer.think_ids)] = -torch.inf
     for place, entry in enumerate(given, start=len(prompt_ids)):
         assert entry.logprob == pytest.approx(float(logits[place - 1].log_softmax(-1)[rows[place]]), abs=1e-4)
     assert engine.answer([engine.prepare(ask(seed=1))])[0].choices[0].logprobs is None

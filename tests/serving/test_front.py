@@ -85,30 +85,29 @@ def test_a_stopped_worker_is_not_well_and_a_full_queue_says_when_to_ask_again(
 ) -> None:
     assert health(strained) == 200
     worker = strained.worker()
-    worker.suspend()
-    try:
-        with ThreadPoolExecutor(12) as pool:
+    body = {"model": strained.model, "messages": [{"role": "user", "content": QUESTION}]}
+
+    def sent() -> httpx.Response:
+        return httpx.post(f"{strained.url}/v1/chat/completions", json=body, timeout=2, trust_env=False)
+
+    def is_full() -> bool:
+        try:
+            return sent().status_code == 429
+        except httpx.TimeoutException:
+            return False
+
+    with ThreadPoolExecutor(12) as pool:
+        worker.suspend()
+        try:
             waiting = [pool.submit(asker.ask, QUESTION, seed=seed, max_tokens=2) for seed in range(12)]
-
-            def refused() -> httpx.Response:
-                body = {"model": strained.model, "messages": [{"role": "user", "content": QUESTION}]}
-                return httpx.post(f"{strained.url}/v1/chat/completions", json=body, timeout=2, trust_env=False)
-
-            def is_full() -> bool:
-                try:
-                    return refused().status_code == 429
-                except httpx.TimeoutException:
-                    return False
-
             assert wait_for(is_full, 60)
-            full = refused()
+            full = sent()
             assert full.json()["error"]["code"] == "queue_full"
             assert int(full.headers["Retry-After"]) >= 1
-            assert health(strained) == 503
+            assert wait_for(lambda: health(strained) == 503, 60)  # it answered a moment ago
+        finally:
             worker.resume()
-            assert all(future.result().ok for future in waiting)
-    finally:
-        worker.resume()
+    assert all(future.result().ok for future in waiting)
     assert health(strained) == 200
 
 

@@ -34,7 +34,7 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.deployable import DeployableCard, read_card
 from spelling_transfer.serving.engine import AnswerEngine, PreparedRequest
-from spelling_transfer.serving.front import CHAT_PATH, HEALTH_PATH, PING, Front, drain
+from spelling_transfer.serving.front import CHAT_PATH, HEALTH_PATH, Front, drain
 from spelling_transfer.serving.protocol import (
     NON_THINKING_ONLY,
     ChatCompletion,
@@ -195,10 +195,10 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
         finally:
             hook.remove()
 
-    def decode_request(self, request: ChatRequest) -> PreparedRequest:
+    def decode_request(self, request: ChatRequest | str) -> PreparedRequest:
         """Turns a request that has the right form into one that can be answered, or refuses it."""
         assert self._engine is not None
-        if request == PING:
+        if isinstance(request, str):  # a ping
             return self._engine.ping()
         try:
             return self._engine.prepare(request)

@@ -1,4 +1,4 @@
-"""The checks on keys and on clients that misbehave find an endpoint that lets all in, or that one client can hold up."""
+"""The checks on keys and on clients that misbehave find an endpoint that lets all in or is held up by one."""
 
 import json
 import threading

@@ -39,6 +39,7 @@ from spelling_transfer.serving.protocol import (
     NON_THINKING_ONLY,
     ChatCompletion,
     ChatRequest,
+    ErrorBody,
     ModelCard,
     ModelList,
     RefusedRequestError,
@@ -268,8 +269,9 @@ def _add_models(app: FastAPI, api: ChatAPI, card: DeployableCard) -> None:
         return entry
 
     guard = [Depends(api.authorize)]
-    app.add_api_route("/v1/models", models, methods=["GET"], dependencies=guard)
-    app.add_api_route("/v1/models/{model_id:path}", model, methods=["GET"], dependencies=guard)
+    errors: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (401, 404)}
+    app.add_api_route("/v1/models", models, methods=["GET"], dependencies=guard, responses=errors)
+    app.add_api_route("/v1/models/{model_id:path}", model, methods=["GET"], dependencies=guard, responses=errors)
 
 
 def _add_error_shape(app: FastAPI) -> None:

@@ -126,12 +126,19 @@ def _check_model(
     deployable: ModelFolder, reference: Reference, questions: Sequence[str], settings: DeploymentCheckSettings
 ) -> list[Check]:
     """Checks what can be checked without an endpoint, with the engine that answers in it."""
+    import torch
+
     engine = AnswerEngine.load(deployable, None if settings.accelerator == "auto" else settings.accelerator)
-    return [
+    checks = [
         _check_subset(engine, reference),
         *check_merge(reference, engine.loaded, questions),
         *check_masks(engine, reference, questions),
     ]
+    on_gpu = engine.loaded.device.type == "cuda"
+    del engine
+    if on_gpu:
+        torch.cuda.empty_cache()  # the endpoint's process needs the place
+    return checks
 
 
 def _check_subset(engine: AnswerEngine, reference: Reference) -> Check:

@@ -258,8 +258,10 @@ def check_same_answers(
         max_new_tokens=max_new_tokens,
         sampling=reference.sampling,
         seeds=range(len(questions)),
+        batch_size=_BATCH_SIZES[-1],
         allowed_ids=reference.answer_ids,
     )
+    reference.loaded.free_decoder()  # the endpoint is on the same device
     differ = [
         {"question": question, "endpoint": reply.text, "evaluation": reference.tokenizer.decode(ids)}
         for question, reply, ids in zip(questions, replies, ours, strict=True)
@@ -280,7 +282,8 @@ def check_merge(reference: Reference, merged: LoadedModel, questions: Sequence[s
     """Compares the merged model with base and adapter, as the evaluation asks: greedily, at batch 1 and 64."""
     prompts = [prompt for _, prompt in reference.askable(questions)]
     tokenizer = reference.tokenizer
-    apart = generate_answers(reference.loaded, tokenizer, prompts)
+    apart = generate_answers(reference.loaded, tokenizer, prompts, batch_size=_BATCH_SIZES[-1])
+    reference.loaded.free_decoder()
     for batch_size in _BATCH_SIZES:
         together = generate_answers(merged, tokenizer, prompts, batch_size=batch_size)
         differ = [

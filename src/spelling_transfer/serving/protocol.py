@@ -144,7 +144,7 @@ class ChatMessage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    role: str
+    role: str = Field(json_schema_extra={"enum": ["user"]})
     content: str = Field(min_length=1, description="A text, or a list of text parts.")
     name: str | None = None  # who asks; no part of the prompt
 
@@ -225,9 +225,9 @@ class ChatRequest(BaseModel):
     )
 
     model: str
-    messages: list[ChatMessage]
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    messages: list[ChatMessage] = Field(json_schema_extra={"minItems": 1, "maxItems": 1})
+    max_tokens: int | None = Field(None, json_schema_extra={"minimum": 1})
+    max_completion_tokens: int | None = Field(None, json_schema_extra={"minimum": 1})
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None

@@ -23,6 +23,7 @@ from spelling_transfer.commands.serve import serve
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.client import EndpointClient
 from spelling_transfer.serving.deployable import read_card
+from spelling_transfer.serving.faults import InFlight
 from spelling_transfer.serving.process import can_bind
 from spelling_transfer.serving.settings import API_KEY_VARIABLE, ListenSettings
 
@@ -108,6 +109,7 @@ def write_conformance(file: Path, deployable: ModelFolder, **other: Any) -> Path
         ({"obeys": False}, "failed 0 checks"),
         ({"fingerprint": "fp_of_another"}, "is about the deployable fp_of_another"),
         ({"checks": None}, "not what a deployment check writes"),
+        ({"device": "cuda"}, "was checked on cuda, and is to be served on cpu"),
     ],
 )
 def test_what_was_not_found_to_obey_is_not_served_unless_told_to(
@@ -116,7 +118,7 @@ def test_what_was_not_found_to_obey_is_not_served_unless_told_to(
     conformance = tmp_path / "conformance.json"
     if other is not None:
         write_conformance(conformance, deployable, **other)
-    arguments = ["--folder", str(deployable.path), "--conformance", str(conformance)]
+    arguments = ["--folder", str(deployable.path), "--conformance", str(conformance), "--accelerator", "cpu"]
     refused = CliRunner().invoke(serve, arguments)
     assert refused.exit_code == 1
     assert message in refused.output
@@ -136,7 +138,10 @@ def test_a_conformance_that_is_no_json_is_named(deployable: ModelFolder, tmp_pat
     assert "not what a deployment check writes" in result.output
 
 
-def test_it_serves_with_a_key_and_ends_on_an_interrupt(deployable: ModelFolder, free_port: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])  # Ctrl+C, and what a service manager sends
+def test_it_serves_with_a_key_and_ends_when_told_with_all_answers_given(
+    deployable: ModelFolder, free_port: int, tmp_path: Path, sign: signal.Signals
+) -> None:
     key, url = "a-key-nobody-must-see", f"http://127.0.0.1:{free_port}"
     command = "from spelling_transfer.commands.serve import serve; serve()"
     conformance = write_conformance(tmp_path.parent / f"{tmp_path.name}.json", deployable)
@@ -161,9 +166,12 @@ def test_it_serves_with_a_key_and_ends_on_an_interrupt(deployable: ModelFolder, 
                     assert key not in str(reply.body)
         with EndpointClient(url, "wants-to-think", api_key=key) as client:
             assert client.ask(QUESTION).ok
-            assert client.ask(QUESTION, enable_thinking=True).status == 400
-        process.send_signal(signal.SIGINT)  # what Ctrl+C does
-        output, _ = process.communicate(timeout=120)
+            assert client.ask(QUESTION, enable_thinking=True).status == 422
+            in_flight = InFlight(client, QUESTION)
+            process.send_signal(sign)
+            output, _ = process.communicate(timeout=120)
+            check = in_flight.check()
+            assert check.passed, check.evidence
     finally:
         if process.poll() is None:
             process.kill()

@@ -21,7 +21,7 @@ from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.serving.deployable import write_deployable
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.protocol import ChatRequest
-from spelling_transfer.serving.settings import EndpointSettings
+from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training.pretrain import PretrainSettings, new_model
 
@@ -55,7 +55,7 @@ def models(tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory) -
 
 def export(models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, target: Path) -> ModelFolder:
     return write_deployable(
-        *models, PROFILE, tokenizer, sampling=SAMPLING, allowed_ids=None, settings=EndpointSettings(), target=target
+        *models, PROFILE, tokenizer, sampling=SAMPLING, allowed_ids=None, settings=ServedSettings(), target=target
     )
 
 

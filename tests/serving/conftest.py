@@ -16,7 +16,7 @@ from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.serving.client import EndpointClient
 from spelling_transfer.serving.deployable import SETTINGS_FILE
 from spelling_transfer.serving.process import RunningEndpoint, running_endpoint
-from spelling_transfer.serving.settings import EndpointSettings
+from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 SAMPLING = Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0)
@@ -36,9 +36,7 @@ KNOWN_TEXTS = (
 def make_deployable(tokenizer: ChatTokenizer) -> Callable[..., ModelFolder]:
     """A random Qwen3 with a trimmed vocabulary, whose logit of ``<think>`` is 50 above where it was."""
 
-    def make(
-        target: Path, settings: EndpointSettings | None = None, allowed_ids: list[int] | None = None
-    ) -> ModelFolder:
+    def make(target: Path, settings: ServedSettings | None = None, allowed_ids: list[int] | None = None) -> ModelFolder:
         import torch
         from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -80,7 +78,7 @@ def make_deployable(tokenizer: ChatTokenizer) -> Callable[..., ModelFolder]:
         with new_folder(target, notes) as work:
             model.save_pretrained(str(work))
             (work / TOKEN_IDS_FILE).write_text(json.dumps(token_ids))
-            (work / SETTINGS_FILE).write_text((settings or EndpointSettings()).model_dump_json())
+            (work / SETTINGS_FILE).write_text((settings or ServedSettings()).model_dump_json())
             if allowed_ids is not None:
                 (work / ALLOWED_IDS_FILE).write_text(json.dumps(allowed_ids))
         return ModelFolder(target)
@@ -90,12 +88,13 @@ def make_deployable(tokenizer: ChatTokenizer) -> Callable[..., ModelFolder]:
 
 @pytest.fixture(scope="session")
 def deployable(make_deployable: Callable[..., ModelFolder], tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
-    settings = EndpointSettings(
+    settings = ServedSettings(
         default_max_tokens=8,
         max_tokens_limit=32,
         max_body_bytes=4096,
         max_batch_size=64,
         queue_timeout_seconds=600,  # a busy machine is no failure
+        threads=1,
     )
     return make_deployable(tmp_path_factory.mktemp("models") / "deployable", settings)
 
@@ -133,7 +132,7 @@ def served_by() -> Iterator[Callable[[Answer], EndpointClient]]:
                 self._send(*answer(body))
 
             def do_GET(self) -> None:
-                self._send(200, {})
+                self._send(200, {"model": {"settings": {"max_choices": 64}}})
 
             def _send(self, status: int, body: dict[str, Any]) -> None:
                 data = json.dumps(body).encode()

@@ -22,6 +22,7 @@ def test_every_field_and_every_code_is_documented() -> None:
     assert missing == []
     sources = "".join(file.read_text() for file in (ROOT / "src/spelling_transfer/serving").glob("*.py"))
     codes = set(re.findall(r'(?:Error\(|detail\()\s*\d{3},\s*"(\w+)"', sources))
+    codes |= set(re.findall(r'forbidden\(\s*"(\w+)"', sources))
     codes |= set(re.findall(r'PydanticCustomError\(\s*"(\w+_(?:only|unsupported|role))"', sources))
     assert {"sampling_is_fixed", "model_not_found", "invalid_api_key", "single_turn_only"} <= codes
     assert [code for code in codes if f"`{code}`" not in DOCUMENT] == []

@@ -94,17 +94,17 @@ def test_answers_hold_allowed_tokens_only(
     ("fields", "status", "code", "param"),
     [
         ({"model": "gpt-4"}, 404, "model_not_found", "model"),
-        ({"temperature": 0}, 400, "sampling_is_fixed", "temperature"),
-        ({"temperature": 0.7}, 400, "sampling_is_fixed", "temperature"),
-        ({"top_p": 1.0}, 400, "sampling_is_fixed", "top_p"),
-        ({"top_k": 1}, 400, "sampling_is_fixed", "top_k"),
-        ({"min_p": 0.05}, 400, "sampling_is_fixed", "min_p"),
+        ({"temperature": 0}, 422, "sampling_is_fixed", "temperature"),
+        ({"temperature": 0.7}, 422, "sampling_is_fixed", "temperature"),
+        ({"top_p": 1.0}, 422, "sampling_is_fixed", "top_p"),
+        ({"top_k": 1}, 422, "sampling_is_fixed", "top_k"),
+        ({"min_p": 0.05}, 422, "sampling_is_fixed", "min_p"),
         ({"max_tokens": 0}, 400, "invalid_value", "max_tokens"),
         ({"max_completion_tokens": 33}, 400, "invalid_value", "max_completion_tokens"),
         ({"max_tokens": 3, "max_completion_tokens": 4}, 400, "invalid_value", "max_tokens"),
         ({"question": "a " * 120}, 400, "context_length_exceeded", "messages"),
         ({"question": "a " * 5000}, 400, "context_length_exceeded", "messages[0].content"),
-        ({"question": "How do you spell zymurgy ?"}, 422, "unknown_token", "messages[0].content"),
+        ({"question": "How do you spell zymurgy ?"}, 400, "unknown_token", "messages[0].content"),
     ],
 )
 def test_what_this_model_cannot_do_is_refused(
@@ -164,3 +164,55 @@ def test_the_model_is_loaded_in_the_type_it_was_exported_in(deployable: ModelFol
     assert read_card(ModelFolder(tmp_path)).profile.dtype == "bfloat16"
     engine = AnswerEngine.load(ModelFolder(tmp_path), device="cpu")
     assert engine.answer([engine.prepare(ask(seed=0))])[0].usage.completion_tokens > 0
+
+
+def test_choices_are_the_answers_of_the_following_seeds(engine: AnswerEngine) -> None:
+    (several,) = engine.answer([engine.prepare(ask(seed=3, n=5, max_tokens=6, return_token_ids=True))])
+    single = engine.answer([engine.prepare(ask(seed=3 + i, max_tokens=6, return_token_ids=True)) for i in range(5)])
+    assert [choice.index for choice in several.choices] == list(range(5))
+    assert [choice.token_ids for choice in several.choices] == [answer.choices[0].token_ids for answer in single]
+    assert several.usage.completion_tokens == sum(answer.usage.completion_tokens for answer in single)
+    with pytest.raises(RefusedRequestError, match="n: 17 is outside 1 to 16"):
+        engine.prepare(ask(n=17))
+
+
+def test_logprobs_are_those_of_the_model_among_what_may_be_answered(
+    engine: AnswerEngine, tokenizer: ChatTokenizer
+) -> None:
+    import torch
+
+    (answer,) = engine.answer([engine.prepare(ask(seed=1, max_tokens=6, logprobs=True, return_token_ids=True))])
+    (choice,) = answer.choices
+    assert choice.logprobs is not None
+    assert choice.token_ids
+    given = choice.logprobs.content
+    assert "".join(entry.token for entry in given) == choice.message.content
+    prompt_ids = answer.prompt_token_ids
+    assert prompt_ids is not None
+    rows = engine.loaded.vocabulary.to_rows([*prompt_ids, *choice.token_ids])
+    with torch.inference_mode():
+        logits = engine.loaded.model(torch.from_numpy(rows)[None]).logits[0].double()
+        logits[:, engine.loaded.vocabulary.to_rows(tokenizer.think_ids)] = -torch.inf
+    for place, entry in enumerate(given, start=len(prompt_ids)):
+        assert entry.logprob == pytest.approx(float(logits[place - 1].log_softmax(-1)[rows[place]]), abs=1e-4)
+    assert engine.answer([engine.prepare(ask(seed=1))])[0].choices[0].logprobs is None
+
+
+def test_temperature_0_is_told_what_the_evaluation_does_instead(engine: AnswerEngine) -> None:
+    with pytest.raises(RefusedRequestError, match=r"kedro run --pipelines=evaluation.*send a seed") as caught:
+        engine.prepare(ask(temperature=0))
+    assert caught.value.rule == "deployment-sampling"
+
+
+def test_an_unknown_word_is_named_as_a_word(engine: AnswerEngine) -> None:
+    with pytest.raises(RefusedRequestError, match="no token for 'zymurgy'"):
+        engine.prepare(ask("How do you spell zymurgy?"))
+
+
+def test_a_filter_that_leaves_nothing_to_say_is_an_error_at_load(
+    make_deployable: Callable[..., ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    useless = [*tokenizer.think_ids, tokenizer.end_id, 10**6]
+    folder = make_deployable(tmp_path / "model", allowed_ids=useless)
+    with pytest.raises(DeployableError, match="leaves an answer no token to choose"):
+        AnswerEngine.load(folder, device="cpu")

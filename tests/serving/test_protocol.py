@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from kedro_non_thinking import load_policy
 from spelling_transfer.serving.protocol import (
     NON_THINKING_ONLY,
     ChatRequest,
@@ -60,9 +61,28 @@ def refusal(**fields: Any) -> RefusedRequestError:
 )
 def test_every_way_of_switching_thinking_on_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
     refused = refusal(**fields)
-    assert (refused.status, refused.code, refused.param) == (400, NON_THINKING_ONLY, param)
+    assert (refused.status, refused.code, refused.param) == (422, NON_THINKING_ONLY, param)
     assert param in refused.message
+    assert refused.rule in load_policy().by_id
+    assert refused.detail()["rule"] == refused.rule
+    assert str(refused.rule) in refused.message
     assert "non-thinking mode only" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"enable_thinking": True}, "thinking-switch"),
+        ({"extra_body": {"chat_template_kwargs": {"enable_thinking": True}}}, "template-arguments"),
+        ({"reasoning_effort": "high"}, "thinking-budget"),
+        ({"thinking_budget": 5}, "thinking-budget"),
+        ({"chat_template": "{{ messages }}"}, "chat-template"),
+        ({"messages": [{"role": "user", "content": "x", "reasoning_content": "y"}]}, "reasoning-content"),
+        ({"messages": [{"role": "user", "content": "spell apple /think"}]}, "soft-switch"),
+    ],
+)
+def test_a_refusal_names_the_rule_that_forbids(fields: dict[str, Any], rule: str) -> None:
+    assert refusal(**fields).rule == rule
 
 
 JSON = st.recursive(
@@ -113,7 +133,6 @@ def test_what_asks_for_nothing_else_is_accepted(fields: dict[str, Any]) -> None:
         ({"presence_penalty": 0.5}, "invalid_value", "presence_penalty"),
         ({"presence_penalty": False}, "invalid_value", "presence_penalty"),
         ({"frequency_penalty": -1}, "invalid_value", "frequency_penalty"),
-        ({"logprobs": True}, "invalid_value", "logprobs"),
         ({"logprobs": 0}, "invalid_value", "logprobs"),
         ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
         ({"logit_bias": {"151667": 100}}, "invalid_value", "logit_bias"),
@@ -123,12 +142,13 @@ def test_what_asks_for_nothing_else_is_accepted(fields: dict[str, Any]) -> None:
         ({"modalities": ["text", "audio"]}, "invalid_value", "modalities"),
         ({"user": 5}, "invalid_value", "user"),
         ({"metadata": {"a": 1}}, "invalid_value", "metadata.a"),
-        ({"stream": True, "stream_options": {"include_usage": True}}, "streaming_unsupported", "stream"),
-        ({"stream_options": {"include_usage": True}}, "streaming_unsupported", "stream_options"),
+        ({"stream_options": {"include_usage": True}}, "invalid_value", "stream_options"),
+        ({"stream": True, "stream_options": {"a": 1}}, "unknown_field", "stream_options.a"),
         ({"chat_template_kwargs": {}}, "invalid_value", "chat_template_kwargs.enable_thinking"),
         ({"chat_template_kwargs": {"enable_thinking": False, "a": 1}}, "unknown_field", "chat_template_kwargs.a"),
-        ({"stream": True}, "streaming_unsupported", "stream"),
-        ({"n": 2}, "invalid_value", "n"),
+        ({"stream": "yes"}, "invalid_value", "stream"),
+        ({"n": 0}, "invalid_value", "n"),
+        ({"n": True}, "invalid_value", "n"),
         ({"seed": -1}, "invalid_value", "seed"),
         ({"max_tokens": "7"}, "invalid_value", "max_tokens"),
         ({"messages": []}, "single_turn_only", "messages"),
@@ -182,7 +202,7 @@ NEUTRAL = {
     "audio": [None],
     "n": [None, 1],
     "seed": [None],
-    "stream": [None, False],
+    "stream": [None, False, True],
     "stream_options": [None],
     "max_tokens": [None],
     "temperature": [None],

@@ -1,5 +1,6 @@
 """The endpoint over HTTP, as clients meet it; how its worker waits and batches."""
 
+import contextlib
 import json
 import queue
 import random
@@ -54,16 +55,16 @@ def test_a_refused_request_does_not_disturb_its_neighbours(client: EndpointClien
     questions = [QUESTION, "How do you spell zymurgy ?"] * 12
     with ThreadPoolExecutor(len(questions)) as pool:
         statuses = list(pool.map(lambda question: client.ask(question, seed=0).status, questions))
-    assert statuses == [200, 422] * 12
+    assert statuses == [200, 400] * 12
 
 
 @pytest.mark.parametrize(
     ("fields", "status", "code"),
     [
-        ({"enable_thinking": True}, 400, NON_THINKING_ONLY),
-        ({"chat_template_kwargs": {"enable_thinking": True}}, 400, NON_THINKING_ONLY),
+        ({"enable_thinking": True}, 422, NON_THINKING_ONLY),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, 422, NON_THINKING_ONLY),
         ({"no_such_field": 1}, 400, "unknown_field"),
-        ({"temperature": 1.0}, 400, "sampling_is_fixed"),
+        ({"temperature": 1.0}, 422, "sampling_is_fixed"),
         ({"model": "other"}, 404, "model_not_found"),
         ({"max_tokens": 33}, 400, "invalid_value"),
     ],
@@ -79,11 +80,11 @@ def test_refusals_have_openais_error_form(
     assert reply.error["message"]
 
 
-@pytest.mark.parametrize("parameter", ["enable_thinking", "anything"])
-def test_query_parameters_are_refused(client: EndpointClient, parameter: str) -> None:
+@pytest.mark.parametrize(("parameter", "status"), [("enable_thinking", 422), ("anything", 400)])
+def test_query_parameters_are_refused(client: EndpointClient, parameter: str, status: int) -> None:
     body = {"model": client.model, "messages": [{"role": "user", "content": QUESTION}]}
     reply = client.post(body, **{parameter: "true"})
-    assert reply.status == 400
+    assert reply.status == status
     assert parameter in reply.error["message"]
 
 
@@ -260,6 +261,41 @@ def test_a_fault_of_ours_is_json_without_its_inside(deployable: ModelFolder) -> 
     assert "secret inside" not in response.text
 
 
+def test_a_stream_says_what_the_whole_answer_says(client: EndpointClient, endpoint: RunningEndpoint) -> None:
+    fields = {"model": client.model, "seed": 5, "n": 2, "max_tokens": 6, "logprobs": True}
+    body = {**fields, "messages": [{"role": "user", "content": QUESTION}]}
+    whole = client.post(body).body
+    events = post(endpoint, json.dumps({**body, "stream": True, "stream_options": {"include_usage": True}}).encode())
+    assert events.headers["content-type"].startswith("text/event-stream")
+    lines = [line.removeprefix("data: ") for line in events.text.splitlines() if line]
+    assert lines.pop() == "[DONE]"
+    chunks = [json.loads(line) for line in lines]
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert chunks.pop() | {"id": 0, "created": 0} == {
+        **{name: whole[name] for name in ("model", "system_fingerprint", "usage")},
+        "object": "chat.completion.chunk",
+        "id": 0,
+        "created": 0,
+        "choices": [],
+    }
+    for choice in whole["choices"]:
+        said = [chunk["choices"][0] for chunk in chunks if chunk["choices"][0]["index"] == choice["index"]]
+        assert "".join(one["delta"].get("content", "") for one in said) == choice["message"]["content"]
+        assert [one["finish_reason"] for one in said] == [None, choice["finish_reason"]]
+        assert said[0]["logprobs"] == choice["logprobs"]
+
+
+def test_the_schema_knows_every_status_and_what_is_accepted(endpoint: RunningEndpoint) -> None:
+    schema = httpx.get(f"{endpoint.url}/openapi.json", trust_env=False).json()
+    operation = schema["paths"]["/v1/chat/completions"]["post"]
+    assert set(operation["responses"]) >= {"200", "400", "401", "404", "413", "422", "429", "500", "503"}
+    assert operation["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorBody")
+    request = schema["components"]["schemas"]["ChatRequest"]
+    assert set(request["properties"]) >= {*ChatRequest.model_fields, "stop", "tools", "reasoning_effort"}
+    assert request["additionalProperties"] is False
+    assert (request["properties"]["messages"]["minItems"], request["properties"]["messages"]["maxItems"]) == (1, 1)
+
+
 class Waiting(queue.Queue):  # type: ignore[type-arg]
     """A queue that notes how long it was asked to wait, and is gone (as after the server's end) once it is empty."""
 
@@ -302,6 +338,12 @@ class Doubling:
     def encode_response(self, output: int) -> int:
         return output
 
+    def gone_among(self, uids: list[str]) -> set[str]:
+        return {"4"} & set(uids)
+
+    def unless_gone(self, uids: list[str]) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
 
 class Sent:
     def __init__(self) -> None:
@@ -321,14 +363,20 @@ def run(*payloads: int, sent_at: float | None = None) -> tuple[Doubling, Waiting
 
 
 def test_what_waits_is_answered_together_up_to_the_batch_size() -> None:
-    api, _, responses = run(2, 4, 6, 8, 10)
-    assert api.batches == [[2, 4, 6, 8], [10]]
-    assert responses == {str(n): (2 * n, "OK") for n in (2, 4, 6, 8, 10)}
+    api, _, responses = run(2, 12, 6, 8, 10)
+    assert api.batches == [[2, 12, 6, 8], [10]]
+    assert responses == {str(n): (2 * n, "OK") for n in (2, 12, 6, 8, 10)}
+
+
+def test_a_request_whose_client_went_away_is_not_answered() -> None:
+    api, _, responses = run(2, 4, 6)
+    assert api.batches == [[2, 6]]
+    assert set(responses) == {"2", "6"}
 
 
 def test_a_refused_request_fails_alone() -> None:
-    api, _, responses = run(2, 3, 4)
-    assert api.batches == [[2, 4]]
+    api, _, responses = run(2, 3, 8)
+    assert api.batches == [[2, 8]]
     assert responses["2"] == (4, "OK")
     error, status = responses["3"]
     assert status == "ERROR"
@@ -336,8 +384,8 @@ def test_a_refused_request_fails_alone() -> None:
 
 
 def test_a_failing_batch_is_answered_without_details_and_the_worker_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    _, _, responses = run(2, 1000, 4, 6, 8)
-    for uid in ("2", "1000", "4", "6"):
+    _, _, responses = run(2, 1000, 12, 6, 8)
+    for uid in ("2", "1000", "12", "6"):
         assert responses[uid][0].status_code == 500
         assert "secret" not in responses[uid][0].detail
     assert responses["8"] == (16, "OK")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -37,7 +38,7 @@ DEFAULT_CONFORMANCE = Path("data/08_reporting/deployment_check/conformance.json"
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     show_default=True,
-    help="Where the model runs.",
+    help="Where the model runs; auto is where it was checked.",
 )
 @click.option(
     "--conformance",
@@ -53,7 +54,7 @@ def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Pat
     Ctrl+C stops it.
     """
     from spelling_transfer.models.folder import ModelFolder
-    from spelling_transfer.serving.deployable import NotConformingError, require_conformance
+    from spelling_transfer.serving.deployable import NotConformingError, read_card, require_conformance
     from spelling_transfer.serving.process import can_bind, running_endpoint
     from spelling_transfer.serving.settings import ListenSettings, check_key
 
@@ -66,15 +67,27 @@ def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Pat
                 "--folder names another."
             )
         try:
-            require_conformance(ModelFolder(folder), conformance)
+            accelerator = require_conformance(ModelFolder(folder), conformance, accelerator)
         except NotConformingError as error:
             if not unchecked:
                 raise
             click.echo(f"Warning: {error}", err=True)
         if not can_bind(listen):
             raise click.ClickException(f"port {port} of {host} is taken; choose another with --port.")
-        click.echo(f"Starting the endpoint of {folder} …")
-        with running_endpoint(ModelFolder(folder), listen=listen, accelerator=accelerator, show_log=True) as endpoint:
+        settings = read_card(ModelFolder(folder)).settings
+        threads = "torch's own number of" if settings.threads is None else settings.threads
+        click.echo(
+            f"Starting the endpoint of {folder} as it was exported: {settings.engine} on {accelerator}, "
+            f"{threads} threads, batches of {settings.max_batch_size} …"
+        )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C: answers in flight are finished
+        with running_endpoint(
+            ModelFolder(folder),
+            listen=listen,
+            accelerator=accelerator,
+            stop_timeout_seconds=settings.drain_seconds + 10.0,
+            show_log=True,
+        ) as endpoint:
             click.echo(
                 f"{endpoint.model} answers at http://{host}:{port}/v1/chat/completions, in non-thinking mode only. "
                 "Ctrl+C stops it."

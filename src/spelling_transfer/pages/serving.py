@@ -19,6 +19,12 @@ _GROUPS = {
     "accepts": "What must be accepted",
     "withstands": "What must be refused or stay text",
     "answers": "Answers",
+    "sampling": "How tokens are drawn",
+    "filter": "What answers may hold",
+    "mask": "What answers may not hold, whatever the model wants",
+    "model": "The same model as in the evaluation",
+    "key": "Who may ask",
+    "faults": "Clients that misbehave",
     "settings": "What the endpoint says of itself",
     "stops": "The end",
 }

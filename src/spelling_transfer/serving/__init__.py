@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from spelling_transfer.serving.deployable import read_card, require_conformance, write_deployable
     from spelling_transfer.serving.deployment import check_deployable, probe_merged, require_no_thoughts
     from spelling_transfer.serving.process import running_endpoint
-    from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings, ListenSettings
+    from spelling_transfer.serving.settings import (
+        DeploymentCheckSettings,
+        EndpointSettings,
+        ListenSettings,
+        ServedSettings,
+    )
 
 __all__ = [
     "DeploymentCheckSettings",
@@ -24,6 +29,7 @@ __all__ = [
     "EndpointSettings",
     "ListenSettings",
     "LoadSettings",
+    "ServedSettings",
     "check_deployable",
     "probe_merged",
     "read_card",
@@ -40,6 +46,11 @@ __getattr__, __dir__ = lazy_names(
         "spelling_transfer.serving.deployable": ["read_card", "require_conformance", "write_deployable"],
         "spelling_transfer.serving.deployment": ["check_deployable", "probe_merged", "require_no_thoughts"],
         "spelling_transfer.serving.process": ["running_endpoint"],
-        "spelling_transfer.serving.settings": ["DeploymentCheckSettings", "EndpointSettings", "ListenSettings"],
+        "spelling_transfer.serving.settings": [
+            "DeploymentCheckSettings",
+            "EndpointSettings",
+            "ListenSettings",
+            "ServedSettings",
+        ],
     },
 )

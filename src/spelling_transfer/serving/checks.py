@@ -24,6 +24,7 @@ from kedro_non_thinking import (
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.serving.client import EndpointClient, Reply
 from spelling_transfer.serving.protocol import NON_THINKING_ONLY, text_rules
+from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 
@@ -59,7 +60,7 @@ class _Refusal:
 # What has nothing to do with thoughts; every attempt to make the model think is in kedro_non_thinking/attempts.py.
 _REFUSALS = (
     _Refusal("unknown-field", "no_such_field", {"no_such_field": 1}, "unknown_field"),
-    _Refusal("streaming", "stream", {"stream": True}, "streaming_unsupported"),
+    _Refusal("stop-words", "stop", {"stop": ["e"]}, "invalid_value"),
     _Refusal("other-model", "model", {"model": "no-such-model"}, "model_not_found"),
     _Refusal("answer-too-long", "max_tokens", {"max_tokens": 10**6}, "invalid_value"),
 )
@@ -172,12 +173,24 @@ def check_answers(
     return checks, replies
 
 
-def check_settings(client: EndpointClient, sampling: Sampling) -> Iterator[Check]:
-    """Reads what the endpoint says of itself."""
+def check_settings(
+    client: EndpointClient, sampling: Sampling, settings: ServedSettings | None = None
+) -> Iterator[Check]:
+    """Reads what the endpoint says of itself.
+
+    Args:
+        client: An open client.
+        sampling: The policy's values.
+        settings: What stands beside the model; ``None`` where that is not known.
+    """
     info = client.get("/info").body.get("model") or {}
     sent = info.get("sampling")
     requirement = "The endpoint samples with the policy's four values, stated explicitly."
     yield Check("settings/sampling", requirement, sent == sampling.model_dump(), {"sampling": sent})
+    if settings is not None:
+        runs = info.get("settings")
+        requirement = "The endpoint runs with the engine, threads, batch and limits that stand beside the model."
+        yield Check("settings/as-exported", requirement, runs == settings.model_dump(), {"settings": runs})
     models = [entry.get("id") for entry in client.get("/v1/models").body.get("data", [])]
     yield Check(
         "settings/models", "/v1/models lists the one model it serves.", models == [client.model], {"models": models}
@@ -225,7 +238,9 @@ _GROUPS = {"refuse": "refuses", "either": "withstands", "answer": "accepts"}
 _SHOWN_CHARACTERS = 200
 
 
-def check_attacks(url: str, model: str, tokenizer: ChatTokenizer, policy: Policy) -> Iterator[Check]:
+def check_attacks(
+    url: str, model: str, tokenizer: ChatTokenizer, policy: Policy, *, api_key: str | None = None
+) -> Iterator[Check]:
     """Makes every attack once.
 
     Args:
@@ -233,9 +248,10 @@ def check_attacks(url: str, model: str, tokenizer: ChatTokenizer, policy: Policy
         model: The name to send.
         tokenizer: The one of training: the endpoint's prompts must be its prompts.
         policy: The rules, which say what is attacked and what a thought is.
+        api_key: The endpoint's key, where it has one.
     """
     replies: dict[str, ProbeReply] = {}
-    ask = ask_endpoint(url, model=model, fields={"seed": 0})
+    ask = ask_endpoint(url, model=model, api_key=api_key, fields={"seed": 0})
 
     def keep(case: ProbeCase) -> ProbeReply | None:
         reply = ask(case)
@@ -270,7 +286,7 @@ def _check(case: ProbeCase, result: ProbeResult, reply: ProbeReply, tokenizer: C
 
 def _fields_to_name(case: ProbeCase) -> list[str]:
     """Returns the fields by one of which this endpoint refuses a request; none where it may be answered."""
-    fields = [*_paths(case.fields), *case.query]
+    fields = [*_paths({name: value for name, value in case.fields.items() if name != "stream"}), *case.query]
     for place, said in enumerate(case.messages):
         wrong = [name for name in said if name not in ("role", "content")] + ["role"] * (said["role"] != "user")
         fields += [f"messages[{place}].{name}" for name in wrong]
@@ -303,6 +319,8 @@ def _unnamed(case: ProbeCase, named: list[str], reply: ProbeReply) -> Iterator[s
 
 
 def _altered(case: ProbeCase, reply: ProbeReply, tokenizer: ChatTokenizer) -> Iterator[str]:
+    if case.fields.get("stream"):  # whose events hold no prompt
+        return
     if case.question is not None and list(reply.prompt_ids) != tokenizer.encode_prompts([case.question])[0]:
         yield "the prompt is not the one that training renders for this text"
 

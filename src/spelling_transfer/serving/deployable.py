@@ -14,11 +14,11 @@ from spelling_transfer.models.export import export_deployable
 from spelling_transfer.models.folder import ModelFolder, permissions_explained, write_manifest
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.serving.settings import EndpointSettings
+from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 SETTINGS_FILE = "endpoint.json"
-"""In a deployable: the limits of its endpoint, so that what was checked is what is served, wherever that is."""
+"""In a deployable: how it is served, so that what was checked is what runs, wherever that is."""
 
 
 class DeployableError(SpellingTransferError):
@@ -33,14 +33,14 @@ class DeployableCard:
         model: The name clients send.
         fingerprint: Names the exact folder.
         sampling: The only way tokens are drawn.
-        settings: Limits of the endpoint.
+        settings: Engine, threads, batch and limits.
         profile: How to load the model: in the type its weights were exported in.
     """
 
     model: str
     fingerprint: str
     sampling: Sampling
-    settings: EndpointSettings
+    settings: ServedSettings
     profile: ModelProfile
 
 
@@ -52,7 +52,7 @@ def write_deployable(
     *,
     sampling: Sampling,
     allowed_ids: Sequence[int] | None,
-    settings: EndpointSettings,
+    settings: ServedSettings,
     target: Path,
 ) -> ModelFolder:
     """Merges an adapter into its base and writes a folder that an endpoint can be started from.
@@ -64,7 +64,7 @@ def write_deployable(
         tokenizer: The tokenizer of training.
         sampling: The policy's values.
         allowed_ids: Token ids an answer may hold; ``None`` for all but the think tags.
-        settings: Limits of the endpoint.
+        settings: Engine, threads, batch and limits of the endpoint.
         target: Where the folder is to stand.
 
     Raises:
@@ -93,7 +93,7 @@ def read_card(folder: ModelFolder) -> DeployableCard:
     try:
         sampling = Sampling(**manifest["sampling"])
         with permissions_explained():
-            settings = EndpointSettings(**json.loads((folder.path / SETTINGS_FILE).read_text()))
+            settings = ServedSettings(**json.loads((folder.path / SETTINGS_FILE).read_text()))
             config = json.loads((folder.path / "config.json").read_text())
         profile = ModelProfile(name=manifest["model"], dtype=config["dtype"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -116,15 +116,20 @@ class NotConformingError(SpellingTransferError):
     """Nothing says that a deployable obeys."""
 
 
-def require_conformance(folder: ModelFolder, conformance: Path) -> None:
+def require_conformance(folder: ModelFolder, conformance: Path, accelerator: str = "auto") -> str:
     """Makes sure that the deployment check was made with this very folder, and passed.
 
     Args:
         folder: The deployable.
         conformance: The file that the check wrote.
+        accelerator: Where it is to be served; ``auto`` where it was checked.
+
+    Returns:
+        Where it is to be served, as the check says; ``auto`` where it does not say.
 
     Raises:
-        NotConformingError: The file is missing or unreadable, is about another folder, or says that it disobeys.
+        NotConformingError: The file is missing or unreadable, is about another folder or another kind of device, or
+            says that it disobeys.
         DeployableError: The folder is no deployable.
     """
     card = read_card(folder)
@@ -143,6 +148,13 @@ def require_conformance(folder: ModelFolder, conformance: Path) -> None:
         raise NotConformingError(
             f"{conformance}: is about the deployable {fingerprint}, but {folder.path} is {card.fingerprint}. {_REMEDY}"
         )
+    checked_on = str(found.get("device", "auto"))
+    if "auto" not in (accelerator, checked_on) and accelerator != checked_on:
+        raise NotConformingError(
+            f"{conformance}: {folder.path} was checked on {checked_on}, and is to be served on {accelerator}. Leave "
+            f"--accelerator out, or check it there: --params=deployment_check.accelerator={accelerator}. {_REMEDY}"
+        )
     if obeys is not True or failed:
         named = f" ({', '.join(failed[:3])}{' and more' if len(failed) > 3 else ''})" if failed else ""
         raise NotConformingError(f"{conformance}: {folder.path} failed {len(failed)} checks{named}. {_REMEDY}")
+    return checked_on if accelerator == "auto" else accelerator

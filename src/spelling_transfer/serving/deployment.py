@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
@@ -10,6 +13,7 @@ import pandas as pd
 from kedro_non_thinking import Policy, ProbeReport, ask_model, run_probe
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.generate import cpu_threads
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.vocabulary import UnknownTokenError
 from spelling_transfer.serving.checks import (
@@ -22,10 +26,22 @@ from spelling_transfer.serving.checks import (
 )
 from spelling_transfer.serving.client import EndpointClient, LoadSettings, Reply, measure_load
 from spelling_transfer.serving.deployable import read_card
+from spelling_transfer.serving.engine import AnswerEngine
+from spelling_transfer.serving.faults import InFlight, check_faults, check_key, check_stopped_worker
 from spelling_transfer.serving.process import StopReport, running_endpoint
+from spelling_transfer.serving.reference import (
+    Reference,
+    check_answer_tokens,
+    check_masks,
+    check_merge,
+    check_same_answers,
+    check_sampling,
+)
 from spelling_transfer.serving.settings import API_KEY_VARIABLE, DeploymentCheckSettings
 from spelling_transfer.tasks.base import Task
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+_ENGINE_PACKAGES = ("litserve", "torch", "transformers")
 
 
 def check_deployable(
@@ -37,6 +53,7 @@ def check_deployable(
     policy: Policy,
     settings: DeploymentCheckSettings,
     load: LoadSettings,
+    reference: Reference,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Starts the endpoint of a deployable once and finds out whether it obeys and how fast it is.
 
@@ -48,6 +65,7 @@ def check_deployable(
         policy: The rules, which say how the endpoint is attacked.
         settings: How the endpoint is started and stopped.
         load: How much load it gets.
+        reference: Base and adapter, with which the endpoint must agree.
 
     Returns:
         The conformance (``obeys``, every check with its evidence, the answers) and the load profile.
@@ -57,26 +75,35 @@ def check_deployable(
     """
     card = read_card(deployable)
     questions = [str(question) for question in examples["question"]]
-    with (
-        running_endpoint(
+    texts = [*questions, *map(str, examples["word"]), *map(str, examples["answer"])]
+    key = secrets.token_hex(24)
+    with cpu_threads(card.settings.threads), ExitStack() as afterwards:
+        checks = _check_model(deployable, reference, questions, settings)
+        with running_endpoint(
             deployable,
             start_timeout_seconds=settings.start_timeout_seconds,
-            stop_timeout_seconds=settings.stop_timeout_seconds,
+            stop_timeout_seconds=settings.stop_timeout_seconds + card.settings.drain_seconds,
             accelerator=settings.accelerator,
-            environment={} if settings.threads is None else {"OMP_NUM_THREADS": str(settings.threads)},
-            unset=(API_KEY_VARIABLE,),  # the check is about this endpoint, not about the user's key
-        ) as endpoint,
-        EndpointClient(endpoint.url, endpoint.model) as client,
-    ):
-        answer_checks, replies = check_answers(client, tokenizer, questions)
-        checks = [
-            *check_refusals(client, card.sampling),
-            *check_accepted(client, card.sampling, questions[0]),
-            *check_attacks(endpoint.url, endpoint.model, tokenizer, policy),
-            *answer_checks,
-            *check_settings(client, card.sampling),
-        ]
-        profile = measure_load(client, questions, load, endpoint.memory_mib)
+            environment={API_KEY_VARIABLE: key},  # one of this check's own, never the user's
+        ) as endpoint:
+            client = afterwards.enter_context(EndpointClient(endpoint.url, endpoint.model, api_key=key))
+            answer_checks, replies = check_answers(client, tokenizer, questions)
+            checks += [
+                *check_refusals(client, card.sampling),
+                *check_accepted(client, card.sampling, questions[0]),
+                *check_attacks(endpoint.url, endpoint.model, tokenizer, policy, api_key=key),
+                *answer_checks,
+                check_same_answers(reference, questions, replies, card.settings.default_max_tokens),
+                *check_answer_tokens(reference, questions, replies),
+                *check_sampling(client, reference, texts),
+                *check_settings(client, card.sampling, card.settings),
+                *check_key(endpoint.url, client, questions[0]),
+                *check_faults(endpoint.url, client, questions[0]),
+                *check_stopped_worker(client, endpoint.worker()),
+            ]
+            profile = measure_load(client, questions, load, endpoint.memory_mib)
+            in_flight = InFlight(client, questions[0])
+        checks.append(in_flight.check())
     assert endpoint.stop_report is not None
     checks += [_check_load(profile), _check_stop(endpoint.stop_report)]
     conformance = {
@@ -84,12 +111,45 @@ def check_deployable(
         "model": card.model,
         "fingerprint": card.fingerprint,
         "sampling": card.sampling.model_dump(),
+        "settings": card.settings.model_dump(),
+        "device": reference.loaded.device.type,
+        "versions": {name: version(name) for name in _ENGINE_PACKAGES},
         "n_checks": len(checks),
         "n_failed": sum(not check.passed for check in checks),
         "checks": [check.as_dict() for check in checks],
         "answers": _answers(examples, replies, tasks),
     }
     return conformance, profile
+
+
+def _check_model(
+    deployable: ModelFolder, reference: Reference, questions: Sequence[str], settings: DeploymentCheckSettings
+) -> list[Check]:
+    """Checks what can be checked without an endpoint, with the engine that answers in it."""
+    import torch
+
+    engine = AnswerEngine.load(deployable, None if settings.accelerator == "auto" else settings.accelerator)
+    checks = [
+        _check_subset(engine, reference),
+        *check_merge(reference, engine.loaded, questions),
+        *check_masks(engine, reference, questions),
+    ]
+    on_gpu = engine.loaded.device.type == "cuda"
+    del engine
+    if on_gpu:
+        torch.cuda.empty_cache()  # the endpoint's process needs the place
+    return checks
+
+
+def _check_subset(engine: AnswerEngine, reference: Reference) -> Check:
+    served, wanted = engine.allowed_ids, reference.answer_ids
+    same = (served is None) == (wanted is None) and set(served or ()) == set(wanted or ())
+    return Check(
+        "filter/subset",
+        "The tokens an answer may hold are those of the English subset of this tokenizer.",
+        same,
+        {"n_served": None if served is None else len(served), "n_wanted": None if wanted is None else len(wanted)},
+    )
 
 
 def _check_load(profile: pd.DataFrame) -> Check:

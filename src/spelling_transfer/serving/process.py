@@ -76,6 +76,20 @@ class RunningEndpoint:
     listen: ListenSettings
     stop_report: StopReport | None = None
 
+    def worker(self) -> psutil.Process:
+        """Returns the process that holds the model: of all of them, the one with the most memory.
+
+        Raises:
+            EndpointError: There is none.
+        """
+        members = []
+        for member in _group(self.process.pid):
+            with contextlib.suppress(psutil.Error):
+                members.append((member.memory_info().rss, member.pid))
+        if not members:
+            raise EndpointError(f"{self.url}: no process of the endpoint is left.")
+        return psutil.Process(max(members)[1])
+
     def memory_mib(self) -> float:
         """Returns the memory of all its processes; pages they share count once where the system can tell (Linux)."""
         total = 0

@@ -20,7 +20,7 @@ from kedro_non_thinking import TextRules, load_policy
 NON_THINKING_ONLY = "non_thinking_only"
 """Code of every refusal that is due to the non-thinking policy."""
 
-_OWN_CODES = frozenset({NON_THINKING_ONLY, "streaming_unsupported", "single_turn_only", "unsupported_role"})
+_OWN_CODES = frozenset({"single_turn_only", "unsupported_role"})
 
 
 class RefusedRequestError(Exception):
@@ -31,24 +31,49 @@ class RefusedRequestError(Exception):
         code: Short name of the reason, stable for programs.
         message: What is wrong and what is allowed, for people.
         param: The field that is wrong, as a path (``messages[0].role``).
+        rule: The rule of the policy that forbids it, by its id; ``None`` where no policy does.
     """
 
-    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
+    def __init__(self, status: int, code: str, message: str, param: str | None = None, rule: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
+        self.rule = rule
 
     def detail(self) -> dict[str, Any]:
         """Returns what stands under ``error`` in the response."""
-        return error_detail(self.status, self.code, self.message, self.param)
+        return error_detail(self.status, self.code, self.message, self.param, self.rule)
 
 
-def error_detail(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
-    """Returns the ``error`` object of OpenAI's API (https://platform.openai.com/docs/guides/error-codes)."""
+def error_detail(
+    status: int, code: str, message: str, param: str | None = None, rule: str | None = None
+) -> dict[str, Any]:
+    """Returns the ``error`` object of OpenAI's API (https://platform.openai.com/docs/guides/error-codes) and a rule."""
     kind = "invalid_request_error" if status < 500 else "server_error"
-    return {"message": message, "type": kind, "param": param, "code": code}
+    return {"message": message, "type": kind, "param": param, "code": code, "rule": rule}
+
+
+def forbidden(code: str, message: str, param: str, rule: str) -> RefusedRequestError:
+    """Returns the refusal of what the policy forbids: 422, with the rule; what is wrong with a request is 400."""
+    return RefusedRequestError(422, code, f"{message} (rule {rule} of the policy)", param, rule)
+
+
+def rule_of(param: str) -> str:
+    """Returns the id of the rule that a field which would make the model think breaks."""
+    rules = load_policy().rules
+    names = [_letters(part) for part in re.split(r"[.\[\]]+", param)]
+    for rule_id, keys in (
+        ("template-arguments", rules.template_arguments.keys),
+        ("thinking-budget", rules.thinking_budget.keys),
+        ("reasoning-parser", rules.reasoning_parser.keys),
+        ("reasoning-content", ("reasoning_content",)),
+        ("chat-template", ("chat_template",)),
+    ):
+        if {_letters(key) for key in keys} & set(names):
+            return rule_id
+    return "soft-switch" if names[-1] == "content" else "thinking-switch"
 
 
 def refusal_of_validation(errors: Sequence[Mapping[str, Any]]) -> RefusedRequestError:
@@ -72,6 +97,8 @@ def refusal_of_validation(errors: Sequence[Mapping[str, Any]]) -> RefusedRequest
     else:
         message = f"{param}: {first['msg']}"
     known = first["type"]
+    if known == NON_THINKING_ONLY:
+        return forbidden(NON_THINKING_ONLY, message, param, rule_of(param))
     code = known if known in _OWN_CODES else "unknown_field" if known == "extra_forbidden" else "invalid_value"
     return RefusedRequestError(400, code, message, param or None)
 
@@ -95,7 +122,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "function_call": (None, "none", "auto"),
     "functions": (None, []),
     "logit_bias": (None, {}),
-    "logprobs": (None, False),
     "modalities": (None, ["text"]),
     "parallel_tool_calls": (None, False, True),  # without tools there is nothing to call
     "prediction": (None,),
@@ -118,8 +144,8 @@ class ChatMessage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    role: str
-    content: str = Field(min_length=1)
+    role: str = Field(json_schema_extra={"enum": ["user"]})
+    content: str = Field(min_length=1, description="A text, or a list of text parts.")
     name: str | None = None  # who asks; no part of the prompt
 
     @field_validator("role")
@@ -170,6 +196,15 @@ class TemplateArguments(BaseModel):
     enable_thinking: Literal[False]  # no default: by itself the template would think
 
 
+class StreamOptions(BaseModel):
+    """``stream_options``: whether the counts come as a last chunk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    include_usage: bool = False
+    include_obfuscation: bool = False  # of OpenAI's client; there is nothing to hide here
+
+
 class ChatRequest(BaseModel):
     """A chat completion request.
 
@@ -177,19 +212,31 @@ class ChatRequest(BaseModel):
     endpoint's own (`AnswerEngine.prepare` compares them), so that a client that sends them explicitly works.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        json_schema_extra=lambda schema: schema["properties"].update(
+            {
+                name: {"enum": list(values), "description": "Accepted, and without effect."}
+                for name, values in _NEUTRAL.items()
+            }
+        ),
+    )
 
     model: str
-    messages: list[ChatMessage]
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    messages: list[ChatMessage] = Field(json_schema_extra={"minItems": 1, "maxItems": 1})
+    max_tokens: int | None = Field(None, json_schema_extra={"minimum": 1})
+    max_completion_tokens: int | None = Field(None, json_schema_extra={"minimum": 1})
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
     min_p: float | None = None
     seed: int | None = Field(None, ge=0, lt=2**63)
-    n: Literal[1] | None = 1
+    n: int | None = Field(None, ge=1)
     stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    logprobs: bool | None = None
     enable_thinking: Literal[False] = False
     chat_template_kwargs: TemplateArguments | None = None
     return_token_ids: bool = False
@@ -198,8 +245,6 @@ class ChatRequest(BaseModel):
     metadata: dict[str, str] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    # Said of a stream, which is refused by its own name.
-    stream_options: dict[str, Any] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -231,23 +276,15 @@ class ChatRequest(BaseModel):
             )
         return messages
 
-    @field_validator("stream")
-    @classmethod
-    def _no_stream(cls, stream: bool | None) -> bool | None:
-        if stream:
+    @model_validator(mode="after")
+    def _options_of_a_stream(self) -> ChatRequest:
+        if self.stream_options is not None and not self.stream:
             raise PydanticCustomError(
-                "streaming_unsupported", "streaming is not supported; leave 'stream' out or send false."
+                "options_without_stream",
+                "{field}: goes with a stream; send 'stream': true with it, or leave it out.",
+                {"field": "stream_options"},
             )
-        return stream
-
-    @field_validator("stream_options")
-    @classmethod
-    def _no_options(cls, options: dict[str, Any] | None) -> dict[str, Any] | None:
-        if options is not None:
-            raise PydanticCustomError(
-                "streaming_unsupported", "streaming is not supported; leave 'stream_options' out or send null."
-            )
-        return options
+        return self
 
     @property
     def question(self) -> str:
@@ -289,12 +326,16 @@ def _without_neutral(data: dict[Any, Any]) -> dict[Any, Any]:
 def _thinking_fields(data: Any) -> Iterator[tuple[str, Any]]:
     """Yields path and value of every field, at any depth, that would set a thinking mode."""
     for path, key, value in _entries(data):
-        name = re.sub(r"[^a-z]", "", unicodedata.normalize("NFKC", str(key)).lower())
+        name = _letters(str(key))
         allowed = (path in ("enable_thinking", "chat_template_kwargs.enable_thinking") and value is False) or (
             path == "reasoning_effort" and value in _NEUTRAL[path]
         )
         if isinstance(key, str) and _THINKING_FIELD.search(name) and not allowed:
             yield path, value
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", unicodedata.normalize("NFKC", name).lower())
 
 
 def _broken_texts(data: Any) -> Iterator[tuple[str, str]]:
@@ -333,16 +374,33 @@ class AnswerMessage(BaseModel):
     content: str
 
 
+class TokenLogprob(BaseModel):
+    """A token with the logarithm of its probability among the tokens that an answer may hold, at temperature 1."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[None] = []
+
+
+class ChoiceLogprobs(BaseModel):
+    """What ``logprobs: true`` adds: the tokens of the answer, the end left out."""
+
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
 class Choice(BaseModel):
-    """The one choice of a completion.
+    """One choice of a completion.
 
     ``finish_reason`` is ``stop`` where the model ended its answer and ``length`` where ``max_tokens`` did.
     ``token_ids`` (the end token left out) is there when the request sent ``return_token_ids``, as in vLLM.
     """
 
-    index: Literal[0] = 0
+    index: int = 0
     message: AnswerMessage
     finish_reason: Literal["stop", "length"]
+    logprobs: ChoiceLogprobs | None = None
     token_ids: list[int] | None = None
 
 
@@ -368,6 +426,45 @@ class ChatCompletion(BaseModel):
     choices: list[Choice]
     usage: Usage
     prompt_token_ids: list[int] | None = None
+
+
+def stream_of(completion: ChatCompletion, *, include_usage: bool) -> Iterator[str]:
+    """Yields a completion as server-sent events: OpenAI's chunks, each choice in one piece.
+
+    An answer is a few dozen tokens that are ready within a fraction of a second; what a stream gives here is that
+    clients which stream work.
+    """
+    shared = completion.model_dump(include={"id", "created", "model", "system_fingerprint"})
+
+    def chunk(choices: list[dict[str, Any]], **beside: Any) -> str:
+        data = {**shared, "object": "chat.completion.chunk", "choices": choices, **beside}
+        return f"data: {json.dumps(data)}\n\n"
+
+    unsaid = {"usage": None} if include_usage else {}
+    for choice in completion.choices:
+        said = choice.model_dump(include={"index", "logprobs", "token_ids"})
+        yield chunk([{**said, "delta": choice.message.model_dump(), "finish_reason": None}], **unsaid)
+        end = {"index": choice.index, "delta": {}, "logprobs": None, "finish_reason": choice.finish_reason}
+        yield chunk([end], **unsaid)
+    if include_usage:
+        yield chunk([], usage=completion.usage.model_dump())
+    yield "data: [DONE]\n\n"
+
+
+class ErrorObject(BaseModel):
+    """What is wrong, for people and for programs; ``rule`` is the policy's, where it is the policy that forbids."""
+
+    message: str
+    type: Literal["invalid_request_error", "server_error"]
+    param: str | None
+    code: str
+    rule: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The response to every request that is not answered."""
+
+    error: ErrorObject
 
 
 class ModelCard(BaseModel):

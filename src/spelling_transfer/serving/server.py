@@ -14,12 +14,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 import litserve
+import torch
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -32,20 +34,31 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.deployable import DeployableCard, read_card
 from spelling_transfer.serving.engine import AnswerEngine, PreparedRequest
+from spelling_transfer.serving.front import CHAT_PATH, HEALTH_PATH, Front, drain
 from spelling_transfer.serving.protocol import (
     NON_THINKING_ONLY,
     ChatCompletion,
     ChatRequest,
+    ErrorBody,
     ModelCard,
     ModelList,
     RefusedRequestError,
     error_detail,
+    forbidden,
     refusal_of_validation,
+    rule_of,
 )
 from spelling_transfer.serving.settings import ListenSettings, check_key, endpoint_key
 
-CHAT_PATH = "/v1/chat/completions"
+_GONE_SECONDS = 0.1
+"""How often a batch that runs looks whether anybody waits for it."""
+_FORGET_SECONDS = 600.0
+"""How long a client that went away is remembered; it may have gone while its answer was on its way."""
 _LOGGER = logging.getLogger("litserve")
+
+
+class NobodyWaitsError(Exception):
+    """All clients of a batch went away while it ran."""
 
 
 class WaitingBatchLoop(LitLoop):  # type: ignore[misc]  # litserve has no types
@@ -86,7 +99,10 @@ class WaitingBatchLoop(LitLoop):  # type: ignore[misc]  # litserve has no types
 
     def _answer(self, lit_api: LitAPI, waiting: list[tuple[Any, ...]], transport: Any) -> None:
         fit: list[tuple[Any, Any, Any]] = []
+        gone = lit_api.gone_among([uid for _, uid, _, _ in waiting])
         for queue_id, uid, sent_at, payload in waiting:
+            if uid in gone:
+                continue
             try:
                 if lit_api.request_timeout and time.monotonic() - sent_at > lit_api.request_timeout:
                     raise HTTPException(503, f"the endpoint is busy: no answer within {lit_api.request_timeout} s.")
@@ -96,7 +112,10 @@ class WaitingBatchLoop(LitLoop):  # type: ignore[misc]  # litserve has no types
         if not fit:
             return
         try:
-            outputs = lit_api.predict([prepared for _, _, prepared in fit])
+            with lit_api.unless_gone([uid for _, uid, _ in fit]):
+                outputs = lit_api.predict([prepared for _, _, prepared in fit])
+        except NobodyWaitsError:
+            return
         except Exception as error:  # noqa: BLE001  it is logged, and the worker continues
             for queue_id, uid, _ in fit:
                 self._send_error(transport, queue_id, uid, error)
@@ -134,15 +153,54 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
         super().__init__(max_batch_size=max_batch_size, api_path=CHAT_PATH, loop=WaitingBatchLoop())
         self._folder = folder
         self._engine: AnswerEngine | None = None
+        self.gone: Any = {}  # when a request's client went away, by uid; shared between front and worker
 
     def setup(self, device: str) -> None:
         """Loads the deployable."""
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a log is no terminal
         self._engine = AnswerEngine.load(ModelFolder(self._folder), device)
+        if (threads := self._engine.card.settings.threads) is not None:
+            torch.set_num_threads(threads)
 
-    def decode_request(self, request: ChatRequest) -> PreparedRequest:
+    def gone_among(self, uids: Sequence[str]) -> set[str]:
+        """Returns those of some requests whose clients went away."""
+        since: dict[str, float] = dict(self.gone.items())
+        for uid, at in since.items():
+            if uid in uids or time.monotonic() - at > _FORGET_SECONDS:
+                self.gone.pop(uid, None)
+        return since.keys() & set(uids)
+
+    @contextmanager
+    def unless_gone(self, uids: Sequence[str]) -> Iterator[None]:
+        """Ends what runs inside the block, by `NobodyWaitsError`, once the clients of all these requests went away.
+
+        Looked at before each token. On a GPU steps are recorded, and a batch is over before anybody could leave it.
+        """
+        assert self._engine is not None
+        if self._engine.loaded.device.type == "cuda":
+            yield
+            return
+        left, looked_at = set(uids), time.monotonic()
+
+        def look(*_: Any) -> None:
+            nonlocal looked_at
+            if time.monotonic() - looked_at > _GONE_SECONDS:
+                looked_at = time.monotonic()
+                left.difference_update(self.gone_among(uids))
+                if not left:
+                    raise NobodyWaitsError
+
+        hook = self._engine.loaded.backbone.register_forward_pre_hook(look)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def decode_request(self, request: ChatRequest | str) -> PreparedRequest:
         """Turns a request that has the right form into one that can be answered, or refuses it."""
         assert self._engine is not None
+        if isinstance(request, str):  # a ping
+            return self._engine.ping()
         try:
             return self._engine.prepare(request)
         except RefusedRequestError as refused:
@@ -162,22 +220,25 @@ class ChatAPI(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
         expected = endpoint_key()
         scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
         known = scheme.lower() == "bearer" and hmac.compare_digest(sent.strip().encode(), (expected or "").encode())
-        if expected is not None and not known and request.url.path != "/health":
+        if expected is not None and not known and request.url.path != HEALTH_PATH:
             detail = error_detail(401, "invalid_api_key", "send the endpoint's key as 'Authorization: Bearer <key>'.")
             raise HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
         if request.url.path == CHAT_PATH and request.query_params:
             name = next(iter(request.query_params))
-            code = NON_THINKING_ONLY if "think" in name.lower() else "unknown_field"
             message = f"{name}: query parameters are not accepted; settings belong into the JSON body."
-            raise HTTPException(400, error_detail(400, code, message, name))
+            refused = RefusedRequestError(400, "unknown_field", message, name)
+            if "think" in name.lower():
+                refused = forbidden(NON_THINKING_ONLY, message, name, rule_of(name))
+            raise HTTPException(refused.status, refused.detail())
 
 
 def build_server(folder: ModelFolder, accelerator: str = "auto") -> litserve.LitServer:
     """Returns the LitServe server of a deployable, ready to run."""
     card = read_card(folder)
     api = ChatAPI(folder.path, card.settings.max_batch_size)
-    server = litserve.LitServer(
+    server = Front(
         api,
+        card,
         accelerator=accelerator,
         devices=1,
         timeout=card.settings.queue_timeout_seconds,
@@ -187,10 +248,9 @@ def build_server(folder: ModelFolder, accelerator: str = "auto") -> litserve.Lit
             "fingerprint": card.fingerprint,
             "sampling": card.sampling.model_dump(),
             "enable_thinking": False,
+            "settings": card.settings.model_dump(),
         },
-        disable_openapi_url=True,
     )
-    server.uvicorn_graceful_timeout = 5
     _add_models(server.app, api, card)
     _add_error_shape(server.app)
     return server
@@ -209,8 +269,9 @@ def _add_models(app: FastAPI, api: ChatAPI, card: DeployableCard) -> None:
         return entry
 
     guard = [Depends(api.authorize)]
-    app.add_api_route("/v1/models", models, methods=["GET"], dependencies=guard)
-    app.add_api_route("/v1/models/{model_id:path}", model, methods=["GET"], dependencies=guard)
+    errors: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (401, 404)}
+    app.add_api_route("/v1/models", models, methods=["GET"], dependencies=guard, responses=errors)
+    app.add_api_route("/v1/models/{model_id:path}", model, methods=["GET"], dependencies=guard, responses=errors)
 
 
 def _add_error_shape(app: FastAPI) -> None:
@@ -241,21 +302,24 @@ def serve(folder: ModelFolder, listen: ListenSettings, accelerator: str = "auto"
         EndpointRefusedError: Other machines could reach the endpoint and no key is set.
     """
     check_key(listen)
-    _end_on_sigterm()
+    _end_on_sigterm(read_card(folder).settings.drain_seconds)
     server = build_server(folder, accelerator)
     server.run(host=listen.host, port=listen.port, log_level="warning", generate_client_file=False, num_api_servers=1)
 
 
-def _end_on_sigterm() -> None:
-    """Makes SIGTERM an interrupt, here alone.
+def _end_on_sigterm(drain_seconds: float) -> None:
+    """Makes SIGTERM an interrupt, here alone, after what was taken is answered.
 
-    By itself it would end this process and leave its workers; as an interrupt it takes LitServe's orderly way out.
+    By itself it would end this process and leave its workers; as an interrupt it takes LitServe's orderly way out. That
+    way ends the worker while the front still waits for it, so the front is ended first, here.
     The processes that LitServe forks inherit the handler, and for them SIGTERM is to be what it always is.
     """
     server = os.getpid()
 
     def handle(signum: int, frame: Any) -> None:
         if os.getpid() == server:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            drain(drain_seconds)
             raise KeyboardInterrupt
         signal.signal(signum, signal.SIG_DFL)
         signal.raise_signal(signum)

@@ -51,6 +51,16 @@ class EndpointSettings(BaseModel):
     max_question_characters: int = Field(8_000, ge=1, le=1_000_000, description="Longest question accepted.")
     max_body_bytes: int = Field(131_072, ge=1_024, le=10_000_000, description="Largest request body accepted.")
     max_batch_size: int = Field(8, ge=1, le=256, description="Requests that are answered side by side.")
+    max_choices: int = Field(16, ge=1, le=128, description="Most choices (``n``) of one request.")
+    max_waiting: int = Field(
+        128, ge=1, le=10_000, description="Requests that may wait or be answered at once; one more gets a 429."
+    )
+    health_timeout_seconds: float = Field(
+        5.0, gt=0.0, le=60.0, description="Longest wait for an answer before /health says 503."
+    )
+    drain_seconds: float = Field(
+        8.0, gt=0.0, le=600.0, description="Longest wait for answers in flight before the endpoint ends."
+    )
     queue_timeout_seconds: float = Field(30.0, gt=0.0, le=3600.0, description="Longest wait before a 503.")
 
     @model_validator(mode="after")
@@ -60,6 +70,15 @@ class EndpointSettings(BaseModel):
                 f"default_max_tokens: {self.default_max_tokens} is above max_tokens_limit ({self.max_tokens_limit})"
             )
         return self
+
+
+class ServedSettings(EndpointSettings):
+    """All that decides how a deployable is served, as it stands beside the model: what was checked is what runs."""
+
+    engine: Literal["litserve"] = Field("litserve", description="What serves it.")
+    threads: int | None = Field(
+        None, ge=1, le=256, description="CPU threads of the model; the library's choice if null."
+    )
 
 
 class ListenSettings(BaseModel):
@@ -98,7 +117,10 @@ class DeploymentCheckSettings(BaseModel):
     seed: int = Field(0, ge=0, description="Which questions are chosen.")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the endpoint runs.")
     threads: int | None = Field(
-        None, ge=1, le=256, description="CPU threads of the model; the library's choice if null."
+        None,
+        ge=1,
+        le=256,
+        description="CPU threads of the model, in the check and wherever it is served; the library's choice if null.",
     )
     start_timeout_seconds: float = Field(120.0, gt=0, le=3600, description="Longest wait for the endpoint to answer.")
     stop_timeout_seconds: float = Field(

@@ -19,11 +19,13 @@ from spelling_transfer.serving import (
     DeploymentCheckSettings,
     EndpointSettings,
     LoadSettings,
+    ServedSettings,
     check_deployable,
     probe_merged,
     require_no_thoughts,
     write_deployable,
 )
+from spelling_transfer.serving.reference import Reference
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
@@ -56,11 +58,6 @@ def export(
         ModelThinksError: The merged model thinks, so that nothing is exported.
     """
     policy = Policy.model_validate(policy_rules)
-    allowed_ids = None
-    if settings.english_only:
-        subset = TokenSubset.from_json(english_subset)
-        subset.check_usable(tokenizer)
-        allowed_ids = subset.answer_ids.tolist()
     place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
     folder = write_deployable(
         base_model,
@@ -68,8 +65,8 @@ def export(
         model_profile,
         tokenizer,
         sampling=Sampling(**policy.sampling.model_dump()),
-        allowed_ids=allowed_ids,
-        settings=endpoint,
+        allowed_ids=_answer_ids(english_subset, tokenizer, settings),
+        settings=ServedSettings(**endpoint.model_dump(), threads=settings.threads),
         target=Path(place.name) / "deployable",
     )
     probe = require_no_thoughts(probe_merged(folder, tokenizer, policy), model_profile.name)
@@ -77,20 +74,57 @@ def export(
     return ModelFolder(folder.path, owner=place), probe
 
 
+def _answer_ids(
+    english_subset: dict[str, Any], tokenizer: ChatTokenizer, settings: DeploymentCheckSettings
+) -> list[int] | None:
+    if not settings.english_only:
+        return None
+    subset = TokenSubset.from_json(english_subset)
+    subset.check_usable(tokenizer)
+    ids: list[int] = subset.answer_ids.tolist()
+    return ids
+
+
 def probe_endpoint(
+    *,
     deployable: ModelFolder,
+    base_model: ModelFolder,
+    best_adapter: ModelFolder,
     tokenizer: ChatTokenizer,
+    english_subset: dict[str, Any],
     examples: pd.DataFrame,
     policy_rules: dict[str, Any],
+    model_profile: ModelProfile,
     settings: DeploymentCheckSettings,
     load: LoadSettings,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Starts the endpoint once, asks it what it must answer and must refuse, puts it under load, and stops it."""
+    """Starts the endpoint once, asks it what it must answer and must refuse, puts it under load, and stops it.
+
+    What it must agree with is made here anew, from base, adapter, subset and policy, not from the deployable.
+    """
     real = examples[examples["task"].isin(CORE_TASKS)]
     per_task = -(-settings.n_questions // real["task"].nunique()) if len(real) else settings.n_questions
     questions = sample_test_examples(real, per_task=per_task, per_other_word_set=0, seed=settings.seed)
     policy = Policy.model_validate(policy_rules)
-    return check_deployable(deployable, tokenizer, questions, load_tasks(), policy=policy, settings=settings, load=load)
+    reference = Reference.load(
+        base_model,
+        best_adapter,
+        model_profile,
+        tokenizer,
+        Sampling(**policy.sampling.model_dump()),
+        _answer_ids(english_subset, tokenizer, settings),
+        device=None if settings.accelerator == "auto" else settings.accelerator,
+    )
+    return check_deployable(
+        deployable,
+        tokenizer,
+        questions,
+        load_tasks(),
+        policy=policy,
+        settings=settings,
+        load=load,
+        reference=reference,
+    )
 
 
 def plot(load_profile: pd.DataFrame) -> Figure:

@@ -1,0 +1,194 @@
+"""How the next token has to be distributed, computed directly, and whether drawn tokens are distributed so.
+
+Nothing here is shared with `models.generate`, which draws: a fault there is none here. Which prompts are asked is
+computed from the model, such that each wrong way to sample (a *rival*) would be rejected there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spelling_transfer.models.generate import Sampling
+
+ALPHA = 1e-6
+"""Chance that one test rejects a sampler that is right."""
+POWER = 0.999
+"""Chance with which all chosen prompts together have to reject each rival."""
+_MIN_EXPECTED = 5.0
+"""Expected draws of a cell of the chi-square test; rarer tokens share a cell (Cochran, 1954)."""
+_CUT_MARGIN = 0.003
+"""Probability mass by which the cut of top-p has to be clear of rounding."""
+
+Rival = Callable[[np.ndarray], np.ndarray]
+"""From the logits of all rows, shape ``(rows,)``, to the probabilities a wrong sampler would draw with."""
+
+
+def policy_distribution(logits: np.ndarray, sampling: Sampling, allowed: np.ndarray) -> np.ndarray:
+    """Returns the probability of each token: filter, temperature, top-k, top-p, min-p, in this order.
+
+    Args:
+        logits: Of the next token, shape ``(rows,)``.
+        sampling: The values.
+        allowed: Which rows may be drawn at all, bool, shape ``(rows,)``.
+
+    Returns:
+        Float64, shape ``(rows,)``, with sum 1.
+    """
+    scaled = np.where(allowed, logits.astype(np.float64) / sampling.temperature, -np.inf)
+    order = np.argsort(-scaled, kind="stable")
+    kept = np.zeros(len(scaled))
+    best = order[: min(sampling.top_k, int(allowed.sum()))]
+    kept[best] = np.exp(scaled[best] - scaled[best[0]])
+    kept /= kept.sum()
+    before = np.cumsum(kept[best]) - kept[best]
+    kept[best[before >= sampling.top_p]] = 0.0
+    kept[kept < sampling.min_p * kept.max()] = 0.0
+    return np.asarray(kept / kept.sum())
+
+
+def clear_of_rounding(logits: np.ndarray, sampling: Sampling, allowed: np.ndarray, tolerance: float) -> bool:
+    """Whether the same tokens stay in when each logit is off by a tolerance, so that no right draw is called wrong."""
+    order = np.argsort(-np.where(allowed, logits, -np.inf), kind="stable")[: int(allowed.sum())]
+    top_k = (
+        len(order) <= sampling.top_k or logits[order[sampling.top_k - 1]] - logits[order[sampling.top_k]] > tolerance
+    )
+    in_top_k = policy_distribution(logits, sampling.model_copy(update={"top_p": 1.0, "min_p": 0.0}), allowed)
+    sums = np.cumsum(np.sort(in_top_k)[::-1])
+    top_p = sampling.top_p == 1.0 or float(np.abs(sums - sampling.top_p).min()) > max(_CUT_MARGIN, tolerance / 4)
+    shares = in_top_k[in_top_k > 0] / in_top_k.max()
+    min_p = sampling.min_p == 0.0 or float(np.abs(shares / sampling.min_p - 1).min()) > 4 * tolerance
+    return bool(top_k and top_p and min_p)
+
+
+def rivals(sampling: Sampling, allowed: np.ndarray, possible: np.ndarray) -> dict[str, Rival]:
+    """Returns the wrong ways to sample that a check has to tell from the right one, by name.
+
+    Args:
+        sampling: The right values.
+        allowed: Which rows may be drawn.
+        possible: Which rows could be drawn if the filter were forgotten.
+    """
+
+    def other(**values: float) -> Rival:
+        changed = sampling.model_copy(update=values)
+        return lambda logits: policy_distribution(logits, changed, allowed)
+
+    found: dict[str, Rival] = {
+        "greedy": lambda logits: np.eye(1, len(logits), int(np.argmax(np.where(allowed, logits, -np.inf))))[0],
+        "temperature 1": other(temperature=1.0 if sampling.temperature != 1.0 else 0.5),
+        "top-k 5": other(top_k=5 if sampling.top_k > 5 else 50),
+        "no top-p": other(top_p=1.0 if sampling.top_p < 1.0 else 0.5),
+        "no top-k": other(top_k=len(allowed)),
+        "other min-p": other(min_p=0.0 if sampling.min_p > 0.0 else 0.1),
+    }
+    if (possible != allowed).any():
+        found["no filter"] = lambda logits: policy_distribution(logits, sampling, possible)
+    return found
+
+
+REQUIRED_RIVALS = ("greedy", "temperature 1", "top-k 5", "no top-p")
+"""Those that every model must tell apart; a filter, min-p and a large top-k show only in some models."""
+
+
+def power(expected: np.ndarray, rival: np.ndarray, n_draws: int) -> float:
+    """Returns the chance that ``n_draws`` of a rival are rejected by `compare_draws`, to first order."""
+    from scipy import stats
+
+    outside = float(rival[expected == 0].sum())
+    found = 1.0 - (1.0 - min(outside, 1.0)) ** n_draws
+    right, wrong = (_pooled(expected, values * n_draws, n_draws) for values in (expected, rival))
+    if len(right) > 1 and right.min() > 0:
+        shift = float(((wrong - right) ** 2 / right).sum())
+        degrees = len(right) - 1
+        found = max(found, float(stats.ncx2.sf(stats.chi2.isf(ALPHA, degrees), degrees, shift)) if shift else 0.0)
+    return found
+
+
+@dataclass(frozen=True)
+class ChosenPrompts:
+    """Prompts to draw at.
+
+    Attributes:
+        places: Their places among the candidates, the most telling first.
+        powers: The chance that all of them together reject each rival, by its name.
+    """
+
+    places: list[int]
+    powers: dict[str, float]
+
+
+def choose_prompts(
+    distributions: Sequence[np.ndarray], wrong: Sequence[Mapping[str, np.ndarray]], n_draws: int, at_most: int
+) -> ChosenPrompts:
+    """Chooses the fewest prompts that reject every rival, the most telling first.
+
+    Args:
+        distributions: The right probabilities at each candidate.
+        wrong: Those of each rival at each candidate.
+        n_draws: Draws at each chosen prompt.
+        at_most: How many may be chosen.
+    """
+    names = list(wrong[0]) if wrong else []
+    missed = np.ones(len(names))
+    each = np.empty((len(wrong), len(names)))
+    for place, (right, rival) in enumerate(zip(distributions, wrong, strict=True)):
+        each[place] = [1.0 - power(right, rival[name], n_draws) for name in names]
+    each = each.clip(1e-9, 1.0)
+    places: list[int] = []
+    while len(places) < min(at_most, len(each)) and (missed > 1 - POWER).any():
+        # What is missed less often than it has to be counts for nothing more.
+        gain = (np.log(missed.clip(1 - POWER)) - np.log((missed * each).clip(1 - POWER))).sum(-1)
+        gain[places] = -np.inf
+        best = int(gain.argmax())
+        if places and gain[best] <= 0:
+            break
+        places.append(best)
+        missed = missed * each[best]
+    return ChosenPrompts(places, dict(zip(names, (1.0 - missed).tolist(), strict=True)))
+
+
+@dataclass(frozen=True)
+class DrawTest:
+    """What drawn tokens say of a sampler.
+
+    Attributes:
+        n_draws: How many there were.
+        outside: Rows that were drawn and cannot be, with their number.
+        p_value: Of Pearson's chi-square test on all that can be drawn; 1 where there is nothing to test.
+    """
+
+    n_draws: int
+    outside: dict[int, int]
+    p_value: float
+
+
+def compare_draws(expected: np.ndarray, drawn: Sequence[int]) -> DrawTest:
+    """Compares drawn rows with their distribution.
+
+    Args:
+        expected: Probabilities, shape ``(rows,)``.
+        drawn: The row of each draw.
+    """
+    from scipy import stats
+
+    counts = np.bincount(np.asarray(drawn, dtype=np.int64), minlength=len(expected)).astype(np.float64)
+    outside = {int(row): int(counts[row]) for row in np.flatnonzero((expected == 0) & (counts > 0))}
+    observed, right = (_pooled(expected, values, len(drawn)) for values in (counts, expected * len(drawn)))
+    if len(right) < 2 or not len(drawn):
+        return DrawTest(len(drawn), outside, 1.0)
+    statistic = float(((observed - right) ** 2 / right).sum())
+    return DrawTest(len(drawn), outside, float(stats.chi2.sf(statistic, len(right) - 1)))
+
+
+def _pooled(expected: np.ndarray, values: np.ndarray, n_draws: int) -> np.ndarray:
+    """Sums values of rows whose expected count is small; rows that cannot be drawn are left out."""
+    large = expected * n_draws >= _MIN_EXPECTED
+    rare = (expected > 0) & ~large
+    if expected[rare].sum() * n_draws >= _MIN_EXPECTED or not large.any():
+        return np.append(values[large], values[rare].sum()) if rare.any() else values[large]
+    cells = values[large].copy()
+    cells[expected[large].argmin()] += values[rare].sum()
+    return cells

@@ -14,11 +14,9 @@ from kedro.pipeline import Pipeline
 from spelling_transfer.configuration.loader import ProjectConfigLoader
 from spelling_transfer.configuration.parameters import check_parameters
 from spelling_transfer.models.profile import ModelProfile, ModelShape
-from spelling_transfer.pipelines.tuning.nodes import read_search_space
 from spelling_transfer.settings import CONFIG_LOADER_ARGS
 from spelling_transfer.study.choices import choices_of, planned_trials
 from spelling_transfer.study.config import LightningSettings, StudySettings, TrialConfig
-from spelling_transfer.study.estimates import bound_memory
 from spelling_transfer.study.space import read_space
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -105,10 +103,9 @@ def test_every_ready_file_is_valid(file):
         assert machine.gpu_tier == file.stem
         assert set(content) == set(LightningSettings.model_fields)  # no part of a machine is left to a default
     elif group == "search_spaces":
-        profile = ModelProfile.model_validate(ready(CONF / "qwen3_4b" / "study" / "models" / "qwen3-4b.yml"))
         study = StudySettings(space=content, sampler="random", n_trials=20, lightning=LightningSettings(memory_gib=79))
         defaults = TrialConfig()
-        space = read_space(bound_memory(content, study, profile, defaults), defaults)
+        space = read_space(content, defaults)
         assert planned_trials(space, study) == 20
         assert all(choices_are_valid(space, study, number) for number in range(20))
     else:
@@ -140,13 +137,3 @@ def test_every_range_of_the_literature_names_its_source():
     model_settings = [name for name in space if name.startswith("lora.") or name == "training.learning_rate"]
     assert len(model_settings) == 6
     assert [name for name in model_settings if not space[name].get("source")] == []
-
-
-@pytest.mark.parametrize("name", ["local", "qwen3_4b"])
-def test_the_space_of_an_environment_is_bound_to_its_machine(name):
-    parameters = load(name, "parameters")
-    study, trial = StudySettings.model_validate(parameters["study"]), TrialConfig.model_validate(parameters["trial"])
-    space = read_search_space(study, trial, ModelProfile.model_validate(parameters["model_profile"]))
-    assert not any("fits_memory" in constraint for constraint in space.get("constraints", []))
-    reasons = [constraint.get("reason") for constraint in space.get("constraints", [])]
-    assert ("Qwen3-4B on a100, 79 GiB" in reasons) == (name == "qwen3_4b")

@@ -19,7 +19,8 @@ import yaml
 OFFLINE = os.pathsep.join([str(Path(__file__).parent / "offline"), *filter(None, [os.environ.get("PYTHONPATH")])])
 _SMALLER = (
     "study.n_trials=2,study.validation_words=30,study.transfer_eval_frequency=10,trial.training.max_steps=12,"
-    "evaluation.examples_per_task=60,evaluation.examples_per_other_word_set=20,evaluation.n_resamples=999,"
+    "evaluation.examples_per_task=60,evaluation.examples_per_other_word_set=20,"
+    "evaluation.examples_per_trained_words=20,evaluation.n_resamples=999,"
     "letter_probe.max_tokens=500,endpoint_load.n_requests=8,deployment_check.n_questions=20,"
     "deployment_check.stop_timeout_seconds=120"  # a busy machine is no failure
 )
@@ -39,10 +40,12 @@ _SAME_BYTES = [
     "06_models/tuning/best_adapter/adapter_model.safetensors",
     "06_models/tuning/best_adapter/adapter_config.json",
     "07_model_output/evaluation/answers.parquet",
+    "07_model_output/evaluation/arm_answers.parquet",
     "08_reporting/evaluation/scores.csv",
     "08_reporting/evaluation/comparison.csv",
     "08_reporting/evaluation/control_comparison.csv",
-    "06_models/tuning/control_adapter/adapter_model.safetensors",
+    "08_reporting/evaluation/verdict.json",
+    "06_models/tuning/arm_adapters/manifest.json",
 ]
 
 
@@ -99,7 +102,7 @@ def test_every_pipeline_left_its_results(project: Unplugged, first_run: subproce
     assert summary["run_id"]
     scores = pd.read_csv(data / "08_reporting/evaluation/scores.csv")
     main = scores[scores["group"] == "all"]
-    assert sorted(main["arm"].unique()) == ["base", "control", "fine-tuned"]
+    assert sorted(main["arm"].unique()) == ["base", "direct_count", "direct_position", "form_control", "spelling"]
     assert {"spelling", "position", "count"} <= set(main["task"])
     assert (main["low"] <= main["exact_match"]).all()
     assert (main["exact_match"] <= main["high"]).all()

@@ -90,7 +90,7 @@ def test_a_whole_run_ends_in_ten_lines_or_fewer(catalog: DataCatalog, capsys: py
     assert "position  30.0% → 29.0%, −1.0 points (−4.0 to +2.0): no clear change" in text
     assert "count     57.0% → 50.0%, −7.0 points (−11.0 to −3.0): got worse" in text
     assert "endpoint  passed all 2 checks of non-thinking mode" in text
-    assert "no claim is made" in text
+    assert "transfer  There is no verdict yet" in text
     assert "index.html" in text
 
 

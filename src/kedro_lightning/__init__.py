@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .run_state import resume_options
     from .runner import JobRunner, StudioRunner
     from .secret_values import clean_secret, clean_variables
+    from .times import NodeTime
     from .variables import MACHINES_VARIABLE, machine_count
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ComputeError",
     "JobError",
     "JobRunner",
+    "NodeTime",
     "PlatformError",
     "PreflightError",
     "SettingsError",
@@ -50,6 +52,7 @@ _HOMES = {
     "run_state": ("resume_options",),
     "runner": ("JobRunner", "StudioRunner"),
     "secret_values": ("clean_secret", "clean_variables"),
+    "times": ("NodeTime",),
     "variables": ("MACHINES_VARIABLE", "machine_count"),
 }
 

@@ -77,16 +77,20 @@ def print_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=2, default=str))
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], width: int | None = None) -> None:
     """Prints rows as a table with aligned columns; as plain text, so that other programs can read it.
 
     Args:
         rows: The content.
         columns: Key of a row -> heading.
+        width: Of the whole table; cells of the first column are cut in the middle until it fits.
     """
     cells = [list(columns.values()), *[[_text(row.get(key)) for key in columns] for row in rows]]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    if width is not None:
+        widths[0] = min(widths[0], max(8, width - sum(widths[1:]) - 2 * (len(widths) - 1)))
     for line in cells:
+        line[0] = _cut(line[0], widths[0])
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
@@ -95,6 +99,13 @@ def megabytes(size: int | None) -> str:
     if size is None:
         return "?"
     return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+
+
+def _cut(text: str, width: int) -> str:
+    if len(text) <= width:
+        return text
+    end = width // 2
+    return f"{text[: width - end - 1]}…{text[-end:]}"
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -31,10 +32,12 @@ from .platform.jobs import JobsApi
 from .platform.machines import PriceList, cached_prices, estimated_prices
 from .preflight import current_prices, price_cache
 from .run_state import selection_of
+from .times import JobTimes
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
+_WIDTH = 80
 _COLUMNS = {"run": "run_id", "node": "title", "trial": "key", "tier": "tier", "machine": "machine"}
 
 
@@ -47,8 +50,9 @@ _COLUMNS = {"run": "run_id", "node": "title", "trial": "key", "tier": "tier", "m
 @click.option("--tags", default="", help="Only nodes with one of these tags.")
 @click.option("--nodes", default="", help="Only these nodes.")
 @click.option("--offline", is_flag=True, help="Do not ask the platform: prices of its last answer, or estimates.")
+@click.option("--datasets", is_flag=True, help="Also what each job reads and leaves, with sizes.")
 @json_option
-def plan(env: str | None, pipelines: str, tags: str, nodes: str, offline: bool, as_json: bool) -> None:
+def plan(env: str | None, pipelines: str, tags: str, nodes: str, offline: bool, datasets: bool, as_json: bool) -> None:
     """Show what would run where, for how long and for how much. Nothing is started."""
     with one_message():
         from kedro.framework.session import KedroSession
@@ -61,7 +65,7 @@ def plan(env: str | None, pipelines: str, tags: str, nodes: str, offline: bool, 
             selection: dict[str, Any] = {
                 "pipeline_names": _split(pipelines), "tags": _split(tags), "node_names": _split(nodes),
             }  # fmt: skip
-            _show_plan(context, selection, offline=offline, as_json=as_json)
+            _show_plan(context, selection, offline=offline, datasets=datasets, as_json=as_json)
 
 
 @click.command(
@@ -135,10 +139,17 @@ def show_plan(project: Path, options: Mapping[str, Any]) -> None:
     made_from: dict[str, Any] = {"env": options.get("env"), "runtime_params": options.get("params")}
     with KedroSession.create(project_path=project, **made_from) as session:
         context = cast("Any", session).load_context()
-        _show_plan(context, selection_of(options), offline=False, as_json=False)
+        _show_plan(context, selection_of(options))
 
 
-def _show_plan(context: Any, selection: Mapping[str, Any], *, offline: bool, as_json: bool) -> None:
+def _show_plan(
+    context: Any,
+    selection: Mapping[str, Any],
+    *,
+    offline: bool = False,
+    datasets: bool = False,
+    as_json: bool = False,
+) -> None:
     """Prints the plan of a selection of nodes, and what would keep them from starting, as far as can be seen here."""
     loader, project = context.config_loader, Path(context.project_path)
     chosen, config = _chosen(selection), load_config(loader)
@@ -147,7 +158,15 @@ def _show_plan(context: Any, selection: Mapping[str, Any], *, offline: bool, as_
     if jobs:
         wanted = {name for job in jobs for name in config.tiers[job.tier].machines}
         prices = _prices(project, config, wanted, offline=offline)
-    _print_plan(make_plan(chosen, jobs, context.catalog, config, prices, ledger_of(project, config)), config, as_json)
+    times = JobTimes(config, ledger_of(project, config), loader)
+    made = make_plan(chosen, jobs, context.catalog, config, prices, times)
+    if as_json:
+        budget = {"budget_run_usd": config.budget.run_usd, "budget_month_usd": config.budget.month_usd}
+        print_json({**made.as_record(), **budget})
+    elif made.rented:
+        _print_plan(made, config, datasets=datasets)
+    else:
+        click.echo("Nothing would be rented: no node has a tag of compute.yml.")
     try:
         check_places(chosen, jobs, context.catalog, config, project, folder_settings(loader, project))
     except PreflightError as error:
@@ -169,38 +188,37 @@ def _chosen(selection: Mapping[str, Any]) -> Pipeline:
         raise ComputeError(str(error)) from None
 
 
-def _print_plan(made: Plan, config: ComputeConfig, as_json: bool) -> None:
-    if as_json:
-        print_json(
-            {**made.as_record(), "budget_run_usd": config.budget.run_usd, "budget_month_usd": config.budget.month_usd}
-        )
-        return
-    if not made.rented:
-        click.echo("Nothing would be rented: no node has a tag of compute.yml.")
-        return
+def _print_plan(made: Plan, config: ComputeConfig, *, datasets: bool) -> None:
     rows = [
         {
             "name": row.name,
-            "machine": (row.machine.name if row.machine else "") + (" (interruptible)" if row.interruptible else ""),
+            "machine": f"{row.machine.name}{' *' if row.interruptible else ''}" if row.machine else "",
             "usd_per_hour": row.usd_per_hour,
-            "minutes": f"{row.minutes or 0:.0f} ({row.estimated_from})",
+            "minutes": _number(row.minutes or 0.0),
+            "from": row.estimated_from,
             "usd": row.usd,
-            "inputs": _datasets(row.inputs),
-            "outputs": _datasets(row.outputs),
         }
         for row in made.rented
     ]
     columns = {
-        "name": "NODE", "machine": "MACHINE", "usd_per_hour": "USD/H", "minutes": "MINUTES", "usd": "USD",
-        "inputs": "READS", "outputs": "LEAVES",
+        "name": "NODE", "machine": "MACHINE", "usd_per_hour": "USD/H", "minutes": "MINUTES", "from": "FROM",
+        "usd": "USD",
     }  # fmt: skip
-    print_table(rows, columns)
+    print_table(rows, columns, _WIDTH)
+    lines = list(dict.fromkeys(note for row in made.rented for note in row.notes))
+    if any(row.interruptible for row in made.rented):
+        lines.insert(0, "* may be taken away; the job then starts again.")
+    if datasets:
+        lines += [f"{row.name} reads {_datasets(row.inputs)}, leaves {_datasets(row.outputs)}." for row in made.rented]
     here = len(made.rows) - len(made.rented)
-    click.echo(f"\n{here} {'node runs' if here == 1 else 'nodes run'} here.")
+    lines.append(f"{here} {'node runs' if here == 1 else 'nodes run'} here.")
     budget = f"{config.budget.run_usd:.2f} USD" if config.budget.run_usd is not None else "not set: nothing would start"
+    lines.append(f"About {made.usd:.2f} USD; budget of a run: {budget}.")
     origin = {"platform": "of today", "cache": "kept", "estimate": "estimated, high"}[made.prices_source]
-    read = f" ({made.prices_read_at})" if made.prices_read_at else ""
-    click.echo(f"About {made.usd:.2f} USD; budget of a run: {budget}. Prices {origin}{read}.")
+    lines.append(f"Prices {origin}{f' ({made.prices_read_at})' if made.prices_read_at else ''}.")
+    click.echo()
+    for line in lines:
+        click.echo(textwrap.fill(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False))
 
 
 def _prices(project: Path, config: ComputeConfig, wanted: set[str], *, offline: bool) -> PriceList:
@@ -212,8 +230,12 @@ def _prices(project: Path, config: ComputeConfig, wanted: set[str], *, offline: 
     return cached_prices(price_cache(project)) or estimated_prices(wanted)
 
 
+def _number(minutes: float) -> str:
+    return f"{minutes:.0f}" if minutes >= 10 else f"{minutes:.1f}"
+
+
 def _datasets(found: tuple[tuple[str, int | None], ...]) -> str:
-    return ", ".join(f"{name} {megabytes(size)}" for name, size in found)
+    return ", ".join(f"{name} {megabytes(size)}" for name, size in found) or "nothing"
 
 
 def _split(text: str) -> list[str]:

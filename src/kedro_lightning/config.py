@@ -74,7 +74,9 @@ class NodeHint(_Settings):
     """What is known of a node before it has ever run."""
 
     gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory it needs on the accelerator.")
-    minutes: float = Field(30.0, gt=0, le=7 * 24 * 60, description="How long it takes on the first machine of a tier.")
+    minutes: float | None = Field(
+        None, gt=0, le=7 * 24 * 60, description="How long it takes; comes before what is estimated."
+    )
     impact: float = Field(1.0, ge=0, le=1000, description="Expected worth; jobs with more of it start first.")
     tier: str | None = Field(None, description="Tier of this node, in place of that of its tag.")
 
@@ -153,6 +155,11 @@ class ComputeConfig(_Settings):
     code: CodeSettings = CodeSettings()
     trials: TrialSettings = TrialSettings()
     nodes: dict[str, NodeHint] = Field(default_factory=dict, description="What is known of single nodes.")
+    estimates: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="The project's function that says how long a node takes on a machine, as module:function.",
+    )
     max_jobs: int = Field(8, ge=1, le=500, description="Jobs at one time.")
     max_interruptions: int = Field(3, ge=0, le=20, description="How often a job is started again on a new machine.")
     pending_minutes: int = Field(120, ge=1, le=24 * 60, description="How long a job may wait for a machine.")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from .code import Source
 from .config import ComputeConfig
-from .costs import Ledger
 from .errors import SettingsError
 from .hooks import RunContext
 from .job_script import job_script
@@ -139,19 +138,11 @@ def machines_of_job(job: NodeJob, config: ComputeConfig, prices: PriceList) -> l
     return machines_of(job.tier, gigabytes, f"nodes.{job.nodes[0]}.gpu_gigabytes", config, prices)
 
 
-def minutes_of_job(job: NodeJob, machine: Machine, config: ComputeConfig, ledger: Ledger) -> tuple[float, str]:
-    """Returns the minutes a job will probably take, and what that was taken from."""
-    past = ledger.minutes(job.name, machine.name)
-    if past is not None:
-        return past, "past runs"
-    return sum(config.hint_of(node).minutes for node in job.nodes), "compute.yml"
-
-
 def work_of_job(
     job: NodeJob,
     config: ComputeConfig,
     prices: PriceList,
-    ledger: Ledger,
+    minutes: float,
     studio: StudioView,
     source: Source,
     run_id: str,
@@ -163,7 +154,7 @@ def work_of_job(
         job: The nodes.
         config: The settings.
         prices: What is offered.
-        ledger: Past runs.
+        minutes: How long it will probably take.
         studio: The Studio it starts from.
         source: Where the machine finds the code.
         run_id: The run it is a part of.
@@ -171,7 +162,6 @@ def work_of_job(
     """
     tier = config.tiers[job.tier]
     machines = tuple(machines_of_job(job, config, prices))
-    minutes, _ = minutes_of_job(job, machines[0], config, ledger)
     command = kedro_run(job.nodes, context.env, context.params)
     variables = {**config.variables_of(job.task), **params_variable(context.params), RUN_ID_VARIABLE: run_id}
 

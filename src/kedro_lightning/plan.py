@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .config import ComputeConfig
-from .costs import Ledger
-from .node_jobs import NodeJob, datasets_across, is_parameter, machines_of_job, minutes_of_job
+from .node_jobs import NodeJob, datasets_across, is_parameter, machines_of_job
 from .places import place_of, size_of
 from .platform.machines import Machine, PriceList
+from .times import JobTimes
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
@@ -31,6 +31,7 @@ class PlanRow:
     usd_per_hour: float
     minutes: float | None
     estimated_from: str
+    notes: tuple[str, ...]
     usd: float
     inputs: tuple[tuple[str, int | None], ...]
     outputs: tuple[tuple[str, int | None], ...]
@@ -41,7 +42,7 @@ class PlanRow:
             "name": self.name, "nodes": list(self.nodes), "task": self.task, "tier": self.tier,
             "machine": self.machine.name if self.machine else HERE, "interruptible": self.interruptible,
             "usd_per_hour": self.usd_per_hour, "minutes": self.minutes, "estimated_from": self.estimated_from,
-            "usd": self.usd, "inputs": dict(self.inputs), "outputs": dict(self.outputs),
+            "notes": list(self.notes), "usd": self.usd, "inputs": dict(self.inputs), "outputs": dict(self.outputs),
         }  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def make_plan(
     catalog: CatalogProtocol[Any, Any],
     config: ComputeConfig,
     prices: PriceList,
-    ledger: Ledger,
+    times: JobTimes,
 ) -> Plan:
     """Makes the plan of a pipeline.
 
@@ -89,7 +90,7 @@ def make_plan(
         catalog: For the sizes of datasets.
         config: The settings.
         prices: What is offered; empty where there are no jobs.
-        ledger: Past runs.
+        times: How long jobs take.
 
     Raises:
         SettingsError: The settings do not fit the machines that are offered.
@@ -100,9 +101,9 @@ def make_plan(
         job = by_node.get(node.name)
         if job is None:
             sizes = (_sizes(node.inputs, catalog), _sizes(node.outputs, catalog))
-            rows[node.name] = PlanRow(node.name, (node.name,), "", HERE, None, False, 0.0, None, "", 0.0, *sizes)
+            rows[node.name] = PlanRow(node.name, (node.name,), "", HERE, None, False, 0.0, None, "", (), 0.0, *sizes)
         elif job.name not in rows:
-            rows[job.name] = _rented(pipeline, job, catalog, config, prices, ledger)
+            rows[job.name] = _rented(pipeline, job, catalog, config, prices, times)
     return Plan(tuple(rows.values()), prices.read_at, prices.source)
 
 
@@ -112,16 +113,16 @@ def _rented(
     catalog: CatalogProtocol[Any, Any],
     config: ComputeConfig,
     prices: PriceList,
-    ledger: Ledger,
+    times: JobTimes,
 ) -> PlanRow:
     tier = config.tiers[job.tier]
     machine = machines_of_job(job, config, prices)[0]
-    minutes, source = minutes_of_job(job, machine, config, ledger)
+    time = times.of(job, machine)
     usd_per_hour = machine.price(tier.interruptible) * tier.num_machines
     inputs, outputs = datasets_across(pipeline, job)
     return PlanRow(
-        job.name, job.nodes, job.task, job.tier, machine, tier.interruptible, usd_per_hour, minutes, source,
-        usd_per_hour * minutes / 60, _sizes(inputs, catalog), _sizes(outputs, catalog),
+        job.name, job.nodes, job.task, job.tier, machine, tier.interruptible, usd_per_hour, time.minutes, time.basis,
+        time.notes, usd_per_hour * time.minutes / 60, _sizes(inputs, catalog), _sizes(outputs, catalog),
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from .plan import Plan, make_plan
 from .platform.client import Connection, connect
 from .platform.machines import PriceList, cached_prices, read_prices
 from .platform.studios import StudiosApi, StudioView
+from .times import JobTimes
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
@@ -80,12 +81,14 @@ def preflight(
     check_budget_is_set(config)
     commit = commit_of(context.project, config)
     market = open_market(context.project, config)
-    plan = make_plan(pipeline, jobs, catalog, config, market.prices, market.ledger)
+    times = JobTimes(config, market.ledger, context.loader)
+    plan = make_plan(pipeline, jobs, catalog, config, market.prices, times)
+    minutes = {row.name: row.minutes or 0.0 for row in plan.rented}
     budget = check_money(plan, config, market.ledger, run_id, market.connection.teamspace.balance_usd)
     tasks = [job.task for job in jobs]
     studios, source = ready_studios(context.project, config, StudiosApi(market.connection), tasks, commit)
     works = {
-        job.name: work_of_job(job, config, market.prices, market.ledger, studios[job.task], source, run_id, context)
+        job.name: work_of_job(job, config, market.prices, minutes[job.name], studios[job.task], source, run_id, context)
         for job in jobs
     }
     return Ready(market.connection, plan, works, budget, market.ledger, source.version)

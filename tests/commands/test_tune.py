@@ -61,10 +61,11 @@ def test_a_larger_machine_is_faster_and_its_price_is_its_own(tuning) -> None:
 
 
 def test_what_does_not_fit_the_machine_is_refused_before_anything_is_trained(tuning, assert_refused) -> None:
-    result = tuning.tune("--env", "qwen3_4b", "--gpu-tier", "t4", "--dry-run")
-    assert_refused(result, 1, "no configuration obeys all constraints", "Qwen3-4B on t4, 15 GiB")
+    result = tuning.tune("--env=qwen3_4b", "--params=study.lightning.memory_gib=8", "--dry-run")
+    assert_refused(result, 1, "Qwen3-4B with rank", "for one example", "a100 has 8 GiB")
+    # A large batch is no reason: it is cut to the memory that there is.
     result = tuning.tune("--mode", "single", "--env=qwen3_4b", "--params=trial.training.batch_size=1024", "--dry-run")
-    assert_refused(result, 1, "trial.training.batch_size: 1024 examples of Qwen3-4B need about", "a100 has 79 GiB")
+    assert result.exit_code == 0
 
 
 class TestOrigins:
@@ -90,7 +91,7 @@ class TestOrigins:
         assert found["study.validation_words"] == (60, "mine.yml:study.validation_words")
         assert found["trial.lora.r"] == (8, "--params trial.lora.r")
         assert found["study.focus"] == ("balanced", "--focus")
-        assert found["study.n_trials"] == (3, "conf/base/parameters/tuning.yml:study.n_trials")
+        assert found["study.n_trials"] == (2, "conf/base/parameters/tuning.yml:study.n_trials")
 
     def test_the_plain_form_has_a_line_a_setting(self, tuning) -> None:
         result = tuning.tune("--show-config", "--mode=grid")
@@ -233,7 +234,7 @@ def test_an_earlier_study_here_replaces_the_computed_time(tuning) -> None:
     import pandas as pd
 
     computed = tuning.plan()["estimate"]
-    assert computed["basis"].startswith("computed for cpu")
+    assert computed["basis"].startswith("a guess for CPU")
     data = tuning.path / "data" / "07_model_output" / "tuning" / "data"
     data.mkdir(parents=True)
     pd.DataFrame({"number": [0, 1], "steps": [10, 30], "training.batch_size": [8, 4]}).to_parquet(

@@ -15,14 +15,14 @@ BOOTSTRAP = Bootstrap(n_resamples=999)
 
 @pytest.fixture
 def pairs(answers: pd.DataFrame) -> pd.DataFrame:
-    return pair_arms(mark_answers(answers, load_tasks()), "base", "fine-tuned")
+    return pair_arms(mark_answers(answers, load_tasks()), "base", "spelling")
 
 
 def test_answers_are_paired_by_example_in_whatever_order_they_come(answers: pd.DataFrame) -> None:
     marked = mark_answers(answers, load_tasks())
     shuffled = marked.sample(frac=1, random_state=0)
     ordered, other = (
-        pair_arms(frame, "base", "fine-tuned").sort_values("example_id", ignore_index=True)
+        pair_arms(frame, "base", "spelling").sort_values("example_id", ignore_index=True)
         for frame in (marked, shuffled)
     )
     pd.testing.assert_frame_equal(ordered, other)
@@ -30,16 +30,16 @@ def test_answers_are_paired_by_example_in_whatever_order_they_come(answers: pd.D
 
 def test_arms_with_different_questions_are_refused(answers: pd.DataFrame) -> None:
     marked = mark_answers(answers, load_tasks())
-    with pytest.raises(EvaluationError, match=r"'base' \(438 answers\) and 'fine-tuned' \(437\)"):
-        pair_arms(marked.iloc[:-1], "base", "fine-tuned")
+    with pytest.raises(EvaluationError, match=r"'base' \(438 answers\) and 'spelling' \(437\)"):
+        pair_arms(marked.iloc[:-1], "base", "spelling")
 
 
 def test_each_task_is_compared_on_real_words(pairs: pd.DataFrame) -> None:
-    comparison = pd.DataFrame(compare_arms(pairs, "base", "fine-tuned", BOOTSTRAP))
+    comparison = pd.DataFrame(compare_arms(pairs, "base", "spelling", BOOTSTRAP))
     rows = comparison[comparison["group"] == "all"].set_index("task")
     assert rows["verdict"].to_dict() == {"spelling": "up", "position": "unclear", "count": "down"}
     part = pairs[(pairs["task"] == "spelling") & (pairs["word_set"] == "word")]
-    direct = paired_difference(part["reference"], part["arm"], part["stem"], BOOTSTRAP)
+    direct = paired_difference(part["reference"], part["arm"], part["stem"])
     row = rows.loc["spelling"]
     assert (row["n"], row["difference"], row["p_value"]) == (direct.n, direct.difference, direct.p_value)
     assert (row["low"], row["high"]) == direct.interval
@@ -48,7 +48,7 @@ def test_each_task_is_compared_on_real_words(pairs: pd.DataFrame) -> None:
 
 
 def test_wordings_and_word_sets_are_compared_apart(pairs: pd.DataFrame) -> None:
-    comparison = pd.DataFrame(compare_arms(pairs, "base", "fine-tuned", BOOTSTRAP))
+    comparison = pd.DataFrame(compare_arms(pairs, "base", "spelling", BOOTSTRAP))
     one = comparison[comparison["task"] == "position"].set_index("value")["n"]
     assert one["trained wording"] + one["held-out wording"] == one["all"] == 144
     assert one["random"] == 2
@@ -63,7 +63,7 @@ def marked_answers(
         rng = np.random.default_rng(place)
         base, luck = rng.random(families) < 0.3, rng.random(families)
         for arm, gain in gains.items():
-            if arm == "control" and task == "reverse":
+            if arm == "form_control" and task == "reverse":
                 continue
             exact = base | (luck < gain.get(task, 0.0) / 0.7)
             frames.append(
@@ -82,7 +82,7 @@ def marked_answers(
     return pd.concat(frames, ignore_index=True)
 
 
-GAINS = {"base": {}, "fine-tuned": {"spelling": 0.4, "position": 0.2, "count": 0.1}, "control": {"count": 0.1}}
+GAINS = {"base": {}, "spelling": {"spelling": 0.4, "position": 0.2, "count": 0.1}, "form_control": {"count": 0.1}}
 
 
 def compared(marked: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -95,7 +95,7 @@ def test_the_difference_to_the_control_is_the_change_less_the_controls_change() 
     rows = found[(found["group"] == "all") & (found["measure"] == "exact_match")].set_index("task")
     shares = marked.groupby(["task", "arm"])["exact"].mean()
     for task in CORE_TASKS:
-        change, by_form = (shares[task, arm] - shares[task, "base"] for arm in ("fine-tuned", "control"))
+        change, by_form = (shares[task, arm] - shares[task, "base"] for arm in ("spelling", "form_control"))
         assert rows.loc[task, "difference"] == pytest.approx(change - by_form)
     assert rows["verdict"].to_dict() == {"spelling": "up", "position": "up", "count": "unclear"}
     assert "reverse" not in rows.index  # the control arm was not asked it
@@ -104,17 +104,17 @@ def test_the_difference_to_the_control_is_the_change_less_the_controls_change() 
 def test_both_comparisons_end_with_the_transfer_score_of_the_focus() -> None:
     marked = marked_answers(GAINS)
     shares = marked.groupby(["arm", "task"])["exact"].mean()
-    for frame, reference in zip(compared(marked), ("base", "control"), strict=True):
+    for frame, reference in zip(compared(marked), ("base", "form_control"), strict=True):
         row = frame.iloc[-1]
         assert (row["measure"], row["value"], row["reference"]) == ("transfer_score", "transfer", reference)
-        for column, arm in (("reference_score", reference), ("arm_score", "fine-tuned")):
+        for column, arm in (("reference_score", reference), ("arm_score", "spelling")):
             expected = transfer_score(*(shares[arm, task] for task in CORE_TASKS), "transfer")
             assert row[column] == pytest.approx(expected)
         assert row["low"] < row["difference"] < row["high"]
 
 
 def test_without_a_control_arm_its_comparison_has_the_same_columns_and_no_rows() -> None:
-    comparison, control = compared(marked_answers({"base": {}, "fine-tuned": {"spelling": 0.4}}))
+    comparison, control = compared(marked_answers({"base": {}, "spelling": {"spelling": 0.4}}))
     assert control.empty
     assert list(control.columns) == list(comparison.columns)
 
@@ -126,11 +126,11 @@ def test_a_task_that_was_not_asked_leaves_no_transfer_score() -> None:
 
 
 def test_the_ratio_to_spelling_has_an_interval_and_is_left_out_where_spelling_may_not_have_moved() -> None:
-    pairs = pair_arms(marked_answers(GAINS, tasks=CORE_TASKS), "control", "fine-tuned")
-    row = next(transfer_ratios(pairs, "control", "fine-tuned"))
+    pairs = pair_arms(marked_answers(GAINS, tasks=CORE_TASKS), "form_control", "spelling")
+    row = next(transfer_ratios(pairs, "form_control", "spelling"))
     gains = (pairs["arm"].astype(float) - pairs["reference"].astype(float)).groupby(pairs["task"]).mean()
     assert (row["measure"], row["task"], row["n"]) == ("transfer_ratio", "position", 300)
     assert row["difference"] == pytest.approx(gains["position"] / gains["spelling"])
     assert 0.2 < row["low"] < row["difference"] < row["high"] < 0.9
-    _, found = compared(marked_answers({"base": {}, "fine-tuned": {"position": 0.2}, "control": {}}))
+    _, found = compared(marked_answers({"base": {}, "spelling": {"position": 0.2}, "form_control": {}}))
     assert "transfer_ratio" not in set(found["measure"])

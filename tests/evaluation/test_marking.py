@@ -54,13 +54,22 @@ def test_each_breakdown_covers_all_questions_once(answers: pd.DataFrame) -> None
     scores = score_answers(mark_answers(answers, load_tasks()))
     n = scores[scores["task"] == "count"].groupby(["arm", "group"])["n"].sum().unstack()
     assert (n[["all", "difficulty", "n_tokens", "template_held_out", "answer_class"]] == 144).all().all()
-    assert (n["word_set"] == 146).all()
+    assert (n["endpoint"] == 146).all()
 
 
-def test_only_the_word_set_breakdown_holds_other_word_sets(answers: pd.DataFrame) -> None:
+def test_seeds_are_scored_apart(answers: pd.DataFrame) -> None:
+    other = answers[answers["arm"] == "spelling"].assign(seed=1, output="nothing to read")
+    scores = score_answers(mark_answers(pd.concat([answers, other], ignore_index=True), load_tasks()))
+    main = scores[(scores["arm"] == "spelling") & (scores["group"] == "all") & (scores["task"] == "spelling")]
+    assert main["seed"].tolist() == [0, 1]
+    assert main["exact_match"].iloc[0] > 0.7
+    assert main["exact_match"].iloc[1] == 0
+
+
+def test_only_the_endpoint_breakdown_holds_other_endpoints(answers: pd.DataFrame) -> None:
     scores = score_answers(mark_answers(answers, load_tasks()))
-    by_set = scores[(scores["group"] == "word_set") & (scores["task"] == "spelling") & (scores["arm"] == "base")]
-    assert dict(zip(by_set["value"], by_set["n"], strict=True)) == {"random": 2, "word": 144}
+    by_set = scores[(scores["group"] == "endpoint") & (scores["task"] == "spelling") & (scores["arm"] == "base")]
+    assert dict(zip(by_set["value"], by_set["n"], strict=True)) == {"made_up": 2, "held_out": 144}
 
 
 def test_breakdowns_read_in_their_natural_order(answers: pd.DataFrame) -> None:

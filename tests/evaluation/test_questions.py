@@ -3,7 +3,7 @@ import pytest
 
 from spelling_transfer.evaluation.questions import (
     EvaluationError,
-    control_questions,
+    core_questions,
     sample_examples,
     sample_test_examples,
 )
@@ -62,8 +62,18 @@ def test_no_held_out_words_is_an_error_that_says_what_to_run(examples: pd.DataFr
         sample_test_examples(examples.assign(split="train"), per_task=10, per_other_word_set=0)
 
 
-def test_the_control_is_asked_what_claims_are_about() -> None:
+def test_every_arm_is_asked_the_tasks_that_claims_are_about() -> None:
     sample = pd.DataFrame(
         {"task": ["spelling", "count", "reverse", "position"], "word_set": ["word", "random", "word", "word"]}
     )
-    assert control_questions(sample)["task"].tolist() == ["spelling", "position"]
+    assert core_questions(sample)["task"].tolist() == ["spelling", "count", "position"]
+
+
+def test_questions_about_trained_words_come_along(examples: pd.DataFrame) -> None:
+    asked = examples.assign(split="train", kind="asked", example_id="asked/" + examples["example_id"])
+    both = pd.concat([examples, asked, asked.assign(kind="real", example_id="real/" + asked["example_id"])])
+    sample = sample_test_examples(both, per_task=10, per_other_word_set=0, per_trained_words=4)
+    assert sample.groupby(["kind", "task"]).size().to_dict() == {
+        **{("asked", task): 4 for task in ("spelling", "position", "count")},
+        **{("real", task): 10 for task in ("spelling", "position", "count")},
+    }

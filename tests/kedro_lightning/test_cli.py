@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,19 @@ def test_the_plan_has_machines_minutes_and_prices_and_starts_nothing(toy, invoke
     assert plan["rows"][0]["inputs"] == {"x": None}
     assert plan["prices_source"] == "platform"
     assert toy.platform.jobs == []
+
+
+def test_long_names_are_cut_until_the_plan_fits_80_columns(toy) -> None:
+    registry = (toy.path / "src/toy/pipeline_registry.py").read_text()
+    name = "a_namespace." * 6 + "train_with_care"
+    (toy.path / "src/toy/pipeline_registry.py").write_text(registry.replace('name="train"', f'name="{name}"'))
+    shown = toy.kedro("compute", "plan", "--datasets", PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout[shown.stdout.index("NODE") :].splitlines()
+    assert len(lines[0]) <= 80
+    assert [line for line in lines if len(line) > 80 and " " in line.strip()] == []
+    assert any("…" in line and "train_with_care  T4" in line for line in lines)
+    assert "A guess: a_namespace." in shown.stdout
 
 
 def test_a_plan_without_a_connection_uses_the_prices_of_the_last_one(toy, invoke) -> None:

@@ -77,7 +77,7 @@ def test_what_is_wrong_is_named_with_its_place(content: dict, parts: list[str]) 
 def test_the_most_exact_pattern_decides_the_studio(monkeypatch: pytest.MonkeyPatch) -> None:
     config = shipped("local", monkeypatch)
     assert config.task_of("tuning.run_study") == "tuning"
-    assert config.task_of("tuning.train_best") == "training"
+    assert config.task_of("tuning.train_arms") == "training"
     assert config.task_of("somewhere.else") is None
 
 

@@ -11,16 +11,16 @@ def test_bars_are_the_scores_and_whiskers_their_intervals(answers: pd.DataFrame)
     scores = score_answers(mark_answers(answers, load_tasks()))
     figure = plot_scores(scores)
     bars = {trace.name: trace for trace in figure.data}
-    assert list(bars) == ["base", "fine-tuned", "always the commonest answer"]
-    rows = scores[(scores["arm"] == "fine-tuned") & (scores["group"] == "all")]
-    assert list(bars["fine-tuned"].y) == rows["exact_match"].tolist()
-    upper = bars["fine-tuned"].y + bars["fine-tuned"].error_y.array
+    assert list(bars) == ["base", "spelling", "always the commonest answer"]
+    rows = scores[(scores["arm"] == "spelling") & (scores["group"] == "all")]
+    assert list(bars["spelling"].y) == rows["exact_match"].tolist()
+    upper = bars["spelling"].y + bars["spelling"].error_y.array
     assert list(upper.round(9)) == rows["high"].round(9).tolist()
 
 
 def test_differences_are_in_points_with_the_first_task_on_top(answers: pd.DataFrame) -> None:
-    pairs = pair_arms(mark_answers(answers, load_tasks()), "base", "fine-tuned")
-    comparison = pd.DataFrame(compare_arms(pairs, "base", "fine-tuned", Bootstrap(n_resamples=999)))
+    pairs = pair_arms(mark_answers(answers, load_tasks()), "base", "spelling")
+    comparison = pd.DataFrame(compare_arms(pairs, "base", "spelling", Bootstrap(n_resamples=999)))
     points = plot_differences(comparison).data[0]
     assert list(points.y) == ["count", "position", "spelling"]
     spelling = comparison[(comparison["task"] == "spelling") & (comparison["group"] == "all")].iloc[0]

@@ -4,7 +4,6 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from spelling_transfer.evaluation.comparison import claimed_tasks
 from spelling_transfer.pages.documents import write_study_document
 from spelling_transfer.pages.findings import (
     describe_change,
@@ -12,7 +11,6 @@ from spelling_transfer.pages.findings import (
     describe_control,
     describe_endpoint,
     describe_training,
-    describe_transfer,
 )
 from spelling_transfer.study.findings import StudyFindings
 
@@ -50,21 +48,9 @@ def test_a_fall_is_said_as_plainly() -> None:
 def test_an_interval_with_zero_is_no_clear_change() -> None:
     sentence = _sentence(POSITION_SAME)
     assert sentence.startswith("Position shows no clear change: from 30.0% to 29.0%")
-    assert "−4.0 to +2.1, which includes zero" in sentence
+    assert "(95% interval −4.0 to +2.1)" in sentence
     assert "rose" not in sentence
     assert "fell" not in sentence
-
-
-def test_transfer_is_never_claimed_without_a_control_arm() -> None:
-    for rows in ([SPELLING_UP, POSITION_UP], [SPELLING_UP, POSITION_SAME], [SPELLING_UP, COUNT_DOWN]):
-        assert "No claim of transfer is made here" in describe_transfer(pd.DataFrame(rows))
-
-
-def test_what_went_up_or_down_beside_spelling_is_named() -> None:
-    assert "Besides spelling, position improved. Count got worse." in describe_transfer(
-        pd.DataFrame([SPELLING_UP, POSITION_UP, COUNT_DOWN])
-    )
-    assert "no other task changed clearly" in describe_transfer(pd.DataFrame([SPELLING_UP, POSITION_SAME]))
 
 
 def test_tasks_that_were_only_asked_share_a_sentence() -> None:
@@ -74,8 +60,8 @@ def test_tasks_that_were_only_asked_share_a_sentence() -> None:
         _row("contains", 0.5, 0.5, -0.1, 0.1),
     ]
     sentences = describe_comparison(pd.DataFrame([*others, POSITION_SAME, SPELLING_UP]), confidence=0.95)
-    assert [sentence.split()[0] for sentence in sentences[:2]] == ["Spelling", "Position"]
-    assert sentences[2] == (
+    assert [sentence.split()[0] for sentence in sentences[1:3]] == ["Spelling", "Position"]
+    assert sentences[3] == (
         "Of the tasks that were only asked, reverse improved; length and contains show no clear change."
     )
 
@@ -86,34 +72,12 @@ def test_the_transfer_score_is_described_with_its_focus() -> None:
         "reference_score": 0.5, "arm_score": 0.49, "difference": -0.01, "low": -0.03, "high": 0.012, "n": 1800,
     }  # fmt: skip
     sentences = describe_comparison(pd.DataFrame([SPELLING_UP, score]), confidence=0.9)
-    assert sentences[1] == (
+    assert sentences[2] == (
         "The transfer score (balanced focus) shows no clear change: from 0.500 to 0.490, −0.010 "
-        "(90% interval −0.030 to +0.012, which includes zero)."
+        "(90% interval −0.030 to +0.012)."
     )
     assert len(sentences) == 3
-
-
-def test_transfer_is_claimed_only_above_both_the_control_arm_and_the_base_model() -> None:
-    base = {
-        "up": pd.DataFrame([SPELLING_UP, POSITION_UP]),
-        "unclear": pd.DataFrame([SPELLING_UP, POSITION_SAME]),
-    }
-    above = pd.DataFrame([SPELLING_UP, _row("position", 0.3, 0.4, 0.02, 0.18)])
-    same = pd.DataFrame([SPELLING_UP, _row("position", 0.39, 0.4, -0.03, 0.05)])
-    below = pd.DataFrame([SPELLING_UP, _row("position", 0.5, 0.4, -0.15, -0.05)])
-    assert claimed_tasks(base["up"], above) == ["position"]
-    said = describe_transfer(base["up"], above)
-    assert "(95% intervals): position +10.0 points (+2.0 to +18.0), spelling transferred to it" in said
-    # The control arm got worse; the fine-tuned model did not get better.
-    assert claimed_tasks(base["unclear"], above) == []
-    assert "not clearly above the base model, so no claim" in describe_transfer(base["unclear"], above)
-    # Form alone explains the rise.
-    assert claimed_tasks(base["up"], same) == []
-    assert "no clear difference, so no claim" in describe_transfer(base["up"], same)
-    assert "below the control arm, so no claim" in describe_transfer(base["up"], below)
-    for control in (same, below):
-        assert "transferred" not in describe_transfer(base["up"], control)
-    assert claimed_tasks(base["up"], None) == []
+    assert "no verdict yet" in sentences[0]
 
 
 def test_the_ratio_is_said_with_its_interval_where_there_is_one() -> None:
@@ -128,8 +92,8 @@ def test_the_ratio_is_said_with_its_interval_where_there_is_one() -> None:
     comparison = pd.DataFrame([SPELLING_UP, POSITION_SAME])
     control = pd.DataFrame([SPELLING_UP, POSITION_SAME, ratio])
     said = "For each point of spelling gained over the control arm: position +0.40 (−0.10 to +0.90) points."
-    assert said in describe_transfer(comparison, control)
-    assert "For each point" not in describe_transfer(comparison, control.iloc[:2])
+    assert said in describe_comparison(comparison, control, confidence=0.95)
+    assert "For each point" not in " ".join(describe_comparison(comparison, control.iloc[:2], confidence=0.95))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from tests.samples.verdicts import arm_answers, gains
 
+from spelling_transfer.evaluation.settings import VerdictSettings
+from spelling_transfer.evaluation.verdict import decide
 from spelling_transfer.pages.run_results import Results
 from spelling_transfer.pages.run_summary import summary_lines
 
@@ -21,20 +24,11 @@ BASE = pd.DataFrame([_row("spelling", 0.3, 0.2, 0.4), _row("position", 0.1, 0.05
 
 
 @pytest.mark.parametrize(
-    ("position", "expected"),
-    [
-        (
-            (0.08, 0.02, 0.14),
-            "spelling transferred to position; against the control arm position +8.0 (+2.0 to +14.0)",
-        ),
-        ((0.01, -0.03, 0.05), "no claim; against the control arm position +1.0 (−3.0 to +5.0)"),
-    ],
+    ("transfer", "expected"), [(0.12, "Yes, spelling carried over to position"), (0.0, "No, spelling carried over")]
 )
-def test_the_last_line_is_adjusted_for_the_control_arm(position: tuple[float, float, float], expected: str) -> None:
-    control = pd.DataFrame(
-        [_row("spelling", 0.3, 0.2, 0.4), _row("position", *position), _row("count", 0.0, -0.1, 0.1)]
-    )
-    lines = {line.label: line.text for line in summary_lines(Results(comparison=BASE, control_comparison=control))}
+def test_the_last_line_is_the_verdict(transfer: float, expected: str) -> None:
+    verdict = decide(arm_answers(gains(transfer=transfer), families=1_000), VerdictSettings()).document()
+    lines = {line.label: line.text for line in summary_lines(Results(comparison=BASE, verdict=verdict))}
     assert lines["transfer"].startswith(expected)
-    without = summary_lines(Results(comparison=BASE, control_comparison=control.iloc[:0]))
-    assert "no control arm" in without[-1].text
+    without = summary_lines(Results(comparison=BASE))
+    assert "no verdict yet" in without[-1].text

@@ -44,7 +44,7 @@ def test_the_page_says_how_the_winner_did_with_new_seeds_and_against_its_control
     assert f"scores {found.confirmation['mean']:.3f}" in shown
     assert "One seed cannot show how far seeds differ" in shown
     assert "as the best of 3, which is biased upwards" in shown
-    assert "Compared with the control arm" in shown
+    assert "Compared with the form control" in shown
     assert "no claim of transfer" in shown
     three = text_of(page_of(study_findings(3, seeds=3)))
     assert "over seeds, 95%" in three

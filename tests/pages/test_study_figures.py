@@ -39,5 +39,5 @@ def test_figures_draw_what_the_tables_say(study_findings: Callable[..., StudyFin
     best = next(trace for trace in figures["history"]["data"] if trace["name"] == "best so far")
     decoded = best["y"]["bdata"] if isinstance(best["y"], dict) else None
     values = np.frombuffer(base64.b64decode(decoded)) if decoded else np.array(best["y"])
-    assert values[-1] == pytest.approx(found.finished["transfer_score"].max())
+    assert values[-1] == pytest.approx(found.finished["selection_score"].max())
     assert (np.diff(values) >= 0).all()

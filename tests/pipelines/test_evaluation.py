@@ -14,10 +14,12 @@ from kedro.runner import SequentialRunner
 
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.evaluation.settings import EvaluationSettings
-from spelling_transfer.models.folder import ABSENT, ModelFolder, new_folder
+from spelling_transfer.evaluation.strata import COLUMNS
+from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.generate import cpu_threads
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.evaluation import create_pipeline
+from spelling_transfer.study.arms import TrainedArms
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -44,7 +46,8 @@ def examples() -> pd.DataFrame:
                     "difficulty": "easy",
                 }
             )
-    return pd.DataFrame(rows)
+    asked = pd.DataFrame(rows).assign(split="train", kind="asked")
+    return pd.concat([pd.DataFrame(rows), asked.assign(example_id="asked/" + asked["example_id"])], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +66,8 @@ def encoded_examples(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.Dat
 @pytest.fixture(scope="module")
 def models(
     encoded_examples: pd.DataFrame, tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[ModelFolder, ModelFolder, ModelFolder]:
-    """A base model and two adapters that change what it says; all random, all from a seed."""
+) -> tuple[ModelFolder, ModelFolder]:
+    """A base model and the adapters of two arms that change what it says; all random, all from a seed."""
     import numpy as np
     import torch
 
@@ -81,30 +84,40 @@ def models(
     base = ModelFolder(folder / "base")
     torch.manual_seed(1)
     model = attach_lora(loaded, LoraSettings(r=4), ModelProfile(name="tiny").lora_targets)
-    for adapter in ("adapter", "control"):
+    adapters = {}
+    for arm, seed in (("spelling", 7), ("spelling", 8), ("form_control", 7), ("form_control", 8)):
         for name, weight in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(weight)
-        with new_folder(folder / adapter, {"base_sha256": base.sha256}) as work:
+        with new_folder(folder / f"{arm}-{seed}", {"base_sha256": base.sha256}) as work:
             model.save_pretrained(str(work))
-    return base, ModelFolder(folder / "adapter"), ModelFolder(folder / "control")
+        adapters[arm, seed] = ModelFolder(folder / f"{arm}-{seed}")
+    arms = TrainedArms(adapters=adapters, missing={"direct_count": "not in arms.trained"})
+    return base, arms.folder(base)
 
 
 @pytest.fixture
 def catalog(
     examples: pd.DataFrame,
     encoded_examples: pd.DataFrame,
-    models: tuple[ModelFolder, ModelFolder, ModelFolder],
+    models: tuple[ModelFolder, ModelFolder],
     tokenizer: ChatTokenizer,
     tmp_path: Path,
 ) -> DataCatalog:
     entries = yaml.safe_load(CATALOG.read_text().replace("${globals:storage_root}", str(tmp_path)))
     catalog = DataCatalog.from_config(entries)
-    settings = EvaluationSettings(examples_per_task=10, max_new_tokens=8, batch_size=16, n_resamples=999)
+    settings = EvaluationSettings(
+        examples_per_task=10,
+        examples_per_trained_words=3,
+        prompted=("spell_first",),
+        max_new_tokens=8,
+        batch_size=16,
+        n_resamples=999,
+    )
     inputs = {
         "base_model": models[0],
-        "best_adapter": models[1],
-        "control_adapter": models[2],
+        "arm_adapters": models[1],
+        "words": pd.DataFrame({"word": WORDS, "zipf_frequency": 3.5}),
         "tokenizer": tokenizer,
         "examples": examples,
         "encoded_examples": encoded_examples,
@@ -120,14 +133,25 @@ def catalog(
 def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCatalog) -> None:
     SequentialRunner().run(create_pipeline(), catalog)
     answers, scores, comparison = (catalog[name].load() for name in ("answers", "scores", "comparison"))
-    assert answers.groupby(["arm", "task"]).size().to_dict() == {
-        (arm, task): 10 for arm in ("base", "fine-tuned", "control") for task in CORE_TASKS
-    }
-    base, tuned = (answers[answers["arm"] == arm]["output"].tolist() for arm in ("base", "fine-tuned"))
+    runs = [("base", -1), ("spelling", 7), ("spelling", 8), ("form_control", 7), ("form_control", 8)]
+    asked = {(*run, task): 13 for run in runs for task in CORE_TASKS}
+    asked |= {("spell_first", -1, task): 13 for task in ("position", "count")}
+    assert answers.groupby(["arm", "seed", "task"]).size().to_dict() == asked
+    base, tuned = (
+        answers[(answers["arm"] == arm) & (answers["seed"] == seed)]["output"].tolist() for arm, seed in runs[:2]
+    )
     assert base != tuned
     assert not answers["output"].str.contains("think>").any()
     main = scores[scores["group"] == "all"]
-    assert len(main) == 9
+    assert len(main) == 3 * 5 + 2
+    table = catalog["arm_answers"].load()
+    assert list(table.columns) == list(COLUMNS)
+    assert len(table) == len(answers)
+    assert table["endpoint"].value_counts().to_dict() == {"held_out": 10 * 17, "spelled": 3 * 17}
+    left_out = catalog["left_out"].load()
+    assert left_out["arms"]["direct_count"] == "not in arms.trained"
+    assert left_out["arms"]["few_shots"] == "not in evaluation.prompted"
+    assert "position: direction forward" in left_out["strata"]["made_up"]
     assert main[["n", "low", "high"]].notna().all().all()
     rows = comparison[comparison["group"].isin(["all", "focus"])]
     assert rows["task"].tolist() == ["spelling", "position", "count", "all"]
@@ -135,9 +159,13 @@ def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCa
     assert catalog["evaluation_scores_plot"].load().data
     page = catalog["evaluation_page"].load()
     assert page.startswith("<!DOCTYPE html>")
-    assert "Adjusted for the control arm" in page
+    assert "Adjusted for the form control" in page
+    assert "the ceiling was not trained: no arm learned position and count directly" in page
+    verdict = catalog["verdict"].load()
+    assert verdict["answer"] == "cannot be told"
+    assert [gate["passed"] for gate in verdict["gates"]] == [True, False, False, False]
     control = catalog["control_comparison"].load()
-    assert set(control["reference"]) == {"control"}
+    assert set(control["reference"]) == {"form_control"}
     assert control[control["group"].isin(["all", "focus"])]["task"].tolist()[:4] == [*CORE_TASKS, "all"]
 
 
@@ -163,14 +191,23 @@ def test_answers_are_computed_with_the_threads_that_are_set(
     assert seen == {expected}
 
 
-def test_without_a_control_arm_nothing_is_claimed(catalog: DataCatalog, tmp_path: Path) -> None:
-    with new_folder(tmp_path / "none", {"kind": ABSENT}):
-        pass
-    catalog["control_adapter"] = MemoryDataset(ModelFolder(tmp_path / "none"), copy_mode="assign")
+def of_runs(models: tuple[ModelFolder, ModelFolder], arm: str) -> TrainedArms:
+    runs = models[1].manifest()["runs"]
+    return TrainedArms(
+        adapters={(r["arm"], r["seed"]): ModelFolder(models[1].path / r["folder"]) for r in runs if r["arm"] == arm}
+    )
+
+
+def test_without_a_control_arm_nothing_is_claimed(
+    catalog: DataCatalog, models: tuple[ModelFolder, ModelFolder]
+) -> None:
+    alone = of_runs(models, "spelling").folder(models[0])
+    catalog["arm_adapters"] = MemoryDataset(alone, copy_mode="assign")
     SequentialRunner().run(create_pipeline(), catalog)
-    assert set(catalog["answers"].load()["arm"]) == {"base", "fine-tuned"}
+    assert set(catalog["answers"].load()["arm"]) == {"base", "spelling", "spell_first"}
     assert catalog["control_comparison"].load().empty
-    assert "No claim of transfer is made here" in catalog["evaluation_page"].load()
+    assert "there are no answers of control" in catalog["evaluation_page"].load()
+    assert catalog["verdict"].load()["answer"] == "cannot be told"
 
 
 def test_a_second_run_gives_the_same_bytes(catalog: DataCatalog, tmp_path: Path) -> None:
@@ -182,16 +219,33 @@ def test_a_second_run_gives_the_same_bytes(catalog: DataCatalog, tmp_path: Path)
     assert [name for name in kept[0] if kept[0][name] != kept[1][name]] == []
 
 
-def test_both_arms_are_asked_with_the_prompts_of_training(
-    catalog: DataCatalog, models: tuple[ModelFolder, ModelFolder, ModelFolder], tokenizer: ChatTokenizer
+def test_arms_of_another_base_and_answers_of_another_model_are_named(
+    catalog: DataCatalog, models: tuple[ModelFolder, ModelFolder], tmp_path: Path
+) -> None:
+    other = of_runs(models, "spelling").folder(models[1])
+    catalog["arm_adapters"] = MemoryDataset(other, copy_mode="assign")
+    with pytest.raises(EvaluationError, match="trained on another base model"):
+        SequentialRunner().run(create_pipeline().only_nodes("evaluation.answer"), catalog)
+    catalog["arm_adapters"] = MemoryDataset(models[1], copy_mode="assign")
+    SequentialRunner().run(create_pipeline().only_nodes("evaluation.answer"), catalog)
+    catalog["answers"].save(catalog["answers"].load().assign(model="0" * 64))
+    with pytest.raises(EvaluationError, match="answers: they were given by another base model"):
+        SequentialRunner().run(create_pipeline().only_nodes("evaluation.mark"), catalog)
+
+
+def test_every_arm_is_asked_with_the_prompts_of_training(
+    catalog: DataCatalog, models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer
 ) -> None:
     from spelling_transfer.models.generate import generate_answers
     from spelling_transfer.models.load import load_model
 
     SequentialRunner().run(create_pipeline().only_nodes("evaluation.answer"), catalog)
     answers = catalog["answers"].load()
-    for arm, adapter in (("base", None), ("fine-tuned", models[1]), ("control", models[2])):
-        rows = answers[answers["arm"] == arm]
+    runs = {
+        (run["arm"], run["seed"]): ModelFolder(models[1].path / run["folder"]) for run in models[1].manifest()["runs"]
+    }
+    for (arm, seed), adapter in {("base", -1): None, **runs}.items():
+        rows = answers[(answers["arm"] == arm) & (answers["seed"] == seed)]
         loaded = load_model(models[0], adapter=adapter)
         prompts = tokenizer.encode_prompts(rows["question"].tolist())
         expected = generate_answers(loaded, tokenizer, prompts, max_new_tokens=8, batch_size=16)

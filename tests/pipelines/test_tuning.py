@@ -45,7 +45,10 @@ def marks_of(numbers: list[int], seed: int) -> pd.DataFrame:
 
 def scored(marks: pd.DataFrame) -> pd.DataFrame:
     shares = marks.groupby(["number", "task"])["exact"].mean().unstack()[list(SCORED_TASKS)].reset_index()
-    return shares.assign(transfer_score=transfer_score(shares["spelling"], shares["position"], shares["count"]))
+    return shares.assign(
+        transfer_score=transfer_score(shares["spelling"], shares["position"], shares["count"]),
+        selection_score=shares["spelling"],
+    )
 
 
 @pytest.fixture
@@ -60,7 +63,8 @@ def catalog(tmp_path: Path) -> DataCatalog:
         state="complete", seed=numbers, steps=60, loss=0.5,
         **{"lora.r": [4, 8, 16, 4, 8, 16], "training.learning_rate": [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3]},
     )  # fmt: skip
-    curves = pd.concat([trials[["number", *SCORED_TASKS, "transfer_score"]].assign(step=step) for step in (30, 60)])
+    scores = ["number", *SCORED_TASKS, "transfer_score", "selection_score"]
+    curves = pd.concat([trials[scores].assign(step=step) for step in (30, 60)])
     runs = marks_of([6, 7], seed=0)
     shares = marks.groupby("task")["base"].mean()
     saved: dict[str, Any] = {
@@ -92,7 +96,7 @@ def test_trials_become_an_analysis_a_recommendation_figures_a_page_and_a_documen
     SequentialRunner().run(analysis_nodes(), catalog)
     best = catalog["best_config"].load()
     trials = catalog["trials"].load()
-    assert best["trial"] == trials.sort_values("transfer_score")["number"].iloc[-1]
+    assert best["trial"] == trials.sort_values("selection_score")["number"].iloc[-1]
     assert best["confirmation"]["seeds"] == [6, 7]
     assert [row["measure"] for row in best["confirmation"]["control"]] == [*SCORED_TASKS, "transfer_score"]
     assert TrialConfig.model_validate(best["config"]).training.seed in (6, 7)
@@ -127,4 +131,4 @@ def test_a_second_run_gives_the_same_bytes(catalog: DataCatalog, tmp_path: Path)
 
 def test_training_alone_needs_a_gpu() -> None:
     gpu = {node.name for node in create_pipeline().nodes if "gpu" in node.tags}
-    assert gpu == {"tuning.run_study", "tuning.train_best", "tuning.train_control"}
+    assert gpu == {"tuning.run_study", "tuning.train_arms"}

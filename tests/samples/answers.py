@@ -38,6 +38,7 @@ def make_examples(words: list[str] = WORDS, word_set: str = "word", split: str =
                     "argument": example.argument,
                     "separator": example.separator,
                     "n_tokens": 1 + place % 5,
+                    "endpoint": {"word": "held_out", "random": "made_up"}[word_set],
                 }
             )
     return pd.DataFrame(rows)
@@ -52,7 +53,7 @@ def make_answers(examples: pd.DataFrame, right: dict[str, dict[str, float]], see
             row.answer if rng.random() < shares[row.task] else {"count": "9"}.get(row.task, "z")
             for row in examples.itertuples()
         ]
-        frames.append(examples.assign(arm=arm, output=outputs, ended=True))
+        frames.append(examples.assign(arm=arm, seed=-1 if arm == "base" else 0, output=outputs, ended=True))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -66,7 +67,7 @@ def answers() -> pd.DataFrame:
     words = [f"{word}{end}" for word in WORDS for end in ("a", "e", "i", "o", "u", "y")]
     right = {
         "base": {"spelling": 0.3, "position": 0.5, "count": 0.6},
-        "fine-tuned": {"spelling": 0.8, "position": 0.5, "count": 0.3},
+        "spelling": {"spelling": 0.8, "position": 0.5, "count": 0.3},
     }
     examples = pd.concat([make_examples(words), make_examples(["qzx", "vvk"], word_set="random")])
     return make_answers(examples, right)

@@ -79,7 +79,10 @@ def _curves(trials: pd.DataFrame) -> pd.DataFrame:
         for share in (1 / 3, 2 / 3, 1):
             scores = {task: BASE[task] + share**0.5 * (trial[task] - BASE[task]) for task in SCORED_TASKS}
             rows.append({"number": trial["number"], "step": round(share * trial["steps"]), **scores})
-    return pd.DataFrame(rows).assign(transfer_score=lambda f: transfer_score(f["spelling"], f["position"], f["count"]))
+    return pd.DataFrame(rows).assign(
+        transfer_score=lambda f: transfer_score(f["spelling"], f["position"], f["count"]),
+        selection_score=lambda f: f["spelling"],
+    )
 
 
 def _trials(n: int, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -101,7 +104,7 @@ def _trials(n: int, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFram
     trials = pd.concat([pd.DataFrame({"number": range(n), "state": "complete"}), settings], axis=1).assign(
         seed=range(n), steps=[60 if i % 3 else 90 for i in range(n)], loss=0.5, **{t: shares[t] for t in SCORED_TASKS}
     )
-    return trials.assign(transfer_score=transfer_score(trials["spelling"], trials["position"], trials["count"])), marks
+    return _with_scores(trials), marks
 
 
 def _make_study(
@@ -121,8 +124,12 @@ def _make_study(
             **{task: shares[task].to_numpy() for task in SCORED_TASKS},
         }
     )
+    return _with_scores(trials), marks
+
+
+def _with_scores(trials: pd.DataFrame) -> pd.DataFrame:
     scores = transfer_score(trials["spelling"], trials["position"], trials["count"])
-    return trials.assign(transfer_score=scores), marks
+    return trials.assign(transfer_score=scores, selection_score=trials["spelling"])
 
 
 def _study_findings(n: int = 3, *, seeds: int = 1, with_control: bool = True) -> StudyFindings:
@@ -133,7 +140,7 @@ def _study_findings(n: int = 3, *, seeds: int = 1, with_control: bool = True) ->
     if n >= 10:
         trials.loc[trials.index % 7 == 3, "state"] = "pruned"
         trials.loc[n - 1, "state"] = "failed"
-        trials.loc[n - 1, [*SCORED_TASKS, "transfer_score", "loss"]] = np.nan
+        trials.loc[n - 1, [*SCORED_TASKS, "transfer_score", "selection_score", "loss"]] = np.nan
         marks, curves = marks[marks["number"] != n - 1], curves[curves["number"] != n - 1]
     study = StudySettings(name="demo", n_trials=n, sampler="tpe", space=SPACE, validation_words=FAMILIES)
     base = Evaluation(0, **{t: float(marks[marks["task"] == t]["base"].mean()) for t in SCORED_TASKS})
@@ -143,7 +150,7 @@ def _study_findings(n: int = 3, *, seeds: int = 1, with_control: bool = True) ->
     run_marks = marks_of_gains(again, [{"spelling": 0.3, "position": 0.06, "count": -0.04}] * seeds)
     shares = run_marks.groupby(["number", "task"])["exact"].mean().unstack()
     runs = pd.DataFrame({"seed": again, "steps": 60, "loss": 0.4, **{t: shares[t].to_numpy() for t in SCORED_TASKS}})
-    runs["transfer_score"] = transfer_score(runs["spelling"], runs["position"], runs["count"])
+    runs = _with_scores(runs)
     control = marks_of_gains([again[0]], [{"spelling": -0.2, "position": 0.04, "count": -0.04}])
     control = control if with_control else control.iloc[:0]
     return StudyFindings(

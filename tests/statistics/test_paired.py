@@ -1,20 +1,20 @@
-from math import comb, sqrt
+from math import sqrt
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spelling_transfer.statistics.intervals import wilson_interval
+from spelling_transfer.statistics.intervals import Interval, wilson_interval
 from spelling_transfer.statistics.paired import (
+    bonett_price_interval,
+    clear_direction,
     difference_ratio,
     gap_closed,
     gap_closed_interval,
-    mcnemar_exact,
     newcombe_paired_interval,
     paired_difference,
 )
-from spelling_transfer.statistics.resampling import Bootstrap
 
 
 def test_paired_difference_by_hand() -> None:
@@ -53,24 +53,72 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says() -> None:
     covered = 0
     for _ in range(200):
         gains = np.repeat(rng.choice([1, 0, -1], p=[0.25, 0.65, 0.10], size=60), 3)
-        result = paired_difference(gains < 0, gains > 0, np.repeat(np.arange(60), 3), Bootstrap(n_resamples=400))
+        result = paired_difference(gains < 0, gains > 0, np.repeat(np.arange(60), 3))
         covered += result.interval.low <= 0.15 <= result.interval.high
     # 95% of 200 is 190; three standard deviations of a binomial there are 9.
     assert covered >= 181
 
 
-@settings(deadline=None)
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_is_the_share_of_coin_sequences_at_least_as_uneven(first: int, second: int) -> None:
-    m = first + second
-    as_uneven = sum(comb(m, k) for k in range(m + 1) if abs(2 * k - m) >= abs(first - second))
-    assert mcnemar_exact(first, second) == pytest.approx(as_uneven / 2**m)
+def test_few_answers_won_and_none_lost_are_no_clear_change() -> None:
+    # Four of 600 won: the percentile bootstrap's interval excludes zero, though a coin shows as much one time in eight.
+    reference = np.zeros(600, dtype=bool)
+    arm = np.arange(600) < 4
+    result = paired_difference(reference, arm, np.arange(600))
+    assert result.p_value == pytest.approx(0.125)
+    assert result.interval.low < 0 < result.interval.high
+    assert result.verdict == "unclear"
+    assert paired_difference(reference, np.arange(600) < 8, np.arange(600)).verdict == "up"
 
 
-def test_mcnemar_by_hand() -> None:
-    # 1 against 5: 2 * (C(6,0) + C(6,1)) / 2^6
-    assert mcnemar_exact(1, 5) == pytest.approx(14 / 64)
-    assert mcnemar_exact(0, 0) == 1.0
+def test_a_clear_change_needs_both_its_interval_and_its_test() -> None:
+    assert clear_direction(Interval(0.01, 0.1), 0.05) == "up"
+    assert clear_direction(Interval(-0.1, -0.01), 0.01) == "down"
+    assert clear_direction(Interval(0.01, 0.1), 0.06) == "unclear"
+    assert clear_direction(Interval(-0.01, 0.1), 0.01) == "unclear"
+
+
+def test_one_question_a_family_and_one_seed_is_the_interval_of_the_counts() -> None:
+    rng = np.random.default_rng(1)
+    reference, arm = rng.random(200) < 0.4, rng.random(200) < 0.5
+    result = paired_difference(reference, arm, rng.permutation(200))
+    counted = bonett_price_interval(200, result.only_reference, result.only_arm)
+    assert result.interval == pytest.approx(counted, abs=1e-12)
+    assert np.isnan(bonett_price_interval(0, 0, 0)).all()
+
+
+def test_bonett_and_price_by_hand_and_published() -> None:
+    # Airway hyper-responsiveness before and after transplantation (Bentur et al. 2009), 7 against 1 of 21, in the
+    # formula of the paper: (7 + 1 - 1 - 1) / 23 and the square root of (10/23 - (6/23)^2) / 23.
+    half = 1.959964 * sqrt((10 / 23 - (6 / 23) ** 2) / 23)
+    interval = bonett_price_interval(21, 1, 7)
+    assert interval == pytest.approx((6 / 23 - half, 6 / 23 + half), abs=1e-6)
+    assert interval == pytest.approx((0.0134, 0.5084), abs=5e-5)
+
+
+def test_newcombe_agrees_with_the_package_contingencytables_of_r() -> None:
+    # Complete response before and after consolidation therapy (Cavo et al. 2012): -0.0621 (-0.1186 to -0.0046).
+    interval = newcombe_paired_interval(both=59, only_reference=16, only_arm=6, neither=80)
+    assert interval == pytest.approx((-0.1186, -0.0046), abs=5e-5)
+
+
+def test_seeds_that_differ_widen_the_interval_and_an_assumed_spread_stands_in_for_one_seed() -> None:
+    rng = np.random.default_rng(2)
+    families = np.arange(500)
+    reference = rng.random(500) < 0.4
+
+    def trained(shifts: list[float]) -> np.ndarray:
+        return np.stack([rng.random(500) < 0.4 + shift for shift in shifts])
+
+    alike, apart = (paired_difference(reference, trained(shifts), families) for shifts in ([0] * 5, [-0.1, 0, 0.1]))
+    assert apart.interval.high - apart.interval.low > 3 * (alike.interval.high - alike.interval.low)
+    one = trained([0.0])
+    plain = paired_difference(reference, one, families)
+    assumed = paired_difference(reference, one, families, spreads=(0.0, 0.02))
+    error = (plain.interval.high - plain.interval.low) / (2 * 1.959964)
+    wide = (assumed.interval.high - assumed.interval.low) / (2 * 1.959964)
+    assert wide == pytest.approx(sqrt(error**2 + 0.02**2))
+    assert assumed.p_value >= plain.p_value
+    assert assumed.detectable == pytest.approx((1.959964 + 0.841621) * wide, rel=1e-5)
 
 
 def test_newcombe_by_hand() -> None:

@@ -12,24 +12,30 @@ from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import StudySettings, TrialConfig
-from spelling_transfer.study.confirm import Retraining, confirm, control_examples, new_seeds, typical_run
+from spelling_transfer.study.confirm import Retraining, confirm, new_seeds, typical_run
 from spelling_transfer.study.interfaces import Evaluation, TrialOutcome
 
 GainedMarks = Callable[..., pd.DataFrame]
 STUDY = StudySettings(space={"lora.r": {"values": [4]}})
-RECOMMENDED = {"trial": 3, "transfer_score": 0.5, "config": TrialConfig().model_dump(mode="json")}
+RECOMMENDED = {
+    "trial": 3,
+    "selection_score": 0.6,
+    "transfer_score": 0.5,
+    "config": TrialConfig().model_dump(mode="json"),
+}
 
 
 def confirmed(marks: pd.DataFrame, control: pd.DataFrame) -> dict[str, Any]:
     shares = marks.groupby(["number", "task"])["exact"].mean().unstack()[list(SCORED_TASKS)].reset_index()
     runs = shares.rename(columns={"number": "seed"}).assign(steps=60, loss=0.1)
     runs["transfer_score"] = transfer_score(runs["spelling"], runs["position"], runs["count"])
+    runs["selection_score"] = runs["spelling"]
     return confirm(RECOMMENDED, runs, marks, control, study=STUDY, bootstrap=Bootstrap(n_resamples=499))
 
 
 def test_new_seeds_are_new_and_the_middle_run_is_kept() -> None:
     assert new_seeds(pd.DataFrame({"seed": [7, 5, 6]}), 3) == [8, 9, 10]
-    runs = pd.DataFrame({"seed": [8, 9, 10], "transfer_score": [0.5, 0.1, 0.3]})
+    runs = pd.DataFrame({"seed": [8, 9, 10], "selection_score": [0.5, 0.1, 0.3]})
     assert typical_run(runs) == 10
     assert typical_run(runs.iloc[:2]) == 9
     assert typical_run(runs.iloc[:1]) == 8
@@ -74,30 +80,13 @@ def test_what_the_control_gains_as_well_is_taken_off(gained_marks: GainedMarks) 
     assert rows["transfer_score"]["difference"] > 0
 
 
-def test_control_examples_take_the_place_of_every_spelling_that_is_trained() -> None:
-    rows = [
-        ("spelling-1", "spelling", "real", "train", True),
-        ("spelling-2", "spelling", "pool", "train", False),
-        ("position-1", "position", "pool", "train", False),
-        ("control-spelling-1", "spelling", "control", "train", True),
-        ("spelling-9", "spelling", "real", "validation", False),
-    ]
-    encoded = pd.DataFrame(rows, columns=["example_id", "task", "kind", "split", "augmented"])
-    plain = TrialConfig().varied({"spelling.spelling_augmentation": False})
-    for config in (TrialConfig(), plain):
-        found = control_examples(encoded, config)
-        assert sorted(found["example_id"]) == ["control-spelling-1", "position-1", "spelling-9"]
-        control = found[found["example_id"] == "control-spelling-1"].iloc[0]
-        assert control["kind"] == "real"
-        assert control["augmented"] == config.spelling.spelling_augmentation
-
-
 class Material:
     """Counts what is trained; an adapter is a file with the seed in it."""
 
     def __init__(self, data: str = "words") -> None:
         self.data = data
         self.trained: list[int] = []
+        self.arms: list[str] = []
         self.breaks = False
 
     def identity(self) -> dict[str, str]:
@@ -106,16 +95,17 @@ class Material:
     def open(self) -> Material:
         return self
 
-    def train_adapter(self, config: TrialConfig, target: Path) -> tuple[ModelFolder, TrialOutcome]:
+    def train_adapter(self, config: TrialConfig, target: Path, arm: str) -> tuple[ModelFolder, TrialOutcome]:
         seed = config.training.seed
         self.trained.append(seed)
+        self.arms.append(arm)
         with new_folder(target, {"kind": "adapter"}) as work:
             (work / "adapter.txt").write_text(str(seed))
         if self.breaks:
             raise KeyboardInterrupt
         end = Evaluation(60, 0.5, 0.4, 0.3, (True, False, True))
         return ModelFolder(target), TrialOutcome(
-            [Evaluation(30, 0.1, 0.1, 0.1, (False, False, False)), end], 0.25, 60, "complete"
+            [Evaluation(30, 0.1, 0.1, 0.1, (False, False, False)), end], 0.25, 60, "complete", (0.9, 0.8)
         )
 
 
@@ -130,7 +120,7 @@ def test_what_is_there_is_not_trained_again(tmp_path: Path) -> None:
     assert material.trained == [1]
     assert again.path == first.path
     assert (again.path / "adapter.txt").read_text() == "1"
-    assert found.curve[-1] == outcome.curve[-1]
+    assert found == outcome
     assert (found.final_loss, found.steps, found.verdict) == (0.25, 60, "complete")
 
 

@@ -85,7 +85,7 @@ def test_few_chosen_pruned_and_failed_trials_are_warned_of(make_study: MakeStudy
     assert analysed(trials)["warnings"] == []
     few = trials.head(5).copy()
     few["state"] = ["complete", "stopped", "pruned", "failed", "complete"]
-    few.loc[3, ["spelling", "position", "count", "transfer_score"]] = np.nan
+    few.loc[3, ["spelling", "position", "count", "transfer_score", "selection_score"]] = np.nan
     warnings = " ".join(analysed(few, sampler="tpe")["warnings"])
     for part in (
         "3 finished trials: too few",
@@ -149,7 +149,7 @@ def test_importance_is_rated_on_the_finished_trials_and_on_the_settings_all_of_t
     trials, _ = make_study([{"spelling": 0.02 * number} for number in range(12)])
     found = rate_settings(trials, {}, seeds=2)
     assert set(found["setting"]) == {"lora.r", "training.learning_rate"}
-    hopeless = trials.assign(number=trials["number"] + 12, state="pruned", transfer_score=-9.0)
+    hopeless = trials.assign(number=trials["number"] + 12, state="pruned", selection_score=-9.0)
     some = pd.concat([trials.assign(**{"lora.alpha": [8, None] * 6}), hopeless])
     pd.testing.assert_frame_equal(rate_settings(some, {}, seeds=2), found)
-    assert rate_settings(trials.assign(state="failed", transfer_score=np.nan), {}, seeds=2).empty
+    assert rate_settings(trials.assign(state="failed", selection_score=np.nan), {}, seeds=2).empty

@@ -29,19 +29,19 @@ def test_the_best_is_given_in_full_with_its_interval(make_study: MakeStudy) -> N
     trials, marks = make_study([{"spelling": 0.1}, {"spelling": 0.4, "position": 0.3}, {"spelling": 0.2}])
     found = recommended(trials, marks)
     assert found["trial"] == 1
-    assert found["transfer_score"] == trials["transfer_score"][1]
+    assert found["selection_score"] == trials["selection_score"][1]
     low, high = found["interval"]
-    assert low < found["transfer_score"] < high
+    assert low < found["selection_score"] < high
     config = TrialConfig.model_validate(found["config"])
     assert (config.lora.r, config.training.learning_rate, config.training.seed) == (8, 2e-4, 1)
     assert found["choices"] == {"lora.r": 8, "training.learning_rate": 2e-4}
     assert found["cost"] == {"steps": 60, "examples": 60 * 8 * 4}
-    assert found["runner_up_transfer_score"] == trials["transfer_score"].drop(1).max()
+    assert found["runner_up_selection_score"] == trials["selection_score"].drop(1).max()
 
 
 def test_those_that_cannot_be_told_from_it_are_named_and_the_cheapest_of_them(make_study: MakeStudy) -> None:
     # Trial 1 is nearly as good as trial 2 and takes a third of its steps; trial 0 is surely worse.
-    gains = [{"position": 0.0}, {"position": 0.39}, {"position": 0.4}]
+    gains = [{"spelling": 0.0}, {"spelling": 0.39}, {"spelling": 0.4}]
     trials, marks = make_study(gains, steps=[60, 30, 90])
     found = recommended(trials, marks)
     assert found["trial"] == 2
@@ -53,26 +53,26 @@ def test_those_that_cannot_be_told_from_it_are_named_and_the_cheapest_of_them(ma
 
 
 def test_pruned_and_failed_trials_are_never_recommended(make_study: MakeStudy) -> None:
-    trials, marks = make_study([{"position": 0.5}, {"position": 0.1}, {"position": 0.6}])
+    trials, marks = make_study([{"spelling": 0.5}, {"spelling": 0.1}, {"spelling": 0.6}])
     trials["state"] = ["pruned", "complete", "failed"]
     found = recommended(trials, marks)
     assert found["trial"] == 1
     assert found["finished"] == 1
     assert found["equivalent"] == []
-    assert found["runner_up_transfer_score"] is None
+    assert found["runner_up_selection_score"] is None
     with pytest.raises(StudyConfigError, match=r"no trial was completed \(1 pruned, 1 failed\)"):
         recommended(trials[trials["number"] != 1], marks)
 
 
 def test_few_chosen_trials_and_the_best_of_many_are_warned_of(make_study: MakeStudy) -> None:
-    trials, marks = make_study([{"position": 0.1}, {"position": 0.2}])
+    trials, marks = make_study([{"spelling": 0.1}, {"spelling": 0.2}])
     warnings = " ".join(recommended(trials, marks, sampler="tpe")["warnings"])
     for part in ("too few", "tpe sampler", "best of 2 scores on the same questions is too high by chance"):
         assert part in warnings
 
 
 def test_a_best_value_at_the_end_of_the_space_asks_for_more_beyond(make_study: MakeStudy) -> None:
-    trials, marks = make_study([{"position": 0.02 * number} for number in range(24)])
+    trials, marks = make_study([{"spelling": 0.02 * number} for number in range(24)])
     space = {"lora.r": {"values": [4, 8, 16, 32]}, "training.learning_rate": {"low": 1e-4, "high": 2.4e-3, "log": True}}
     found = recommended(trials, marks, space=space)["next_study"]
     assert found["study"]["space"]["lora.r"]["values"] == [4, 8, 16, 32, 64]
@@ -84,7 +84,7 @@ def test_a_best_value_at_the_end_of_the_space_asks_for_more_beyond(make_study: M
 
 
 def test_trials_that_look_alike_ask_for_more_words_and_few_for_more_trials(make_study: MakeStudy) -> None:
-    trials, marks = make_study([{"position": 0.3}, {"count": 0.26}], families=100)
+    trials, marks = make_study([{"spelling": 0.3}, {"count": 0.26}], families=100)
     space = {"training.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}}
     found = recommended(trials, marks, validation_words=100, space=space)["next_study"]
     assert 100 < found["study"]["validation_words"] <= 1_000
@@ -97,7 +97,7 @@ def test_trials_that_look_alike_ask_for_more_words_and_few_for_more_trials(make_
 
 
 def test_a_study_without_marks_still_recommends_and_tells_nothing_apart(make_study: MakeStudy) -> None:
-    trials, marks = make_study([{"position": 0.0}, {"position": 0.5}])
+    trials, marks = make_study([{"spelling": 0.0}, {"spelling": 0.5}])
     found = recommended(trials, marks.iloc[:0])
     assert found["trial"] == 1
     assert found["interval"] is None

@@ -305,7 +305,7 @@ def test_optunas_own_tables_hold_the_study_for_its_dashboard(tmp_path: Path) -> 
     assert [trial.params["lora.r"] for trial in study.trials] == result.trials["lora.r"].tolist()
     names = {"complete": "COMPLETE", "pruned": "PRUNED"}
     assert [trial.state.name for trial in study.trials] == [names[state] for state in result.trials["state"]]
-    best = result.trials[result.trials["state"] == "complete"]["transfer_score"].max()
+    best = result.trials[result.trials["state"] == "complete"]["selection_score"].max()
     assert study.best_value == pytest.approx(best)
     assert [len(trial.intermediate_values) for trial in study.trials] == [
         int((result.curves["number"] == number).sum()) for number in range(9)

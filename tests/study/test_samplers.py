@@ -67,7 +67,7 @@ def run(study: StudySettings, workers: int = 1) -> list[dict[str, Any]]:
             claimed.append(records.claim(str(len(records.trials())), planned, propose, is_dead=lambda *_: False))
         for row in claimed:
             if row is not None:
-                scored = {"step": 1, "transfer_score": score(dict(row.proposal.choices))}
+                scored = {"step": 1, "selection_score": score(dict(row.proposal.choices))}
                 records.write(row, steps=[("evaluation", scored)], state="complete")
     tried = [dict(row.proposal.choices) for row in records.trials()]
     records.engine.dispose()

@@ -12,11 +12,11 @@ from rich.console import Console
 from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
 from spelling_transfer.study.watch import LiveView, draw_table, headline, seconds_left, study_seconds_left
 
-SCORES = {"spelling": 0.41, "position": 0.275, "count": 0.3, "transfer_score": 0.345}
+SCORES = {"spelling": 0.41, "position": 0.275, "count": 0.3, "transfer_score": 0.345, "selection_score": 0.41}
 
 
 def trial(number: int, state: Any, *, step: int = 0, score: float | None = None, **changes: Any) -> TrialSnapshot:
-    curve = [] if score is None else [{"step": step, **SCORES, "transfer_score": score}]
+    curve = [] if score is None else [{"step": step, **SCORES, "transfer_score": score, "selection_score": score}]
     return TrialSnapshot(
         number=number,
         state=state,

@@ -14,6 +14,12 @@ from spelling_transfer.tasks.registry import load_tasks
 
 
 @pytest.fixture(scope="module")
+def examples(examples):
+    """The examples that are in the chat format."""
+    return examples[examples["kind"] != "rehearsal"].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
 def encoded(examples, tokenizer):
     return encode_examples(examples, tokenizer)
 

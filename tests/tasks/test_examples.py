@@ -6,16 +6,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from spelling_transfer.tasks.examples import (
-    COLUMNS,
-    ControlError,
-    ExampleMix,
-    ExamplesError,
-    control_answers,
-    letters_with_places,
-    tokens_of,
-    write_examples,
-)
+from spelling_transfer.tasks.examples import COLUMNS, ExampleMix, ExamplesError, write_examples
 from spelling_transfer.tasks.mixture import MixtureError
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 
@@ -35,7 +26,9 @@ def test_every_answer_is_marked_right(examples):
 
 
 def test_a_held_out_wording_is_asked_in_the_test_alone(examples):
-    assert set(examples.loc[examples["template_held_out"], "split"]) == {"test"}
+    held_out = examples[examples["template_held_out"]]
+    assert set(held_out["split"]) == {"test", "train"}
+    assert set(held_out.loc[held_out["split"] == "train", "kind"]) == {"asked"}
     test = examples[(examples["split"] == "test") & (examples["task"] == "spelling") & (examples["word_set"] == "word")]
     sizes = test["template"].value_counts()
     assert len(sizes) == 11
@@ -54,7 +47,7 @@ def test_training_words_are_those_of_the_training_split(examples, words):
     split_of = dict(zip(words["word"], words["split"], strict=True))
     trained = examples[(examples["split"] == "train") & (examples["kind"] != "token_letters")]
     assert set(trained["word"].map(split_of)) == {"train"}
-    assert not (examples["split"] == "pretrain").any()
+    assert set(examples.loc[examples["split"] == "pretrain", "kind"]) == {"rehearsal"}
 
 
 def test_the_default_mixture_is_what_the_settings_say(examples):
@@ -67,7 +60,7 @@ def test_variants_are_switched_on_and_off(words, tokenizer):
     few = words[words["length"] < 6]
 
     def spelling(**change: object) -> pd.DataFrame:
-        mix = ExampleMix(spelling_difficulty="all", spelling_data_ratio=1.0, token_letters=False, **change)
+        mix = ExampleMix(spelling_difficulty="all", spelling_data_ratio=1.0, other_arms=False, **change)
         frame = write_examples(few, tokenizer, mix, load_tasks())
         return frame[(frame["kind"] == "real") & (frame["split"] == "train")]
 
@@ -91,7 +84,7 @@ def test_examples_do_not_depend_on_the_order_of_words(words, tokenizer, examples
         frame.loc[frame["task"] == "spelling", spelling].sort_values("example_id").reset_index(drop=True)
         for frame in (examples, mixed)
     )
-    real = first["kind"] != "control"
+    real = first["kind"] != "wrong_letters"
     pd.testing.assert_frame_equal(first[real], second[real])
 
 
@@ -126,55 +119,22 @@ def test_a_task_that_is_trained_joins_the_mixture(words, tokenizer):
     assert (real["task"] == "spelling").mean() == pytest.approx(0.7, abs=1e-4)
 
 
-def test_control_differs_from_the_real_data_in_the_answer_alone(examples):
-    control = examples[examples["kind"] == "control"]
-    real = examples[(examples["kind"] == "real") & (examples["split"] == "train") & (examples["task"] == "spelling")]
-    assert len(control) == len(real)
-    assert list(control["question"]) == list(real["question"])
-    assert (control["answer"].to_numpy() != real["answer"].to_numpy()).all()
-    lengths = control["answer"].str.count("[a-z]").to_numpy()
-    assert (lengths == control["word"].str.len()).mean() > 0.99
-    assert list(control["separator"]) == list(real["separator"])
+def test_of_some_training_families_spelling_alone_is_trained(examples, words):
+    asked = examples[examples["kind"] == "asked"]
+    assert set(asked["task"]) == set(CORE_TASKS)
+    assert not asked.duplicated(["task", "stem"]).any()
+    trained = examples[(examples["split"] == "train") & examples["kind"].isin(["real", "pool"])]
+    of_task = {task: set(rows["stem"]) for task, rows in trained.groupby("task")}
+    families = set(asked["stem"])
+    assert families <= of_task["spelling"]
+    assert not families & (of_task["position"] | of_task["count"])
+    share = len(families) / words.loc[words["split"] == "train", "stem"].nunique()
+    assert share == pytest.approx(MIX.spelled_only_share, abs=0.05)
 
 
-def test_every_word_is_said_as_often_as_in_the_real_data(examples):
-    control = examples[(examples["kind"] == "control")]
-    said = control["answer"].str.replace("[^a-z]", "", regex=True)
-    # Words whose neighbour is of their own family, or that are alone in their length, borrow another's answer.
-    assert (said.value_counts().reindex(control["word"].unique()).fillna(0) == 2).mean() > 0.98
-
-
-def test_no_word_gets_an_answer_from_its_own_family(examples, words):
-    stem_of = dict(zip(words["word"], words["stem"], strict=True))
-    control = examples[examples["kind"] == "control"]
-    said = control["answer"].str.replace("[^a-z]", "", regex=True).map(stem_of)
-    assert (said != control["stem"]).all()
-
-
-def test_one_family_alone_is_an_error():
-    rows = pd.DataFrame({"word": ["walk", "walks"], "stem": "walk", "separator": " "})
-    with pytest.raises(ControlError, match="all 2 training words are of the family 'walk'"):
-        control_answers(rows, 0)
-
-
-def test_letters_carry_their_places():
-    assert letters_with_places("cat") == "c1 a2 t3"
-
-
-def test_tokens_are_shown_as_they_are_in_words(words, tokenizer, examples):
-    rows = examples[examples["kind"] == "token_letters"]
-    trained = words[words["split"] == "train"]
-    tokens = tokens_of([*trained["ids_bare"], *trained["ids_spaced"]], tokenizer)
-    assert len(rows) == len(tokens) > 2000
-    for (token, letters, spaced), row in list(zip(tokens, rows.itertuples(), strict=True))[::50]:
-        assert row.answer == letters_with_places(letters)
-        assert row.question.startswith(letters) != spaced
-        (ids,) = tokenizer.encode_texts([row.question])
-        assert token in ids
-
-
-def test_tokens_of_held_out_words_stay_unseen(words, tokenizer, examples):
-    trained = words[words["split"] == "train"]
-    tokens = {token for token, _, _ in tokens_of([*trained["ids_bare"], *trained["ids_spaced"]], tokenizer)}
-    held_out = words[words["word_set"] == "token_held_out"]
-    assert not tokens & {token for column in ("ids_bare", "ids_spaced") for ids in held_out[column] for token in ids}
+def test_without_a_share_every_training_family_is_trained_on_all_tasks(words, tokenizer):
+    few = words[words["length"] < 6]
+    every = write_examples(few, tokenizer, MIX.model_copy(update={"spelled_only_share": 0.0}), load_tasks())
+    assert not (every["kind"] == "asked").any()
+    trained = every[(every["split"] == "train") & every["kind"].isin(["real", "pool"])]
+    assert trained.groupby("task")["stem"].nunique().nunique() == 1

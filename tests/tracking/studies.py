@@ -7,7 +7,7 @@ from typing import Any
 
 from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot, TrialState
 
-BASE = {"spelling": 0.1, "position": 0.1, "count": 0.2, "transfer_score": 0.15}
+BASE = {"spelling": 0.1, "position": 0.1, "count": 0.2, "transfer_score": 0.15, "selection_score": 0.1}
 STEPS = 6
 
 
@@ -40,6 +40,7 @@ def evaluation(number: int, step: int) -> dict[str, float]:
         "position": BASE["position"] + gain / 2,
         "count": BASE["count"] + gain / 4,
         "transfer_score": BASE["transfer_score"] + gain / 2,
+        "selection_score": BASE["selection_score"] + gain,
     }
 
 

@@ -78,7 +78,7 @@ def job(run: str, **changes: Any) -> dict[str, Any]:
 def test_the_sweep_has_the_same_settings_ends_and_goal() -> None:
     made = sweep_config(settings(sampler="tpe", n_trials=7), space())
     assert (made["method"], made["run_cap"], made["name"]) == ("bayes", 7, "swept")
-    assert made["metric"] == {"name": "transfer/score", "goal": "maximize"}
+    assert made["metric"] == {"name": "selection/score", "goal": "maximize"}
     assert made["parameters"] == {
         "lora.r": {"values": [8, 16, 32]},
         "lora.alpha / lora.r": {"values": [1.0, 2.0]},

@@ -63,10 +63,10 @@ def make_settings(**changes: Any) -> TrainingSettings:
     return TrainingSettings(**{"threads": 1, **shared, **changes})
 
 
-def lora_losses(loaded: LoadedModel, examples: EncodedExamples, **changes: Any) -> list[float]:
+def lora_losses(loaded: LoadedModel, examples: EncodedExamples, dropout: float = 0.0, **changes: Any) -> list[float]:
     """Returns the losses of a run that starts from the same adapter each time."""
     start = LoadedModel(copy.deepcopy(loaded.model), loaded.vocabulary)
     torch.manual_seed(0)
-    attach_lora(start, LoraSettings(r=4, alpha=8, dropout=0.0), ("q_proj", "v_proj"))
+    attach_lora(start, LoraSettings(r=4, alpha=8, dropout=dropout), ("q_proj", "v_proj"))
     settings = make_settings(**{"batch_size": 5, "grad_accum_steps": 2, "max_steps": 5, **changes})
     return train(start, examples, settings).losses

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.loss import loss_at
 from spelling_transfer.training import module as module_file
 from spelling_transfer.training.data import EncodedExamples
 from spelling_transfer.training.errors import (
@@ -14,7 +15,7 @@ from spelling_transfer.training.errors import (
 )
 from spelling_transfer.training.run import train
 
-from .conftest import make_settings
+from .conftest import lora_losses, make_settings
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,29 @@ def test_memory_that_is_really_out_is_recognised() -> None:
 def test_another_error_stays_itself() -> None:
     with pytest.raises(RuntimeError, match="shapes"), memory_errors_explained(make_settings(), 10):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_memory_that_runs_out_halves_the_passes_and_the_step_stays_the_same(
+    loaded: LoadedModel,
+    examples: EncodedExamples,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    dropout: float,
+) -> None:
+    undisturbed = lora_losses(loaded, examples, dropout=dropout)
+    real, sizes = loss_at, []
+
+    def bounded(model: Any, input_ids: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
+        if input_ids.numel() > 80:  # no two examples side by side
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(input_ids))
+        return real(model, input_ids, *rest, **named)
+
+    monkeypatch.setattr(module_file, "loss_at", bounded)
+    with caplog.at_level("INFO"):
+        losses = lora_losses(loaded, examples, dropout=dropout)
+    assert "the step stays the same" in caplog.text
+    assert max(sizes) < 10
+    if not dropout:  # with dropout a step of other passes draws other numbers
+        assert losses == pytest.approx(undisturbed, abs=1e-5)

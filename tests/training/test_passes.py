@@ -49,10 +49,10 @@ def test_rows_are_the_same_at_every_width() -> None:
 
 def test_memory_that_ran_out_halves_the_passes_until_one_example_is_left() -> None:
     cutter = Cutter(tokens=400, widths=(40,))
-    assert cutter.halve(320)
+    assert cutter.halve(8, 40)
     assert cutter.tokens == 160
-    assert cutter.halve(160)
-    assert not cutter.halve(40)
+    assert cutter.halve(4, 40)
+    assert not cutter.halve(1, 40)
     assert cutter.tokens == 80
 
 

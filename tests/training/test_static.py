@@ -35,16 +35,16 @@ class StaticOnCpu(pl.Callback):
         data = trainer.datamodule
         data.cutter.tokens, data.cutter.pass_cost = self.tokens, 10**9
         data.cutter.widths = few_widths(data.examples.lengths, data.steps_ahead())
-        pl_module.__dict__["_copies"], pl_module.__dict__["_static"] = make_static(pl_module, capture=False)
+        pl_module.copies, pl_module.static = make_static(pl_module, capture=False)
         self.shapes = data.shapes
-        add = pl_module._static.add
+        add = pl_module.static.add
         self.passes = []
 
         def counted(batch: Any) -> None:
             self.passes.append(batch.input_ids.numel())
             add(batch)
 
-        pl_module._static.add = counted
+        pl_module.static.add = counted
 
 
 def run(
@@ -110,7 +110,7 @@ def test_a_step_that_fails_changes_nothing_and_is_named(
             if trainer.global_step == 3:
                 seen["before"] = [p.detach().clone() for p in trained]
                 seen["indices"] = list(batch.indices)
-                pl_module._static.loss.fill_(math.nan)
+                pl_module.static.loss.fill_(math.nan)
             seen["weights"] = trained
 
     with pytest.raises(TrainingDivergedError, match="loss is nan at step 3") as caught:

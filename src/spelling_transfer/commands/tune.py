@@ -185,7 +185,7 @@ def _run(plan: Plan, pipeline: str, outputs: list[str]) -> None:
 def _result(plan: Plan) -> dict[str, Any]:
     catalog = load_catalog(plan.env)
     best = catalog.load("best_config")
-    keys = ("trial", "transfer_score", "interval", "config")
+    keys = ("trial", "selection_score", "transfer_score", "interval", "config")
     return {
         "study": plan.study.name,
         "trials": len(catalog.load("trials")),

@@ -123,7 +123,6 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
     """
     from spelling_transfer.models.profile import ModelProfile
     from spelling_transfer.study.backends import find_backend
-    from spelling_transfer.study.estimates import bound_memory
     from spelling_transfer.study.space import read_space
 
     presets = config_loader(project, env).presets()
@@ -141,7 +140,7 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
     trial = TrialConfig.model_validate(values["trial"])
     profile = ModelProfile.model_validate(values["model_profile"])
     find_backend(study.backend)
-    space = read_space(bound_memory(study.space, study, profile, trial), trial)
+    space = read_space(study.space, trial)
     if study.sweep:
         from spelling_transfer.tracking import sweep_config
 

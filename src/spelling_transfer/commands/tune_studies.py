@@ -102,7 +102,7 @@ def _row(name: str, folder: Path, file: Path | None) -> dict[str, Any]:
 def _progress(study: StudySnapshot, planned: int) -> dict[str, Any]:
     done = [trial for trial in study.trials if trial.state in _DONE]
     counted = [trial for trial in done if trial.state in ("complete", "stopped") and trial.curve]
-    scores = [trial.curve[-1]["transfer_score"] for trial in counted]
+    scores = [trial.curve[-1]["selection_score"] for trial in counted]
     planned = max(planned, len(study.trials))
     state = "finished" if len(done) == planned else "running" if _is_running(study) else "can be resumed"
     return {

@@ -13,17 +13,25 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.evaluation.answering import BASE, CONTROL, FINE_TUNED
+from spelling_transfer.evaluation.answering import CONTROL, FINE_TUNED
 from spelling_transfer.evaluation.questions import MAIN_WORD_SET, EvaluationError
 from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, wilson_interval
-from spelling_transfer.statistics.paired import difference_ratio, gap_closed, gap_closed_interval, paired_difference
+from spelling_transfer.statistics.multiple import benjamini_hochberg, holm
+from spelling_transfer.statistics.paired import (
+    clear_direction,
+    difference_ratio,
+    gap_closed,
+    gap_closed_interval,
+    paired_difference,
+)
 from spelling_transfer.statistics.resampling import STANDARD, Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, FocusWeights, compare_transfer_scores
+from spelling_transfer.tasks.arms import BASE
 from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS
 
 
 def compare_all(
-    marked: pd.DataFrame, focus: str, weights: FocusWeights, bootstrap: Bootstrap
+    marked: pd.DataFrame, focus: str, weights: FocusWeights, bootstrap: Bootstrap, *, seed_spread: float = 0.0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compares the fine-tuned with the base model and with the control arm, question by question.
 
@@ -32,6 +40,7 @@ def compare_all(
         focus: Name of the transfer score's weights.
         weights: These weights.
         bootstrap: How families are resampled.
+        seed_spread: Assumed standard deviation of a training seed's effect; see ``VerdictSettings``.
 
     Returns:
         The comparison with the base model, and the one with the control arm, whose ``difference`` is adjusted for what
@@ -40,13 +49,16 @@ def compare_all(
         task that has one.
     """
     pairs = pair_arms(marked, BASE, FINE_TUNED)
-    comparison = [*compare_arms(pairs, BASE, FINE_TUNED, bootstrap), *_score(pairs, BASE, focus, weights, bootstrap)]
+    comparison = [
+        *compare_arms(pairs, BASE, FINE_TUNED, bootstrap, seed_spread=seed_spread),
+        *_score(pairs, BASE, focus, weights, bootstrap),
+    ]
     against_control = []
     asked = marked.loc[marked["arm"] == CONTROL, "example_id"]
     if len(asked):
         pairs = pair_arms(marked[marked["example_id"].isin(set(asked))], CONTROL, FINE_TUNED)
         against_control = [
-            *compare_arms(pairs, CONTROL, FINE_TUNED, bootstrap),
+            *compare_arms(pairs, CONTROL, FINE_TUNED, bootstrap, seed_spread=seed_spread),
             *transfer_ratios(pairs, CONTROL, FINE_TUNED, bootstrap),
             *_score(pairs, CONTROL, focus, weights, bootstrap),
         ]
@@ -71,31 +83,37 @@ def pair_arms(marked: pd.DataFrame, reference: str, arm: str) -> pd.DataFrame:
 
 
 def compare_arms(
-    pairs: pd.DataFrame, reference: str, arm: str, bootstrap: Bootstrap = STANDARD
-) -> Iterator[dict[str, Any]]:
+    pairs: pd.DataFrame, reference: str, arm: str, bootstrap: Bootstrap = STANDARD, *, seed_spread: float = 0.0
+) -> list[dict[str, Any]]:
     """Compares two arms task by task, and within each by wording and word set.
+
+    A difference is called ``up`` or ``down`` where its interval excludes zero and its adjusted p-value is small enough:
+    adjusted by Holm for the tasks of the research question, by Benjamini and Hochberg for all else.
 
     Args:
         pairs: What ``pair_arms`` returns.
         reference: Name of the arm compared against.
         arm: Name of the other.
-        bootstrap: How families are resampled.
+        bootstrap: How families are resampled, for the gap closed; its confidence is that of all intervals.
+        seed_spread: Assumed standard deviation of a training seed's effect.
 
-    Yields:
+    Returns:
         One row a task and group (``all``, ``template_held_out``, ``word_set``): both scores with their Wilson
-        intervals, the paired difference with its interval and exact McNemar p-value, the gap closed (with its interval
-        for whole tasks), and the verdict.
+        intervals, the paired difference with its interval, p-value and adjusted p-value, the gap closed (with its
+        interval for whole tasks), and the verdict.
     """
+    rows = []
+    spreads = (0.0 if reference == BASE else seed_spread, seed_spread)
     for task, of_task in pairs.groupby("task", sort=False):
         for group, value, part in _groups(of_task):
             answers = (part["reference"], part["arm"], part["stem"])
-            paired = paired_difference(*answers, bootstrap)
+            paired = paired_difference(*answers, spreads=spreads, confidence=bootstrap.confidence)
             gap = gap_closed_interval(*answers, bootstrap) if group == "all" else NO_INTERVAL
             shares = {
                 name: wilson_interval(int(part[name].sum()), paired.n, confidence=bootstrap.confidence)
                 for name in ("reference", "arm")
             }
-            yield _row(
+            row = _row(
                 measure="exact_match",
                 task=str(task),
                 group=group,
@@ -117,6 +135,18 @@ def compare_arms(
                 gap_low=gap.low,
                 gap_high=gap.high,
             )
+            rows.append(row)
+    _adjust(rows, bootstrap.confidence)
+    return rows
+
+
+def _adjust(rows: list[dict[str, Any]], confidence: float) -> None:
+    declared = [row["group"] == "all" and row["task"] in UNTRAINED_TASKS for row in rows]
+    for adjust, chosen in ((holm, True), (benjamini_hochberg, False)):
+        part = [row for row, is_declared in zip(rows, declared, strict=True) if is_declared is chosen]
+        for row, p_value in zip(part, adjust([row["p_value"] for row in part]), strict=True):
+            row["p_adjusted"] = float(p_value)
+            row["verdict"] = clear_direction(Interval(row["low"], row["high"]), p_value, confidence=confidence)
 
 
 def transfer_ratios(
@@ -130,7 +160,7 @@ def transfer_ratios(
     """
     spelling = pairs[pairs["task"] == TRAINED_TASK]
     answers = (spelling["reference"], spelling["arm"], spelling["stem"])
-    if spelling.empty or not paired_difference(*answers, bootstrap).interval.excludes(0.0):
+    if spelling.empty or not paired_difference(*answers, confidence=bootstrap.confidence).interval.excludes(0.0):
         return
     for task in UNTRAINED_TASKS:
         rows = pairs[pairs["task"] == task]
@@ -173,22 +203,6 @@ def transfer_row(comparison: pd.DataFrame) -> pd.Series[Any] | None:
     """Returns the row of the transfer score; None where a task of it was not asked."""
     rows = comparison[comparison["measure"] == "transfer_score"]
     return None if rows.empty else rows.iloc[0]
-
-
-def claimed_tasks(comparison: pd.DataFrame, control: pd.DataFrame | None) -> list[str]:
-    """Returns the tasks that transfer is claimed for: better than the base model *and* than the control arm.
-
-    Each difference needs an interval above zero. One of them is not enough: an arm can be above its control because the
-    control got worse, and above the base model because it learnt the form of the answers.
-
-    Args:
-        comparison: The comparison with the base model.
-        control: The comparison with the control arm; without one nothing is claimed.
-    """
-    if control is None or control.empty:
-        return []
-    up = [set(rows.loc[rows["verdict"] == "up", "task"]) for rows in map(core_rows, (comparison, control))]
-    return [task for task in UNTRAINED_TASKS if task in up[0] & up[1]]
 
 
 def _score(

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.evaluation.questions import MAIN_WORD_SET, EvaluationError
+from spelling_transfer.evaluation.questions import EvaluationError
+from spelling_transfer.evaluation.strata import HELD_OUT
 from spelling_transfer.statistics.intervals import CONFIDENCE, wilson_interval
 from spelling_transfer.tasks.base import Task
 
@@ -62,22 +63,23 @@ def score_answers(marked: pd.DataFrame, *, confidence: float = CONFIDENCE) -> pd
         confidence: Confidence level of the Wilson intervals.
 
     Returns:
-        One row an arm, task and group, with ``group`` (``all``, ``difficulty``, ``n_tokens``, ``template_held_out``,
-        ``asked`` (the argument), ``answer_class``, ``word_set``) and ``value`` (which of them), ``n``, ``families``,
-        ``exact_match`` with ``low`` and ``high``, ``lenient``, ``invalid_rate``, ``majority`` (what always giving the
-        most frequent right answer would score) and the mean of each measure. All but ``word_set`` are about real words.
+        One row an arm, seed, task and group, with ``group`` (``all``, ``difficulty``, ``n_tokens``,
+        ``template_held_out``, ``asked`` (the argument), ``answer_class``, ``endpoint``) and ``value`` (which of them),
+        ``n``, ``families``, ``exact_match`` with ``low`` and ``high``, ``lenient``, ``invalid_rate``, ``majority``
+        (what always giving the most frequent right answer would score) and the mean of each measure. All but
+        ``endpoint`` are about words of held-out families.
     """
     measures = list(marked.columns[marked.columns.get_loc("answer_class") + 1 :])  # type: ignore[operator]
     rows = [
-        {"arm": arm, "task": task, "group": group, "value": value, **_score(part, measures, confidence)}
-        for (arm, task), of_task in marked.groupby(["arm", "task"], sort=False)
+        {"arm": arm, "seed": seed, "task": task, "group": group, "value": value, **_score(part, measures, confidence)}
+        for (arm, seed, task), of_task in marked.groupby(["arm", "seed", "task"], sort=False)
         for group, value, part in _groups(of_task)
     ]
     return pd.DataFrame(rows)
 
 
 def _groups(marked: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    words = marked[marked["word_set"] == MAIN_WORD_SET]
+    words = marked[marked["endpoint"] == HELD_OUT]
     if len(words):
         yield "all", "all", words
     keys: dict[str, tuple[pd.DataFrame, Callable[[Any], str]]] = {
@@ -86,7 +88,7 @@ def _groups(marked: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
         "template_held_out": (words, lambda held_out: "held-out wording" if held_out else "trained wording"),
         "argument": (words, str),
         "answer_class": (words, str),
-        "word_set": (marked, str),
+        "endpoint": (marked, str),
     }
     for column, (rows, label) in keys.items():
         labels = rows[column].map(label)

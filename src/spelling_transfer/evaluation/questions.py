@@ -7,6 +7,7 @@ import hashlib
 import pandas as pd
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.tasks.mixture import ASKED, REAL
 from spelling_transfer.tasks.registry import CORE_TASKS
 
 MAIN_WORD_SET = "word"
@@ -18,7 +19,13 @@ class EvaluationError(SpellingTransferError):
 
 
 def sample_examples(
-    examples: pd.DataFrame, *, split: str, per_task: int, seed: int = 0, word_set: str = MAIN_WORD_SET
+    examples: pd.DataFrame,
+    *,
+    split: str,
+    per_task: int,
+    seed: int = 0,
+    word_set: str = MAIN_WORD_SET,
+    kind: str = REAL,
 ) -> pd.DataFrame:
     """Chooses examples of each task from one split, at most one a word family, the same families for all tasks.
 
@@ -26,16 +33,17 @@ def sample_examples(
     so a smaller sample is a part of a larger one, and more words elsewhere do not change it.
 
     Args:
-        examples: The examples frame; only rows of kind ``real`` are used.
+        examples: The examples frame.
         split: Which split to take.
         per_task: Examples of each task at most; fewer where there are fewer families.
         seed: Salt of the hashes.
         word_set: Which word set to take.
+        kind: Which kind of rows: ``real``, or ``asked`` for questions about trained words.
 
     Returns:
         The chosen rows, by task in order of first appearance, families in the order of their hashes.
     """
-    rows = examples[(examples["split"] == split) & (examples["kind"] == "real") & (examples["word_set"] == word_set)]
+    rows = examples[(examples["split"] == split) & (examples["kind"] == kind) & (examples["word_set"] == word_set)]
     rows = rows.assign(
         _family=[_hash(seed, stem) for stem in rows["stem"]],
         _example=[_hash(seed, example_id) for example_id in rows["example_id"]],
@@ -49,9 +57,9 @@ def sample_examples(
 
 
 def sample_test_examples(
-    examples: pd.DataFrame, *, per_task: int, per_other_word_set: int, seed: int = 0
+    examples: pd.DataFrame, *, per_task: int, per_other_word_set: int, per_trained_words: int = 0, seed: int = 0
 ) -> pd.DataFrame:
-    """Chooses the examples of an evaluation: held-out families of real words, and a few of each other word set.
+    """Chooses the examples of an evaluation: held-out families, other word sets, words whose spelling is trained.
 
     Raises:
         EvaluationError: No held-out family has an example.
@@ -67,12 +75,14 @@ def sample_test_examples(
         for word_set in sorted(set(examples["word_set"]) - {MAIN_WORD_SET})
         if per_other_word_set
     ]
+    if per_trained_words:
+        others.append(sample_examples(examples, split="train", per_task=per_trained_words, seed=seed, kind=ASKED))
     return pd.concat([main, *others], ignore_index=True)
 
 
-def control_questions(sample: pd.DataFrame) -> pd.DataFrame:
-    """Returns the questions the control arm is asked: those that claims are about."""
-    return sample[sample["task"].isin(CORE_TASKS) & (sample["word_set"] == MAIN_WORD_SET)].reset_index(drop=True)
+def core_questions(sample: pd.DataFrame) -> pd.DataFrame:
+    """Returns the questions that every arm is asked: those of the tasks that claims are about."""
+    return sample[sample["task"].isin(CORE_TASKS)].reset_index(drop=True)
 
 
 def prompts_of(sample: pd.DataFrame, encoded_examples: pd.DataFrame) -> list[list[int]]:

@@ -5,6 +5,35 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.statistics.resampling import Bootstrap
+from spelling_transfer.tasks.arms import PromptedArm
+
+
+class VerdictSettings(BaseModel):
+    """What has to hold before the question of the study is answered, and what counts as an answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dose: float = Field(
+        0.05,
+        ge=0.0,
+        lt=1.0,
+        description="Share by which the spelling arm has to spell better than control and base, interval included.",
+    )
+    ceiling: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="Share by which direct training has to beat control and base in its task, interval included.",
+    )
+    negligible: float = Field(
+        0.05, gt=0.0, lt=1.0, description="Transfer that is surely below this share is answered with no."
+    )
+    seed_spread: float = Field(
+        0.02,
+        ge=0.0,
+        lt=0.5,
+        description="Assumed standard deviation of a training seed's effect, for arms of fewer than three seeds.",
+    )
 
 
 class EvaluationSettings(BaseModel):
@@ -21,6 +50,11 @@ class EvaluationSettings(BaseModel):
         le=100_000,
         description="Questions of each task on each other word set (random strings, unseen tokens).",
     )
+    examples_per_trained_words: int = Field(
+        200, ge=0, le=100_000, description="Questions of each task on words of which spelling alone is trained."
+    )
+    prompted: tuple[PromptedArm, ...] = Field((), description="Other ways of asking the base model; see tasks/arms.py.")
+    shots: int = Field(3, ge=1, le=32, description="Solved questions before each, for few_shots.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the choice of questions and of the bootstrap.")
     max_new_tokens: int = Field(32, ge=1, le=512, description="Longest answer, in tokens.")
     batch_size: int | None = Field(
@@ -31,6 +65,9 @@ class EvaluationSettings(BaseModel):
     )
     confidence: float = Field(0.95, ge=0.5, lt=1.0, description="Confidence level of all intervals.")
     n_resamples: int = Field(9_999, ge=999, le=1_000_000, description="Bootstrap resamples of word families.")
+    verdict: VerdictSettings = Field(
+        default_factory=VerdictSettings, description="When the question of the study is answered."
+    )
 
     @property
     def bootstrap(self) -> Bootstrap:

@@ -14,7 +14,6 @@ from spelling_transfer.lazy import lazy_names
 if TYPE_CHECKING:
     from spelling_transfer.models.export import ALLOWED_IDS_FILE, export_deployable
     from spelling_transfer.models.folder import (
-        ABSENT,
         MANIFEST,
         ModelFolder,
         ModelFolderError,
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, UnknownTokenError, Vocabulary
 
 __all__ = [
-    "ABSENT",
     "ALLOWED_IDS_FILE",
     "IGNORED_LABEL",
     "MANIFEST",
@@ -72,7 +70,7 @@ __all__ = [
 
 _HOMES = {
     "export": "ALLOWED_IDS_FILE export_deployable",
-    "folder": "ABSENT MANIFEST ModelFolder ModelFolderError new_folder permissions_explained write_manifest",
+    "folder": "MANIFEST ModelFolder ModelFolderError new_folder permissions_explained write_manifest",
     "generate": "Sampling cpu_threads generate_answers",
     "gguf": "Dtype convert_gguf",
     "load": "LoadedModel backbone base_of load_model pick_device read_embedding",

@@ -14,9 +14,6 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import whole_folder
 
 MANIFEST = "manifest.json"
-ABSENT = "absent"
-"""The ``kind`` a manifest notes for a folder that stands for a model which was not made."""
-
 
 _FETCH_AGAIN = "The download is not complete: run again with a network, or restore the folder."
 
@@ -105,12 +102,6 @@ class ModelFolder:
 
     @property
     @permissions_explained()
-    def is_absent(self) -> bool:
-        """Whether the folder stands for a model that was not made."""
-        return (self.path / MANIFEST).is_file() and self.manifest().get("kind") == ABSENT
-
-    @property
-    @permissions_explained()
     def sha256(self) -> str:
         """Identity of the folder: the hash of its manifest, or of its configuration where there is none."""
         name = MANIFEST if (self.path / MANIFEST).is_file() else "config.json"
@@ -135,7 +126,7 @@ def write_manifest(folder: Path, notes: dict[str, Any]) -> None:
     files = {
         str(file.relative_to(folder)): _sha256(file)
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != MANIFEST
+        if file.is_file() and file != folder / MANIFEST
     }
     (folder / MANIFEST).write_text(json.dumps({**notes, "files": files}, indent=2, sort_keys=True) + "\n")
 

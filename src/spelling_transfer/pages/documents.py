@@ -21,7 +21,7 @@ _SHOWN_WORDS = ("strawberry", "enough", "told", "june")
 
 def write_study_document(found: StudyFindings) -> str:
     """Returns ``docs/tuning_results.md`` with the numbers of this study."""
-    top = found.finished.sort_values(["transfer_score", "number"], ascending=[False, True], kind="stable")
+    top = found.finished.sort_values(["selection_score", "number"], ascending=[False, True], kind="stable")
     return _render(
         "tuning_results.md.j2",
         found=found,

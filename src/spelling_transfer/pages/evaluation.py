@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from spelling_transfer.pages.numbers import percent, points, signed, span
 from spelling_transfer.pages.page import Card, Section, render_page
 from spelling_transfer.pages.style import ARM_COLOURS, COLOURS, GREY, TASK_COLOURS, error_bars, style_figure
 from spelling_transfer.pages.tables import Table
+from spelling_transfer.pages.verdict import gates_table, secondary_table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -67,6 +68,7 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
             "only_before_right": comparison["only_reference"],
             "only_after_right": comparison["only_arm"],
             "p_value": comparison["p_value"],
+            "p_adjusted": comparison["p_adjusted"],
             "gap_closed": comparison["gap_closed"],
         }
     )
@@ -75,13 +77,14 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
         **dict.fromkeys(("before", "after", "gap_closed"), _SHARE),
         **dict.fromkeys(("difference", "low", "high"), "+.1%"),
         **dict.fromkeys(("only_before_right", "only_after_right"), ".0f"),
-        "p_value": ".2g",
+        **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
     }
     caption = (
-        "Low and high are the ends of the difference's interval; p is the exact McNemar test of no difference; the gap "
-        "closed is the share of the base model's errors that are gone."
+        "Low and high are the ends of the difference's interval; p is the test of no difference, adjusted for position "
+        "and count together (Holm) or for all else (Benjamini and Hochberg); the gap closed is the share of the base "
+        "model's errors that are gone."
     )
-    return Table(frame, caption=caption, formats=formats, labels={"p_value": "p"})
+    return Table(frame, caption=caption, formats=formats, labels={"p_value": "p", "p_adjusted": "p, adjusted"})
 
 
 def control_table(control: pd.DataFrame) -> Table:
@@ -92,10 +95,10 @@ def control_table(control: pd.DataFrame) -> Table:
     frame = rows[["task", "n", "reference_score", "arm_score", "difference", "low", "high", "verdict"]]
     return Table(
         frame,
-        caption="Difference: fine-tuned minus control, paired by question. Low and high are the ends of its interval. "
-        "The transfer score is a weighted sum, not a share.",
+        caption="Difference: spelling minus form control, paired by question. Low and high are the ends of its "
+        "interval. The transfer score is a weighted sum, not a share.",
         formats={**dict.fromkeys(("reference_score", "arm_score"), ".3f"), **dict.fromkeys(_ENDS, "+.3f")},
-        labels={"reference_score": "control", "arm_score": "fine-tuned"},
+        labels={"reference_score": "form control", "arm_score": "spelling"},
     )
 
 
@@ -104,6 +107,7 @@ def render_evaluation_page(
     scores: pd.DataFrame,
     comparison: pd.DataFrame,
     control: pd.DataFrame,
+    verdict: Mapping[str, Any],
     figures: Mapping[str, Figure],
     settings: EvaluationSettings,
 ) -> str:
@@ -114,6 +118,7 @@ def render_evaluation_page(
         scores: Scores by arm, task and group.
         comparison: The paired comparison with the base model.
         control: The paired comparison with the control arm; no rows without one.
+        verdict: The answer to the question of the study.
         figures: ``scores``, ``differences`` and, where there are several, ``n_tokens``.
         settings: How the evaluation was made.
     """
@@ -122,8 +127,13 @@ def render_evaluation_page(
     sections = [
         Section(
             "What was found",
-            text=describe_comparison(comparison, control, confidence=settings.confidence),
+            text=describe_comparison(comparison, control, verdict, confidence=settings.confidence),
             cards=comparison_cards(comparison),
+        ),
+        Section(
+            "What had to hold",
+            text="Without a treatment that worked and a ceiling to reach, neither a rise nor none would be an answer.",
+            table=gates_table(verdict),
         ),
         Section(
             "Scores",
@@ -135,17 +145,18 @@ def render_evaluation_page(
         Section(
             f"Change from {reference} to {arm}",
             figure=figures["differences"],
-            caption="Both arms answered the same questions. A change is clear if its interval is on one side of zero.",
+            caption="Both arms answered the same questions. A change is clear if its interval is on one side of zero "
+            "and its adjusted test rejects no change.",
             table=comparison_table(comparison),
         ),
     ]
     if len(control):
         sections.append(
             Section(
-                "Adjusted for the control arm",
-                text="The control arm had the same steps on the same prompts, with the letters of other words: it "
-                "learns the form of question and answer and nothing of spelling. A difference from it is what the form "
-                "does not explain.",
+                "Adjusted for the form control",
+                text="The form control had the same steps on the same prompts, with the answers that the base model "
+                "itself gives to them: it practises the form of question and answer and is told nothing of letters. A "
+                "difference from it is what the form does not explain.",
                 table=control_table(control),
             )
         )
@@ -159,6 +170,8 @@ def render_evaluation_page(
                 caption="Tokens of the word after a space. Groups are small, so their intervals are wide.",
             )
         )
+    if (secondary := secondary_table(verdict)) is not None:
+        sections.append(Section("Not declared beforehand", table=secondary))
     sections += [
         Section("Every score", table=_scores_table(scores)),
         Section(
@@ -210,9 +223,11 @@ def _method(settings: EvaluationSettings) -> list[str]:
         "a family; the choice of questions depends on a seed alone. Prompts are those of training and serving, in "
         "non-thinking mode; answers are the most likely tokens, with the think tags masked.",
         f"Intervals are at {settings.confidence:.0%}. Shares have Wilson's interval. Differences are paired by "
-        f"question and resampled by word family ({settings.n_resamples:,} resamples, seed {settings.seed}). They are "
-        "not widened for the number of tasks. They hold for other words, not for another training run: another "
-        "training seed would change the scores as well.",
+        "question; their interval is that of Bonett and Price over word families. For arms of three training seeds or "
+        "more the variance of seeds is estimated and added; for fewer, seeds are assumed to differ by "
+        f"{100 * settings.verdict.seed_spread:.1f} points. Tests flip the signs of differences by family, which is "
+        "McNemar's exact test where a family has one question. The gap closed and the transfer score are resampled by "
+        f"word family ({settings.n_resamples:,} resamples, seed {settings.seed}), for this training run alone.",
     ]
 
 

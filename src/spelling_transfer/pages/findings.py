@@ -1,20 +1,22 @@
 """What was found, in words: the first sentences of every page and the lines in the terminal.
 
 They are made from the numbers, in either direction, with what the numbers do not show. A change is called one only
-where its interval excludes zero, and transfer is claimed only by the rule of ``evaluation.comparison.claimed_tasks``.
+where its interval excludes zero and its adjusted test rejects; transfer is spoken of by ``pages.verdict`` alone.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spelling_transfer.evaluation.comparison import claimed_tasks, core_rows, main_rows, transfer_row
+from spelling_transfer.evaluation.comparison import core_rows, main_rows, transfer_row
 from spelling_transfer.pages.numbers import count_of, duration, listed, percent, points, signed, span
+from spelling_transfer.pages.verdict import NO_VERDICT, describe_verdict
 from spelling_transfer.statistics.scores import SCORED_TASKS
-from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS
+from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
 
 if TYPE_CHECKING:
     from spelling_transfer.study.findings import StudyFindings
@@ -23,18 +25,13 @@ QUESTION = (
     "Language models read tokens, not letters. This study trains a model on spelling and measures whether that "
     "transfers to where letters stand and how many there are."
 )
-ONE_RUN = "Each arm was trained once; another training seed would change these numbers as well."
-NO_CONTROL = (
-    "No claim of transfer is made here. A change in position or count could also come from learning the form of the "
-    "answers. Only a control arm, trained on the same prompts and forms of answer without the knowledge of spelling, "
-    "could separate the two, and this evaluation has none."
-)
 NO_CLAIM = (
     "This is a correlation between trials, and no claim of transfer: trials that train better do better at everything "
-    "they learn, the form of the answers included. Only the evaluation's comparison with the control arm, on held-out "
-    "words, can claim it."
+    "they learn, the form of the answers included. Only the verdict of the evaluation, on held-out words, can claim it."
 )
 VERDICTS = {"up": "improved", "down": "got worse", "unclear": "no clear change"}
+RANKED_BY = {"spelling": "spelling", "weighted": "sum of spelling and weighted position and count"}
+"""What the score that trials are ranked by is called."""
 _ENOUGH_SEEDS = 3
 _MOST_NAMES = 8
 
@@ -43,21 +40,28 @@ _MOST_NAMES = 8
 
 
 def describe_comparison(
-    comparison: pd.DataFrame, control: pd.DataFrame | None = None, *, confidence: float
+    comparison: pd.DataFrame,
+    control: pd.DataFrame | None = None,
+    verdict: Mapping[str, Any] | None = None,
+    *,
+    confidence: float,
 ) -> list[str]:
-    """Returns the findings as sentences: each task, the transfer score, and what may be said about transfer.
+    """Returns the findings as sentences: the answer to the question of the study, each task, and the transfer score.
 
     Args:
         comparison: The comparison with the base model.
-        control: The comparison with the control arm; without one no transfer is claimed.
+        control: The comparison with the control arm, where there is one.
+        verdict: The answer as ``Verdict.document`` gives it; without one nothing is said of transfer.
         confidence: Confidence level of the intervals.
     """
-    sentences = [describe_change(row, confidence=confidence) for _, row in core_rows(comparison).iterrows()]
+    sentences = [NO_VERDICT] if verdict is None else describe_verdict(verdict)
+    sentences += [describe_change(row, confidence=confidence) for _, row in core_rows(comparison).iterrows()]
     score = transfer_row(comparison)
     if score is not None:
         sentences.append(describe_transfer_score(score, confidence=confidence))
     others = describe_other_tasks(comparison)
-    return [*sentences, *([others] if others else []), describe_transfer(comparison, control, confidence=confidence)]
+    ratio = [] if control is None else _ratio(control)
+    return [*sentences, *([others] if others else []), *ratio]
 
 
 def describe_change(row: pd.Series[Any], *, confidence: float) -> str:
@@ -84,7 +88,7 @@ def describe_transfer_score(row: pd.Series[Any], *, confidence: float) -> str:
 
 def _change(what: str, verdict: str, values: str, difference: str, interval: str) -> str:
     if verdict == "unclear":
-        return f"{what} shows no clear change: {values}, {difference} ({interval}, which includes zero)."
+        return f"{what} shows no clear change: {values}, {difference} ({interval})."
     return f"{what} {'rose' if verdict == 'up' else 'fell'} {values}: {difference} ({interval})."
 
 
@@ -100,44 +104,6 @@ def describe_other_tasks(comparison: pd.DataFrame) -> str:
         changed = VERDICTS[str(verdict)] if verdict != "unclear" else f"show{'s' * (len(tasks) == 1)} no clear change"
         parts.append(f"{listed(list(tasks))} {changed}")
     return f"Of the tasks that were only asked, {'; '.join(parts)}."
-
-
-def describe_transfer(
-    comparison: pd.DataFrame, control: pd.DataFrame | None = None, *, confidence: float = 0.95
-) -> str:
-    """Returns what may be said about transfer from spelling to the tasks that were not trained."""
-    verdicts = {str(row["task"]): str(row["verdict"]) for _, row in core_rows(comparison).iterrows()}
-    untrained = {task: verdict for task, verdict in verdicts.items() if task != TRAINED_TASK}
-    up, down = ([task for task, each in untrained.items() if each == way] for way in ("up", "down"))
-    parts = []
-    if verdicts.get(TRAINED_TASK) == "up" and untrained and not up and not down:
-        parts.append("Spelling improved, and no other task changed clearly.")
-    if up:
-        parts.append(f"Besides spelling, {listed(up)} improved.")
-    if down:
-        parts.append(f"{listed(down).capitalize()} got worse.")
-    if control is None or control.empty:
-        return " ".join([*parts, NO_CONTROL])
-    return " ".join([*parts, _against_control(comparison, control, confidence), *_ratio(control), ONE_RUN])
-
-
-def _against_control(comparison: pd.DataFrame, control: pd.DataFrame, confidence: float) -> str:
-    claimed = claimed_tasks(comparison, control)
-    said = []
-    for _, row in core_rows(control).iterrows():
-        task = str(row["task"])
-        if task == TRAINED_TASK:
-            continue
-        if task in claimed:
-            meaning = "spelling transferred to it"
-        elif row["verdict"] == "up":
-            meaning = "but not clearly above the base model, so no claim"
-        elif row["verdict"] == "down":
-            meaning = "below the control arm, so no claim"
-        else:
-            meaning = "no clear difference, so no claim"
-        said.append(f"{task} {points(row['difference'])} points ({span(row['low'], row['high'])}), {meaning}")
-    return f"Compared with the control arm ({confidence:.0%} intervals): {'; '.join(said)}."
 
 
 def _ratio(control: pd.DataFrame) -> list[str]:
@@ -168,7 +134,8 @@ def describe_best(found: StudyFindings) -> str:
     """Returns which configuration is recommended, how clearly, and which others would do."""
     best = found.best
     text = (
-        f"Trial {best['trial']} has the best transfer score on validation words, {best['transfer_score']:.3f}"
+        f"Trial {best['trial']} has the best {RANKED_BY[found.study.select_by]} on validation words, "
+        f"{best['selection_score']:.3f}"
         f"{_interval(best['interval'])}."
     )
     if not best["equivalent"]:
@@ -190,7 +157,7 @@ def describe_best(found: StudyFindings) -> str:
     return (
         f"{text} The cheapest of these is trial {cheapest['trial']}: {cheapest['cost']['examples']:,} examples seen "
         f"and rank {cheapest['config']['lora']['r']}, against {best['cost']['examples']:,} and rank "
-        f"{best['config']['lora']['r']}, for a score of {cheapest['transfer_score']:.3f}."
+        f"{best['config']['lora']['r']}, for a score of {cheapest['selection_score']:.3f}."
     )
 
 
@@ -214,7 +181,7 @@ def describe_confirmation(found: StudyFindings) -> str:
         unclear = "" if low > 0 or high < 0 else ", no clear change"
         text += f" ({span(low, high, signed)}{unclear})"
     if n < _ENOUGH_SEEDS:
-        text += f". {count_of(n, 'seed').capitalize()} cannot show how far seeds differ; set recommendation.seeds to 3"
+        text += f". {count_of(n, 'seed').capitalize()} cannot show how far seeds differ; set arms.seeds to 3"
     return f"{text}."
 
 
@@ -223,7 +190,7 @@ def describe_control(found: StudyFindings) -> str:
     rows = {row["measure"]: row for row in found.confirmation["control"]}
     if not rows:
         return (
-            "There is no control arm (recommendation.control is false), so no gain here can be separated from learning "
+            "There is no control arm (arms.trained lacks form_control), so no gain here can be separated from learning "
             "the form of the answers."
         )
     parts = []
@@ -246,7 +213,7 @@ def describe_control(found: StudyFindings) -> str:
     else:
         verdict = "So no transfer is claimed."
     return (
-        "Compared with the control arm, which had the same steps on the same prompts with other words' letters: "
+        "Compared with the form control, which had the same steps on the base model's own answers: "
         f"{'; '.join(parts)}. {verdict}"
     )
 

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from kedro.io import AbstractDataset, DataCatalog
     from plotly.graph_objects import Figure
 
-RESULTS = ("prep_manifest", "trials", "best_config", "scores", "comparison", "control_comparison", "conformance")
+RESULTS = (
+    "prep_manifest",
+    "trials",
+    "best_config",
+    "scores",
+    "comparison",
+    "control_comparison",
+    "verdict",
+    "conformance",
+)
 """Datasets a summary speaks of, in the order in which a run makes them."""
 
 _PAGE, _PLOT = "_page", "_plot"
@@ -89,6 +98,7 @@ class Results:
         scores: Scores by arm, task and group.
         comparison: The paired comparison of the fine-tuned with the base model.
         control_comparison: That with the control arm; no rows where there is none.
+        verdict: The answer to the question of the study.
         conformance: What the endpoint was checked for.
         figures: Figures for the summary page.
         pages: Path of each page by its name, as seen from the folder of the summary page.
@@ -103,6 +113,7 @@ class Results:
     scores: pd.DataFrame | None = None
     comparison: pd.DataFrame | None = None
     control_comparison: pd.DataFrame | None = None
+    verdict: dict[str, Any] | None = None
     conformance: dict[str, Any] | None = None
     figures: tuple[SummaryFigure, ...] = ()
     pages: dict[str, str] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kedro_non_thinking import report_rows
 from spelling_transfer import __version__
-from spelling_transfer.evaluation.comparison import claimed_tasks, core_rows, main_rows, transfer_row
+from spelling_transfer.evaluation.comparison import core_rows, main_rows, transfer_row
 from spelling_transfer.pages.evaluation import comparison_cards, comparison_table, control_table
 from spelling_transfer.pages.findings import (
     QUESTION,
@@ -19,11 +19,11 @@ from spelling_transfer.pages.findings import (
     describe_endpoint,
     describe_training,
 )
-from spelling_transfer.pages.numbers import duration, listed, percent, points, signed, span
+from spelling_transfer.pages.numbers import duration, percent, points, signed, span
 from spelling_transfer.pages.page import Card, Link, Section, render_page
 from spelling_transfer.pages.run_results import RESULTS, Results, RunRecord
 from spelling_transfer.pages.tables import Table
-from spelling_transfer.tasks.registry import TRAINED_TASK
+from spelling_transfer.pages.verdict import NO_VERDICT, answer_sentence
 
 FORMAT = 1
 """Format of ``run_summary.json``."""
@@ -65,7 +65,9 @@ def _opening(results: Results, error: str | None) -> Iterator[Section]:
         text.append(f"Trained: {trained}.{_age(results, 'best_config')}")
     cards: list[Card] = []
     if results.comparison is not None:
-        text += describe_comparison(results.comparison, results.control_comparison, confidence=results.confidence)
+        text += describe_comparison(
+            results.comparison, results.control_comparison, results.verdict, confidence=results.confidence
+        )
         cards = comparison_cards(results.comparison)
         if age := _age(results, "comparison"):
             text.append(f"These scores are{age.removeprefix(' This is').removesuffix('.')}.")
@@ -191,7 +193,8 @@ def summary_document(record: RunRecord, results: Results, *, error: str | None =
         "control_comparison": [] if control is None else _rows(_claims(control)),
         "findings": []
         if comparison is None
-        else describe_comparison(comparison, control, confidence=results.confidence),
+        else describe_comparison(comparison, control, results.verdict, confidence=results.confidence),
+        "verdict": results.verdict,
         "endpoint": _endpoint_document(results.conformance),
         "pages": results.pages,
         "from_this_run": {name: name in results.made for name in RESULTS if getattr(results, name) is not None},
@@ -246,13 +249,13 @@ def summary_lines(results: Results) -> list[Line]:
     if results.best_config is not None:
         lines.append(Line("trained", describe_training(results.model_name, results.trials, results.best_config)))
     if results.comparison is not None:
-        lines += _compared(results.comparison, results.control_comparison)
+        lines += _compared(results.comparison, results.verdict)
     if results.conformance is not None:
         lines.append(_endpoint_line(results.conformance))
     return lines
 
 
-def _compared(comparison: pd.DataFrame, control: pd.DataFrame | None) -> list[Line]:
+def _compared(comparison: pd.DataFrame, verdict: dict[str, Any] | None) -> list[Line]:
     rows, shown = main_rows(comparison), core_rows(comparison)
     lines = [
         Line(
@@ -275,21 +278,9 @@ def _compared(comparison: pd.DataFrame, control: pd.DataFrame | None) -> list[Li
             )
         )
     others = f"; {len(rows) - len(shown)} more tasks are on the page" if len(rows) > len(shown) else ""
-    lines.append(Line("transfer", _transfer_line(comparison, control) + others))
+    said = NO_VERDICT if verdict is None else answer_sentence(verdict)
+    lines.append(Line("transfer", said.removesuffix(".") + others))
     return lines
-
-
-def _transfer_line(comparison: pd.DataFrame, control: pd.DataFrame | None) -> str:
-    if control is None or control.empty:
-        return "no claim is made: there is no control arm to compare with"
-    claimed = claimed_tasks(comparison, control)
-    parts = [
-        f"{row['task']} {points(row['difference'])} ({span(row['low'], row['high'])})"
-        for _, row in core_rows(control).iterrows()
-        if row["task"] != TRAINED_TASK
-    ]
-    verdict = f"spelling transferred to {listed(claimed)}" if claimed else "no claim"
-    return f"{verdict}; against the control arm {', '.join(parts)} points"
 
 
 def _endpoint_line(conformance: dict[str, Any]) -> Line:

@@ -103,7 +103,7 @@ def _equivalent_table(found: StudyFindings) -> Table:
     rows = [
         {
             "trial": row["trial"],
-            "transfer_score": row["transfer_score"],
+            "selection_score": row["selection_score"],
             "difference": row["difference"],
             "low": row["difference_interval"][0] if row["difference_interval"] else None,
             "high": row["difference_interval"][1] if row["difference_interval"] else None,
@@ -211,7 +211,7 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
         figure=figures["history"],
         caption="Trials in their order, as if one after the other.",
     )
-    scores = ["transfer_score", *SCORED_TASKS]
+    scores = ["selection_score", "transfer_score", *SCORED_TASKS]
     ends = ["steps", "seconds", "loss", "seed"]
     trials = found.trials.merge(found.seconds, on="number")
     trials = trials[

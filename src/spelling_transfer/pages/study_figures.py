@@ -248,16 +248,16 @@ def plot_history(trials: pd.DataFrame, seconds: pd.DataFrame) -> Figure:
     figure.add_scatter(
         name="best so far",
         x=kept["minutes"],
-        y=kept["transfer_score"].cummax(),
+        y=kept["selection_score"].cummax(),
         mode="lines",
         line={"color": COLOURS[2], "width": 2, "shape": "hv"},
         hovertemplate="best %{y:.3f} after %{x:.1f} minutes<extra></extra>",
     )
-    for state, part in rows.dropna(subset=["transfer_score"]).groupby("state"):
+    for state, part in rows.dropna(subset=["selection_score"]).groupby("state"):
         figure.add_scatter(
             name=str(state),
             x=part["minutes"],
-            y=part["transfer_score"],
+            y=part["selection_score"],
             mode="markers",
             marker=_state_marker(state),
             customdata=part[["number", "steps", "seconds"]],
@@ -265,7 +265,7 @@ def plot_history(trials: pd.DataFrame, seconds: pd.DataFrame) -> Figure:
             "<extra></extra>",
         )
     figure.update_xaxes(title="minutes of training and scoring, all trials so far", rangemode="tozero")
-    figure.update_yaxes(title="transfer score")
+    figure.update_yaxes(title="score that trials are ranked by")
     return style_figure(figure)
 
 

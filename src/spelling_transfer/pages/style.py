@@ -15,8 +15,8 @@ GREY = COLOURS[-1]
 
 ARM_COLOURS: Mapping[str, str] = {
     "base": "#7F7F7F",
-    "fine-tuned": "#0072B2",
-    "control": "#E69F00",
+    "spelling": "#0072B2",
+    "form_control": "#E69F00",
     "direct-trained": "#CC79A7",
 }
 """The colour of each arm, the same in every figure."""

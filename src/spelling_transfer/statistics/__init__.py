@@ -5,17 +5,21 @@ checked by hand and used elsewhere. `paired` compares two arms on the same examp
 `resampling.Bootstrap` is the one way in which anything here is drawn.
 """
 
+from spelling_transfer.statistics.contrast import Contrast, contrast, family_values
 from spelling_transfer.statistics.correlation import correlate
+from spelling_transfer.statistics.exact import mcnemar_exact, sign_flip_exact
 from spelling_transfer.statistics.importance import rate_importance
 from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, percentile_interval, wilson_interval
+from spelling_transfer.statistics.multiple import benjamini_hochberg, holm
 from spelling_transfer.statistics.paired import (
     PairedDifference,
+    bonett_price_interval,
     gap_closed,
     gap_closed_interval,
-    mcnemar_exact,
     newcombe_paired_interval,
     paired_difference,
 )
+from spelling_transfer.statistics.ratio import Ratio, contrast_ratio, fieller_interval
 from spelling_transfer.statistics.resampling import Bootstrap, family_bootstrap, family_totals
 from spelling_transfer.statistics.scores import (
     SCORED_TASKS,
@@ -29,21 +33,31 @@ __all__ = [
     "NO_INTERVAL",
     "SCORED_TASKS",
     "Bootstrap",
+    "Contrast",
     "FocusWeights",
     "Interval",
     "PairedDifference",
+    "Ratio",
+    "benjamini_hochberg",
+    "bonett_price_interval",
     "compare_transfer_scores",
+    "contrast",
+    "contrast_ratio",
     "correlate",
     "family_bootstrap",
     "family_totals",
+    "family_values",
+    "fieller_interval",
     "gap_closed",
     "gap_closed_interval",
+    "holm",
     "mcnemar_exact",
     "newcombe_paired_interval",
     "paired_difference",
     "percentile_interval",
     "rate_importance",
     "resample_scores",
+    "sign_flip_exact",
     "transfer_score",
     "wilson_interval",
 ]

@@ -6,11 +6,13 @@ one arm alone has right.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spelling_transfer.statistics.contrast import contrast, family_values
+from spelling_transfer.statistics.exact import sign_flip_exact
 from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval, wilson_interval
 from spelling_transfer.statistics.resampling import (
     FEWEST_FAMILIES,
@@ -27,13 +29,14 @@ class PairedDifference(NamedTuple):
     Attributes:
         n: Examples answered by both.
         families: Word families among them.
-        reference: Share right of the reference arm.
+        reference: Share right of the reference arm, the mean over its seeds.
         arm: Share right of the other arm.
         difference: ``arm - reference``.
         interval: Interval of the difference.
-        only_reference: Examples that only the reference arm has right.
-        only_arm: Examples that only the other arm has right.
-        p_value: Two-sided exact McNemar p-value of "no difference".
+        only_reference: Examples that the reference arm has right in more of its seeds.
+        only_arm: Examples that the other arm has right in more of its seeds.
+        p_value: Two-sided p-value of "no difference"; exact where seeds add nothing.
+        detectable: The smallest true difference that would be found four times out of five.
     """
 
     n: int
@@ -45,70 +48,88 @@ class PairedDifference(NamedTuple):
     only_reference: int
     only_arm: int
     p_value: float
+    detectable: float
+
+    @property
+    def verdict(self) -> Literal["up", "down", "unclear"]:
+        """Which way the arm clearly differs: both its interval and its test have to say so."""
+        return clear_direction(self.interval, self.p_value)
+
+
+def clear_direction(
+    interval: Interval, p_value: float, *, confidence: float = CONFIDENCE
+) -> Literal["up", "down", "unclear"]:
+    """Returns which way a difference goes where its interval excludes zero *and* its test, adjusted or not, rejects."""
+    return interval.verdict if p_value <= 1 - confidence + 1e-12 else "unclear"
 
 
 def paired_difference(
-    reference: ArrayLike, arm: ArrayLike, families: ArrayLike, bootstrap: Bootstrap = STANDARD
+    reference: ArrayLike,
+    arm: ArrayLike,
+    families: ArrayLike,
+    *,
+    spreads: tuple[float, float] = (0.0, 0.0),
+    confidence: float = CONFIDENCE,
+    alpha: float | None = None,
 ) -> PairedDifference:
     """Returns the difference between two arms' right answers on the same examples, with its interval and p-value.
 
-    The interval resamples families (``family_bootstrap``). With fewer than 30 families, or where every family has the
-    same mean difference, resampling sees too little spread and would claim too much; Newcombe's interval is given there
-    instead.
+    The interval is that of ``contrast``: over word families by Bonett and Price, and over training seeds where an arm
+    has three or more, or where a spread of theirs is assumed. The test flips signs by family (``sign_flip_exact``,
+    which is McNemar's where a family has one example); where seeds add to the variance, the p-value is the larger of
+    that and of the t test, since no question tells how another seed would have answered it.
 
     Args:
-        reference: Whether the reference arm is right, shape (examples,).
-        arm: Whether the other arm is right, shape (examples,).
+        reference: Whether the reference arm is right, shape (examples,) or (seeds, examples).
+        arm: Whether the other arm is right, shape (examples,) or (seeds, examples).
         families: The word family of each example, shape (examples,).
-        bootstrap: How families are resampled.
+        spreads: Standard deviation of a training seed's effect on the share of reference and arm, assumed where there
+            are fewer than three seeds; 0 for a model that was not trained.
+        confidence: Confidence level of the interval.
+        alpha: Level at which ``detectable`` would be found; that of the interval if not given.
 
     Raises:
         ValueError: There are no examples, or the three differ in length.
     """
-    first, second = np.asarray(reference, dtype=bool), np.asarray(arm, dtype=bool)
+    first, second = (np.atleast_2d(np.asarray(each, dtype=bool)) for each in (reference, arm))
     family = np.asarray(families)
-    if not len(first) or not len(first) == len(second) == len(family):
-        raise ValueError(f"paired arms need the same examples, got {len(first)}, {len(second)} and {len(family)}.")
-    only_reference, only_arm = int((first & ~second).sum()), int((~first & second).sum())
-    totals = family_totals(family, second.astype(float) - first, np.ones(len(first)))
-    if len(totals) >= FEWEST_FAMILIES and np.ptp(totals[:, 0] / totals[:, 1]) > 0:
-        interval = family_bootstrap(totals, lambda change, n: change / n, bootstrap)
-    else:
-        interval = newcombe_paired_interval(
-            int((first & second).sum()),
-            only_reference,
-            only_arm,
-            int((~first & ~second).sum()),
-            confidence=bootstrap.confidence,
-        )
+    n = first.shape[1]
+    if not n or not n == second.shape[1] == len(family):
+        raise ValueError(f"paired arms need the same examples, got {n}, {second.shape[1]} and {len(family)}.")
+    # In whole numbers, so that an exact test can count them.
+    change = len(first) * second.sum(axis=0) - len(second) * first.sum(axis=0)
+    (before, sizes), (after, _) = (family_values(each, family) for each in (first, second))
+    found = contrast([before, after], [-1.0, 1.0], sizes, spreads)
+    by_family = family_totals(family, change)[:, 0] if len(sizes) < n else change
+    p_value = sign_flip_exact(by_family)
+    if found.seed_variance > 0:
+        p_value = max(p_value, found.p_value)
     return PairedDifference(
-        n=len(first),
-        families=len(totals),
+        n=n,
+        families=found.families,
         reference=float(first.mean()),
         arm=float(second.mean()),
         difference=float(second.mean() - first.mean()),
-        interval=interval,
-        only_reference=only_reference,
-        only_arm=only_arm,
-        p_value=mcnemar_exact(only_reference, only_arm),
+        interval=found.interval(confidence),
+        only_reference=int((change < 0).sum()),
+        only_arm=int((change > 0).sum()),
+        p_value=p_value,
+        detectable=found.detectable(alpha=1 - confidence if alpha is None else alpha),
     )
 
 
-def mcnemar_exact(only_first: int, only_second: int) -> float:
-    """Returns the two-sided exact McNemar p-value: were the disagreements a fair coin's?
+def bonett_price_interval(n: int, only_reference: int, only_arm: int, *, confidence: float = CONFIDENCE) -> Interval:
+    """Returns the interval of Bonett and Price of a paired difference ``arm - reference`` from its counts.
 
-    Only examples that exactly one arm has right say anything; given their number m, the count of one kind follows
-    Binomial(m, 1/2) if the arms are equally good. Without disagreements the value is 1.
+    Wald's interval of the counts with one added to each kind of disagreement; ``contrast`` does the same for families
+    of several examples and for several seeds.
 
-    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-    Psychometrika 12 (1947), in its exact binomial form.
+    Source: D. G. Bonett and R. M. Price, Journal of Educational and Behavioral Statistics 37 (2012).
     """
-    from scipy.stats import binomtest
-
-    disagreements = only_first + only_second
-    if disagreements == 0:
-        return 1.0
-    return float(binomtest(only_first, disagreements, 0.5).pvalue)
+    if n == 0:
+        return NO_INTERVAL
+    change = np.repeat([1.0, -1.0, 0.0], [only_arm, only_reference, n - only_arm - only_reference])
+    return contrast([change[np.newaxis]], [1.0]).interval(confidence)
 
 
 def newcombe_paired_interval(

@@ -12,6 +12,7 @@ from spelling_transfer.files import NAME_PATTERN, NAME_RULE
 from spelling_transfer.models.trainable import LoraSettings
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import FOCUS_WEIGHTS, Focus, FocusWeights
+from spelling_transfer.study.selection import SelectBy
 from spelling_transfer.tasks.mixture import MixtureSettings
 from spelling_transfer.training.config import TrainingSettings
 
@@ -92,8 +93,6 @@ class LightningSettings(BaseModel):
 
     gpu_tier: GpuTier = Field("cpu", description="Class of machine.")
     memory_gib: float = Field(16.0, gt=0, le=4096, description="Memory a model can use: the GPU's, or the machine's.")
-    teraflops: float = Field(0.3, gt=0, le=10_000, description="Peak of dense products in the type used for training.")
-    utilisation: float = Field(0.3, gt=0, le=1, description="Share of the peak that training reaches.")
     price_usd_per_hour: float = Field(0.0, ge=0, le=1000, description="Price of one machine; 0 for your own.")
 
 
@@ -109,6 +108,9 @@ class StudySettings(BaseModel):
     )
     count_task_weight: float | None = Field(
         None, ge=0.0, le=1.0, description="Weight of count in the transfer score; the focus's where it is null."
+    )
+    select_by: SelectBy = Field(
+        "spelling", description="What trials are ranked by: spelling, or the weighted sum with position and count."
     )
     n_trials: int | None = Field(
         3, ge=1, le=10_000, description="Configurations to try; null tries all of grid and one_at_a_time."
@@ -201,16 +203,3 @@ class AnalysisSettings(BaseModel):
     def bootstrap(self) -> Bootstrap:
         """How families and trials are resampled."""
         return Bootstrap(n_resamples=self.n_resamples, seed=self.seed)
-
-
-class RecommendationSettings(BaseModel):
-    """What is trained once a study has chosen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seeds: int = Field(
-        3, ge=1, le=100, description="New seeds the best configuration is trained with before it is called best."
-    )
-    control: bool = Field(
-        True, description="Train the control arm too: the same steps on the same prompts with other words' answers."
-    )

@@ -23,7 +23,7 @@ from spelling_transfer.statistics.scores import SCORED_TASKS, Resampled
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.interfaces import TrialOutcome, evaluation_of
-from spelling_transfer.tasks.mixture import CONTROL, REAL, SPELLING
+from spelling_transfer.tasks.arms import SPELLING_ARM, TrainedArm
 
 
 def new_seeds(trials: pd.DataFrame, n: int) -> list[int]:
@@ -32,29 +32,9 @@ def new_seeds(trials: pd.DataFrame, n: int) -> list[int]:
     return list(range(first, first + n))
 
 
-def control_examples(encoded: pd.DataFrame, config: TrialConfig) -> pd.DataFrame:
-    """Returns the examples with every spelling a model may be trained on replaced by another word's.
-
-    What is left of the training is the form of prompts and answers, and how often each letter is said. Rows of other
-    tasks stay, so an adapter that is also trained on position or count differs from its control in spelling alone.
-
-    Args:
-        encoded: The encoded examples.
-        config: The configuration whose control is wanted.
-
-    Returns:
-        The frame without the spellings of its training split; control examples stand in their place, as ``real`` ones.
-    """
-    is_training = encoded["split"] == "train"
-    controls = encoded[is_training & (encoded["kind"] == CONTROL)]
-    controls = controls.assign(kind=REAL, augmented=config.spelling.spelling_augmentation)
-    rest = encoded[~(is_training & (encoded["task"] == SPELLING))]
-    return pd.concat([rest, controls], ignore_index=True)
-
-
 def typical_run(runs: pd.DataFrame) -> int:
     """Returns the seed of the run with the middle score; of two in the middle, the lower. The best would be luck."""
-    ordered = runs.sort_values(["transfer_score", "seed"], kind="stable")
+    ordered = runs.sort_values(["selection_score", "seed"], kind="stable")
     return int(ordered["seed"].iloc[(len(ordered) - 1) // 2])
 
 
@@ -71,7 +51,8 @@ def confirm(
 
     Args:
         recommendation: What ``recommend`` returns.
-        runs: One row a run of the winner: ``seed``, ``steps``, ``loss``, the task scores and ``transfer_score``.
+        runs: One row a run of the winner: ``seed``, ``steps``, ``loss``, the task scores, ``transfer_score`` and
+            ``selection_score``.
         marks: The marks of these runs; ``number`` is the seed.
         control_marks: The marks of the control arm on the same questions; empty without one.
         study: The study.
@@ -149,15 +130,15 @@ def ends(interval: Interval) -> list[float] | None:
 
 
 _FOLDER = "retrained"
-_FORMAT = 2
+_FORMAT = 3
 """Of the outcomes; those of another format are not read."""
 
 
 class AdapterTrainer(Protocol):
     """Trains one configuration and keeps its adapter."""
 
-    def train_adapter(self, config: TrialConfig, target: Path) -> tuple[ModelFolder, TrialOutcome]:
-        """Trains to the end and writes the adapter to ``target``."""
+    def train_adapter(self, config: TrialConfig, target: Path, arm: TrainedArm) -> tuple[ModelFolder, TrialOutcome]:
+        """Trains an arm to the end and writes its adapter to ``target``."""
         ...
 
 
@@ -176,8 +157,8 @@ class TrainingMaterial(Protocol):
 class Retraining:
     """Trains adapters into a study's folder, or finds them there.
 
-    A run is known by the hash of its configuration and of all that it is trained and scored on. It is there once its
-    outcome is written, which comes last, so a run that was killed is trained again and one that ended is not.
+    A run is known by the hash of its arm, its configuration and of all that it is trained and scored on. It is there
+    once its outcome is written, which comes last, so a run that was killed is trained again and one that ended is not.
 
     Args:
         material: What is trained and scored on.
@@ -195,16 +176,22 @@ class Retraining:
         trainer: AdapterTrainer = self._material.open()
         return trainer
 
-    def run(self, config: TrialConfig) -> tuple[ModelFolder, TrialOutcome]:
-        """Returns the adapter of a configuration and what its training left."""
-        known = json.dumps([_FORMAT, config.model_dump(mode="json"), dict(self._material.identity())], sort_keys=True)
+    def run(self, config: TrialConfig, arm: TrainedArm = SPELLING_ARM) -> tuple[ModelFolder, TrialOutcome]:
+        """Returns the adapter of a configuration trained as an arm, and what its training left."""
+        known = json.dumps(
+            [_FORMAT, arm, config.model_dump(mode="json"), dict(self._material.identity())], sort_keys=True
+        )
         target = self._folder / hashlib.sha256(known.encode()).hexdigest()[:24]
         record = target.with_suffix(".json")
         if not self._together and (found := _found(target, record)) is not None:
             return found
-        adapter, outcome = self._trainer.train_adapter(config, target)
-        # The curve's end is what scores rest on; the rest of it is not asked for again.
-        left = {"end": asdict(outcome.curve[-1]), "loss": outcome.final_loss, "steps": outcome.steps}
+        adapter, outcome = self._trainer.train_adapter(config, target, arm)
+        left = {
+            "curve": [asdict(each) for each in outcome.curve],
+            "loss": outcome.final_loss,
+            "steps": outcome.steps,
+            "plain_lines": outcome.plain_lines,
+        }
         write_text(record, json.dumps(left))
         return adapter, outcome
 
@@ -217,4 +204,6 @@ def _found(target: Path, record: Path) -> tuple[ModelFolder, TrialOutcome] | Non
     except ModelFolderError:  # taken away or altered: train it again
         return None
     left = json.loads(record.read_text(encoding="utf-8"))
-    return adapter, TrialOutcome([evaluation_of(left["end"])], left["loss"], left["steps"], "complete")
+    curve = [evaluation_of(each) for each in left["curve"]]
+    plain = left["plain_lines"] and tuple(left["plain_lines"])
+    return adapter, TrialOutcome(curve, left["loss"], left["steps"], "complete", plain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -216,29 +216,7 @@ class Increasing(_Constraint):
         return self._explained(" <= ".join(self.increasing))
 
 
-class FitsMemory(_Constraint):
-    """What runs side by side fits the memory of the study's machine.
-
-    It depends on the model and the machine, which a space does not know: ``study.estimates`` turns it into a bound of
-    the batch size before a study begins.
-    """
-
-    fits_memory: Literal[True]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The settings that take part."""
-        return ("training.batch_size",)
-
-    def holds(self, value: Callable[[str], Any]) -> bool:
-        """Holds: it has to be turned into a bound first."""
-        return True
-
-    def __str__(self) -> str:
-        return self._explained("training.batch_size fits the memory of the machine")
-
-
-Constraint = ProductBounds | Increasing | FitsMemory
+Constraint = ProductBounds | Increasing
 
 
 def _check_names(names: tuple[str, ...]) -> None:

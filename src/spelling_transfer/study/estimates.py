@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,11 +11,8 @@ from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.choices import choices_of, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.entries import Range
-from spelling_transfer.study.space import CONSTRAINTS, SearchSpace
-
-GENERATION_PENALTY = 5.0
-"""How much slower a token is when it is generated one by one than when it is read: the weights are read for each. A
-rough figure; the seconds of a finished study replace it."""
+from spelling_transfer.study.space import SearchSpace
+from spelling_transfer.study.speeds import Speed, find_speed
 
 _SHAPELESS = "unknown: model_profile.shape is not set"
 
@@ -83,13 +79,8 @@ def estimate_study(
 ) -> Estimate:
     """Estimates a study; nothing is trained.
 
-    Grid, one at a time, random and quasi-random are counted trial by trial. For the samplers that learn from results,
-    random draws stand in for what they will try.
-
-    Time is work over speed. Work is counted in multiplications and additions (Kaplan et al. 2020, arXiv:2001.08361,
-    section 2.1): two for each weight and token forwards and, as frozen weights need no gradient of their own, two
-    backwards; the head only where there is an answer. Speed is the peak of the tier times the share of it that training
-    reaches, both in ``conf/*/study/lightning/``. What an earlier study measured on the same machine replaces it.
+    Time comes from measured speeds (`spelling_transfer.study.speeds`). What an earlier study measured on the same
+    machine replaces it.
 
     Args:
         space: What is searched.
@@ -101,17 +92,12 @@ def estimate_study(
     Raises:
         StudyConfigError: There is nothing to try.
     """
-    trials = planned_trials(space, settings)
-    drawn = (
-        settings
-        if settings.sampler not in ("tpe", "gp", "cmaes")
-        else settings.model_copy(update={"sampler": "random"})
-    )
-    configs = [space.defaults.varied(choices_of(space, drawn, number) or {}) for number in range(trials)]
+    configs = planned_configs(space, settings)
+    trials = len(configs)
     steps = sum(config.training.max_steps for config in configs)
     examples = sum(examples_of(config) for config in configs)
-    evaluations = sum(math.ceil(config.training.max_steps / settings.transfer_eval_frequency) for config in configs)
-    hours, basis = _hours(configs, settings, profile.shape, measured, evaluations, examples)
+    evaluations = sum(evaluations_of(config, settings) for config in configs)
+    hours, basis = _hours(configs, settings, profile.shape, measured, examples)
     shared = None if hours is None else hours / max(min(workers, trials), 1)
     return Estimate(
         trials=trials,
@@ -136,20 +122,40 @@ def examples_of(config: TrialConfig) -> int:
     return training.max_steps * training.batch_size * training.grad_accum_steps
 
 
-def training_work(config: TrialConfig, shape: ModelShape) -> float:
-    """Returns the multiplications and additions of a whole training."""
-    passes = 3 if config.training.gradient_checkpointing else 2
-    layers = 2 * passes * shape.layer_weights * TOKENS_PER_EXAMPLE
-    head = 4 * shape.vocabulary_rows * shape.hidden_size * TOKENS_PER_ANSWER
-    return examples_of(config) * (layers + head)
+def evaluations_of(config: TrialConfig, settings: StudySettings) -> int:
+    """Returns how often a trial is scored."""
+    return math.ceil(config.training.max_steps / settings.transfer_eval_frequency)
 
 
-def scoring_work(settings: StudySettings, shape: ModelShape) -> float:
-    """Returns the same for scoring a trial once, generation weighted by its penalty."""
+def planned_configs(space: SearchSpace, settings: StudySettings) -> list[TrialConfig]:
+    """Returns the configurations that a study will try.
+
+    Grid, one at a time, random and quasi-random are drawn trial by trial. For the samplers that learn from results,
+    random draws stand in for what they will try.
+
+    Raises:
+        StudyConfigError: There is nothing to try.
+    """
+    if settings.sampler in ("tpe", "gp", "cmaes"):
+        settings = settings.model_copy(update={"sampler": "random"})
+    numbers = range(planned_trials(space, settings))
+    return [space.defaults.varied(choices_of(space, settings, number) or {}) for number in numbers]
+
+
+def trial_seconds(config: TrialConfig, evaluations: int, settings: StudySettings, speed: Speed) -> float:
+    """Returns the seconds of training one configuration and scoring it so many times."""
+    training = config.training
+    batch = training.batch_size * training.grad_accum_steps
     questions = len(SCORED_TASKS) * settings.validation_words
-    reading = 2 * shape.layer_weights * TOKENS_PER_EXAMPLE
-    token = 2 * (shape.layer_weights + shape.vocabulary_rows * shape.hidden_size)
-    return questions * (reading + GENERATION_PENALTY * token * TOKENS_PER_ANSWER)
+    scoring = speed.answering_seconds(questions, speed.measured.tokens_per_answer)
+    trained = speed.training_seconds(training.max_steps, batch, checkpointing=training.gradient_checkpointing)
+    return trained + evaluations * scoring
+
+
+def study_seconds(configs: list[TrialConfig], settings: StudySettings, speed: Speed) -> float:
+    """Returns the seconds of all trials of a study, one after the other in one process."""
+    trials = sum(trial_seconds(config, evaluations_of(config, settings), settings, speed) for config in configs)
+    return speed.measured.import_s + trials
 
 
 def _hours(
@@ -157,17 +163,14 @@ def _hours(
     settings: StudySettings,
     shape: ModelShape | None,
     measured: Measured | None,
-    evaluations: int,
     examples: int,
 ) -> tuple[float | None, str]:
     if measured is not None:
         return measured.seconds_per_example * examples / 3600, f"measured on {measured.trials} trials here"
     if shape is None:
         return None, _SHAPELESS
-    machine = settings.lightning
-    work = sum(training_work(config, shape) for config in configs) + evaluations * scoring_work(settings, shape)
-    speed = machine.teraflops * 1e12 * machine.utilisation
-    return work / speed / 3600, f"computed for {machine.gpu_tier}: {speed / 1e12:g} TFLOP/s"
+    speed = find_speed(settings.lightning.gpu_tier.upper(), shape)
+    return study_seconds(configs, settings, speed) / 3600, speed.note
 
 
 def _memory(configs: list[TrialConfig], profile: ModelProfile) -> float | None:
@@ -193,16 +196,14 @@ def check_memory(space: SearchSpace, settings: StudySettings, profile: ModelProf
     needed, there = memory_gib(space.defaults, profile), settings.lightning.memory_gib
     if needed > there:
         raise StudyConfigError(
-            f"trial.training.batch_size: {space.defaults.training.batch_size} examples of {profile.name} need about "
-            f"{needed:.1f} GiB; {settings.lightning.gpu_tier} has {there:g} GiB. Take a smaller batch and more "
-            "grad_accum_steps, set gradient_checkpointing, or choose a larger --gpu-tier."
+            f"study.lightning: {profile.name} with rank {space.defaults.lora.r} needs about {needed:.1f} GiB for one "
+            f"example; {settings.lightning.gpu_tier} has {there:g} GiB. Choose a larger --gpu-tier or a smaller rank, "
+            "or set gradient_checkpointing."
         )
 
 
 TOKENS_PER_EXAMPLE = 42
-"""Tokens of a training example: the encoded examples of ``local_prep`` have 30 to 60, the answer among them."""
-TOKENS_PER_ANSWER = 10
-"""Tokens of an answer: a word of 8 letters is spelt in about this many."""
+"""Tokens that memory is planned with: the longest examples of ``local_prep`` have about 40, the answer among them."""
 
 _LIBRARIES_GIB = 1.0
 """Libraries, CUDA's context and the allocator's reserve."""
@@ -210,18 +211,16 @@ _LOGITS_MB = 256
 """A block of logits where the settings do not say and memory is short."""
 _ADAM_BYTES = 16
 """A trainable weight in float32: itself, its gradient and Adam's two moments, 4 bytes each."""
-_HEADROOM = 0.9
-"""Share of a machine's memory that a search may plan with: fragmentation takes the rest."""
 _GIB = 2**30
 
 
 def memory_gib(config: TrialConfig, profile: ModelProfile) -> float:
-    """Returns the memory of training one configuration, in GiB.
+    """Returns the least memory that training one configuration takes, in GiB: one example at a time.
 
     Frozen weights, the adapter with its gradient and optimiser state, the activations that the backward pass needs and
     the logits of the label positions. Activations are counted from the layers' products, as Korthikanti et al. (2022,
-    arXiv:2205.05198, section 4) do; attention keeps no matrix of scores. Accumulated batches run one after the other,
-    so they take no memory.
+    arXiv:2205.05198, section 4) do; attention keeps no matrix of scores. Where there is more memory, more examples run
+    side by side; the size of a step takes none.
 
     Args:
         config: The configuration.
@@ -229,7 +228,7 @@ def memory_gib(config: TrialConfig, profile: ModelProfile) -> float:
     """
     shape = profile.shape
     assert shape is not None
-    return (_fixed(config, profile, shape) + config.training.batch_size * _per_example(config, shape)) / _GIB
+    return (_fixed(config, profile, shape) + _per_example(config, shape)) / _GIB
 
 
 def _fixed(config: TrialConfig, profile: ModelProfile, shape: ModelShape) -> float:
@@ -263,58 +262,3 @@ def adapter_weights(config: TrialConfig, profile: ModelProfile) -> int:
     }
     modules = config.lora.target_modules or profile.lora_targets
     return config.lora.r * shape.layers * sum(ends.get(name, hidden + inner) for name in modules)
-
-
-def largest_batch(config: TrialConfig, profile: ModelProfile, machine_gib: float) -> int:
-    """Returns how many examples fit side by side; 0 where the model itself does not."""
-    shape = profile.shape
-    assert shape is not None
-    free = _HEADROOM * machine_gib * _GIB - _fixed(config, profile, shape)
-    return max(int(free // _per_example(config, shape)), 0)
-
-
-def bound_memory(
-    space: Mapping[str, Any], settings: StudySettings, profile: ModelProfile, defaults: TrialConfig
-) -> dict[str, Any]:
-    """Turns the constraint ``fits_memory`` of a space into a bound of the batch size.
-
-    Args:
-        space: The space as a YAML file holds it.
-        settings: The study, for its machine.
-        profile: The model.
-        defaults: The configuration that the space varies.
-
-    Returns:
-        The space, its constraints bound to this model and machine.
-
-    Raises:
-        StudyConfigError: The constraint is there and the model's shape is not known, or the model does not fit.
-    """
-    constraints = list(space.get(CONSTRAINTS) or ())
-    wanted = [each for each in constraints if isinstance(each, Mapping) and each.get("fits_memory")]
-    if not wanted:
-        return dict(space)
-    if profile.shape is None:
-        raise StudyConfigError(
-            f"study.space: {CONSTRAINTS}: fits_memory needs model_profile.shape; give the sizes of {profile.name} in "
-            "its file in conf/*/study/models/."
-        )
-    ranks = space.get("lora.r") or {}
-    rank = max([*ranks.get("values", ()), ranks.get("high", 0), defaults.lora.r])
-    layers = [str(value) for value in (space.get("lora.target_modules") or {}).get("values", ())]
-    widest = max(layers, key=lambda names: names.count(","), default=None)
-    config = defaults.varied({"lora.r": rank} | ({"lora.target_modules": widest} if widest else {}))
-    machine = settings.lightning
-    batch = largest_batch(config, profile, machine.memory_gib)
-    if batch < 1:
-        raise StudyConfigError(
-            f"study.lightning: {profile.name} with rank {rank} needs "
-            f"{memory_gib(config.varied({'training.batch_size': 1}), profile):.1f} GiB for one example; "
-            f"{machine.gpu_tier} has {machine.memory_gib:g} GiB. Choose a larger --gpu-tier or a smaller rank."
-        )
-    bound = {
-        "product": ["training.batch_size"],
-        "at_most": batch,
-        "reason": f"{profile.name} on {machine.gpu_tier}, {machine.memory_gib:g} GiB",
-    }
-    return {**space, CONSTRAINTS: [bound if each in wanted else each for each in constraints]}

@@ -197,7 +197,7 @@ def find_patterns(
 
 
 def rate_settings(trials: pd.DataFrame, search_space: dict[str, Any], *, seeds: int, seed: int = 0) -> pd.DataFrame:
-    """Returns the importance of each searched setting for the transfer score; see ``rate_importance``.
+    """Returns the importance of each searched setting for the score that trials are ranked by; see ``rate_importance``.
 
     Args:
         trials: One row a trial; the columns with a dot are the settings that were varied.
@@ -205,9 +205,9 @@ def rate_settings(trials: pd.DataFrame, search_space: dict[str, Any], *, seeds: 
         seeds: How often the trials are drawn anew.
         seed: The first seed.
     """
-    kept = counted(trials).dropna(subset=["transfer_score"])
+    kept = counted(trials).dropna(subset=["selection_score"])
     names = [name for name in kept.columns if "." in name and kept[name].notna().all()]
-    return rate_importance(kept[names], kept["transfer_score"], search_space, seeds=seeds, seed=seed)
+    return rate_importance(kept[names], kept["selection_score"], search_space, seeds=seeds, seed=seed)
 
 
 def _by_setting(trials: pd.DataFrame, base: dict[str, float], bootstrap: Bootstrap) -> Iterator[dict[str, Any]]:

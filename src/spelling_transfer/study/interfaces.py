@@ -73,12 +73,15 @@ class TrialOutcome(NamedTuple):
         final_loss: Training loss of the last step.
         steps: Optimiser steps taken.
         verdict: How it ended.
+        plain_lines: Exact match on plain lines of the validation words, of the base model and at the end, where it was
+            measured: whether training left what the model knew of letters.
     """
 
     curve: list[Evaluation]
     final_loss: float
     steps: int
     verdict: Verdict
+    plain_lines: tuple[float, float] | None = None
 
 
 class Monitor(Protocol):

@@ -20,6 +20,7 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.interfaces import Objective
 from spelling_transfer.study.trial import TrialRunner, validation_questions
+from spelling_transfer.tasks.mixture import REHEARSAL
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 _FOLDER = "material"
@@ -60,6 +61,10 @@ class TrialMaterial:
         """
         return validation_questions(self.examples, self.validation_words)
 
+    @property
+    def _asked_and_lines(self) -> pd.DataFrame:
+        return pd.concat([self.validation, self.examples[self.examples["kind"] == REHEARSAL]], ignore_index=True)
+
     @cached_property
     def _used(self) -> pd.DataFrame:
         # What no trial looks at (test examples, other validation questions) is left behind.
@@ -82,7 +87,7 @@ class TrialMaterial:
         for column in ("example_id", "task", "split", "kind", "difficulty"):
             train.update("\n".join(self._used[column].astype(str)).encode())
         train.update(offsets.tobytes() + self._used["label_start"].to_numpy(dtype=np.int64).tobytes())
-        questions = self.validation[["example_id", "question", "answer"]].astype(str)
+        questions = self._asked_and_lines[["example_id", "question", "answer"]].astype(str)
         asked = "\n".join(questions.agg("\t".join, axis=1))
         return {
             "base_model": self.base.sha256,
@@ -123,7 +128,7 @@ class TrialMaterial:
         np.save(work / "offsets.npy", offsets)
         np.save(work / "english_ids.npy", np.asarray(self.english_ids, dtype=np.int64))
         _write_arrow(self._used.drop(columns="input_ids"), work / "encoded.arrow")
-        _write_arrow(self.validation, work / "validation.arrow")
+        _write_arrow(self._asked_and_lines, work / "validation.arrow")
 
 
 def open_runner(folder: Path, *, validation_words: int, evaluate_every: int) -> TrialRunner:

@@ -13,6 +13,7 @@ from spelling_transfer.study.config import StudySettings
 from spelling_transfer.study.interfaces import Evaluation, TrialOutcome, Verdict, evaluation_of
 from spelling_transfer.study.plan import StudyPlan
 from spelling_transfer.study.records import ClaimLostError, RecordKind, Records, TrialRow
+from spelling_transfer.study.selection import selection_score
 from spelling_transfer.study.storage import StorageError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class TrialMonitor:
         if known := self._known.get(evaluation.step):
             return known["verdict"]  # type: ignore[no-any-return]
         scored = scored_row(evaluation, self._settings)
-        verdict, attrs = self._judge(evaluation.step, scored["transfer_score"])
+        verdict, attrs = self._judge(evaluation.step, scored["selection_score"])
         scored["verdict"] = verdict
         self._step = evaluation.step
         # One transaction: a trial killed here was either not scored at this step, or scored and judged.
@@ -153,16 +154,20 @@ class TrialMonitor:
                 return "pruned", changed
         patience = self._settings.patience
         if patience is not None:
-            scores = [float(self._known[each]["transfer_score"]) for each in sorted(self._known) if each < step]
+            scores = [float(self._known[each]["selection_score"]) for each in sorted(self._known) if each < step]
             if _without_gain([*scores, score]) >= patience:
                 return "stopped", changed
         return "complete", changed
 
 
 def scored_row(evaluation: Evaluation, settings: StudySettings) -> dict[str, Any]:
-    """Returns an evaluation as a row with its transfer score."""
-    score = transfer_score(evaluation.spelling, evaluation.position, evaluation.count, settings.weights)
-    return {**asdict(evaluation), "transfer_score": float(score)}
+    """Returns an evaluation as a row with its transfer score, and with the score that trials are ranked by."""
+    scores = evaluation.spelling, evaluation.position, evaluation.count
+    return {
+        **asdict(evaluation),
+        "transfer_score": float(transfer_score(*scores, settings.weights)),
+        "selection_score": float(selection_score(*scores, settings.select_by, settings.weights)),
+    }
 
 
 def _without_gain(scores: Sequence[float]) -> int:

@@ -15,6 +15,7 @@ from spelling_transfer.study.confirm import ends
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.findings import FEW_TRIALS, warnings_of
 from spelling_transfer.study.interfaces import counted
+from spelling_transfer.study.selection import selection_resamples
 
 _BIASED = (
     "The best of {n} scores on the same questions is too high by chance; only runs with new seeds, and the evaluation "
@@ -42,15 +43,15 @@ def recommend(
         bootstrap: How word families are resampled.
 
     Returns:
-        ``trial`` (its number), ``transfer_score`` with its ``interval``, ``runner_up_transfer_score``, ``config`` (in
-        full), ``choices`` (what the search chose), ``cost``; ``equivalent``: the trials whose difference to it cannot
-        be told from zero, each with the difference and its interval; ``cheapest`` of these and the best; ``finished``
-        trials and ``warnings``; ``next_study`` and ``study``.
+        ``trial`` (its number), ``selection_score`` with its ``interval``, ``runner_up_selection_score``,
+        ``transfer_score``, ``config`` (in full), ``choices`` (what the search chose), ``cost``; ``equivalent``: the
+        trials whose difference to it cannot be told from zero, each with the difference and its interval; ``cheapest``
+        of these and the best; ``finished`` trials and ``warnings``; ``next_study`` and ``study``.
 
     Raises:
         StudyConfigError: No trial was completed.
     """
-    finished = counted(trials).sort_values(["transfer_score", "number"], ascending=[False, True], kind="stable")
+    finished = counted(trials).sort_values(["selection_score", "number"], ascending=[False, True], kind="stable")
     if finished.empty:
         states = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
         raise StudyConfigError(
@@ -63,17 +64,18 @@ def recommend(
     for row in rows:
         own, difference = intervals.get(row["trial"], (None, None))
         row["interval"] = None if own is None else ends(own)
-        row["difference"] = row["transfer_score"] - best["transfer_score"]
+        row["difference"] = row["selection_score"] - best["selection_score"]
         row["difference_interval"] = None if difference is None else ends(difference)
     equivalent = [row for row in rows[1:] if not _excludes_zero(row["difference_interval"])]
     cheapest = min([best, *equivalent], key=_cost_key)
-    runner_up = rows[1]["transfer_score"] if len(rows) > 1 else None
+    runner_up = rows[1]["selection_score"] if len(rows) > 1 else None
     warnings = warnings_of(trials, study.sampler)
     if len(rows) > 1:
         warnings = [*warnings, _BIASED.format(n=len(rows))]
     return {
-        **{key: best[key] for key in ("trial", "transfer_score", "interval", "config", "choices", "cost")},
-        "runner_up_transfer_score": runner_up,
+        **{key: best[key] for key in ("trial", "selection_score", "interval", "config", "choices", "cost")},
+        "transfer_score": best["transfer_score"],
+        "runner_up_selection_score": runner_up,
         "equivalent": [{key: value for key, value in row.items() if key != "config"} for row in equivalent],
         "cheapest": cheapest,
         "finished": len(rows),
@@ -82,6 +84,7 @@ def recommend(
         "study": {
             "name": study.name,
             "focus": study.focus,
+            "select_by": study.select_by,
             "weights": {"position": study.weights.position, "count": study.weights.count},
             "sampler": study.sampler,
             "seed": study.seed,
@@ -98,6 +101,7 @@ def _described(row: pd.Series[Any], trials: pd.DataFrame, defaults: TrialConfig)
     steps = int(row["steps"])
     return {
         "trial": int(row["number"]),
+        "selection_score": float(row["selection_score"]),
         "transfer_score": float(row["transfer_score"]),
         "choices": varied,
         # Seconds depend on the machine and on what else it does; examples seen do not.
@@ -112,13 +116,13 @@ def _differences(
     if marks.empty or best not in set(marks["number"]):
         return {}
     resamples = resample_correctness(marks, bootstrap)
-    scores = resamples.transfer_scores(study.weights)
+    scores = selection_resamples(resamples, study.select_by, study.weights)
     change = scores.minus(scores.at(resamples.place(best)))
     return {number: (scores.interval(place), change.interval(place)) for place, number in enumerate(resamples.numbers)}
 
 
 def _cost_key(row: dict[str, Any]) -> tuple[int, int, float, int]:
-    return row["cost"]["examples"], row["config"]["lora"]["r"], -row["transfer_score"], row["trial"]
+    return row["cost"]["examples"], row["config"]["lora"]["r"], -row["selection_score"], row["trial"]
 
 
 def _excludes_zero(ends: list[float] | None) -> bool:

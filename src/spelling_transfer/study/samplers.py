@@ -88,7 +88,7 @@ class History:
                 self._storage.set_trial_system_attr(trial_id, name, value)
         for each in evaluations:
             if int(each["step"]) not in trial.intermediate_values:
-                score = float(each["transfer_score"])
+                score = float(each["selection_score"])
                 self._storage.set_trial_intermediate_value(trial_id, int(each["step"]), score)
         if row.finished:
             state, value = optuna_state(row, evaluations)
@@ -141,7 +141,7 @@ def optuna_state(row: TrialRow, evaluations: Sequence[Mapping[str, Any]]) -> tup
     """Returns a finished trial's state and value as Optuna knows them."""
     if row.state == "failed" or not evaluations:
         return TrialState.FAIL, None
-    score = float(evaluations[-1]["transfer_score"])
+    score = float(evaluations[-1]["selection_score"])
     # Optuna's samplers read a pruned trial's value as its last score.
     return (TrialState.PRUNED if row.state == "pruned" else TrialState.COMPLETE), score
 

@@ -16,7 +16,6 @@ from spelling_transfer.study.entries import (
     Candidates,
     Constraint,
     Entry,
-    FitsMemory,
     Increasing,
     ProductBounds,
     Range,
@@ -190,7 +189,6 @@ _ENTRIES: dict[str, type[Entry]] = {"values": Candidates, "ratios": Ratio, "low"
 _CONSTRAINTS: dict[str, type[Constraint]] = {
     "product": ProductBounds,
     "increasing": Increasing,
-    "fits_memory": FitsMemory,
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,11 @@ from spelling_transfer.progress import ProgressHandle, progress_bar
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.config import StudyConfigError, TrialConfig
 from spelling_transfer.study.interfaces import Evaluation, Monitor, TrialFailedError, TrialOutcome, Verdict
-from spelling_transfer.tasks.mixture import MixtureSettings, choose_mixture
+from spelling_transfer.tasks.arm_examples import PLAIN_LINE
+from spelling_transfer.tasks.arms import FORM_CONTROL, SPELLING_ARM, ArmError, TrainedArm, choose_arm, with_rehearsal
+from spelling_transfer.tasks.base import DEFAULT_SEPARATOR
+from spelling_transfer.tasks.encoding import encode_lines
+from spelling_transfer.tasks.mixture import REHEARSAL, SPELLING, MixtureSettings, first_by_hash
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
@@ -30,6 +36,9 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_TOKENS = 26
 """A letter and a separator for each letter of the longest word (12), and the end token, with one to spare."""
+OWN_ANSWERS = 2_000
+"""Spelling questions that the base model answers for the form control."""
+_IN_FORM = re.compile(r"[A-Za-z]([ ,-]?[A-Za-z])+")
 
 
 def validation_questions(examples: pd.DataFrame, per_task: int) -> pd.DataFrame:
@@ -59,7 +68,7 @@ class TrialRunner:
         base: The base model's folder.
         profile: How it is loaded.
         tokenizer: The tokenizer.
-        examples: All examples.
+        examples: All examples; of them the questions of the validation and the plain lines are used.
         encoded: Their token ids.
         english_ids: Token ids of the English subset.
         validation_words: Questions of each task a score rests on.
@@ -92,15 +101,19 @@ class TrialRunner:
         self.prompts = prompts_of(self.validation, encoded)
         self.loaded: LoadedModel = load_model(base, profile)
         self.encoded = encoded[encoded["split"] == "train"].reset_index(drop=True)
-        self._mixtures: dict[MixtureSettings, EncodedExamples] = {}
+        self.lines = encode_lines(examples[examples["kind"] == REHEARSAL], tokenizer)
+        self._chosen: dict[tuple[MixtureSettings, TrainedArm], EncodedExamples] = {}
 
-    def _training_examples(self, settings: MixtureSettings) -> EncodedExamples:
+    def _training_examples(self, settings: MixtureSettings, arm: TrainedArm) -> EncodedExamples:
         from spelling_transfer.training.data import EncodedExamples
 
-        if settings not in self._mixtures:
-            chosen = choose_mixture(self.encoded, settings)
-            self._mixtures[settings] = EncodedExamples(chosen, self.loaded.vocabulary, self.tokenizer.end_id)
-        return self._mixtures[settings]
+        if (settings, arm) not in self._chosen:
+            rows = choose_arm(self.encoded, arm, settings)
+            if arm == FORM_CONTROL:
+                rows = self._with_own_answers(rows)
+            rows = with_rehearsal(rows, self.lines, settings.rehearsal_share)
+            self._chosen[settings, arm] = EncodedExamples(rows, self.loaded.vocabulary, self.tokenizer.end_id)
+        return self._chosen[settings, arm]
 
     def evaluate(self, step: int) -> Evaluation:
         """Returns the exact match of each task on the validation questions, for the model as it is now."""
@@ -112,6 +125,51 @@ class TrialRunner:
         scores = marked.groupby("task")["exact"].mean()
         spelling, position, count = (float(scores[task]) for task in SCORED_TASKS)
         return Evaluation(step, spelling, position, count, tuple(map(bool, marked["exact"])))
+
+    def _with_own_answers(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Gives spelling rows the answers of the model as it is now, where they are letters in the form asked for.
+
+        A part of the rows is answered, and repeated in place of the rest.
+        """
+        from spelling_transfer.models.generate import generate_answers
+
+        is_spelling = rows["task"] == SPELLING
+        ids = rows.loc[is_spelling, "example_id"]
+        asked = rows.loc[sorted(first_by_hash(ids, min(OWN_ANSWERS, len(ids)), 0))]
+        prompts = [
+            list(map(int, tokens[:start]))
+            for tokens, start in zip(asked["input_ids"], asked["label_start"], strict=True)
+        ]
+        answers = generate_answers(self.loaded, self.tokenizer, prompts, max_new_tokens=MAX_ANSWER_TOKENS)
+        in_form = [bool(_IN_FORM.fullmatch(self.tokenizer.decode(answer))) for answer in answers]
+        if not any(in_form):
+            raise ArmError(
+                f"form_control: none of {len(asked)} spelling questions is answered in letters by the base model, so "
+                "there is no form of its own to practise. Leave the arm out of arms.trained."
+            )
+        full = [
+            np.array([*prompt, *answer, self.tokenizer.end_id], dtype=np.int32)
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        own = asked.assign(input_ids=pd.Series(full, index=asked.index, dtype=object))[in_form]
+        repeated = own.iloc[np.resize(np.arange(len(own)), len(ids))]
+        return pd.concat([rows[~is_spelling], repeated], ignore_index=True)
+
+    @cached_property
+    def _base_plain_lines(self) -> float:
+        return self.plain_lines()
+
+    def plain_lines(self) -> float:
+        """Returns the exact match of plain lines of the validation words: what the model knows, as against says."""
+        from spelling_transfer.models.generate import generate_answers
+
+        words = sorted(self.validation["word"].unique())
+        prompts = self.tokenizer.encode_texts([PLAIN_LINE.format(word=word) for word in words])
+        answers = generate_answers(self.loaded, self.tokenizer, prompts, max_new_tokens=MAX_ANSWER_TOKENS)
+        right = [
+            self.tokenizer.decode(ids) == DEFAULT_SEPARATOR.join(word) for word, ids in zip(words, answers, strict=True)
+        ]
+        return float(np.mean(right))
 
     def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
         """Trains one configuration and scores it along the way; the base model is restored afterwards.
@@ -132,15 +190,21 @@ class TrialRunner:
         except (TrainingDivergedError, TrainingMemoryError) as error:
             raise TrialFailedError(str(error)) from error
 
-    def train_adapter(self, config: TrialConfig, target: Path) -> tuple[ModelFolder, TrialOutcome]:
-        """Trains one configuration to its end and writes its adapter to ``target``."""
+    def train_adapter(
+        self, config: TrialConfig, target: Path, arm: TrainedArm = SPELLING_ARM
+    ) -> tuple[ModelFolder, TrialOutcome]:
+        """Trains one configuration as an arm to its end and writes its adapter to ``target``."""
+        before = self._base_plain_lines
+        self._training_examples(config.spelling, arm)  # before an adapter is attached: some are the model's own answers
         with self._attached(config) as model:
-            outcome = self._train(config, lambda _: "complete", None)
-            self._save(model, config, target)
+            outcome = self._train(config, lambda _: "complete", None, arm)
+            outcome = outcome._replace(plain_lines=(before, self.plain_lines()))
+            self._save(model, config, target, arm)
         return ModelFolder(target), outcome
 
-    def _save(self, model: Any, config: TrialConfig, target: Path) -> None:
-        notes = {"kind": "adapter", "base_sha256": self.base.sha256, "config": config.model_dump(mode="json")}
+    def _save(self, model: Any, config: TrialConfig, target: Path, arm: TrainedArm = SPELLING_ARM) -> None:
+        identity = {"kind": "adapter", "arm": arm, "base_sha256": self.base.sha256}
+        notes = {**identity, "config": config.model_dump(mode="json")}
         with new_folder(target, notes) as work:
             # A path of this machine has no business in a folder that travels.
             model.peft_config["default"].base_model_name_or_path = self.profile.hub_id or self.profile.name
@@ -159,7 +223,11 @@ class TrialRunner:
             self.loaded.model = model.unload()
 
     def _train(
-        self, config: TrialConfig, judge: Callable[[Evaluation], Verdict], monitor: Monitor | None
+        self,
+        config: TrialConfig,
+        judge: Callable[[Evaluation], Verdict],
+        monitor: Monitor | None,
+        arm: TrainedArm = SPELLING_ARM,
     ) -> TrialOutcome:
         from spelling_transfer.study.callbacks import EvaluationCallback, StepCallback
         from spelling_transfer.training.checkpoints import Checkpoints
@@ -180,7 +248,7 @@ class TrialRunner:
             return verdict != "complete"
 
         settings = config.training
-        examples = self._training_examples(config.spelling)
+        examples = self._training_examples(config.spelling, arm)
         callbacks: list[Any] = [EvaluationCallback(self.evaluate_every, evaluate)]
         checkpoints = None
         if monitor is not None:
@@ -188,7 +256,9 @@ class TrialRunner:
             checkpoints = Checkpoints(monitor.folder / "checkpoints", monitor.checkpoint_every)
         with ExitStack() as stack:
             if monitor is None:
-                bar = stack.enter_context(progress_bar(f"Training with seed {settings.seed}", total=settings.max_steps))
+                bar = stack.enter_context(
+                    progress_bar(f"Training {arm}, seed {settings.seed}", total=settings.max_steps)
+                )
             result = train(
                 self.loaded,
                 examples,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _EVERY_SECONDS = 1.0
-_SCORES = (*SCORED_TASKS, "transfer_score")
+_SCORES = (*SCORED_TASKS, "transfer_score", "selection_score")
 _COLOURS = {"running": "cyan", "complete": "green", "stopped": "green", "pruned": "yellow", "failed": "red"}
 _LINES_BESIDE_ROWS = 6
 _MAX_ROWS = 30
@@ -295,7 +295,7 @@ def headline(study: StudySnapshot) -> str:
     parts = [f"{study.name}: {ended} of {study.n_trials} trials"]
     best = _best(study.trials)
     if best is not None:
-        parts.append(f"best {best.curve[-1]['transfer_score']:.3f} (trial {best.number})")
+        parts.append(f"best {best.curve[-1]['selection_score']:.3f} (trial {best.number})")
     left = study_seconds_left(study)
     if left is not None and ended < study.n_trials:
         parts.append(f"about {_time(left)} left")
@@ -324,7 +324,8 @@ def study_seconds_left(study: StudySnapshot) -> float | None:
 def _chosen(trials: Sequence[TrialSnapshot], rows: int) -> list[TrialSnapshot]:
     running = [trial for trial in trials if trial.state in ("running", "waiting")]
     ended = [trial for trial in trials if trial.state in FINISHED_STATES]
-    scored = sorted((t for t in ended if t.curve and t.state != "pruned"), key=lambda t: -t.curve[-1]["transfer_score"])
+    scored = [trial for trial in ended if trial.curve and trial.state != "pruned"]
+    scored.sort(key=lambda trial: -trial.curve[-1]["selection_score"])
     # The best three stay in sight; the rest of the room is for the latest.
     order = [*running, *scored[:3], *reversed(ended)]
     unique = list({trial.number: trial for trial in order}.values())[:rows]
@@ -333,7 +334,7 @@ def _chosen(trials: Sequence[TrialSnapshot], rows: int) -> list[TrialSnapshot]:
 
 def _best(trials: Sequence[TrialSnapshot]) -> TrialSnapshot | None:
     scored = [trial for trial in trials if trial.curve and trial.state in ("complete", "stopped")]
-    return max(scored, key=lambda trial: trial.curve[-1]["transfer_score"], default=None)
+    return max(scored, key=lambda trial: trial.curve[-1]["selection_score"], default=None)
 
 
 def _scores(scores: Any) -> list[str]:

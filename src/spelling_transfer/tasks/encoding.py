@@ -11,8 +11,16 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from spelling_transfer.tasks.arm_examples import (
+    INDEXED_TEMPLATES,
+    PLAIN_LINE,
+    TOKEN_TEMPLATES,
+    indexed_letters,
+    letters_with_places,
+)
 from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, LETTERS, SEPARATORS, Task
-from spelling_transfer.tasks.examples import TOKEN_TEMPLATES, collection_paused, letters_with_places
+from spelling_transfer.tasks.examples import collection_paused
+from spelling_transfer.tasks.mixture import REHEARSAL
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.randomness import random_for
 
@@ -39,6 +47,7 @@ def encode_examples(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.Data
 
     The prompt is the one that evaluation and serving use (:meth:`ChatTokenizer.encode_prompts`). Its empty think block
     belongs to the prompt, so the label span, ``input_ids[label_start:]``, is exactly the answer and ``<|im_end|>``.
+    Rehearsal has no prompt and is left out; :func:`encode_lines` encodes it where it is trained on.
 
     Args:
         examples: The examples frame.
@@ -49,7 +58,27 @@ def encode_examples(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.Data
         name the tokenizer; Parquet keeps them, and the non-thinking policy asks for them.
     """
     with collection_paused():
-        return _encode(examples, tokenizer)
+        return _encode(examples[examples["kind"] != REHEARSAL].reset_index(drop=True), tokenizer)
+
+
+def encode_lines(lines: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
+    """Returns plain lines as training takes them: ``example_id``, ``word``, ``input_ids`` and ``label_start``.
+
+    Args:
+        lines: Examples whose ``question`` is the text before the answer, outside the chat format.
+        tokenizer: The tokenizer.
+    """
+    texts = tokenizer.encode_texts([*lines["question"], *lines["answer"]])
+    starts, ends = texts[: len(lines)], texts[len(lines) :]
+    ids = [np.array([*start, *end, tokenizer.end_id], dtype=np.int32) for start, end in zip(starts, ends, strict=True)]
+    return pd.DataFrame(
+        {
+            "example_id": lines["example_id"].to_numpy(),
+            "word": lines["word"].to_numpy(),
+            "input_ids": pd.Series(ids, dtype=object),
+            "label_start": np.array([len(start) for start in starts], dtype=np.int32),
+        }
+    )
 
 
 def _encode(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
@@ -102,8 +131,9 @@ def vocabulary_in_use(
     texts |= {f"{separator}{letter}".upper() for separator in ("", DEFAULT_SEPARATOR) for letter in LETTERS}
     for task in tasks.values():
         texts |= _texts_of(task, probes)
-    texts |= {template.text.format(word="the") for template in TOKEN_TEMPLATES}
-    texts |= {letters_with_places(letter * longest) for letter in LETTERS}
+    texts |= {template.text.format(word="the") for template in (*TOKEN_TEMPLATES, *INDEXED_TEMPLATES)}
+    texts |= {line(letter * longest) for letter in LETTERS for line in (letters_with_places, indexed_letters)}
+    texts |= {PLAIN_LINE.format(word="the"), "\n"}
     ids = {token for row in tokenizer.encode_texts([*forms, *sorted(texts)]) for token in row}
     return ids | {*tokenizer.prefix_ids, *tokenizer.suffix_ids, tokenizer.end_id, *tokenizer.think_ids}
 

@@ -15,8 +15,15 @@ from spelling_transfer.words.randomness import key_of
 Difficulty = Literal["easy", "medium", "hard"]
 SpellingDifficulty = Literal["easy", "medium", "hard", "all"]
 
-REAL, POOL, CONTROL = "real", "pool", "control"
-"""Kinds of examples: in the mixture (or asked in a test); for training, but not in the mixture; without knowledge."""
+REAL, POOL, ASKED = "real", "pool", "asked"
+"""Kinds of examples: in the mixture, or asked about held-out families; for training, but not in the mixture; asked
+about words whose spelling is trained."""
+
+WRONG_LETTERS, INDEXED, TOKEN_LETTERS = "wrong_letters", "indexed", "token_letters"
+"""Kinds that other arms are trained on: see :mod:`.arm_examples`."""
+
+REHEARSAL = "rehearsal"
+"""Kind, and task, of the plain lines that every trained arm may be given a share of."""
 
 SPELLING = "spelling"
 
@@ -26,7 +33,7 @@ class MixtureError(SpellingTransferError):
 
 
 class MixtureSettings(BaseModel):
-    """What a model is trained on; the mission's three spelling settings."""
+    """What a model is trained on; the mission's three spelling settings, and rehearsal."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,6 +45,9 @@ class MixtureSettings(BaseModel):
     )
     spelling_difficulty: SpellingDifficulty = Field(
         "medium", description="How hard the words are whose spelling is trained; 'all' takes every word."
+    )
+    rehearsal_share: float = Field(
+        0.0, ge=0.0, lt=1.0, description="Share of plain lines of other words, against forgetting; alike in each arm."
     )
 
 
@@ -68,14 +78,14 @@ def choose_mixture(
         spelling = spelling[spelling["difficulty"] == settings.spelling_difficulty]
     others = [rows["example_id"] for _, rows in pool[~is_spelling].groupby("task", sort=True)]
     n_spelling, n_others = _sizes(settings, len(spelling), list(map(len, others)), size)
-    chosen = [_first_by_hash(spelling["example_id"], n_spelling, seed)]
+    chosen = [first_by_hash(spelling["example_id"], n_spelling, seed)]
     for place, ids in enumerate(others):
         share = n_others // len(others) + (place < n_others % len(others))
-        chosen.append(_first_by_hash(ids, share, seed))
+        chosen.append(first_by_hash(ids, share, seed))
     return examples.loc[pd.Index(chosen[0]).append(list(map(pd.Index, chosen[1:]))).sort_values()]
 
 
-def _first_by_hash(ids: pd.Series, count: int, seed: int) -> list[int]:
+def first_by_hash(ids: pd.Series, count: int, seed: int) -> list[int]:
     """Returns the labels of the ids whose hashes come first; all of them without hashing where all are wanted."""
     if count == len(ids):
         return [int(label) for label in ids.index]

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
 
 FINISHED = ("complete", "stopped", "pruned", "failed")
-SCORE = "transfer/score"
+SCORE = "selection/score"
 _NAMES = {
     "spelling": "spelling/accuracy",
     "position": "transfer/position",
     "count": "transfer/count",
-    "transfer_score": SCORE,
+    "transfer_score": "transfer/score",
+    "selection_score": SCORE,
 }
 """Spelling, which is trained, and transfer, which is not, in panels of their own."""
 _GAINS = {
@@ -21,6 +22,7 @@ _GAINS = {
     "position": "transfer/position_gain",
     "count": "transfer/count_gain",
     "transfer_score": "transfer/score_gain",
+    "selection_score": "selection/score_gain",
 }
 _LONGEST_NAME = 120
 

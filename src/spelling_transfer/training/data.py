@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from typing import Any
 
@@ -89,8 +89,13 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Returns the batch on another device."""
-        moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()})
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device, non_blocking=True),
+            places=self.places.to(device, non_blocking=True),
+            targets=self.targets.to(device, non_blocking=True),
+            position_ids=None if self.position_ids is None else self.position_ids.to(device, non_blocking=True),
+        )
 
     def without_labels(self) -> Batch:
         """Returns the batch as one that counts for nothing: its loss and its gradients are zero."""

@@ -37,7 +37,7 @@ class Ledger:
             return
         host = torch.empty(3, pin_memory=True)
         host.copy_(outcome, non_blocking=True)
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         self._open.append((statistics, indices, host, event))
 

@@ -15,12 +15,14 @@ from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.loss import DEFAULT_LOGITS_MB, is_frozen_matrix, loss_at
 from spelling_transfer.training.callbacks import StepStatistics
 from spelling_transfer.training.config import TrainingSettings
+from spelling_transfer.training.copies import ComputeCopies
 from spelling_transfer.training.data import AnswerData, Batch, Step
 from spelling_transfer.training.errors import TrainingDivergedError, is_out_of_memory
 from spelling_transfer.training.ledger import Ledger
 from spelling_transfer.training.optimizers import make_optimizer, make_schedule, rate_of
 from spelling_transfer.training.parallel import Sharded, gathered, shard, without_weights
 from spelling_transfer.training.plan import make_static, plan_passes, prepare_static, why_not_static
+from spelling_transfer.training.static import StaticStep
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -60,8 +62,8 @@ class AnswerModule(pl.LightningModule):
         self.__dict__["_plain"] = None  # not a submodule: it is no part of what is trained
         self._subset_weight: torch.Tensor | None = None
         self._random_states: list[dict[str, torch.Tensor]] | None = None
-        self.__dict__["_static"] = None
-        self.__dict__["_copies"] = None
+        self.static: StaticStep | None = None
+        self.copies: ComputeCopies | None = None
         self._logits_mb = settings.logits_mb or DEFAULT_LOGITS_MB
 
     @property
@@ -86,12 +88,12 @@ class AnswerModule(pl.LightningModule):
 
     def release(self) -> None:
         """Lets go of what was made for the steps of a run; the model has its own weights again."""
-        if self._static is not None:
-            self._static.free()
-            self.__dict__["_static"] = None
-        if self._copies is not None:
-            self._copies.remove()
-            self.__dict__["_copies"] = None
+        if self.static is not None:
+            self.static.free()
+            self.static = None
+        if self.copies is not None:
+            self.copies.remove()
+            self.copies = None
         self._subset_weight = None
 
     def make_whole(self) -> Any:
@@ -110,9 +112,7 @@ class AnswerModule(pl.LightningModule):
             plan_passes(self)
             reason = why_not_static(self)
             if reason is None:
-                self.__dict__["_copies"], self.__dict__["_static"] = make_static(
-                    self, capture=self.settings.cuda_graphs
-                )
+                self.copies, self.static = make_static(self, capture=self.settings.cuda_graphs)
             else:
                 _LOGGER.info("Steps run kernel by kernel: %s.", reason)
 
@@ -137,24 +137,24 @@ class AnswerModule(pl.LightningModule):
         while True:
             if not data.is_cut(step):  # it was cut ahead of a change
                 step = data.step(step.indices)
-            random_state = torch.get_rng_state() if self.device.type == "cpu" else torch.cuda.get_rng_state()
+            random_state = self._random_state()
             try:
                 self._take(step)
-            except RuntimeError as error:
-                largest = max(batch.input_ids.numel() for batch in step.passes)
-                if not is_out_of_memory(error) or not self._can_cut(data, largest):
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or not self._can_cut(data, step):
                     raise
             else:
                 return
             torch.cuda.empty_cache()
-            torch.cuda.set_rng_state(random_state)
+            self._set_random_state(random_state)
 
-    def _can_cut(self, data: AnswerData, tokens: int) -> bool:
-        if self.device.type != "cuda" or self.trainer.world_size > 1 or not data.cutter.halve(tokens):
+    def _can_cut(self, data: AnswerData, step: Step) -> bool:
+        rows, width = max((batch.input_ids.shape for batch in step.passes), key=math.prod)
+        if self.trainer.world_size > 1 or not data.cutter.halve(rows, width):
             return False
-        if self._static is not None:
+        if self.static is not None:
             self.settle()
-            prepare_static(self._static, data)
+            prepare_static(self.static, data)
         return True
 
     def _take(self, step: Step) -> None:
@@ -162,13 +162,13 @@ class AnswerModule(pl.LightningModule):
         learning_rate = rate_of(scheduler)
         self.step_size = len(step.indices), step.label_tokens
         ahead = StepStatistics(math.nan, math.nan, learning_rate, len(step.indices), step.label_tokens)
-        if self._static is not None:
-            self._static.share.fill_(1.0 / step.label_tokens)
+        if self.static is not None:
+            self.static.share.fill_(1.0 / step.label_tokens)
             for batch in step.passes:
-                self._static.add(batch)
+                self.static.add(batch)
             optimizer.step()  # type: ignore[union-attr]
             scheduler.step()  # type: ignore[union-attr]
-            self.ledger.enter(ahead, step.indices, self._static.outcome)
+            self.ledger.enter(ahead, step.indices, self.static.outcome)
             self.settle(running=1)
             return
         optimizer.zero_grad()  # type: ignore[union-attr]
@@ -238,7 +238,7 @@ class AnswerModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips the gradients; Lightning calls this after a gradient scaler has taken its scale out."""
-        if self._static is not None:
+        if self.static is not None:
             return
         # From the optimiser: to walk through all modules at each step would take longer than to clip.
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -264,8 +264,8 @@ class AnswerModule(pl.LightningModule):
         self.settle()
         trained = {f"model.{name}" for name, p in self.model.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        if self._copies is not None:
-            checkpoint["state_dict"] = {f"model.{name}": p.detach() for name, p in self._copies.names.items()}
+        if self.copies is not None:
+            checkpoint["state_dict"] = {f"model.{name}": p.detach() for name, p in self.copies.names.items()}
         for group in (group for state in checkpoint["optimizer_states"] for group in state.get("param_groups", ())):
             group.update(lr=float(group["lr"]), **({"capturable": False} if "capturable" in group else {}))
         for schedule in checkpoint["lr_schedulers"]:
@@ -279,12 +279,23 @@ class AnswerModule(pl.LightningModule):
         self.losses = list(checkpoint["losses"])
         self._random_states = checkpoint["random_states"]
 
-    def _random_states_of_all(self) -> list[dict[str, torch.Tensor]]:
-        mine = {"cpu": torch.get_rng_state()}
+    def _random_state(self) -> dict[str, torch.Tensor]:
+        state = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
-            mine["cuda"] = torch.cuda.get_rng_state(self.device)
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
         elif self.device.type == "mps":
-            mine["mps"] = torch.mps.get_rng_state()
+            state["mps"] = torch.mps.get_rng_state()
+        return state
+
+    def _set_random_state(self, state: dict[str, torch.Tensor]) -> None:
+        torch.set_rng_state(state["cpu"].cpu())
+        if "cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+        if "mps" in state and self.device.type == "mps":
+            torch.mps.set_rng_state(state["mps"].cpu())
+
+    def _random_states_of_all(self) -> list[dict[str, torch.Tensor]]:
+        mine = self._random_state()
         if self.trainer.world_size == 1:
             return [mine]
         states: list[Any] = [None] * self.trainer.world_size
@@ -296,12 +307,7 @@ class AnswerModule(pl.LightningModule):
         states, self._random_states = self._random_states, None
         if states is None or len(states) != self.trainer.world_size:
             return  # a run on another number of devices is resumed with other dropout
-        mine = states[self.trainer.global_rank]
-        torch.set_rng_state(mine["cpu"].cpu())
-        if "cuda" in mine and self.device.type == "cuda":
-            torch.cuda.set_rng_state(mine["cuda"].cpu(), self.device)
-        if "mps" in mine and self.device.type == "mps":
-            torch.mps.set_rng_state(mine["mps"].cpu())
+        self._set_random_state(states[self.trainer.global_rank])
 
 
 class _GradientDivergedError(Exception):

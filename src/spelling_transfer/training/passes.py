@@ -68,16 +68,15 @@ class Cutter:
             passes += np.array_split(order[start:end], number)
         return passes
 
-    def halve(self, tokens: int) -> bool:
-        """Makes passes half as large as one of so many tokens, which ran out of memory.
+    def halve(self, rows: int, width: int) -> bool:
+        """Makes passes half as large as one that ran out of memory.
 
         Returns:
             Whether that was possible; a single example cannot be cut.
         """
-        smaller = tokens // 2
-        if smaller < max(self.widths, default=1):
+        if rows == 1:
             return False
-        self.tokens = smaller
+        self.tokens = smaller = rows * width // 2
         _LOGGER.info("Out of memory: passes of at most %d tokens from here on; the step stays the same.", smaller)
         return True
 

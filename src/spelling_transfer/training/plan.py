@@ -14,9 +14,8 @@ from spelling_transfer.models.load import backbone, is_quantised
 from spelling_transfer.training.copies import ComputeCopies
 from spelling_transfer.training.data import AnswerData, Batch, Shapes
 from spelling_transfer.training.errors import is_out_of_memory
-from spelling_transfer.training.optimizers import ReplayedAdamW
 from spelling_transfer.training.passes import estimate_pass_tokens, few_widths
-from spelling_transfer.training.static import StaticStep
+from spelling_transfer.training.static import ReplayedAdamW, StaticStep
 
 if TYPE_CHECKING:
     from spelling_transfer.training.module import AnswerModule
@@ -115,7 +114,7 @@ def prepare_static(static: StaticStep, data: AnswerData) -> None:
             static.forget()
             torch.cuda.empty_cache()
             if is_out_of_memory(error):
-                if not data.cutter.halve(data.shapes.rows * max(data.shapes.labels)):
+                if not data.cutter.halve(data.shapes.rows, max(data.shapes.labels)):
                     raise
             elif static.captures:
                 beginning = " ".join(str(error).split())[:200]

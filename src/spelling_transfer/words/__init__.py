@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from spelling_transfer.words.word_list import WordListFile, WordSelection, clean_words, select_words
     from spelling_transfer.words.word_sets import (
         RANDOM,
+        TOKEN_HELD_OUT,
         UNKNOWN_SPELLING,
+        WORD,
         WORD_SETS,
         describe_splits,
         describe_words,
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LEVELS",
     "RANDOM",
+    "TOKEN_HELD_OUT",
     "UNKNOWN_SPELLING",
+    "WORD",
     "WORD_SETS",
     "DifficultySettings",
     "WordListFile",
@@ -63,7 +67,8 @@ _HOMES = {
     "families": "bucket_of find_families find_leaks split_of",
     "randomness": "key_of random_for shuffled",
     "word_list": "WordListFile WordSelection clean_words select_words",
-    "word_sets": "RANDOM UNKNOWN_SPELLING WORD_SETS describe_splits describe_words split_words without_lines",
+    "word_sets": "RANDOM TOKEN_HELD_OUT UNKNOWN_SPELLING WORD WORD_SETS describe_splits describe_words split_words "
+    "without_lines",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, {f"{__name__}.{home}": names.split() for home, names in _HOMES.items()})

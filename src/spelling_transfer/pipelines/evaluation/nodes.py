@@ -6,7 +6,20 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.evaluation import EvaluationSettings, answer_questions, compare_all, mark_answers, score_answers
+from spelling_transfer.evaluation import (
+    EvaluationSettings,
+    answer_questions,
+    arm_table,
+    check_model,
+    compare_all,
+    decide,
+    empty_strata,
+    mark_answers,
+    missing_arms,
+    score_answers,
+    tabulate,
+)
+from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pages.evaluation import plot_differences, plot_groups, plot_scores, render_evaluation_page
@@ -18,43 +31,62 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 def answer(
     *,
     base_model: ModelFolder,
-    best_adapter: ModelFolder,
-    control_adapter: ModelFolder,
+    arm_adapters: ModelFolder,
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
     encoded_examples: pd.DataFrame,
     model_profile: ModelProfile,
     settings: EvaluationSettings,
 ) -> pd.DataFrame:
-    """Lets the base, the fine-tuned and the control model answer the same questions on held-out word families."""
+    """Lets the base model and every arm answer the same questions."""
     return answer_questions(
         examples,
         encoded_examples,
         settings,
         base_model=base_model,
-        best_adapter=best_adapter,
-        control_adapter=control_adapter,
+        arm_adapters=arm_adapters,
         tokenizer=tokenizer,
         profile=model_profile,
     )
 
 
-def mark(answers: pd.DataFrame, settings: EvaluationSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Marks each answer with its task's own marker and scores them by arm, task and kind of question."""
+def mark(
+    answers: pd.DataFrame,
+    words: pd.DataFrame,
+    tokenizer: ChatTokenizer,
+    base_model: ModelFolder,
+    arm_adapters: ModelFolder,
+    settings: EvaluationSettings,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Marks each answer with its task's own marker, scores them, and makes the table that comparisons read."""
+    check_model(answers, base_model)
     marked = mark_answers(answers, load_tasks())
-    return marked, score_answers(marked, confidence=settings.confidence)
+    table = tabulate(marked, words, tokenizer)
+    left_out = {"arms": missing_arms(arm_adapters, settings), "strata": empty_strata(table)}
+    return marked, score_answers(marked, confidence=settings.confidence), table, left_out
+
+
+def of_one_seed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of the first seed of each arm: what is said of one training run rests on one."""
+    return frame[frame["seed"] == frame.groupby("arm")["seed"].transform("min")]
 
 
 def compare_arms(
     marked_answers: pd.DataFrame, settings: EvaluationSettings, study: StudySettings
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compares the fine-tuned with the base model and with the control arm, question by question."""
-    return compare_all(marked_answers, study.focus, study.weights, settings.bootstrap)
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Compares the arms question by question, and answers the question of the study where that can be done."""
+    held_out = marked_answers[marked_answers["endpoint"] != SPELLED]
+    comparison, control = compare_all(
+        of_one_seed(held_out), study.focus, study.weights, settings.bootstrap, seed_spread=settings.verdict.seed_spread
+    )
+    verdict = decide(arm_table(held_out), settings.verdict, confidence=settings.confidence)
+    return comparison, control, verdict.document()
 
 
 # Kedro resolves the hints of a node, so a figure's type, which would import plotly, cannot stand here.
 def plot(scores: pd.DataFrame, comparison: pd.DataFrame) -> tuple[Any, Any, Any]:
     """Draws the scores of both arms, the paired differences, and the scores by tokens of the word."""
+    scores = of_one_seed(scores)
     return plot_scores(scores), plot_differences(comparison), plot_groups(scores, "n_tokens", "tokens of the word")
 
 
@@ -63,8 +95,10 @@ def report(
     scores: pd.DataFrame,
     comparison: pd.DataFrame,
     control_comparison: pd.DataFrame,
+    verdict: dict[str, Any],
     settings: EvaluationSettings,
 ) -> str:
     """Writes the page of the evaluation."""
     figures = dict(zip(("scores", "differences", "n_tokens"), plot(scores, comparison), strict=True))
-    return render_evaluation_page(marked_answers, scores, comparison, control_comparison, figures, settings)
+    marked = of_one_seed(marked_answers)
+    return render_evaluation_page(marked, scores, comparison, control_comparison, verdict, figures, settings)

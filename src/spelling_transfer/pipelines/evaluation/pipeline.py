@@ -17,8 +17,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 nodes.answer,
                 inputs={
                     "base_model": "base_model",
-                    "best_adapter": "best_adapter",
-                    "control_adapter": "control_adapter",
+                    "arm_adapters": "arm_adapters",
                     "tokenizer": "tokenizer",
                     "examples": "examples",
                     "encoded_examples": "encoded_examples",
@@ -31,14 +30,14 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.mark,
-                inputs=["answers", "params:evaluation"],
-                outputs=["marked_answers", "scores"],
+                inputs=["answers", "words", "tokenizer", "base_model", "arm_adapters", "params:evaluation"],
+                outputs=["marked_answers", "scores", "arm_answers", "left_out"],
                 name="mark",
             ),
             node(
                 nodes.compare_arms,
                 inputs=["marked_answers", "params:evaluation", "params:study"],
-                outputs=["comparison", "control_comparison"],
+                outputs=["comparison", "control_comparison", "verdict"],
                 name="compare_arms",
             ),
             node(
@@ -49,7 +48,14 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.report,
-                inputs=["marked_answers", "scores", "comparison", "control_comparison", "params:evaluation"],
+                inputs=[
+                    "marked_answers",
+                    "scores",
+                    "comparison",
+                    "control_comparison",
+                    "verdict",
+                    "params:evaluation",
+                ],
                 outputs="evaluation_page",
                 name="report",
             ),

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.models.folder import ABSENT, ModelFolder, new_folder
+from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
-from spelling_transfer.study.config import RecommendationSettings, StudySettings, TrialConfig
-from spelling_transfer.study.confirm import Retraining, control_examples, new_seeds, typical_run
+from spelling_transfer.study.arms import ArmSettings, train_arms
+from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.confirm import Retraining, new_seeds, typical_run
 from spelling_transfer.study.correctness import base_correctness, correctness_of, describe_questions, read_correctness
-from spelling_transfer.study.estimates import bound_memory
 from spelling_transfer.study.machine import describe_environment
 from spelling_transfer.study.material import TrialMaterial
+from spelling_transfer.study.selection import selection_score
 from spelling_transfer.study.space import read_space
 from spelling_transfer.study.watch import LiveView
+from spelling_transfer.tasks.arms import FORM_CONTROL, SPELLING_ARM
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
 from spelling_transfer.tracking import TrackingSettings, run_tracked_study
 
 
-def read_search_space(study: StudySettings, trial: TrialConfig, model_profile: ModelProfile) -> dict[str, Any]:
-    """Checks the search space before anything is trained and returns it in full, bound to the machine's memory."""
-    return read_space(bound_memory(study.space, study, model_profile, trial), trial).as_data()
+def read_search_space(study: StudySettings, trial: TrialConfig) -> dict[str, Any]:
+    """Checks the search space before anything is trained and returns it in full."""
+    return read_space(study.space, trial).as_data()
 
 
 def run_trials(
@@ -54,7 +55,7 @@ def run_trials(
     return result.trials, curves, result.seconds, scores, marks, describe_environment()
 
 
-def train_best(
+def train_all(
     recommendation: dict[str, Any],
     trials: pd.DataFrame,
     trial_marks: pd.DataFrame,
@@ -66,59 +67,38 @@ def train_best(
     english_subset: dict[str, Any],
     model_profile: ModelProfile,
     study: StudySettings,
-    settings: RecommendationSettings,
-) -> tuple[ModelFolder, pd.DataFrame, pd.DataFrame]:
-    """Trains the recommended configuration with new seeds; keeps the adapter with the middle score."""
+    settings: ArmSettings,
+) -> tuple[ModelFolder, ModelFolder, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Trains every arm with the recommended configuration and new seeds; of spelling the middle run is the best."""
     config = TrialConfig.model_validate(recommendation["config"])
     data = (base_model, tokenizer, examples, encoded_examples, english_subset, model_profile)
-    material = _material(*data, study, evaluate_every=config.training.max_steps)
+    material = _material(*data, study, evaluate_every=-(-config.training.max_steps // settings.evaluations))
     retraining = Retraining(material, tuning_studies / study.name)
+    arms = train_arms(config, new_seeds(trials, settings.seeds), settings, retraining)
+    runs = arms.runs()
+    spelling, position, count = (runs[task].to_numpy(dtype=float) for task in SCORED_TASKS)
+    runs = runs.assign(
+        transfer_score=transfer_score(spelling, position, count, study.weights),
+        selection_score=selection_score(spelling, position, count, study.select_by, study.weights),
+    )
+    confirmation = runs[runs["arm"] == SPELLING_ARM].drop(columns="arm").reset_index(drop=True)
     questions = describe_questions(material.validation, tokenizer)
-    adapters, rows, marks = {}, [], []
-    for seed in new_seeds(trials, settings.seeds):
-        adapters[seed], outcome = retraining.run(config.varied({"training.seed": seed}))
-        end = outcome.curve[-1]
-        scores = {task: getattr(end, task) for task in SCORED_TASKS}
-        score = transfer_score(end.spelling, end.position, end.count, study.weights)
-        rows.append(
-            {"seed": seed, "steps": outcome.steps, "loss": outcome.final_loss, **scores, "transfer_score": score}
-        )
-        marks.append(correctness_of(seed, end.correct, questions, base_correctness(trial_marks, questions)))
-    runs = pd.DataFrame(rows)
-    return adapters[typical_run(runs)], runs, pd.concat(marks, ignore_index=True)
-
-
-def train_control(
-    recommendation: dict[str, Any],
-    confirmation_runs: pd.DataFrame,
-    trial_marks: pd.DataFrame,
-    tuning_studies: Path,
-    base_model: ModelFolder,
-    tokenizer: ChatTokenizer,
-    examples: pd.DataFrame,
-    encoded_examples: pd.DataFrame,
-    english_subset: dict[str, Any],
-    model_profile: ModelProfile,
-    study: StudySettings,
-    settings: RecommendationSettings,
-) -> tuple[ModelFolder, pd.DataFrame]:
-    """Trains the recommended configuration on other words' spellings: the arm that learns the form alone."""
-    if not settings.control:
-        place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
-        target = Path(place.name) / "control"
-        with new_folder(target, {"kind": ABSENT, "why": "recommendation.control is false"}):
-            pass
-        # The folder lives as long as its handle: until the catalog has copied it.
-        return ModelFolder(target, owner=place), trial_marks.iloc[:0]
-    seed = typical_run(confirmation_runs)
-    config = TrialConfig.model_validate(recommendation["config"]).varied({"training.seed": seed})
-    control = control_examples(encoded_examples, config)
-    data = (base_model, tokenizer, examples, control, english_subset, model_profile)
-    material = _material(*data, study, evaluate_every=config.training.max_steps)
-    adapter, outcome = Retraining(material, tuning_studies / study.name).run(config)
-    questions = describe_questions(material.validation, tokenizer)
-    correct = outcome.curve[-1].correct
-    return adapter, correctness_of(seed, correct, questions, base_correctness(trial_marks, questions))
+    base = base_correctness(trial_marks, questions)
+    kept = typical_run(confirmation)
+    marks, control = (
+        [correctness_of(seed, correct, questions, base) for seed, correct in arms.correct(arm).items()]
+        for arm in (SPELLING_ARM, FORM_CONTROL)
+    )
+    of_kept = [each[each["number"] == kept] for each in control]
+    return (
+        arms.adapters[SPELLING_ARM, kept],
+        arms.folder(base_model),
+        arms.curves(),
+        runs,
+        confirmation,
+        pd.concat(marks, ignore_index=True),
+        pd.concat(of_kept, ignore_index=True) if of_kept else marks[0].iloc[:0],
+    )
 
 
 def _material(

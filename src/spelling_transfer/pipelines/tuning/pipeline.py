@@ -10,7 +10,7 @@ from spelling_transfer.pipelines.tuning import analysis, nodes
 
 _MATERIAL = ["base_model", "tokenizer", "examples", "encoded_examples", "english_subset"]
 _STUDY = ["params:study", "params:trial"]
-_RETRAINING = ["params:model_profile", "params:study", "params:recommendation"]
+_RETRAINING = ["params:model_profile", "params:study", "params:arms"]
 _FIGURES = {
     "curves": "tuning_curves_plot",
     "transfer": "tuning_transfer_plot",
@@ -26,12 +26,12 @@ _SETTINGS = ["params:model_profile", "params:study", "params:trial"]
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: read space, run study, analyse, recommend, train again with control, report."""
+    """Returns the pipeline: read space, run study, analyse, recommend, train the arms, report."""
     return pipeline(
         [
             node(
                 nodes.read_search_space,
-                inputs=["params:study", "params:trial", "params:model_profile"],
+                inputs=["params:study", "params:trial"],
                 outputs="search_space",
                 name="read_space",
             ),
@@ -75,24 +75,18 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="recommend",
             ),
             node(
-                nodes.train_best,
+                nodes.train_all,
                 inputs=["recommendation", "trials", "trial_marks", "tuning_studies", *_MATERIAL, *_RETRAINING],
-                outputs=["best_adapter", "confirmation_runs", "confirmation_marks"],
-                name="train_best",
-                tags=["gpu"],
-            ),
-            node(
-                nodes.train_control,
-                inputs=[
-                    "recommendation",
+                outputs=[
+                    "best_adapter",
+                    "arm_adapters",
+                    "arm_curves",
+                    "arm_runs",
                     "confirmation_runs",
-                    "trial_marks",
-                    "tuning_studies",
-                    *_MATERIAL,
-                    *_RETRAINING,
+                    "confirmation_marks",
+                    "control_marks",
                 ],
-                outputs=["control_adapter", "control_marks"],
-                name="train_control",
+                name="train_arms",
                 tags=["gpu"],
             ),
             node(

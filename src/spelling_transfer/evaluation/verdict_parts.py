@@ -1,0 +1,203 @@
+"""What a verdict consists of, and how it is written down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from spelling_transfer.evaluation.settings import VerdictSettings
+from spelling_transfer.statistics.paired import PairedDifference
+from spelling_transfer.statistics.ratio import Ratio
+
+FORMAT = 1
+"""Format of ``verdict.json``."""
+Answer = Literal["yes", "no", "cannot be told"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against another in one task, on the same questions.
+
+    Attributes:
+        task: The task asked.
+        arm: The arm.
+        reference: The arm it is compared with.
+        found: The difference with its interval, test and counts.
+    """
+
+    task: str
+    arm: str
+    reference: str
+    found: PairedDifference
+
+    def above(self, least: float) -> bool:
+        """Returns whether the whole interval lies above a difference, and the test rejects "no difference"."""
+        return self.found.verdict == "up" and self.found.interval.low > least
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What has to hold before a question is answered.
+
+    Attributes:
+        gate: ``arms``, ``treatment`` or ``ceiling``.
+        task: The task that it is about.
+        passed: Whether it holds.
+        missing: Arms that are not there.
+        needed: The difference that the intervals have to lie above.
+        comparisons: The comparisons that decide it.
+    """
+
+    gate: str
+    task: str
+    passed: bool
+    missing: tuple[str, ...] = ()
+    needed: float = 0.0
+    comparisons: tuple[Comparison, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskVerdict:
+    """What is said of one of the declared tasks.
+
+    Attributes:
+        task: The task.
+        answer: Whether spelling carried over to it.
+        shut: Gates that keep it from being answered.
+        comparisons: The spelling arm against base model and control arm, as far as they are there.
+        transfer: The smaller of the two differences; NaN without either.
+        low: Lower bound of it; NaN unless both are there.
+        high: Upper bound of it; what can be said even where a gate is shut.
+        p_value: The larger p-value of both tests; 1 unless both point upwards.
+        p_adjusted: The same, adjusted by Holm for both tasks.
+        fell: Whether it is clearly below the base model.
+        detectable: The smallest transfer that this set would find four times out of five.
+        ratio: (spelling - control) / (direct - control); none where its denominator's interval includes zero.
+    """
+
+    task: str
+    answer: Answer
+    shut: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    transfer: float
+    low: float
+    high: float
+    p_value: float
+    p_adjusted: float
+    fell: bool
+    detectable: float
+    ratio: Ratio | None
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a reader has to know of an answer: ``control fell``, ``assumed spread``, ``no questions``, ``few``.
+
+    Attributes:
+        kind: What it is.
+        subject: The task, arm or stratum that it is about.
+        value: A number that goes with it.
+    """
+
+    kind: str
+    subject: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to the question of the study.
+
+    Attributes:
+        answer: ``yes`` where spelling carried over to a task, ``no`` where it surely carried over to none by more than
+            is negligible, and ``cannot be told`` otherwise.
+        gates: What had to hold.
+        tasks: Position and count.
+        headline: (spelling - control) / (direct - control), over all tasks with a ceiling together.
+        secondary: Other tasks and strata, one row a comparison, adjusted by Benjamini and Hochberg.
+        notes: What a reader has to know.
+        seeds: Training seeds of each arm.
+        settings: The rule's settings.
+        confidence: Confidence level of intervals; 1 less the level of tests.
+    """
+
+    answer: Answer
+    gates: tuple[Gate, ...]
+    tasks: tuple[TaskVerdict, ...]
+    headline: Ratio | None
+    secondary: pd.DataFrame
+    notes: tuple[Note, ...]
+    seeds: Mapping[str, int]
+    settings: VerdictSettings
+    confidence: float
+
+    def document(self) -> dict[str, Any]:
+        """Returns everything as plain values, for ``verdict.json``; what is not a number is ``None``."""
+        return {
+            "format": FORMAT,
+            "answer": self.answer,
+            "gates": [_gate_document(gate) for gate in self.gates],
+            "tasks": [_task_document(task) for task in self.tasks],
+            "headline": _ratio_document(self.headline),
+            "secondary": [_plain(row) for row in self.secondary.to_dict("records")],
+            "notes": [_plain(asdict(note)) for note in self.notes],
+            "seeds": dict(self.seeds),
+            "settings": self.settings.model_dump(),
+            "confidence": self.confidence,
+        }
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """Returns a comparison as one flat row of numbers."""
+    values = comparison.found._asdict()
+    low, high = values.pop("interval")
+    head = {"task": comparison.task, "arm": comparison.arm, "reference": comparison.reference}
+    values["reference_score"], values["arm_score"] = values.pop("reference"), values.pop("arm")
+    return {**head, **values, "low": low, "high": high}
+
+
+def _gate_document(gate: Gate) -> dict[str, Any]:
+    return {
+        "gate": gate.gate,
+        "task": gate.task,
+        "passed": gate.passed,
+        "missing": list(gate.missing),
+        "needed": gate.needed,
+        "comparisons": [_plain(comparison_document(each)) for each in gate.comparisons],
+    }
+
+
+def _task_document(task: TaskVerdict) -> dict[str, Any]:
+    numbers = ("transfer", "low", "high", "p_value", "p_adjusted", "detectable")
+    return {
+        "task": task.task,
+        "answer": task.answer,
+        "shut": list(task.shut),
+        **_plain({name: getattr(task, name) for name in numbers}),
+        "fell": task.fell,
+        "comparisons": [_plain(comparison_document(each)) for each in task.comparisons],
+        "ratio": _ratio_document(task.ratio),
+    }
+
+
+def _ratio_document(ratio: Ratio | None) -> dict[str, float] | None:
+    if ratio is None:
+        return None
+    return {
+        "numerator": ratio.numerator,
+        "denominator": ratio.denominator,
+        "ratio": ratio.ratio,
+        "low": ratio.interval.low,
+        "high": ratio.interval.high,
+    }
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        str(name): None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }

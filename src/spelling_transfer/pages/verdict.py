@@ -1,0 +1,202 @@
+"""The answer to the question of the study, in words: yes, no, or why it cannot be told and what can be said instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from spelling_transfer.pages.numbers import listed, percent, points, signed, span
+from spelling_transfer.pages.tables import Table
+
+NO_VERDICT = "There is no verdict yet: it comes with 'kedro run --pipelines=evaluation'."
+_NAMES = {"base": "the base model", "control": "the control arm"}
+_MOST_STRATA = 3
+
+
+def describe_verdict(verdict: Mapping[str, Any]) -> list[str]:
+    """Returns the answer and what goes with it, a sentence or two each.
+
+    Args:
+        verdict: ``verdict.json``, or ``Verdict.document()``.
+    """
+    lines = [answer_sentence(verdict)]
+    if verdict["answer"] == "cannot be told" and (bounds := bound_sentence(verdict)):
+        lines.append(bounds)
+    if headline := _headline(verdict["headline"]):
+        lines.append(headline)
+    lines += _harm(verdict["tasks"])
+    lines += _notes(verdict)
+    return lines
+
+
+def answer_sentence(verdict: Mapping[str, Any]) -> str:
+    """Returns the first sentence: yes, no, or that it cannot be told and why, with its numbers."""
+    tasks = verdict["tasks"]
+    if verdict["answer"] == "yes":
+        parts = [
+            f"{task['task']}: {points(task['transfer'])} points ({span(task['low'], task['high'])}; p = "
+            f"{task['p_adjusted']:.2g}, adjusted for {len(tasks)} tasks)"
+            for task in tasks
+            if task["answer"] == "yes"
+        ]
+        rest = [_no_yes(task) for task in tasks if task["answer"] != "yes"]
+        return f"Yes, spelling carried over to {'; '.join([*parts, *rest])}."
+    if verdict["answer"] == "no":
+        return (
+            f"No, spelling carried over neither to {' nor to '.join(task['task'] for task in tasks)}: at most "
+            f"{listed([_at_most(task) for task in tasks])}."
+        )
+    return f"It cannot be told whether spelling carries over, because {'; '.join(_reasons(verdict))}."
+
+
+def bound_sentence(verdict: Mapping[str, Any]) -> str:
+    """Returns which transfer can be excluded all the same, and what this set of questions would find."""
+    tasks = [task for task in verdict["tasks"] if task["high"] is not None]
+    if not tasks:
+        return ""
+    alone = all(len(task["comparisons"]) == 1 for task in tasks)
+    against = f", against {_NAMES[tasks[0]['comparisons'][0]['reference']]} alone" if alone else ""
+    found = listed([f"{points(task['detectable'])} points in {task['task']}" for task in tasks])
+    return (
+        f"What can be said: no transfer above {listed([_at_most(task) for task in tasks])}{against}. These questions "
+        f"and seeds would find {found} four times out of five."
+    )
+
+
+def gates_table(verdict: Mapping[str, Any]) -> Table:
+    """Returns what had to hold, and whether it did, one row a comparison."""
+    rows = []
+    for gate in verdict["gates"]:
+        row = {"gate": " ".join(filter(None, (gate["gate"], gate["task"]))), "passed": gate["passed"]}
+        if gate["missing"] or not gate["comparisons"]:
+            rows.append(
+                {**row, "compared": f"missing: {', '.join(gate['missing'])}" if gate["missing"] else "all there"}
+            )
+        rows += [
+            {
+                **row,
+                "compared": f"{each['arm']} against {each['reference']}",
+                **{name: each[name] for name in ("n", "difference", "low", "high", "p_value")},
+                "needed": gate["needed"],
+            }
+            for each in gate["comparisons"]
+        ]
+    shares = dict.fromkeys(("difference", "low", "high", "needed"), "+.1%")
+    return Table(
+        pd.DataFrame(rows),
+        caption="A gate is open where the whole interval of each difference lies above what is needed, and its test "
+        "rejects no difference.",
+        formats={**shares, "n": ".0f", "p_value": ".2g"},
+        labels={"p_value": "p", "needed": "has to be above"},
+    )
+
+
+def secondary_table(verdict: Mapping[str, Any]) -> Table | None:
+    """Returns the comparisons that were not declared, with adjusted p-values; ``None`` without any."""
+    if not verdict["secondary"]:
+        return None
+    frame = pd.DataFrame(verdict["secondary"])
+    frame = frame[
+        ["task", "stratum", "value", "reference", "n", "difference", "low", "high", "p_value", "p_adjusted", "verdict"]
+    ]
+    return Table(
+        frame,
+        caption="The spelling arm against base model and control arm. The p-values are adjusted together (Benjamini "
+        "and Hochberg): of what is called up or down here, one in twenty may be chance.",
+        formats={
+            **dict.fromkeys(("difference", "low", "high"), "+.1%"),
+            **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
+        },
+        labels={"p_value": "p", "p_adjusted": "p, adjusted"},
+    )
+
+
+def _at_most(task: Mapping[str, Any]) -> str:
+    return f"{points(task['high'])} points in {task['task']}"
+
+
+def _no_yes(task: Mapping[str, Any]) -> str:
+    if task["answer"] == "no":
+        return f"not to {task['task']} (at most {points(task['high'])} points)"
+    return f"for {task['task']} it cannot be told"
+
+
+def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
+    shut = [gate for gate in verdict["gates"] if not gate["passed"]]
+    gone = {name for gate in shut if gate["gate"] == "arms" for name in gate["missing"]}
+    if gone:
+        yield f"there are no answers of {listed(sorted(gone))}"
+    ceilings = [gate for gate in shut if gate["gate"] == "ceiling"]
+    for gate in shut:
+        own = [name for name in gate["missing"] if name not in gone]
+        if gate["gate"] == "treatment" and not gate["missing"]:
+            yield f"the treatment did not work: {_short(gate)}"
+        elif gate["gate"] == "treatment" and own:
+            yield "no question of spelling was asked"
+    untrained = [gate["task"] for gate in ceilings if any(name.startswith("direct") for name in gate["missing"])]
+    if untrained:
+        yield f"the ceiling was not trained: no arm learned {listed(untrained)} directly"
+    for gate in ceilings:
+        if not gate["missing"]:
+            yield f"direct training did not raise {gate['task']}: {_short(gate)}"
+    if not shut:
+        least = verdict["settings"]["negligible"]
+        for task in verdict["tasks"]:
+            if task["answer"] == "cannot be told":
+                yield (
+                    f"{task['task']} may have changed by {span(task['low'], task['high'])} points, which excludes "
+                    f"neither no transfer nor {points(least)} points"
+                )
+
+
+def _short(gate: Mapping[str, Any]) -> str:
+    found = [
+        f"{points(each['difference'])} points ({span(each['low'], each['high'])}) against {_NAMES[each['reference']]}"
+        for each in gate["comparisons"]
+        if each["low"] <= gate["needed"] or each["p_value"] > 0.05
+    ]
+    return (
+        f"{gate['comparisons'][0]['arm']} has {listed(found)}, and all of it has to be above {points(gate['needed'])}"
+    )
+
+
+def _headline(ratio: Mapping[str, float] | None) -> str:
+    if ratio is None:
+        return ""
+    return (
+        f"Of the {points(ratio['denominator'])} points that direct training gains over the control arm, training on "
+        f"spelling gains {percent(ratio['ratio'], 0)} "
+        f"({span(ratio['low'], ratio['high'], lambda end: percent(end, 0))})."
+    )
+
+
+def _harm(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for task in tasks:
+        if task["fell"]:
+            base = next(each for each in task["comparisons"] if each["reference"] == "base")
+            yield (
+                f"Training on spelling cost {task['task']} {points(base['difference'])} points "
+                f"({span(base['low'], base['high'])}) against the base model."
+            )
+
+
+def _notes(verdict: Mapping[str, Any]) -> Iterator[str]:
+    by_kind: dict[str, list[Mapping[str, Any]]] = {}
+    for note in verdict["notes"]:
+        by_kind.setdefault(note["kind"], []).append(note)
+    if fell := by_kind.get("control fell"):
+        lost = listed([f"{points(note['value'])} points in {note['subject']}" for note in fell])
+        yield f"The control arm fell below the base model ({lost}), so a difference from it is in part its harm."
+    if assumed := by_kind.get("assumed spread"):
+        spread = signed(100 * assumed[0]["value"], 1).removeprefix("+")
+        yield (
+            f"Fewer than three training seeds of {listed([note['subject'] for note in assumed])}: intervals assume "
+            f"that seeds differ by {spread} points (standard deviation)."
+        )
+    for kind, what in (("no questions", "Without a question"), ("few", "With too few word families to look at")):
+        if named := by_kind.get(kind):
+            shown = [note["subject"] for note in named[:_MOST_STRATA]]
+            more = f" and {len(named) - len(shown)} more" if len(named) > len(shown) else ""
+            yield f"{what}: {'; '.join(shown)}{more}."

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+from tests.samples.verdicts import Gains, arm_answers, gains
+
+from spelling_transfer.evaluation.settings import VerdictSettings
+from spelling_transfer.evaluation.verdict import decide
+from spelling_transfer.pages.verdict import describe_verdict, gates_table, secondary_table
+
+
+def words(of: Gains, **how: object) -> list[str]:
+    return describe_verdict(decide(arm_answers(of, **how), VerdictSettings()).document())  # type: ignore[arg-type]
+
+
+def test_a_yes_has_its_numbers_and_its_share_of_the_ceiling() -> None:
+    first, headline, *_ = words(gains(transfer=0.12))
+    assert first.startswith("Yes, spelling carried over to position: +1")
+    assert "adjusted for 2 tasks" in first
+    assert headline.startswith("Of the +")
+    assert "training on spelling gains" in headline
+
+
+def test_a_no_has_its_bound() -> None:
+    first = words(gains(), families=1_500)[0]
+    assert first.startswith("No, spelling carried over neither to position nor to count: at most +")
+
+
+def test_a_task_without_an_answer_is_said_beside_one_with() -> None:
+    of = gains(transfer=0.12)
+    first = words({**of, "count": {**of["count"], "direct count": 0.0}})[0]
+    assert first.startswith("Yes, spelling carried over to position")
+    assert first.endswith("for count it cannot be told.")
+
+
+@pytest.mark.parametrize(
+    ("of", "how", "reason"),
+    [
+        (gains(), {"arms": ("base", "spelling", "control")}, "no arm learned position and count directly"),
+        (gains(), {"arms": ("base", "spelling", "direct position")}, "there are no answers of control"),
+        (gains(spelling=0.02), {}, "the treatment did not work: spelling has"),
+        (gains(direct=0.0), {}, "direct training did not raise position: direct position has"),
+    ],
+)
+def test_what_cannot_be_told_has_its_reason_and_its_bound(of: Gains, how: dict[str, object], reason: str) -> None:
+    first, bound, *_ = words(of, **how)
+    assert first.startswith("It cannot be told whether spelling carries over, because ")
+    assert reason in first
+    assert bound.startswith("What can be said: no transfer above")
+    assert "four times out of five" in bound
+    assert ("against the base model alone" in bound) == ("control" in reason)
+
+
+def test_a_wide_interval_is_the_reason_where_all_gates_are_open() -> None:
+    first = words(gains(direct=0.4), families=100, churn=0.6)[0]
+    assert "excludes neither no transfer nor +5.0 points" in first
+
+
+def test_what_a_reader_has_to_know_is_said() -> None:
+    said = " ".join(words(gains(control=-0.12, transfer=-0.12), seeds=1))
+    assert "The control arm fell below the base model" in said
+    assert "Training on spelling cost position −" in said
+    assert "assume that seeds differ by 2.0 points" in said
+
+
+def test_the_tables_show_each_comparison() -> None:
+    document = decide(arm_answers(gains(), arms=("base", "spelling", "control")), VerdictSettings()).document()
+    frame = gates_table(document).frame
+    assert frame["gate"].tolist() == [
+        "arms",
+        "treatment spelling",
+        "treatment spelling",
+        "ceiling position",
+        "ceiling count",
+    ]
+    assert frame["compared"].iloc[-1] == "missing: direct count"
+    secondary = secondary_table(document)
+    assert secondary is not None
+    assert set(secondary.frame["task"]) == {"spelling", "position", "count"}
+    assert secondary_table({**document, "secondary": []}) is None

@@ -50,6 +50,7 @@ def test_examples_that_see_each_other_have_another_loss(loaded: LoadedModel, exa
     with torch.no_grad():
         for layer in loaded.model.model.layers:  # random weights this small hardly attend to anything
             layer.self_attn.v_proj.weight *= 10
+            layer.self_attn.o_proj.weight *= 10
     apart, _ = value_and_gradient(loaded.model, batch)
     together = loss_at(loaded.model, batch.input_ids, batch.places, batch.targets)
     assert abs(float(together.detach()) - apart) > 1e-3 * apart  # else the test above could not fail

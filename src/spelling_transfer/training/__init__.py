@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spelling_transfer.training.errors import TrainingDivergedError, TrainingMemoryError
     from spelling_transfer.training.parallel import Devices
     from spelling_transfer.training.pretrain import PretrainSettings, new_model
+    from spelling_transfer.training.pretrain_data import PretrainMixture
     from spelling_transfer.training.pretrain_making import make_model
     from spelling_transfer.training.pretrain_measure import measure
     from spelling_transfer.training.run import TrainingResult, seeded, train
@@ -28,6 +29,7 @@ __all__ = [
     "Devices",
     "EncodedExamples",
     "EverySteps",
+    "PretrainMixture",
     "PretrainSettings",
     "StepSampler",
     "TrainingDivergedError",
@@ -49,6 +51,7 @@ _HOMES = {
     "errors": "TrainingDivergedError TrainingMemoryError",
     "parallel": "Devices",
     "pretrain": "PretrainSettings new_model",
+    "pretrain_data": "PretrainMixture",
     "pretrain_making": "make_model",
     "pretrain_measure": "measure",
     "run": "TrainingResult seeded train",

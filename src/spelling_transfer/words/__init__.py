@@ -19,28 +19,32 @@ if TYPE_CHECKING:
         rate_difficulty,
         structural_score,
     )
-    from spelling_transfer.words.families import find_families, find_leaks, split_of
+    from spelling_transfer.words.families import bucket_of, find_families, find_leaks, split_of
     from spelling_transfer.words.randomness import key_of, random_for, shuffled
     from spelling_transfer.words.word_list import WordListFile, WordSelection, clean_words, select_words
     from spelling_transfer.words.word_sets import (
         RANDOM,
         TOKEN_HELD_OUT,
+        UNKNOWN_SPELLING,
         WORD,
         WORD_SETS,
         describe_splits,
         describe_words,
         split_words,
+        without_lines,
     )
 
 __all__ = [
     "LEVELS",
     "RANDOM",
     "TOKEN_HELD_OUT",
+    "UNKNOWN_SPELLING",
     "WORD",
     "WORD_SETS",
     "DifficultySettings",
     "WordListFile",
     "WordSelection",
+    "bucket_of",
     "clean_words",
     "describe_splits",
     "describe_words",
@@ -55,14 +59,16 @@ __all__ = [
     "split_of",
     "split_words",
     "structural_score",
+    "without_lines",
 ]
 
 _HOMES = {
     "difficulty": "LEVELS DifficultySettings model_scores rate_difficulty structural_score",
-    "families": "find_families find_leaks split_of",
+    "families": "bucket_of find_families find_leaks split_of",
     "randomness": "key_of random_for shuffled",
     "word_list": "WordListFile WordSelection clean_words select_words",
-    "word_sets": "RANDOM TOKEN_HELD_OUT WORD WORD_SETS describe_splits describe_words split_words",
+    "word_sets": "RANDOM TOKEN_HELD_OUT UNKNOWN_SPELLING WORD WORD_SETS describe_splits describe_words split_words "
+    "without_lines",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, {f"{__name__}.{home}": names.split() for home, names in _HOMES.items()})

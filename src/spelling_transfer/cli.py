@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -53,12 +55,13 @@ class ProjectGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Returns a command; by then it is known where output and log go."""
-        from spelling_transfer.commands.streams import set_up_log, set_up_streams
+        from spelling_transfer.commands.streams import hide_warnings_of_others, set_up_log, set_up_streams
 
         if _PASSED not in ctx.meta:
             ctx.meta[_PASSED] = True
             set_up_streams()
             set_up_log()
+            hide_warnings_of_others()
             ctx.with_resource(_clear_errors())
         return super().get_command(ctx, cmd_name)
 
@@ -77,13 +80,20 @@ def _clear_errors() -> Iterator[None]:
             raise
 
 
-@click.group(name="spelling_transfer", cls=ProjectGroup)
+@click.group(name="spelling_transfer", cls=ProjectGroup, help="")  # Kedro would print it above all commands
 def cli() -> None:
     """Commands of the project."""
 
 
 for _name, (_path, _summary) in _COMMANDS.items():
     cli.add_command(LazyCommand(_name, f"spelling_transfer.{_path}", _summary))
+
+
+if Path(sys.argv[0]).stem in ("kedro", "spelling-transfer"):
+    # Kedro imports this file before any command, those of other plugins too, which never pass the group above.
+    from spelling_transfer.commands.streams import hide_warnings_of_others
+
+    hide_warnings_of_others(in_children=True)
 
 
 def __getattr__(name: str) -> Any:

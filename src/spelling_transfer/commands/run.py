@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 from collections.abc import Callable, Mapping
 from copy import copy
@@ -22,6 +21,7 @@ from kedro.utils import get_close_matches, load_obj
 from kedro_lightning import resume_options, show_plan
 from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.commands.project import config_loader, project_folder
+from spelling_transfer.commands.streams import show_all
 from spelling_transfer.configuration.documents import ConfigurationError
 from spelling_transfer.configuration.environment import UnknownEnvironmentError, check_environment
 from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_defaults, read_run_defaults
@@ -83,7 +83,8 @@ def _kedro_options() -> list[click.Parameter]:
 @click.pass_context
 def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_run: bool, **options: Any) -> None:
     with one_clear_error(verbose=verbose, env=options["env"]):
-        _set_up_log(verbose)
+        if verbose:
+            show_all()
         if resume:
             options |= resume_options(project_folder(), resume)
         if options["pipeline"]:  # the older spelling
@@ -107,17 +108,15 @@ run = RunCommand(
         *_kedro_options(),
         click.Option(["--resume"], metavar="RUN_ID", help="Resume a run on rented machines whose driver was ended."),
         click.Option(["--dry-run"], is_flag=True, help="Show what would run where and for how much; start nothing."),
-        click.Option(["--verbose", "-v"], is_flag=True, help="Show Kedro's log, and the traceback of an error."),
+        click.Option(
+            ["--verbose", "-v"],
+            is_flag=True,
+            help="Show Kedro's log, other libraries' warnings, and the traceback of an error.",
+        ),
     ],
     help="Run the pipelines of this project: all five, or those you name.",
     context_settings=CONTEXT_SETTINGS,
 )
-
-
-def _set_up_log(verbose: bool) -> None:
-    if verbose:
-        for name in ("kedro", "kedro.pipeline.node"):
-            logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _check_environment(context: click.Context, options: Mapping[str, Any]) -> None:

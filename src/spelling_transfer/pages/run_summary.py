@@ -29,6 +29,8 @@ FORMAT = 1
 """Format of ``run_summary.json``."""
 MAX_LINES = 10
 """Lines in the terminal at most."""
+ANSWER = "transfer"
+"""Label of the line that answers the question of the study."""
 _FIGURE_ORDER = ("evaluation", "tuning", "token", "deployment")
 
 
@@ -275,7 +277,7 @@ def _compared(comparison: pd.DataFrame, control: pd.DataFrame | None) -> list[Li
             )
         )
     others = f"; {len(rows) - len(shown)} more tasks are on the page" if len(rows) > len(shown) else ""
-    lines.append(Line("transfer", _transfer_line(comparison, control) + others))
+    lines.append(Line(ANSWER, _transfer_line(comparison, control) + others))
     return lines
 
 

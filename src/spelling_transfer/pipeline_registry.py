@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
 
 from spelling_transfer.pipelines import deployment_check, evaluation, local_prep, token_analysis, tuning
+
+GPU, CPU = "gpu", "cpu"
+"""Tags: what a node runs on. The first is given in a pipeline's own file, the second to all others."""
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -16,4 +20,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         "evaluation": evaluation.create_pipeline(),
         "deployment_check": deployment_check.create_pipeline(),
     }
-    return {**pipelines, "__default__": sum(pipelines.values(), Pipeline([]))}
+    tagged = {name: Pipeline(map(_with_place, pipeline.nodes)) for name, pipeline in pipelines.items()}
+    return {**tagged, "__default__": sum(tagged.values(), Pipeline([]))}
+
+
+def _with_place(node: Node) -> Node:
+    # What asks for no GPU says so too: every node can be found by where it runs.
+    return node if GPU in node.tags else node.tag(CPU)

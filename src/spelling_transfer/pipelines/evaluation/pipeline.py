@@ -10,7 +10,7 @@ from spelling_transfer.pipelines.evaluation import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: answer, mark, compare_arms, plot, report."""
+    """Returns the pipeline: answer, mark, compare_arms, plot_scores, report_scores."""
     return pipeline(
         [
             node(
@@ -45,13 +45,15 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 nodes.plot,
                 inputs=["scores", "comparison"],
                 outputs=["evaluation_scores_plot", "evaluation_differences_plot", "evaluation_tokens_plot"],
-                name="plot",
+                name="plot_scores",
+                tags=["report"],
             ),
             node(
                 nodes.report,
                 inputs=["marked_answers", "scores", "comparison", "control_comparison", "params:evaluation"],
                 outputs="evaluation_page",
-                name="report",
+                name="report_scores",
+                tags=["report"],
             ),
         ],
         namespace="evaluation",

@@ -41,7 +41,7 @@ class LazyCommand(click.Command):
 _COMMANDS = {
     "bundle": ("commands.bundle:bundle", "Push, pull, verify and prune files that travel together."),
     "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),
-    "peek": ("commands.peek:peek", "Show schema, size, head and origin of one dataset."),
+    "peek": ("commands.peek:peek", "List datasets, or show schema, size, head and origin of some."),
     "pretrain": ("commands.pretrain:pretrain", "Make the embedded base model tiny-qwen3 again."),
     "run": ("commands.run:run", "Run the pipelines of this project."),
     "serve": ("commands.serve:serve", "Serve the fine-tuned model, in non-thinking mode only."),

@@ -43,6 +43,7 @@ _COMMANDS = {
     "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),
     "peek": ("commands.peek:peek", "List datasets, or show schema, size, head and origin of some."),
     "pretrain": ("commands.pretrain:pretrain", "Make the embedded base model tiny-qwen3 again."),
+    "registry": ("commands.registry:registry", "List or describe the pipelines of this project."),
     "run": ("commands.run:run", "Run the pipelines of this project."),
     "serve": ("commands.serve:serve", "Serve the fine-tuned model, in non-thinking mode only."),
     "tokens": ("commands.tokens:tokens", "Analyse the tokenizer: English subset, words in tokens, template."),

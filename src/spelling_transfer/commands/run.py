@@ -14,13 +14,13 @@ from click.core import ParameterSource
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.project import pipelines, settings
-from kedro.pipeline import Pipeline
 from kedro.runner import AbstractRunner
 from kedro.utils import get_close_matches, load_obj
 
 from kedro_lightning import resume_options, show_plan
 from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.commands.project import config_loader, project_folder
+from spelling_transfer.commands.selection import check_selection
 from spelling_transfer.commands.streams import show_all
 from spelling_transfer.configuration.documents import ConfigurationError
 from spelling_transfer.configuration.environment import UnknownEnvironmentError, check_environment
@@ -93,7 +93,7 @@ def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_ru
             options |= {"pipelines": [options["pipeline"]], "pipeline": None}
         _check_environment(context, options)
         _check_runner(context, options)
-        _check_selection(options)
+        check_selection(options, pipelines)
         _check_versions(options)
         if dry_run:
             show_plan(project_folder(), options)
@@ -148,29 +148,6 @@ def _check_runner(context: click.Context, options: Mapping[str, Any]) -> None:
         inspect.signature(runner).bind(**{"is_async": False, **options["runner_params"]})
     except TypeError as error:
         raise _refusal(context, "runner_params", f"{name} does not take these: {error}.") from error
-
-
-def _check_selection(options: Mapping[str, Any]) -> None:
-    known = sorted(pipelines)
-    chosen = Pipeline([])
-    for name in options["pipelines"] or ["__default__"]:
-        if name not in known:
-            matches = " or ".join(repr(match) for match in get_close_matches(name, known))
-            hint = f"Did you mean {matches}?" if matches else f"Known: {', '.join(known)}."
-            raise click.BadParameter(f"there is no pipeline {name!r}. {hint}", param_hint="--pipelines")
-        chosen += pipelines[name]
-    try:
-        chosen.filter(
-            tags=options["tags"],
-            from_nodes=options["from_nodes"],
-            to_nodes=options["to_nodes"],
-            node_names=options["node_names"],
-            from_inputs=options["from_inputs"],
-            to_outputs=options["to_outputs"],
-            node_namespaces=options["namespaces"],
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _check_versions(options: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from spelling_transfer.cli import cli
+from spelling_transfer.pipeline_registry import NAMES
 
 ROOT = Path(__file__).parents[1]
 PIPELINES = ["local_prep", "token_analysis", "tuning", "evaluation", "deployment_check"]
@@ -54,6 +55,21 @@ def test_the_help_lists_the_commands_and_imports_no_deep_learning_library():
 def test_the_registry_lists_five_pipelines_and_imports_no_deep_learning_library():
     output = without_heavy_imports("registry", "list")
     assert sorted(output.split()[1::2]) == sorted([*PIPELINES, "__default__"])
+
+
+def test_the_names_of_the_pipelines_cost_no_import_of_what_their_nodes_do():
+    output = kedro(
+        "registry", "list", then="print('pandas' in sys.modules, 'spelling_transfer.pipelines' in sys.modules)"
+    )
+    assert output.endswith("False False\n")
+
+
+def test_the_pipelines_are_described_as_kedro_describes_them():
+    assert "evaluation.answer" in kedro("registry", "describe", "evaluation")
+
+
+def test_the_names_are_those_of_the_pipelines(project_pipelines):
+    assert [*NAMES, "__default__"] == list(project_pipelines)
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

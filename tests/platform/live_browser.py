@@ -80,12 +80,19 @@ class Tab:
         raise TimeoutError(f"not so within {_PATIENCE_SECONDS:.0f} s: {expression}")
 
     def click(self, selector: str) -> None:
-        """Presses the mouse in the middle of the first element that a CSS selector finds."""
+        """Presses the mouse in the middle of the first element that a CSS selector finds, as a user would.
+
+        Raises:
+            RuntimeError: Something else lies over it, or it is outside the window.
+        """
         self.wait_for(f"document.querySelector({selector!r}) !== null")
-        place = self.js(
-            f"(() => {{ const box = document.querySelector({selector!r}).getBoundingClientRect();"
-            " return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+        *place, seen = self.js(
+            f"(() => {{ const element = document.querySelector({selector!r}), box = element.getBoundingClientRect();"
+            " const x = box.x + box.width / 2, y = box.y + box.height / 2, hit = document.elementFromPoint(x, y);"
+            " return [x, y, element.parentElement.contains(hit)]; })()"
         )
+        if not seen:
+            raise RuntimeError(f"{selector} is not to be seen at {place}")
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
             self.send("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], **button)

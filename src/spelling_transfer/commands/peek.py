@@ -273,7 +273,7 @@ def _print(report: dict[str, Any]) -> None:
 
     console = Console(highlight=False)
     console.print(f"[bold]{report['name']}[/bold]  {report['type']}", soft_wrap=True)
-    facts = {
+    facts: dict[str, str | None] = {
         "file": report["path"],
         "size": f"{report['bytes']:,} bytes" if report["bytes"] is not None else None,
         "modified": report["modified"],

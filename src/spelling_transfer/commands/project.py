@@ -68,7 +68,7 @@ def load_context(env: str | None = None) -> KedroContext:
     """Returns the project around the current folder, its configuration and catalog."""
     from kedro.framework.session import KedroSession
 
-    return cast("KedroContext", KedroSession.create(env=env, save_on_close=False).load_context())
+    return KedroSession.create(env=env, save_on_close=False).load_context()
 
 
 def load_catalog(env: str | None = None) -> DataCatalog:

@@ -77,6 +77,7 @@ def test_every_command_has_a_help_page_with_an_example(name):
     result = CliRunner().invoke(cli, [name, "--help"], prog_name="kedro")
     assert result.exit_code == 0, result.output
     assert f"kedro {name} " in result.output.split("Usage:")[1].split("\n", 1)[1]
+    assert [line for line in result.output.splitlines() if len(line) > 80] == []
 
 
 def test_the_default_pipeline_is_all_five(project_pipelines):

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from spelling_transfer.cli import cli
+from spelling_transfer.pipeline_registry import NAMES
 
 ROOT = Path(__file__).parents[1]
 PIPELINES = ["local_prep", "token_analysis", "tuning", "evaluation", "deployment_check"]
@@ -56,11 +57,27 @@ def test_the_registry_lists_five_pipelines_and_imports_no_deep_learning_library(
     assert sorted(output.split()[1::2]) == sorted([*PIPELINES, "__default__"])
 
 
+def test_the_names_of_the_pipelines_cost_no_import_of_what_their_nodes_do():
+    output = kedro(
+        "registry", "list", then="print('pandas' in sys.modules, 'spelling_transfer.pipelines' in sys.modules)"
+    )
+    assert output.endswith("False False\n")
+
+
+def test_the_pipelines_are_described_as_kedro_describes_them():
+    assert "evaluation.answer" in kedro("registry", "describe", "evaluation")
+
+
+def test_the_names_are_those_of_the_pipelines(project_pipelines):
+    assert [*NAMES, "__default__"] == list(project_pipelines)
+
+
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_command_has_a_help_page_with_an_example(name):
     result = CliRunner().invoke(cli, [name, "--help"], prog_name="kedro")
     assert result.exit_code == 0, result.output
     assert f"kedro {name} " in result.output.split("Usage:")[1].split("\n", 1)[1]
+    assert [line for line in result.output.splitlines() if len(line) > 80] == []
 
 
 def test_the_default_pipeline_is_all_five(project_pipelines):

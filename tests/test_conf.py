@@ -23,7 +23,16 @@ CONF = Path(__file__).parents[1] / "conf"
 ENVIRONMENTS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "base")
 ROOMS = (".", "spelling_transfer")
 BY_A_HOOK = {"run_summary", "summary_page", "policy_report"}  # made at the end of a run, by no node
-LAYERS = ["raw", "intermediate", "primary", "feature", "model_input", "models", "model_output", "reporting"]
+LAYERS = [
+    "1 raw",
+    "2 intermediate",
+    "3 primary",
+    "4 feature",
+    "5 model input",
+    "6 models",
+    "7 model output",
+    "8 reporting",
+]
 
 
 def load(env: str, kind: str) -> dict[str, Any]:

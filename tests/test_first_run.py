@@ -89,6 +89,7 @@ def test_it_ends_well_with_a_few_lines_and_a_page(
     assert first_run.returncode == 0, first_run.stderr[-3000:]
     lines = [line for line in first_run.stdout.splitlines() if line.strip()]
     assert len(lines) <= 10, first_run.stdout
+    assert [line.split()[0] for line in lines[:2]] == ["transfer", "open"]
     page = project.path / "data" / "08_reporting" / "index.html"
     assert "08_reporting/index.html" in first_run.stdout
     text = page.read_text(encoding="utf-8")

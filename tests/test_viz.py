@@ -1,37 +1,69 @@
-"""Kedro-Viz builds the graph of the project: five pipelines, a layer on each dataset, none of them loose."""
+"""Kedro-Viz builds the graph of the project and a browser shows it: pipelines that fold, layers, colours, figures."""
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
+from browser import needs_browser
 from kedro.pipeline import Pipeline
+from live_browser import Tab, open_browser
 
 ROOT = Path(__file__).parents[1]
-PIPELINES = {"local_prep", "token_analysis", "tuning", "evaluation", "deployment_check"}
+PIPELINES = ["local_prep", "token_analysis", "tuning", "evaluation", "deployment_check"]
+GPU_NODES = {
+    "tuning": ["run_study", "train_best", "train_control"],
+    "evaluation": ["answer"],
+    "deployment_check": ["export", "probe_endpoint"],
+}
+STYLES = json.loads((ROOT / ".viz" / "styles.json").read_text())
+FIGURE_TITLE = "Scores of a made-up study"
 
 
 @pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What ``kedro viz build`` writes for the page, made in a copy of the project without its data."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """What ``kedro viz build`` writes and prints, in a copy of the project with one figure for data."""
     project = tmp_path_factory.mktemp("project")
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, project)
     for name in ("conf", "src", ".viz"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [str(Path(sys.executable).with_name("kedro")), "viz", "build"]
-    done = subprocess.run(
-        command, cwd=project, capture_output=True, text=True, env={**os.environ, "DO_NOT_TRACK": "1"}, check=False
-    )
+        shutil.copytree(
+            ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__", "stats.json", "kedro_*")
+        )
+    figure = project / "data" / "08_reporting" / "evaluation" / "scores.json"
+    figure.parent.mkdir(parents=True)
+    figure.write_text(go.Figure(go.Bar(x=["spelling"], y=[0.5]), layout={"title": FIGURE_TITLE}).to_json())
+    command = [str(Path(sys.executable).with_name("kedro")), "viz", "build", "--include-previews"]
+    environment = {**os.environ, "DO_NOT_TRACK": "1"}
+    environment.pop("PYTHONWARNINGS", None)
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert (project / "build" / "index.html").is_file()
-    return dict(json.loads((project / "build" / "api" / "main").read_text()))
+    return project / "build", done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def graph(built: tuple[Path, str]) -> dict[str, Any]:
+    """What the page reads."""
+    return dict(json.loads((built[0] / "api" / "main").read_text()))
+
+
+def test_the_build_says_what_it_does_and_nothing_else(built):
+    lines = [line for line in built[1].replace("...", "\n").splitlines() if line.strip()]
+    assert [line for line in lines if "Creating your build" not in line and "Success!" not in line] == []
 
 
 def test_the_pipelines_are_there_and_their_namespaces_fold(graph):
@@ -39,11 +71,17 @@ def test_the_pipelines_are_there_and_their_namespaces_fold(graph):
     assert set(graph["modular_pipelines"]) == {"__root__", *PIPELINES}
 
 
-def test_the_layers_stand_in_order(graph):
+@pytest.mark.parametrize("name", ["__default__", *PIPELINES])
+def test_the_layers_stand_in_reading_order(built, name):
     # Kedro-Viz drops all layers where two of them depend on each other, seen with pipelines folded as well: what a
-    # pipeline reads must not have a later layer than anything it leaves.
-    assert graph["layers"][0] == "raw"
-    assert graph["layers"][-1] == "reporting"
+    # pipeline reads must not have a later layer than anything it leaves. Layers that do not depend on each other stand
+    # by name, hence the numbers.
+    view = json.loads((built[0] / "api" / "pipelines" / name).read_text())
+    shown = {node.get("layer") for node in view["nodes"]}
+    layers = [layer for layer in view["layers"] if layer in shown]
+    assert layers == sorted(layers)
+    assert layers[0] == "1 raw"
+    assert len(layers) >= 4
 
 
 def test_no_dataset_is_loose_or_without_a_layer(graph):
@@ -53,9 +91,106 @@ def test_no_dataset_is_loose_or_without_a_layer(graph):
     assert [node["name"] for node in data if node["layer"] is None] == []
 
 
+def test_every_node_has_a_name_of_its_own_and_a_tag_that_says_where_it_runs(graph):
+    nodes = [node for node in graph["nodes"] if node["type"] == "task"]
+    assert [name for name, times in Counter(node["name"] for node in nodes).items() if times > 1] == []
+    assert [node["name"] for node in nodes if len({"cpu", "gpu"} & set(node["tags"])) != 1] == []
+
+
+def test_styles_are_under_the_names_that_kedro_viz_looks_up(graph):
+    assert {node["name"] for node in graph["nodes"] if (node.get("node_extras") or {}).get("styles")} == set(STYLES)
+
+
 def test_nodes_on_rented_machines_and_what_a_user_opens_stand_out(project_pipelines: dict[str, Pipeline]):
-    styled = set(json.loads((ROOT / ".viz" / "styles.json").read_text()))
     everything = project_pipelines["__default__"]
-    assert {node.name for node in everything.only_nodes_with_tags("gpu").nodes} <= styled
-    assert {name for name in everything.datasets() if name.endswith("_page")} <= styled
-    assert styled <= {node.name for node in everything.nodes} | everything.datasets()
+    gpu = {node.short_name for node in everything.only_nodes_with_tags("gpu").nodes}
+    assert gpu == {name for names in GPU_NODES.values() for name in names}
+    assert gpu <= set(STYLES)
+    assert {name for name in everything.datasets() if name.endswith("_page")} <= set(STYLES)
+
+
+@pytest.fixture(scope="module")
+def site(built: tuple[Path, str]) -> Iterator[str]:
+    """The address of the built graph."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=built[0])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with open_browser(tmp_path_factory.mktemp("browser")) as new_tab:
+        tab = new_tab()
+        # Whoever opens the graph for the first time, but for the hints, which lie over it.
+        tab.before_each_page("""localStorage.setItem("KedroViz", '{"showFeatureHints": false}')""")
+        yield tab
+
+
+_BOXES = """[...document.querySelectorAll('.pipeline-node')].map(
+    box => [box.dataset.nodeFullname, box.dataset.nodeType, box.getBoundingClientRect().x])"""
+
+
+_AT_REST = 5
+"""So many looks in a row that see the same: boxes come and move for a while."""
+
+
+def shown(tab: Tab, address: str) -> dict[str, str]:
+    """Opens a view and returns the kinds of its boxes by name, once they have found their places."""
+    tab.open("about:blank")
+    tab.open(address)
+    tab.wait_for("document.querySelectorAll('.pipeline-node').length > 3")
+    seen: list[Any] = [tab.js(_BOXES)]
+    while len(seen) < _AT_REST or any(boxes != seen[-1] for boxes in seen[-_AT_REST:]):
+        assert len(seen) < 100, "the graph finds no rest"
+        time.sleep(0.3)
+        seen.append(tab.js(_BOXES))
+    return {name: kind for name, kind, _ in seen[-1]}
+
+
+@needs_browser
+def test_the_first_view_is_five_pipelines_and_what_passes_between_them(tmp_path, site):
+    with open_browser(tmp_path) as new_tab:  # one of its own, which remembers no other view
+        boxes = shown(new_tab(), site)
+    assert sorted(name for name, kind in boxes.items() if kind == "modularPipeline") == sorted(PIPELINES)
+    assert set(boxes.values()) == {"modularPipeline", "data"}
+    assert len(boxes) <= 35
+
+
+@needs_browser
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_each_pipeline_unfolds_and_its_gpu_nodes_have_their_colour_when_clicked(tab, site, pipeline, graph):
+    names = {node["name"] for node in graph["nodes"] if node.get("full_name", "").startswith(f"{pipeline}.")}
+    boxes = shown(tab, f"{site}?pid={pipeline}&expandAllPipelines=true")
+    assert {name for name, kind in boxes.items() if kind == "task"} == names
+    for name in names:
+        colour = tab.js(f"document.querySelector({box(name)!r}).style.fill")
+        assert colour == (rgb(STYLES[name]["themes"]["dark"]["fill"]) if name in GPU_NODES.get(pipeline, []) else "")
+    for name in GPU_NODES.get(pipeline, []):
+        shown(tab, f"{site}?pid={pipeline}&expandAllPipelines=true")  # the panel of the one before moves the graph
+        tab.click(box(name))
+        panel = "document.querySelector('.pipeline-metadata--visible').innerText"
+        assert tab.wait_for(f"{panel}.includes({name!r}) && {panel}.includes('Gpu')")
+        seen = tab.js(f"getComputedStyle(document.querySelector({box(name)!r})).fill")
+        assert seen == rgb(STYLES[name]["themes"]["dark"]["fill"])
+
+
+@needs_browser
+def test_a_figure_that_is_clicked_can_be_read(tab, site):
+    assert "evaluation_scores_plot" in shown(tab, f"{site}?pid=evaluation&expandAllPipelines=false")
+    tab.click(box("evaluation_scores_plot"))
+    assert tab.wait_for("document.querySelector('.pipeline-metadata .gtitle')?.textContent") == FIGURE_TITLE
+
+
+def box(name: str) -> str:
+    return f"[data-node-fullname='{name}'] .pipeline-node__bg"
+
+
+def rgb(colour: str) -> str:
+    return f"rgb({', '.join(str(int(colour[place : place + 2], 16)) for place in (1, 3, 5))})"

@@ -6,7 +6,7 @@ import click
 from kedro.framework.cli.utils import LazyGroup
 
 
-@click.group(name="compute")
+@click.group(name="compute", help="")  # Kedro would print it above all commands
 def commands() -> None:
     """Commands of the plugin; Kedro adds them to its own."""
 

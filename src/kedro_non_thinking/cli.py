@@ -27,7 +27,7 @@ _policy_option = click.option(
 )
 
 
-@click.group(name="policy")
+@click.group(name="policy", help="")  # Kedro would print it above all commands
 def commands() -> None:
     """Commands of the non-thinking policy."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -39,8 +41,9 @@ class LazyCommand(click.Command):
 _COMMANDS = {
     "bundle": ("commands.bundle:bundle", "Push, pull, verify and prune files that travel together."),
     "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),
-    "peek": ("commands.peek:peek", "Show schema, size, head and origin of one dataset."),
+    "peek": ("commands.peek:peek", "List datasets, or show schema, size, head and origin of some."),
     "pretrain": ("commands.pretrain:pretrain", "Make the embedded base model tiny-qwen3 again."),
+    "registry": ("commands.registry:registry", "List or describe the pipelines of this project."),
     "run": ("commands.run:run", "Run the pipelines of this project."),
     "serve": ("commands.serve:serve", "Serve the fine-tuned model, in non-thinking mode only."),
     "tokens": ("commands.tokens:tokens", "Analyse the tokenizer: English subset, words in tokens, template."),
@@ -53,12 +56,13 @@ class ProjectGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Returns a command; by then it is known where output and log go."""
-        from spelling_transfer.commands.streams import set_up_log, set_up_streams
+        from spelling_transfer.commands.streams import hide_warnings_of_others, set_up_log, set_up_streams
 
         if _PASSED not in ctx.meta:
             ctx.meta[_PASSED] = True
             set_up_streams()
             set_up_log()
+            hide_warnings_of_others()
             ctx.with_resource(_clear_errors())
         return super().get_command(ctx, cmd_name)
 
@@ -77,13 +81,20 @@ def _clear_errors() -> Iterator[None]:
             raise
 
 
-@click.group(name="spelling_transfer", cls=ProjectGroup)
+@click.group(name="spelling_transfer", cls=ProjectGroup, help="")  # Kedro would print it above all commands
 def cli() -> None:
     """Commands of the project."""
 
 
 for _name, (_path, _summary) in _COMMANDS.items():
     cli.add_command(LazyCommand(_name, f"spelling_transfer.{_path}", _summary))
+
+
+if Path(sys.argv[0]).stem in ("kedro", "spelling-transfer"):
+    # Kedro imports this file before any command, those of other plugins too, which never pass the group above.
+    from spelling_transfer.commands.streams import hide_warnings_of_others
+
+    hide_warnings_of_others(in_children=True)
 
 
 def __getattr__(name: str) -> Any:

@@ -137,14 +137,17 @@ def _print(record: RunRecord, results: Results, catalog: DataCatalog) -> None:
     from rich.text import Text
 
     from spelling_transfer.pages.numbers import duration
-    from spelling_transfer.pages.run_summary import MAX_LINES, Line, summary_lines
+    from spelling_transfer.pages.run_summary import ANSWER, MAX_LINES, Line, summary_lines
 
-    lines = summary_lines(results.only_made_now())
+    found = summary_lines(results.only_made_now())
+    # Whoever reads one line reads the answer, and whoever reads two knows where the rest is.
+    lines = [line for line in found if line.label == ANSWER]
     if PAGE in catalog:
         lines.append(Line("open", _readable_location(catalog)))
+    lines += [line for line in found if line.label != ANSWER]
     lines.append(Line("took", duration(record.seconds)))
     console = Console(highlight=False, soft_wrap=True)
-    for line in lines[-MAX_LINES:]:
+    for line in lines[:MAX_LINES]:
         console.print(Text.assemble((f"{line.label:<10}", "bold"), (line.text, _STYLES.get(line.tone, ""))))
 
 

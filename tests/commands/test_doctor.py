@@ -78,6 +78,41 @@ def test_a_package_that_is_too_old_is_named_with_the_command(monkeypatch):
     assert not found["packages"].ok
 
 
+def test_places_are_written_to_and_left_as_they_were(project):
+    before = sorted(project.path.iterdir())
+    found = {check.name: check for check in doctor.check_places("data/runs")}
+    assert all(found[name].ok for name in ("folder", "storage"))
+    assert found["storage"].found == str(project.path / "data" / "runs")
+    assert sorted(project.path.iterdir()) == before
+
+
+def test_a_place_that_cannot_be_written_is_found_by_writing(project):
+    project.write("data", "a file where the folder should be")
+    found = {check.name: check for check in doctor.check_places("data/runs")}
+    assert not found["storage"].ok
+    assert found["storage"].needed
+    assert "Not a directory" in found["storage"].found
+
+
+def test_a_store_is_written_to_with_the_keys_at_hand(project, s3, s3_server, monkeypatch):
+    assert {check.name: check.ok for check in doctor.check_places(s3)}["storage"]
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    found = {check.name: check for check in doctor.check_places(s3)}["storage"]
+    assert not found.ok
+    assert s3 in found.found
+    assert "storage" not in {check.name for check in doctor.check_places(s3, offline=True)}
+
+
+def test_too_little_memory_is_named(project, monkeypatch):
+    monkeypatch.setattr(doctor, "_MEMORY_NEEDED_MB", 10**9)
+    found = {check.name: check for check in doctor.check_places("data")}["memory"]
+    assert not found.ok
+    assert "End other programs" in found.remedy
+
+
 def test_hosts_are_tried_and_only_an_open_one_is_reachable():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

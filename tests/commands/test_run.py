@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -129,8 +130,14 @@ class TestDefaults:
         (["--env=nowhere"], "there is no environment 'nowhere'"),
         (["--runner=NoSuchRunner"], "there is no class 'NoSuchRunner'"),
         (["--runner=ThreadRunner", "--runner-params=workers=2"], "unexpected keyword argument 'workers'"),
-        (["--nodes=no_such_node"], "does not contain nodes named ['no_such_node']"),
-        (["--tags=no_such_tag"], "contains no nodes"),
+        (["--nodes=selekt"], "--nodes: there is no node 'selekt'. Did you mean 'select'?"),
+        (["--from-nodes=toy.select"], "--from-nodes: there is no node 'toy.select'. Did you mean 'select'?"),
+        (["--to-nodes=zzz"], "--to-nodes: there is no node 'zzz'. Known: count, select."),
+        (["--nodes=interrupt"], "the node 'interrupt' is not in the pipelines that are chosen"),
+        (["--tags=quik"], "--tags: there is no tag 'quik'. Did you mean 'quick'?"),
+        (["--tags=quick", "--nodes=select"], "contains no nodes"),
+        (["--to-outputs=coutns"], "--to-outputs: there is no output 'coutns'. Did you mean 'counts'?"),
+        (["--from-inputs=wrods"], "--from-inputs: there is no dataset 'wrods'. Did you mean 'words'?"),
         (["--no-such-option"], "No such option"),
     ],
 )
@@ -186,12 +193,23 @@ class TestErrors:
         assert_refused(result, 1, "Error: words: needed by count, but no node of this run makes it")
         assert toy_project.kedro("run").exit_code == 0
 
-    def test_a_bug_keeps_its_traceback(self, toy_project):
+    def test_the_traceback_of_a_bug_goes_to_a_file_that_the_message_names(self, toy_project):
         toy_project.kedro("run")
         words(toy_project).head(0).to_parquet(toy_project.path / "data" / "words.parquet")
         result = toy_project.kedro("run", "--pipelines=report")
-        assert result.exit_code == 1
-        assert isinstance(result.exception, ZeroDivisionError)
+        assert_refused(result, 1, "Error: ZeroDivisionError: a bug in a node (")
+        (file,) = (toy_project.path / "logs").iterdir()
+        assert f"The whole traceback is in {file}." in " ".join(result.stderr.split())
+        text = file.read_text()
+        assert "Traceback (most recent call last)" in text
+        assert "src/toy/nodes.py" in text
+
+    def test_where_no_log_can_be_written_the_next_best_place_is_taken(self, toy_project):
+        toy_project.kedro("run")
+        words(toy_project).head(0).to_parquet(toy_project.path / "data" / "words.parquet")
+        toy_project.write("logs", "in the way")
+        result = toy_project.kedro("run", "--pipelines=report")
+        assert_refused(result, 1, "a bug in a node", f"is in {tempfile.gettempdir()}")
 
     def test_verbose_adds_the_traceback_and_the_log(self, toy_project):
         result = toy_project.kedro("run", "--pipelines=report", "--verbose")

@@ -93,13 +93,21 @@ class TestOrigins:
         assert found["study.focus"] == ("balanced", "--focus")
         assert found["study.n_trials"] == (2, "conf/base/parameters/tuning.yml:study.n_trials")
 
-    def test_the_plain_form_has_a_line_a_setting(self, tuning) -> None:
+    def test_the_plain_form_has_the_settings_below_the_place_that_set_them_in_80_columns(self, tuning) -> None:
         result = tuning.tune("--show-config", "--mode=grid")
-        lines = [line.split("  ") for line in result.stdout.splitlines()]
-        shown = {line[0].strip(): line[-1].strip() for line in lines}
-        assert shown["study.sampler"] == "--mode grid"
-        assert shown["study.n_trials"] == "--mode grid"
-        assert "study.lightning.price_usd_per_hour" in shown
+        places, shown, place = set(), {}, ""
+        for line in result.stdout.splitlines():
+            if not line.startswith(" "):
+                place = line
+                places.add(place)
+            elif not line.startswith("    "):
+                shown[line.split()[0]] = place
+        assert shown == {
+            name: setting["origin"].partition(":")[0] for name, setting in tuning.settings("--mode=grid").items()
+        }
+        assert shown["study.sampler"] == shown["study.n_trials"] == "--mode grid"
+        assert len(places) < len(shown)
+        assert max(map(len, result.stdout.splitlines())) <= 80
 
     def test_a_space_replaces_the_one_before(self, tuning) -> None:
         settings = tuning.settings("--space=vocabulary")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-_BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(_BROWSER is None, reason="Chromium is not installed (Debian: apt install chromium)")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed (Debian: apt install chromium)")
 
 REPORT_ERRORS = """<p id="errors"></p><script>
   const tell = (text) => { document.getElementById("errors").textContent += text; };
@@ -24,7 +24,7 @@ def dom_of(page: str, folder: Path) -> str:
     file = folder / "page.html"
     file.write_text(page, encoding="utf-8")
     command = [
-        str(_BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
         f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000", "--dump-dom", file.as_uri(),
     ]  # fmt: skip
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout

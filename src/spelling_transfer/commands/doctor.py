@@ -13,24 +13,29 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import click
+from kedro.config import MissingConfigException
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
-from spelling_transfer.commands.project import json_option, load_catalog, print_json, project_folder
+from spelling_transfer.commands.project import json_option, load_context, print_json, project_folder
 from spelling_transfer.errors import causes
 
 if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
 
 DISTRIBUTION = "spelling-transfer"
 
 _REINSTALL = "pip install -e ."
+_MEMORY_NEEDED_MB = 3000
+"""A whole run on the embedded model, its endpoint included."""
 _ROOM_NEEDED_MB = 500
 """A whole run on the embedded model leaves some 100 MB; training and the export hold as much again for a while."""
 
@@ -69,9 +74,11 @@ def doctor(context: click.Context, /, offline: bool, as_json: bool, env: str | N
 def _examine(offline: bool, env: str | None) -> list[Check]:
     from rich.console import Console
 
+    context = cache(lambda: load_context(env))  # after the packages that it needs have been looked at
     groups: dict[str, Callable[[], Iterator[Check]]] = {
         "packages": check_installed,
-        "files": lambda: check_files(load_catalog(env), offline=offline),
+        "files": lambda: check_files(cast("DataCatalog", context().catalog), offline=offline),
+        "places": lambda: check_places(_storage_root(context()), offline=offline),
         "accounts": check_signed_in,
     }
     if not offline:
@@ -172,7 +179,7 @@ def check_installed() -> Iterator[Check]:
 
 
 def check_files(catalog: DataCatalog, *, offline: bool = True) -> Iterator[Check]:
-    """Opens the tokenizer and the base model, and asks whether there is room for what a run leaves.
+    """Opens the tokenizer and the base model.
 
     A model of the hub that is not here yet is needed where there is no network; else a run downloads it.
     """
@@ -191,11 +198,55 @@ def check_files(catalog: DataCatalog, *, offline: bool = True) -> Iterator[Check
                 yield Check("files", name, False, offline, "not downloaded", str(absent))
         else:
             yield Check("files", name, True, True, f"sha256 {loaded.sha256[:12]}")
+
+
+def check_places(storage_root: str, *, offline: bool = False) -> Iterator[Check]:
+    """Writes where a run will write, and takes it away again; looks for room and memory.
+
+    Args:
+        storage_root: Where data are kept, a folder or a URL.
+        offline: Leave out a place that is reached over the network.
+    """
+    import psutil
+
     folder = project_folder()
     free_mb = shutil.disk_usage(folder).free // 10**6
     remedy = f"Make {_ROOM_NEEDED_MB} MB of room in {folder}."
     yield Check("files", "disk", free_mb >= _ROOM_NEEDED_MB, True, f"{free_mb:,} MB free", remedy)
-    yield Check("files", "folder", os.access(folder, os.W_OK), True, str(folder), "Make the folder writable for you.")
+    memory_mb = psutil.virtual_memory().available // 10**6
+    remedy = f"End other programs: a run on the embedded model takes up to {_MEMORY_NEEDED_MB:,} MB."
+    yield Check("files", "memory", memory_mb >= _MEMORY_NEEDED_MB, True, f"{memory_mb:,} MB available", remedy)
+    places = {"folder": str(folder), "storage": storage_root if "://" in storage_root else str(folder / storage_root)}
+    for name, place in places.items():
+        if offline and "://" in place:
+            continue
+        problem = _problem_of_writing(place)
+        remedy = "Make the folder writable for you." if "://" not in place else "Check the keys and what they may do."
+        yield Check("files", name, not problem, True, place if not problem else f"{place}: {problem}", remedy)
+
+
+def _problem_of_writing(place: str) -> str:
+    import fsspec
+
+    from spelling_transfer.storage.errors import explain_remote
+
+    try:
+        filesystem, path = fsspec.core.url_to_fs(place)
+        while "://" not in place and not filesystem.exists(path):
+            path = os.path.dirname(path)  # noqa: PTH120 - where the folder will be made
+        file = f"{path.rstrip('/')}/.doctor-{os.getpid()}"
+        filesystem.pipe_file(file, b"written by kedro doctor, and taken away")
+        filesystem.rm_file(file)
+    except Exception as error:  # noqa: BLE001 - whatever keeps a run from writing is the finding
+        return explain_remote(error, place, "write") or str(error.__cause__ or error)
+    return ""
+
+
+def _storage_root(context: KedroContext) -> str:
+    try:
+        return str(context.config_loader["globals"].get("storage_root", "data"))
+    except MissingConfigException:
+        return "data"
 
 
 def check_signed_in(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> Iterator[Check]:

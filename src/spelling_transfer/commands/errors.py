@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, Any
 
 import click
 from kedro.framework.cli.utils import KedroCliError
 from kedro.io import DatasetError
+from kedro.utils import find_kedro_project
 
 from kedro_lightning import ComputeError
 from kedro_non_thinking import PolicyError
@@ -33,7 +40,7 @@ class CommandError(click.ClickException):
 def one_clear_error(
     *, verbose: bool = False, env: str | None = None, kept: str = "What was finished is kept."
 ) -> Iterator[None]:
-    """Turns the errors a user can do something about into one message; anything else is a bug and keeps its traceback.
+    """Turns an error into one message; the traceback of what is not explained goes to a file that the message names.
 
     Args:
         verbose: Print the traceback as well.
@@ -54,9 +61,7 @@ def one_clear_error(
     except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise  # click ends quietly where the reader of a pipe has gone
     except Exception as error:
-        message = explain(error, env)
-        if message is None:
-            raise
+        message = explain(error, env) or _describe_bug(error)
         if _is_interrupted(error):
             click.secho(message, err=True, fg="red")
             raise SystemExit(INTERRUPTED) from None
@@ -70,6 +75,21 @@ def _is_interrupted(error: BaseException) -> bool:
     from spelling_transfer.study.interfaces import StudyInterruptedError
 
     return any(isinstance(cause, StudyInterruptedError) for cause in causes(error))
+
+
+def _describe_bug(error: Exception) -> str:
+    """Returns what went wrong and where, and leaves the traceback in the folder ``logs`` of the project."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    trace = "".join(traceback.format_exception(error))
+    name = f"error-{datetime.now(UTC):%Y-%m-%dT%H.%M.%S}-{os.getpid()}.log"
+    # A folder that cannot be written must not hide the error.
+    for folder in (Path(find_kedro_project(Path.cwd()) or tempfile.gettempdir()) / "logs", Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(f"{shlex.join(sys.argv)}\n\n{trace}", encoding="utf-8")
+            return f"{said} ({last.filename}:{last.lineno}). The whole traceback is in {folder / name}."
+    return f"{said} ({last.filename}:{last.lineno}).\n{trace}"
 
 
 def explain(error: BaseException, env: str | None = None) -> str | None:

@@ -1,9 +1,11 @@
-"""``kedro peek``: schema, size, head and origin of one catalog entry."""
+"""``kedro peek``: what the catalog holds; of each entry that is named schema, size, head, hash and origin."""
 
 from __future__ import annotations
 
+import html
 import json
-from datetime import UTC, datetime
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,18 +13,21 @@ import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
-from spelling_transfer.commands.project import json_option, load_catalog, print_json
+from spelling_transfer.commands.project import json_option, load_context, print_json
 
 if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
     from kedro.io import AbstractDataset, DataCatalog
 
-_HELP = """Show what one dataset holds: schema, size, first rows, and where it comes from.
+_HELP = """Show what datasets hold: schema, size, first rows, hash, and where they come from.
 
-DATASET is a name of the catalog, or a parameter such as params:study.
+DATASET is a name of the catalog, or a parameter such as params:study. Without a name, list all datasets: what is there,
+how fresh it is, its size, and the command that makes it.
 
 \b
 Examples:
-  kedro peek words
+  kedro peek
+  kedro peek words examples
   kedro peek scores --rows=20
   kedro peek trials --env=qwen3_4b --json
   kedro peek scores --history
@@ -41,7 +46,7 @@ def _print_catalog_schema(context: click.Context, _: click.Parameter, wanted: bo
 
 
 @click.command("peek", help=_HELP, context_settings=CONTEXT_SETTINGS)
-@click.argument("dataset")
+@click.argument("datasets", nargs=-1, metavar="[DATASET]...")
 @click.option("--rows", "-n", type=click.IntRange(0, 1000), default=5, show_default=True, help="Rows to show.")
 @click.option("--history", is_flag=True, help="Who saved it, when, in which run, and from what, the latest first.")
 @json_option
@@ -54,72 +59,119 @@ def _print_catalog_schema(context: click.Context, _: click.Parameter, wanted: bo
     help="Print the JSON Schema of catalog files with this project's dataset classes, and stop.",
 )
 @env_option
-def peek(dataset: str, rows: int, history: bool, as_json: bool, env: str | None) -> None:
-    """Shows one catalog entry."""
+def peek(datasets: tuple[str, ...], rows: int, history: bool, as_json: bool, env: str | None) -> None:
+    """Shows catalog entries."""
     with one_clear_error(env=env):
-        report = describe_history(dataset, rows, env) if history else describe_dataset(dataset, rows, env)
+        if history and not datasets:
+            raise click.UsageError("--history is of a dataset: name one.")
+        context = load_context(env)
+        if not datasets:
+            _list(context, env, as_json)
+            return
+        for name in datasets:
+            _check_name(name, cast("DataCatalog", context.catalog))
+        describe = describe_history if history else describe_dataset
+        reports = [describe(name, rows, context) for name in datasets]
         if as_json:
-            print_json(report)
-        elif history:
-            _print_history(report)
-        else:
-            _print(report)
+            print_json(reports[0] if len(reports) == 1 else reports)
+            return
+        for number, report in enumerate(reports):
+            if number:
+                click.echo()
+            (_print_history if history else _print)(report)
 
 
-def describe_dataset(name: str, rows: int, env: str | None = None) -> dict[str, Any]:
+def _list(context: KedroContext, env: str | None, as_json: bool) -> None:
+    from kedro.framework.project import pipelines
+
+    from spelling_transfer.commands.peek_list import list_datasets, print_list
+
+    lines = list_datasets(cast("DataCatalog", context.catalog), pipelines, env)
+    if as_json:
+        print_json([line.document() for line in lines])
+    else:
+        print_list(lines)
+
+
+def describe_dataset(name: str, rows: int, context: KedroContext) -> dict[str, Any]:
     """Returns everything about a catalog entry as plain values.
 
     Args:
         name: A dataset or parameter.
         rows: How many rows, entries or lines of its content to return.
-        env: The environment; ``None`` is Kedro's default.
+        context: The project.
 
     Raises:
-        click.BadParameter: The catalog has no such entry.
         DatasetError: The entry was never made, or its file is damaged.
     """
-    catalog = load_catalog(env)
-    _check_name(name, catalog)
+    from spelling_transfer.commands.peek_list import MADE_BY, stored_of
+
+    catalog = cast("DataCatalog", context.catalog)
     dataset = catalog[name]
     made_by, used_by = _origin(name)
     metadata = getattr(dataset, "metadata", None) or {}
+    stored = stored_of(dataset)
     return {
         "name": name,
         "type": type(dataset).__name__,
         "layer": metadata.get("kedro-viz", {}).get("layer"),
-        **_file_of(dataset),
-        "made_by": made_by,
+        "path": stored.path,
+        "bytes": stored.bytes,
+        "modified": stored.modified.isoformat(timespec="seconds") if stored.modified else None,
+        **_saved(name, dataset, context),
+        "made_by": made_by or [str(each) for each in [metadata.get(MADE_BY)] if each],
+        "made_by_others": metadata.get(MADE_BY),
         "used_by": used_by,
         **_content(catalog, name, dataset, rows),
     }
 
 
-def describe_history(name: str, rows: int, env: str | None = None) -> dict[str, Any]:
+def describe_history(name: str, rows: int, context: KedroContext) -> dict[str, Any]:
     """Returns the latest saves of a dataset as plain values, and which of them is what is there now.
 
     Args:
         name: A dataset.
         rows: How many saves to return.
-        env: The environment; ``None`` is Kedro's default.
+        context: The project.
 
     Raises:
-        click.BadParameter: The catalog has no such entry.
         DatasetError: The storage cannot be read.
     """
-    from kedro.framework.session import KedroSession
+    from spelling_transfer.storage.history import describe_content
 
-    from spelling_transfer.storage.history import describe_content, read_history
-
-    context = KedroSession.create(env=env, save_on_close=False).load_context()
-    catalog = cast("DataCatalog", context.catalog)
-    _check_name(name, catalog)
-    root = str(context.config_loader["globals"].get("storage_root", "data"))
-    entries = read_history(name, root, Path(context.project_path))
-    now = describe_content(catalog[name])
+    entries = _history(name, context)
+    now = describe_content(cast("DataCatalog", context.catalog)[name])
     return {
         "name": name,
         "saves": len(entries),
         "history": [{**entry, "is_there_now": now is not None and entry["content"] == now} for entry in entries[:rows]],
+    }
+
+
+def _history(name: str, context: KedroContext) -> list[dict[str, Any]]:
+    from kedro.config import MissingConfigException
+
+    from spelling_transfer.storage.history import read_history
+
+    try:
+        root = str(context.config_loader["globals"].get("storage_root", "data"))
+    except MissingConfigException:
+        root = "data"
+    return read_history(name, root, Path(context.project_path))
+
+
+def _saved(name: str, dataset: AbstractDataset[Any, Any], context: KedroContext) -> dict[str, Any]:
+    """Returns the hash of what is there and the latest save of just that; nothing for what is no file."""
+    from spelling_transfer.storage.history import describe_content
+
+    content = describe_content(dataset)
+    if content is None:
+        return {"hash": None, "saved": None}
+    keys = ("saved_at", "by", "run_id", "node")
+    saved = next((each for each in _history(name, context) if each["content"] == content), None)
+    return {
+        "hash": content.get("sha256") or content.get("etag"),
+        "saved": None if saved is None else {key: saved[key] for key in keys},
     }
 
 
@@ -143,64 +195,48 @@ def _origin(name: str) -> tuple[list[str], list[str]]:
     )
 
 
-def _file_of(dataset: AbstractDataset[Any, Any]) -> dict[str, Any]:
-    import fsspec
-    from kedro.io import AbstractVersionedDataset
-
-    if not isinstance(dataset, AbstractVersionedDataset) or not dataset.exists():
-        return {"path": None, "bytes": None, "modified": None}
-    path = str(dataset._get_load_path())
-    protocol = getattr(dataset, "_protocol", "file")
-    fs = getattr(dataset, "_fs", None) or fsspec.filesystem("file")
-    info = fs.info(path)
-    modified = info.get("LastModified") or info.get("mtime")
-    if isinstance(modified, float):
-        modified = datetime.fromtimestamp(modified, tz=UTC)
-    return {
-        "path": path if protocol == "file" else f"{protocol}://{path}",
-        "bytes": fs.du(path),
-        "modified": modified.isoformat(timespec="seconds") if modified else None,
-    }
-
-
 def _content(catalog: DataCatalog, name: str, dataset: AbstractDataset[Any, Any], rows: int) -> dict[str, Any]:
-    from spelling_transfer.storage import ParquetDataset
-
-    if isinstance(dataset, ParquetDataset) and dataset.exists():
-        return dataset.describe_content(rows)
+    # A dataset that can say what it holds without loading it has this method.
+    describe = getattr(dataset, "describe_content", None)
+    if describe is not None and dataset.exists():
+        return dict(describe(rows))
     return _describe_value(catalog.load(name), rows)
 
 
 def _describe_value(value: Any, rows: int) -> dict[str, Any]:
-    import pandas as pd
     from pydantic import BaseModel
 
-    from spelling_transfer.models.folder import ModelFolder
-
-    if isinstance(value, pd.DataFrame):
-        schema = {str(column): str(dtype) for column, dtype in value.dtypes.items()}
-        return {"rows": len(value), "schema": schema, "head": value.head(rows).to_dict(orient="records")}
-    if isinstance(value, ModelFolder):
-        files = sorted(file for file in value.path.rglob("*") if file.is_file())
-        return {
-            "rows": len(files),
-            "schema": {str(file.relative_to(value.path)): file.stat().st_size for file in files},
-        }
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     if isinstance(value, str):
-        lines = value.splitlines()
-        return {"rows": len(lines), "schema": {"lines": "str"}, "head": [line[:200] for line in lines[:rows]]}
+        return _describe_text(value, rows)
     if isinstance(value, dict):
         schema = {str(key): type(entry).__name__ for key, entry in value.items()}
-        return {"rows": len(value), "schema": schema, "head": dict(list(value.items())[:rows])}
+        return {"entries": len(value), "schema": schema, "head": dict(list(value.items())[:rows])}
     if isinstance(value, list):
+        schema = {"entries": type(value[0]).__name__ if value else "none"}
+        return {"entries": len(value), "schema": schema, "head": value[:rows]}
+    if (pandas := sys.modules.get("pandas")) is not None and isinstance(value, pandas.DataFrame):
+        schema = {str(column): str(dtype) for column, dtype in value.dtypes.items()}
+        return {"rows": len(value), "schema": schema, "head": value.head(rows).to_dict(orient="records")}
+    if (path := getattr(value, "path", None)) is not None and Path(path).is_dir():
+        files = sorted(file for file in Path(path).rglob("*") if file.is_file())
+        return {"files": len(files), "schema": {str(file.relative_to(path)): file.stat().st_size for file in files}}
+    return {"schema": {"type": type(value).__name__}, "head": repr(value)[:1000]}
+
+
+def _describe_text(text: str, rows: int) -> dict[str, Any]:
+    if text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
+        title = re.search(r"<title>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
+        headings = re.findall(r"<h[12][^>]*>(.*?)</h[12]>", text, re.DOTALL | re.IGNORECASE)
+        plain = [html.unescape(re.sub(r"<[^>]+>", "", heading)).strip() for heading in headings]
         return {
-            "rows": len(value),
-            "schema": {"entries": type(value[0]).__name__ if value else "none"},
-            "head": value[:rows],
+            "title": html.unescape(title[1]).strip() if title else "",
+            "schema": {"headings": "str"},
+            "head": plain[:rows],
         }
-    return {"rows": None, "schema": {"type": type(value).__name__}, "head": repr(value)[:1000]}
+    lines = text.splitlines()
+    return {"lines": len(lines), "schema": {"lines": "str"}, "head": [line[:200] for line in lines[:rows]]}
 
 
 def _print_history(report: dict[str, Any]) -> None:
@@ -223,20 +259,31 @@ def _content_line(facts: dict[str, Any]) -> str:
     return f"{size}{tag[:12]}".rstrip()
 
 
+def _saved_line(report: dict[str, Any]) -> str | None:
+    if report["saved"] is None:
+        if report["hash"] is None or not report["made_by"] or report["made_by"] == [report["made_by_others"]]:
+            return None
+        return "not on record: no run that is recorded here saved what is there now"
+    return "{saved_at} by {by}, run {run_id}, node {node}".format(**report["saved"])
+
+
 def _print(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False)
     console.print(f"[bold]{report['name']}[/bold]  {report['type']}", soft_wrap=True)
-    facts = {
+    facts: dict[str, str | None] = {
         "file": report["path"],
         "size": f"{report['bytes']:,} bytes" if report["bytes"] is not None else None,
         "modified": report["modified"],
+        "hash": report["hash"],
+        "saved": _saved_line(report),
         "layer": report["layer"],
         "made by": ", ".join(report["made_by"]) or "nothing here: it is an input",
         "used by": ", ".join(report["used_by"]) or "nothing",
-        "rows": f"{report['rows']:,}" if report["rows"] is not None else None,
+        **{key: f"{report[key]:,}" for key in ("rows", "entries", "lines", "files", "traces") if key in report},
+        "title": report.get("title"),
     }
     for key, value in facts.items():
         if value is not None:

@@ -13,6 +13,7 @@ import click
 from kedro.utils import find_kedro_project
 
 if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
     from kedro.runner import AbstractRunner
 
@@ -63,12 +64,16 @@ def config_loader(
     )
 
 
-def load_catalog(env: str | None = None) -> DataCatalog:
-    """Returns the catalog of the project around the current folder."""
+def load_context(env: str | None = None) -> KedroContext:
+    """Returns the project around the current folder, its configuration and catalog."""
     from kedro.framework.session import KedroSession
 
-    session = KedroSession.create(env=env, save_on_close=False)
-    return cast("DataCatalog", session.load_context().catalog)
+    return KedroSession.create(env=env, save_on_close=False).load_context()
+
+
+def load_catalog(env: str | None = None) -> DataCatalog:
+    """Returns the catalog of the project around the current folder."""
+    return cast("DataCatalog", load_context(env).catalog)
 
 
 def run_pipeline(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 from collections.abc import Callable, Mapping
 from copy import copy
@@ -15,13 +14,14 @@ from click.core import ParameterSource
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
 from kedro.framework.project import pipelines, settings
-from kedro.pipeline import Pipeline
 from kedro.runner import AbstractRunner
 from kedro.utils import get_close_matches, load_obj
 
 from kedro_lightning import resume_options, show_plan
 from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.commands.project import config_loader, project_folder
+from spelling_transfer.commands.selection import check_selection
+from spelling_transfer.commands.streams import show_all
 from spelling_transfer.configuration.documents import ConfigurationError
 from spelling_transfer.configuration.environment import UnknownEnvironmentError, check_environment
 from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_defaults, read_run_defaults
@@ -83,7 +83,8 @@ def _kedro_options() -> list[click.Parameter]:
 @click.pass_context
 def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_run: bool, **options: Any) -> None:
     with one_clear_error(verbose=verbose, env=options["env"]):
-        _set_up_log(verbose)
+        if verbose:
+            show_all()
         if resume:
             options |= resume_options(project_folder(), resume)
         if options["pipeline"]:  # the older spelling
@@ -92,7 +93,7 @@ def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_ru
             options |= {"pipelines": [options["pipeline"]], "pipeline": None}
         _check_environment(context, options)
         _check_runner(context, options)
-        _check_selection(options)
+        check_selection(options, pipelines)
         _check_versions(options)
         if dry_run:
             show_plan(project_folder(), options)
@@ -107,17 +108,15 @@ run = RunCommand(
         *_kedro_options(),
         click.Option(["--resume"], metavar="RUN_ID", help="Resume a run on rented machines whose driver was ended."),
         click.Option(["--dry-run"], is_flag=True, help="Show what would run where and for how much; start nothing."),
-        click.Option(["--verbose", "-v"], is_flag=True, help="Show Kedro's log, and the traceback of an error."),
+        click.Option(
+            ["--verbose", "-v"],
+            is_flag=True,
+            help="Show Kedro's log, other libraries' warnings, and the traceback of an error.",
+        ),
     ],
     help="Run the pipelines of this project: all five, or those you name.",
     context_settings=CONTEXT_SETTINGS,
 )
-
-
-def _set_up_log(verbose: bool) -> None:
-    if verbose:
-        for name in ("kedro", "kedro.pipeline.node"):
-            logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _check_environment(context: click.Context, options: Mapping[str, Any]) -> None:
@@ -149,29 +148,6 @@ def _check_runner(context: click.Context, options: Mapping[str, Any]) -> None:
         inspect.signature(runner).bind(**{"is_async": False, **options["runner_params"]})
     except TypeError as error:
         raise _refusal(context, "runner_params", f"{name} does not take these: {error}.") from error
-
-
-def _check_selection(options: Mapping[str, Any]) -> None:
-    known = sorted(pipelines)
-    chosen = Pipeline([])
-    for name in options["pipelines"] or ["__default__"]:
-        if name not in known:
-            matches = " or ".join(repr(match) for match in get_close_matches(name, known))
-            hint = f"Did you mean {matches}?" if matches else f"Known: {', '.join(known)}."
-            raise click.BadParameter(f"there is no pipeline {name!r}. {hint}", param_hint="--pipelines")
-        chosen += pipelines[name]
-    try:
-        chosen.filter(
-            tags=options["tags"],
-            from_nodes=options["from_nodes"],
-            to_nodes=options["to_nodes"],
-            node_names=options["node_names"],
-            from_inputs=options["from_inputs"],
-            to_outputs=options["to_outputs"],
-            node_namespaces=options["namespaces"],
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _check_versions(options: Mapping[str, Any]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 _set_up_for: list[Path] = []
@@ -15,6 +17,37 @@ def set_up_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
+
+
+_OURS = r"(spelling_transfer|kedro_lightning|kedro_non_thinking)(\.|$)"
+
+
+def hide_warnings_of_others(*, in_children: bool = False) -> None:
+    """Keeps Python warnings of other libraries off the terminal; ``PYTHONWARNINGS`` and ``python -W`` still decide.
+
+    Args:
+        in_children: In the processes that this one starts as well, such as the server of Kedro-Viz.
+    """
+    if sys.warnoptions:
+        return
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("default", module=_OURS)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its logger has a handler of its own
+    if in_children:
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+
+
+def show_all() -> None:
+    """Brings back the warnings of other libraries, in Python's way and in the log, and the log of Kedro."""
+    if not sys.warnoptions:
+        warnings.resetwarnings()
+        os.environ.pop("PYTHONWARNINGS", None)
+    logging.getLogger().setLevel(logging.WARNING)
+    for name in ("kedro", "kedro.pipeline.node"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("kedro_viz").setLevel(logging.WARNING)
+    if os.environ.get("TRANSFORMERS_VERBOSITY") == "error":
+        del os.environ["TRANSFORMERS_VERBOSITY"]
 
 
 def set_up_log() -> None:

@@ -28,19 +28,22 @@ Without a mode the study of conf/base/parameters/tuning.yml is run. What it will
 \b
 Modes:
   single     train the default configuration once
-  grid       vary one setting at a time around the default (--sampler grid: all combinations)
+  grid       vary one setting at a time around the default
+             (--sampler grid: all combinations)
   random     independent random configurations
   bayes      learn from the results: TPE, ended early by Hyperband
   sweep      the same space as a sweep of Weights & Biases
-  lightning  trials as jobs on rented machines, which share a PostgreSQL (--storage) and a bucket (study.place)
+  lightning  trials as jobs on rented machines, which share a PostgreSQL
+             (--storage) and a bucket (study.place)
 
 \b
 Examples:
   kedro tune --mode single --name first
   kedro tune --mode grid --config mission --space mission --dry-run
-  kedro tune --mode bayes --trials 40 --workers 2 --focus transfer --name transfer_40
+  kedro tune --mode bayes --trials 40 --focus transfer --name transfer_40
   kedro tune --resume --name transfer_40
-  kedro tune --mode lightning --name rented --env s3 --storage postgresql+psycopg://me@host/studies
+  kedro tune --mode lightning --name rented --env s3 \\
+    --storage postgresql+psycopg://me@host/studies
   kedro tune --show-config --config data/06_models/tuning/best_config.json
 """
 

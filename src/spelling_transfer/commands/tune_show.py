@@ -11,6 +11,8 @@ from spelling_transfer.commands.tune_plan import Plan
 from spelling_transfer.configuration.documents import CONFIG_VERSION
 from spelling_transfer.study.estimates import Estimate
 
+_COLUMNS = 80
+
 
 def configuration_data(plan: Plan) -> dict[str, Any]:
     """Returns the resolved configuration as plain values."""
@@ -24,11 +26,22 @@ def configuration_data(plan: Plan) -> dict[str, Any]:
 
 
 def print_configuration(plan: Plan) -> None:
-    """Prints each setting with its value and origin, in columns."""
-    rows = [(_name(path), _short(setting.value), setting.origin) for path, setting in plan.settings.items()]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for name, value, origin in rows:
-        click.echo(f"{name:<{widths[0]}}  {value:<{min(widths[1], 60)}}  {origin}")
+    """Prints each setting with its value below the place that set it, in 80 columns."""
+    by_place: dict[str, list[tuple[str, str, str]]] = {}
+    for path, setting in plan.settings.items():
+        place, _, key = setting.origin.partition(":")
+        by_place.setdefault(place, []).append((_name(path), _short(setting.value), key))
+    width = max(len(name) for rows in by_place.values() for name, _, _ in rows)
+    for place, rows in by_place.items():
+        click.secho(place, bold=True)
+        for name, value, key in rows:
+            # The key is told where it is not the setting's own name, as in a preset that others extend.
+            elsewhere = f"  ({key})" if key and not name.endswith(key) else ""
+            said = f"{value}{elsewhere}"
+            if width + len(said) > _COLUMNS - 4:  # what does not fit beside its name stands below it
+                click.echo(f"  {name}\n    {said}")
+            else:
+                click.echo(f"  {name:<{width}}  {said}")
     for constraint in plan.space.constraints:
         click.echo(f"constraint: {constraint}")
 

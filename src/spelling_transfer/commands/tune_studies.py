@@ -56,12 +56,12 @@ def list_studies(as_json: bool, env: str | None) -> None:
         if not rows:
             click.echo("No study yet: 'kedro tune --mode single --name first' runs one.")
             return
-        click.echo(f"{'study':<28} {'sampler':<13} {'focus':<9} {'trials':>11} {'failed':>6} {'best':>7}  state")
+        click.echo(f"{'study':<19} {'sampler':<13} {'focus':<8} {'trials':>9} {'failed':>6} {'best':>5}  state")
         for row in rows:
             best = "" if row["best_score"] is None else f"{row['best_score']:.3f}"
             trials = f"{row['done']} of {row['planned']}"
             click.echo(
-                f"{row['name']:<28} {row['sampler']:<13} {row['focus']:<9} {trials:>11} {row['failed']:>6} {best:>7}"
+                f"{row['name']:<19} {row['sampler']:<13} {row['focus']:<8} {trials:>9} {row['failed']:>6} {best:>5}"
                 f"  {row['state']}"
             )
 

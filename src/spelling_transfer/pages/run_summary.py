@@ -29,6 +29,8 @@ FORMAT = 1
 """Format of ``run_summary.json``."""
 MAX_LINES = 10
 """Lines in the terminal at most."""
+ANSWER = "transfer"
+"""Label of the line that answers the question of the study."""
 _FIGURE_ORDER = ("evaluation", "tuning", "token", "deployment")
 
 
@@ -279,7 +281,7 @@ def _compared(comparison: pd.DataFrame, verdict: dict[str, Any] | None) -> list[
         )
     others = f"; {len(rows) - len(shown)} more tasks are on the page" if len(rows) > len(shown) else ""
     said = NO_VERDICT if verdict is None else answer_sentence(verdict)
-    lines.append(Line("transfer", said.removesuffix(".") + others))
+    lines.append(Line(ANSWER, said.removesuffix(".") + others))
     return lines
 
 

@@ -176,6 +176,27 @@ class PlotlyDataset(WholeFile, _FigureFile):
 
     DEFAULT_FS_ARGS: dict[str, Any] = _UTF8
 
+    def describe_content(self, n_traces: int) -> dict[str, Any]:
+        """Returns the kinds of its traces and its title, without the library that draws it.
+
+        Raises:
+            DatasetFileError: The file is missing or damaged.
+        """
+        path = get_filepath_str(self._get_load_path(), self._protocol)
+        try:
+            figure = json.loads(self._fs.cat_file(path))
+            title = figure["layout"].get("title", {})
+            traces = [{"type": trace.get("type"), "name": trace.get("name")} for trace in figure["data"]]
+        except Exception as error:
+            raise DatasetFileError(cannot_read(self._location(path), error)) from error
+        title = title.get("text") if isinstance(title, dict) else title
+        return {
+            "traces": len(traces),
+            "title": title,
+            "schema": {"type": "str", "name": "str"},
+            "head": traces[:n_traces],
+        }
+
     def preview(self) -> PlotlyPreview:
         """Returns the figure for Kedro-Viz."""
         return PlotlyPreview(json.loads(self.load().to_json()))

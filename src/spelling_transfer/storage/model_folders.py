@@ -104,16 +104,22 @@ class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
         except Exception as error:
             raise DatasetWriteError(cannot_write(f"{self._protocol}://{target}", error)) from error
 
+    def describe_content(self, _: int) -> dict[str, Any]:
+        """Returns the number of files and their sizes in bytes; none is read."""
+        sizes = self._sizes()
+        return {"files": len(sizes), "schema": sizes}
+
     def preview(self) -> JSONPreview:
         """Returns the folder's files and their sizes in bytes, for Kedro-Viz."""
+        return JSONPreview(json.dumps(self._sizes()))
+
+    def _sizes(self) -> dict[str, int]:
         root = self._get_load_path().as_posix()
         if self._protocol != "file" and "content" in (pointer := _pointer(self._fs, root)):
             root = f"{root}/{pointer['content']}"
         prefix = self._fs._strip_protocol(root).rstrip("/") + "/"
         found = self._fs.find(root, detail=True)
-        return JSONPreview(
-            json.dumps({path.removeprefix(prefix): int(info["size"]) for path, info in sorted(found.items())})
-        )
+        return {path.removeprefix(prefix): int(info["size"]) for path, info in sorted(found.items())}
 
     def _exists(self) -> bool:
         path = self._get_load_path().as_posix()

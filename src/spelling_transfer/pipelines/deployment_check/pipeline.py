@@ -10,7 +10,7 @@ from spelling_transfer.pipelines.deployment_check import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: export, probe endpoint, plot, report, enforce.
+    """Returns the pipeline: export, probe endpoint, plot load, report conformance, enforce.
 
     Starting the endpoint is no node of its own: a server that outlives its node would be left behind by a failed run,
     and could not be reached from the machine on which the next node runs.
@@ -51,12 +51,19 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="probe_endpoint",
                 tags=["gpu"],
             ),
-            node(nodes.plot, inputs="load_profile", outputs="deployment_load_plot", name="plot"),
+            node(
+                nodes.plot,
+                inputs="load_profile",
+                outputs="deployment_load_plot",
+                name="plot_load",
+                tags=["report"],
+            ),
             node(
                 nodes.report,
                 inputs=["conformance", "merge_probe", "load_profile", "deployment_load_plot"],
                 outputs="deployment_page",
-                name="report",
+                name="report_conformance",
+                tags=["report"],
             ),
             node(
                 nodes.enforce,

@@ -10,7 +10,7 @@ from spelling_transfer.pipelines.evaluation import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: answer, mark, compare_arms, plot, report."""
+    """Returns the pipeline: answer, mark, compare_arms, plot_scores, report_scores."""
     return pipeline(
         [
             node(
@@ -44,7 +44,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 nodes.plot,
                 inputs=["scores", "comparison"],
                 outputs=["evaluation_scores_plot", "evaluation_differences_plot", "evaluation_tokens_plot"],
-                name="plot",
+                name="plot_scores",
+                tags=["report"],
             ),
             node(
                 nodes.report,
@@ -57,7 +58,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "params:evaluation",
                 ],
                 outputs="evaluation_page",
-                name="report",
+                name="report_scores",
+                tags=["report"],
             ),
         ],
         namespace="evaluation",

@@ -86,7 +86,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "subset_coverage_plot",
                     "letter_probe_plot",
                 ],
-                name="plot",
+                name="plot_tokens",
                 tags=[REPORT],
             ),
             node(
@@ -108,7 +108,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "probe": "letter_probe_plot",
                 },
                 outputs=["token_analysis_page", "token_findings"],
-                name="report",
+                name="report_tokens",
                 tags=[REPORT],
             ),
         ],

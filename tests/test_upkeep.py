@@ -1,0 +1,73 @@
+"""What a forge shows beside the code: release notes, the citation, the forms for issues."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from spelling_transfer import __version__
+
+ROOT = Path(__file__).parents[1]
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+_CHANGES = """# Changes
+
+## 0.2.0 (unreleased)
+
+- One thing that takes
+  two lines.
+- Another.
+
+## 0.1.0
+
+- The first.
+
+## 0.0.1
+"""
+
+
+@pytest.fixture(scope="module")
+def notes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("release_notes", ROOT / "scripts" / "release_notes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_notes_are_those_of_one_version_and_the_newest_by_default(notes: Any) -> None:
+    assert notes.release_notes(_CHANGES) == "- One thing that takes two lines.\n- Another.\n"
+    assert notes.release_notes(_CHANGES, "0.1.0") == "- The first.\n"
+
+
+def test_a_version_that_is_not_there_or_says_nothing_is_named(notes: Any) -> None:
+    with pytest.raises(ValueError, match=r"no version '9'\. Known: 0\.2\.0, 0\.1\.0, 0\.0\.1"):
+        notes.release_notes(_CHANGES, "9")
+    with pytest.raises(ValueError, match=r"says nothing about version 0\.0\.1"):
+        notes.release_notes(_CHANGES, "0.0.1")
+
+
+def test_the_version_of_the_package_has_notes(notes: Any) -> None:
+    text = notes.release_notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), __version__)
+    assert all(line.startswith("- ") for line in text.splitlines())
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors", "license"} <= set(citation)
+    assert citation["version"] == __version__
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form.name != "config.yml"], ids=lambda form: form.name)
+def test_a_form_has_what_the_forge_asks_for(form: Path) -> None:
+    content = yaml.safe_load(form.read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= set(content)
+    fields = [field for field in content["body"] if field["type"] != "markdown"]
+    assert len({field["id"] for field in fields}) == len(fields) > 0
+    assert all(field["attributes"]["label"] for field in fields)
+    assert any(field.get("validations", {}).get("required") for field in fields)

@@ -23,7 +23,7 @@ def tokens_in(words: pd.DataFrame) -> set[int]:
 
 def test_rehearsal_is_of_words_that_nothing_else_is_about(examples, words, tokenizer):
     lines = examples[examples["kind"] == "rehearsal"]
-    assert len(lines) > 500
+    assert len(lines) > 150  # of 3,000 words 6% are of the split
     assert set(lines["split"]) == {"pretrain"}
     held_out = tokens_in(words[words["word_set"] == "token_held_out"])
     assert held_out
@@ -47,7 +47,7 @@ def test_plain_lines_are_encoded_without_the_chat_format(words, examples, tokeni
 def test_indexed_spelling_says_the_place_of_every_letter(examples, words, tokenizer):
     rows = examples[examples["kind"] == "indexed"]
     assert set(rows["word"]) == set(words.loc[words["split"] == "train", "word"])
-    assert indexed_letters("cat") == "1:c 2:a 3:t"
+    assert indexed_letters("cat") == "1: c 2: a 3: t"
     assert all(row.answer == indexed_letters(row.word) for row in rows.itertuples())
     known = vocabulary_in_use(words["word"], load_tasks(), tokenizer)
     encoded = encode_examples(rows, tokenizer)

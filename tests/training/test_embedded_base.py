@@ -34,6 +34,7 @@ from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import EncodedExamples
 from spelling_transfer.training.pretrain import PretrainSettings
 from spelling_transfer.training.pretrain_card import model_card
+from spelling_transfer.training.pretrain_data import pretraining_vocabulary
 from spelling_transfer.training.pretrain_measure import Probe, floors, make_probes, measure, score_probe
 from spelling_transfer.training.run import train
 from spelling_transfer.words.word_list import WordSelection, select_words
@@ -249,6 +250,8 @@ def test_folder_card_and_settings_agree(
     options = pretrain.make_context("pretrain", shlex.split(made_by["command"])[2:]).params
     assert options["max_words"] == len(words) == manifest["words"]
     assert ROOT / options["out"] == FOLDER
+    rows = json.loads((FOLDER / "token_ids.json").read_text())
+    assert rows == pretraining_vocabulary(words, load_tasks(), tokenizer).tolist()
     # What the command does not say is the default, which is the recipe.
     assert {name for name, value in options.items() if value is not None} == {"out", "max_words", "device"}
     card = (FOLDER / "README.md").read_text()
@@ -258,7 +261,7 @@ def test_folder_card_and_settings_agree(
         pd.DataFrame({"probe": manifest["scores"].keys(), "right": manifest["scores"].values(), "invalid": 0.0}),
         pd.DataFrame({"probe": manifest["scores"].keys(), "right": 0.0, "invalid": 0.0}),
         n_words=len(words),
-        n_rows=len(json.loads((FOLDER / "token_ids.json").read_text())),
+        n_rows=len(rows),
         n_parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
         minutes=made_by["minutes"],
         machine=made_by["machine"],

@@ -140,8 +140,8 @@ def letters_with_places(token: str) -> str:
 
 
 def indexed_letters(word: str) -> str:
-    """Returns ``1:c 2:a 3:t`` for ``cat``."""
-    return " ".join(f"{place}:{letter}" for place, letter in enumerate(word, 1))
+    """Returns ``1: c 2: a 3: t`` for ``cat``: a letter after a space is the token that spelling has."""
+    return " ".join(f"{place}: {letter}" for place, letter in enumerate(word, 1))
 
 
 def indexed_examples(words: pd.DataFrame) -> list[Example]:

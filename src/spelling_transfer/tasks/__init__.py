@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         choose_arm,
         with_rehearsal,
     )
-    from spelling_transfer.tasks.balance import check_baselines, compute_baselines
+    from spelling_transfer.tasks.balance import Spreader, check_baselines, compute_baselines
     from spelling_transfer.tasks.base import (
         DEFAULT_SEPARATOR,
         SEPARATORS,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Asked,
         Mark,
         echo_of,
+        ordinal,
         read_letter,
         read_number,
         read_spelling,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         choose_mixture,
         first_by_hash,
     )
+    from spelling_transfer.tasks.position import FROM_END
     from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS, load_tasks
     from spelling_transfer.tasks.schemas import ENCODED_EXAMPLES, EXAMPLES, WORDS
     from spelling_transfer.tasks.spelling import Spelling
@@ -70,6 +72,7 @@ __all__ = [
     "ENCODED_EXAMPLES",
     "EXAMPLES",
     "FORM_CONTROL",
+    "FROM_END",
     "PLAIN_LINE",
     "POOL",
     "PROMPTED_ARMS",
@@ -91,6 +94,7 @@ __all__ = [
     "PromptedArm",
     "SpelledTask",
     "Spelling",
+    "Spreader",
     "Task",
     "TaskError",
     "Template",
@@ -106,6 +110,7 @@ __all__ = [
     "first_by_hash",
     "load_tasks",
     "make_templates",
+    "ordinal",
     "read_letter",
     "read_number",
     "read_spelling",
@@ -117,15 +122,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "balance": "check_baselines compute_baselines",
+    "balance": "Spreader check_baselines compute_baselines",
     "arm_examples": "PLAIN_LINE",
     "arms": "BASE FORM_CONTROL PROMPTED_ARMS SPELLING_ARM TRAINED_ARMS ArmError PromptedArm TrainedArm choose_arm "
     "with_rehearsal",
     "base": "DEFAULT_SEPARATOR SEPARATORS Example SpelledTask Task TaskError Template WordTask make_templates",
     "encoding": "encode_examples encode_lines vocabulary_in_use",
     "examples": "ExampleMix spelling_questions write_examples",
-    "marking": "Asked Mark echo_of read_letter read_number read_spelling read_yes_or_no",
+    "marking": "Asked Mark echo_of ordinal read_letter read_number read_spelling read_yes_or_no",
     "mixture": "ASKED POOL REAL REHEARSAL SPELLING MixtureSettings choose_mixture first_by_hash",
+    "position": "FROM_END",
     "registry": "CORE_TASKS TRAINED_TASK UNTRAINED_TASKS load_tasks",
     "schemas": "ENCODED_EXAMPLES EXAMPLES WORDS",
     "spelling": "Spelling",

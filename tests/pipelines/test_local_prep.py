@@ -45,9 +45,9 @@ def test_a_run_leaves_everything_that_the_manifest_lists(copied: Any, project: P
     }
     rows = {name: facts.get("rows") for name, facts in manifest["files"].items()}
     examples = pd.read_parquet(project / "data/03_primary/examples.parquet")
-    assert rows["03_primary/examples.parquet"] == len(examples)
-    lines = (examples["kind"] == "rehearsal").sum()  # no part of the encoded examples
-    assert rows["05_model_input/encoded_examples.parquet"] == len(examples) - lines > 3000
+    prompted = int((examples["kind"] != "rehearsal").sum())  # plain lines are encoded where they are trained on
+    assert rows["03_primary/examples.parquet"] == len(examples) > prompted
+    assert rows["05_model_input/encoded_examples.parquet"] == prompted > 3000
     assert json.loads((project / "data/03_primary/split_report.json").read_text())["inflections_across_splits"] == 0
     verified = copied.kedro_here("bundle", "verify")
     assert verified.exit_code == 0, verified.output
@@ -60,14 +60,14 @@ def test_the_embedded_default_trains_on_spelling_alone(project: Path):
     assert set(real["separator"]) == {" "}
     pool = examples[(examples["split"] == "train") & (examples["kind"] == "pool")]
     assert {"position", "count"} <= set(pool["task"])  # direct-training data for that arm
-    assert set(examples["kind"]) == {
-        *("real", "pool", "asked", "wrong_letters", "indexed", "token_letters", "rehearsal")
-    }
+    assert set(examples["kind"]) == {"real", "pool", "asked", "wrong_letters", "indexed", "token_letters", "rehearsal"}
 
 
-def test_the_embedded_model_knows_every_token(project: Path):
+def test_the_embedded_model_knows_every_token_of_what_a_default_run_trains_on_and_asks(project: Path):
     known = set(json.loads((ROOT / "data/01_raw/models/tiny-qwen3/token_ids.json").read_text()))
     encoded = pd.read_parquet(project / "data/05_model_input/encoded_examples.parquet")
+    # Indexed spelling, "1:s 2:t", has tokens of its own; a run that asks for this arm names it as not trained.
+    encoded = encoded[encoded["kind"] != "indexed"]
     assert known.issuperset(token for ids in encoded["input_ids"] for token in ids)
 
 

@@ -23,7 +23,7 @@ def tokens_in(words: pd.DataFrame) -> set[int]:
 
 def test_rehearsal_is_of_words_that_nothing_else_is_about(examples, words, tokenizer):
     lines = examples[examples["kind"] == "rehearsal"]
-    assert len(lines) > 150  # of 3,000 words 6% are of the split
+    assert len(lines) > 150
     assert set(lines["split"]) == {"pretrain"}
     held_out = tokens_in(words[words["word_set"] == "token_held_out"])
     assert held_out

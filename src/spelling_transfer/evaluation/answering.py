@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from spelling_transfer.evaluation.prompting import prompts_after_turns, questions_for
@@ -75,7 +77,7 @@ def answer_questions(
     )
     core = core_questions(sample)
     runs = adapters_of(arm_adapters, base_model)
-    limits = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size}
+    limits: dict[str, Any] = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size}
     frames = []
     with cpu_threads(settings.threads):
         for arm, seed, adapter in [(BASE, NO_SEED, None), *runs]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from spelling_transfer.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spelling_transfer.models.attention import NotStaticError, check_attention, fixed_attention, without_plans
+    from spelling_transfer.models.capture import CaptureError, GraphPool, free_bytes
     from spelling_transfer.models.export import ALLOWED_IDS_FILE, export_deployable
     from spelling_transfer.models.folder import (
         MANIFEST,
@@ -23,8 +25,23 @@ if TYPE_CHECKING:
     )
     from spelling_transfer.models.generate import Sampling, cpu_threads, generate_answers
     from spelling_transfer.models.gguf import Dtype, convert_gguf
-    from spelling_transfer.models.load import LoadedModel, backbone, base_of, load_model, pick_device, read_embedding
-    from spelling_transfer.models.loss import IGNORED_LABEL, answer_only_loss, is_frozen_matrix
+    from spelling_transfer.models.kernels import fused_kernels
+    from spelling_transfer.models.load import (
+        LoadedModel,
+        backbone,
+        base_of,
+        is_quantised,
+        load_model,
+        pick_device,
+        read_embedding,
+    )
+    from spelling_transfer.models.loss import (
+        DEFAULT_LOGITS_MB,
+        IGNORED_LABEL,
+        answer_only_loss,
+        is_frozen_matrix,
+        loss_at,
+    )
     from spelling_transfer.models.profile import ModelProfile, ModelShape, VocabularySavings, measure_head, savings
     from spelling_transfer.models.scorers import MlxScorer, TorchScorer
     from spelling_transfer.models.trainable import LoraSettings, attach_lora, train_all_weights
@@ -32,10 +49,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALLOWED_IDS_FILE",
+    "DEFAULT_LOGITS_MB",
     "IGNORED_LABEL",
     "MANIFEST",
     "TOKEN_IDS_FILE",
+    "CaptureError",
     "Dtype",
+    "GraphPool",
     "LoadedModel",
     "LoraSettings",
     "MlxScorer",
@@ -43,6 +63,7 @@ __all__ = [
     "ModelFolderError",
     "ModelProfile",
     "ModelShape",
+    "NotStaticError",
     "Sampling",
     "TorchScorer",
     "UnknownTokenError",
@@ -52,12 +73,18 @@ __all__ = [
     "attach_lora",
     "backbone",
     "base_of",
+    "check_attention",
     "convert_gguf",
     "cpu_threads",
     "export_deployable",
+    "fixed_attention",
+    "free_bytes",
+    "fused_kernels",
     "generate_answers",
     "is_frozen_matrix",
+    "is_quantised",
     "load_model",
+    "loss_at",
     "measure_head",
     "new_folder",
     "permissions_explained",
@@ -65,16 +92,20 @@ __all__ = [
     "read_embedding",
     "savings",
     "train_all_weights",
+    "without_plans",
     "write_manifest",
 ]
 
 _HOMES = {
+    "kernels": "fused_kernels",
+    "capture": "CaptureError GraphPool free_bytes",
+    "attention": "NotStaticError check_attention fixed_attention without_plans",
     "export": "ALLOWED_IDS_FILE export_deployable",
     "folder": "MANIFEST ModelFolder ModelFolderError new_folder permissions_explained write_manifest",
     "generate": "Sampling cpu_threads generate_answers",
     "gguf": "Dtype convert_gguf",
-    "load": "LoadedModel backbone base_of load_model pick_device read_embedding",
-    "loss": "IGNORED_LABEL answer_only_loss is_frozen_matrix",
+    "load": "is_quantised LoadedModel backbone base_of load_model pick_device read_embedding",
+    "loss": "DEFAULT_LOGITS_MB loss_at IGNORED_LABEL answer_only_loss is_frozen_matrix",
     "profile": "ModelProfile ModelShape VocabularySavings measure_head savings",
     "scorers": "MlxScorer TorchScorer",
     "trainable": "LoraSettings attach_lora train_all_weights",

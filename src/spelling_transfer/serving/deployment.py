@@ -54,6 +54,7 @@ def check_deployable(
     settings: DeploymentCheckSettings,
     load: LoadSettings,
     reference: Reference,
+    unsure: Sequence[str] = (),
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Starts the endpoint of a deployable once and finds out whether it obeys and how fast it is.
 
@@ -66,6 +67,7 @@ def check_deployable(
         settings: How the endpoint is started and stopped.
         load: How much load it gets.
         reference: Base and adapter, with which the endpoint must agree.
+        unsure: Questions that the model is not sure about: a model that is sure draws alike in each way to sample.
 
     Returns:
         The conformance (``obeys``, every check with its evidence, the answers) and the load profile.
@@ -75,7 +77,7 @@ def check_deployable(
     """
     card = read_card(deployable)
     questions = [str(question) for question in examples["question"]]
-    texts = [*questions, *map(str, examples["word"]), *map(str, examples["answer"])]
+    texts = [*unsure, *questions, *map(str, examples["word"]), *map(str, examples["answer"])]
     key = secrets.token_hex(24)
     with cpu_threads(card.settings.threads), ExitStack() as afterwards:
         checks = _check_model(deployable, reference, questions, settings)

@@ -29,9 +29,13 @@ from spelling_transfer.serving.reference import Reference
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.words.word_sets import RANDOM, UNKNOWN_SPELLING
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+_MOST_UNSURE = 40
+"""Questions about words that the model does not know; it is asked others beside them."""
 
 
 class EndpointDisobeysError(SpellingTransferError):
@@ -124,7 +128,15 @@ def probe_endpoint(
         settings=settings,
         load=load,
         reference=reference,
+        unsure=_unsure_questions(examples),
     )
+
+
+def _unsure_questions(examples: pd.DataFrame) -> list[str]:
+    """Returns test questions about letters of words that the model does not know, the least known word set first."""
+    asked = examples[(examples["split"] == "test") & (examples["task"] == "position")]
+    order = [UNKNOWN_SPELLING, RANDOM]
+    return [str(text) for name in order for text in asked.loc[asked["word_set"] == name, "question"]][:_MOST_UNSURE]
 
 
 def plot(load_profile: pd.DataFrame) -> Figure:

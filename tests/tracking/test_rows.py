@@ -9,13 +9,13 @@ from spelling_transfer.tracking.rows import history, run_config, run_name, summa
 from .studies import STEPS, study, trial
 
 
-def test_loss_spelling_and_transfer_of_a_step_are_one_row_in_three_groups() -> None:
+def test_loss_spelling_and_transfer_of_a_step_are_one_row_in_four_groups() -> None:
     one = trial(0)
     rows = history(study(one), one)
     assert [row.step for row in rows] == list(range(1, STEPS + 1))
     assert rows[0].values == {"train/loss": 1.0}
     last = rows[-1].values
-    assert {name.partition("/")[0] for name in last} == {"train", "spelling", "transfer"}
+    assert {name.partition("/")[0] for name in last} == {"train", "spelling", "transfer", "selection"}
     assert last["spelling/accuracy"] == pytest.approx(0.4)
     assert last["spelling/gain"] == pytest.approx(0.3)
     assert last["transfer/position_gain"] == pytest.approx(0.15)

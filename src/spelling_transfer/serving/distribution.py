@@ -37,30 +37,34 @@ def policy_distribution(logits: np.ndarray, sampling: Sampling, allowed: np.ndar
     Returns:
         Float64, shape ``(rows,)``, with sum 1.
     """
-    scaled = np.where(allowed, logits.astype(np.float64) / sampling.temperature, -np.inf)
-    order = np.argsort(-scaled, kind="stable")
-    kept = np.zeros(len(scaled))
-    best = order[: min(sampling.top_k, int(allowed.sum()))]
-    kept[best] = np.exp(scaled[best] - scaled[best[0]])
-    kept /= kept.sum()
+    kept, best = _top_k_shares(logits, sampling, allowed)
     before = np.cumsum(kept[best]) - kept[best]
     kept[best[before >= sampling.top_p]] = 0.0
     kept[kept < sampling.min_p * kept.max()] = 0.0
     return np.asarray(kept / kept.sum())
 
 
+def _top_k_shares(logits: np.ndarray, sampling: Sampling, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the shares of the best rows, none of them cut, and these rows in order."""
+    scaled = np.where(allowed, logits.astype(np.float64) / sampling.temperature, -np.inf)
+    best = np.argsort(-scaled, kind="stable")[: min(sampling.top_k, int(allowed.sum()))]
+    kept = np.zeros(len(scaled))
+    kept[best] = np.exp(scaled[best] - scaled[best[0]])
+    return kept / kept.sum(), best
+
+
 def clear_of_rounding(logits: np.ndarray, sampling: Sampling, allowed: np.ndarray, tolerance: float) -> bool:
     """Whether the same tokens stay in when each logit is off by a tolerance, so that no right draw is called wrong."""
     order = np.argsort(-np.where(allowed, logits, -np.inf), kind="stable")[: int(allowed.sum())]
-    top_k = (
+    clear_of_k = (
         len(order) <= sampling.top_k or logits[order[sampling.top_k - 1]] - logits[order[sampling.top_k]] > tolerance
     )
-    in_top_k = policy_distribution(logits, sampling.model_copy(update={"top_p": 1.0, "min_p": 0.0}), allowed)
+    in_top_k, _ = _top_k_shares(logits, sampling, allowed)
     sums = np.cumsum(np.sort(in_top_k)[::-1])
-    top_p = sampling.top_p == 1.0 or float(np.abs(sums - sampling.top_p).min()) > max(_CUT_MARGIN, tolerance / 4)
+    clear_of_p = sampling.top_p == 1.0 or float(np.abs(sums - sampling.top_p).min()) > max(_CUT_MARGIN, tolerance / 4)
     shares = in_top_k[in_top_k > 0] / in_top_k.max()
-    min_p = sampling.min_p == 0.0 or float(np.abs(shares / sampling.min_p - 1).min()) > 4 * tolerance
-    return bool(top_k and top_p and min_p)
+    clear_of_min = sampling.min_p == 0.0 or float(np.abs(shares / sampling.min_p - 1).min()) > 4 * tolerance
+    return bool(clear_of_k and clear_of_p and clear_of_min)
 
 
 def rivals(sampling: Sampling, allowed: np.ndarray, possible: np.ndarray) -> dict[str, Rival]:

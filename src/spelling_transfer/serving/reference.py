@@ -34,7 +34,7 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 N_DRAWS = 256
 """First tokens that are drawn at each chosen prompt."""
 _MOST_PROMPTS = 6
-_MOST_CANDIDATES = 96
+_MOST_CANDIDATES = 224
 _BATCH_SIZES = (1, 64)
 _Z_LIMIT = 5.5
 """Standard deviations by which the surprise of all answers together may be off; by chance, once in 26 million."""

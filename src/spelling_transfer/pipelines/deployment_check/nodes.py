@@ -29,12 +29,13 @@ from spelling_transfer.serving.reference import Reference
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.words.randomness import key_of, random_for
 from spelling_transfer.words.word_sets import RANDOM, UNKNOWN_SPELLING
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_MOST_UNSURE = 40
+_MOST_UNSURE = 150
 """Questions about words that the model does not know; it is asked others beside them."""
 
 
@@ -133,10 +134,18 @@ def probe_endpoint(
 
 
 def _unsure_questions(examples: pd.DataFrame) -> list[str]:
-    """Returns test questions about letters of words that the model does not know, the least known word set first."""
+    """Returns questions about each letter of words that the model does not know: those it was never told, or strings.
+
+    A model that is sure draws the same token however it samples, and would show nothing of it.
+    """
     asked = examples[(examples["split"] == "test") & (examples["task"] == "position")]
-    order = [UNKNOWN_SPELLING, RANDOM]
-    return [str(text) for name in order for text in asked.loc[asked["word_set"] == name, "question"]][:_MOST_UNSURE]
+    untold = asked[asked["word_set"] == UNKNOWN_SPELLING]
+    words = (untold if len(untold) else asked[asked["word_set"] == RANDOM])["word"].unique()
+    task = load_tasks()["position"]
+    rng = random_for("unsure")
+    places = [(word, place) for word in words for place in range(2, len(word) + 1)]
+    chosen = sorted(places, key=lambda each: key_of("unsure", *each))[:_MOST_UNSURE]
+    return [task.make(w, rng, template=task.templates[0], argument=str(place)).question for w, place in chosen]
 
 
 def plot(load_profile: pd.DataFrame) -> Figure:

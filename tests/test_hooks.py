@@ -83,7 +83,7 @@ def test_a_whole_run_ends_in_ten_lines_or_fewer(catalog: DataCatalog, capsys: py
     _run(PREPARATION + TUNING + EVALUATION + DEPLOYMENT, catalog)
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) <= MAX_LINES == 10
-    assert lines[0].startswith("transfer  no claim is made")
+    assert lines[0].startswith("transfer  There is no verdict yet")
     assert lines[1].startswith("open      ")
     text = "\n".join(lines)
     assert "prepared  37,064 words, 23,378 examples" in text

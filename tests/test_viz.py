@@ -25,7 +25,7 @@ from live_browser import Tab, open_browser
 ROOT = Path(__file__).parents[1]
 PIPELINES = ["local_prep", "token_analysis", "tuning", "evaluation", "deployment_check"]
 GPU_NODES = {
-    "tuning": ["run_study", "train_best", "train_control"],
+    "tuning": ["run_study", "train_arms"],
     "evaluation": ["answer"],
     "deployment_check": ["export", "probe_endpoint"],
 }

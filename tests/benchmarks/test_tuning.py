@@ -45,7 +45,7 @@ def test_the_surrogates_curves_rise_and_their_noise_comes_from_the_seed() -> Non
     config = searches.config_of({}, seed=3)
     curve = [tuning_surrogate.evaluate(config, step) for step in searches.evaluations(config)]
     assert curve == [tuning_surrogate.evaluate(config, step) for step in searches.evaluations(config)]
-    assert [each.step for each in curve] == [15, 30, 45, 60]
+    assert [each.step for each in curve] == [15, 30, 45, 60, 75, 90, 100]
     assert all(before.spelling <= after.spelling for before, after in pairwise(curve))
     other = tuning_surrogate.evaluate(searches.config_of({}, seed=4), 60)
     assert other != curve[-1]

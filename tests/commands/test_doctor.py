@@ -123,7 +123,7 @@ def test_hosts_are_tried_and_only_an_open_one_is_reachable():
 
 def test_without_offline_the_hosts_are_looked_at(project, monkeypatch):
     monkeypatch.setattr(doctor, "HOSTS", {"127.0.0.1": 1})
-    monkeypatch.setenv("WANDB_BASE_URL", "http://localhost:1")
+    monkeypatch.setattr(runs, "server_url", lambda: "http://localhost:1")
     result = project.kedro("doctor", "--json")
     assert result.exit_code == 0
     assert rows(result)["127.0.0.1"]["group"] == "reachable"
@@ -190,7 +190,7 @@ def _with_a_model_of_the_hub(project, hub):
 def test_to_look_downloads_nothing_and_a_model_that_is_not_here_yet_is_no_fault(project, hub, monkeypatch):
     _with_a_model_of_the_hub(project, hub)
     monkeypatch.setattr(doctor, "HOSTS", {})
-    monkeypatch.setenv("WANDB_BASE_URL", "http://localhost:1")
+    monkeypatch.setattr(runs, "server_url", lambda: "http://localhost:1")
     result = project.kedro("doctor", "--json")
     found = rows(result)["base_model"]
     assert (result.exit_code, found["ok"], found["needed"], found["found"]) == (0, False, False, "not downloaded")
@@ -203,7 +203,7 @@ def test_to_look_downloads_nothing_and_a_model_that_is_not_here_yet_is_no_fault(
 def test_without_its_guard_to_look_would_download(project, hub, monkeypatch):
     _with_a_model_of_the_hub(project, hub)
     monkeypatch.setattr(doctor, "HOSTS", {})
-    monkeypatch.setenv("WANDB_BASE_URL", "http://localhost:1")
+    monkeypatch.setattr(runs, "server_url", lambda: "http://localhost:1")
     monkeypatch.setattr(doctor, "_no_downloads", nullcontext)
     project.kedro("doctor", "--json")
     assert hub.asked != []

@@ -253,8 +253,8 @@ def test_an_earlier_study_here_replaces_the_computed_time(tuning) -> None:
     tuning.write("data/06_models/tuning/best_config.json", json.dumps(best))
     measured = tuning.plan()["estimate"]
     assert measured["basis"] == "measured on 2 trials here"
-    # 10 steps of 8 x 2 and 30 of 4 x 2 examples took 50 seconds; three trials of 60 steps of 64 are 11,520.
-    assert measured["hours"] == pytest.approx(50 / 400 * 11_520 / 3600)
+    # 10 steps of 8 x 2 and 30 of 4 x 2 examples took 50 seconds; two trials of 100 steps of 64 are 12,800.
+    assert measured["hours"] == pytest.approx(50 / 400 * 12_800 / 3600)
 
 
 def test_the_help_has_examples_and_every_mode(tuning) -> None:

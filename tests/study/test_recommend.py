@@ -84,7 +84,7 @@ def test_a_best_value_at_the_end_of_the_space_asks_for_more_beyond(make_study: M
 
 
 def test_trials_that_look_alike_ask_for_more_words_and_few_for_more_trials(make_study: MakeStudy) -> None:
-    trials, marks = make_study([{"spelling": 0.3}, {"count": 0.26}], families=100)
+    trials, marks = make_study([{"spelling": 0.3}, {"spelling": 0.29}], families=100)
     space = {"training.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}}
     found = recommended(trials, marks, validation_words=100, space=space)["next_study"]
     assert 100 < found["study"]["validation_words"] <= 1_000

@@ -30,8 +30,8 @@ def test_the_executors_cost_is_measured_beside_optunas(tmp_path: Path) -> None:
 def test_the_grid_changes_one_setting_at_a_time_and_all_searches_share_its_scores() -> None:
     grid = searches.grid()
     default = grid[0].choices
-    assert [sum(default[name] != row.choices[name] for name in default) for row in grid] == [0] + [1] * 22
-    assert sum(row.steps for row in grid) == 21 * 60 + 30 + 120
+    assert [sum(default[name] != row.choices[name] for name in default) for row in grid] == [0] + [1] * 23
+    assert sum(row.steps for row in grid) == 21 * 100 + 30 + 60 + 120
     for trained in (searches.ours(seed=0, n_trials=6), searches.plain_optuna(seed=0, n_trials=6)):
         assert len(trained) == 6
         for row in trained:

@@ -107,7 +107,7 @@ def test_the_commands_after_a_study_run(tuning, light: Light, assert_refused) ->
     assert light.trained == [0]
     (row,) = json.loads(tuning.tune("list", "--json").stdout)
     assert (row["name"], row["done"], row["planned"], row["state"]) == ("first", 1, 1, "finished")
-    assert row["best_score"] == pytest.approx(2 * 16 / 64)  # the spelling of a rank of 16
+    assert row["best_score"] == pytest.approx(32 / 64)  # the score of a rank of 32
 
 
 def test_the_dashboard_shows_the_study_on_this_machine_alone(tuning, light: Light, assert_refused) -> None:

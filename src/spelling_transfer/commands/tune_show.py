@@ -39,7 +39,7 @@ def print_configuration(plan: Plan) -> None:
             elsewhere = f"  ({key})" if key and not name.endswith(key) else ""
             said = f"{value}{elsewhere}"
             if width + len(said) > _COLUMNS - 4:  # what does not fit beside its name stands below it
-                click.echo(f"  {name}\n    {said}")
+                click.echo(f"  {name}\n   {said}")
             else:
                 click.echo(f"  {name:<{width}}  {said}")
     for constraint in plan.space.constraints:

@@ -100,7 +100,7 @@ class TestOrigins:
             if not line.startswith(" "):
                 place = line
                 places.add(place)
-            elif not line.startswith("    "):
+            elif not line.startswith("   "):
                 shown[line.split()[0]] = place
         assert shown == {
             name: setting["origin"].partition(":")[0] for name, setting in tuning.settings("--mode=grid").items()

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import settings
 from kedro.framework.cli.cli import KedroCLI
+from kedro.framework.cli.hooks import manager as hook_manager
 from kedro.pipeline import Pipeline
 
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
@@ -135,6 +136,16 @@ _TOY_FILES = {
     "conf/big/globals.yml": "model_profile: large\n",
     "conf/big/parameters/prep.yml": "selection:\n  max_length: 10\n",
 }
+
+
+@pytest.fixture(autouse=True)
+def first_command_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets each test's commands be the first of this process, as a user's is.
+
+    Kedro has one manager of the hooks of its commands and wraps its calls once more at each of them: after some three
+    hundred in one process, the wraps are deeper than Python's recursion.
+    """
+    monkeypatch.setattr(hook_manager, "_cli_hook_manager", None)
 
 
 class ToyProject:

@@ -65,7 +65,8 @@ def test_draws_of_the_right_sampler_pass_and_those_of_each_rival_do_not() -> Non
     wrong_ways = rivals(SAMPLING, allowed, possible)
     right = [policy_distribution(row, SAMPLING, allowed) for row in candidates]
     wrong = [{name: rival(row) for name, rival in wrong_ways.items()} for row in candidates]
-    chosen = choose_prompts(right, wrong, 256, 6)
+    chosen = choose_prompts(right, wrong)
+    assert chosen.n_draws == 256
     assert 1 <= len(chosen.places) <= 6
     assert all(chosen.powers[name] > 0.999 for name in (*REQUIRED_RIVALS, "no filter"))
     chance = np.random.default_rng(0)
@@ -86,16 +87,33 @@ def test_a_prompt_that_tells_one_rival_does_not_keep_out_another_that_tells_the_
     sure = np.array([0.6, 0.4, 0.0, 0.0])
     even = np.array([0.25, 0.25, 0.25, 0.25])
     first, second = np.array([1.0, 0.0, 0.0, 0.0]), np.array([0.5, 0.5, 0.0, 0.0])
-    chosen = choose_prompts([sure, even], [{"a": first, "b": sure}, {"a": even, "b": second}], 256, 6)
+    chosen = choose_prompts([sure, even], [{"a": first, "b": sure}, {"a": even, "b": second}])
     assert sorted(chosen.places) == [0, 1]
     assert min(chosen.powers.values()) > 0.999
+
+
+def test_what_every_model_must_tell_apart_is_chosen_before_the_rest() -> None:
+    sure, other = np.array([0.9, 0.1, 0.0]), np.array([0.5, 0.5, 0.0])
+    telling = {name: sure for name in REQUIRED_RIVALS} | {"no filter": other, "other min-p": other}
+    distracting = {name: other for name in REQUIRED_RIVALS} | {"no filter": sure, "other min-p": sure}
+    chosen = choose_prompts([other] * 4, [distracting, distracting, telling, distracting], at_most=1)
+    assert chosen.places == [2]
+    assert not chosen.unseen
+
+
+def test_a_model_that_is_nearly_sure_is_drawn_from_more_often() -> None:
+    sure = np.array([0.95, 0.05, 0.0])
+    wrong = {name: np.array([0.97, 0.03, 0.0]) for name in REQUIRED_RIVALS}
+    chosen = choose_prompts([sure] * 6, [wrong] * 6)
+    assert chosen.n_draws > 256
+    assert not chosen.unseen
 
 
 def test_a_model_that_is_certain_tells_nothing() -> None:
     certain = np.array([1.0, 0.0, 0.0])
     assert power(certain, certain, 1000) == 0.0
-    assert choose_prompts([certain], [{"greedy": certain}], 256, 6).powers["greedy"] < 0.01
-    assert choose_prompts([], [], 256, 6).places == []
+    assert choose_prompts([certain], [{"greedy": certain}]).powers["greedy"] < 0.01
+    assert choose_prompts([], []).places == []
 
 
 def test_one_draw_that_cannot_be_is_enough() -> None:

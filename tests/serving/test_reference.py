@@ -153,7 +153,7 @@ def changed(**sampling: float | None) -> Callable[..., list[list[int]]]:
     [
         ({"temperature": None}, "sampling/distribution"),
         ({"top_k": 5}, "sampling/distribution"),
-        ({"temperature": 1.0}, "sampling/every-token"),
+        ({"temperature": 1.0}, "sampling/support"),
         ({"top_p": 1.0}, "sampling/support"),
     ],
 )

@@ -1,8 +1,8 @@
-"""Compares two arms on the same questions: the fine-tuned model with the base model, and with its control arm.
+"""Compares two arms on the same questions: the spelling arm with the base model, and with the form control.
 
-The control arm has the same steps on the same prompts as the fine-tuned model, with the letters of other words. It
-learns the form of question and answer and nothing of spelling. Both start from the base model, so the change of one
-less the change of the other is the paired difference between the two.
+The form control has the same steps on the same prompts as the spelling arm, with the answers that the base model itself
+gives. It practises the form of question and answer and is told nothing of letters. Both start from the base model, so
+the change of one less the change of the other is the paired difference between the two.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED
 def compare_all(
     marked: pd.DataFrame, focus: str, weights: FocusWeights, bootstrap: Bootstrap, *, seed_spread: float = 0.0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compares the fine-tuned with the base model and with the control arm, question by question.
+    """Compares the spelling arm with the base model and with the form control, question by question.
 
     Args:
         marked: What ``mark_answers`` returns.
@@ -43,7 +43,7 @@ def compare_all(
         seed_spread: Assumed standard deviation of a training seed's effect; see ``VerdictSettings``.
 
     Returns:
-        The comparison with the base model, and the one with the control arm, whose ``difference`` is adjusted for what
+        The comparison with the base model, and the one with the form control, whose ``difference`` is adjusted for what
         the form of the answers explains; it has no rows where there is no control arm. Both are frames of
         ``compare_arms`` with a row of the measure ``transfer_score``; the second has one of ``transfer_ratio`` for each
         task that has one.

@@ -101,9 +101,21 @@ class EndpointClient:
     ) -> None:
         self._http.close()
 
-    def ask(self, question: str, **fields: Any) -> Reply:
-        """Asks a question; further fields go into the request as they are."""
-        return self.post({"model": self.model, "messages": [{"role": "user", "content": question}], **fields})
+    def ask(self, question: str, *, on_sent: Callable[[], None] | None = None, **fields: Any) -> Reply:
+        """Asks a question.
+
+        Args:
+            question: What the user says.
+            on_sent: Called when the whole request is on its way.
+            fields: Go into the request as they are.
+        """
+        body = {"model": self.model, "messages": [{"role": "user", "content": question}], **fields}
+
+        def trace(event: str, _: Any) -> None:
+            if on_sent is not None and event == "http11.send_request_body.complete":
+                on_sent()
+
+        return self._send("POST", "/v1/chat/completions", json=body, extensions={"trace": trace})
 
     def post(self, body: dict[str, Any], **parameters: str) -> Reply:
         """Sends a request body as it is."""

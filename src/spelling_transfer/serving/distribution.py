@@ -17,6 +17,9 @@ ALPHA = 1e-6
 """Chance that one test rejects a sampler that is right."""
 POWER = 0.999
 """Chance with which all chosen prompts together have to reject each rival."""
+N_DRAWS = (256, 1024, 4096)
+"""First tokens that are drawn at each chosen prompt: more where a model is too sure for few to tell anything."""
+MOST_PROMPTS = 6
 _MIN_EXPECTED = 5.0
 """Expected draws of a cell of the chi-square test; rarer tokens share a cell (Cochran, 1954)."""
 _CUT_MARGIN = 0.003
@@ -117,41 +120,63 @@ class ChosenPrompts:
 
     Attributes:
         places: Their places among the candidates, the most telling first.
+        n_draws: Draws at each of them.
         powers: The chance that all of them together reject each rival, by its name.
     """
 
     places: list[int]
+    n_draws: int
     powers: dict[str, float]
+
+    @property
+    def unseen(self) -> list[str]:
+        """The required rivals that could get through."""
+        return [name for name in REQUIRED_RIVALS if self.powers.get(name, 0.0) < POWER]
 
 
 def choose_prompts(
-    distributions: Sequence[np.ndarray], wrong: Sequence[Mapping[str, np.ndarray]], n_draws: int, at_most: int
+    distributions: Sequence[np.ndarray],
+    wrong: Sequence[Mapping[str, np.ndarray]],
+    n_draws: Sequence[int] = N_DRAWS,
+    at_most: int = MOST_PROMPTS,
 ) -> ChosenPrompts:
-    """Chooses the fewest prompts that reject every rival, the most telling first.
+    """Chooses the fewest draws, and for these the fewest prompts, that reject every required rival, and others too.
 
     Args:
         distributions: The right probabilities at each candidate.
         wrong: Those of each rival at each candidate.
-        n_draws: Draws at each chosen prompt.
+        n_draws: Numbers of draws at each chosen prompt to try, the smallest first.
         at_most: How many may be chosen.
     """
+    for n in n_draws:
+        chosen = _choose(distributions, wrong, n, at_most)
+        if not chosen.unseen:
+            break
+    return chosen
+
+
+def _choose(
+    distributions: Sequence[np.ndarray], wrong: Sequence[Mapping[str, np.ndarray]], n_draws: int, at_most: int
+) -> ChosenPrompts:
     names = list(wrong[0]) if wrong else []
+    required = np.array([name in REQUIRED_RIVALS for name in names])
     missed = np.ones(len(names))
     each = np.empty((len(wrong), len(names)))
     for place, (right, rival) in enumerate(zip(distributions, wrong, strict=True)):
         each[place] = [1.0 - power(right, rival[name], n_draws) for name in names]
     each = each.clip(1e-9, 1.0)
     places: list[int] = []
-    while len(places) < min(at_most, len(each)) and (missed > 1 - POWER).any():
-        # What is missed less often than it has to be counts for nothing more.
-        gain = (np.log(missed.clip(1 - POWER)) - np.log((missed * each).clip(1 - POWER))).sum(-1)
+    while len(places) < min(at_most, len(each)) and (wanted := missed > 1 - POWER).any():
+        # The others have what the required ones leave; what is missed less often than it has to be counts no more.
+        counted = wanted & required if (wanted & required).any() else wanted
+        gain = (np.log(missed.clip(1 - POWER)) - np.log((missed * each).clip(1 - POWER)))[:, counted].sum(-1)
         gain[places] = -np.inf
         best = int(gain.argmax())
         if places and gain[best] <= 0:
             break
         places.append(best)
         missed = missed * each[best]
-    return ChosenPrompts(places, dict(zip(names, (1.0 - missed).tolist(), strict=True)))
+    return ChosenPrompts(places, n_draws, dict(zip(names, (1.0 - missed).tolist(), strict=True)))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
+import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import psutil
@@ -118,9 +119,15 @@ class InFlight:
 
     def __init__(self, client: EndpointClient, question: str, n_requests: int = 16) -> None:
         self._pool = ThreadPoolExecutor(n_requests)
-        self._replies = [self._pool.submit(client.ask, question, seed=seed) for seed in range(n_requests)]
-        # By the first answer the others have arrived; they are answered in the batches that follow.
-        wait(self._replies, return_when=FIRST_COMPLETED)
+        sent = [threading.Event() for _ in range(n_requests)]
+        self._replies = [
+            self._pool.submit(client.ask, question, seed=seed, on_sent=event.set) for seed, event in enumerate(sent)
+        ]
+        for event in sent:
+            event.wait(_TIMEOUT_SECONDS)
+        # The endpoint has read what came before this, which it answers at once; the answers take longer.
+        client.get("/info")
+        self._n_waiting = sum(not reply.done() for reply in self._replies)
 
     def check(self) -> Check:
         """Waits for the answers; none of what the endpoint had taken may be lost."""
@@ -132,7 +139,7 @@ class InFlight:
             "stops/drained",
             "What was asked before the endpoint was told to end is answered.",
             bool(taken) and not n_lost,
-            {"n_taken": len(taken), "n_lost": n_lost},
+            {"n_taken": len(taken), "n_waiting": self._n_waiting, "n_lost": n_lost},
         )
 
 

@@ -20,7 +20,6 @@ from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.client import EndpointClient, Reply
 from spelling_transfer.serving.distribution import (
     ALPHA,
-    POWER,
     REQUIRED_RIVALS,
     choose_prompts,
     clear_of_rounding,
@@ -31,10 +30,7 @@ from spelling_transfer.serving.distribution import (
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-N_DRAWS = 256
-"""First tokens that are drawn at each chosen prompt."""
-_MOST_PROMPTS = 6
-_MOST_CANDIDATES = 224
+_MOST_CANDIDATES = 320
 _BATCH_SIZES = (1, 64)
 _Z_LIMIT = 5.5
 """Standard deviations by which the surprise of all answers together may be off; by chance, once in 26 million."""
@@ -137,18 +133,22 @@ def check_sampling(client: EndpointClient, reference: Reference, texts: Iterable
     wrong_ways = rivals(sampling, allowed, reference.possible)
     right = [policy_distribution(logits[i], sampling, allowed) for i in clear]
     wrong = [{name: rival(logits[i]) for name, rival in wrong_ways.items()} for i in clear]
-    chosen = choose_prompts(right, wrong, N_DRAWS, _MOST_PROMPTS)
-    weak = [name for name in REQUIRED_RIVALS if chosen.powers.get(name, 0.0) < POWER]
+    chosen = choose_prompts(right, wrong)
     yield Check(
         "sampling/telling-prompts",
         f"At the chosen prompts {', '.join(REQUIRED_RIVALS)} would each be rejected.",
-        not weak,
-        {"n_candidates": len(candidates), "n_clear_of_rounding": len(clear), "power": chosen.powers, "unseen": weak},
+        not chosen.unseen,
+        {
+            "n_candidates": len(candidates),
+            "n_clear_of_rounding": len(clear),
+            "power": chosen.powers,
+            "unseen": chosen.unseen,
+        },
     )
     seen = []
     for place in chosen.places:
         text = candidates[clear[place]][0]
-        drawn = _first_tokens(client, reference, text, N_DRAWS)
+        drawn = _first_tokens(client, reference, text, chosen.n_draws)
         seen.append((text, drawn, compare_draws(right[place], drawn or [])))
     outside = {
         text: {_name(reference, row): count for row, count in test.outside.items()}
@@ -166,7 +166,7 @@ def check_sampling(client: EndpointClient, reference: Reference, texts: Iterable
         "sampling/distribution",
         f"First tokens follow the distribution computed directly (chi-square, each prompt at {ALPHA:g}).",
         answered and all(test.p_value > ALPHA for *_, test in seen),
-        {"n_draws_each": N_DRAWS, "p_values": {text: test.p_value for text, _, test in seen}},
+        {"n_draws_each": chosen.n_draws, "p_values": {text: test.p_value for text, _, test in seen}},
     )
 
 

@@ -64,7 +64,8 @@ class AnswerModule(pl.LightningModule):
         self._random_states: list[dict[str, torch.Tensor]] | None = None
         self.static: StaticStep | None = None
         self.copies: ComputeCopies | None = None
-        self._logits_mb = settings.logits_mb or DEFAULT_LOGITS_MB
+        self.logits_mb = settings.logits_mb or DEFAULT_LOGITS_MB
+        """Largest block of logits; on a GPU the run sets it by free memory where the settings leave it open."""
 
     @property
     def statistics(self) -> StepStatistics:
@@ -203,13 +204,9 @@ class AnswerModule(pl.LightningModule):
             position_ids=batch.position_ids,
             subset_rows=self.subset_rows,
             subset_weight=self._subset_weight,
-            logits_mb=self._logits_mb,
+            logits_mb=self.logits_mb,
             kernel=self.settings.head,
         )
-
-    def set_logits_mb(self, logits_mb: int) -> None:
-        """Sets the largest block of logits, where the settings leave it open."""
-        self._logits_mb = logits_mb
 
     def settle(self, running: int = 0) -> None:
         """Notes what steps measured, all but the last ``running``.

@@ -43,7 +43,7 @@ def plan_passes(module: AnswerModule) -> None:
         data.cutter.widths = few_widths(data.examples.lengths, data.steps_ahead())
         data.cutter.pass_cost = _ONE_PASS
     if module.settings.logits_mb is None:
-        module.set_logits_mb(max(1, int(_LOGITS_SHARE * free / 1e6)))
+        module.logits_mb = max(1, int(_LOGITS_SHARE * free / 1e6))
 
 
 def why_not_static(module: AnswerModule) -> str | None:

@@ -134,18 +134,19 @@ def probe_endpoint(
 
 
 def _unsure_questions(examples: pd.DataFrame) -> list[str]:
-    """Returns questions about each letter of words that the model does not know: those it was never told, or strings.
+    """Returns questions about letters of words that the model does not know, alone and two in one.
 
-    A model that is sure draws the same token however it samples, and would show nothing of it.
+    A model that is sure draws the same token however it samples, and would show nothing of it. It does not know words
+    that it was never told and strings, and less what to answer to two questions at once.
     """
     asked = examples[(examples["split"] == "test") & (examples["task"] == "position")]
-    untold = asked[asked["word_set"] == UNKNOWN_SPELLING]
-    words = (untold if len(untold) else asked[asked["word_set"] == RANDOM])["word"].unique()
+    words = asked[asked["word_set"].isin((UNKNOWN_SPELLING, RANDOM))]["word"].unique()
     task = load_tasks()["position"]
     rng = random_for("unsure")
     places = [(word, place) for word in words for place in range(2, len(word) + 1)]
     chosen = sorted(places, key=lambda each: key_of("unsure", *each))[:_MOST_UNSURE]
-    return [task.make(w, rng, template=task.templates[0], argument=str(place)).question for w, place in chosen]
+    alone = [task.make(w, rng, template=task.templates[0], argument=str(place)).question for w, place in chosen]
+    return [*alone, *(f"{one} {other}" for one, other in zip(alone[::2], alone[1::2], strict=False))]
 
 
 def plot(load_profile: pd.DataFrame) -> Figure:

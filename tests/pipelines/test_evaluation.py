@@ -121,6 +121,21 @@ def catalog(
         "tokenizer": tokenizer,
         "examples": examples,
         "encoded_examples": encoded_examples,
+        "baselines": pd.DataFrame(
+            [
+                {
+                    "split": "test",
+                    "word_set": "word",
+                    "task": "position",
+                    "baseline": "first_token_letter",
+                    "accuracy": 0.2,
+                }
+            ]
+        ),
+        "arm_curves": pd.DataFrame(
+            [{"arm": "spelling", "seed": 7, "step": 5, "spelling": 0.5, "position": 0.3, "count": 0.2}]
+        ),
+        "base_validation_scores": {"step": 0, "spelling": 0.3, "position": 0.3, "count": 0.3},
         "params:model_profile": ModelProfile(name="tiny"),
         "params:evaluation": settings,
         "params:study": StudySettings(focus="transfer", space={"lora.r": [4]}),
@@ -156,11 +171,15 @@ def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCa
     rows = comparison[comparison["group"].isin(["all", "focus"])]
     assert rows["task"].tolist() == ["spelling", "position", "count", "all"]
     assert rows["value"].iloc[-1] == "transfer"
-    assert catalog["evaluation_scores_plot"].load().data
+    for figure in ("scores", "arms", "strata", "dose", "errors"):
+        assert catalog[f"evaluation_{figure}_plot"].load().data
+    effects = catalog["arm_effects"].load()
+    assert set(effects["arm"]) == {"spelling", "form_control", "spell_first"}
+    assert set(catalog["floors"].load()["answerer"]) == {"commonest", "random_letter", "first_token_letter"}
     page = catalog["evaluation_page"].load()
     assert page.startswith("<!DOCTYPE html>")
     assert "Adjusted for the form control" in page
-    assert "the ceiling was not trained: no arm learned position and count directly" in page
+    assert "the ceiling was not trained: no direct arm learned position and count" in page
     verdict = catalog["verdict"].load()
     assert verdict["answer"] == "cannot be told"
     assert [gate["passed"] for gate in verdict["gates"]] == [True, False, False, False]
@@ -206,7 +225,7 @@ def test_without_a_control_arm_nothing_is_claimed(
     SequentialRunner().run(create_pipeline(), catalog)
     assert set(catalog["answers"].load()["arm"]) == {"base", "spelling", "spell_first"}
     assert catalog["control_comparison"].load().empty
-    assert "there are no answers of control" in catalog["evaluation_page"].load()
+    assert "there are no answers of the form control" in catalog["evaluation_page"].load()
     assert catalog["verdict"].load()["answer"] == "cannot be told"
 
 

@@ -1,4 +1,4 @@
-"""Pages in a real browser: WCAG AA by axe-core, nothing cut on a wide or a narrow screen, and print opens what scrolls."""
+"""Pages in a real browser: WCAG AA by axe-core, nothing cut on wide and narrow screens, print opens what scrolls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ CUT = """(() => {
   const width = document.documentElement.clientWidth;
   const free = (element) => !element.closest(SCROLLS);
   const out = [...document.querySelectorAll("main *")]
-    .filter((element) => free(element) && !element.closest(".plot") && element.getBoundingClientRect().right > width + 1)
+    .filter((element) => free(element) && !element.closest(".plot"))
+    .filter((element) => element.getBoundingClientRect().right > width + 1)
     .map((element) => element.outerHTML.slice(0, 120));
   for (const plot of document.querySelectorAll(".plot")) {
     const box = plot.getBoundingClientRect();

@@ -15,7 +15,7 @@ DATASETS = {
     "Run": "summary_page",
     "Evaluation": "evaluation_page",
     "Tuning": "tuning_page",
-    "Tokens": "token_page",
+    "Tokens": "token_analysis_page",
     "Deployment": "deployment_page",
 }
 

@@ -50,7 +50,7 @@ def evaluation(settings: EvaluationSettings) -> EvaluationResults:
     marked = mark_answers(make_answers(examples, RIGHT), load_tasks())
     table = table_of(marked)
     comparison, control = compare_all(marked, "balanced", FocusWeights(position=0.5, count=0.5), settings.bootstrap)
-    baselines = pd.DataFrame(columns=["split", "word_set", "task", "baseline", "accuracy"])
+    baselines = pd.DataFrame(columns=["split", "word_set", "task", "baseline", "accuracy", "questions"])
     return EvaluationResults(
         marked=marked,
         scores=score_answers(marked),

@@ -20,6 +20,7 @@ from spelling_transfer.statistics.multiple import benjamini_hochberg
 from spelling_transfer.statistics.paired import clear_direction, paired_difference
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.tasks.arms import BASE, FORM_CONTROL, SPELLING_ARM
+from spelling_transfer.tasks.balance import SMALLEST_CHECKED_SET
 from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
 
 ALL = "all"
@@ -143,7 +144,9 @@ def floors(marked: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
             pairs = zip(of_task["word"], of_task["answer"], strict=True)
             scores["random_letter"] = float(np.mean([word.count(answer) / len(word) for word, answer in pairs]))
         of_test = (baselines["split"] == "test") & (baselines["word_set"] == "word") & (baselines["task"] == task)
-        known = baselines[of_test].set_index("baseline")["accuracy"]
+        # Among few questions the commonest answer to each letter or place is right by chance.
+        enough = (baselines["baseline"] != "answer_by_argument") | (baselines["questions"] >= SMALLEST_CHECKED_SET)
+        known = baselines[of_test & enough].set_index("baseline")["accuracy"]
         scores |= {name: float(known[name]) for name in FLOORS if name in known.index}
         rows += [{"task": task, "answerer": name, "score": score} for name, score in scores.items()]
     return pd.DataFrame(rows, columns=["task", "answerer", "score"])

@@ -89,7 +89,7 @@ def describe_transfer_score(row: pd.Series[Any], *, confidence: float) -> str:
         str(row["verdict"]),
         f"from {percent(row['reference_score'])} to {percent(row['arm_score'])}",
         f"{points(row['difference'])} points",
-        f"{confidence:.0%} interval {span(row['low'], row['high'])}",
+        "no interval" if pd.isna(row["low"]) else f"{confidence:.0%} interval {span(row['low'], row['high'])}",
     )
 
 

@@ -66,13 +66,18 @@ def test_floors_are_what_answerers_score_that_cannot_spell() -> None:
         {"example_id": list("abcd"), "endpoint": "held_out", "task": ["position"] * 3 + ["count"],
          "word": ["tattoo", "ab", "abcd", "ab"], "answer": ["t", "a", "a", "1"]}
     )  # fmt: skip
-    rows = [("test", "word", "position", "first_token_letter", 0.2), ("validation", "word", "position", "x", 0.9)]
-    baselines = pd.DataFrame(rows, columns=["split", "word_set", "task", "baseline", "accuracy"])
+    rows = [
+        ("test", "word", "position", "first_token_letter", 0.2, 10),
+        ("test", "word", "position", "answer_by_argument", 0.9, 10),  # by chance, among so few
+        ("test", "word", "count", "answer_by_argument", 0.3, 200),
+        ("validation", "word", "position", "first_token_letter", 0.9, 10),
+    ]
+    baselines = pd.DataFrame(rows, columns=["split", "word_set", "task", "baseline", "accuracy", "questions"])
     found = floors(pd.concat([marked, marked]), baselines).set_index(["task", "answerer"])["score"]
     assert found["position"].to_dict() == pytest.approx(
         {"commonest": 2 / 3, "random_letter": (3 / 6 + 1 / 2 + 1 / 4) / 3, "first_token_letter": 0.2}
     )
-    assert found["count"].to_dict() == {"commonest": 1.0}
+    assert found["count"].to_dict() == {"commonest": 1.0, "answer_by_argument": 0.3}
 
 
 def test_a_dose_curve_begins_at_the_base_and_averages_seeds() -> None:

@@ -122,15 +122,8 @@ def catalog(
         "examples": examples,
         "encoded_examples": encoded_examples,
         "baselines": pd.DataFrame(
-            [
-                {
-                    "split": "test",
-                    "word_set": "word",
-                    "task": "position",
-                    "baseline": "first_token_letter",
-                    "accuracy": 0.2,
-                }
-            ]
+            [("test", "word", "position", name, 0.2, 9) for name in ("first_token_letter", "answer_by_argument")],
+            columns=["split", "word_set", "task", "baseline", "accuracy", "questions"],
         ),
         "arm_curves": pd.DataFrame(
             [{"arm": "spelling", "seed": 7, "step": 5, "spelling": 0.5, "position": 0.3, "count": 0.2}]

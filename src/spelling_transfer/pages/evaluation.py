@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -110,6 +110,7 @@ def render_evaluation_page(
     verdict: Mapping[str, Any],
     figures: Mapping[str, Figure],
     settings: EvaluationSettings,
+    probes: Sequence[Section] = (),
 ) -> str:
     """Returns the page as HTML.
 
@@ -121,6 +122,7 @@ def render_evaluation_page(
         verdict: The answer to the question of the study.
         figures: ``scores``, ``differences`` and, where there are several, ``n_tokens``.
         settings: How the evaluation was made.
+        probes: What ``probe_sections`` says of the layers.
     """
     reference, arm = (str(comparison[name].iloc[0]) for name in ("reference", "arm"))
     n_families = int(main_rows(comparison)["families"].max())
@@ -179,6 +181,7 @@ def render_evaluation_page(
             text="Not chosen by hand: the first of each kind in the order in which the questions were drawn.",
             table=_answers_table(marked, reference, arm),
         ),
+        *probes,
         Section("How this was measured", text=_method(settings)),
     ]
     n_questions = marked["example_id"].nunique()

@@ -14,6 +14,7 @@ from spelling_transfer.evaluation import (
     compare_all,
     decide,
     empty_strata,
+    layer_probes,
     mark_answers,
     missing_arms,
     score_answers,
@@ -22,6 +23,7 @@ from spelling_transfer.evaluation import (
 from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.pages import probes
 from spelling_transfer.pages.evaluation import plot_differences, plot_groups, plot_scores, render_evaluation_page
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
@@ -46,6 +48,28 @@ def answer(
         base_model=base_model,
         arm_adapters=arm_adapters,
         tokenizer=tokenizer,
+        profile=model_profile,
+    )
+
+
+def probe_layers(
+    *,
+    base_model: ModelFolder,
+    arm_adapters: ModelFolder,
+    examples: pd.DataFrame,
+    encoded_examples: pd.DataFrame,
+    answers: pd.DataFrame,
+    model_profile: ModelProfile,
+    settings: EvaluationSettings,
+) -> pd.DataFrame:
+    """Reads the right answers from each layer of every arm, where ``evaluation.layer_probes`` asks for it."""
+    return layer_probes.probe_layers(
+        examples,
+        encoded_examples,
+        answers,
+        settings,
+        base_model=base_model,
+        arm_adapters=arm_adapters,
         profile=model_profile,
     )
 
@@ -90,15 +114,23 @@ def plot(scores: pd.DataFrame, comparison: pd.DataFrame) -> tuple[Any, Any, Any]
     return plot_scores(scores), plot_differences(comparison), plot_groups(scores, "n_tokens", "tokens of the word")
 
 
+def plot_probes(layer_probes: pd.DataFrame) -> Any:
+    """Draws what the layers of each arm know, beside what it answers."""
+    return probes.plot_probes(layer_probes)
+
+
 def report(
     marked_answers: pd.DataFrame,
     scores: pd.DataFrame,
     comparison: pd.DataFrame,
     control_comparison: pd.DataFrame,
     verdict: dict[str, Any],
+    layer_probes: pd.DataFrame,
     settings: EvaluationSettings,
 ) -> str:
     """Writes the page of the evaluation."""
     figures = dict(zip(("scores", "differences", "n_tokens"), plot(scores, comparison), strict=True))
     marked = of_one_seed(marked_answers)
-    return render_evaluation_page(marked, scores, comparison, control_comparison, verdict, figures, settings)
+    return render_evaluation_page(
+        marked, scores, comparison, control_comparison, verdict, figures, settings, probes.probe_sections(layer_probes)
+    )

@@ -8,9 +8,12 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from spelling_transfer.pipelines.evaluation import nodes
 
+_ASKING = ("gpu", "group-asking")
+"""One rented machine for both: probes that are not enabled rent none."""
+
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: answer, mark, compare_arms, plot_scores, report_scores."""
+    """Returns the pipeline: answer, probe_layers, mark, compare_arms, plot_scores, plot_probes, report_scores."""
     return pipeline(
         [
             node(
@@ -26,7 +29,22 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 },
                 outputs="answers",
                 name="answer",
-                tags=["gpu"],
+                tags=_ASKING,
+            ),
+            node(
+                nodes.probe_layers,
+                inputs={
+                    "base_model": "base_model",
+                    "arm_adapters": "arm_adapters",
+                    "examples": "examples",
+                    "encoded_examples": "encoded_examples",
+                    "answers": "answers",
+                    "model_profile": "params:model_profile",
+                    "settings": "params:evaluation",
+                },
+                outputs="layer_probes",
+                name="probe_layers",
+                tags=_ASKING,
             ),
             node(
                 nodes.mark,
@@ -48,6 +66,13 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=["report"],
             ),
             node(
+                nodes.plot_probes,
+                inputs="layer_probes",
+                outputs="layer_probes_plot",
+                name="plot_probes",
+                tags=["report"],
+            ),
+            node(
                 nodes.report,
                 inputs=[
                     "marked_answers",
@@ -55,6 +80,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "comparison",
                     "control_comparison",
                     "verdict",
+                    "layer_probes",
                     "params:evaluation",
                 ],
                 outputs="evaluation_page",

@@ -23,7 +23,8 @@ _INTRODUCTION = (
     "A linear probe reads the right answer from the states of each layer at the end of the question, where the answer "
     "is chosen. It is fitted to questions about other word families, and tested on the questions of this evaluation. "
     "The same probe with its labels dealt out anew shows what it reaches without knowledge. A probe finds what one "
-    "matrix can read: the model may know more, and what can be read need not be used."
+    "matrix can read: the model may know more, and what can be read need not be used. Answers are themselves read "
+    "linearly from the last layer: where a probe reads less than is answered, it had too few questions to learn from."
 )
 
 
@@ -91,13 +92,13 @@ def _unprobed(probes: pd.DataFrame) -> str:
 
 
 def _best_table(probes: pd.DataFrame) -> Table:
-    names = ["arm", "task", "layer", "n", "accuracy", "low", "high", "shuffled", "majority", "answered"]
+    names = ["arm", "task", "layer", "n", "accuracy", "low", "high", "shuffled", "answered"]
     ends = ["untold", "untold_low", "untold_high"]
     return Table(
         best_layers(probes)[names + ends],
         caption="The layer that is read best, chosen by the error of the fit, so no test question has a say. Accuracy "
-        "is the probe's; majority is the score of the commonest right answer; the difference is accuracy less the "
-        "share answered right, paired by question. None of this is part of the verdict.",
+        "is the probe's; the difference is accuracy less the share answered right, paired by question. None of this is "
+        "part of the verdict.",
         formats={**dict.fromkeys(names[4:], ".1%"), **dict.fromkeys(ends, "+.1%")},
         labels={"answered": "answered right", "untold": "difference", "untold_low": "from", "untold_high": "to"},
     )
@@ -149,4 +150,5 @@ def plot_probes(probes: pd.DataFrame) -> Figure:
         figure.update_yaxes(title=f"{task}: share right", row=place, col=1)
     figure.update_xaxes(title="layer", row=len(tasks))
     figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    return style_figure(figure, height_pixels=130 + 250 * len(tasks))
+    style_figure(figure, height_pixels=130 + 250 * len(tasks))
+    return figure.update_layout(legend_y=1.08, margin_t=72)

@@ -49,7 +49,7 @@ def read_linearly(
     scaler = StandardScaler()
     # Threads that wait for one another cost more than they bring where matrices are small and the machine is shared.
     with threadpool_limits(1 if inputs.shape[1] <= _SMALL_WIDTH else None):
-        ridge = RidgeCV(alphas=penalties, alpha_per_target=True)
+        ridge = RidgeCV(alphas=list(penalties), alpha_per_target=True)
         ridge.fit(scaler.fit_transform(np.asarray(inputs, dtype=np.float64)), wanted)
         outputs = ridge.predict(scaler.transform(np.asarray(tested, dtype=np.float64)))
     return ProbeReading(outputs, -np.asarray(ridge.best_score_))

@@ -96,8 +96,8 @@ def test_families_on_both_sides_are_noticed_and_would_be_known_by_heart(
     tested = list(range(FITTED, FITTED + TESTED))
     apart, together = read(states, task), read(states[:, [*tested, *tested, *range(60), *tested]], shared)
     assert apart["accuracy"][1] < 0.35
-    assert together["accuracy"][1] > 0.6
-    assert together["selectivity_low"][1] > 0.2
+    assert together["accuracy"][1] > 0.5
+    assert together["selectivity_low"][1] > 0.15
 
 
 def test_questions_to_fit_are_of_other_families_those_that_no_arm_saw_first() -> None:

@@ -28,7 +28,7 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog" / "evaluation.yml"
 WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe", "cede", "dead"]
-MORE = ["".join(letters) for letters in itertools.product("abcdef", repeat=3)][20:150]
+MORE = sorted({"".join(letters) for letters in itertools.product("abcdef", repeat=3)} - set(WORDS))[:130]
 """Words enough for probes: 30 to test on and 100 to fit to."""
 
 

@@ -46,7 +46,7 @@ def probe_sections(probes: pd.DataFrame) -> list[Section]:
             text=text,
             figure=plot_probes(probes),
             caption="What a probe reads from each layer (0 is the embedding), with its interval; the share of right "
-            "answers to the same questions; and the probe with shuffled labels.",
+            "answers to the same questions; and the probe with shuffled labels. Of a trained arm, its first seed.",
             alt="Lines of probe accuracy by layer for each arm and task. The best layers are in the table below.",
             table=_best_table(probes),
         )

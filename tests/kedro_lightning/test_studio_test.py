@@ -27,7 +27,8 @@ _SAME = [
 def test_five_pipelines_with_gpu_nodes_as_jobs_leave_what_a_local_run_leaves(
     platform, project_pipelines, whole_project
 ) -> None:
-    gpu = [node.name for node in project_pipelines["__default__"].nodes if "gpu" in node.tags]
+    gpu = [node for node in project_pipelines["__default__"].nodes if "gpu" in node.tags]
+    jobs = {next((tag for tag in node.tags if tag.startswith("group-")), node.name) for node in gpu}
     project = whole_project
     made = project.kedro("compute", "studios", "create", "--all", "--env=studio_test")
     assert made.returncode == 0, made.stderr[-3000:]
@@ -37,7 +38,7 @@ def test_five_pipelines_with_gpu_nodes_as_jobs_leave_what_a_local_run_leaves(
     assert platform.running == []
     assert {job["state"] for job in platform.jobs} == {"completed"}
     assert {job["name"].rsplit("-", 2)[0] for job in platform.jobs} == {
-        node.replace(".", "-").replace("_", "-") for node in gpu
+        job.replace(".", "-").replace("_", "-") for job in jobs
     }
     assert platform.world.telemetry == []
     summary = json.loads((project.path / "data/studio_test/08_reporting/run_summary.json").read_text())

@@ -81,6 +81,18 @@ def test_an_evaluation_by_hand(parameters, round_figures) -> None:
     assert seconds("evaluation.answer", without) == pytest.approx(20 + 2 * 10 + 14_400 / 508.3, rel=1e-3)
 
 
+def test_probes_by_hand(parameters, round_figures) -> None:
+    """Two models, two tasks of 500 + 600 questions; an answer of one token takes 2 × 3.633e9 × 23.5 + 2 × 0.389e9.
+
+    Of 24 tokens, or 3.566e11 operations, the H100 gives 600 a second, so 1,247 of these; 2 × 2 × 37 probes are fitted.
+    """
+    assert seconds("evaluation.probe_layers", parameters) == 0
+    asked = {**parameters["evaluation"], "layer_probes": {"enabled": True}}
+    arms = {"trained": ["spelling"], "seeds": 3}
+    found = seconds("evaluation.probe_layers", {**parameters, "evaluation": asked, "arms": arms})
+    assert found == pytest.approx(2 * 10 + 4_400 / 1_247 + 148 * 0.5, rel=1e-2)
+
+
 def test_what_is_not_known_is_said(parameters) -> None:
     assert estimate_node("deployment_check.export", H100, parameters).note == "its speed was never measured."
     shapeless = {**parameters, "model_profile": {"name": "mine"}}

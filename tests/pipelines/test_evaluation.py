@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from spelling_transfer.evaluation.questions import EvaluationError
-from spelling_transfer.evaluation.settings import EvaluationSettings
+from spelling_transfer.evaluation.settings import EvaluationSettings, LayerProbes
 from spelling_transfer.evaluation.strata import COLUMNS
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.generate import cpu_threads
@@ -21,11 +23,13 @@ from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.evaluation import create_pipeline
 from spelling_transfer.study.arms import TrainedArms
 from spelling_transfer.study.config import StudySettings
-from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
+from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog" / "evaluation.yml"
 WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe", "cede", "dead"]
+MORE = sorted({"".join(letters) for letters in itertools.product("abcdef", repeat=3)} - set(WORDS))[:130]
+"""Words enough for probes: 30 to test on and 100 to fit to."""
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +50,37 @@ def examples() -> pd.DataFrame:
                     "difficulty": "easy",
                 }
             )
-    asked = pd.DataFrame(rows).assign(split="train", kind="asked")
+    asked = pd.DataFrame(rows).assign(split="train", kind="asked", stem="asked " + pd.DataFrame(rows)["stem"])
     return pd.concat([pd.DataFrame(rows), asked.assign(example_id="asked/" + asked["example_id"])], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
-def encoded_examples(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
-    prompts = tokenizer.encode_prompts(examples["question"].tolist())
-    answers = tokenizer.encode_texts(examples["answer"].tolist())
+def more_examples(examples: pd.DataFrame) -> pd.DataFrame:
+    """With questions for probes: 30 families of the test, 100 of validation."""
+    rng = random.Random(1)
+    rows = [
+        {
+            **vars(load_tasks()[task].make(word, rng)),
+            "example_id": f"more/{task}/{word}",
+            "kind": "real",
+            "stem": word,
+            "word_set": "word",
+            "split": "test" if place < 30 else "validation",
+            "difficulty": "easy",
+        }
+        for task in UNTRAINED_TASKS
+        for place, word in enumerate(MORE)
+    ]
+    return pd.concat([examples, pd.DataFrame(rows)], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def encoded_examples(more_examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
+    prompts = tokenizer.encode_prompts(more_examples["question"].tolist())
+    answers = tokenizer.encode_texts(more_examples["answer"].tolist())
     return pd.DataFrame(
         {
-            "example_id": examples["example_id"],
+            "example_id": more_examples["example_id"],
             "input_ids": [[*p, *a, tokenizer.end_id] for p, a in zip(prompts, answers, strict=True)],
             "label_start": [len(prompt) for prompt in prompts],
         }
@@ -169,8 +193,10 @@ def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCa
     effects = catalog["arm_effects"].load()
     assert set(effects["arm"]) == {"spelling", "form_control", "spell_first"}
     assert set(catalog["floors"].load()["answerer"]) == {"commonest", "random_letter", "first_token_letter"}
+    assert catalog["layer_probes"].load().empty
     page = catalog["evaluation_page"].load()
     assert page.startswith("<!DOCTYPE html>")
+    assert "Knowledge against answers" not in page
     assert "Adjusted for the form control" in page
     assert "the ceiling was not trained: no direct arm learned position and count" in page
     verdict = catalog["verdict"].load()
@@ -270,5 +296,69 @@ def test_examples_that_were_not_encoded_are_an_error(catalog: DataCatalog, encod
         SequentialRunner().run(create_pipeline(), catalog)
 
 
-def test_only_answering_needs_a_gpu() -> None:
-    assert [node.name for node in create_pipeline().nodes if "gpu" in node.tags] == ["evaluation.answer"]
+def test_answering_and_probing_share_a_gpu() -> None:
+    gpu = [node for node in create_pipeline().nodes if "gpu" in node.tags]
+    assert [node.name for node in gpu] == ["evaluation.answer", "evaluation.probe_layers"]
+    assert len({tag for node in gpu for tag in node.tags if tag.startswith("group-")}) == 1
+
+
+def probing(catalog: DataCatalog, examples: pd.DataFrame, **changed: Any) -> pd.DataFrame:
+    settings = (
+        catalog["params:evaluation"]
+        .load()
+        .model_copy(
+            update={"layer_probes": LayerProbes(enabled=True), "examples_per_task": 40, "prompted": (), **changed}
+        )
+    )
+    catalog["params:evaluation"] = MemoryDataset(settings, copy_mode="assign")
+    catalog["examples"] = MemoryDataset(examples, copy_mode="assign")
+    SequentialRunner().run(create_pipeline(), catalog)
+    return catalog["layer_probes"].load()
+
+
+def test_every_arm_is_probed_on_the_questions_that_it_answered(
+    catalog: DataCatalog, more_examples: pd.DataFrame
+) -> None:
+    probes = probing(catalog, more_examples)
+    probed = probes[probes["layer"] >= 0]
+    runs = [("base", -1), ("spelling", 7), ("form_control", 7)]
+    counted = {(*run, task): 3 for run in runs for task in UNTRAINED_TASKS}
+    assert probed.groupby(["arm", "seed", "task"]).size().to_dict() == counted
+    assert set(probed["n"]) == {40}
+    assert set(probed["trained_on"]) == {112}  # 100 of validation, and 12 of which spelling alone is trained
+    table = catalog["arm_answers"].load()
+    for row in probed.itertuples():
+        same = table[(table["arm"] == row.arm) & (table["seed"] == row.seed) & (table["task"] == row.task)]
+        assert row.answered == same.loc[same["endpoint"] == "held_out", "correct"].mean()
+    # The states of an adapter are its own, and the embedding at the end of a prompt says nothing of the word.
+    by_arm = probed.pivot(index=["task", "layer"], columns="arm", values="error")
+    assert by_arm["base"].to_numpy() != pytest.approx(by_arm["spelling"].to_numpy())
+    assert (probed.loc[probed["layer"] == 0, "selectivity_low"] < 0).all()
+    missing = probes[probes["layer"] < 0].set_index(["arm", "task"])["problem"]
+    assert missing["direct_count"].to_dict() == dict.fromkeys(UNTRAINED_TASKS, "not in arms.trained")
+    assert len(catalog["layer_probes_plot"].load().data) == 3 * 6
+    page = catalog["evaluation_page"].load()
+    assert "Knowledge against answers" in page
+    assert "Not probed: direct_count (not in arms.trained)." in page
+
+
+def test_too_few_families_are_named_for_each_arm_and_nothing_is_probed(
+    catalog: DataCatalog, examples: pd.DataFrame
+) -> None:
+    probes = probing(catalog, examples)
+    assert set(probes["arm"]) == {"base", "spelling", "form_control", "direct_count"}
+    assert probes["accuracy"].isna().all()
+    assert (
+        "base, spelling and form_control (12 word families to test on, 30 are needed"
+        in catalog["evaluation_page"].load()
+    )
+
+
+def test_answers_of_other_arms_than_are_probed_are_named(
+    catalog: DataCatalog, models: tuple[ModelFolder, ModelFolder], more_examples: pd.DataFrame
+) -> None:
+    probing(catalog, more_examples)
+    answers = catalog["answers"].load()
+    catalog["answers"].save(answers[(answers["arm"] != "spelling") | (answers["seed"] != 7)])
+    with pytest.raises(EvaluationError, match=r"spelling \(seed 7\) answered 0 of the 80 questions of the base model"):
+        SequentialRunner().run(create_pipeline().only_nodes("evaluation.probe_layers"), catalog)

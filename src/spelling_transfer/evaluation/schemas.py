@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pandera.pandas import Check, Column, DataFrameSchema
 
+from spelling_transfer.evaluation.layer_probes import COLUMNS, NO_LAYER
 from spelling_transfer.evaluation.strata import ENDPOINTS, NO_SEED, STRATA
 from spelling_transfer.tasks.arms import BASE, PROMPTED_ARMS, TRAINED_ARMS
 
@@ -23,4 +24,22 @@ ARM_ANSWERS = DataFrameSchema(
     unique=["arm", "seed", "example_id"],
     strict=True,
     name="arm_answers",
+)
+
+_SHARES = ("accuracy", "low", "high", "shuffled", "majority", "answered")
+
+LAYER_PROBES = DataFrameSchema(
+    {
+        **{name: Column(kind, nullable=kind is float) for name, kind in COLUMNS.items()},
+        **{name: Column(float, Check.in_range(0, 1), nullable=True) for name in _SHARES},
+        "arm": Column(str, Check.isin((BASE, *TRAINED_ARMS))),
+        "layer": Column(int, Check.ge(NO_LAYER)),
+    },
+    checks=Check(
+        lambda table: (table["layer"] == NO_LAYER) == table["accuracy"].isna(),
+        error="what was not probed has no numbers, and all else has",
+    ),
+    unique=["arm", "task", "layer"],
+    strict=True,
+    name="layer_probes",
 )

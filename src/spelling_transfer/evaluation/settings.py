@@ -36,6 +36,17 @@ class VerdictSettings(BaseModel):
     )
 
 
+class LayerProbes(BaseModel):
+    """Whether linear probes read the right answers from each layer of every arm, and what they are fitted to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(False, description="Whether to probe; the rest of the evaluation does not need it.")
+    training_families: int = Field(
+        500, ge=100, le=100_000, description="Word families a probe of a task is fitted to at most, one question each."
+    )
+
+
 class EvaluationSettings(BaseModel):
     """Which questions are asked in the evaluation, how they are answered and how intervals are made."""
 
@@ -67,6 +78,9 @@ class EvaluationSettings(BaseModel):
     n_resamples: int = Field(9_999, ge=999, le=1_000_000, description="Bootstrap resamples of word families.")
     verdict: VerdictSettings = Field(
         default_factory=VerdictSettings, description="When the question of the study is answered."
+    )
+    layer_probes: LayerProbes = Field(
+        default_factory=LayerProbes, description="What the model knows, layer by layer, beside what it answers."
     )
 
     @property

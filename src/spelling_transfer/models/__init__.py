@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from spelling_transfer.models.profile import ModelProfile, ModelShape, VocabularySavings, measure_head, savings
     from spelling_transfer.models.scorers import MlxScorer, TorchScorer
+    from spelling_transfer.models.states import HiddenStatesError, last_states
     from spelling_transfer.models.trainable import LoraSettings, attach_lora, train_all_weights
     from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, UnknownTokenError, Vocabulary
 
@@ -56,6 +57,7 @@ __all__ = [
     "CaptureError",
     "Dtype",
     "GraphPool",
+    "HiddenStatesError",
     "LoadedModel",
     "LoraSettings",
     "MlxScorer",
@@ -83,6 +85,7 @@ __all__ = [
     "generate_answers",
     "is_frozen_matrix",
     "is_quantised",
+    "last_states",
     "load_model",
     "loss_at",
     "measure_head",
@@ -108,6 +111,7 @@ _HOMES = {
     "loss": "DEFAULT_LOGITS_MB loss_at IGNORED_LABEL answer_only_loss is_frozen_matrix",
     "profile": "ModelProfile ModelShape VocabularySavings measure_head savings",
     "scorers": "MlxScorer TorchScorer",
+    "states": "HiddenStatesError last_states",
     "trainable": "LoraSettings attach_lora train_all_weights",
     "vocabulary": "TOKEN_IDS_FILE UnknownTokenError Vocabulary",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -169,7 +169,10 @@ def control_table(control: pd.DataFrame) -> Table:
 
 
 def render_evaluation_page(
-    results: EvaluationResults, figures: Mapping[str, Figure], settings: EvaluationSettings
+    results: EvaluationResults,
+    figures: Mapping[str, Figure],
+    settings: EvaluationSettings,
+    probes: Sequence[Section] = (),
 ) -> str:
     """Returns the page as HTML.
 
@@ -177,6 +180,7 @@ def render_evaluation_page(
         results: What the evaluation left.
         figures: ``scores``, and any of ``arms``, ``dose``, ``strata``, ``errors``.
         settings: How the evaluation was made.
+        probes: What ``probe_sections`` says of the layers.
     """
     comparison, control, verdict = results.comparison, results.control, results.verdict
     said = describe_comparison(comparison, control, verdict, confidence=settings.confidence, floors=results.floors)
@@ -232,6 +236,7 @@ def render_evaluation_page(
             text="Not chosen by hand: the first of each kind in the order in which the questions were drawn.",
             table=_answers_table(results.marked),
         ),
+        *probes,
         Section("How this was measured", text=_method(settings)),
     ]
     return render_page(

@@ -19,6 +19,7 @@ from spelling_transfer.statistics.paired import (
     newcombe_paired_interval,
     paired_difference,
 )
+from spelling_transfer.statistics.probes import read_linearly
 from spelling_transfer.statistics.ratio import Ratio, contrast_ratio, fieller_interval
 from spelling_transfer.statistics.resampling import Bootstrap, family_bootstrap, family_totals
 from spelling_transfer.statistics.scores import (
@@ -56,6 +57,7 @@ __all__ = [
     "paired_difference",
     "percentile_interval",
     "rate_importance",
+    "read_linearly",
     "resample_scores",
     "sign_flip_exact",
     "transfer_score",

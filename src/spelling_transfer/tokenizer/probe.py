@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.statistics import Bootstrap, percentile_interval
+from spelling_transfer.statistics.probes import PENALTIES, read_linearly
 
 TARGETS = ("first letter", "last letter", "length", "letter set")
 
 _N_LETTERS = 26
-_SMALL_HIDDEN = 512
 
 
 class LetterProbeError(SpellingTransferError):
@@ -39,7 +39,7 @@ class LetterProbe(BaseModel):
     """Most tokens that are looked at, drawn at random; the time grows with it."""
     folds: int = Field(5, ge=2, le=20)
     """Parts of the cross-validation. Tokens with the same letters (case or space apart) are in one part."""
-    ridge_penalties: tuple[float, ...] = Field((1.0, 10.0, 100.0, 1_000.0, 10_000.0), min_length=1)
+    ridge_penalties: tuple[float, ...] = Field(PENALTIES, min_length=1)
     """Ridge penalties; where there are several, the best one for each letter is chosen within each training part."""
     resamples: int = Field(500, ge=100, le=100_000)
     """Bootstrap resamples of the intervals."""
@@ -90,7 +90,6 @@ def probe_letters(
         LetterProbeError: The embedding holds too few tokens of letters, or numbers that are not finite.
     """
     from sklearn.model_selection import GroupKFold
-    from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(settings.seed)
     rows, texts = _tokens_of_letters(vocabulary, token_ids, settings, rng)
@@ -103,10 +102,8 @@ def probe_letters(
     # One regression for both: the inputs are decomposed once a fold, whatever the number of targets.
     wanted = np.concatenate([labels.encoded(), control.encoded()], axis=1)
     outputs = np.empty_like(wanted)
-    # Threads that wait for one another cost more than they bring where matrices are small and the machine is shared.
-    with threadpool_limits(1 if inputs.shape[1] <= _SMALL_HIDDEN else None):
-        for train, test in GroupKFold(settings.folds).split(inputs, groups=groups):
-            outputs[test] = _fit(inputs[train], wanted[train], settings).predict(inputs[test])
+    for train, test in GroupKFold(settings.folds).split(inputs, groups=groups):
+        outputs[test] = read_linearly(inputs[train], wanted[train], inputs[test], settings.ridge_penalties).outputs
     half = wanted.shape[1] // 2
     right, right_control = _right(outputs[:, :half], labels), _right(outputs[:, half:], control)
     return {
@@ -149,16 +146,6 @@ def _labels_of(texts: np.ndarray) -> _Labels:
         length=np.array([len(text) for text in texts.tolist()]),
         letters=letters,
     )
-
-
-def _fit(inputs: np.ndarray, wanted: np.ndarray, settings: LetterProbe) -> Any:
-    from sklearn.linear_model import Ridge, RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    penalties = settings.ridge_penalties
-    ridge = Ridge(alpha=penalties[0]) if len(penalties) == 1 else RidgeCV(alphas=penalties, alpha_per_target=True)
-    return make_pipeline(StandardScaler(), ridge).fit(inputs, wanted)
 
 
 def _right(outputs: np.ndarray, labels: _Labels) -> dict[str, np.ndarray]:

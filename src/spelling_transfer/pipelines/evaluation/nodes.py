@@ -18,6 +18,7 @@ from spelling_transfer.evaluation import (
     empty_strata,
     error_kinds,
     floors,
+    layer_probes,
     mark_answers,
     missing_arms,
     score_answers,
@@ -27,6 +28,7 @@ from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pages import evaluation_figures as figures
+from spelling_transfer.pages import probes
 from spelling_transfer.pages.evaluation import EvaluationResults, render_evaluation_page
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
@@ -51,6 +53,28 @@ def answer(
         base_model=base_model,
         arm_adapters=arm_adapters,
         tokenizer=tokenizer,
+        profile=model_profile,
+    )
+
+
+def probe_layers(
+    *,
+    base_model: ModelFolder,
+    arm_adapters: ModelFolder,
+    examples: pd.DataFrame,
+    encoded_examples: pd.DataFrame,
+    answers: pd.DataFrame,
+    model_profile: ModelProfile,
+    settings: EvaluationSettings,
+) -> pd.DataFrame:
+    """Reads the right answers from each layer of every arm, where ``evaluation.layer_probes`` asks for it."""
+    return layer_probes.probe_layers(
+        examples,
+        encoded_examples,
+        answers,
+        settings,
+        base_model=base_model,
+        arm_adapters=arm_adapters,
         profile=model_profile,
     )
 
@@ -119,6 +143,11 @@ def plot(
     )
 
 
+def plot_probes(layer_probes: pd.DataFrame) -> Any:
+    """Draws what the layers of each arm know, beside what it answers."""
+    return probes.plot_probes(layer_probes)
+
+
 def report(
     *,
     marked: pd.DataFrame,
@@ -129,6 +158,7 @@ def report(
     effects: pd.DataFrame,
     floors: pd.DataFrame,
     left_out: dict[str, Any],
+    layer_probes: pd.DataFrame,
     settings: EvaluationSettings,
     **plots: Any,
 ) -> str:
@@ -137,4 +167,5 @@ def report(
         EvaluationResults(marked, scores, comparison, control, verdict, effects, floors, left_out),
         {name.removesuffix("_figure"): figure for name, figure in plots.items()},
         settings,
+        probes.probe_sections(layer_probes),
     )

@@ -16,10 +16,12 @@ _FIGURES = {
     "errors": "evaluation_errors_plot",
 }
 """The dataset of each figure, in the order in which ``nodes.plot`` returns them."""
+_ASKING = ("gpu", "group-asking")
+"""One rented machine for both: probes that are not enabled rent none."""
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: answer, mark, compare_arms, describe_arms, plot_scores, report_scores."""
+    """Returns the pipeline, from the answers over probes, marks and comparisons to figures and page."""
     return pipeline(
         [
             node(
@@ -35,7 +37,22 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 },
                 outputs="answers",
                 name="answer",
-                tags=["gpu"],
+                tags=_ASKING,
+            ),
+            node(
+                nodes.probe_layers,
+                inputs={
+                    "base_model": "base_model",
+                    "arm_adapters": "arm_adapters",
+                    "examples": "examples",
+                    "encoded_examples": "encoded_examples",
+                    "answers": "answers",
+                    "model_profile": "params:model_profile",
+                    "settings": "params:evaluation",
+                },
+                outputs="layer_probes",
+                name="probe_layers",
+                tags=_ASKING,
             ),
             node(
                 nodes.mark,
@@ -70,6 +87,13 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=["report"],
             ),
             node(
+                nodes.plot_probes,
+                inputs="layer_probes",
+                outputs="layer_probes_plot",
+                name="plot_probes",
+                tags=["report"],
+            ),
+            node(
                 nodes.report,
                 inputs={
                     "marked": "marked_answers",
@@ -80,6 +104,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "effects": "arm_effects",
                     "floors": "floors",
                     "left_out": "left_out",
+                    "layer_probes": "layer_probes",
                     "settings": "params:evaluation",
                     **{f"{name}_figure": dataset for name, dataset in _FIGURES.items()},
                 },

@@ -1,0 +1,154 @@
+"""Knowledge against answers: what probes read from each layer of each arm, beside what it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from spelling_transfer.evaluation.layer_probes import NO_LAYER, best_layers
+from spelling_transfer.pages.numbers import listed, percent, points, span
+from spelling_transfer.pages.page import Section
+from spelling_transfer.pages.style import COLOURS, GREY, error_bars, style_figure
+from spelling_transfer.pages.tables import Table
+from spelling_transfer.tasks.arms import BASE, SPELLING_ARM
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_READ = {"position": "letter", "count": "count"}
+_TOLD_OF = (BASE, SPELLING_ARM)
+"""Arms that the sentences speak of; the figure and the table have all."""
+_INTRODUCTION = (
+    "A linear probe reads the right answer from the states of each layer at the end of the question, where the answer "
+    "is chosen. It is fitted to questions about other word families, and tested on the questions of this evaluation. "
+    "The same probe with its labels dealt out anew shows what it reaches without knowledge. A probe finds what one "
+    "matrix can read: the model may know more, and what can be read need not be used. Answers are themselves read "
+    "linearly from the last layer: where a probe reads less than is answered, it had too few questions to learn from."
+)
+
+
+def probe_sections(probes: pd.DataFrame) -> list[Section]:
+    """Returns what the page of an evaluation says of the probes; nothing where there are none.
+
+    Args:
+        probes: What ``probe_layers`` returned.
+    """
+    if probes.empty:
+        return []
+    heading, unprobed = "Knowledge against answers", _unprobed(probes)
+    text = [*describe_probes(probes), *([f"Not probed: {unprobed}."] if unprobed else []), _INTRODUCTION]
+    if (probes["layer"] == NO_LAYER).all():
+        return [Section(heading, text=text)]
+    return [
+        Section(
+            heading,
+            text=text,
+            figure=plot_probes(probes),
+            caption="What a probe reads from each layer (0 is the embedding), with its interval; the share of right "
+            "answers to the same questions; and the probe with shuffled labels. Of a trained arm, its first seed.",
+            alt="Lines of probe accuracy by layer for each arm and task. The best layers are in the table below.",
+            table=_best_table(probes),
+        )
+    ]
+
+
+def describe_probes(probes: pd.DataFrame) -> list[str]:
+    """Returns what was found as sentences, one a task and arm: what can be read, and what is answered."""
+    best = best_layers(probes)
+    last = probes.groupby("arm")["layer"].max()
+    return [
+        _describe(row, int(last[row["arm"]]))
+        for _, row in best[best["arm"].isin(_TOLD_OF)].sort_values("task", kind="stable", ascending=False).iterrows()
+    ]
+
+
+def _describe(row: pd.Series[Any], last: int) -> str:
+    arm = "base model" if row["arm"] == BASE else f"{row['arm']} arm"
+    what, read = _READ.get(str(row["task"]), str(row["task"])), percent(row["accuracy"])
+    if not row["selectivity_low"] > 0:
+        return (
+            f"No layer of the {arm} tells the right {what} clearly better than shuffled labels do: {read} of "
+            f"{row['n']:,} questions at layer {row['layer']} of {last}, against {percent(row['shuffled'])}."
+        )
+    low, high = row["untold_low"], row["untold_high"]
+    clear = "" if low > 0 or high < 0 else ", no clear difference"
+    return (
+        f"The {what} can be read at layer {row['layer']} of {last} of the {arm} in {read} of {row['n']:,} questions, "
+        f"and {percent(row['answered'])} are answered right: {points(row['untold'])} points ({span(low, high)}{clear})."
+    )
+
+
+def _unprobed(probes: pd.DataFrame) -> str:
+    rows = probes[probes["layer"] == NO_LAYER]
+    parts = []
+    for problem, of_problem in rows.groupby("problem", sort=False):
+        arms = of_problem.groupby("task", sort=False)["arm"].agg(tuple)
+        tasks = (
+            "" if set(arms.index) == set(probes["task"]) and arms.nunique() == 1 else f"{listed(list(arms.index))} of "
+        )
+        parts.append(f"{tasks}{listed(list(of_problem['arm'].unique()))} ({problem})")
+    return "; ".join(parts)
+
+
+def _best_table(probes: pd.DataFrame) -> Table:
+    names = ["arm", "task", "layer", "n", "accuracy", "low", "high", "shuffled", "answered"]
+    ends = ["untold", "untold_low", "untold_high"]
+    return Table(
+        best_layers(probes)[names + ends],
+        caption="The layer that is read best, chosen by the error of the fit, so no test question has a say. Accuracy "
+        "is the probe's; the difference is accuracy less the share answered right, paired by question. None of this is "
+        "part of the verdict.",
+        formats={**dict.fromkeys(names[4:], ".1%"), **dict.fromkeys(ends, "+.1%")},
+        labels={"answered": "answered right", "untold": "difference", "untold_low": "from", "untold_high": "to"},
+    )
+
+
+def plot_probes(probes: pd.DataFrame) -> Figure:
+    """Draws by layer what is read, beside what is answered: a row of panels a task, a column an arm."""
+    from plotly.subplots import make_subplots
+
+    probed = probes[probes["layer"] != NO_LAYER]
+    if probed.empty:
+        from plotly.graph_objects import Figure
+
+        return style_figure(Figure().add_annotation(text="not probed", showarrow=False))
+    tasks, arms = list(probed["task"].unique()), list(probed["arm"].unique())
+    figure = make_subplots(
+        rows=len(tasks),
+        cols=len(arms),
+        shared_xaxes=True,
+        shared_yaxes=True,
+        column_titles=[arm.replace("_", " ") for arm in arms],
+        horizontal_spacing=0.02,
+        vertical_spacing=0.08,
+    )
+    for (task, arm), rows in probed.groupby(["task", "arm"], sort=False):
+        first = (task, arm) == (tasks[0], arms[0])
+        lines = {
+            "read by a probe": ("accuracy", {"color": COLOURS[0], "width": 2.5}),
+            "answered right": ("answered", {"color": COLOURS[1], "width": 2.5, "dash": "dash"}),
+            "read with shuffled labels": ("shuffled", {"color": GREY, "width": 1.5, "dash": "dot"}),
+        }
+        for name, (column, line) in lines.items():
+            is_read = column == "accuracy"
+            figure.add_scatter(
+                name=name,
+                legendgroup=name,
+                showlegend=first,
+                x=rows["layer"],
+                y=rows[column],
+                mode="lines+markers" if is_read else "lines",
+                line=line,
+                error_y=error_bars(rows["accuracy"], rows["low"], rows["high"]) if is_read else None,
+                customdata=rows["n"],
+                hovertemplate="layer %{x}: %{y:.1%} of %{customdata}",
+                row=tasks.index(task) + 1,
+                col=arms.index(arm) + 1,
+            )
+    for place, task in enumerate(tasks, start=1):
+        figure.update_yaxes(title=f"{task}: share right", row=place, col=1)
+    figure.update_xaxes(title="layer", row=len(tasks))
+    figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
+    style_figure(figure, height_pixels=130 + 250 * len(tasks))
+    return figure.update_layout(legend_y=1.08, margin_t=72)

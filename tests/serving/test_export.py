@@ -106,7 +106,11 @@ def by_transformers(folder: Path, model: Any = None, **options: Any) -> list[str
     answers = []
     for question in QUESTIONS:
         prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+            [{"role": "user", "content": question}],
+            add_generation_prompt=True,
+            enable_thinking=False,
+            return_tensors="pt",
+            return_dict=True,
         )
         ids = model.generate(**prompt, do_sample=False, max_new_tokens=24, **options)
         answers.append(tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True))
@@ -137,7 +141,7 @@ def by_mlx(export: Path) -> list[str]:
         logits[:, silent] = -mx.inf
         return mx.argmax(logits, axis=-1)
 
-    prompts = [tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True)
+    prompts = [tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True, enable_thinking=False)
                for question in QUESTIONS]  # fmt: skip
     return [mlx_lm.generate(model, tokenizer, prompt, max_tokens=24, sampler=most_likely) for prompt in prompts]
 

@@ -141,8 +141,12 @@ def by_mlx(export: Path) -> list[str]:
         logits[:, silent] = -mx.inf
         return mx.argmax(logits, axis=-1)
 
-    prompts = [tokenizer.apply_chat_template([{"role": "user", "content": question}], add_generation_prompt=True, enable_thinking=False)
-               for question in QUESTIONS]  # fmt: skip
+    prompts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}], add_generation_prompt=True, enable_thinking=False
+        )
+        for question in QUESTIONS
+    ]
     return [mlx_lm.generate(model, tokenizer, prompt, max_tokens=24, sampler=most_likely) for prompt in prompts]
 
 

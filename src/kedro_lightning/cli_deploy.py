@@ -157,9 +157,8 @@ def _show(content: dict[str, Any], as_json: bool) -> None:
 
         click.echo(yaml.safe_dump(content["deployment"], sort_keys=False), nl=False)
         cost = content["usd_per_hour"]
-        click.echo(
-            f"# {cost['least']:.2f} to {cost['most']:.2f} USD an hour (prices: {cost['prices']}); nothing started."
-        )
+        what = f"{cost['least']:.2f} to {cost['most']:.2f} USD an hour"
+        click.echo(f"# {what} (prices: {cost['prices']}); nothing was started.")
     else:
         click.echo(
             f"{content['name']}: {content['state'] or 'unknown'}, release {content['label'] or content['release_id']}, "

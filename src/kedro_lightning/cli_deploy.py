@@ -53,7 +53,7 @@ def deploy(
         elif back:
             found = _back(api, name)
         elif status:
-            found = _needed(api, name)
+            found = api.get(name)
         else:
             found = _start(api, connection, project, config, name, wanted, release)
         _show({**asdict(found), "releases": [asdict(each) for each in api.releases(name)]}, as_json)
@@ -66,15 +66,8 @@ def _settings_of(config: ComputeConfig, name: str) -> DeploymentSettings:
     return config.deployments[name]
 
 
-def _needed(api: DeploymentsApi, name: str) -> DeploymentView:
-    api.releases(name)
-    found = api.find(name)
-    assert found is not None
-    return found
-
-
 def _back(api: DeploymentsApi, name: str) -> DeploymentView:
-    releases, now = api.releases(name), _needed(api, name)
+    releases, now = api.releases(name), api.get(name)
     place = next((i for i, release in enumerate(releases) if release.id == now.release_id), 0)
     if place + 1 >= len(releases):
         raise PreflightError(f"deployment {name}: there is no release before the one that runs.")

@@ -62,12 +62,15 @@ def test_it_is_started_changed_taken_back_and_stopped(deploy, platform) -> None:
     second = deploy("--release=fp_2")
     assert "release 2 fp_2 (runs)" in second.output
     assert "release 1 fp_1 (kept)" in second.output
+    status = CliRunner().invoke(compute, ["status"], prog_name="kedro compute")
+    assert "Deployment speller serves with 1 replicas." in status.output
     back = deploy("--back")
     assert back.exit_code == 0, back.output
     assert "release fp_1," in back.output
     assert "no release before" in deploy("--back").output
     assert "release fp_1," in deploy("--status").output
     assert json.loads(deploy("--stop", "--json").output)["state"] == "stopped"
+    assert "Deployment" not in CliRunner().invoke(compute, ["status"], prog_name="kedro compute").output
     assert "hush" not in platform.said()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +54,22 @@ class DeploymentsApi:
         self._connection, self._client = connection, connection.client
         self._api = connection.sdk(DeploymentApi)
 
-    def find(self, name: str) -> DeploymentView | None:
-        """Returns a deployment by name, or ``None``; only a clear answer counts as a no.
+    def get(self, name: str) -> DeploymentView:
+        """Returns a deployment.
+
+        Raises:
+            PlatformError: There is no such deployment, or the platform does not answer.
+        """
+        return _view(self._need(name))
+
+    def running(self, names: Iterable[str]) -> list[DeploymentView]:
+        """Returns those of some deployments that have replicas, which cost.
 
         Raises:
             PlatformError: The platform does not answer.
         """
-        found = self._raw(name)
-        return None if found is None else _view(found)
+        views = [_view(found) for name in names if (found := self._raw(name)) is not None]
+        return [view for view in views if view.ready_replicas or view.min_replicas]
 
     def deploy(
         self, name: str, settings: DeploymentSettings, studio: StudioView, machine: str, release: str
@@ -91,7 +99,17 @@ class DeploymentsApi:
         # Settings that the SDK's own update leaves out are changed on what it sends.
         found.autoscaling, found.strategy = wanted.autoscaling, wanted.strategy
         found.spec.instance_name = wanted.spec.instance_name
-        return self._update(found, settings, release, replicas=settings.min_replicas)
+        return self._send(
+            found,
+            "update",
+            command=settings.command,
+            env=_env(settings, release),
+            health_check=_health(settings),
+            spot=settings.interruptible,
+            ports=[settings.port],
+            custom_domain=settings.custom_domain,
+            replicas=settings.min_replicas,
+        )
 
     def stop(self, name: str) -> DeploymentView:
         """Takes all replicas away; the deployment, its address and its releases stay.
@@ -133,20 +151,7 @@ class DeploymentsApi:
             deployment_id=self._need(name).id,
             id=release.id,
         )
-        return _view(self._need(name))
-
-    def _update(self, found: Any, settings: DeploymentSettings, release: str, replicas: int) -> DeploymentView:
-        return self._send(
-            found,
-            "update",
-            command=settings.command,
-            env=_env(settings, release),
-            health_check=_health(settings),
-            spot=settings.interruptible,
-            ports=[settings.port],
-            custom_domain=settings.custom_domain,
-            replicas=replicas,
-        )
+        return self.get(name)
 
     def _send(self, found: Any, what: str, **changes: Any) -> DeploymentView:
         with contextlib.redirect_stdout(io.StringIO()):  # the SDK prints that there is a new release
@@ -208,7 +213,7 @@ def deployment_of(
             cloudspace_id=studio.id,
             spec=to_spec(
                 cloud_account=studio.cloud,
-                machine=machine,  # type: ignore[arg-type]  # the platform's name is taken as it is
+                machine=machine,
                 image=None,
                 entrypoint=None,
                 command=settings.command,

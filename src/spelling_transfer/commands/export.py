@@ -9,7 +9,7 @@ import click
 from kedro.framework.cli.utils import env_option
 
 from spelling_transfer.commands.errors import one_clear_error
-from spelling_transfer.commands.project import enter_project, load_context
+from spelling_transfer.commands.project import enter_project, load_catalog
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
@@ -48,7 +48,7 @@ def export(forms: tuple[str, ...], target: Path, unchecked: bool, env: str | Non
 
     with one_clear_error(env=env):
         place = enter_project() / target
-        catalog = load_context(env).catalog
+        catalog = load_catalog(env)
         deployable = catalog.load("deployable")
         conformance = _found(catalog, "conformance")
         card = read_card(deployable)

@@ -75,28 +75,26 @@ def write_export(
             "'kedro run --pipelines=deployment_check'."
         )
     engine = AnswerEngine.load(deployable, "cpu")
-    card, tokenizer = engine.card, engine.tokenizer
+    card, tokenizer, allowed_ids = engine.card, engine.tokenizer, engine.allowed_ids
     is_whole = engine.loaded.vocabulary.token_ids is None
-    written: list[str] = []
+    del engine  # one model in memory at a time
     with whole_folder(target) as work:
 
-        def plain(name: str, folder: ModelFolder, *, trim: bool = False) -> Path:
+        def plain(name: str, folder: ModelFolder, *, trim: bool = False) -> None:
             (work / name).mkdir()
             write_plain(
                 load_model(folder, card.profile, device="cpu"),
                 tokenizer,
                 card.sampling,
                 work / name,
-                allowed_ids=engine.allowed_ids,
+                allowed_ids=allowed_ids,
                 trim=trim,
                 tokenizer_folder=deployable.path if (deployable.path / "tokenizer.json").is_file() else None,
             )
-            return work / name
 
-        for form in ("merged", "gguf"):
-            if form in forms and not (work / "merged").exists():
-                plain("merged", deployable)
-        if "trimmed" in forms and is_whole and engine.allowed_ids is not None:
+        if {"merged", "gguf"} & set(forms):
+            plain("merged", deployable)
+        if "trimmed" in forms and is_whole and allowed_ids is not None:
             plain("trimmed", deployable, trim=True)
         if "gguf" in forms:
             (work / "gguf").mkdir()
@@ -108,7 +106,7 @@ def write_export(
             _copy_adapter(adapter, profile, work / "adapter")
             if profile.hub_id is None:
                 plain("base", base)
-        written += [name for name in ("merged", "trimmed", "adapter", "base", "gguf") if (work / name).is_dir()]
+        written = [name for name in ("merged", "trimmed", "adapter", "base", "gguf") if (work / name).is_dir()]
         for name, value in (("policy_report", policy_report), ("conformance", conformance)):
             if value is not None:
                 (work / f"{name}.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")

@@ -138,7 +138,7 @@ class _Counting:
             await self._app(scope, receive, watched)
         finally:
             self._metrics.waiting.dec()
-            self._metrics.observe(status, time.monotonic() - started, _said(answer, state))
+            self._metrics.observe(status, time.monotonic() - started, _said(bytes(answer), state))
 
 
 def add_metrics(app: FastAPI, folder: ModelFolder, card: DeployableCard, authorize: Callable[..., Any]) -> None:

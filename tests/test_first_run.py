@@ -162,11 +162,32 @@ def test_every_command_works_on_what_a_run_left(project: Unplugged, pushed: Path
         "peek scores",
         "tune list",
         "doctor --offline",
+        f"export --form=adapter --target {tmp_path / 'export'}",
         "catalog describe-datasets",
         f"policy check {data}/08_reporting/deployment_check",
     ):
         result = project.copy.kedro_here(*command.split(), place=place)
         assert result.exit_code == 0, f"{command}: {result.output}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"), [({"obeys": False}, "failed its check"), ({"fingerprint": "fp_other"}, "was never checked")]
+)
+def test_what_was_not_found_to_obey_is_not_exported_unless_told_to(
+    project: Unplugged, pushed: Path, tmp_path: Path, changed: dict[str, Any], problem: str
+) -> None:
+    file = project.path / "data/08_reporting/deployment_check/conformance.json"
+    found, target = file.read_text(), tmp_path / "export"
+    try:
+        file.write_text(json.dumps({**json.loads(found), **changed}))
+        arguments = ("export", "--form=adapter", "--target", str(target))
+        refused = project.copy.kedro_here(*arguments)
+        assert (refused.exit_code, target.exists()) == (1, False)
+        assert problem in refused.output
+        assert project.copy.kedro_here(*arguments, "--unchecked").exit_code == 0
+    finally:
+        file.write_text(found)
+    assert (target / "conformance.json").is_file() == ("obeys" in changed)
 
 
 def _datasets(project: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ compute = LazyGroup(
         for name, place in {
             "plan": "cli_costs.plan",
             "cost": "cli_costs.cost",
+            "deploy": "cli_deploy.deploy",
             "status": "cli_jobs.status",
             "logs": "cli_jobs.logs",
             "stop": "cli_jobs.stop",

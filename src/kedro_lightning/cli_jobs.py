@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from .cli_common import connection_of, env_option, json_option, one_message, pri
 from .errors import ComputeError
 from .jobs.starting import STOP_SECONDS, stop_all
 from .jobs.work import run_tag
+from .platform.deployments import DeploymentsApi
 from .platform.jobs import MARK, JobsApi, JobView, State
 from .platform.studios import StudiosApi
 
@@ -37,8 +39,11 @@ def status(run_id: str | None, everything: bool, env: str | None, as_json: bool)
             for studio in StudiosApi(connection).list()
             if studio.running
         ]
+        deployments = DeploymentsApi(connection).running(config.deployments)
         if as_json:
-            print_json({"jobs": rows, "studios_awake": awake, "credit_usd": connection.teamspace.balance_usd})
+            serving = [asdict(deployment) for deployment in deployments]
+            content = {"jobs": rows, "studios_awake": awake, "deployments": serving}
+            print_json({**content, "credit_usd": connection.teamspace.balance_usd})
             return
         if rows:
             print_table(
@@ -50,6 +55,8 @@ def status(run_id: str | None, everything: bool, env: str | None, as_json: bool)
             click.echo("No job runs." if not run_id else f"Run {run_id} has no jobs.")
         for studio in awake:
             click.echo(f"Studio {studio['name']} is awake on {studio['machine']}.")
+        for each in deployments:
+            click.echo(f"Deployment {each.name} serves with {each.ready_replicas} replicas.")
 
 
 @click.command(

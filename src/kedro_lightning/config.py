@@ -22,6 +22,7 @@ KIND = "compute"
 _FILES = ["compute.yml", "compute.yaml"]
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+DeploymentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 _UNSET_VARIABLE = re.compile(r"\$\{?\w+\}?")
 
 
@@ -137,6 +138,44 @@ class TrialSettings(_Settings):
     gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory a command needs on the accelerator.")
 
 
+class DeploymentSettings(_Settings):
+    """A service that answers at an address, on machines that come and go with its load."""
+
+    task: str = Field(description="Task whose Studio it starts from, with the code and the files in it.")
+    command: str = Field(min_length=1, description="What starts the service, in the Studio's home.")
+    machine: str = Field("CPU", description="Machine of a replica, in the platform's names.")
+    interruptible: bool = Field(False, description="Rent replicas that may be taken away; cheaper.")
+    port: int = Field(8000, ge=1, le=65535, description="Port that the service listens on.")
+    min_replicas: int = Field(1, ge=0, le=100, description="Fewest replicas; 0 stops all when nobody asks.")
+    max_replicas: int = Field(1, ge=1, le=100, description="Most replicas.")
+    metric: Literal["CPU", "GPU", "RPM"] = Field("CPU", description="Load by which replicas are added; RPM: requests.")
+    target: float = Field(70.0, gt=0, le=100, description="Load of a replica above which another is added.")
+    scale_up_seconds: int = Field(30, ge=0, le=86_400, description="Shortest time between two replicas more.")
+    scale_down_seconds: int = Field(300, ge=0, le=86_400, description="Shortest time between two replicas fewer.")
+    idle_seconds: int = Field(900, ge=60, le=86_400, description="With 0 as fewest: time without a request.")
+    health_path: str = Field("/health", pattern="^/", description="Answers 200 when a replica may get requests.")
+    health_seconds: int = Field(10, ge=1, le=3600, description="Time between two looks, and longest wait for one.")
+    health_failures: int = Field(30, ge=1, le=10_000, description="Looks in a row that may fail.")
+    max_surge: int = Field(1, ge=0, le=100, description="Replicas more than wanted while a release takes over.")
+    max_unavailable: int = Field(0, ge=0, le=100, description="Replicas fewer than wanted meanwhile.")
+    variables: dict[VariableName, str] = Field(default_factory=dict, description="Variables; never a secret.")
+    secrets: tuple[VariableName, ...] = Field((), description="Names of secrets that replicas get as variables.")
+    custom_domain: str | None = Field(None, description="Domain of its address, where one is set up.")
+    most_usd_per_hour: float | None = Field(
+        None, ge=0, le=100_000, description="What all replicas together may cost; without a value none is rented."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DeploymentSettings:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas ({self.min_replicas}) is above max_replicas ({self.max_replicas})")
+        if self.max_surge == self.max_unavailable == 0:
+            raise ValueError("max_surge and max_unavailable are both 0, so that no release could ever take over")
+        if secret := set(self.variables) & set(self.secrets):
+            raise ValueError(f"variables: {min(secret)} is a secret; it belongs in the platform's store")
+        return self
+
+
 class ComputeConfig(_Settings):
     """The content of ``compute.yml``."""
 
@@ -154,6 +193,9 @@ class ComputeConfig(_Settings):
     data: DataPlace = DataPlace()
     code: CodeSettings = CodeSettings()
     trials: TrialSettings = TrialSettings()
+    deployments: dict[DeploymentName, DeploymentSettings] = Field(
+        default_factory=dict, description="Services by their name on the platform."
+    )
     nodes: dict[str, NodeHint] = Field(default_factory=dict, description="What is known of single nodes.")
     estimates: str | None = Field(
         None,
@@ -176,6 +218,10 @@ class ComputeConfig(_Settings):
                 raise ValueError(f"nodes.{node}.tier: there is no tier {hint.tier!r}. Known: {', '.join(self.tiers)}")
         if self.trials.tier is not None and self.trials.tier not in self.tiers:
             raise ValueError(f"trials.tier: there is no tier {self.trials.tier!r}. Known: {', '.join(self.tiers)}")
+        for name, deployment in self.deployments.items():
+            if deployment.task not in self.studios:
+                known = ", ".join(self.studios) or "none"
+                raise ValueError(f"deployments.{name}.task: there is no task {deployment.task!r}. Known: {known}")
         names = [studio.name for studio in self.studios.values()]
         for task, studio in self.studios.items():
             if studio.environment not in self.environments:

@@ -40,7 +40,9 @@ class LazyCommand(click.Command):
 
 _COMMANDS = {
     "bundle": ("commands.bundle:bundle", "Push, pull, verify and prune files that travel together."),
+    "canary": ("commands.canary:canary", "Ask the endpoint again what its check asked, and compare."),
     "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),
+    "export": ("commands.export:export", "Write the fine-tuned model in the forms of other tools."),
     "peek": ("commands.peek:peek", "List datasets, or show schema, size, head and origin of some."),
     "pretrain": ("commands.pretrain:pretrain", "Make the embedded base model tiny-qwen3 again."),
     "registry": ("commands.registry:registry", "List or describe the pipelines of this project."),

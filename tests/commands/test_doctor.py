@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spelling_transfer.commands import doctor
-from spelling_transfer.tokenizer.chat import _embedded_folder
+from spelling_transfer.tokenizer.chat import embedded_folder
 from spelling_transfer.tracking import runs
 
 
@@ -58,7 +58,7 @@ def test_credentials_in_place_are_named_and_not_shown(project, monkeypatch):
 
 def test_an_altered_tokenizer_fails_with_its_remedy(project):
     folder = project.path / "tokenizer"
-    shutil.copytree(_embedded_folder(), folder)
+    shutil.copytree(embedded_folder(), folder)
     (folder / "tokenizer_config.json").unlink()
     project.write(
         "conf/base/catalog/shared.yml",

@@ -18,6 +18,7 @@ from kedro_lightning.config import (
     CodeSettings,
     ComputeConfig,
     DataPlace,
+    DeploymentSettings,
     Environment,
     NodeHint,
     StudioSettings,
@@ -28,7 +29,8 @@ from kedro_lightning.studio_setup import load_steps
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "lightning_studio_setup.md").read_text()
-MODELS = [ComputeConfig, Tier, Budget, Environment, StudioSettings, NodeHint, DataPlace, CodeSettings, TrialSettings]
+MODELS = [ComputeConfig, Tier, Budget, Environment, StudioSettings, NodeHint, DataPlace, CodeSettings]
+MODELS += [TrialSettings, DeploymentSettings]
 
 
 def test_every_setting_is_on_the_page_and_described_in_the_code() -> None:

@@ -33,7 +33,7 @@ from spelling_transfer.storage import (
     WorkFolderDataset,
 )
 from spelling_transfer.storage import sources as module
-from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, TokenizerFileError, _embedded_folder
+from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, TokenizerFileError, embedded_folder
 from spelling_transfer.words.word_list import WordListFile
 
 
@@ -71,7 +71,7 @@ def test_the_embedded_tokenizer_is_read_once_until_released():
 
 
 def test_an_altered_tokenizer_file_is_named(tmp_path):
-    shutil.copytree(_embedded_folder(), tmp_path / "tokenizer")
+    shutil.copytree(embedded_folder(), tmp_path / "tokenizer")
     file = tmp_path / "tokenizer" / "tokenizer.json"
     dataset = ChatTokenizerDataset(folder=str(tmp_path / "tokenizer"), sha256=QWEN3_TOKENIZER_SHA256)
     assert dataset.exists()

@@ -115,7 +115,7 @@ def _write_weights(reader: Any, file: Path, folder: Path, dtype: Dtype) -> None:
     (folder / "generation_config.json").unlink(missing_ok=True)  # it would override sampling unseen
 
 
-_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
+CONTROL, USER_DEFINED, UNUSED = 3, 4, 5
 """Values of ``tokenizer.ggml.token_type``: special tokens, other added tokens, and rows without a token."""
 
 _QWEN2_CUTS = (
@@ -127,7 +127,7 @@ def _byte_level() -> Any:
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
 
 
-_CUTS: dict[str, Any] = {
+CUTS: dict[str, Any] = {
     "gpt-2": _byte_level,
     "smollm": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _byte_level()]),
     "qwen2": lambda: pre_tokenizers.Sequence(
@@ -151,10 +151,10 @@ def write_tokenizer(fields: Mapping[str, Any], file: Path, folder: Path) -> None
         ModelFolderError: The tokenizer is of a kind that cannot be rebuilt exactly, or a part of it is missing.
     """
     kind, cuts = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre")
-    if kind != "gpt2" or cuts not in _CUTS:
+    if kind != "gpt2" or cuts not in CUTS:
         raise ModelFolderError(
             f"{file}: its tokenizer is of the kind {kind!r} with the rule {cuts!r}; only byte-level BPE (gpt2) with "
-            f"one of {', '.join(_CUTS)} can be rebuilt exactly. Take the model from the hub, with its tokenizer.json."
+            f"one of {', '.join(CUTS)} can be rebuilt exactly. Take the model from the hub, with its tokenizer.json."
         )
     try:
         tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
@@ -164,15 +164,15 @@ def write_tokenizer(fields: Mapping[str, Any], file: Path, folder: Path) -> None
         raise ModelFolderError(f"{file}: its tokenizer is incomplete ({error}).") from error
     tokenizer = Tokenizer(
         models.BPE(
-            vocab={t: i for i, (t, k) in enumerate(zip(tokens, types, strict=True)) if k != _UNUSED}, merges=merges
+            vocab={t: i for i, (t, k) in enumerate(zip(tokens, types, strict=True)) if k != UNUSED}, merges=merges
         )
     )
     if cuts == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = _CUTS[cuts]()
+    tokenizer.pre_tokenizer = CUTS[cuts]()
     tokenizer.decoder = decoders.ByteLevel()
-    special = [token for token, kind in zip(tokens, types, strict=True) if kind == _CONTROL]
-    other = [token for token, kind in zip(tokens, types, strict=True) if kind == _USER_DEFINED]
+    special = [token for token, kind in zip(tokens, types, strict=True) if kind == CONTROL]
+    other = [token for token, kind in zip(tokens, types, strict=True) if kind == USER_DEFINED]
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in other])
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")

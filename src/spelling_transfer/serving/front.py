@@ -81,6 +81,7 @@ class Front(litserve.LitServer):  # type: ignore[misc]  # litserve has no types
             completion = answer.result()
             if not body.stream:
                 return completion
+            request.state.usage = completion.usage.model_dump()  # for the metrics
             options = body.stream_options
             events = stream_of(completion, include_usage=options is not None and options.include_usage)
             return StreamingResponse(events, media_type="text/event-stream")

@@ -83,7 +83,7 @@ class RunningEndpoint:
             EndpointError: There is none.
         """
         members = []
-        for member in _group(self.process.pid):
+        for member in processes_of(self.process.pid):
             with contextlib.suppress(psutil.Error):
                 members.append((member.memory_info().rss, member.pid))
         if not members:
@@ -93,7 +93,7 @@ class RunningEndpoint:
     def memory_mib(self) -> float:
         """Returns the memory of all its processes; pages they share count once where the system can tell (Linux)."""
         total = 0
-        for member in _group(self.process.pid):
+        for member in processes_of(self.process.pid):
             with contextlib.suppress(psutil.Error):
                 memory = member.memory_full_info()
                 total += getattr(memory, "pss", memory.rss)
@@ -211,16 +211,16 @@ def _stop(running: RunningEndpoint, timeout_seconds: float) -> StopReport:
     started = time.monotonic()
     process, group = running.process, running.process.pid
     process.terminate()
-    killed = not _wait_for(lambda: process.poll() is not None and not _group(group), timeout_seconds)
+    killed = not _wait_for(lambda: process.poll() is not None and not processes_of(group), timeout_seconds)
     if killed:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
-        _wait_for(lambda: process.poll() is not None and not _group(group), 5.0)
+        _wait_for(lambda: process.poll() is not None and not processes_of(group), 5.0)
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
     released = _wait_for(lambda: can_bind(running.listen), 2.0)
-    return StopReport(len(_group(group)), released, killed, time.monotonic() - started)
+    return StopReport(len(processes_of(group)), released, killed, time.monotonic() - started)
 
 
 def _wait_for(condition: Callable[[], bool], timeout_seconds: float) -> bool:
@@ -232,8 +232,8 @@ def _wait_for(condition: Callable[[], bool], timeout_seconds: float) -> bool:
     return True
 
 
-def _group(group: int) -> list[psutil.Process]:
-    """Returns the living processes of a group; one that has ended and waits to be collected is not living."""
+def processes_of(group: int) -> list[psutil.Process]:
+    """Returns the living processes of a process group; one that has ended and waits to be collected is not living."""
     members = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

@@ -35,6 +35,7 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.deployable import DeployableCard, read_card
 from spelling_transfer.serving.engine import AnswerEngine, PreparedRequest
 from spelling_transfer.serving.front import CHAT_PATH, HEALTH_PATH, Front, drain
+from spelling_transfer.serving.metrics import add_metrics
 from spelling_transfer.serving.protocol import (
     NON_THINKING_ONLY,
     ChatCompletion,
@@ -253,6 +254,7 @@ def build_server(folder: ModelFolder, accelerator: str = "auto") -> litserve.Lit
     )
     _add_models(server.app, api, card)
     _add_error_shape(server.app)
+    add_metrics(server.app, folder, card, api.authorize)
     return server
 
 

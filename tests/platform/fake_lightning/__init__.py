@@ -12,9 +12,10 @@ modules are its routes by what they are about. Suffixes after a clash of names, 
 states are guesses.
 """
 
-from . import control, drive, jobs, studios, teamspace
+from . import control, deployments, drive, jobs, studios, teamspace
 from .jobs import lose_job, new_job, set_job
 from .server import serve
 from .world import W
 
-__all__ = ["W", "control", "drive", "jobs", "lose_job", "new_job", "serve", "set_job", "studios", "teamspace"]
+__all__ = ["W", "control", "deployments", "drive", "jobs", "lose_job", "new_job", "serve", "set_job"]
+__all__ += ["studios", "teamspace"]

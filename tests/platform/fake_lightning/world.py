@@ -66,7 +66,7 @@ class World:
         self.clock_skew = 0.0  # seconds by which the platform's clock is ahead
         self.page = 100  # jobs of one answer
         self.log, self.faults, self.telemetry = [], [], []
-        self.jobs, self.mmts, self.studios, self.sessions = {}, {}, {}, {}
+        self.jobs, self.mmts, self.studios, self.sessions, self.deployments = {}, {}, {}, {}, {}
         self.blobs, self.secrets, self.user_secrets = {}, {}, {}
         self.out_of_capacity, self.balance = set(), 15.0
         self.chance = random.Random(0)

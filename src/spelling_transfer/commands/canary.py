@@ -1,0 +1,63 @@
+"""``kedro canary``: has what is served changed since it was checked?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from spelling_transfer.commands.project import json_option, print_json, project_folder
+from spelling_transfer.commands.serve import DEFAULT_CONFORMANCE
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example, each hour from cron: kedro canary --metrics-file /var/lib/node_exporter/spelling_transfer.prom",
+)
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Address of the endpoint.")
+@click.option(
+    "--conformance",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=lambda: project_folder() / DEFAULT_CONFORMANCE,
+    show_default=str(DEFAULT_CONFORMANCE),
+    help="What the deployment check wrote: questions, and answers with their seeds.",
+)
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the share of unchanged answers here, for Prometheus' node exporter.",
+)
+@json_option
+def canary(url: str, conformance: Path, metrics_file: Path | None, as_json: bool) -> None:
+    """Ask the endpoint the questions of its check again, with the same seeds, and compare the answers.
+
+    A key is taken from SPELLING_TRANSFER_API_KEY. Ends with 1 if an answer changed or another model is served.
+    """
+    from spelling_transfer.errors import SpellingTransferError
+    from spelling_transfer.serving.canary import ask_canaries
+    from spelling_transfer.serving.client import EndpointClient
+    from spelling_transfer.serving.settings import endpoint_key
+
+    try:
+        found = json.loads(conformance.read_text(encoding="utf-8"))
+        with EndpointClient(url, found["model"], api_key=endpoint_key()) as client:
+            report = ask_canaries(client, found)
+        if metrics_file is not None:
+            report.write_metrics(metrics_file)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(f"{conformance}: not what a deployment check writes ({error!r}).") from error
+    except SpellingTransferError as error:
+        raise click.ClickException(str(error)) from error
+    same = report.n_asked - len(report.changed)
+    if as_json:
+        print_json({"asked": report.n_asked, "unchanged_share": report.unchanged_share,
+                    "same_model": report.same_model, "changed": report.changed})  # fmt: skip
+    else:
+        click.echo(f"{same} of {report.n_asked} answers are those of the check.")
+        for each in report.changed[:5]:
+            click.echo(f"  {each['question']!r}: {each['answer']!r}, at the check {each['expected']!r}")
+        if not report.same_model:
+            click.echo("Another deployable is served than the one that was checked.")
+    if report.changed or not report.same_model:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,76 @@
+"""Drift: questions of the deployment check asked again, with their seeds, of an endpoint that runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.files import write_bytes
+from spelling_transfer.serving.client import EndpointClient
+from spelling_transfer.serving.metrics import PREFIX
+
+
+class CanaryError(SpellingTransferError):
+    """The questions cannot be asked, or what the check wrote down is not there."""
+
+
+@dataclass(frozen=True)
+class CanaryReport:
+    """What the canary questions showed.
+
+    Attributes:
+        n_asked: Questions that were asked.
+        changed: Those whose answer is not the one of the check: ``question``, ``expected``, ``answer``.
+        same_model: Whether the endpoint serves the very deployable that was checked.
+    """
+
+    n_asked: int
+    changed: tuple[dict[str, Any], ...]
+    same_model: bool
+
+    @property
+    def unchanged_share(self) -> float:
+        """Share of the questions whose answer is the same, token by token."""
+        return 1 - len(self.changed) / self.n_asked
+
+    def write_metrics(self, file: Path) -> None:
+        """Writes the result for the textfile collector of Prometheus' node exporter, whole or not at all."""
+        from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+        registry = CollectorRegistry()
+        share = Gauge(
+            f"{PREFIX}_canary_unchanged_share", "Canary answers that are those of the check.", registry=registry
+        )
+        at = Gauge(f"{PREFIX}_canary_asked_timestamp_seconds", "When the canaries were asked.", registry=registry)
+        share.set(self.unchanged_share)
+        at.set(time.time())
+        write_bytes(file, generate_latest(registry))
+
+
+def ask_canaries(client: EndpointClient, conformance: Mapping[str, Any]) -> CanaryReport:
+    """Asks every question whose answer the deployment check wrote down; the place of a question is its seed.
+
+    Args:
+        client: An open client.
+        conformance: What the check wrote.
+
+    Raises:
+        CanaryError: It holds no answers, or the endpoint cannot be reached.
+    """
+    answers = conformance.get("answers") or []
+    if not answers:
+        raise CanaryError("conformance: holds no answers. Run 'kedro run --pipelines=deployment_check' again.")
+    changed, fingerprints = [], set()
+    for place, before in enumerate(answers):
+        reply = client.ask(before["question"], seed=place, return_token_ids=True)
+        if reply.status in (0, 401):
+            raise CanaryError(f"{reply.error.get('message', 'no answer')}: is the endpoint up, and its key set here?")
+        fingerprints.add(reply.body.get("system_fingerprint"))
+        if not reply.ok or reply.token_ids != before["token_ids"]:
+            said = reply.text if reply.ok else f"refused: {reply.error.get('message')}"
+            changed.append({"question": before["question"], "expected": before["output"], "answer": said})
+    return CanaryReport(len(answers), tuple(changed), fingerprints == {conformance.get("fingerprint")})

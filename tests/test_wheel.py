@@ -1,8 +1,11 @@
-"""The built wheel in an environment of its own: it makes a project anywhere, and leaves other projects alone."""
+"""The built wheel in an environment of its own: it makes a project anywhere, in which the recipes of docs/how_to.md go,
+and leaves other projects alone."""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import site
 import subprocess
@@ -14,6 +17,18 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"(?:<!-- (.*) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+_PAGES = {name: (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("how_to", "tasks")}
+RECIPES = {
+    title: text
+    for title, text in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", _PAGES["how_to"], re.DOTALL | re.MULTILINE)
+    if "```" in text
+}
+(VOWELS,) = re.findall(r"```python\n(.*?)```", _PAGES["tasks"], re.DOTALL)
+SAID = {
+    "Study my own words": {"kedro peek words dropped_words": ["strawberry"]},
+    "Ask a task of my own": {"kedro peek examples --rows=20": ["vowels"]},
+}
 SECRETS = ("conf/local/credentials.yml", "conf/base/credentials_of_mine.yml", "data/01_raw/words.txt")
 
 
@@ -34,6 +49,10 @@ class Environment:
         (packages / "others.pth").write_text(f"{others}\n", encoding="utf-8")
         pip = [sys.executable, "-m", "pip", "--python", str(path / "bin/python")]
         subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
+        program = (path / "bin/spelling-transfer").read_text(encoding="utf-8")
+        for name, module in {"kedro": "kedro.framework.cli", "pip": "pip._internal.cli.main"}.items():
+            (path / "bin" / name).write_text(program.replace("spelling_transfer.__main__", module), encoding="utf-8")
+            (path / "bin" / name).chmod(0o755)
 
     def run(self, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs a program of the environment in a folder, without a network."""
@@ -116,19 +135,47 @@ def test_a_run_goes_there_without_a_network(installed: Environment, project: Pat
     assert checked.returncode == 0, checked.stdout
 
 
-def test_a_task_of_one_s_own_is_a_file_and_a_line_of_the_project(installed: Environment, project: Path) -> None:
-    """Sees that the line is where pip looks for it; `pip install -e .` is left to pip."""
-    import tomllib
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe_goes_as_it_stands(
+    installed: Environment, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch, title: str
+) -> None:
+    project = tmp_path / "study"
+    assert installed.run(tmp_path, "spelling-transfer", "new", "study").returncode == 0
+    (project / "src/vowels.py").write_text(VOWELS, encoding="utf-8")
+    (project / "data/words.txt").write_text("berry\n", encoding="utf-8")
+    said = {}
+    for mark, language, block in BLOCK.findall(RECIPES[title]):
+        if language == "bash" and not mark.startswith("not run: "):
+            for line in block.replace("s3://bucket/study", s3).splitlines():
+                # What pip would ask an index for is there.
+                offline = " --no-deps --no-build-isolation --no-index" if line.startswith("pip ") else ""
+                done = installed.run(project, *shlex.split(line + offline))
+                assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+                said[line] = done.stdout
+        elif language == "toml":
+            settings = project / "pyproject.toml"
+            heading = block.splitlines()[0] + "\n"
+            assert heading in settings.read_text(encoding="utf-8")
+            settings.write_text(settings.read_text(encoding="utf-8").replace(heading, block), encoding="utf-8")
+        elif language in ("yaml", "text"):
+            place, _, content = block.removeprefix("# ").partition("\n")
+            (project / place).parent.mkdir(parents=True, exist_ok=True)
+            (project / place).write_text(content, encoding="utf-8")
+    for line, words in SAID.get(title, {}).items():
+        assert all(word in said[line] for word in words), said[line]
 
-    written = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    assert written["project"]["entry-points"] == {"spelling_transfer.tasks": {}}
-    assert written["project"]["name"] == written["tool"]["kedro"]["project_name"] == "my-study"
+
+def test_every_recipe_that_needs_no_account_is_tried() -> None:
+    marks = {title: BLOCK.findall(text) for title, text in RECIPES.items()}
+    assert all(blocks for blocks in marks.values())
+    reasons = {mark for blocks in marks.values() for mark, language, _ in blocks if language == "bash" and mark}
+    assert reasons == {
+        "not run: needs an account", "not run: needs Apple Silicon", "not run: stays open until Ctrl-C", "on S3",
+    }  # fmt: skip
 
 
 def test_another_project_of_the_same_environment_is_left_alone(installed: Environment, tmp_path: Path) -> None:
-    made = installed.run(
-        tmp_path, "python", "-m", "kedro", "new", "--name=other", "--tools=none", "--example=n", "--telemetry=no"
-    )
+    made = installed.run(tmp_path, "kedro", "new", "--name=other", "--tools=none", "--example=n", "--telemetry=no")
     assert made.returncode == 0, made.stderr
     other = tmp_path / "other"
     # What our policy would refuse, were it asked.
@@ -138,16 +185,16 @@ def test_another_project_of_the_same_environment_is_left_alone(installed: Enviro
         "    return {'__default__': pipeline([node(lambda on: [on], 'params:enable_thinking', 'seen', name='see')])}\n",
         encoding="utf-8",
     )
-    ran = installed.run(other, "python", "-m", "kedro", "run")
+    ran = installed.run(other, "kedro", "run")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "olicy" not in ran.stdout + ran.stderr
-    shown = installed.run(other, "python", "-m", "kedro", "--help").stdout
+    shown = installed.run(other, "kedro", "--help").stdout
     assert not {"policy", "compute", "peek", "doctor"} & {
         line.split()[0] for line in shown.splitlines() if line.strip()
     }
     with (other / "src/other/settings.py").open("a", encoding="utf-8") as settings:
         settings.write("\nfrom kedro_non_thinking.hook import policy_hook\n\nHOOKS = (policy_hook,)\n")
-    refused = installed.run(other, "python", "-m", "kedro", "run")
+    refused = installed.run(other, "kedro", "run")
     assert refused.returncode != 0
     assert "thinking-switch at conf/base/parameters.yml:1" in refused.stdout + refused.stderr
 

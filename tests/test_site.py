@@ -17,8 +17,9 @@ PARTS = ("docs", "scripts", "src", "conf", "mkdocs.yml", "pyproject.toml", "READ
          "CHANGELOG.md", "SECURITY.md", ".telemetry", ".kedro.yml")  # fmt: skip
 
 
+# Not --quiet: it hides warnings from --strict, too.
 def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(target)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
     return subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
 
 

@@ -61,7 +61,8 @@ _TOY_FILES = {
     ".telemetry": "consent: false\n",
     "src/toy/__init__.py": "",
     "src/toy/settings.py": "from spelling_transfer.settings import *\n"
-    "from spelling_transfer.configuration.hook import ConfigurationCheck\nHOOKS = (ConfigurationCheck(),)\n",
+    "from spelling_transfer.configuration.hook import ConfigurationCheck\n"
+    "HOOKS = (ConfigurationCheck(), policy_hook, compute_hook)\n",
     "src/toy/cli.py": "from spelling_transfer.cli import cli\n",
     "src/toy/nodes.py": """
         from typing import Literal

@@ -1,8 +1,10 @@
-"""What a forge shows beside the code: release notes, the citation, the forms for issues."""
+"""What a forge shows and does beside the code: release notes, the citation, forms for issues, the CI matrix."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -71,3 +73,16 @@ def test_a_form_has_what_the_forge_asks_for(form: Path) -> None:
     assert len({field["id"] for field in fields}) == len(fields) > 0
     assert all(field["attributes"]["label"] for field in fields)
     assert any(field.get("validations", {}).get("required") for field in fields)
+
+
+def test_the_matrix_covers_what_the_package_supports_and_runs_what_is_run_by_hand() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    checks = workflow["jobs"]["checks"]
+    matrix = checks["strategy"]["matrix"]
+    assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    assert {each["os"] for each in matrix["include"]} == {"macos-latest"}
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert all(re.fullmatch(r"[\w/-]+@v\d+", step["uses"]) for step in steps if "uses" in step)
+    programs = [word for step in steps for word in step.get("run", "").split() if word.startswith((".ci/", "scripts/"))]
+    assert programs == [".ci/run", "scripts/test_lowest"]
+    assert all(os.access(ROOT / program, os.X_OK) for program in programs)

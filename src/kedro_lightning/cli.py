@@ -8,12 +8,17 @@ from kedro.framework.cli.utils import LazyGroup
 
 @click.group(name="compute", help="")  # Kedro would print it above all commands
 def commands() -> None:
-    """Commands of the plugin; Kedro adds them to its own."""
+    """Commands of the plugin: a project imports them in its ``cli.py`` under the name ``cli``."""
 
 
 compute = LazyGroup(
     name="compute",
-    help="Rent machines for the nodes that need them, and give them back.",
+    help="""Rent machines for the nodes that need them, and give them back.
+
+    \b
+    Example:
+        kedro compute plan
+    """,
     lazy_subcommands={
         name: f"{__package__}.{place}"
         for name, place in {

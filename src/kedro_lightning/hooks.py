@@ -1,6 +1,6 @@
 """The hook of the plugin: it holds how a run was started, for the runner, and makes a job a part of its run.
 
-It is found by its entry point (``kedro.hooks``) and does nothing in a run without a rented machine.
+A project asks for it in its ``settings.py``: ``HOOKS = (compute_hook,)``. Without a rented machine it does nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 
+from .errors import SettingsError
 from .variables import PARAMS_VARIABLE, RUN_ID_VARIABLE
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class RunContext:
 
 class ComputeHook:
     """Holds the context of a run for the runner, which Kedro does not hand to it."""
+
+    __name__ = "compute"
+    """Its name among hooks: that of the entry point of earlier versions, so that it is not registered twice."""
 
     def __init__(self) -> None:
         self.context: RunContext | None = None
@@ -71,7 +75,19 @@ compute_hook = ComputeHook()
 
 
 def context_of(hook_manager: PluginManager | None) -> RunContext | None:
-    """Returns the context of the run whose hooks these are; ``None`` for a runner that is used without a session."""
+    """Returns the context of the run whose hooks these are; ``None`` for a runner that is used without a session.
+
+    Raises:
+        SettingsError: There is a session, and its project does not ask for the hook.
+    """
     # Without a session Kedro gives a stand-in, whose methods return nothing.
     plugins: Any = hook_manager.get_plugins() if hook_manager is not None else None
-    return next((plugin.context for plugin in plugins or () if isinstance(plugin, ComputeHook)), None)
+    if plugins is None:
+        return None
+    for plugin in plugins:
+        if isinstance(plugin, ComputeHook):
+            return plugin.context
+    raise SettingsError(
+        "The runner knows nothing of this run: the hook of kedro_lightning is missing. In the project's settings.py "
+        "write 'from kedro_lightning.hooks import compute_hook' and add compute_hook to HOOKS."
+    )

@@ -1,7 +1,7 @@
 """Non-thinking mode as a guarantee, in any Kedro project.
 
 Nothing in a project may make the model think, and what would is refused with rule, place and remedy.
-Found by its entry points, the hook stops a run before its first node; ``kedro policy`` checks files and endpoints.
+Named in a project's ``HOOKS``, the hook stops a run before its first node; ``kedro policy`` checks files and endpoints.
 The rules are in ``conf/base/policy.yml``; a project without that file gets those of ``default_policy.yml``.
 The names below are for own code: the rules, the masks at the token, the scanner, the probe.
 """

@@ -29,12 +29,17 @@ _policy_option = click.option(
 
 @click.group(name="policy", help="")  # Kedro would print it above all commands
 def commands() -> None:
-    """Commands of the non-thinking policy."""
+    """Commands of the policy: a project imports them in its ``cli.py`` under the name ``cli``."""
 
 
 @commands.group()
 def policy() -> None:
-    """Keep the model in non-thinking mode: check files, probe an endpoint, print the checklist."""
+    """Keep the model in non-thinking mode: check files, probe an endpoint, print the checklist.
+
+    \b
+    Example:
+        kedro policy check
+    """  # noqa: D301 - \b keeps the example as it is
 
 
 @policy.command()

@@ -1,7 +1,6 @@
 """The Kedro hook: a violation stops the run before a node has run, let alone a machine been rented.
 
-It is found by its entry point (``kedro.hooks``) wherever this package is installed. Do not list it in ``HOOKS`` of
-``settings.py`` as well: pluggy refuses the same object under two names, and a second object would check all twice.
+A project asks for it in its ``settings.py``: ``HOOKS = (policy_hook,)``.
 """
 
 from __future__ import annotations
@@ -41,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 class NonThinkingPolicyHook:
     """Checks configuration, parameters, datasets and the inputs of nodes."""
+
+    __name__ = "non_thinking_policy"
+    """Its name among hooks: that of the entry point of earlier versions, so that it is not registered twice."""
 
     def __init__(self) -> None:
         """Makes a hook without rules; they are read when a context is there."""
@@ -261,4 +263,4 @@ def _file_state(dataset: Any) -> FileState | None:
 
 
 policy_hook = NonThinkingPolicyHook()
-"""The one object that Kedro registers, named in the entry point."""
+"""The one object that projects name in ``HOOKS``."""

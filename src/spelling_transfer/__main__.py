@@ -2,26 +2,36 @@
 
 Kedro reads ``conf/logging.yml`` in the current folder alone, before any code of a project runs; elsewhere its first log
 line goes to standard output. Here the project's file is named before Kedro is imported, so that what ``--json`` prints
-stands alone. The commands are the same as those of ``kedro``.
+stands alone. The commands are the same as those of ``kedro``. Outside any project there is ``new``, which makes one.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 
 def main() -> None:
     """Runs ``kedro`` with the logging of the project that the current folder belongs to."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        logging = folder / "conf" / "logging.yml"
-        if logging.is_file() and (folder / "pyproject.toml").is_file():
-            os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(logging))
-            break
+    project = _project(Path.cwd())
+    if project is None or sys.argv[1:2] == ["new"]:
+        from spelling_transfer.commands.new import outside
+
+        outside(prog_name="spelling-transfer")
+    elif (logging := project / "conf" / "logging.yml").is_file():
+        os.environ.setdefault("KEDRO_LOGGING_CONFIG", str(logging))
     from kedro.framework.cli import main as kedro
 
     kedro()
+
+
+def _project(folder: Path) -> Path | None:
+    for each in (folder, *folder.parents):
+        settings = each / "pyproject.toml"
+        if settings.is_file() and "[tool.kedro]" in settings.read_text(encoding="utf-8", errors="replace"):
+            return each
+    return None
 
 
 if __name__ == "__main__":

@@ -90,6 +90,16 @@ def cli() -> None:
 
 for _name, (_path, _summary) in _COMMANDS.items():
     cli.add_command(LazyCommand(_name, f"spelling_transfer.{_path}", _summary))
+cli.add_command(
+    LazyCommand(
+        "compute", "kedro_lightning.cli:compute", "Rent machines for the nodes that need them, and give them back."
+    )
+)
+cli.add_command(
+    LazyCommand(
+        "policy", "kedro_non_thinking.cli:policy", "Keep the model in non-thinking mode: check, probe, checklist."
+    )
+)
 
 
 if Path(sys.argv[0]).stem in ("kedro", "spelling-transfer"):

@@ -55,9 +55,12 @@ _TOY = {
     ".telemetry": "consent: false\n",
     "src/toy/__init__.py": "",
     "src/toy/settings.py": """
+        from kedro_lightning.hooks import compute_hook
+        from kedro_non_thinking.hook import policy_hook
         from toy.hooks import Recorder
-        HOOKS = (Recorder(),)
+        HOOKS = (Recorder(), policy_hook, compute_hook)
         """,
+    "src/toy/cli.py": "from kedro_lightning.cli import commands as cli\n",
     "src/toy/hooks.py": """
         import json, os
         from pathlib import Path

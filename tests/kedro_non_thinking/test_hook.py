@@ -1,4 +1,4 @@
-"""The hook in a Kedro project that knows nothing of this one: found by its entry point, it stops what thinks."""
+"""The hook in a Kedro project that knows nothing of this one: named in its settings, it stops what thinks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from kedro.framework.startup import bootstrap_project
 
 from kedro_non_thinking.errors import PolicyFileError, PolicyViolationError
 from kedro_non_thinking.hook import UNCHANGED, NonThinkingPolicyHook, policy_hook
+from spelling_transfer import settings
 
 from .conftest import ROOT
 
@@ -32,7 +33,7 @@ FILES = {
         """,
     ".telemetry": "consent: false\n",
     f"src/{PACKAGE}/__init__.py": "",
-    f"src/{PACKAGE}/settings.py": "",
+    f"src/{PACKAGE}/settings.py": "from kedro_non_thinking.hook import policy_hook\nHOOKS = (policy_hook,)\n",
     f"src/{PACKAGE}/pipeline_registry.py": """
         import pandas as pd
         from kedro.pipeline import node, pipeline
@@ -235,16 +236,19 @@ def test_a_broken_policy_stops_the_start_and_an_exemption_lets_pass(project: Str
     assert {entry["path"] for entry in used} == set(places)
 
 
-def test_the_hook_runs_once_for_each_event_and_by_its_entry_point_alone() -> None:
-    entry_points = [e for e in metadata.entry_points(group="kedro.hooks") if e.name == "non_thinking_policy"]
-    assert [entry.load() for entry in entry_points] == [policy_hook]
-    from spelling_transfer import settings
+def test_the_hook_runs_once_for_each_event_beside_the_entry_point_of_an_earlier_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Earlier:
+        entry_points = metadata.EntryPoints(
+            [metadata.EntryPoint("non_thinking_policy", "kedro_non_thinking.hook:policy_hook", "kedro.hooks")]
+        )
 
-    assert not any(isinstance(hook, NonThinkingPolicyHook) for hook in settings.HOOKS)
+    monkeypatch.setattr(metadata, "distributions", lambda: [Earlier()])
     manager = _create_hook_manager()
     _register_hooks(manager, settings.HOOKS)
     _register_hooks_entry_points(manager, ())
-    assert sum(isinstance(plugin, NonThinkingPolicyHook) for plugin in manager.get_plugins()) == 1
+    assert [plugin for plugin in manager.get_plugins() if isinstance(plugin, NonThinkingPolicyHook)] == [policy_hook]
 
 
 def test_a_process_without_a_context_has_the_rules_all_the_same(project: Stranger) -> None:

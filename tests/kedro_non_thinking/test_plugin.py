@@ -24,6 +24,8 @@ def use(settings):
 def register_pipelines():
     return {"__default__": pipeline([node(use, "params:generation", "settings_in_use", name="use")])}
 """
+_DOCUMENT = (ROOT / "docs/non_thinking_policy.md").read_text(encoding="utf-8")
+(SECTION,) = re.findall(r"^## In a fresh Kedro project$(.*?)^## ", _DOCUMENT, re.DOTALL | re.MULTILINE)
 KEPT = "generation:\n  max_new_tokens: 24\n"
 BROKEN = "generation:\n  max_new_tokens: 24\n  enable_thinking: true\n"
 
@@ -35,12 +37,14 @@ def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new project with one node; the plugin is installed beside it, and nothing in it names the policy."""
+    """A new project with one node, which asks for the hook and the commands as the document shows."""
     folder = tmp_path_factory.mktemp("fresh")
     made = _run(folder, "kedro", "new", "--name", "fresh", "--tools", "none", "--example", "no")
     assert made.returncode == 0, made.stderr
     project = folder / "fresh"
     (project / "src/fresh/pipeline_registry.py").write_text(PIPELINE)
+    for file, code in re.findall(r"```python\n# (src/fresh/\w+\.py)\n(.*?)```", SECTION, re.DOTALL):
+        (project / file).write_text(code)
     return project
 
 
@@ -76,13 +80,11 @@ def test_a_parameter_of_the_command_line_is_refused(fresh: Path) -> None:
 
 
 def test_the_commands_and_the_code_of_the_document_are_the_ones_tried_here(fresh: Path) -> None:
-    document = (ROOT / "docs/non_thinking_policy.md").read_text(encoding="utf-8")
-    (section,) = re.findall(r"^## In a fresh Kedro project$(.*?)^## ", document, re.DOTALL | re.MULTILINE)
     for command in ("kedro new --name fresh --tools none --example no", "kedro policy check", "kedro run"):
-        assert f"$ {command}\n" in section
-    assert f"```yaml\n{BROKEN}```" in section
-    assert "thinking-switch at conf/base/parameters.yml:3" in section
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+        assert f"$ {command}\n" in SECTION
+    assert f"```yaml\n{BROKEN}```" in SECTION
+    assert "thinking-switch at conf/base/parameters.yml:3" in SECTION
+    (code,) = re.findall(r"```python\n(from pathlib.*?)```", SECTION, re.DOTALL)
     (fresh / "conf/base/parameters.yml").write_text(KEPT)
     ran = _run(fresh, sys.executable, "-c", code)
     assert ran.returncode == 0, ran.stderr

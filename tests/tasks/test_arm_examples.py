@@ -106,3 +106,9 @@ def test_tokens_of_held_out_words_stay_unseen(words, tokenizer, examples):
     tokens = {token for token, _, _ in tokens_of([*trained["ids_bare"], *trained["ids_spaced"]], tokenizer)}
     held_out = words[words["word_set"] == "token_held_out"]
     assert not tokens & {token for column in ("ids_bare", "ids_spaced") for ids in held_out[column] for token in ids}
+
+
+def test_a_short_list_without_words_for_plain_lines_gives_none(words: pd.DataFrame) -> None:
+    lines = rehearsal_lines(words[words["split"] != "pretrain"])
+    assert len(lines) == 0
+    assert {"word", "stem", "question"} <= set(lines.columns)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from spelling_transfer.errors import SpellingTransferError
@@ -116,7 +117,7 @@ def rehearsal_lines(words: pd.DataFrame) -> pd.DataFrame:
         unseen.isdisjoint(bare) and unseen.isdisjoint(spaced)
         for bare, spaced in zip(spare["ids_bare"], spare["ids_spaced"], strict=True)
     ]
-    spare = spare[free]
+    spare = spare[np.array(free, dtype=bool)]  # also of a short list, which has none
     return pd.DataFrame(
         {
             "example_id": f"{REHEARSAL}-" + spare["word"],

@@ -1,0 +1,99 @@
+"""The site: built strictly, with a reference of everything there is, and nothing in it that comes from a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+_FROM_ELSEWHERE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
+PARTS = ("docs", "scripts", "src", "conf", "mkdocs.yml", "pyproject.toml", "README.md", "CONTRIBUTING.md",
+         "CHANGELOG.md", "SECURITY.md", ".telemetry", ".kedro.yml")  # fmt: skip
+
+
+# Not --quiet: it hides warnings from --strict, too.
+def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
+    return subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("material", reason="the site needs pip install -e '.[docs]'")
+    folder = tmp_path_factory.mktemp("site") / "source"
+    folder.mkdir()
+    for name in PARTS:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("local", "__pycache__"))
+        else:
+            shutil.copyfile(ROOT / name, folder / name)
+    for name in ("data/01_raw/models/tiny-qwen3/README.md", "LICENSE"):  # what documents point to
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    (folder / "build").mkdir()
+    (folder / "build" / "index.html").write_text("<p>the graph</p>")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(source: Path) -> Path:
+    done = build(source, source.parent / "site")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return source.parent / "site"
+
+
+def test_nothing_comes_from_another_place(site: Path) -> None:
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 30
+    found = {match[0] for page in pages for match in _FROM_ELSEWHERE.finditer(page.read_text("utf-8"))}
+    assert found == set()
+    styles = "".join(style.read_text("utf-8") for style in site.rglob("*.css"))
+    assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", styles)
+    assert _FROM_ELSEWHERE.search("<link rel=preconnect href='https://fonts.gstatic.com'>")
+
+
+def test_the_reference_has_every_command_parameter_and_dataset(site: Path, project_pipelines: object) -> None:
+    from spelling_transfer.cli import cli
+
+    pages = {path.stem: path.read_text("utf-8") for path in (site / "reference").glob("*.html")}
+    for name in cli.commands:
+        assert f'id="kedro-{name}"' in pages["commands"]
+    assert 'id="kedro-bundle-push"' in pages["commands"]
+    assert "study.n_trials" not in pages["parameters"]  # its group is the heading
+    assert re.search(r"<code>n_trials</code></td>\s*<td><code>2</code></td>\s*<td>integer, ≥ 1", pages["parameters"])
+    names = project_pipelines["__default__"].datasets()  # type: ignore[index]
+    missing = [
+        each for each in names if not each.startswith("param") and f"<code>{each}</code>" not in pages["datasets"]
+    ]
+    assert missing == []
+    assert "0.2·min(spelling, (position + count) / 2)" in pages["statistics"]
+
+
+def test_the_search_finds_pages_of_the_root_and_of_the_reference(site: Path) -> None:
+    found = {
+        entry["location"].partition("#")[0]
+        for entry in json.loads((site / "search/search_index.json").read_text())["docs"]
+    }
+    assert {"index.html", "contributing.html", "reference/parameters.html", "tutorial.html"} <= found
+
+
+def test_the_graph_becomes_a_part_of_it(site: Path) -> None:
+    assert (site / "graph" / "index.html").read_text() == "<p>the graph</p>"
+
+
+def test_links_that_lead_nowhere_stop_the_build(source: Path, tmp_path: Path) -> None:
+    page = source / "docs" / "glossary.md"
+    text = page.read_text("utf-8")
+    page.write_text(f"{text}\n[one](gone.md) [two](#nowhere) [three](../missing.py)\n", "utf-8")
+    try:
+        done = build(source, tmp_path / "site")
+    finally:
+        page.write_text(text, "utf-8")
+    assert done.returncode != 0
+    assert all(f"'{link}'" in done.stdout + done.stderr for link in ("gone.md", "#nowhere", "../missing.py"))

@@ -49,11 +49,14 @@ class RunSummaryHook:
         """Begins the record of the run."""
         if run_params.get("node_names"):
             return
-        from spelling_transfer.pages.run_results import RunRecord
+        from spelling_transfer.pages.run_results import RunRecord, command_of
 
         names = run_params.get("pipeline_names") or []
         self._record = RunRecord(
-            str(run_params.get("run_id", "")), [str(name) for name in names], run_params.get("env")
+            str(run_params.get("run_id", "")),
+            [str(name) for name in names],
+            run_params.get("env"),
+            command_of(run_params),
         )
 
     @hook_impl

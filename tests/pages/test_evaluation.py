@@ -1,36 +1,143 @@
+"""Figures and page of an evaluation: they show the numbers that they were given, and every arm by its name."""
+
+from __future__ import annotations
+
+import re
+
 import pandas as pd
+import pytest
+from tests.samples.evaluations import evaluation
 
-from spelling_transfer.evaluation.comparison import compare_arms, pair_arms
-from spelling_transfer.evaluation.marking import mark_answers, score_answers
-from spelling_transfer.pages.evaluation import plot_differences, plot_groups, plot_scores
-from spelling_transfer.statistics.resampling import Bootstrap
-from spelling_transfer.tasks.registry import load_tasks
+from spelling_transfer.evaluation.plotted import ALL, error_kinds
+from spelling_transfer.evaluation.settings import EvaluationSettings
+from spelling_transfer.pages import evaluation_figures as figures
+from spelling_transfer.pages.evaluation import EvaluationResults, render_evaluation_page
+from spelling_transfer.pages.findings import floor_note
+
+SETTINGS = EvaluationSettings(n_resamples=999)
 
 
-def test_bars_are_the_scores_and_whiskers_their_intervals(answers: pd.DataFrame) -> None:
-    scores = score_answers(mark_answers(answers, load_tasks()))
-    figure = plot_scores(scores)
-    bars = {trace.name: trace for trace in figure.data}
-    assert list(bars) == ["base", "spelling", "always the commonest answer"]
-    rows = scores[(scores["arm"] == "spelling") & (scores["group"] == "all")]
-    assert list(bars["spelling"].y) == rows["exact_match"].tolist()
-    upper = bars["spelling"].y + bars["spelling"].error_y.array
+@pytest.fixture(scope="module")
+def found() -> EvaluationResults:
+    return evaluation(SETTINGS)
+
+
+def test_bars_are_the_scores_and_whiskers_their_intervals(found: EvaluationResults) -> None:
+    bars = {trace.name: trace for trace in figures.plot_scores(found.scores).data}
+    assert list(bars) == ["base", "spelling arm", "form control", "direct arm (position)", "the commonest answer"]
+    rows = found.scores[(found.scores["arm"] == "spelling") & (found.scores["group"] == "all")]
+    assert list(bars["spelling arm"].y) == rows["exact_match"].tolist()
+    upper = bars["spelling arm"].y + bars["spelling arm"].error_y.array
     assert list(upper.round(9)) == rows["high"].round(9).tolist()
 
 
-def test_differences_are_in_points_with_the_first_task_on_top(answers: pd.DataFrame) -> None:
-    pairs = pair_arms(mark_answers(answers, load_tasks()), "base", "spelling")
-    comparison = pd.DataFrame(compare_arms(pairs, "base", "spelling", Bootstrap(n_resamples=999)))
-    points = plot_differences(comparison).data[0]
-    assert list(points.y) == ["count", "position", "spelling"]
-    spelling = comparison[(comparison["task"] == "spelling") & (comparison["group"] == "all")].iloc[0]
-    assert points.x[2] == 100 * spelling["difference"]
+def test_the_forest_has_each_difference_at_its_arm_and_marks_the_ceiling(found: EvaluationResults) -> None:
+    figure = figures.plot_arms(found.effects)
+    labels = dict(zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True))
+    assert labels[0] == "<b>held-out families</b>"
+    shown = {
+        (labels[round(y)], trace.marker.symbol, annotation.text, round(x, 9))
+        for trace in figure.data
+        if trace.x[0] is not None
+        for x, y in zip(trace.x, trace.y, strict=True)
+        for annotation in figure.layout.annotations
+        if annotation.text == trace.hovertemplate.split(",")[0]
+    }
+    symbols = {"base": "-open", "form_control": ""}
+    names = {"spelling": "spelling arm", "form_control": "form control", "direct_position": "direct arm (position)"}
+    whole = found.effects[found.effects["stratum"] == ALL]
+    expected = {
+        (
+            names[row.arm],
+            ("diamond" if row.arm == f"direct_{row.task}" else "circle") + symbols[row.reference],
+            row.task,
+            round(100 * row.difference, 9),
+        )
+        for row in whole.itertuples()
+        if row.difference == row.difference
+    }
+    assert {each for each in shown if each[3] == each[3]} == expected
+    assert "diamond" in {symbol for _, symbol, _, _ in expected}
 
 
-def test_eight_tasks_take_two_rows_of_panels(answers: pd.DataFrame) -> None:
-    scores = score_answers(mark_answers(answers, load_tasks()))
-    eight = pd.concat([scores.assign(task=f"task {i}") for i in range(8)])
-    figure = plot_groups(eight, "n_tokens", "tokens")
-    assert len({trace.xaxis for trace in figure.data}) == 8
-    assert len({annotation.y for annotation in figure.layout.annotations}) == 2
-    assert sum(trace.showlegend for trace in figure.data) == 2
+def test_strata_stand_in_their_order(found: EvaluationResults) -> None:
+    labels = list(figures.plot_strata(found.effects).layout.yaxis.ticktext)
+    assert labels[:5] == ["<b>all questions</b>", "all", "<b>counted from</b>", "the front", "the end"]
+    assert labels[-4:] == ["<b>frequency (Zipf)</b>", "below 3", "3 to 4", "4 and above"]
+
+
+def test_the_dose_is_drawn_over_steps_and_over_spelling_gained() -> None:
+    curve = pd.DataFrame(
+        [
+            {"arm": "spelling", "step": step, "task": task, "seeds": 1, "score": 0.3 + gain, "lowest": 0.3 + gain,
+             "highest": 0.3 + gain, "gain": gain, "spelling_gain": step / 100}
+            for step in (0, 10, 20)
+            for task, gain in (("spelling", step / 100), ("position", step / 200), ("count", 0.0))
+        ]
+    )  # fmt: skip
+    traces = figures.plot_dose(curve).data
+    assert [list(trace.x) for trace in traces[:3]] == [[0, 10, 20]] * 3
+    assert list(traces[0].y) == [30, 40, 50]
+    assert (list(traces[3].x), list(traces[3].y)) == ([0, 10, 20], [0, 5, 10])
+
+
+def test_every_bar_of_errors_is_full(found: EvaluationResults) -> None:
+    errors = error_kinds(found.marked)
+    shares: dict[tuple[str, str], float] = {}
+    for trace in figures.plot_errors(errors).data:
+        task = trace.hovertemplate.split(",")[0]
+        for arm, share in zip(trace.y, trace.x, strict=True):
+            shares[arm, task] = shares.get((arm, task), 0) + share
+    assert len(shares) == 4 * 3
+    assert list(shares.values()) == pytest.approx([1] * len(shares))
+
+
+def page_of(found: EvaluationResults) -> str:
+    drawn = {
+        "scores": figures.plot_scores(found.scores),
+        "arms": figures.plot_arms(found.effects),
+        "strata": figures.plot_strata(found.effects),
+        "errors": figures.plot_errors(error_kinds(found.marked)),
+    }
+    return render_evaluation_page(found, drawn, SETTINGS)
+
+
+def test_the_page_begins_with_the_answer_what_was_done_floors_and_cost(found: EvaluationResults) -> None:
+    body = page_of(found).partition("<main")[2]
+    text = " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"<script.*?</script>", " ", body, flags=re.DOTALL)).split())
+    text = text.replace("&#39;", "'")
+    places = [
+        text.index(part)
+        for part in (
+            "It cannot be told whether spelling carries over, because",
+            "What was done: base, spelling arm, form control and direct arm (position) answered the same questions",
+            "cannot do this task: below the commonest answer",
+            "cost",
+            "kedro run --pipelines=evaluation",
+            "What had to hold",
+            "Arms side by side",
+            "What the arms get wrong",
+            "What was left out",
+        )
+    ]
+    assert places == sorted(places)
+    assert "direct arm (count) (direct_count) not in arms.trained" in text
+    assert "unseen tokens no question of" in text
+    assert "fine-tuned" not in text
+    assert "control arm" not in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.1, 0.2, "cannot do this task: below the commonest answer (25.0%)"),
+        (0.2, 0.28, "cannot do this task: not above a random letter of the word (30.0%)"),
+        (0.26, 0.4, "cannot do this task: not above a random letter of the word (30.0%)"),
+        (0.31, 0.4, "above every guess (at best 30.0%)"),
+    ],
+)
+def test_a_score_is_held_against_what_guessing_gives(low: float, high: float, said: str) -> None:
+    floors = pd.DataFrame({"task": ["position"] * 2, "answerer": ["commonest", "random_letter"], "score": [0.25, 0.3]})
+    row = pd.Series({"task": "position", "arm_low": low, "arm_high": high})
+    assert floor_note(row, floors) == said
+    assert floor_note(row, None) == ""

@@ -73,8 +73,8 @@ def test_the_transfer_score_is_described_with_its_focus() -> None:
     }  # fmt: skip
     sentences = describe_comparison(pd.DataFrame([SPELLING_UP, score]), confidence=0.9)
     assert sentences[2] == (
-        "The transfer score (balanced focus) shows no clear change: from 0.500 to 0.490, −0.010 "
-        "(90% interval −0.030 to +0.012)."
+        "The transfer score (balanced focus) shows no clear change: from 50.0% to 49.0%, −1.0 points "
+        "(90% interval −3.0 to +1.2)."
     )
     assert len(sentences) == 3
     assert "no verdict yet" in sentences[0]
@@ -91,7 +91,7 @@ def test_the_ratio_is_said_with_its_interval_where_there_is_one() -> None:
     }
     comparison = pd.DataFrame([SPELLING_UP, POSITION_SAME])
     control = pd.DataFrame([SPELLING_UP, POSITION_SAME, ratio])
-    said = "For each point of spelling gained over the control arm: position +0.40 (−0.10 to +0.90) points."
+    said = "For each point of spelling gained over the form control: position +0.40 (−0.10 to +0.90) points."
     assert said in describe_comparison(comparison, control, confidence=0.95)
     assert "For each point" not in " ".join(describe_comparison(comparison, control.iloc[:2], confidence=0.95))
 
@@ -100,7 +100,7 @@ def test_the_ratio_is_said_with_its_interval_where_there_is_one() -> None:
     ("against_control", "against_base", "said"),
     [
         ([0.02, 0.1], [0.01, 0.09], "position did better than form alone explains"),
-        ([0.02, 0.1], [-0.01, 0.09], "But position is not clearly above the base model, so no transfer is claimed"),
+        ([0.02, 0.1], [-0.01, 0.09], "But position is not clearly above the base, so no transfer is claimed"),
         ([-0.02, 0.1], [0.01, 0.09], "So no transfer is claimed"),
     ],
 )

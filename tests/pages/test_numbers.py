@@ -36,6 +36,7 @@ def test_a_minus_is_a_minus_sign_in_every_form() -> None:
     assert signed(0.05) == "+0.050"
     assert span(-0.11, 0.03) == "−11.0 to +3.0"
     assert span(-0.11, 0.03, signed) == "−0.110 to +0.030"
+    assert span(float("nan"), float("nan")) == "no interval"
 
 
 @pytest.mark.parametrize(

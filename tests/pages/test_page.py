@@ -74,7 +74,7 @@ def test_a_figure_is_carried_as_data_that_cannot_end_its_script(figure: go.Figur
     page = _Reader(render_page("t", [Section("a", figure=figure, caption="A bar.")]))
     data = [text for attrs, text in page.scripts if attrs.get("type") == "application/json"]
     assert json.loads(data[0])["data"][0]["x"] == [EVIL]
-    plot = next(attrs for attrs in page.all("div") if attrs.get("role") == "img")
+    plot = next(attrs for attrs in page.all("div") if attrs.get("role") == "group")
     assert plot["aria-label"] == "A bar."
     assert plot["style"] == "min-height: 300px"
 

@@ -41,15 +41,18 @@ def test_a_study_of_any_size_has_a_page_that_needs_no_network(study_findings: Ma
 def test_the_page_says_how_the_winner_did_with_new_seeds_and_against_its_control(study_findings: MakeFindings) -> None:
     found = study_findings(3)
     shown = text_of(page_of(found))
-    assert f"scores {found.confirmation['mean']:.3f}" in shown
+    assert f"a transfer score of {found.confirmation['mean']:.1%}" in shown
     assert "One seed cannot show how far seeds differ" in shown
     assert "as the best of 3, which is biased upwards" in shown
     assert "Compared with the form control" in shown
-    assert "no claim of transfer" in shown
+    assert "whether they go together cannot be told from 3 finished trials" in shown
+    assert "Spearman" not in shown
+    assert "cheapest of them" not in shown
+    assert "nothing for a machine of your own" in shown
     three = text_of(page_of(study_findings(3, seeds=3)))
     assert "over seeds, 95%" in three
     assert "cannot show how far seeds differ" not in three
-    assert "There is no control arm" in text_of(page_of(study_findings(3, with_control=False)))
+    assert "There is no form control" in text_of(page_of(study_findings(3, with_control=False)))
 
 
 def test_downloads_hold_the_tables(study_findings: MakeFindings) -> None:

@@ -145,6 +145,14 @@ def catalog(
         "tokenizer": tokenizer,
         "examples": examples,
         "encoded_examples": encoded_examples,
+        "baselines": pd.DataFrame(
+            [("test", "word", "position", name, 0.2, 9) for name in ("first_token_letter", "answer_by_argument")],
+            columns=["split", "word_set", "task", "baseline", "accuracy", "questions"],
+        ),
+        "arm_curves": pd.DataFrame(
+            [{"arm": "spelling", "seed": 7, "step": 5, "spelling": 0.5, "position": 0.3, "count": 0.2}]
+        ),
+        "base_validation_scores": {"step": 0, "spelling": 0.3, "position": 0.3, "count": 0.3},
         "params:model_profile": ModelProfile(name="tiny"),
         "params:evaluation": settings,
         "params:study": StudySettings(focus="transfer", space={"lora.r": [4]}),
@@ -180,13 +188,17 @@ def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCa
     rows = comparison[comparison["group"].isin(["all", "focus"])]
     assert rows["task"].tolist() == ["spelling", "position", "count", "all"]
     assert rows["value"].iloc[-1] == "transfer"
-    assert catalog["evaluation_scores_plot"].load().data
+    for figure in ("scores", "arms", "strata", "dose", "errors"):
+        assert catalog[f"evaluation_{figure}_plot"].load().data
+    effects = catalog["arm_effects"].load()
+    assert set(effects["arm"]) == {"spelling", "form_control", "spell_first"}
+    assert set(catalog["floors"].load()["answerer"]) == {"commonest", "random_letter", "first_token_letter"}
     assert catalog["layer_probes"].load().empty
     page = catalog["evaluation_page"].load()
     assert page.startswith("<!DOCTYPE html>")
     assert "Knowledge against answers" not in page
     assert "Adjusted for the form control" in page
-    assert "the ceiling was not trained: no arm learned position and count directly" in page
+    assert "the ceiling was not trained: no direct arm learned position and count" in page
     verdict = catalog["verdict"].load()
     assert verdict["answer"] == "cannot be told"
     assert [gate["passed"] for gate in verdict["gates"]] == [True, False, False, False]
@@ -232,7 +244,7 @@ def test_without_a_control_arm_nothing_is_claimed(
     SequentialRunner().run(create_pipeline(), catalog)
     assert set(catalog["answers"].load()["arm"]) == {"base", "spelling", "spell_first"}
     assert catalog["control_comparison"].load().empty
-    assert "there are no answers of control" in catalog["evaluation_page"].load()
+    assert "there are no answers of the form control" in catalog["evaluation_page"].load()
     assert catalog["verdict"].load()["answer"] == "cannot be told"
 
 
@@ -327,7 +339,7 @@ def test_every_arm_is_probed_on_the_questions_that_it_answered(
     assert len(catalog["layer_probes_plot"].load().data) == 3 * 6
     page = catalog["evaluation_page"].load()
     assert "Knowledge against answers" in page
-    assert "Not probed: direct_count (not in arms.trained)." in page
+    assert "Not probed: direct arm (count) (not in arms.trained)." in page
 
 
 def test_too_few_families_are_named_for_each_arm_and_nothing_is_probed(
@@ -337,7 +349,7 @@ def test_too_few_families_are_named_for_each_arm_and_nothing_is_probed(
     assert set(probes["arm"]) == {"base", "spelling", "form_control", "direct_count"}
     assert probes["accuracy"].isna().all()
     assert (
-        "base, spelling and form_control (12 word families to test on, 30 are needed"
+        "base, spelling arm and form control (12 word families to test on, 30 are needed"
         in catalog["evaluation_page"].load()
     )
 

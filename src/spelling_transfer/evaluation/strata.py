@@ -36,6 +36,12 @@ STRATA = ("direction", "repeated_letter", "true_count", "token_letters", "freque
 - ``frequency`` of the word (Zipf): ``below 3``, ``3 to 4``, ``4 and above``; ``no word`` for random letters.
 """
 
+VALUES = (
+    *("forward", "backward", "yes", "no", "0", "1", "2", "3", "3+", "4", "5", "6+", "none"),
+    *("below 3", "3 to 4", "4 and above", "no word"),
+)
+"""The values of all strata, in the order in which they are shown."""
+
 COLUMNS = ("arm", "seed", "example_id", "task", "family", "endpoint", "correct", "invalid", "held_out_wording", *STRATA)
 _LONGEST_TOKEN = 6
 

@@ -1,39 +1,104 @@
-"""The page of an evaluation: what was found, the numbers as tables and figures, and how they were made."""
+"""The page of an evaluation: the answer, what was done, and everything that it rests on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from spelling_transfer.evaluation.comparison import core_rows, main_rows, transfer_row
+from spelling_transfer.evaluation.comparison import core_rows, transfer_row
+from spelling_transfer.evaluation.plotted import ALL, FLOORS
 from spelling_transfer.evaluation.settings import EvaluationSettings
-from spelling_transfer.pages.findings import describe_comparison
-from spelling_transfer.pages.numbers import percent, points, signed, span
-from spelling_transfer.pages.page import Card, Section, render_page
-from spelling_transfer.pages.style import ARM_COLOURS, COLOURS, GREY, TASK_COLOURS, error_bars, style_figure
+from spelling_transfer.pages.findings import describe_comparison, floor_note
+from spelling_transfer.pages.names import ENDPOINT_NAMES, STRATUM_NAMES, arm_name, value_name
+from spelling_transfer.pages.numbers import count_of, percent, points, span
+from spelling_transfer.pages.page import Card, Section, links_from, render_page
 from spelling_transfer.pages.tables import Table
-from spelling_transfer.pages.verdict import gates_table, secondary_table
+from spelling_transfer.pages.verdict import describe_verdict, gates_table, secondary_table
+from spelling_transfer.tasks.arms import BASE, SPELLING_ARM
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _TONES: Mapping[str, Literal["neutral", "good", "bad"]] = {"up": "good", "down": "bad", "unclear": "neutral"}
-_SHARE = ".1%"
+_SHARE, _CHANGE = ".1%", "+.1%"
 _SAMPLES_PER_KIND = 8
 _ENDS = ("difference", "low", "high")
-_MAX_COLUMNS = 4
+_REPEAT = "kedro run --pipelines=evaluation"
+
+# A figure that is given is drawn, in this order: name, heading, text, caption.
+_FIGURES = (
+    (
+        "arms",
+        "Arms side by side",
+        "Each arm against the form control (filled) and against the base (hollow), on the same questions. Transfer "
+        "would be a spelling arm right of zero in position or count against both, where the direct arm, the ceiling, "
+        "is right of zero too.",
+        "Differences in exact match, in percentage points, with intervals that are not adjusted for their number. The "
+        "verdict rests on held-out families; beside them stand words of which spelling alone was trained, held-out "
+        "words of tokens that no trained word has, words whose spelling the base never met, and random letters.",
+    ),
+    (
+        "dose",
+        "How much spelling, and what came of it",
+        "Above, exact match on validation words over the steps of training; whiskers are the lowest and the highest "
+        "seed. Below, what position and count gained over what spelling gained: where the line of the spelling arm "
+        "rises to the right, they come with spelling.",
+        "Every line begins at the base. Validation words are not those of the verdict.",
+    ),
+    (
+        "strata",
+        "Kinds of questions",
+        "The spelling arm against form control (filled) and base (hollow) on each kind of question about words of "
+        "held-out families. Letters in the token are those of the token that holds the letter asked for.",
+        "Differences in percentage points. None of these was declared beforehand. Kinds of fewer than ten families are "
+        "named under what was left out.",
+    ),
+    (
+        "errors",
+        "What the arms get wrong",
+        "Every answer on words of held-out families: right, near, far, or none.",
+        "Shares of an arm's answers to a task, over all its seeds.",
+    ),
+)
 
 
-def comparison_cards(comparison: pd.DataFrame) -> list[Card]:
-    """Returns a card a core task: from which score to which, and the difference with its interval."""
+@dataclass(frozen=True)
+class EvaluationResults:
+    """What an evaluation left, as its page needs it.
+
+    Attributes:
+        marked: The marked answers.
+        scores: Scores by arm, seed, task and group.
+        comparison: The paired comparison of the spelling arm with the base.
+        control: That with the form control; no rows without one.
+        verdict: The answer to the question of the study.
+        effects: Every arm against base and form control.
+        floors: What answerers score that do not know how a word is spelled.
+        left_out: Arms that were not asked, kinds of question of which there is none.
+    """
+
+    marked: pd.DataFrame
+    scores: pd.DataFrame
+    comparison: pd.DataFrame
+    control: pd.DataFrame
+    verdict: Mapping[str, Any]
+    effects: pd.DataFrame
+    floors: pd.DataFrame
+    left_out: Mapping[str, Mapping[str, Any]]
+
+
+def comparison_cards(comparison: pd.DataFrame, floors: pd.DataFrame | None = None) -> list[Card]:
+    """Returns a card a core task: from which score to which, the difference, and whether guessing does as well."""
     cards = [
         Card(
-            label=str(row["task"]),
+            label=f"{row['task']}: base → spelling arm",
             value=f"{percent(row['reference_score'])} → {percent(row['arm_score'])}",
             note=f"{points(row['difference'])} points ({span(row['low'], row['high'])})",
             tone=_TONES[str(row["verdict"])],
+            floor=floor_note(row, floors),
         )
         for _, row in core_rows(comparison).iterrows()
     ]
@@ -41,10 +106,11 @@ def comparison_cards(comparison: pd.DataFrame) -> list[Card]:
     if score is not None:
         cards.append(
             Card(
-                label=f"transfer score ({score['value']})",
-                value=f"{score['reference_score']:.3f} → {score['arm_score']:.3f}",
-                note=f"{signed(score['difference'])} ({span(score['low'], score['high'], signed)})",
+                label=f"transfer score ({score['value']} focus)",
+                value=f"{percent(score['reference_score'])} → {percent(score['arm_score'])}",
+                note=f"{points(score['difference'])} points ({span(score['low'], score['high'])})",
                 tone=_TONES[str(score["verdict"])],
+                floor="a weighted sum of the tasks, reported and not decided by",
             )
         )
     return cards
@@ -56,17 +122,17 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
         {
             "task": comparison["task"],
             "questions": [
-                "all" if group == "all" else str(value)
+                "all" if group == "all" else str(value).replace("_", " ")
                 for group, value in zip(comparison["group"], comparison["value"], strict=True)
             ],
             "n": comparison["n"],
-            "before": comparison["reference_score"],
-            "after": comparison["arm_score"],
+            "base": comparison["reference_score"],
+            "spelling arm": comparison["arm_score"],
             "difference": comparison["difference"],
             "low": comparison["low"],
             "high": comparison["high"],
-            "only_before_right": comparison["only_reference"],
-            "only_after_right": comparison["only_arm"],
+            "only_base_right": comparison["only_reference"],
+            "only_arm_right": comparison["only_arm"],
             "p_value": comparison["p_value"],
             "p_adjusted": comparison["p_adjusted"],
             "gap_closed": comparison["gap_closed"],
@@ -74,40 +140,36 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
     )
     frame = frame[comparison["measure"] == "exact_match"]
     formats = {
-        **dict.fromkeys(("before", "after", "gap_closed"), _SHARE),
-        **dict.fromkeys(("difference", "low", "high"), "+.1%"),
-        **dict.fromkeys(("only_before_right", "only_after_right"), ".0f"),
+        **dict.fromkeys(("base", "spelling arm", "gap_closed"), _SHARE),
+        **dict.fromkeys(_ENDS, _CHANGE),
+        **dict.fromkeys(("only_base_right", "only_arm_right"), ".0f"),
         **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
     }
     caption = (
-        "Low and high are the ends of the difference's interval; p is the test of no difference, adjusted for position "
-        "and count together (Holm) or for all else (Benjamini and Hochberg); the gap closed is the share of the base "
-        "model's errors that are gone."
+        "Differences are in percentage points; low and high are the ends of their intervals. p is the test of no "
+        "difference, adjusted for position and count together (Holm) or for all else (Benjamini and Hochberg); the gap "
+        "closed is the share of the base's errors that are gone."
     )
     return Table(frame, caption=caption, formats=formats, labels={"p_value": "p", "p_adjusted": "p, adjusted"})
 
 
 def control_table(control: pd.DataFrame) -> Table:
-    """Returns the comparison with the control arm as a table: whole tasks and the transfer score."""
+    """Returns the comparison with the form control as a table: whole tasks and the transfer score."""
     rows = control[(control["group"] == "all") & (control["measure"] == "exact_match")]
     score = control[control["measure"] == "transfer_score"]
     rows = pd.concat([rows, score.assign(task="transfer score")])
     frame = rows[["task", "n", "reference_score", "arm_score", "difference", "low", "high", "verdict"]]
     return Table(
         frame,
-        caption="Difference: spelling minus form control, paired by question. Low and high are the ends of its "
-        "interval. The transfer score is a weighted sum, not a share.",
-        formats={**dict.fromkeys(("reference_score", "arm_score"), ".3f"), **dict.fromkeys(_ENDS, "+.3f")},
-        labels={"reference_score": "form control", "arm_score": "spelling"},
+        caption="Difference: spelling arm less form control, paired by question, in percentage points. Low and high "
+        "are the ends of its interval. The transfer score is a weighted sum.",
+        formats={**dict.fromkeys(("reference_score", "arm_score"), _SHARE), **dict.fromkeys(_ENDS, _CHANGE)},
+        labels={"reference_score": "form control", "arm_score": "spelling arm"},
     )
 
 
 def render_evaluation_page(
-    marked: pd.DataFrame,
-    scores: pd.DataFrame,
-    comparison: pd.DataFrame,
-    control: pd.DataFrame,
-    verdict: Mapping[str, Any],
+    results: EvaluationResults,
     figures: Mapping[str, Figure],
     settings: EvaluationSettings,
     probes: Sequence[Section] = (),
@@ -115,40 +177,42 @@ def render_evaluation_page(
     """Returns the page as HTML.
 
     Args:
-        marked: The marked answers.
-        scores: Scores by arm, task and group.
-        comparison: The paired comparison with the base model.
-        control: The paired comparison with the control arm; no rows without one.
-        verdict: The answer to the question of the study.
-        figures: ``scores``, ``differences`` and, where there are several, ``n_tokens``.
+        results: What the evaluation left.
+        figures: ``scores``, and any of ``arms``, ``dose``, ``strata``, ``errors``.
         settings: How the evaluation was made.
         probes: What ``probe_sections`` says of the layers.
     """
-    reference, arm = (str(comparison[name].iloc[0]) for name in ("reference", "arm"))
-    n_families = int(main_rows(comparison)["families"].max())
+    comparison, control, verdict = results.comparison, results.control, results.verdict
+    said = describe_comparison(comparison, control, verdict, confidence=settings.confidence, floors=results.floors)
+    n_of_verdict = len(describe_verdict(verdict)) + 1
     sections = [
-        Section(
-            "What was found",
-            text=describe_comparison(comparison, control, verdict, confidence=settings.confidence),
-            cards=comparison_cards(comparison),
-        ),
+        Section(text=said[1], cards=[*comparison_cards(comparison, results.floors), _cost(results)]),
+        Section("What goes with the answer", text=said[2:n_of_verdict]),
         Section(
             "What had to hold",
             text="Without a treatment that worked and a ceiling to reach, neither a rise nor none would be an answer.",
             table=gates_table(verdict),
         ),
+    ]
+    sections += [
+        Section(heading, text=text, figure=figures[name], caption=caption, alt=f"{heading}. {caption}")
+        for name, heading, text, caption in _FIGURES
+        if name in figures
+    ]
+    sections += [
+        *_left_out(results.left_out, results.effects),
         Section(
             "Scores",
+            text=said[n_of_verdict:],
             figure=figures["scores"],
             caption=f"Exact match on words of held-out families, with {settings.confidence:.0%} Wilson intervals. "
             "The line is what always giving the commonest right answer would score.",
             alt="Bars of exact match by task for each arm. The numbers are in the tables below.",
+            table=_floors_table(results.floors),
         ),
         Section(
-            f"Change from {reference} to {arm}",
-            figure=figures["differences"],
-            caption="Both arms answered the same questions. A change is clear if its interval is on one side of zero "
-            "and its adjusted test rejects no change.",
+            "From base to spelling arm",
+            text="A change is clear if its interval is on one side of zero and its adjusted test rejects no change.",
             table=comparison_table(comparison),
         ),
     ]
@@ -156,55 +220,135 @@ def render_evaluation_page(
         sections.append(
             Section(
                 "Adjusted for the form control",
-                text="The form control had the same steps on the same prompts, with the answers that the base model "
-                "itself gives to them: it practises the form of question and answer and is told nothing of letters. A "
+                text="The form control had the same steps on the same prompts, with the answers that the base itself "
+                "gives to them: it practises the form of question and answer and is told nothing of letters. A "
                 "difference from it is what the form does not explain.",
                 table=control_table(control),
-            )
-        )
-    if "n_tokens" in figures:
-        sections.append(
-            Section(
-                "By tokens of the word",
-                text="A word of several tokens shows the model some of its inner borders; a word of one token shows "
-                "none of its letters.",
-                figure=figures["n_tokens"],
-                caption="Tokens of the word after a space. Groups are small, so their intervals are wide.",
             )
         )
     if (secondary := secondary_table(verdict)) is not None:
         sections.append(Section("Not declared beforehand", table=secondary))
     sections += [
-        Section("Every score", table=_scores_table(scores)),
+        Section("Every comparison", table=_effects_table(results.effects)),
+        Section("Every score", table=_scores_table(results.scores)),
         Section(
             "Sample answers",
             text="Not chosen by hand: the first of each kind in the order in which the questions were drawn.",
-            table=_answers_table(marked, reference, arm),
+            table=_answers_table(results.marked),
         ),
         *probes,
         Section("How this was measured", text=_method(settings)),
     ]
-    n_questions = marked["example_id"].nunique()
-    arms = [reference, arm, *([str(control["reference"].iloc[0])] if len(control) else [])]
-    subtitle = f"{n_questions:,} questions, words of {n_families:,} held-out families, arms: {', '.join(arms)}"
-    return render_page("Evaluation", sections, subtitle=subtitle)
+    return render_page(
+        "Does spelling carry over?",
+        sections,
+        subtitle="Evaluation on words of held-out families",
+        lead=said[0],
+        pages=links_from("Evaluation"),
+        repeat=_REPEAT,
+    )
+
+
+def _cost(results: EvaluationResults) -> Card:
+    runs = results.scores[["arm", "seed"]].drop_duplicates()
+    asked = results.marked["example_id"].nunique()
+    trained = int((runs["seed"] >= 0).sum())
+    return Card(
+        "cost",
+        f"{len(results.marked):,} answers",
+        f"to {asked:,} questions, by the base and {count_of(trained, 'adapter')}",
+        floor="times are on the page of the run, and on that of the tuning",
+    )
+
+
+def _left_out(left_out: Mapping[str, Mapping[str, Any]], effects: pd.DataFrame) -> Iterator[Section]:
+    few = effects[effects["difference"].isna()].drop_duplicates(["endpoint", "stratum", "value", "task"])
+    rows = [{"what": f"{arm_name(arm)} ({arm})", "why": why} for arm, why in left_out["arms"].items()]
+    rows += [
+        {"what": ENDPOINT_NAMES[endpoint], "why": f"no question of {', '.join(names).replace('_', ' ')}"}
+        for endpoint, names in left_out["strata"].items()
+    ]
+    rows += [
+        {
+            "what": f"{ENDPOINT_NAMES[row['endpoint']]}, {row['task']}{_stratum(row)}",
+            "why": f"{row['families']} word families, too few to compare",
+        }
+        for row in few.to_dict("records")
+    ]
+    yield Section(
+        "What was left out",
+        text="Nothing stands in for what is named here, and no mean is taken over it." if rows else "Nothing.",
+        table=pd.DataFrame(rows) if rows else None,
+    )
+
+
+def _stratum(row: Mapping[Any, Any]) -> str:
+    if row["stratum"] == ALL:
+        return ""
+    return f", {STRATUM_NAMES[row['stratum']]}: {value_name(str(row['value']))}"
+
+
+def _floors_table(floors: pd.DataFrame) -> Table:
+    frame = floors.assign(answerer=floors["answerer"].map(FLOORS))
+    wide = frame.pivot(index="task", columns="answerer", values="score").reindex(
+        index=floors["task"].unique(), columns=[name for name in FLOORS.values() if name in set(frame["answerer"])]
+    )
+    return Table(
+        wide.reset_index(),
+        caption="What answerers score that do not know how a word is spelled; a model that is not above all of them "
+        "cannot do the task.",
+        formats=dict.fromkeys(wide.columns, _SHARE),
+    )
+
+
+def _effects_table(effects: pd.DataFrame) -> Table:
+    frame = pd.DataFrame(
+        {
+            "words": effects["endpoint"].map(ENDPOINT_NAMES),
+            "kind": [_stratum(row).removeprefix(", ") or "all" for row in effects.to_dict("records")],
+            "task": effects["task"],
+            "arm": effects["arm"].map(arm_name),
+            "against": effects["reference"].map(arm_name),
+            "n": effects["n"],
+            "its_score": effects["reference_score"],
+            "score": effects["arm_score"],
+            **{name: effects[name] for name in (*_ENDS, "p_value", "p_adjusted", "clear")},
+        }
+    )
+    return Table(
+        frame,
+        caption="Every arm against base and form control, paired by question, over all seeds; differences in "
+        "percentage points. p is adjusted for all rows together (Benjamini and Hochberg), but for the four that the "
+        "verdict adjusts.",
+        formats={
+            **dict.fromkeys(("its_score", "score"), _SHARE),
+            **dict.fromkeys(_ENDS, _CHANGE),
+            **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
+        },
+        labels={"p_value": "p", "p_adjusted": "p, adjusted", "its_score": "other's score"},
+    )
 
 
 def _scores_table(scores: pd.DataFrame) -> Table:
-    frame = scores.copy()
-    frame["group"] = frame["group"].str.replace("_", " ")
-    shares = ("exact_match", "low", "high", "lenient", "invalid_rate", "majority", "similarity")
+    frame = scores.assign(
+        arm=scores["arm"].map(arm_name),
+        seed=scores["seed"].where(scores["seed"] >= 0),
+        group=scores["group"].str.replace("_", " "),
+        value=scores["value"].astype(str).str.replace("_", " "),
+    )
+    shares = ("exact_match", "low", "high", "lenient", "invalid_rate", "majority", "similarity", "copied")
     return Table(
         frame,
         caption="Exact match counts an answer only if it is the right one and nothing else. Lenient reads the answer "
         "out of a longer text; invalid are outputs without one. Majority is the score of the commonest right answer.",
-        formats=dict.fromkeys(shares, _SHARE),
+        formats={**dict.fromkeys(shares, _SHARE), "absolute_error": ".2f", "seed": ".0f"},
         labels={"value": "which", "invalid_rate": "invalid"},
     )
 
 
-def _answers_table(marked: pd.DataFrame, reference: str, arm: str) -> Table:
-    first, second = (marked[marked["arm"] == name].set_index("example_id") for name in (reference, arm))
+def _answers_table(marked: pd.DataFrame) -> Table:
+    one = marked[marked["seed"] == marked.groupby("arm")["seed"].transform("min")]
+    first, second = (one[one["arm"] == name].set_index("example_id") for name in (BASE, SPELLING_ARM))
     second = second.reindex(first.index)
     became = {
         (True, True): "stayed right",
@@ -213,8 +357,8 @@ def _answers_table(marked: pd.DataFrame, reference: str, arm: str) -> Table:
         (False, False): "stayed wrong",
     }
     frame = first[["task", "question", "answer"]].copy()
-    frame[f"{reference} said"] = first["output"]
-    frame[f"{arm} said"] = second["output"]
+    frame["base said"] = first["output"]
+    frame["spelling arm said"] = second["output"]
     frame["result"] = [became[pair] for pair in zip(first["exact"], second["exact"], strict=True)]
     shown = frame.groupby(["task", "result"], sort=False).head(_SAMPLES_PER_KIND)
     return Table(shown.sort_values(["task", "result"], kind="stable"), labels={"answer": "right answer"})
@@ -232,102 +376,3 @@ def _method(settings: EvaluationSettings) -> list[str]:
         "McNemar's exact test where a family has one question. The gap closed and the transfer score are resampled by "
         f"word family ({settings.n_resamples:,} resamples, seed {settings.seed}), for this training run alone.",
     ]
-
-
-def plot_scores(scores: pd.DataFrame) -> Figure:
-    """Draws exact match by task and arm with Wilson intervals, and what guessing the commonest answer would give."""
-    import plotly.graph_objects as go
-
-    main = scores[scores["group"] == "all"]
-    figure = go.Figure()
-    for arm, rows in main.groupby("arm", sort=False):
-        figure.add_bar(
-            name=str(arm),
-            x=rows["task"],
-            y=rows["exact_match"],
-            marker_color=ARM_COLOURS.get(str(arm), COLOURS[3]),
-            error_y=error_bars(rows["exact_match"], rows["low"], rows["high"], thickness=1.5, width=4),
-            customdata=rows[["n", "low", "high"]],
-            hovertemplate="%{y:.1%} of %{customdata[0]} (%{customdata[1]:.1%} to %{customdata[2]:.1%})",
-        )
-    majority = main.drop_duplicates("task")
-    figure.add_scatter(
-        name="always the commonest answer",
-        x=majority["task"],
-        y=majority["majority"],
-        mode="markers",
-        marker={"symbol": "line-ew", "size": 70, "line": {"width": 2, "color": COLOURS[1]}},
-        hovertemplate="%{y:.1%}",
-    )
-    top = max(0.05, float(main["high"].max()))
-    figure.update_yaxes(title="exact match", tickformat=".0%", range=[0, min(1.02, 1.08 * top)])
-    figure.update_xaxes(showgrid=False)
-    return style_figure(figure)
-
-
-def plot_differences(comparison: pd.DataFrame) -> Figure:
-    """Draws the paired difference of each task with its interval against the line of no change."""
-    import plotly.graph_objects as go
-
-    rows = main_rows(comparison).iloc[::-1]
-    figure = go.Figure()
-    figure.add_vline(x=0, line={"dash": "dot", "width": 1.5, "color": GREY})
-    figure.add_scatter(
-        x=100 * rows["difference"],
-        y=rows["task"],
-        mode="markers+text",
-        marker={"size": 11, "color": [TASK_COLOURS.get(task, COLOURS[3]) for task in rows["task"]]},
-        text=[points(difference) for difference in rows["difference"]],
-        textposition="top center",
-        error_x={
-            **error_bars(rows["difference"], rows["low"], rows["high"], scale=100, thickness=2, width=6),
-            "color": GREY,
-        },
-        customdata=[span(low, high) for low, high in zip(rows["low"], rows["high"], strict=True)],
-        hovertemplate="%{y}: %{text} points (%{customdata})<extra></extra>",
-        showlegend=False,
-    )
-    figure.update_xaxes(title="change in exact match, percentage points")
-    figure.update_yaxes(showgrid=False, range=[-0.6, len(rows) - 0.4])
-    return style_figure(figure, height_pixels=130 + 65 * len(rows))
-
-
-def plot_groups(scores: pd.DataFrame, group: str, title: str) -> Figure:
-    """Draws exact match by a property of the question (such as its word's tokens): a panel a task, a line an arm."""
-    from plotly.subplots import make_subplots
-
-    rows = scores[scores["group"] == group]
-    tasks = list(rows["task"].unique())
-    n_columns = min(len(tasks), _MAX_COLUMNS)
-    n_rows = -(-len(tasks) // n_columns)
-    figure = make_subplots(
-        rows=n_rows,
-        cols=n_columns,
-        subplot_titles=tasks,
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        vertical_spacing=0.25 / n_rows,
-    )
-    for panel, task in enumerate(tasks):
-        row, column = panel // n_columns + 1, panel % n_columns + 1
-        for arm, part in rows[rows["task"] == task].groupby("arm", sort=False):
-            figure.add_scatter(
-                name=str(arm),
-                legendgroup=str(arm),
-                showlegend=panel == 0,
-                x=part["value"],
-                y=part["exact_match"],
-                mode="lines+markers",
-                line={"color": ARM_COLOURS.get(str(arm), COLOURS[3]), "width": 2},
-                marker={"size": 8},
-                error_y=error_bars(part["exact_match"], part["low"], part["high"]),
-                customdata=part["n"],
-                hovertemplate="%{y:.1%} of %{customdata}",
-                row=row,
-                col=column,
-            )
-        lowest = panel + n_columns >= len(tasks)  # elsewhere a title would run into the panel below
-        figure.update_xaxes(title=title if lowest else None, type="category", showgrid=False, row=row, col=column)
-    figure.update_yaxes(title="exact match", tickformat=".0%", rangemode="tozero", col=1)
-    figure = style_figure(figure, height_pixels=80 + 300 * n_rows)
-    return figure.update_layout(legend={"y": 1 + 0.12 / n_rows})

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from spelling_transfer.evaluation.comparison import core_rows, main_rows, transfer_row
+from spelling_transfer.evaluation.plotted import FLOORS
 from spelling_transfer.pages.numbers import count_of, duration, listed, percent, points, signed, span
-from spelling_transfer.pages.verdict import NO_VERDICT, describe_verdict
+from spelling_transfer.pages.verdict import NO_VERDICT, describe_done, describe_verdict
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
 
@@ -32,6 +33,7 @@ NO_CLAIM = (
 VERDICTS = {"up": "improved", "down": "got worse", "unclear": "no clear change"}
 RANKED_BY = {"spelling": "spelling", "weighted": "sum of spelling and weighted position and count"}
 """What the score that trials are ranked by is called."""
+RHO = "Spearman's ρ"
 _ENOUGH_SEEDS = 3
 _MOST_NAMES = 8
 
@@ -45,21 +47,26 @@ def describe_comparison(
     verdict: Mapping[str, Any] | None = None,
     *,
     confidence: float,
+    floors: pd.DataFrame | None = None,
 ) -> list[str]:
-    """Returns the findings as sentences: the answer to the question of the study, each task, and the transfer score.
+    """Returns the findings as sentences: the answer to the question of the study, what was done, each task, the rest.
 
     Args:
-        comparison: The comparison with the base model.
-        control: The comparison with the control arm, where there is one.
+        comparison: The comparison with the base.
+        control: The comparison with the form control, where there is one.
         verdict: The answer as ``Verdict.document`` gives it; without one nothing is said of transfer.
         confidence: Confidence level of the intervals.
+        floors: What answerers score that do not know how a word is spelled.
     """
-    sentences = [NO_VERDICT] if verdict is None else describe_verdict(verdict)
+    sentences = [NO_VERDICT]
+    if verdict is not None:
+        answer, *more = describe_verdict(verdict)
+        sentences = [answer, describe_done(verdict, comparison), *more]
     sentences += [describe_change(row, confidence=confidence) for _, row in core_rows(comparison).iterrows()]
     score = transfer_row(comparison)
     if score is not None:
         sentences.append(describe_transfer_score(score, confidence=confidence))
-    others = describe_other_tasks(comparison)
+    others = describe_other_tasks(comparison, floors)
     ratio = [] if control is None else _ratio(control)
     return [*sentences, *([others] if others else []), *ratio]
 
@@ -80,10 +87,28 @@ def describe_transfer_score(row: pd.Series[Any], *, confidence: float) -> str:
     return _change(
         f"The transfer score ({row['value']} focus)",
         str(row["verdict"]),
-        f"from {row['reference_score']:.3f} to {row['arm_score']:.3f}",
-        signed(row["difference"]),
-        f"{confidence:.0%} interval {span(row['low'], row['high'], signed)}",
+        f"from {percent(row['reference_score'])} to {percent(row['arm_score'])}",
+        f"{points(row['difference'])} points",
+        "no interval" if pd.isna(row["low"]) else f"{confidence:.0%} interval {span(row['low'], row['high'])}",
     )
+
+
+def floor_note(row: pd.Series[Any], floors: pd.DataFrame | None) -> str:
+    """Returns whether the spelling arm does a task at all: whether it is above every answerer that cannot spell.
+
+    Args:
+        row: The row of the task in the comparison.
+        floors: What ``evaluation.plotted.floors`` returns; without it nothing is said.
+    """
+    if floors is None or not (floors["task"] == row["task"]).any():
+        return ""
+    of_task = floors[floors["task"] == row["task"]].set_index("answerer")["score"].astype(float)
+    best = str(of_task.idxmax())
+    if row["arm_high"] < of_task["commonest"]:
+        return f"cannot do this task: below {FLOORS['commonest']} ({percent(of_task['commonest'])})"
+    if row["arm_low"] <= of_task[best]:
+        return f"cannot do this task: not above {FLOORS[best]} ({percent(of_task[best])})"
+    return f"above every guess (at best {percent(of_task[best])})"
 
 
 def _change(what: str, verdict: str, values: str, difference: str, interval: str) -> str:
@@ -92,7 +117,7 @@ def _change(what: str, verdict: str, values: str, difference: str, interval: str
     return f"{what} {'rose' if verdict == 'up' else 'fell'} {values}: {difference} ({interval})."
 
 
-def describe_other_tasks(comparison: pd.DataFrame) -> str:
+def describe_other_tasks(comparison: pd.DataFrame, floors: pd.DataFrame | None = None) -> str:
     """Returns a sentence on the tasks beside those of the research question; empty where there are none."""
     rows = main_rows(comparison)
     rows = rows[~rows["task"].isin(CORE_TASKS)]
@@ -103,6 +128,9 @@ def describe_other_tasks(comparison: pd.DataFrame) -> str:
     for verdict, tasks in by_verdict:
         changed = VERDICTS[str(verdict)] if verdict != "unclear" else f"show{'s' * (len(tasks) == 1)} no clear change"
         parts.append(f"{listed(list(tasks))} {changed}")
+    unable = [str(row["task"]) for _, row in rows.iterrows() if floor_note(row, floors).startswith("cannot")]
+    if unable:
+        parts.append(f"the spelling arm cannot do {listed(unable)}, where it is not above guessing")
     return f"Of the tasks that were only asked, {'; '.join(parts)}."
 
 
@@ -112,7 +140,7 @@ def _ratio(control: pd.DataFrame) -> list[str]:
         f"{row['task']} {signed(row['difference'], 2)} ({span(row['low'], row['high'], lambda end: signed(end, 2))})"
         for _, row in rows.iterrows()
     ]
-    return [f"For each point of spelling gained over the control arm: {listed(parts)} points."] if parts else []
+    return [f"For each point of spelling gained over the form control: {listed(parts)} points."] if parts else []
 
 
 # A study.
@@ -135,7 +163,7 @@ def describe_best(found: StudyFindings) -> str:
     best = found.best
     text = (
         f"Trial {best['trial']} has the best {RANKED_BY[found.study.select_by]} on validation words, "
-        f"{best['selection_score']:.3f}"
+        f"{percent(best['selection_score'])}"
         f"{_interval(best['interval'])}."
     )
     if not best["equivalent"]:
@@ -153,11 +181,12 @@ def describe_best(found: StudyFindings) -> str:
     text += ": the interval of the difference, on the same questions, includes zero."
     cheapest = best["cheapest"]
     if cheapest["trial"] == best["trial"]:
-        return f"{text} It is the cheapest of these."
+        return f"{text} It is the cheapest of these, and the arms were trained with it."
     return (
-        f"{text} The cheapest of these is trial {cheapest['trial']}: {cheapest['cost']['examples']:,} examples seen "
-        f"and rank {cheapest['config']['lora']['r']}, against {best['cost']['examples']:,} and rank "
-        f"{best['config']['lora']['r']}, for a score of {cheapest['selection_score']:.3f}."
+        f"{text} The arms were trained with the best. A cheaper one that may do as well is trial {cheapest['trial']} "
+        f"with {percent(cheapest['selection_score'])}: {cheapest['cost']['examples']:,} examples seen and rank "
+        f"{cheapest['config']['lora']['r']}, against {best['cost']['examples']:,} and rank "
+        f"{best['config']['lora']['r']}."
     )
 
 
@@ -166,32 +195,36 @@ def describe_confirmation(found: StudyFindings) -> str:
     seen = found.confirmation
     n = len(seen["seeds"])
     text = (
-        f"Trained again with {count_of(n, 'new seed')}, the configuration scores {seen['mean']:.3f}"
+        f"Trained again with {count_of(n, 'new seed')}, the configuration has a transfer score of "
+        f"{percent(seen['mean'])}"
         f"{_interval(seen['interval_over_words'], 'over words')}"
     )
     if seen["interval_over_seeds"]:
         low, high = seen["interval_over_seeds"]
-        text += f", from {seen['lowest']:.3f} to {seen['highest']:.3f} (over seeds, 95%: {low:.3f} to {high:.3f})"
-    text += f"; the trial that was chosen had {seen['selected']:.3f}"
+        text += (
+            f", from {percent(seen['lowest'])} to {percent(seen['highest'])} (over seeds, 95%: "
+            f"{span(low, high, percent)})"
+        )
+    text += f"; the trial that was chosen had {percent(seen['selected'])}"
     if found.best["finished"] > 1:
         text += f" as the best of {found.best['finished']}, which is biased upwards"
-    text += f". The base model has {seen['base']:.3f}: a difference of {signed(seen['gain'])}"
+    text += f". The base has {percent(seen['base'])}: a difference of {points(seen['gain'])} points"
     if seen["gain_interval"]:
         low, high = seen["gain_interval"]
         unclear = "" if low > 0 or high < 0 else ", no clear change"
-        text += f" ({span(low, high, signed)}{unclear})"
+        text += f" ({span(low, high)}{unclear})"
     if n < _ENOUGH_SEEDS:
         text += f". {count_of(n, 'seed').capitalize()} cannot show how far seeds differ; set arms.seeds to 3"
     return f"{text}."
 
 
 def describe_control(found: StudyFindings) -> str:
-    """Returns what is left of the change once the control arm's is taken off, on validation words."""
+    """Returns what is left of the change once the form control's is taken off, on validation words."""
     rows = {row["measure"]: row for row in found.confirmation["control"]}
     if not rows:
         return (
-            "There is no control arm (arms.trained lacks form_control), so no gain here can be separated from learning "
-            "the form of the answers."
+            "There is no form control (arms.trained lacks form_control), so no gain here can be separated from "
+            "learning the form of the answers."
         )
     parts = []
     for task in SCORED_TASKS:
@@ -209,11 +242,11 @@ def describe_control(found: StudyFindings) -> str:
             "held-out words decides."
         )
     elif above:
-        verdict = f"But {listed(above)} is not clearly above the base model, so no transfer is claimed."
+        verdict = f"But {listed(above)} is not clearly above the base, so no transfer is claimed."
     else:
         verdict = "So no transfer is claimed."
     return (
-        "Compared with the form control, which had the same steps on the base model's own answers: "
+        "Compared with the form control, which had the same steps on the base's own answers: "
         f"{'; '.join(parts)}. {verdict}"
     )
 
@@ -224,11 +257,11 @@ def describe_correlations(found: StudyFindings) -> list[str]:
     for task in UNTRAINED_TASKS:
         over = found.analysis["over_trials"][task]
         text = f"Spelling gain and {task} gain: {_correlation(over['spearman'], 'finished trials')}"
-        if found.analysis["steps_vary"] and over["spearman"]["rho"] is not None:
+        if found.analysis["steps_vary"] and over["spearman"]["low"] is not None:
             text += f"; given the steps taken, {_correlation(over['partial_given_steps'], 'trials')}"
         within = _correlation(found.analysis["within_trials"][task], "changes between two evaluations of a trial")
         lines.append(f"{text}. Within trials: {within}.")
-    return [*lines, NO_CLAIM]
+    return [*lines, NO_CLAIM] if any(RHO in line for line in lines) else lines
 
 
 def describe_ratios(found: StudyFindings) -> str:
@@ -247,23 +280,23 @@ def describe_ratios(found: StudyFindings) -> str:
         parts.append(f"{row['task']} {signed(row['ratio'], 2)} ({interval})")
     return (
         f"Transfer ratio of trial {found.best['trial']}, the gain for each point of spelling gained: "
-        f"{listed(parts)}. Not adjusted for the control arm."
+        f"{listed(parts)}. Not adjusted for the form control."
     )
 
 
 def _correlation(row: dict[str, Any], what: str) -> str:
-    if row["rho"] is None:
-        return f"no correlation can be given over {row['n']} {what}"
-    interval = " (too few for an interval)"
-    if row["low"] is not None:
-        interval = f" ({span(row['low'], row['high'], lambda end: signed(end, 2))})"
-    return f"Spearman's ρ {signed(row['rho'], 2)}{interval} over {row['n']} {what}"
+    if row["rho"] is None or row["low"] is None:
+        return f"whether they go together cannot be told from {row['n']} {what}"
+    return (
+        f"{RHO} {signed(row['rho'], 2)} ({span(row['low'], row['high'], lambda end: signed(end, 2))}) over {row['n']} "
+        f"{what}"
+    )
 
 
 def _interval(ends: list[float] | None, what: str = "") -> str:
     if ends is None:
         return " (no interval: fewer than 30 word families)"
-    return f" (95%{what and f' {what}'}: {ends[0]:.3f} to {ends[1]:.3f})"
+    return f" (95%{what and f' {what}'}: {span(ends[0], ends[1], percent)})"
 
 
 # Data, training and endpoint of a run.

@@ -36,7 +36,9 @@ def points(difference: float) -> str:
 
 
 def span(low: float, high: float, write: Callable[[float], str] = points) -> str:
-    """Writes an interval, in points by default: ``+2.0 to +8.1``."""
+    """Writes an interval, in points by default: ``+2.0 to +8.1``; too few families have none."""
+    if pd.isna(low) or pd.isna(high):
+        return "no interval"
     return f"{write(low)} to {write(high)}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +34,7 @@ class Card:
         label: What it is.
         value: The figure, formatted.
         note: What belongs beside it, such as its interval.
+        floor: What it has to be compared with, such as what guessing would score.
         tone: Colours the value; ``neutral`` where no judgement is meant.
     """
 
@@ -40,6 +42,12 @@ class Card:
     value: str
     note: str = ""
     tone: Literal["neutral", "good", "bad"] = "neutral"
+    floor: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What stands under the value, a line each."""
+        return [line for line in (self.note, self.floor) if line]
 
 
 @dataclass(frozen=True)
@@ -103,17 +111,46 @@ class _SectionView:
     html: Markup
 
 
-def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "") -> str:
+PAGES = {
+    "Run": "index.html",
+    "Evaluation": "evaluation/index.html",
+    "Tuning": "tuning/reports/index.html",
+    "Tokens": "token_analysis/index.html",
+    "Deployment": "deployment_check/index.html",
+}
+"""Where each page lies, as seen from the folder of the first; the catalog has the same places."""
+
+
+def links_from(name: str) -> list[Link]:
+    """Returns links to all pages from one of them, itself without an address."""
+    folder = posixpath.dirname(PAGES[name]) or "."
+    return [Link(other, "" if other == name else posixpath.relpath(place, folder)) for other, place in PAGES.items()]
+
+
+def render_page(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    subtitle: str = "",
+    lead: str = "",
+    pages: Sequence[Link] = (),
+    repeat: str = "",
+) -> str:
     """Returns a self-contained HTML page.
 
     Args:
         title: The title, also the first heading.
-        sections: The parts, in order.
+        sections: The parts, in order. The first of them stands above the contents.
         subtitle: A line under the title.
+        lead: What the page has to say, in a sentence; empty where it has nothing.
+        pages: Links to the other pages; the one without an address is this one.
+        repeat: The command that makes the page again.
 
     Raises:
         ValueError: A link leads neither to a relative path nor to a web address, or a figure is not plotly's.
     """
+    for link in pages:
+        _check_href(link.href)
     views = [_section_view(section, f"section-{place}") for place, section in enumerate(sections, start=1)]
     return (
         templates()
@@ -121,6 +158,9 @@ def render_page(title: str, sections: Sequence[Section], *, subtitle: str = "") 
         .render(
             title=title,
             subtitle=subtitle,
+            lead=lead,
+            pages=pages,
+            repeat=repeat,
             sections=views,
             contents=[view for view in views if view.heading],
             plotly_js=_plotly_js() if any(view.figure for view in views) else None,

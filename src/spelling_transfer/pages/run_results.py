@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ RESULTS = (
     "comparison",
     "control_comparison",
     "verdict",
+    "floors",
     "conformance",
 )
 """Datasets a summary speaks of, in the order in which a run makes them."""
@@ -43,6 +45,7 @@ class RunRecord:
         run_id: Kedro's id of the run.
         pipelines: The pipelines asked for.
         env: The Kedro environment.
+        command: What was typed, as far as it says what was run.
         started_at: When it began, UTC.
         made: Datasets written so far.
     """
@@ -50,6 +53,7 @@ class RunRecord:
     run_id: str
     pipelines: list[str]
     env: str | None
+    command: str = "kedro run"
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     made: set[str] = field(default_factory=set)
     _begun: float = field(default_factory=time.perf_counter)
@@ -71,6 +75,20 @@ class RunRecord:
     def seconds_by_node(self) -> dict[str, float]:
         """Seconds of each node, loading and saving included, in the order in which they began."""
         return {name: self._last[name] - begun for name, begun in self._first.items()}
+
+
+def command_of(run_params: Mapping[str, Any]) -> str:
+    """Returns the command that began a run, from the parameters that Kedro gives its hooks; defaults are left out."""
+    options = {
+        "pipelines": run_params.get("pipeline_names"),
+        "env": None if run_params.get("env") in (None, "local") else [run_params["env"]],
+        "tags": run_params.get("tags"),
+        "from-nodes": run_params.get("from_nodes"),
+        "to-nodes": run_params.get("to_nodes"),
+        "params": [f"{name}={value}" for name, value in (run_params.get("runtime_params") or {}).items()],
+    }
+    given = [f"--{name}={','.join(map(str, values))}" for name, values in options.items() if values]
+    return " ".join(["kedro run", *map(shlex.quote, given)])
 
 
 @dataclass(frozen=True)
@@ -96,9 +114,10 @@ class Results:
         trials: One row a trial.
         best_config: The recommended configuration.
         scores: Scores by arm, task and group.
-        comparison: The paired comparison of the fine-tuned with the base model.
-        control_comparison: That with the control arm; no rows where there is none.
+        comparison: The paired comparison of the spelling arm with the base.
+        control_comparison: That with the form control; no rows where there is none.
         verdict: The answer to the question of the study.
+        floors: What answerers score that do not know how a word is spelled.
         conformance: What the endpoint was checked for.
         figures: Figures for the summary page.
         pages: Path of each page by its name, as seen from the folder of the summary page.
@@ -114,6 +133,7 @@ class Results:
     comparison: pd.DataFrame | None = None
     control_comparison: pd.DataFrame | None = None
     verdict: dict[str, Any] | None = None
+    floors: pd.DataFrame | None = None
     conformance: dict[str, Any] | None = None
     figures: tuple[SummaryFigure, ...] = ()
     pages: dict[str, str] = field(default_factory=dict)

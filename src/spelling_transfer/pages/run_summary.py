@@ -19,8 +19,8 @@ from spelling_transfer.pages.findings import (
     describe_endpoint,
     describe_training,
 )
-from spelling_transfer.pages.numbers import duration, percent, points, signed, span
-from spelling_transfer.pages.page import Card, Link, Section, render_page
+from spelling_transfer.pages.numbers import count_of, duration, percent, points, span
+from spelling_transfer.pages.page import PAGES, Card, Link, Section, render_page
 from spelling_transfer.pages.run_results import RESULTS, Results, RunRecord
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.verdict import NO_VERDICT, answer_sentence
@@ -42,8 +42,10 @@ def render_summary_page(record: RunRecord, results: Results, *, error: str | Non
         results: Everything the catalog holds, of this run or an earlier one.
         error: Why the run stopped early, where it did.
     """
+    lead, *rest = _sentences(results, error)
     sections = [
-        *_opening(results, error),
+        Section(text=rest[:1], cards=_cards(record, results)),
+        Section("Summary", text=rest[1:]),
         *_figures(results),
         *_evaluation(results),
         *_endpoint(results),
@@ -52,38 +54,69 @@ def render_summary_page(record: RunRecord, results: Results, *, error: str | Non
         *_run(record, results),
     ]
     subtitle = f"{results.model_name}, run {record.run_id}"
-    return render_page("Spelling transfer", sections, subtitle=subtitle)
+    others = [
+        Link(name, next((path for path in results.pages.values() if path == place), ""))
+        for name, place in PAGES.items()
+    ]
+    return render_page(
+        "Does spelling carry over?",
+        sections,
+        subtitle=subtitle,
+        lead=lead,
+        pages=[link for link in others if link.href or link.label == "Run"],
+        repeat=record.command,
+    )
 
 
-def _opening(results: Results, error: str | None) -> Iterator[Section]:
-    opening = [QUESTION]
-    if error is not None:
-        opening.append(f"The run stopped early: {error} What is shown was finished in it or in an earlier run.")
+def _sentences(results: Results, error: str | None) -> list[str]:
+    """Returns the answer, what was done, and what else there is to say of a run."""
     text: list[str] = []
+    if results.comparison is None:
+        text = [
+            "No answer yet: it comes with 'kedro run', or with 'kedro run --pipelines=tuning,evaluation'.",
+            QUESTION,
+        ]
+    else:
+        text = describe_comparison(
+            results.comparison,
+            results.control_comparison,
+            results.verdict,
+            confidence=results.confidence,
+            floors=results.floors,
+        )
+        if age := _age(results, "comparison"):
+            text[0] += age
+        text.insert(2 if results.verdict is not None else 1, QUESTION)
+    if error is not None:
+        text.insert(1, f"The run stopped early: {error} What is shown was finished in it or in an earlier run.")
     if results.prepared is not None:
         text.append(f"Prepared: {describe_data(results.prepared)}.{_age(results, 'prep_manifest')}")
     if results.best_config is not None:
         trained = describe_training(results.model_name, results.trials, results.best_config)
         text.append(f"Trained: {trained}.{_age(results, 'best_config')}")
-    cards: list[Card] = []
-    if results.comparison is not None:
-        text += describe_comparison(
-            results.comparison, results.control_comparison, results.verdict, confidence=results.confidence
-        )
-        cards = comparison_cards(results.comparison)
-        if age := _age(results, "comparison"):
-            text.append(f"These scores are{age.removeprefix(' This is').removesuffix('.')}.")
+    if results.conformance is not None:
+        text.append(f"The endpoint {describe_endpoint(results.conformance)}.{_age(results, 'conformance')}")
+    return text
+
+
+def _cards(record: RunRecord, results: Results) -> list[Card]:
+    cards = [] if results.comparison is None else comparison_cards(results.comparison, results.floors)
     if results.conformance is not None:
         n_checks = len(results.conformance["checks"])
         n_passed = sum(bool(check["passed"]) for check in results.conformance["checks"])
         passed = n_passed == n_checks
-        text.append(f"The endpoint {describe_endpoint(results.conformance)}.{_age(results, 'conformance')}")
         note = f"{n_passed} of {n_checks} checks passed"
         cards.append(Card("endpoint", "passed" if passed else "failed", note, "good" if passed else "bad"))
-    if results.comparison is None:
-        text.append("No scores yet: they come with 'kedro run', or with 'kedro run --pipelines=tuning,evaluation'.")
-    yield Section("Summary", text=opening, cards=cards)
-    yield Section(text=text)
+    nodes = len(record.seconds_by_node)
+    return [
+        *cards,
+        Card(
+            "cost of this run",
+            duration(record.seconds),
+            f"{count_of(nodes, 'node')} on this machine",
+            floor="what was rented: kedro compute cost",
+        ),
+    ]
 
 
 def _age(results: Results, name: str) -> str:
@@ -101,10 +134,10 @@ def _figures(results: Results) -> Iterator[Section]:
 
 def _evaluation(results: Results) -> Iterator[Section]:
     if results.comparison is not None:
-        yield Section("Comparison in numbers", table=comparison_table(results.comparison))
+        yield Section("From base to spelling arm", table=comparison_table(results.comparison))
     control = results.control_comparison
     if control is not None and len(control):
-        yield Section("Adjusted for the control arm", table=control_table(control))
+        yield Section("Adjusted for the form control", table=control_table(control))
 
 
 def _endpoint(results: Results) -> Iterator[Section]:
@@ -148,7 +181,7 @@ def _pages(results: Results) -> Iterator[Section]:
 
 
 def _run(record: RunRecord, results: Results) -> Iterator[Section]:
-    seconds = record.seconds_by_node
+    rows = _node_rows(record)
     yield Section(
         "This run",
         text=[
@@ -157,13 +190,26 @@ def _run(record: RunRecord, results: Results) -> Iterator[Section]:
             f"Hash of the parameters: {results.parameters_sha256}.",
         ],
         table=Table(
-            pd.DataFrame({"node": list(seconds), "seconds": list(seconds.values())}),
-            caption="Seconds of each node, loading and saving included.",
+            pd.DataFrame(rows),
+            caption="Seconds of each node, loading and saving included, and of each pipeline together.",
             formats={"seconds": ".2f"},
         )
-        if seconds
+        if rows
         else None,
     )
+
+
+def _node_rows(record: RunRecord) -> list[dict[str, Any]]:
+    seconds = pd.Series(record.seconds_by_node, dtype=float)
+    pipelines = pd.Series(seconds.index.str.partition(".").get_level_values(0), index=seconds.index)
+    rows: list[dict[str, Any]] = []
+    for pipeline, of_pipeline in seconds.groupby(pipelines, sort=False):
+        rows.append({"pipeline": pipeline, "node": "all of it", "seconds": of_pipeline.sum()})
+        rows += [
+            {"pipeline": pipeline, "node": name.partition(".")[2] or name, "seconds": spent}
+            for name, spent in of_pipeline.items()
+        ]
+    return rows
 
 
 def summary_document(record: RunRecord, results: Results, *, error: str | None = None) -> dict[str, Any]:
@@ -270,11 +316,11 @@ def _compared(comparison: pd.DataFrame, verdict: dict[str, Any] | None) -> list[
     ]
     score = transfer_row(comparison)
     if score is not None:
-        change = f"{signed(score['difference'])} ({span(score['low'], score['high'], signed)})"
+        change = f"{points(score['difference'])} points ({span(score['low'], score['high'])})"
         lines.append(
             Line(
                 "score",
-                f"{score['reference_score']:.3f} → {score['arm_score']:.3f}, {change}: transfer score, "
+                f"{percent(score['reference_score'])} → {percent(score['arm_score'])}, {change}: transfer score, "
                 f"{score['value']} focus",
                 str(score["verdict"]),
             )

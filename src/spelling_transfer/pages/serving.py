@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spelling_transfer.pages.page import Card, Section, render_page
+from spelling_transfer.pages.page import Card, Section, links_from, render_page
 from spelling_transfer.pages.style import COLOURS, style_figure
 from spelling_transfer.pages.tables import Table
 
@@ -62,7 +62,7 @@ def render_deployment_page(
     checks = pd.DataFrame(conformance["checks"])
     checks["group"] = checks["id"].str.partition("/")[0]
     sections = [
-        Section("Is non-thinking mode kept?", text=_verdict(conformance), cards=_cards(conformance, load_profile)),
+        Section(cards=_cards(conformance, load_profile)),
         *_failures(checks),
         Section(
             "Speed",
@@ -87,7 +87,14 @@ def render_deployment_page(
         ),
     ]
     subtitle = f"{conformance['model']}, {conformance['fingerprint']}, non-thinking mode only"
-    return render_page("Deployment check", sections, subtitle=subtitle)
+    return render_page(
+        "Is non-thinking mode kept?",
+        sections,
+        subtitle=subtitle,
+        lead=_verdict(conformance),
+        pages=links_from("Deployment"),
+        repeat="kedro run --pipelines=deployment_check",
+    )
 
 
 def _verdict(conformance: Mapping[str, Any]) -> str:

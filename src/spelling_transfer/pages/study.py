@@ -16,8 +16,8 @@ from spelling_transfer.pages.findings import (
     describe_ratios,
     describe_search,
 )
-from spelling_transfer.pages.numbers import duration, percent, points
-from spelling_transfer.pages.page import Card, Section, download_links, render_page
+from spelling_transfer.pages.numbers import count_of, duration, percent, points
+from spelling_transfer.pages.page import Card, Section, download_links, links_from, render_page
 from spelling_transfer.pages.study_figures import short_name
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.statistics.importance import METHODS
@@ -47,15 +47,29 @@ def render_tuning_page(found: StudyFindings, figures: Mapping[str, Figure]) -> s
     ]
     weights = found.study.weights
     subtitle = f"Focus {found.study.focus}: position counts {weights.position:g}, count {weights.count:g}"
-    return render_page(f"Tuning: {found.study.name}", sections, subtitle=subtitle)
+    return render_page(
+        f"Tuning: {found.study.name}",
+        sections,
+        subtitle=subtitle,
+        lead=_lead(found),
+        pages=links_from("Tuning"),
+        repeat="kedro run --pipelines=tuning",
+    )
+
+
+def _lead(found: StudyFindings) -> str:
+    seen = found.confirmation["tasks"]["spelling"]
+    base = found.analysis["base"]["spelling"]
+    n = count_of(len(found.confirmation["seeds"]), "new seed")
+    return (
+        f"Trial {found.best['trial']} of {len(found.trials)} was taken: trained again with {n}, it spells "
+        f"{percent(seen)} of the validation words, and the base {percent(base)}."
+    )
 
 
 def _summary(found: StudyFindings) -> Iterator[Section]:
-    yield Section(
-        "What was found",
-        text=[describe_search(found), describe_best(found), describe_confirmation(found), describe_control(found)],
-        cards=_cards(found),
-    )
+    yield Section(text=describe_search(found), cards=_cards(found))
+    yield Section("What was found", text=[describe_best(found), describe_confirmation(found), describe_control(found)])
     if found.best["warnings"]:
         yield Section("Caveats", text=found.best["warnings"])
     yield Section(
@@ -80,8 +94,8 @@ def _cards(found: StudyFindings) -> list[Card]:
     cards = [
         Card(
             f"transfer score, {n} new seed{'' if n == 1 else 's'}",
-            f"{seen['mean']:.3f}",
-            f"base {seen['base']:.3f}",
+            percent(seen["mean"]),
+            f"base {percent(seen['base'])}",
             tone,  # type: ignore[arg-type]
         )
     ]
@@ -94,8 +108,20 @@ def _cards(found: StudyFindings) -> list[Card]:
     return [
         *cards,
         Card("finished trials", str(found.best["finished"]), note if len(found.finished) > 1 else ""),
-        Card("training and scoring", duration(found.total_seconds), f"{found.trials['steps'].sum():,.0f} steps"),
+        Card(
+            "cost of the search",
+            duration(found.total_seconds),
+            f"{found.trials['steps'].sum():,.0f} steps in {count_of(len(found.trials), 'trial')}; {_dollars(found)}",
+        ),
     ]
+
+
+def _dollars(found: StudyFindings) -> str:
+    """Returns what the search would cost on a rented machine; a CPU of one's own has no price an hour."""
+    price = found.study.lightning.price_usd_per_hour
+    if found.environment["accelerator"] == "none" or not price:
+        return "nothing for a machine of your own ('kedro compute cost' has what was rented)"
+    return f"{found.total_seconds / 3600 * price:.2f} USD, at {price:.2f} an hour"
 
 
 def _equivalent_table(found: StudyFindings) -> Table:
@@ -116,8 +142,13 @@ def _equivalent_table(found: StudyFindings) -> Table:
     ]
     return Table(
         pd.DataFrame(rows),
-        caption="Difference to the best, with its 95% interval over word families.",
-        formats={**dict.fromkeys(("difference", "low", "high"), "+.3f"), "seconds": ".1f", **_setting_formats(found)},
+        caption="Difference to the best in percentage points, with its 95% interval over word families.",
+        formats={
+            "selection_score": ".1%",
+            **dict.fromkeys(("difference", "low", "high"), "+.1%"),
+            "seconds": ".1f",
+            **_setting_formats(found),
+        },
         labels=_setting_labels(found),
     )
 
@@ -127,24 +158,24 @@ def _transfer(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[S
         "Does spelling carry over?",
         text=[*describe_correlations(found), describe_ratios(found)],
         figure=figures["transfer"],
-        caption="Gain over the base model in points, two markers a trial; the star is the recommended one. Bars are "
+        caption="Gain over the base in points, two markers a trial; the star is the recommended one. Bars are "
         "95% intervals over word families, where there are few trials.",
         alt="Gain in spelling against gain in position and count. The numbers are in the table of changes below.",
     )
     yield Section(
         "Spelling against transfer, step by step",
         figure=figures["paths"],
-        caption="Each line is a trial's way from the base model, with a marker at each evaluation. To the right "
+        caption="Each line is a trial's way from the base, with a marker at each evaluation. To the right "
         "is better spelling, upwards is better position and count.",
     )
     yield Section(
         "Learning curves",
         figure=figures["curves"],
-        caption="Exact match on validation words, a line a trial, the recommended one thick; step 0 is the base model.",
+        caption="Exact match on validation words, a line a trial, the recommended one thick; step 0 is the base.",
     )
     yield Section(
         "Which training helps where",
-        text="Mean gain over the base model, by kind of validation word; intervals over word families.",
+        text="Mean gain over the base, by kind of validation word; intervals over word families.",
         figure=figures["patterns"],
         caption="Mean over finished trials.",
         table=_patterns_table(found),
@@ -156,10 +187,10 @@ def _patterns_table(found: StudyFindings) -> Table | None:
     if rows.empty:
         return None
     return Table(
-        _in_points(rows[["name", "value", "task", "trials", *_GAIN]]),
-        caption="Mean gain in points by the value of a setting, with its 95% interval over trials. Settings vary "
-        "together, so this is no effect of one alone. Values with fewer than three trials are left out.",
-        formats=dict.fromkeys(_GAIN, "+.1f"),
+        rows[["name", "value", "task", "trials", *_GAIN]],
+        caption="Mean gain in percentage points by the value of a setting, with its 95% interval over trials. Settings "
+        "vary together, so this is no effect of one alone. Values with fewer than three trials are left out.",
+        formats=dict.fromkeys(_GAIN, "+.1%"),
         labels={"name": "setting"},
     )
 
@@ -198,16 +229,10 @@ def _search(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
 def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Section]:
     seconds = found.seconds["seconds"]
     steps = int(found.trials["steps"].sum())
-    price = found.study.lightning.price_usd_per_hour
-    cost = (
-        f"At {price:.2f} USD an hour that is {found.total_seconds / 3600 * price:.2f} USD."
-        if price
-        else "On a machine of one's own nothing is charged (study.lightning.price_usd_per_hour is 0)."
-    )
     yield Section(
         "Time and cost",
         text=f"{steps:,} steps in {duration(found.total_seconds)}: {seconds.median():.1f} seconds a trial "
-        f"in the median ({seconds.min():.1f} to {seconds.max():.1f}), scoring included. {cost}",
+        f"in the median ({seconds.min():.1f} to {seconds.max():.1f}), scoring included. It cost {_dollars(found)}.",
         figure=figures["history"],
         caption="Trials in their order, as if one after the other.",
     )
@@ -222,23 +247,23 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
         table=Table(
             trials,
             caption="Every trial, where it ended. Each trial's seed comes from its number.",
-            formats={**dict.fromkeys(SCORED_TASKS, ".1%"), "seconds": ".1f", "seed": "d", **_setting_formats(found)},
+            formats={**dict.fromkeys(scores, ".1%"), "seconds": ".1f", "seed": "d", **_setting_formats(found)},
             labels={"number": "trial", **_setting_labels(found)},
         ),
     )
     if found.best["equivalent"]:
         yield Section("Trials that are not clearly worse than the best", table=_equivalent_table(found))
     shares = ("base", "score", "gap_closed")
-    changes = _in_points(found.changes.drop(columns=["gap_low", "gap_high"]))
+    changes = found.changes.drop(columns=["gap_low", "gap_high"])
     yield Section(
-        "Changes against the base model",
+        "Changes against the base",
         table=Table(
             changes,
-            caption="Gain in points; low and high are its 95% interval. The ratio is the gain for each point of "
-            "spelling gained; it is left out where the interval of the spelling gain includes zero.",
+            caption="Gain in percentage points; low and high are its 95% interval. The ratio is the gain for each "
+            "point of spelling gained; it is left out where the interval of the spelling gain includes zero.",
             formats={
                 **dict.fromkeys(shares, ".1%"),
-                **dict.fromkeys(_GAIN, "+.1f"),
+                **dict.fromkeys(_GAIN, "+.1%"),
                 **dict.fromkeys(("ratio", "ratio_low", "ratio_high"), "+.2f"),
             },
             labels={"number": "trial"},
@@ -279,10 +304,6 @@ def _setup(found: StudyFindings) -> Iterator[Section]:
         f"confirmation: {seeds}; the adapter that is kept has {found.confirmation['kept_seed']}.",
         code=yaml.safe_dump(found.environment, sort_keys=False),
     )
-
-
-def _in_points(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(**{name: 100 * frame[name] for name in _GAIN})
 
 
 def _setting_labels(found: StudyFindings) -> dict[str, str]:

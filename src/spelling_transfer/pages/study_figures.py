@@ -29,11 +29,11 @@ _STATE_SYMBOLS = {"complete": "circle", "stopped": "square", "pruned": "x-thin-o
 
 
 def plot_learning_curves(curves: pd.DataFrame, base: Mapping[str, float], best: int | None = None) -> Figure:
-    """Draws exact match on validation words against steps, a panel a task and a line a trial, from the base model on.
+    """Draws exact match on validation words against steps, a panel a task and a line a trial, from the base on.
 
     Args:
         curves: One row an evaluation.
-        base: Scores of the base model.
+        base: Scores of the base.
         best: The trial to draw on top of the others.
     """
     from plotly.subplots import make_subplots
@@ -104,11 +104,11 @@ def plot_transfer(changes: pd.DataFrame, best: int | None = None) -> Figure:
 
 
 def plot_transfer_paths(curves: pd.DataFrame, base: Mapping[str, float], best: int | None = None) -> Figure:
-    """Draws each trial's way from the base model: spelling against the mean of position and count, over its steps.
+    """Draws each trial's way from the base: spelling against the mean of position and count, over its steps.
 
     Args:
         curves: One row an evaluation.
-        base: Scores of the base model.
+        base: Scores of the base.
         best: The trial to draw on top of the others.
     """
     import plotly.graph_objects as go
@@ -161,7 +161,7 @@ def plot_patterns(patterns: pd.DataFrame) -> Figure:
                 col=column,
             )
     figure.update_xaxes(type="category", showgrid=False)
-    figure.update_yaxes(title="gain over the base model (points)", col=1)
+    figure.update_yaxes(title="gain over the base (points)", col=1)
     # The legend stands where the panels' titles are, unless it is lifted.
     return style_figure(figure, height_pixels=400).update_layout(legend={"y": 1.12}, margin={"t": 80})
 
@@ -184,7 +184,7 @@ def plot_pareto(trials: pd.DataFrame, base: Mapping[str, float], best: int | Non
 
     Args:
         trials: One row a trial.
-        base: Exact match of the base model by task.
+        base: Exact match of the base by task.
         best: The trial to mark.
     """
     import plotly.graph_objects as go
@@ -219,12 +219,12 @@ def plot_pareto(trials: pd.DataFrame, base: Mapping[str, float], best: int | Non
 
 def _on_spelling_and_transfer(figure: Figure, base: Mapping[str, float]) -> Figure:
     figure.add_scatter(
-        name="base model",
+        name="base",
         x=[base["spelling"]],
         y=[(base["position"] + base["count"]) / 2],
         mode="markers",
         marker={"size": 13, "symbol": "diamond", "color": COLOURS[1]},
-        hovertemplate="base model: spelling %{x:.1%}, position and count %{y:.1%}<extra></extra>",
+        hovertemplate="base: spelling %{x:.1%}, position and count %{y:.1%}<extra></extra>",
     )
     figure.update_xaxes(title="spelling, exact match", tickformat=".0%")
     figure.update_yaxes(title="mean of position and count", tickformat=".1%")

@@ -17,9 +17,13 @@ ARM_COLOURS: Mapping[str, str] = {
     "base": "#7F7F7F",
     "spelling": "#0072B2",
     "form_control": "#E69F00",
-    "direct-trained": "#CC79A7",
+    "direct_position": "#D55E00",
+    "direct_count": "#009E73",
+    "wrong_letters": "#CC79A7",
+    "indexed_spelling": "#56B4E9",
+    "token_letters": "#6A3D9A",
 }
-"""The colour of each arm, the same in every figure."""
+"""The colour of each arm, the same in every figure; a direct arm has that of its task."""
 
 TASK_COLOURS: Mapping[str, str] = {"spelling": "#0072B2", "position": "#D55E00", "count": "#009E73"}
 """The colour of each of the main tasks; others take what ``COLOURS`` has left."""

@@ -11,6 +11,8 @@ import pandas as pd
 
 from spelling_transfer.pages.numbers import MISSING, format_value
 
+_LONGEST_WORD = 24
+
 
 @dataclass(frozen=True)
 class Table:
@@ -46,6 +48,11 @@ class Cell:
     text: str
     sort_key: str
     numeric: bool
+
+    @property
+    def long_word(self) -> bool:
+        """Whether it holds a word that would make its column too wide."""
+        return any(len(word) > _LONGEST_WORD for word in self.text.split())
 
 
 @dataclass(frozen=True)

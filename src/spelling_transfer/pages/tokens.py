@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spelling_transfer.pages.page import Card, Section, render_page
+from spelling_transfer.pages.page import Card, Section, links_from, render_page
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.tokens_figures import search_box
 from spelling_transfer.tokenizer.words import WORD_FORMS
@@ -75,7 +75,20 @@ def render_token_page(results: TokenFindings, word_tokens: pd.DataFrame, plots: 
         *_probe(results, plots),
     ]
     return render_page(
-        "What the tokens hide", sections, subtitle=f"Tokenizer {results.vocabulary['tokenizer']['sha256'][:12]}…"
+        "What the tokens hide",
+        sections,
+        subtitle=f"Tokenizer {results.vocabulary['tokenizer']['sha256'][:12]}…",
+        lead=_lead(results),
+        pages=links_from("Tokens"),
+        repeat="kedro run --pipelines=token_analysis",
+    )
+
+
+def _lead(results: TokenFindings) -> str:
+    spaced = results.form("spaced")
+    return (
+        f"{spaced['single_token_share']:.0%} of {spaced['words']:,} words are a single token after a space, which "
+        f"shows a model none of their letters; over all of them a word has {spaced['mean_tokens']:.2f} tokens."
     )
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.pages.numbers import listed, percent, points, signed, span
+from spelling_transfer.evaluation.comparison import core_rows
+from spelling_transfer.pages.names import arm_name
+from spelling_transfer.pages.numbers import count_of, listed, percent, points, signed, span
 from spelling_transfer.pages.tables import Table
 
 NO_VERDICT = "There is no verdict yet: it comes with 'kedro run --pipelines=evaluation'."
-_NAMES = {"base": "the base model", "control": "the control arm"}
 _MOST_STRATA = 3
 
 
@@ -57,7 +58,7 @@ def bound_sentence(verdict: Mapping[str, Any]) -> str:
     if not tasks:
         return ""
     alone = all(len(task["comparisons"]) == 1 for task in tasks)
-    against = f", against {_NAMES[tasks[0]['comparisons'][0]['reference']]} alone" if alone else ""
+    against = f", against the {arm_name(tasks[0]['comparisons'][0]['reference'])} alone" if alone else ""
     found = listed([f"{points(task['detectable'])} points in {task['task']}" for task in tasks])
     return (
         f"What can be said: no transfer above {listed([_at_most(task) for task in tasks])}{against}. These questions "
@@ -71,13 +72,11 @@ def gates_table(verdict: Mapping[str, Any]) -> Table:
     for gate in verdict["gates"]:
         row = {"gate": " ".join(filter(None, (gate["gate"], gate["task"]))), "passed": gate["passed"]}
         if gate["missing"] or not gate["comparisons"]:
-            rows.append(
-                {**row, "compared": f"missing: {', '.join(gate['missing'])}" if gate["missing"] else "all there"}
-            )
+            rows.append({**row, "compared": f"missing: {_named(gate['missing'])}" if gate["missing"] else "all there"})
         rows += [
             {
                 **row,
-                "compared": f"{each['arm']} against {each['reference']}",
+                "compared": f"{arm_name(each['arm'])} against {arm_name(each['reference'])}",
                 **{name: each[name] for name in ("n", "difference", "low", "high", "p_value")},
                 "needed": gate["needed"],
             }
@@ -87,7 +86,7 @@ def gates_table(verdict: Mapping[str, Any]) -> Table:
     return Table(
         pd.DataFrame(rows),
         caption="A gate is open where the whole interval of each difference lies above what is needed, and its test "
-        "rejects no difference.",
+        "rejects no difference. Differences are in percentage points.",
         formats={**shares, "n": ".0f", "p_value": ".2g"},
         labels={"p_value": "p", "needed": "has to be above"},
     )
@@ -98,13 +97,14 @@ def secondary_table(verdict: Mapping[str, Any]) -> Table | None:
     if not verdict["secondary"]:
         return None
     frame = pd.DataFrame(verdict["secondary"])
+    frame = frame.assign(reference=frame["reference"].map(arm_name), stratum=frame["stratum"].str.replace("_", " "))
     frame = frame[
         ["task", "stratum", "value", "reference", "n", "difference", "low", "high", "p_value", "p_adjusted", "verdict"]
     ]
     return Table(
         frame,
-        caption="The spelling arm against base model and control arm. The p-values are adjusted together (Benjamini "
-        "and Hochberg): of what is called up or down here, one in twenty may be chance.",
+        caption="The spelling arm against base and form control, in percentage points. The p-values are adjusted "
+        "together (Benjamini and Hochberg): of what is called up or down here, one in twenty may be chance.",
         formats={
             **dict.fromkeys(("difference", "low", "high"), "+.1%"),
             **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
@@ -127,20 +127,19 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
     shut = [gate for gate in verdict["gates"] if not gate["passed"]]
     gone = {name for gate in shut if gate["gate"] == "arms" for name in gate["missing"]}
     if gone:
-        yield f"there are no answers of {listed(sorted(gone))}"
+        yield f"there are no answers of the {_named(sorted(gone))}"
     ceilings = [gate for gate in shut if gate["gate"] == "ceiling"]
     for gate in shut:
         own = [name for name in gate["missing"] if name not in gone]
         if gate["gate"] == "treatment" and not gate["missing"]:
-            yield f"the treatment did not work: {_short(gate)}"
+            yield f"the treatment did not work: the spelling arm spells {_short(gate)}"
         elif gate["gate"] == "treatment" and own:
             yield "no question of spelling was asked"
     untrained = [gate["task"] for gate in ceilings if any(name.startswith("direct") for name in gate["missing"])]
     if untrained:
-        yield f"the ceiling was not trained: no arm learned {listed(untrained)} directly"
-    for gate in ceilings:
-        if not gate["missing"]:
-            yield f"direct training did not raise {gate['task']}: {_short(gate)}"
+        yield f"the ceiling was not trained: no direct arm learned {listed(untrained)}"
+    if flat := [f"{gate['task']} ({_short(gate)})" for gate in ceilings if not gate["missing"]]:
+        yield f"direct training did not raise {' or '.join(flat)}"
     if not shut:
         least = verdict["settings"]["negligible"]
         for task in verdict["tasks"]:
@@ -152,13 +151,38 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _short(gate: Mapping[str, Any]) -> str:
-    found = [
-        f"{points(each['difference'])} points ({span(each['low'], each['high'])}) against {_NAMES[each['reference']]}"
-        for each in gate["comparisons"]
-        if each["low"] <= gate["needed"] or each["p_value"] > 0.05
-    ]
+    """Returns the comparison that keeps a gate shut; of several, the one that is furthest from opening it."""
+    shut = [each for each in gate["comparisons"] if each["low"] <= gate["needed"] or each["p_value"] > 0.05]
+    worst = min(shut, key=lambda each: float(each["low"]))
+    needed = f", and has to be surely above {points(gate['needed'])}" if gate["needed"] else ""
     return (
-        f"{gate['comparisons'][0]['arm']} has {listed(found)}, and all of it has to be above {points(gate['needed'])}"
+        f"{points(worst['difference'])} points over the {arm_name(worst['reference'])}, "
+        f"{span(worst['low'], worst['high'])}{needed}"
+    )
+
+
+def _named(arms: Sequence[str]) -> str:
+    return listed([arm_name(arm) for arm in arms])
+
+
+def describe_done(verdict: Mapping[str, Any], comparison: pd.DataFrame) -> str:
+    """Returns what was done, in a sentence.
+
+    Args:
+        verdict: ``verdict.json``, or ``Verdict.document()``.
+        comparison: The comparison of the spelling arm with the base.
+    """
+    trained = {arm: seeds for arm, seeds in verdict["seeds"].items() if arm != "base"}
+    seeds = sorted(set(trained.values()))
+    n_seeds = count_of(seeds[0], "training seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} training seeds"
+    rows = core_rows(comparison)
+    numbers = list(zip(rows["n"], rows["task"], strict=True))
+    asked = listed([f"{n:,} of {task}" for n, task in numbers])
+    if rows["n"].nunique() == 1:
+        asked = f"{rows['n'].iloc[0]:,} each of {listed(list(rows['task']))}"
+    return (
+        f"What was done: {_named(['base', *trained])} answered the same questions, {asked}, on words of "
+        f"{int(rows['families'].max()):,} families that no arm was trained on; {n_seeds} an arm."
     )
 
 
@@ -166,7 +190,7 @@ def _headline(ratio: Mapping[str, float] | None) -> str:
     if ratio is None:
         return ""
     return (
-        f"Of the {points(ratio['denominator'])} points that direct training gains over the control arm, training on "
+        f"Of the {points(ratio['denominator'])} points that direct training gains over the form control, training on "
         f"spelling gains {percent(ratio['ratio'], 0)} "
         f"({span(ratio['low'], ratio['high'], lambda end: percent(end, 0))})."
     )
@@ -178,7 +202,7 @@ def _harm(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             base = next(each for each in task["comparisons"] if each["reference"] == "base")
             yield (
                 f"Training on spelling cost {task['task']} {points(base['difference'])} points "
-                f"({span(base['low'], base['high'])}) against the base model."
+                f"({span(base['low'], base['high'])}) against the base."
             )
 
 
@@ -188,15 +212,15 @@ def _notes(verdict: Mapping[str, Any]) -> Iterator[str]:
         by_kind.setdefault(note["kind"], []).append(note)
     if fell := by_kind.get("control fell"):
         lost = listed([f"{points(note['value'])} points in {note['subject']}" for note in fell])
-        yield f"The control arm fell below the base model ({lost}), so a difference from it is in part its harm."
+        yield f"The form control fell below the base ({lost}), so a difference from it is in part its harm."
     if assumed := by_kind.get("assumed spread"):
         spread = signed(100 * assumed[0]["value"], 1).removeprefix("+")
         yield (
-            f"Fewer than three training seeds of {listed([note['subject'] for note in assumed])}: intervals assume "
+            f"Fewer than three training seeds of {_named([note['subject'] for note in assumed])}: intervals assume "
             f"that seeds differ by {spread} points (standard deviation)."
         )
     for kind, what in (("no questions", "Without a question"), ("few", "With too few word families to look at")):
         if named := by_kind.get(kind):
-            shown = [note["subject"] for note in named[:_MOST_STRATA]]
+            shown = [note["subject"].replace("_", " ") for note in named[:_MOST_STRATA]]
             more = f" and {len(named) - len(shown)} more" if len(named) > len(shown) else ""
             yield f"{what}: {'; '.join(shown)}{more}."

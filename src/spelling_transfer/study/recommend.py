@@ -179,7 +179,7 @@ def next_study(
             f"{study.validation_words} validation words a task"
         )
         if words > _MOST_WORDS:
-            reasons.append(f"{alike}; it would take about {words:,}. Take the cheapest of them.")
+            reasons.append(f"{alike}; it would take about {words:,}, so which is best stays open.")
         elif words > study.validation_words:
             reasons.append(f"{alike}; about {words:,} would tell half of them apart.")
             changes["validation_words"] = words

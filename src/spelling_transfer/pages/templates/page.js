@@ -30,30 +30,61 @@
   // plotly's own button would upload the figure to a server.
   const config = { responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  // Panels side by side stand one above the other where there is no room.
+  const NARROW = 640;
+  const stack = (layout) => {
+    const axes = Object.keys(layout).filter((key) => /^xaxis\d*$/.test(key) && layout[key].domain);
+    if (axes.length < 2) return {};
+    const rows = new Set(axes.map((key) => layout[key.replace("x", "y")].domain[0])).size;
+    const each = Math.max(layout.height / rows, 300), height = each * axes.length;
+    const tops = axes.map((_, place) => 1 - place / axes.length);
+    const page = { height, legend: { ...layout.legend, y: (layout.legend?.y ?? 1) * layout.height / height } };
+    axes.forEach((key, place) => {
+      const other = key.replace("x", "y");
+      page[key] = { ...layout[key], domain: [0, 1] };
+      page[other] = { ...layout[other], domain: [tops[place] - (each - 90) / height, tops[place]], showticklabels: true,
+        title: layout[other].title?.text ? layout[other].title : undefined };
+    });
+    let panel = 0;
+    page.annotations = (layout.annotations ?? []).map((note) =>
+      note.yref === "paper" && note.yanchor === "bottom" ? { ...note, x: 0.5, y: tops[panel++] } : note);
+    return page;
+  };
+  const broken = (title) => title?.text && { ...title, text: title.text.replace(/(.{26,}?) /g, "$1<br>") };
   const draw = () => {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     for (const source of document.querySelectorAll("script[data-plot]")) {
       const target = document.getElementById(source.dataset.plot);
-      const { data, layout = {} } = JSON.parse(source.textContent);
+      const { data, layout: given = {} } = JSON.parse(source.textContent);
+      const narrow = target.parentElement.clientWidth < NARROW;
+      const layout = narrow ? { ...given, ...stack(given) } : given;
+      if (data.some((each) => each.type === "parcoords")) {
+        target.style.minWidth = `${NARROW}px`;
+        target.parentElement.classList.add("scrolls");
+        target.parentElement.tabIndex = 0;
+      }
+      target.style.minHeight = `${layout.height}px`;
       const page = {
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, width: undefined,
         modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--link") },
-        font: { ...layout.font, color: colour("--ink"), family: getComputedStyle(document.body).fontFamily },
+        font: { ...layout.font, ...(narrow && { size: 11 }), color: colour("--ink"), family: getComputedStyle(document.body).fontFamily },
       };
       for (const axis of Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key)).concat("xaxis", "yaxis")) {
         page[axis] = { gridcolor: colour("--grid"), linecolor: colour("--line"), zerolinecolor: colour("--line"),
           ...layout[axis], automargin: true };
+        if (narrow && axis[0] === "x") page[axis].title = broken(page[axis].title);
       }
       for (const trace of data.filter((each) => each.type === "bar")) {
         for (const bars of [trace.error_x, trace.error_y]) if (bars) bars.color ??= colour("--ink");
       }
       target.querySelector("noscript")?.remove();
-      Plotly.react(target, data, { ...layout, ...page }, config);
+      Plotly.react(target, data, { ...layout, ...page }, { ...config, displayModeBar: narrow ? false : undefined });
     }
   };
   if (document.querySelector("script[data-plot]")) {
     draw();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    matchMedia(`(max-width: ${NARROW}px)`).addEventListener("change", draw);
   }
 }

@@ -1,4 +1,4 @@
-"""Evaluation of the base and the fine-tuned model on held-out word families."""
+"""Evaluation of the base and the other arms on held-out word families."""
 
 from spelling_transfer.pipelines.evaluation.pipeline import create_pipeline
 

@@ -9,11 +9,15 @@ import pandas as pd
 from spelling_transfer.evaluation import (
     EvaluationSettings,
     answer_questions,
+    arm_effects,
     arm_table,
     check_model,
     compare_all,
     decide,
+    dose_curve,
     empty_strata,
+    error_kinds,
+    floors,
     layer_probes,
     mark_answers,
     missing_arms,
@@ -23,8 +27,9 @@ from spelling_transfer.evaluation import (
 from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.pages import probes
-from spelling_transfer.pages.evaluation import plot_differences, plot_groups, plot_scores, render_evaluation_page
+from spelling_transfer.pages import evaluation_figures as figures
+from spelling_transfer.pages import probes as probe_page
+from spelling_transfer.pages.evaluation import EvaluationResults, render_evaluation_page
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -107,30 +112,60 @@ def compare_arms(
     return comparison, control, verdict.document()
 
 
+def describe_arms(
+    arm_answers: pd.DataFrame,
+    marked_answers: pd.DataFrame,
+    baselines: pd.DataFrame,
+    arm_curves: pd.DataFrame,
+    base_validation_scores: dict[str, Any],
+    settings: EvaluationSettings,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Makes the tables behind the figures: arms side by side, scores over training, kinds of error, floors."""
+    return (
+        arm_effects(arm_answers, settings),
+        dose_curve(arm_curves, base_validation_scores),
+        error_kinds(marked_answers),
+        floors(marked_answers, baselines),
+    )
+
+
 # Kedro resolves the hints of a node, so a figure's type, which would import plotly, cannot stand here.
-def plot(scores: pd.DataFrame, comparison: pd.DataFrame) -> tuple[Any, Any, Any]:
-    """Draws the scores of both arms, the paired differences, and the scores by tokens of the word."""
-    scores = of_one_seed(scores)
-    return plot_scores(scores), plot_differences(comparison), plot_groups(scores, "n_tokens", "tokens of the word")
+def plot(
+    scores: pd.DataFrame, arm_effects: pd.DataFrame, dose_curve: pd.DataFrame, arm_errors: pd.DataFrame
+) -> tuple[Any, Any, Any, Any, Any]:
+    """Draws the scores, the arms side by side, their strata, their way there, and what they get wrong."""
+    return (
+        figures.plot_scores(of_one_seed(scores)),
+        figures.plot_arms(arm_effects),
+        figures.plot_strata(arm_effects),
+        figures.plot_dose(dose_curve),
+        figures.plot_errors(arm_errors),
+    )
 
 
 def plot_probes(layer_probes: pd.DataFrame) -> Any:
     """Draws what the layers of each arm know, beside what it answers."""
-    return probes.plot_probes(layer_probes)
+    return probe_page.plot_probes(layer_probes)
 
 
 def report(
-    marked_answers: pd.DataFrame,
+    *,
+    marked: pd.DataFrame,
     scores: pd.DataFrame,
     comparison: pd.DataFrame,
-    control_comparison: pd.DataFrame,
+    control: pd.DataFrame,
     verdict: dict[str, Any],
-    layer_probes: pd.DataFrame,
+    effects: pd.DataFrame,
+    floors: pd.DataFrame,
+    left_out: dict[str, Any],
+    probes: pd.DataFrame,
     settings: EvaluationSettings,
+    **plots: Any,
 ) -> str:
     """Writes the page of the evaluation."""
-    figures = dict(zip(("scores", "differences", "n_tokens"), plot(scores, comparison), strict=True))
-    marked = of_one_seed(marked_answers)
     return render_evaluation_page(
-        marked, scores, comparison, control_comparison, verdict, figures, settings, probes.probe_sections(layer_probes)
+        EvaluationResults(marked, scores, comparison, control, verdict, effects, floors, left_out),
+        {name.removesuffix("_figure"): figure for name, figure in plots.items()},
+        settings,
+        probe_page.probe_sections(probes),
     )

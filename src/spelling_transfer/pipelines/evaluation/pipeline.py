@@ -11,9 +11,21 @@ from spelling_transfer.pipelines.evaluation import nodes
 _ASKING = ("gpu", "group-asking")
 """One rented machine for both: probes that are not enabled rent none."""
 
+_FIGURES = {
+    "scores": "evaluation_scores_plot",
+    "arms": "evaluation_arms_plot",
+    "strata": "evaluation_strata_plot",
+    "dose": "evaluation_dose_plot",
+    "errors": "evaluation_errors_plot",
+}
+"""The dataset of each figure, in the order in which ``nodes.plot`` returns them."""
+
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: answer, probe_layers, mark, compare_arms, plot_scores, plot_probes, report_scores."""
+    """Returns the pipeline.
+
+    Its nodes: answer, probe_layers, mark, compare_arms, describe_arms, plot_scores, plot_probes, report_scores.
+    """
     return pipeline(
         [
             node(
@@ -59,9 +71,22 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="compare_arms",
             ),
             node(
+                nodes.describe_arms,
+                inputs=[
+                    "arm_answers",
+                    "marked_answers",
+                    "baselines",
+                    "arm_curves",
+                    "base_validation_scores",
+                    "params:evaluation",
+                ],
+                outputs=["arm_effects", "dose_curve", "arm_errors", "floors"],
+                name="describe_arms",
+            ),
+            node(
                 nodes.plot,
-                inputs=["scores", "comparison"],
-                outputs=["evaluation_scores_plot", "evaluation_differences_plot", "evaluation_tokens_plot"],
+                inputs=["scores", "arm_effects", "dose_curve", "arm_errors"],
+                outputs=list(_FIGURES.values()),
                 name="plot_scores",
                 tags=["report"],
             ),
@@ -74,15 +99,19 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.report,
-                inputs=[
-                    "marked_answers",
-                    "scores",
-                    "comparison",
-                    "control_comparison",
-                    "verdict",
-                    "layer_probes",
-                    "params:evaluation",
-                ],
+                inputs={
+                    "marked": "marked_answers",
+                    "scores": "scores",
+                    "comparison": "comparison",
+                    "control": "control_comparison",
+                    "verdict": "verdict",
+                    "effects": "arm_effects",
+                    "floors": "floors",
+                    "left_out": "left_out",
+                    "probes": "layer_probes",
+                    "settings": "params:evaluation",
+                    **{f"{name}_figure": dataset for name, dataset in _FIGURES.items()},
+                },
                 outputs="evaluation_page",
                 name="report_scores",
                 tags=["report"],

@@ -68,7 +68,7 @@ def confirm_best(
     study: StudySettings,
     analysis: AnalysisSettings,
 ) -> dict[str, Any]:
-    """Adds what the recommended configuration scored with new seeds, and against its control arm."""
+    """Adds what the recommended configuration scored with new seeds, and against its form control."""
     return confirm(
         recommendation,
         confirmation_runs,

@@ -1,0 +1,221 @@
+"""What the figures of the evaluation show, as tables: arms side by side, doses, floors, and kinds of error.
+
+Nothing here decides: the answer to the question of the study is that of `verdict`. Every comparison pairs questions
+that both arms answered, within one endpoint; endpoints and strata are never pooled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spelling_transfer.evaluation.settings import EvaluationSettings
+from spelling_transfer.evaluation.strata import ENDPOINTS, HELD_OUT, STRATA, VALUES
+from spelling_transfer.evaluation.verdict import FEWEST_FAMILIES
+from spelling_transfer.statistics.intervals import Interval
+from spelling_transfer.statistics.multiple import benjamini_hochberg
+from spelling_transfer.statistics.paired import clear_direction, paired_difference
+from spelling_transfer.statistics.scores import SCORED_TASKS
+from spelling_transfer.tasks.arms import BASE, FORM_CONTROL, SPELLING_ARM
+from spelling_transfer.tasks.balance import SMALLEST_CHECKED_SET
+from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
+
+ALL = "all"
+"""The stratum, and its value, of all questions of an endpoint."""
+FLOORS = {
+    "commonest": "the commonest answer",
+    "random_letter": "a random letter of the word",
+    "first_token_letter": "the first letter of its first token",
+    "answer_by_argument": "the commonest answer to what is asked for",
+}
+"""Answerers that do not know how a word is spelled, and what they say."""
+ERROR_KINDS = (
+    *("right", "right, and more"),
+    *("as many letters, some wrong", "the letter beside it", "off by one"),
+    *("too many or too few letters", "another letter of the word", "off by more"),
+    *("no letter of the word", "no answer"),
+)
+"""Kinds of answer to the core tasks, from right to furthest from it."""
+_MEASURED = ("reference_score", "arm_score", "difference", "low", "high", "p_value")
+
+
+def arm_effects(table: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFrame:
+    """Returns how each arm differs from the base and from the form control, by endpoint and, if held out, by stratum.
+
+    Args:
+        table: What ``tabulate`` returns.
+        settings: Confidence of the intervals, and the spread of seeds that is assumed below three of them.
+
+    Returns:
+        One row an ``endpoint``, ``stratum``, ``value``, ``task``, ``arm`` and ``reference``: ``seeds`` of the arm,
+        ``n`` questions, ``families``, both scores, ``difference`` with ``low`` and ``high``, ``p_value``. The values of
+        fewer than ten families are missing. ``p_adjusted`` is Benjamini and Hochberg's over all rows but those that the
+        verdict adjusts by itself, where it is missing; ``clear`` is ``up``, ``down`` or ``unclear`` by both interval
+        and test.
+    """
+    rows = [
+        {"endpoint": endpoint, "stratum": stratum, "value": value, "task": task, **row}
+        for endpoint, task, stratum, value, part in _parts(table)
+        for row in _against_references(part, settings)
+    ]
+    frame = pd.DataFrame(rows)
+    declared = (
+        (frame["endpoint"] == HELD_OUT)
+        & (frame["stratum"] == ALL)
+        & (frame["arm"] == SPELLING_ARM)
+        & frame["task"].isin(UNTRAINED_TASKS)
+    )
+    explored = ~declared & frame["p_value"].notna()
+    frame["p_adjusted"] = np.nan
+    frame.loc[explored, "p_adjusted"] = benjamini_hochberg(frame.loc[explored, "p_value"])
+    judged = frame["p_adjusted"].fillna(frame["p_value"])
+    frame["clear"] = [
+        "" if pd.isna(p_value) else clear_direction(Interval(low, high), p_value, confidence=settings.confidence)
+        for low, high, p_value in zip(frame["low"], frame["high"], judged, strict=True)
+    ]
+    return frame
+
+
+def _parts(table: pd.DataFrame) -> Iterator[tuple[str, str, str, str, pd.DataFrame]]:
+    for endpoint in ENDPOINTS:
+        for task in CORE_TASKS:
+            rows = table[(table["endpoint"] == endpoint) & (table["task"] == task)]
+            if rows.empty:
+                continue
+            yield endpoint, task, ALL, ALL, rows
+            for stratum in STRATA if endpoint == HELD_OUT else ():
+                for value in sorted(set(rows[stratum]) - {""}, key=VALUES.index):
+                    yield endpoint, task, stratum, value, rows[rows[stratum] == value]
+
+
+def _against_references(part: pd.DataFrame, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:
+    families = part.drop_duplicates("example_id").set_index("example_id")["family"]
+    right = {
+        str(arm): rows.pivot(index="seed", columns="example_id", values="correct")
+        for arm, rows in part.groupby("arm", sort=False)
+    }
+    for reference in (BASE, FORM_CONTROL):
+        for arm, answers in right.items():
+            if reference not in right or arm in (BASE, reference):
+                continue
+            asked = right[reference].columns.intersection(answers.columns)
+            of_asked = families[asked]
+            row = {
+                "arm": arm,
+                "reference": reference,
+                "seeds": len(answers),
+                "n": len(asked),
+                "families": of_asked.nunique(),
+            }
+            if row["families"] < FEWEST_FAMILIES:
+                yield {**row, **dict.fromkeys(_MEASURED, np.nan)}
+                continue
+            spread = settings.verdict.seed_spread
+            found = paired_difference(
+                right[reference][asked].to_numpy(dtype=bool),
+                answers[asked].to_numpy(dtype=bool),
+                of_asked,
+                spreads=(0.0 if reference == BASE else spread, spread),
+                confidence=settings.confidence,
+            )
+            measured = (found.reference, found.arm, found.difference, *found.interval, found.p_value)
+            yield {**row, **dict(zip(_MEASURED, measured, strict=True))}
+
+
+def floors(marked: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
+    """Returns what answerers that do not know a word's spelling score on words of held-out families.
+
+    Args:
+        marked: What ``mark_answers`` returns.
+        baselines: What ``compute_baselines`` returns; those of words of the split ``test`` are taken.
+
+    Returns:
+        One row a ``task`` and ``answerer`` (see :data:`FLOORS`), with its ``score``; the highest of a task is the floor
+        that a model has to be above before it can be said to do the task.
+    """
+    asked = marked[marked["endpoint"] == HELD_OUT].drop_duplicates("example_id")
+    rows = []
+    for task, of_task in asked.groupby("task", sort=False):
+        scores = {"commonest": float(of_task["answer"].value_counts(normalize=True).iloc[0])}
+        if task == "position":
+            pairs = zip(of_task["word"], of_task["answer"], strict=True)
+            scores["random_letter"] = float(np.mean([word.count(answer) / len(word) for word, answer in pairs]))
+        of_test = (baselines["split"] == "test") & (baselines["word_set"] == "word") & (baselines["task"] == task)
+        # Among few questions the commonest answer to each letter or place is right by chance.
+        enough = (baselines["baseline"] != "answer_by_argument") | (baselines["questions"] >= SMALLEST_CHECKED_SET)
+        known = baselines[of_test & enough].set_index("baseline")["accuracy"]
+        scores |= {name: float(known[name]) for name in FLOORS if name in known.index}
+        rows += [{"task": task, "answerer": name, "score": score} for name, score in scores.items()]
+    return pd.DataFrame(rows, columns=["task", "answerer", "score"])
+
+
+def dose_curve(arm_curves: pd.DataFrame, base: dict[str, Any]) -> pd.DataFrame:
+    """Returns each arm's scores on validation words over its training, from the base on.
+
+    Args:
+        arm_curves: One row an arm, seed and step, with the exact match of each task.
+        base: Exact match of the base by task.
+
+    Returns:
+        One row an ``arm``, ``step`` and ``task``: ``seeds``, the mean ``score`` over them with the ``lowest`` and the
+        ``highest``, the ``gain`` over the base, and ``spelling_gain`` at that step.
+    """
+    rows: list[dict[str, Any]] = []
+    for arm, of_arm in arm_curves.groupby("arm", sort=False):
+        start = pd.DataFrame([{"step": 0, **{task: float(base[task]) for task in SCORED_TASKS}}])
+        for step, seeds in [(0, start), *of_arm.groupby("step")]:
+            means = seeds[[*SCORED_TASKS]].mean()
+            rows += [
+                {
+                    "arm": arm,
+                    "step": step,
+                    "task": task,
+                    "seeds": len(seeds),
+                    "score": means[task],
+                    "lowest": seeds[task].min(),
+                    "highest": seeds[task].max(),
+                    "gain": means[task] - base[task],
+                    "spelling_gain": means["spelling"] - base["spelling"],
+                }
+                for task in SCORED_TASKS
+            ]
+    return pd.DataFrame(rows)
+
+
+def error_kinds(marked: pd.DataFrame) -> pd.DataFrame:
+    """Returns what kind of answer each arm gives to the core tasks on words of held-out families, over all its seeds.
+
+    Args:
+        marked: What ``mark_answers`` returns.
+
+    Returns:
+        One row an ``arm``, ``task`` and ``kind`` with ``n`` answers and their ``share`` of the arm's answers to the
+        task; ``right`` is one of the kinds.
+    """
+    rows = marked[(marked["endpoint"] == HELD_OUT) & marked["task"].isin(CORE_TASKS)]
+    kinds = rows[["arm", "task"]].assign(kind=[_kind(row) for row in rows.to_dict("records")])
+    counted = kinds.groupby(["arm", "task", "kind"], sort=False).size().rename("n").reset_index()
+    return counted.assign(share=counted["n"] / counted.groupby(["arm", "task"])["n"].transform("sum"))
+
+
+def _kind(row: dict[Any, Any]) -> str:
+    if row["exact"]:
+        return "right"
+    if row["invalid"]:
+        return "no answer"
+    if row["lenient"]:
+        return "right, and more"
+    word, read = str(row["word"]), str(row["read"])
+    if row["task"] == "count":
+        return "off by one" if row["absolute_error"] == 1 else "off by more"
+    if row["task"] == "position":
+        place = int(row["argument"])
+        index = place - 1 if place > 0 else len(word) + place
+        if read in (word[max(index - 1, 0) : index], word[index + 1 : index + 2]):
+            return "the letter beside it"
+        return "another letter of the word" if read in word else "no letter of the word"
+    n_letters = sum(map(str.isalpha, read))
+    return "as many letters, some wrong" if n_letters == len(word) else "too many or too few letters"

@@ -1,0 +1,116 @@
+"""The tables behind the figures: differences that agree with the verdict, floors, doses, kinds of error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.samples.evaluations import evaluation
+
+from spelling_transfer.evaluation.plotted import ALL, ERROR_KINDS, dose_curve, error_kinds, floors
+from spelling_transfer.evaluation.settings import EvaluationSettings
+from spelling_transfer.pages.evaluation import EvaluationResults
+
+WHERE = ["endpoint", "stratum", "value", "task", "arm", "reference"]
+
+
+@pytest.fixture(scope="module")
+def found() -> EvaluationResults:
+    return evaluation(EvaluationSettings(n_resamples=999))
+
+
+def test_differences_are_those_of_the_verdict(found: EvaluationResults) -> None:
+    effects = found.effects.set_index(WHERE)
+    for task in found.verdict["tasks"]:
+        for each in task["comparisons"]:
+            reference = {"control": "form_control"}.get(each["reference"], each["reference"])
+            row = effects.loc["held_out", ALL, ALL, task["task"], "spelling", reference]
+            assert row[["difference", "low", "high", "p_value"]].tolist() == pytest.approx(
+                [each[name] for name in ("difference", "low", "high", "p_value")]
+            )
+            assert np.isnan(row["p_adjusted"])
+    ceiling = effects.loc["held_out", ALL, ALL, "position", "direct_position", "base"]
+    assert ceiling["clear"] == "up"
+    assert ceiling["p_adjusted"] >= ceiling["p_value"]
+
+
+def test_each_stratum_is_compared_by_itself_and_too_few_families_not_at_all(found: EvaluationResults) -> None:
+    effects = found.effects
+    whole = effects[(effects["stratum"] == ALL) & (effects["endpoint"] == "held_out")].set_index(WHERE[3:])["n"]
+    for stratum, of_stratum in effects[effects["stratum"] != ALL].groupby("stratum"):
+        asked = of_stratum.groupby(WHERE[3:])["n"].sum()
+        assert (asked == whole[asked.index]).all(), stratum
+    few = effects[effects["endpoint"] == "made_up"]
+    assert (few["families"] == 2).all()
+    assert few[["difference", "low", "high", "p_value", "p_adjusted"]].isna().all().all()
+    assert (few["clear"] == "").all()
+
+
+def test_an_arm_that_was_asked_less_is_compared_on_what_it_was_asked(found: EvaluationResults) -> None:
+    from tests.samples.evaluations import table_of
+
+    from spelling_transfer.evaluation.plotted import arm_effects
+
+    table = table_of(found.marked)
+    asked = sorted(table.loc[table["task"] == "count", "example_id"].unique())[:40]
+    part = table[(table["arm"] == "base") & table["example_id"].isin(asked)].assign(arm="few_shots", correct=True)
+    effects = arm_effects(pd.concat([table, part]), EvaluationSettings()).set_index(WHERE)
+    row = effects.loc["held_out", ALL, ALL, "count", "few_shots", "base"]
+    right = table[(table["arm"] == "base") & table["example_id"].isin(asked) & (table["endpoint"] == "held_out")]
+    assert row["n"] == len(right)
+    assert row["reference_score"] == pytest.approx(right["correct"].mean())
+
+
+def test_floors_are_what_answerers_score_that_cannot_spell() -> None:
+    marked = pd.DataFrame(
+        {"example_id": list("abcd"), "endpoint": "held_out", "task": ["position"] * 3 + ["count"],
+         "word": ["tattoo", "ab", "abcd", "ab"], "answer": ["t", "a", "a", "1"]}
+    )  # fmt: skip
+    rows = [
+        ("test", "word", "position", "first_token_letter", 0.2, 10),
+        ("test", "word", "position", "answer_by_argument", 0.9, 10),  # by chance, among so few
+        ("test", "word", "count", "answer_by_argument", 0.3, 200),
+        ("validation", "word", "position", "first_token_letter", 0.9, 10),
+    ]
+    baselines = pd.DataFrame(rows, columns=["split", "word_set", "task", "baseline", "accuracy", "questions"])
+    found = floors(pd.concat([marked, marked]), baselines).set_index(["task", "answerer"])["score"]
+    assert found["position"].to_dict() == pytest.approx(
+        {"commonest": 2 / 3, "random_letter": (3 / 6 + 1 / 2 + 1 / 4) / 3, "first_token_letter": 0.2}
+    )
+    assert found["count"].to_dict() == {"commonest": 1.0, "answer_by_argument": 0.3}
+
+
+def test_a_dose_curve_begins_at_the_base_and_averages_seeds() -> None:
+    curves = pd.DataFrame(
+        {"arm": "spelling", "seed": [1, 2], "step": 10, "spelling": [0.5, 0.7], "position": [0.2, 0.4], "count": 0.3}
+    )
+    found = dose_curve(curves, {"step": 0, "spelling": 0.4, "position": 0.2, "count": 0.3})
+    assert found[found["step"] == 0][["gain", "spelling_gain"]].eq(0).all().all()
+    row = found[(found["step"] == 10) & (found["task"] == "position")].iloc[0]
+    assert row[["seeds", "score", "lowest", "highest", "gain", "spelling_gain"]].tolist() == pytest.approx(
+        [2, 0.3, 0.2, 0.4, 0.1, 0.2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "word", "argument", "answer", "read", "kind"),
+    [
+        ("position", "plane", "2", "l", "p", "the letter beside it"),
+        ("position", "plane", "1", "p", "e", "another letter of the word"),
+        ("position", "plane", "-1", "e", "n", "the letter beside it"),
+        ("position", "plane", "2", "l", "z", "no letter of the word"),
+        ("count", "plane", "a", "1", "2", "off by one"),
+        ("count", "plane", "a", "1", "3", "off by more"),
+        ("spelling", "plane", "", "p-l-a-n-e", "p-l-e-n-e", "as many letters, some wrong"),
+        ("spelling", "plane", "", "p l a n e", "p l a n", "too many or too few letters"),
+    ],
+)
+def test_errors_are_told_apart(task: str, word: str, argument: str, answer: str, read: str, kind: str) -> None:
+    row = {"arm": "base", "endpoint": "held_out", "task": task, "word": word, "argument": argument, "answer": answer,
+           "read": read, "exact": False, "lenient": False, "invalid": False,
+           "absolute_error": abs(int(read) - int(answer)) if task == "count" else None}  # fmt: skip
+    found = error_kinds(pd.DataFrame([row, {**row, "exact": True}, {**row, "invalid": True, "read": ""}]))
+    assert dict(zip(found["kind"], found["share"], strict=True)) == pytest.approx(
+        {kind: 1 / 3, "right": 1 / 3, "no answer": 1 / 3}
+    )
+    assert set(found["kind"]) <= set(ERROR_KINDS)

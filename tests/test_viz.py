@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 PIPELINES = ["local_prep", "token_analysis", "tuning", "evaluation", "deployment_check"]
 GPU_NODES = {
     "tuning": ["run_study", "train_arms"],
-    "evaluation": ["answer"],
+    "evaluation": ["answer", "probe_layers"],
     "deployment_check": ["export", "probe_endpoint"],
 }
 STYLES = json.loads((ROOT / ".viz" / "styles.json").read_text())

@@ -25,7 +25,7 @@ def table(*rows: dict[str, Any]) -> pd.DataFrame:
 def test_the_sentence_is_of_the_layer_that_the_fit_chose() -> None:
     probes = table({"layer": 0}, {**_READ, **_UNTOLD}, {"layer": 2, "accuracy": 0.9, "error": 0.2})
     assert describe_probes(probes) == [
-        "The count can be read at layer 1 of 2 of the base model in 81.0% of 60 questions, and 60.0% are answered "
+        "The count can be read at layer 1 of 2 of the base in 81.0% of 60 questions, and 60.0% are answered "
         "right: +21.0 points (+10.0 to +30.0)."
     ]
 
@@ -34,7 +34,7 @@ def test_the_sentence_is_of_the_layer_that_the_fit_chose() -> None:
     ("changed", "expected"),
     [
         ({"untold_low": -0.1}, r"\+21.0 points \(−10.0 to \+30.0, no clear difference\)"),
-        ({"selectivity_low": -0.1}, "No layer of the base model tells the right count clearly better than shuffled"),
+        ({"selectivity_low": -0.1}, "No layer of the base tells the right count clearly better than shuffled"),
         ({"arm": "spelling", "task": "position"}, "The letter can be read at layer 1 of 1 of the spelling arm"),
     ],
 )
@@ -49,7 +49,9 @@ def test_knowledge_stands_beside_answers_in_a_panel_of_each_arm_and_task() -> No
     ]
     figure = plot_probes(table(*arms, {"layer": -1, "arm": "direct_count", "problem": "not in arms.trained"}))
     assert len(figure.data) == 3 * 4
-    assert [note.text for note in figure.layout.annotations] == ["base", "spelling"]
+    assert [note.text for note in figure.layout.annotations] == [
+        f"{arm}<br>{task}" for task in ("position", "count") for arm in ("base", "spelling arm")
+    ]
     read, answered = figure.data[0], figure.data[1]
     assert (list(read.y), list(answered.y)) == ([0.81], [0.6])
     assert read.error_y.array == pytest.approx([0.09])
@@ -62,10 +64,8 @@ def test_what_was_not_probed_is_named_and_has_no_panel() -> None:
     ]
     probes = table({**_READ, **_UNTOLD, "task": "position"}, few, {**few, "arm": "spelling"}, *missing)
     page = render_page("Evaluation", probe_sections(probes))
-    assert (
-        "Not probed: count of base and spelling (4 word families to test on, 30 are needed); direct_count (a reason)."
-        in page
-    )
+    assert "Not probed: count of base and spelling arm (4 word families to test on, 30 are needed); direct" in page
+    assert "direct arm (count) (a reason)." in page
     unprobed = probes[probes["layer"] == -1]
     (section,) = probe_sections(unprobed)
     assert section.figure is None

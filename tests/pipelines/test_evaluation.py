@@ -339,7 +339,7 @@ def test_every_arm_is_probed_on_the_questions_that_it_answered(
     assert len(catalog["layer_probes_plot"].load().data) == 3 * 6
     page = catalog["evaluation_page"].load()
     assert "Knowledge against answers" in page
-    assert "Not probed: direct_count (not in arms.trained)." in page
+    assert "Not probed: direct arm (count) (not in arms.trained)." in page
 
 
 def test_too_few_families_are_named_for_each_arm_and_nothing_is_probed(
@@ -349,7 +349,7 @@ def test_too_few_families_are_named_for_each_arm_and_nothing_is_probed(
     assert set(probes["arm"]) == {"base", "spelling", "form_control", "direct_count"}
     assert probes["accuracy"].isna().all()
     assert (
-        "base, spelling and form_control (12 word families to test on, 30 are needed"
+        "base, spelling arm and form control (12 word families to test on, 30 are needed"
         in catalog["evaluation_page"].load()
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from spelling_transfer.evaluation.layer_probes import NO_LAYER, best_layers
+from spelling_transfer.pages.names import arm_name
 from spelling_transfer.pages.numbers import listed, percent, points, span
 from spelling_transfer.pages.page import Section
 from spelling_transfer.pages.style import COLOURS, GREY, error_bars, style_figure
@@ -64,7 +65,7 @@ def describe_probes(probes: pd.DataFrame) -> list[str]:
 
 
 def _describe(row: pd.Series[Any], last: int) -> str:
-    arm = "base model" if row["arm"] == BASE else f"{row['arm']} arm"
+    arm = arm_name(str(row["arm"]))
     what, read = _READ.get(str(row["task"]), str(row["task"])), percent(row["accuracy"])
     if not row["selectivity_low"] > 0:
         return (
@@ -87,7 +88,7 @@ def _unprobed(probes: pd.DataFrame) -> str:
         tasks = (
             "" if set(arms.index) == set(probes["task"]) and arms.nunique() == 1 else f"{listed(list(arms.index))} of "
         )
-        parts.append(f"{tasks}{listed(list(of_problem['arm'].unique()))} ({problem})")
+        parts.append(f"{tasks}{listed([arm_name(arm) for arm in of_problem['arm'].unique()])} ({problem})")
     return "; ".join(parts)
 
 
@@ -95,7 +96,7 @@ def _best_table(probes: pd.DataFrame) -> Table:
     names = ["arm", "task", "layer", "n", "accuracy", "low", "high", "shuffled", "answered"]
     ends = ["untold", "untold_low", "untold_high"]
     return Table(
-        best_layers(probes)[names + ends],
+        best_layers(probes)[names + ends].assign(arm=lambda best: best["arm"].map(arm_name)),
         caption="The layer that is read best, chosen by the error of the fit, so no test question has a say. Accuracy "
         "is the probe's; the difference is accuracy less the share answered right, paired by question. None of this is "
         "part of the verdict.",
@@ -119,9 +120,9 @@ def plot_probes(probes: pd.DataFrame) -> Figure:
         cols=len(arms),
         shared_xaxes=True,
         shared_yaxes=True,
-        column_titles=[arm.replace("_", " ") for arm in arms],
+        subplot_titles=[f"{arm_name(arm)}<br>{task}" for task in tasks for arm in arms],
         horizontal_spacing=0.02,
-        vertical_spacing=0.08,
+        vertical_spacing=0.2,
     )
     for (task, arm), rows in probed.groupby(["task", "arm"], sort=False):
         first = (task, arm) == (tasks[0], arms[0])
@@ -146,9 +147,9 @@ def plot_probes(probes: pd.DataFrame) -> Figure:
                 row=tasks.index(task) + 1,
                 col=arms.index(arm) + 1,
             )
-    for place, task in enumerate(tasks, start=1):
-        figure.update_yaxes(title=f"{task}: share right", row=place, col=1)
+    figure.update_yaxes(title="share right", col=1)
     figure.update_xaxes(title="layer", row=len(tasks))
     figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    style_figure(figure, height_pixels=130 + 250 * len(tasks))
-    return figure.update_layout(legend_y=1.08, margin_t=72)
+    height_pixels = 130 + 270 * len(tasks)
+    below = {"y": -92 / height_pixels, "yanchor": "top", "x": 0}
+    return style_figure(figure, height_pixels=height_pixels).update_layout(legend=below, margin_t=60)

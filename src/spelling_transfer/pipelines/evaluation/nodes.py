@@ -28,7 +28,7 @@ from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pages import evaluation_figures as figures
-from spelling_transfer.pages import probes
+from spelling_transfer.pages import probes as probe_page
 from spelling_transfer.pages.evaluation import EvaluationResults, render_evaluation_page
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
@@ -145,7 +145,7 @@ def plot(
 
 def plot_probes(layer_probes: pd.DataFrame) -> Any:
     """Draws what the layers of each arm know, beside what it answers."""
-    return probes.plot_probes(layer_probes)
+    return probe_page.plot_probes(layer_probes)
 
 
 def report(
@@ -158,7 +158,7 @@ def report(
     effects: pd.DataFrame,
     floors: pd.DataFrame,
     left_out: dict[str, Any],
-    layer_probes: pd.DataFrame,
+    probes: pd.DataFrame,
     settings: EvaluationSettings,
     **plots: Any,
 ) -> str:
@@ -167,5 +167,5 @@ def report(
         EvaluationResults(marked, scores, comparison, control, verdict, effects, floors, left_out),
         {name.removesuffix("_figure"): figure for name, figure in plots.items()},
         settings,
-        probes.probe_sections(layer_probes),
+        probe_page.probe_sections(probes),
     )

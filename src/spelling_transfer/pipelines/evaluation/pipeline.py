@@ -8,6 +8,9 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from spelling_transfer.pipelines.evaluation import nodes
 
+_ASKING = ("gpu", "group-asking")
+"""One rented machine for both: probes that are not enabled rent none."""
+
 _FIGURES = {
     "scores": "evaluation_scores_plot",
     "arms": "evaluation_arms_plot",
@@ -16,12 +19,13 @@ _FIGURES = {
     "errors": "evaluation_errors_plot",
 }
 """The dataset of each figure, in the order in which ``nodes.plot`` returns them."""
-_ASKING = ("gpu", "group-asking")
-"""One rented machine for both: probes that are not enabled rent none."""
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline, from the answers over probes, marks and comparisons to figures and page."""
+    """Returns the pipeline.
+
+    Its nodes: answer, probe_layers, mark, compare_arms, describe_arms, plot_scores, plot_probes, report_scores.
+    """
     return pipeline(
         [
             node(
@@ -104,7 +108,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "effects": "arm_effects",
                     "floors": "floors",
                     "left_out": "left_out",
-                    "layer_probes": "layer_probes",
+                    "probes": "layer_probes",
                     "settings": "params:evaluation",
                     **{f"{name}_figure": dataset for name, dataset in _FIGURES.items()},
                 },

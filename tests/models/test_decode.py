@@ -117,9 +117,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _state_of(function: Callable[[], None]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    decoder = getattr(function, "__self__", None) or function.__closure__[0].cell_contents  # type: ignore[index]
-    if not isinstance(decoder, StaticDecoder):
-        decoder = function.__closure__[1].cell_contents  # type: ignore[index]
+    (decoder,) = [c.cell_contents for c in function.__closure__ or () if isinstance(c.cell_contents, StaticDecoder)]
     tensors = [t for t in vars(decoder).values() if isinstance(t, torch.Tensor)]
     tensors += [*decoder._cache._keys, *decoder._cache._values]
     return [(tensor, tensor.clone()) for tensor in tensors]
@@ -145,7 +143,7 @@ def in_slots(
     with torch.inference_mode():
         decoder = StaticDecoder(
             loaded,
-            generate._head(loaded, tokenizer, allowed_ids)[0],
+            generate.answer_head(loaded, tokenizer, allowed_ids)[0],
             generate._best if sampling is None else drawer(sampling),
             size,
             layer_shapes(loaded),

@@ -14,6 +14,7 @@ from spelling_transfer.lazy import lazy_names
 if TYPE_CHECKING:
     from spelling_transfer.models.attention import NotStaticError, check_attention, fixed_attention, without_plans
     from spelling_transfer.models.capture import CaptureError, GraphPool, free_bytes
+    from spelling_transfer.models.decode import Admission, StaticDecoder
     from spelling_transfer.models.export import ALLOWED_IDS_FILE, export_deployable
     from spelling_transfer.models.folder import (
         MANIFEST,
@@ -23,8 +24,16 @@ if TYPE_CHECKING:
         permissions_explained,
         write_manifest,
     )
-    from spelling_transfer.models.generate import Sampling, cpu_threads, generate_answers
+    from spelling_transfer.models.generate import (
+        Sampling,
+        answer_head,
+        cpu_threads,
+        drawer,
+        generate_answers,
+        random_numbers,
+    )
     from spelling_transfer.models.gguf import Dtype, convert_gguf
+    from spelling_transfer.models.kept_decoder import new_decoder
     from spelling_transfer.models.kernels import fused_kernels
     from spelling_transfer.models.load import (
         LoadedModel,
@@ -53,6 +62,7 @@ __all__ = [
     "IGNORED_LABEL",
     "MANIFEST",
     "TOKEN_IDS_FILE",
+    "Admission",
     "CaptureError",
     "Dtype",
     "GraphPool",
@@ -65,10 +75,12 @@ __all__ = [
     "ModelShape",
     "NotStaticError",
     "Sampling",
+    "StaticDecoder",
     "TorchScorer",
     "UnknownTokenError",
     "Vocabulary",
     "VocabularySavings",
+    "answer_head",
     "answer_only_loss",
     "attach_lora",
     "backbone",
@@ -76,6 +88,7 @@ __all__ = [
     "check_attention",
     "convert_gguf",
     "cpu_threads",
+    "drawer",
     "export_deployable",
     "fixed_attention",
     "free_bytes",
@@ -86,9 +99,11 @@ __all__ = [
     "load_model",
     "loss_at",
     "measure_head",
+    "new_decoder",
     "new_folder",
     "permissions_explained",
     "pick_device",
+    "random_numbers",
     "read_embedding",
     "savings",
     "train_all_weights",
@@ -100,9 +115,11 @@ _HOMES = {
     "kernels": "fused_kernels",
     "capture": "CaptureError GraphPool free_bytes",
     "attention": "NotStaticError check_attention fixed_attention without_plans",
+    "decode": "Admission StaticDecoder",
+    "kept_decoder": "new_decoder",
     "export": "ALLOWED_IDS_FILE export_deployable",
     "folder": "MANIFEST ModelFolder ModelFolderError new_folder permissions_explained write_manifest",
-    "generate": "Sampling cpu_threads generate_answers",
+    "generate": "Sampling answer_head cpu_threads drawer generate_answers random_numbers",
     "gguf": "Dtype convert_gguf",
     "load": "is_quantised LoadedModel backbone base_of load_model pick_device read_embedding",
     "loss": "DEFAULT_LOGITS_MB loss_at IGNORED_LABEL answer_only_loss is_frozen_matrix",

@@ -26,7 +26,7 @@ def test_an_endpoint_that_will_not_end_is_killed_and_the_report_says_so(deployab
         deployable, start_timeout_seconds=600, stop_timeout_seconds=0.3, accelerator="cpu", environment=ENVIRONMENT
     ) as endpoint:
         members = group_of(endpoint.process.pid)
-        assert len(members) >= 3
+        assert len(members) == 2
         assert endpoint.memory_mib() > 50
         for member in members:
             member.send_signal(signal.SIGSTOP)  # it hears nothing any more

@@ -73,6 +73,8 @@ class AnswerEngine:
         allowed_file = folder.path / ALLOWED_IDS_FILE
         allowed_ids = json.loads(allowed_file.read_text()) if allowed_file.is_file() else None
         loaded = load_model(folder, card.profile, device=device)
+        for weight in loaded.model.parameters():
+            weight.data = weight.data.clone()  # a file's pages would change with the file
         if allowed_ids is not None:
             choice = set(allowed_ids) - {*tokenizer.think_ids, tokenizer.end_id}
             if not len(loaded.vocabulary.known_rows(sorted(choice))):
@@ -196,7 +198,7 @@ class AnswerEngine:
         begun, (n_ids, n_letters) = answer.index in said, said.get(answer.index, (0, 0))
         text = self.tokenizer.decode(answer.ids)
         whole = answer.finish_reason or not text.endswith(_HALF_CHARACTER)
-        if not begun or (whole and len(answer.ids) > n_ids):
+        if not begun or (whole and (len(answer.ids) > n_ids or len(text) > n_letters)):
             shown = text if whole else ""
             beside: dict[str, Any] = {}
             if request.logprobs:

@@ -57,7 +57,7 @@ class WorkerLoop:
                     said += [line(name, "event", event) for event in self._engine.events(one, answer)]
                 if one.finished:
                     said.append(line(name, "answer", self._engine.completion(one).model_dump_json()))
-        except Exception:  # whatever it is, those who wait are told, and the worker goes on with empty slots
+        except Exception:  # noqa: BLE001  whatever it is, those who wait are told, and the worker goes on with empty slots
             _LOG.exception("The worker failed at a step")
             said += [_broken(name) for name in self._batch.names()]
             self._batch = self._engine.new_batch()
@@ -85,7 +85,7 @@ class WorkerLoop:
                 self._batch.add(name, self._engine.prepare(form.model_validate_json(payload)))
         except RefusedRequestError as refused:
             yield _refusal(name, refused.status, refused.detail())
-        except Exception:  # one request's fault is not the others'
+        except Exception:  # noqa: BLE001  one request's fault is not the others'
             _LOG.exception("The worker failed on a request")
             yield _broken(name)
 
@@ -138,8 +138,8 @@ def main() -> int:
         engine = AnswerEngine.load(folder, None if accelerator == "auto" else accelerator)
         if engine.card.fingerprint != options["fingerprint"]:
             raise DeployableError(
-                f"{folder.path}: was {options['fingerprint']} when the endpoint started and is {engine.card.fingerprint} "
-                "now. What was checked is what runs: check the new one, then start the endpoint again."
+                f"{folder.path}: was {options['fingerprint']} when the endpoint started and is now "
+                f"{engine.card.fingerprint}. What was checked is what runs: check the new one, then start again."
             )
         loop = WorkerLoop(engine, incoming, out)
     except SpellingTransferError as error:

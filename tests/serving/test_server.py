@@ -300,4 +300,7 @@ def test_the_schema_knows_every_status_and_what_is_accepted(endpoint: RunningEnd
     request = schema["components"]["schemas"]["ChatRequest"]
     assert set(request["properties"]) >= {*ChatRequest.model_fields, "stop", "tools", "reasoning_effort"}
     assert request["additionalProperties"] is False
+    assert request["properties"]["model"]["enum"] == ["wants-to-think"]
+    assert request["properties"]["temperature"]["enum"] == [None, SAMPLING.temperature]
+    assert request["properties"]["max_tokens"]["maximum"] == 32
     assert (request["properties"]["messages"]["minItems"], request["properties"]["messages"]["maxItems"]) == (1, 1)

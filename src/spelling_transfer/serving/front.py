@@ -68,7 +68,20 @@ class Front:
         app.add_api_route("/health", self.health, methods=["GET"], responses=unwell, response_class=Response)
         for kind in (RequestValidationError, HTTPException, RefusedRequestError, Exception):
             app.add_exception_handler(kind, _as_response)
+        self._say_limits(app.openapi()["components"]["schemas"])
         return app
+
+    def _say_limits(self, schemas: dict[str, Any]) -> None:
+        """Writes into the schema, which FastAPI keeps, what this deployable alone knows."""
+        settings = self._card.settings
+        for form in (ChatRequest, CompletionRequest):
+            fields = schemas[form.__name__]["properties"]
+            fields["model"]["enum"] = [self._card.model]
+            for name, value in self._card.sampling.model_dump().items():
+                fields[name]["enum"] = [None, value]
+            most = {"n": settings.max_choices, "max_tokens": settings.max_tokens_limit}
+            for name, limit in {**most, "max_completion_tokens": settings.max_tokens_limit}.items():
+                fields[name]["maximum"] = limit
 
     def authorize(self, request: Request) -> None:
         """Asks for the key where one is set."""

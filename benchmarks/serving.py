@@ -1,8 +1,8 @@
 """How fast the endpoint answers beside ``transformers serve`` with continuous batching and LitServe's plain example.
 
-One run: the same model (rows, weights and sampling of a deployable) behind all three, asked the same questions over HTTP
-by 1, 8 and 32 clients, in rounds in which the three take turns; the one that is not asked is stopped, so that it takes
-no processor time. Medians of rounds count, and only ratios mean anything on a machine that does other work too.
+One run: the same model (rows, weights and sampling of a deployable) behind all three, asked the same questions by 1, 8
+and 32 clients over HTTP, in rounds in which the three take turns; who is not asked is stopped, so that it takes no
+processor time. Medians of rounds count, and only ratios mean anything on a machine that does other work too.
 
     kedro run --pipelines=deployment_check && python benchmarks/serving.py --json benchmarks/results/serving.json
 

@@ -122,7 +122,8 @@ class RunningBatch:
         self._waiting = deque(one for one in self._waiting if one.name != name)
         for slot in [slot for slot, (one, _) in self._in_slot.items() if one.name == name]:
             del self._in_slot[slot]
-            self._decoder.release(slot)
+            with torch.inference_mode():
+                self._decoder.release(slot)
 
     def overdue(self, seconds: float) -> list[RunningRequest]:
         """Takes out and returns the requests of which no answer has begun for so long."""

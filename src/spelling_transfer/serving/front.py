@@ -54,7 +54,9 @@ class Front:
         """Returns the application."""
         app = FastAPI(title="spelling-transfer", description="Non-thinking mode only.", version="1")
         read, ask = [Depends(self.authorize)], [Depends(self.authorize), Depends(self.admit)]
-        errors = {status: {"model": ErrorBody} for status in (400, 401, 404, 408, 413, 422, 429, 500, 503)}
+        refusals = (400, 401, 404, 408, 413, 422, 429, 500, 503)
+        errors: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in refusals}
+        errors[200] = {"content": {"text/event-stream": {}}}  # what "stream" asks for
         some = {status: {"model": ErrorBody} for status in (401, 404, 500)}
         for path, handler, form in (
             ("/v1/chat/completions", self.chat, ChatCompletion),

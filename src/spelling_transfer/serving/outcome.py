@@ -39,7 +39,8 @@ class Outcome:
 
 def finished(outcome: Outcome) -> None:
     """Takes note of a request that has ended: one line of the log. No text of a question or an answer is in it."""
-    _LOG.info(
+    _LOG.log(
+        logging.DEBUG if outcome.path == "/health" else logging.INFO,
         "%s %s %d%s%s %d tokens %.0f ms",
         outcome.method,
         outcome.path,

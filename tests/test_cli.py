@@ -15,7 +15,7 @@ from spelling_transfer.pipeline_registry import NAMES
 
 ROOT = Path(__file__).parents[1]
 PIPELINES = ["local_prep", "token_analysis", "tuning", "evaluation", "deployment_check"]
-HEAVY = ["torch", "transformers", "pytorch_lightning", "peft", "mlx", "wandb", "litserve", "lightning_sdk", "sklearn"]
+HEAVY = ["torch", "transformers", "pytorch_lightning", "peft", "mlx", "wandb", "fastapi", "lightning_sdk", "sklearn"]
 
 
 def kedro(*arguments: str, then: str = "") -> str:

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from spelling_transfer.models import generate
 from spelling_transfer.models.capture import CaptureError, GraphPool
-from spelling_transfer.models.decode import DecoderSize, StaticDecoder, rounded
+from spelling_transfer.models.decode import Admission, DecoderSize, StaticDecoder, rounded
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling, drawer, generate_answers, random_numbers
 from spelling_transfer.models.load import LoadedModel, load_model
@@ -117,9 +117,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _state_of(function: Callable[[], None]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    decoder = getattr(function, "__self__", None) or function.__closure__[0].cell_contents  # type: ignore[index]
-    if not isinstance(decoder, StaticDecoder):
-        decoder = function.__closure__[1].cell_contents  # type: ignore[index]
+    (decoder,) = [c.cell_contents for c in function.__closure__ or () if isinstance(c.cell_contents, StaticDecoder)]
     tensors = [t for t in vars(decoder).values() if isinstance(t, torch.Tensor)]
     tensors += [*decoder._cache._keys, *decoder._cache._values]
     return [(tensor, tensor.clone()) for tensor in tensors]
@@ -136,6 +134,7 @@ def in_slots(
     allowed_ids: list[int] | None = None,
     slots: int = 16,
     pool: GraphPool | None = None,
+    n_shared: int = 0,
 ) -> list[list[int]]:
     """The answers of a decoder of its own."""
     loaded.model.eval()
@@ -145,12 +144,13 @@ def in_slots(
     with torch.inference_mode():
         decoder = StaticDecoder(
             loaded,
-            generate._head(loaded, tokenizer, allowed_ids)[0],
+            generate.answer_head(loaded, tokenizer, allowed_ids)[0],
             generate._best if sampling is None else drawer(sampling),
             size,
             layer_shapes(loaded),
             end_row=int(loaded.vocabulary.to_rows([tokenizer.end_id])[0]),
             pool=pool or GraphPool(torch.device("cpu"), enabled=False),
+            prefix=rows[0][:n_shared],
         )
         numbers = None if seeds is None else random_numbers(seeds, max_new_tokens)
         for done in decoder.answers(rows, numbers, max_new_tokens):
@@ -161,13 +161,18 @@ def in_slots(
 
 
 @HOW
-@pytest.mark.parametrize("slots", [4, 16, 64])
+@pytest.mark.parametrize(("slots", "n_shared"), [(4, 3), (16, 0), (64, 1)])
 def test_answers_in_slots_equal_batched_ones(
-    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]], settings: dict[str, Any], slots: int
+    embedded: LoadedModel,
+    tokenizer: ChatTokenizer,
+    prompts: list[list[int]],
+    settings: dict[str, Any],
+    slots: int,
+    n_shared: int,
 ) -> None:
     expected = generate_answers(embedded, tokenizer, prompts, **settings)
     assert len({len(answer) for answer in expected}) > 3
-    assert in_slots(embedded, tokenizer, prompts, slots=slots, **settings) == expected
+    assert in_slots(embedded, tokenizer, prompts, slots=slots, n_shared=n_shared, **settings) == expected
 
 
 @HOW
@@ -205,7 +210,7 @@ def test_a_recorded_step_gives_the_same_answers(
     letters = [ids[0] for ids in tokenizer.encode_texts([f" {letter}" for letter in "abcdefghijklm"])]
     more: dict[str, Any] = {"allowed_ids": letters} if subset else {}
     pool = Recording()
-    recorded = in_slots(adapted, tokenizer, prompts, slots=8, pool=pool, **settings, **more)
+    recorded = in_slots(adapted, tokenizer, prompts, slots=8, pool=pool, n_shared=3 * subset, **settings, **more)
     assert recorded == generate_answers(adapted, tokenizer, prompts, **settings, **more)
     assert 2 <= pool.recorded < 10  # the step, and widths that came twice
     assert pool.replayed > 3 * pool.recorded
@@ -217,3 +222,32 @@ def test_a_step_that_looks_at_its_data_cannot_be_recorded(
     monkeypatch.setattr(generate, "_best", generate._most_likely)  # the batched path's, which looks for what is better
     with pytest.raises(CaptureError, match="looks at"):
         in_slots(embedded, tokenizer, prompts, pool=Recording())
+
+
+@torch.inference_mode()
+def test_logprobs_and_wider_slots_when_recorded(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
+) -> None:
+    rows = [embedded.vocabulary.to_rows(prompt) for prompt in prompts]
+    found = []
+    for pool in (GraphPool(torch.device("cpu"), enabled=False), Recording()):
+        decoder = StaticDecoder(
+            embedded,
+            generate.answer_head(embedded, tokenizer, None)[0],
+            generate._best,
+            DecoderSize(4, 32, 200),
+            layer_shapes(embedded),
+            end_row=-1,
+            pool=pool,
+        )
+        said = []
+        for slot in range(3):
+            decoder.admit([Admission(slot, rows[slot], None, 20 + 150 * (slot == 2))])
+            said += [decoder.step(logprobs=True) for _ in range(4)]
+            decoder.release(0)
+        assert decoder.size.columns > 128
+        found.append([(drawn[1:2], logs[1:2]) for drawn, logs in said[4:]])
+    plain, recorded = found
+    assert [drawn for drawn, _ in plain] == [drawn for drawn, _ in recorded]
+    assert [logs[0] for _, logs in recorded] == pytest.approx([logs[0] for _, logs in plain], abs=1e-4)
+    assert all(logs[0] < 0 for _, logs in plain)

@@ -196,7 +196,7 @@ def test_out_of_memory_on_the_way_goes_on_with_fewer_slots(
     steps: list[int] = []
     step = StaticDecoder._step
 
-    def tight(self: StaticDecoder) -> None:
+    def tight(self: StaticDecoder, *shape: Any) -> None:
         steps.append(self.size.slots)
         if self.size.slots > 16 and len(steps) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory.")

@@ -4,8 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from spelling_transfer.serving.protocol import ChatRequest
-from spelling_transfer.serving.settings import API_KEY_VARIABLE
+from spelling_transfer.serving.protocol import ChatRequest, CompletionRequest
+from spelling_transfer.serving.settings import API_KEY_VARIABLE, API_KEYS_FILE_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "deployment.md").read_text()
@@ -18,7 +18,9 @@ def test_the_example_request_is_accepted() -> None:
 
 
 def test_every_field_and_every_code_is_documented() -> None:
-    missing = [name for name in ChatRequest.model_fields if f"`{name}`" not in DOCUMENT]
+    missing = [
+        name for name in {**ChatRequest.model_fields, **CompletionRequest.model_fields} if f"`{name}`" not in DOCUMENT
+    ]
     assert missing == []
     sources = "".join(file.read_text() for file in (ROOT / "src/spelling_transfer/serving").glob("*.py"))
     codes = set(re.findall(r'(?:Error\(|detail\()\s*\d{3},\s*"(\w+)"', sources))
@@ -30,3 +32,4 @@ def test_every_field_and_every_code_is_documented() -> None:
 
 def test_the_name_of_the_keys_variable_is_right() -> None:
     assert f"export {API_KEY_VARIABLE}=" in DOCUMENT
+    assert f"`{API_KEYS_FILE_VARIABLE}`" in DOCUMENT

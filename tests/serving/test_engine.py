@@ -102,7 +102,7 @@ def test_answers_hold_allowed_tokens_only(
         ({"max_tokens": 0}, 400, "invalid_value", "max_tokens"),
         ({"max_completion_tokens": 33}, 400, "invalid_value", "max_completion_tokens"),
         ({"max_tokens": 3, "max_completion_tokens": 4}, 400, "invalid_value", "max_tokens"),
-        ({"question": "a " * 120}, 400, "context_length_exceeded", "messages"),
+        ({"question": "a " * 120}, 400, "context_length_exceeded", "messages[0].content"),
         ({"question": "a " * 5000}, 400, "context_length_exceeded", "messages[0].content"),
         ({"question": "How do you spell zymurgy ?"}, 400, "unknown_token", "messages[0].content"),
     ],

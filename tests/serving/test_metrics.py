@@ -14,7 +14,6 @@ import httpx
 import pytest
 import yaml
 from click.testing import CliRunner
-from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from tests.serving.conftest import QUESTION, Answer, completion
 
@@ -23,7 +22,8 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.canary import CanaryReport, ask_canaries
 from spelling_transfer.serving.client import EndpointClient
 from spelling_transfer.serving.deployable import read_card
-from spelling_transfer.serving.metrics import EndpointMetrics, add_metrics
+from spelling_transfer.serving.metrics import EndpointMetrics
+from spelling_transfer.serving.outcome import Outcome
 from spelling_transfer.serving.process import RunningEndpoint, running_endpoint
 from spelling_transfer.serving.settings import API_KEY_VARIABLE
 
@@ -72,7 +72,7 @@ def test_what_is_asked_is_counted(endpoint: RunningEndpoint, client: EndpointCli
     assert after["filtered_share", ""] == 0
     assert after["memory_bytes", ""] > endpoint.worker().memory_info().rss
     (info,) = [labels for name, labels in after if name == "model_info"]
-    assert set(info.split()) == {"wants-to-think", read_card(deployable).fingerprint, "litserve"}
+    assert set(info.split()) == {"wants-to-think", read_card(deployable).fingerprint, "slots"}
     for secret in (QUESTION, "apple", "hush_hush", "a-secret-word", "a-secret-value"):
         assert secret not in response.text
 
@@ -97,7 +97,7 @@ def test_the_subset_is_named_and_its_share_is_counted(
     folder = make_deployable(tmp_path / "deployable")
     token_ids = json.loads((folder.path / "token_ids.json").read_text())
     folder = make_deployable(tmp_path / "english", allowed_ids=[*token_ids[:10], 151_000])
-    found = samples(EndpointMetrics(folder, read_card(folder)).text().decode())
+    found = samples(EndpointMetrics(folder, read_card(folder), int).text().decode())
     assert found["filtered_share", ""] == pytest.approx(1 - 10 / len(token_ids))
     (info,) = [labels for name, labels in found if name == "model_info"]
     assert re.search(r"\b[0-9a-f]{12}\b", info.replace(read_card(folder).fingerprint, ""))
@@ -106,11 +106,9 @@ def test_the_subset_is_named_and_its_share_is_counted(
 @pytest.fixture
 def exported_names(deployable: ModelFolder, tmp_path: Path) -> set[str]:
     """The name of every series that the endpoint and the canary write."""
-    app = FastAPI()
-    add_metrics(app, deployable, read_card(deployable), lambda: None)
-    metrics = EndpointMetrics(deployable, read_card(deployable))
-    metrics.observe(200, 0.1, {"usage": {"prompt_tokens": 1, "completion_tokens": 1}})
-    metrics.observe(422, 0.1, {"error": {"code": "non_thinking_only", "rule": "soft-switch"}})
+    metrics = EndpointMetrics(deployable, read_card(deployable), int)
+    metrics.observe(Outcome("POST", "/v1/completions", 200, prompt_tokens=1, completion_tokens=1, seconds=0.1))
+    metrics.observe(Outcome("POST", "/v1/completions", 422, "non_thinking_only", "soft-switch"))
     CanaryReport(1, (), same_model=True).write_metrics(tmp_path / "canary.prom")
     text = metrics.text().decode() + (tmp_path / "canary.prom").read_text()
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}

@@ -26,7 +26,7 @@ def test_an_endpoint_that_will_not_end_is_killed_and_the_report_says_so(deployab
         deployable, start_timeout_seconds=600, stop_timeout_seconds=0.3, accelerator="cpu", environment=ENVIRONMENT
     ) as endpoint:
         members = group_of(endpoint.process.pid)
-        assert len(members) >= 3
+        assert len(members) == 2
         assert endpoint.memory_mib() > 50
         for member in members:
             member.send_signal(signal.SIGSTOP)  # it hears nothing any more
@@ -61,7 +61,8 @@ def test_an_endpoint_does_not_outlive_a_killed_run(deployable: ModelFolder, tmp_
     assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
     run.kill()
     run.communicate()
-    assert not psutil.wait_procs(members, timeout=60)[1]
+    left = psutil.wait_procs(members, timeout=60)[1]
+    assert [member for member in left if member.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_an_endpoint_that_cannot_load_its_model_says_why(

@@ -1,22 +1,18 @@
-"""The endpoint over HTTP, as clients meet it; how its worker waits and batches."""
+"""The endpoint over HTTP, as clients meet it."""
 
-import contextlib
 import json
-import queue
 import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import HTTPException
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.client import EndpointClient, Reply
+from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.process import RunningEndpoint
 from spelling_transfer.serving.protocol import NON_THINKING_ONLY, ChatRequest
-from spelling_transfer.serving.server import WaitingBatchLoop
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 from .conftest import QUESTION, SAMPLING
@@ -97,7 +93,8 @@ def test_query_parameters_are_refused(client: EndpointClient, parameter: str, st
         ("POST", "/v1/chat/completions", b"[" * 4000, 400),
         ("POST", "/v1/chat/completions", b'{"model": "' + b"x" * 5000 + b'"}', 413),
         ("GET", "/v1/chat/completions", b"", 405),
-        ("POST", "/v1/completions", b"{}", 404),
+        ("POST", "/v1/completions", b"{}", 400),
+        ("POST", "/v1/embeddings", b"{}", 404),
         ("GET", "/v1/models/other", b"", 404),
     ],
 )
@@ -244,21 +241,29 @@ def test_no_malformed_body_of_500_breaks_the_endpoint(endpoint: RunningEndpoint,
     assert client.ask(QUESTION).ok
 
 
-def test_a_fault_of_ours_is_json_without_its_inside(deployable: ModelFolder) -> None:
+def test_a_fault_of_ours_is_json_without_its_inside_and_one_line_of_the_log(
+    deployable: ModelFolder, caplog: pytest.LogCaptureFixture
+) -> None:
     from starlette.testclient import TestClient
 
-    from spelling_transfer.serving.server import build_server
+    from spelling_transfer.serving.front import Front
+    from spelling_transfer.serving.guard import Guard, Keys
+    from spelling_transfer.serving.link import WorkerLink
 
-    app = build_server(deployable, accelerator="cpu").app
+    card = read_card(deployable)
+    app = Front(card, WorkerLink({}), Keys({}, None)).app()
 
     async def broken() -> None:
         raise RuntimeError("secret inside \ud800")
 
     app.add_api_route("/broken", broken)
-    response = TestClient(app, raise_server_exceptions=False).get("/broken")
+    response = TestClient(Guard(app, card.settings, lambda: 0)).get("/broken")
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal_error"
     assert "secret inside" not in response.text
+    (logged,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "secret inside" in logged
+    assert "\n" not in logged
 
 
 def test_a_stream_says_what_the_whole_answer_says(client: EndpointClient, endpoint: RunningEndpoint) -> None:
@@ -281,8 +286,10 @@ def test_a_stream_says_what_the_whole_answer_says(client: EndpointClient, endpoi
     for choice in whole["choices"]:
         said = [chunk["choices"][0] for chunk in chunks if chunk["choices"][0]["index"] == choice["index"]]
         assert "".join(one["delta"].get("content", "") for one in said) == choice["message"]["content"]
-        assert [one["finish_reason"] for one in said] == [None, choice["finish_reason"]]
-        assert said[0]["logprobs"] == choice["logprobs"]
+        n_tokens = len(choice["logprobs"]["content"])
+        assert [one["finish_reason"] for one in said] == [None] * max(n_tokens, 1) + [choice["finish_reason"]]
+        logprobs = [entry for one in said if one["logprobs"] for entry in one["logprobs"]["content"]]
+        assert logprobs == choice["logprobs"]["content"]
 
 
 def test_the_schema_knows_every_status_and_what_is_accepted(endpoint: RunningEndpoint) -> None:
@@ -293,110 +300,7 @@ def test_the_schema_knows_every_status_and_what_is_accepted(endpoint: RunningEnd
     request = schema["components"]["schemas"]["ChatRequest"]
     assert set(request["properties"]) >= {*ChatRequest.model_fields, "stop", "tools", "reasoning_effort"}
     assert request["additionalProperties"] is False
+    assert request["properties"]["model"]["enum"] == ["wants-to-think"]
+    assert request["properties"]["temperature"]["enum"] == [None, SAMPLING.temperature]
+    assert request["properties"]["max_tokens"]["maximum"] == 32
     assert (request["properties"]["messages"]["minItems"], request["properties"]["messages"]["maxItems"]) == (1, 1)
-
-
-class Waiting(queue.Queue):  # type: ignore[type-arg]
-    """A queue that notes how long it was asked to wait, and is gone (as after the server's end) once it is empty."""
-
-    waits: list[float]
-
-    def __init__(self, *items: Any) -> None:
-        super().__init__()
-        self.waits = []
-        for item in items:
-            self.put(item)
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        if block:
-            self.waits.append(timeout or 0.0)
-            if self.empty():
-                raise EOFError
-        return super().get(block=False)
-
-
-class Doubling:
-    """Doubles numbers, refuses odd ones, and fails on a batch that holds 1000."""
-
-    max_batch_size = 4
-    request_timeout = 30.0
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-
-    def decode_request(self, request: int) -> int:
-        if request % 2:
-            raise HTTPException(400, {"message": f"{request} is odd"})
-        return request
-
-    def predict(self, x: list[int]) -> list[int]:
-        self.batches.append(x)
-        if 1000 in x:
-            raise ZeroDivisionError("secret detail")
-        return [number * 2 for number in x]
-
-    def encode_response(self, output: int) -> int:
-        return output
-
-    def gone_among(self, uids: list[str]) -> set[str]:
-        return {"4"} & set(uids)
-
-    def unless_gone(self, uids: list[str]) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-
-class Sent:
-    def __init__(self) -> None:
-        self.responses: dict[str, tuple[Any, str]] = {}
-
-    def send(self, item: Any, consumer_id: int) -> None:
-        uid, (response, status, _, _) = item
-        self.responses[uid] = (response, status)
-
-
-def run(*payloads: int, sent_at: float | None = None) -> tuple[Doubling, Waiting, dict[str, tuple[Any, str]]]:
-    at = time.monotonic() if sent_at is None else sent_at
-    requests = Waiting(*[(0, str(payload), at, payload) for payload in payloads])
-    api, sent = Doubling(), Sent()
-    WaitingBatchLoop()(api, "cpu", 0, requests, sent, {}, None)
-    return api, requests, sent.responses
-
-
-def test_what_waits_is_answered_together_up_to_the_batch_size() -> None:
-    api, _, responses = run(2, 12, 6, 8, 10)
-    assert api.batches == [[2, 12, 6, 8], [10]]
-    assert responses == {str(n): (2 * n, "OK") for n in (2, 12, 6, 8, 10)}
-
-
-def test_a_request_whose_client_went_away_is_not_answered() -> None:
-    api, _, responses = run(2, 4, 6)
-    assert api.batches == [[2, 6]]
-    assert set(responses) == {"2", "6"}
-
-
-def test_a_refused_request_fails_alone() -> None:
-    api, _, responses = run(2, 3, 8)
-    assert api.batches == [[2, 8]]
-    assert responses["2"] == (4, "OK")
-    error, status = responses["3"]
-    assert status == "ERROR"
-    assert (error.status_code, error.detail) == (400, {"message": "3 is odd"})
-
-
-def test_a_failing_batch_is_answered_without_details_and_the_worker_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    _, _, responses = run(2, 1000, 12, 6, 8)
-    for uid in ("2", "1000", "12", "6"):
-        assert responses[uid][0].status_code == 500
-        assert "secret" not in responses[uid][0].detail
-    assert responses["8"] == (16, "OK")
-
-
-def test_a_request_that_waited_too_long_is_told_so() -> None:
-    api, _, responses = run(2, sent_at=time.monotonic() - 31)
-    assert api.batches == []
-    assert responses["2"][0].status_code == 503
-
-
-def test_it_blocks_while_it_waits_instead_of_polling() -> None:
-    _, requests, _ = run()
-    assert requests.waits == [5.0]

@@ -37,11 +37,11 @@ def canary(url: str, conformance: Path, metrics_file: Path | None, as_json: bool
     from spelling_transfer.errors import SpellingTransferError
     from spelling_transfer.serving.canary import ask_canaries
     from spelling_transfer.serving.client import EndpointClient
-    from spelling_transfer.serving.settings import endpoint_key
+    from spelling_transfer.serving.settings import endpoint_keys
 
     try:
         found = json.loads(conformance.read_text(encoding="utf-8"))
-        with EndpointClient(url, found["model"], api_key=endpoint_key()) as client:
+        with EndpointClient(url, found["model"], api_key=next(iter(endpoint_keys().values()), None)) as client:
             report = ask_canaries(client, found)
         if metrics_file is not None:
             report.write_metrics(metrics_file)

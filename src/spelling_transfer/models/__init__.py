@@ -14,7 +14,8 @@ from spelling_transfer.lazy import lazy_names
 if TYPE_CHECKING:
     from spelling_transfer.models.attention import NotStaticError, check_attention, fixed_attention, without_plans
     from spelling_transfer.models.capture import CaptureError, GraphPool, free_bytes
-    from spelling_transfer.models.export import ALLOWED_IDS_FILE, export_deployable
+    from spelling_transfer.models.decode import Admission, StaticDecoder
+    from spelling_transfer.models.export import export_deployable
     from spelling_transfer.models.folder import (
         MANIFEST,
         ModelFolder,
@@ -23,8 +24,16 @@ if TYPE_CHECKING:
         permissions_explained,
         write_manifest,
     )
-    from spelling_transfer.models.generate import Sampling, cpu_threads, generate_answers
+    from spelling_transfer.models.generate import (
+        Sampling,
+        answer_head,
+        cpu_threads,
+        drawer,
+        generate_answers,
+        random_numbers,
+    )
     from spelling_transfer.models.gguf import Dtype, convert_gguf
+    from spelling_transfer.models.kept_decoder import new_decoder
     from spelling_transfer.models.kernels import fused_kernels
     from spelling_transfer.models.load import (
         LoadedModel,
@@ -46,7 +55,7 @@ if TYPE_CHECKING:
     from spelling_transfer.models.scorers import MlxScorer, TorchScorer
     from spelling_transfer.models.states import HiddenStatesError, last_states
     from spelling_transfer.models.trainable import LoraSettings, attach_lora, train_all_weights
-    from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, UnknownTokenError, Vocabulary
+    from spelling_transfer.models.vocabulary import ALLOWED_IDS_FILE, TOKEN_IDS_FILE, UnknownTokenError, Vocabulary
 
 __all__ = [
     "ALLOWED_IDS_FILE",
@@ -54,6 +63,7 @@ __all__ = [
     "IGNORED_LABEL",
     "MANIFEST",
     "TOKEN_IDS_FILE",
+    "Admission",
     "CaptureError",
     "Dtype",
     "GraphPool",
@@ -67,10 +77,12 @@ __all__ = [
     "ModelShape",
     "NotStaticError",
     "Sampling",
+    "StaticDecoder",
     "TorchScorer",
     "UnknownTokenError",
     "Vocabulary",
     "VocabularySavings",
+    "answer_head",
     "answer_only_loss",
     "attach_lora",
     "backbone",
@@ -78,6 +90,7 @@ __all__ = [
     "check_attention",
     "convert_gguf",
     "cpu_threads",
+    "drawer",
     "export_deployable",
     "fixed_attention",
     "free_bytes",
@@ -89,9 +102,11 @@ __all__ = [
     "load_model",
     "loss_at",
     "measure_head",
+    "new_decoder",
     "new_folder",
     "permissions_explained",
     "pick_device",
+    "random_numbers",
     "read_embedding",
     "savings",
     "train_all_weights",
@@ -103,9 +118,11 @@ _HOMES = {
     "kernels": "fused_kernels",
     "capture": "CaptureError GraphPool free_bytes",
     "attention": "NotStaticError check_attention fixed_attention without_plans",
-    "export": "ALLOWED_IDS_FILE export_deployable",
+    "decode": "Admission StaticDecoder",
+    "kept_decoder": "new_decoder",
+    "export": "export_deployable",
     "folder": "MANIFEST ModelFolder ModelFolderError new_folder permissions_explained write_manifest",
-    "generate": "Sampling cpu_threads generate_answers",
+    "generate": "Sampling answer_head cpu_threads drawer generate_answers random_numbers",
     "gguf": "Dtype convert_gguf",
     "load": "is_quantised LoadedModel backbone base_of load_model pick_device read_embedding",
     "loss": "DEFAULT_LOGITS_MB loss_at IGNORED_LABEL answer_only_loss is_frozen_matrix",
@@ -113,7 +130,7 @@ _HOMES = {
     "scorers": "MlxScorer TorchScorer",
     "states": "HiddenStatesError last_states",
     "trainable": "LoraSettings attach_lora train_all_weights",
-    "vocabulary": "TOKEN_IDS_FILE UnknownTokenError Vocabulary",
+    "vocabulary": "ALLOWED_IDS_FILE TOKEN_IDS_FILE UnknownTokenError Vocabulary",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, {f"{__name__}.{home}": names.split() for home, names in _HOMES.items()})

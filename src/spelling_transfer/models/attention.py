@@ -75,7 +75,7 @@ def _attention(
     scaling: float | None = None,
     **wanted: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of whole rows (no mask: each token sees those before it) or of one token a slot (with a mask)."""
+    """Attention of whole rows (no mask: each token sees those before it), or of what a mask of all heads allows."""
     if unknown := [name for name in _UNKNOWN if wanted.get(name) is not None]:
         raise NotStaticError(f"{type(module).__name__} wants {unknown[0]} of its attention")
     rows, heads, tokens, width = query.shape
@@ -88,6 +88,8 @@ def _attention(
     else:
         # Heads that share a key are queries of one head, so that no key is copied.
         grouped = query.reshape(rows, heads // shared, shared * tokens, width)
+        if tokens > 1:
+            attention_mask = attention_mask.repeat(1, 1, shared, 1)
         out = F.scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=scaling)
         out = out.reshape(rows, heads, tokens, value.shape[-1])
     return out.transpose(1, 2).contiguous(), None

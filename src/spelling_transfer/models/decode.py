@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from spelling_transfer.models.attention import fixed_attention
 from spelling_transfer.models.capture import Captured, GraphPool
@@ -51,11 +52,28 @@ class DecoderSize:
     @property
     def rows(self) -> int:
         """Prompts that are read at once."""
-        return self.slots // PREFILLED_SHARE
+        return max(self.slots // PREFILLED_SHARE, 1)
 
     def holds(self, other: DecoderSize) -> bool:
         """Whether what fits into the other fits into this one."""
         return self.slots >= other.slots and self.columns >= other.columns and self.new_tokens >= other.new_tokens
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A prompt that takes a slot.
+
+    Attributes:
+        slot: The slot.
+        prompt: Rows of the prompt.
+        numbers: The random number of each token of its answer, shape ``(tokens,)``; ``None`` where nothing is drawn.
+        limit: Longest answer, the end token included.
+    """
+
+    slot: int
+    prompt: np.ndarray
+    numbers: torch.Tensor | None
+    limit: int
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,8 @@ class StaticDecoder:
         size: How many answers, and how long.
         layers: What each layer keeps, of `layer_shapes`.
         end_row: The row of the end token.
-        pool: Records steps, or calls them as they are.
+        pool: Records steps, or calls them as they are; then they compute only the slots and columns in use.
+        prefix: Rows that every prompt begins with; they run once, here.
     """
 
     def __init__(
@@ -90,6 +109,7 @@ class StaticDecoder:
         *,
         end_row: int,
         pool: GraphPool,
+        prefix: np.ndarray | None = None,
     ) -> None:
         device = loaded.device
         self.size = size
@@ -110,9 +130,16 @@ class StaticDecoder:
         self._going = torch.zeros(n, dtype=torch.bool, device=device)
         self._answers = torch.full((n, size.new_tokens), end_row, dtype=torch.long, device=device)
         self._numbers = torch.zeros(n, size.new_tokens, device=device)
+        self._chosen = torch.zeros(size.slots, dtype=torch.long, device=device)
+        self._logprobs = torch.zeros(size.slots, device=device)
         self._columns = torch.arange(size.columns, device=device)
-        self._run_step = Captured(pool)
+        self._run_step = {wanted: Captured(pool) for wanted in (False, True)}
         self._prompts: dict[int, _Prompts] = {}
+        self._start = 0
+        if prefix is not None and len(prefix):
+            ids = torch.from_numpy(prefix).long().to(device).expand(n, -1)
+            self._read(ids, torch.arange(n, device=device))
+            self._start = len(prefix)
 
     def use(self, head: AnswerHead) -> None:
         """Takes over the rows of the head as they are now; their order and number must be the same."""
@@ -144,67 +171,117 @@ class StaticDecoder:
                     rows = self._answers.tolist()
                     yield {asked.pop(slot): _until(rows[slot], self._end_row) for slot in done}
                 while waiting and len(free) >= min(self.size.rows, len(waiting)):
-                    taken = [(free.pop(), waiting.popleft()) for _ in range(min(self.size.rows, len(waiting)))]
+                    taken = [(free.pop(0), waiting.popleft()) for _ in range(min(self.size.rows, len(waiting)))]
                     asked.update(taken)
-                    self._admit(taken, prompts, numbers, max_new_tokens)
+                    drawn = [None if numbers is None else numbers[i] for _, i in taken]
+                    self.admit(
+                        [
+                            Admission(slot, prompts[i], own, max_new_tokens)
+                            for (slot, i), own in zip(taken, drawn, strict=True)
+                        ]
+                    )
             if asked:
-                self._run_step(self._step)
+                self.step()
                 free = [slot for slot, going in enumerate(self._going[:-1].tolist()) if not going]
 
-    def _admit(
-        self,
-        taken: Sequence[tuple[int, int]],
-        prompts: Sequence[np.ndarray],
-        numbers: torch.Tensor | None,
-        max_new_tokens: int,
-    ) -> None:
-        """Reads prompts into slots: all but the last token of each, which the next step reads."""
-        width = rounded(max(len(prompts[i]) for _, i in taken) - 1, 4)
-        ids = np.zeros((self.size.rows, width), dtype=np.int64)
-        slots = np.full(self.size.rows, self.size.slots, dtype=np.int64)
-        for row, (slot, i) in enumerate(taken):
-            ids[row, : len(prompts[i]) - 1] = prompts[i][:-1]
-            slots[row] = slot
+    @property
+    def most_admitted(self) -> int:
+        """Prompts that `admit` takes at once: a recorded pass has one number of rows."""
+        return self.size.rows if self._pool.enabled else self.size.slots
+
+    def admit(self, taken: Sequence[Admission]) -> None:
+        """Reads prompts into slots that are free: all but the last token of each, which the next step reads."""
+        if (columns := max(len(one.prompt) + one.limit for one in taken)) > self.size.columns:
+            self._widen(columns)
+        read = [one.prompt[self._start : -1] for one in taken]
+        width = rounded(max(map(len, read)), 4)
+        rows = self.size.rows if self._pool.enabled else len(taken)
+        ids = np.zeros((rows, min(width, self.size.columns - self._start)), dtype=np.int64)
+        slots = np.full(rows, self.size.slots, dtype=np.int64)
+        for row, (one, begin) in enumerate(zip(taken, read, strict=True)):
+            ids[row, : len(begin)] = begin
+            slots[row] = one.slot
         device = self._token.device
-        if width not in self._prompts:
-            shapes = (self.size.rows, width), (self.size.rows,)
-            places = [torch.zeros(shape, dtype=torch.long, device=device) for shape in shapes]
-            self._prompts[width] = _Prompts(places[0], places[1], Captured(self._pool, _READS_BEFORE))
-        place = self._prompts[width]
-        place.ids.copy_(torch.from_numpy(ids))
-        place.slots.copy_(torch.from_numpy(slots))
-        place.run(lambda: self._read(place))
-        state = [(slot, int(prompts[i][-1]), len(prompts[i]) - 1) for slot, i in taken]
-        filled, token, column = torch.tensor(state).T.to(device).unbind()
-        self._token[filled], self._column[filled] = token, column
+        if not self._pool.enabled:
+            self._read(torch.from_numpy(ids).to(device), torch.from_numpy(slots).to(device))
+        else:
+            if width not in self._prompts:
+                places = [torch.zeros(shape, dtype=torch.long, device=device) for shape in (ids.shape, slots.shape)]
+                self._prompts[width] = _Prompts(places[0], places[1], Captured(self._pool, _READS_BEFORE))
+            place = self._prompts[width]
+            place.ids.copy_(torch.from_numpy(ids))
+            place.slots.copy_(torch.from_numpy(slots))
+            place.run(lambda: self._read(place.ids, place.slots))
+        state = [(one.slot, int(one.prompt[-1]), len(one.prompt) - 1, one.limit) for one in taken]
+        filled, token, column, limit = torch.tensor(state).T.to(device).unbind()
+        self._token[filled], self._column[filled], self._limit[filled] = token, column, limit
         self._count.index_fill_(0, filled, 0)
-        self._limit.index_fill_(0, filled, max_new_tokens)
         self._going.index_fill_(0, filled, True)
         self._answers.index_fill_(0, filled, self._end_row)
-        if numbers is not None:
-            self._numbers[filled, : numbers.shape[1]] = numbers[[i for _, i in taken]].to(device)
+        numbers = [one.numbers for one in taken if one.numbers is not None]
+        if numbers:
+            drawn = pad_sequence(numbers, batch_first=True).to(device)
+            self._numbers[filled, : drawn.shape[1]] = drawn
 
-    def _read(self, place: _Prompts) -> None:
+    def step(self, *, logprobs: bool = False) -> tuple[list[int], list[float]]:
+        """Draws the next token of every slot.
+
+        Args:
+            logprobs: Whether the logarithms of the tokens' probabilities at temperature 1 are wanted too.
+
+        Returns:
+            The row that each slot drew, and its logarithm; of slots whose answer has ended, anything.
+        """
+        rows, seen = self.size.slots, self.size.columns
+        if not self._pool.enabled:
+            going = self._going[:-1].nonzero()[:, 0]
+            rows, seen = int(going[-1]) + 1, int(self._column[going].max()) + 1
+        self._run_step[logprobs](lambda: self._step(rows, seen, logprobs))
+        return self._chosen[:rows].tolist(), self._logprobs[:rows].tolist() if logprobs else []
+
+    def release(self, slot: int) -> None:
+        """Ends the answer of a slot, which nobody waits for any more."""
+        self._going[slot] = False
+
+    def _widen(self, columns: int) -> None:
+        """Makes room for longer prompts and answers; what is recorded is recorded anew."""
+        self.size = replace(self.size, columns=rounded(columns, 128))
+        self._cache.widen(self.size.columns)
+        self._columns = torch.arange(self.size.columns, device=self._token.device)
+        self._run_step = {wanted: Captured(self._pool) for wanted in (False, True)}
+        self._prompts.clear()
+
+    def _read(self, ids: torch.Tensor, slots: torch.Tensor) -> None:
+        width = ids.shape[1]
+        positions = self._columns[None, self._start : self._start + width]
+        mask = None
+        if self._start:
+            hidden = self._columns[: self._start + width] > positions[0, :, None]
+            mask = torch.zeros_like(hidden, dtype=self._dtype).masked_fill_(hidden, -torch.inf)[None, None]
         with fixed_attention(self._model), self._kernels():
-            self._cache.fill(place.slots)
-            positions = self._columns[None, : place.ids.shape[1]]
-            self._pass(place.ids, positions, None)
+            self._cache.fill(slots, self._start)
+            self._pass(ids, positions, mask)
 
-    def _step(self) -> None:
-        """One token of every slot. Those that are idle write where the next prompt's last token will."""
-        token, column, count = self._token[:-1], self._column[:-1], self._count[:-1]
-        going, answers = self._going[:-1], self._answers[:-1]
-        hidden = self._columns > column[:, None]
+    def _step(self, rows: int, seen: int, logprobs: bool) -> None:
+        """One token of the first slots. Those that are idle write where the next prompt's last token will."""
+        token, column, count = self._token[:rows], self._column[:rows], self._count[:rows]
+        going, answers = self._going[:rows], self._answers[:rows]
+        hidden = self._columns[:seen] > column[:, None]
         mask = torch.zeros_like(hidden, dtype=self._dtype).masked_fill_(hidden, -torch.inf)[:, None, None]
         with fixed_attention(self._model), self._kernels():
-            self._cache.extend(column)
+            self._cache.extend(column, seen)
             states = self._pass(token[:, None], column[:, None], mask)[:, -1]
         place = count.clamp(max=self.size.new_tokens - 1)[:, None]
-        numbers = self._numbers[:-1].gather(1, place)[:, 0]
-        chosen = self._head.to_rows(self._choose(self._head, states, numbers))
+        numbers = self._numbers[:rows].gather(1, place)[:, 0]
+        candidates = self._choose(self._head, states, numbers)
+        chosen = self._head.to_rows(candidates)
+        self._chosen[:rows].copy_(chosen)
+        if logprobs:
+            likely = self._head.logits(states).float().log_softmax(-1)
+            self._logprobs[:rows].copy_(likely.gather(1, candidates[:, None])[:, 0])
         answers.scatter_(1, place, torch.where(going[:, None], chosen[:, None], answers.gather(1, place)))
         count += going
-        goes_on = going & (chosen != self._end_row) & (count < self._limit[:-1])
+        goes_on = going & (chosen != self._end_row) & (count < self._limit[:rows])
         token.copy_(torch.where(goes_on, chosen, token))
         column += goes_on
         going.copy_(goes_on)

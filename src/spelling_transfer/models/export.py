@@ -12,11 +12,9 @@ from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_f
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
+from spelling_transfer.models.vocabulary import ALLOWED_IDS_FILE, TOKEN_IDS_FILE
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
-ALLOWED_IDS_FILE = "allowed_token_ids.json"
-"""In a deployable: the token ids an answer may hold."""
 _TOKENIZER, _CONFIG, _TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 
 

@@ -90,7 +90,7 @@ def generate_answers(
     batch_size = batch_size or (512 if loaded.device.type == "cuda" else 256)
     if not prompts:
         return []
-    head, head_key = _head(loaded, tokenizer, allowed_ids)
+    head, head_key = answer_head(loaded, tokenizer, allowed_ids)
     end_row = int(loaded.vocabulary.to_rows([tokenizer.end_id])[0])
     numbers = None if sampling is None or seeds is None else random_numbers(seeds, max_new_tokens)
     answers: list[list[int]] = [[] for _ in prompts]
@@ -155,7 +155,7 @@ def _in_slots(loaded: LoadedModel) -> bool:
     return loaded.device.type == "cuda"
 
 
-def _head(
+def answer_head(
     loaded: LoadedModel, tokenizer: ChatTokenizer, allowed_ids: Sequence[int] | None
 ) -> tuple[AnswerHead, Hashable]:
     """Returns the head of the tokens that an answer may hold, and what is equal for equal heads of one model."""

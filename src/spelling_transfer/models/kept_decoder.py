@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.models.attention import NotStaticError
+from spelling_transfer.models.attention import NotStaticError, check_attention
 from spelling_transfer.models.capture import CaptureError, GraphPool, free_bytes
 from spelling_transfer.models.decode import PREFILLED_SHARE, Choose, DecoderSize, StaticDecoder, rounded
 from spelling_transfer.models.load import LoadedModel
@@ -24,6 +24,9 @@ _LOG = logging.getLogger(__name__)
 
 SLOTS = (16, 64, 256, 512)
 """Answers side by side. Up to 512 a step of a large model takes little longer for more of them."""
+
+_FIRST_COLUMNS = 128
+"""Columns of slots that are made before any prompt is known."""
 
 _MEMORY_SHARE = 0.8
 """Of the free memory, what slots may take; the estimate below knows nothing of what a library keeps for itself."""
@@ -141,6 +144,38 @@ def _decoder(
     decoder = StaticDecoder(loaded, head, choose, size, layers, end_row=end_row, pool=pool)
     loaded.kept_decoder = KeptDecoder(key, wanted, decoder)
     return decoder
+
+
+def new_decoder(
+    loaded: LoadedModel,
+    head: AnswerHead,
+    choose: Choose,
+    *,
+    slots: int,
+    new_tokens: int,
+    end_row: int,
+    prefix: np.ndarray,
+) -> StaticDecoder:
+    """Returns a decoder for prompts that come one by one, of any length; it widens its slots for a long one.
+
+    Args:
+        loaded: The model, in evaluation mode.
+        head: Which tokens can be chosen.
+        choose: Chooses one; must not look at what tensors hold.
+        slots: Answers side by side.
+        new_tokens: Longest answer, the end token included.
+        end_row: The row of the end token.
+        prefix: Rows that every prompt begins with.
+
+    Raises:
+        NotStaticError: The model allows no decoder.
+    """
+    with torch.inference_mode():
+        layers = layer_shapes(loaded)
+        check_attention(loaded.model)
+        pool = GraphPool(loaded.device, enabled=loaded.device.type == "cuda")
+        size = DecoderSize(slots, _FIRST_COLUMNS, new_tokens)
+        return StaticDecoder(loaded, head, choose, size, layers, end_row=end_row, pool=pool, prefix=prefix)
 
 
 def _slots(n_prompts: int, batch_size: int) -> int:

@@ -84,7 +84,6 @@ class SlotCache(Cache):
 
     def __init__(self, layers: list[LayerShape], slots: int, columns: int, device: torch.device) -> None:
         super().__init__(layers=[])
-        self._slots = slots
         # Zeros, as a weight of 0 does not hide a value that is not a number.
         self._keys = [
             torch.zeros(slots + 1, s.heads, columns, s.key_width, dtype=s.dtype, device=device) for s in layers
@@ -94,14 +93,30 @@ class SlotCache(Cache):
         ]
         self._target: torch.Tensor | None = None
         self._column: torch.Tensor | None = None
+        self._start = self._seen = 0
 
-    def fill(self, slots: torch.Tensor) -> None:
-        """From now on a pass writes whole prompts, one a row, into these slots, shape ``(rows,)``."""
-        self._target, self._column = slots, None
+    def fill(self, slots: torch.Tensor, start: int = 0) -> None:
+        """From now on a pass writes prompts, one a row, into these slots, shape ``(rows,)``, from a column on.
 
-    def extend(self, columns: torch.Tensor) -> None:
-        """From now on a pass writes one token a slot into these columns, shape ``(slots,)``."""
-        self._target, self._column = None, columns[:, None, None, None]
+        What stands before that column is what all of them begin with, and is looked at too.
+        """
+        self._target, self._column, self._start = slots, None, start
+
+    def extend(self, columns: torch.Tensor, seen: int) -> None:
+        """From now on a pass writes one token a slot into these columns, and looks at the first columns alone.
+
+        Args:
+            columns: Of the first slots, shape ``(slots,)``.
+            seen: How many columns attention looks at.
+        """
+        self._target, self._column, self._seen = None, columns[:, None, None, None], seen
+
+    def widen(self, columns: int) -> None:
+        """Gives each slot so many columns and keeps what it holds."""
+        for kept in (self._keys, self._values):
+            for layer, old in enumerate(kept):
+                kept[layer] = old.new_zeros(*old.shape[:2], columns, old.shape[3])
+                kept[layer][:, :, : old.shape[2]] = old
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
@@ -114,16 +129,19 @@ class SlotCache(Cache):
             layer_idx: The layer.
 
         Returns:
-            Prompts as they came; a token's whole slot, shape ``(slots, heads, columns, width)``.
+            Prompts, after what all begin with; or a token's slot, shape ``(slots, heads, columns, width)``.
         """
         keys, values = self._keys[layer_idx], self._values[layer_idx]
         if self._target is not None:
-            keys[:, :, : key_states.shape[2]].index_copy_(0, self._target, key_states)
-            values[:, :, : value_states.shape[2]].index_copy_(0, self._target, value_states)
-            return key_states, value_states
+            end = self._start + key_states.shape[2]
+            keys[:, :, self._start : end].index_copy_(0, self._target, key_states)
+            values[:, :, self._start : end].index_copy_(0, self._target, value_states)
+            if not self._start:
+                return key_states, value_states
+            return keys[:, :, :end].index_select(0, self._target), values[:, :, :end].index_select(0, self._target)
         if self._column is None:
             raise ValueError("SlotCache: call fill or extend first")
-        keys, values = keys[: self._slots], values[: self._slots]
+        keys, values = keys[: len(self._column)], values[: len(self._column)]
         keys.scatter_(2, self._column.expand_as(key_states), key_states)
         values.scatter_(2, self._column.expand_as(value_states), value_states)
-        return keys, values
+        return keys[:, :, : self._seen], values[:, :, : self._seen]

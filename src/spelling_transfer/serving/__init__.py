@@ -1,8 +1,10 @@
 """The endpoint of the fine-tuned model, in non-thinking mode only, and its check before it ships.
 
-`deployable` is the folder that is served, `protocol` what is said to the endpoint and by it, `engine` answers without
-HTTP, `server` is the process that serves and `process` starts and ends it. `client` asks; `checks` and `deployment`
-find out whether the endpoint obeys and how fast it is.
+`deployable` is the folder that is served, `protocol` what is said to the endpoint and `responses` what it says.
+`engine` and `batch` answer without HTTP; `worker` is the process around them, `link` the front's end of its pipe.
+`front` has the routes, `guard` what stands before them, `outcome` how each request ended; `server` is the process of
+these, and `process` starts and ends it. `client` asks; `checks` and `deployment` find out whether the endpoint obeys
+and how fast it is.
 """
 
 from __future__ import annotations

@@ -37,11 +37,11 @@ from spelling_transfer.serving.reference import (
     check_same_answers,
     check_sampling,
 )
-from spelling_transfer.serving.settings import API_KEY_VARIABLE, DeploymentCheckSettings
+from spelling_transfer.serving.settings import API_KEY_VARIABLE, API_KEYS_FILE_VARIABLE, DeploymentCheckSettings
 from spelling_transfer.tasks.base import Task
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-_ENGINE_PACKAGES = ("litserve", "torch", "transformers")
+_ENGINE_PACKAGES = ("fastapi", "uvicorn", "torch", "transformers")
 
 
 def check_deployable(
@@ -87,6 +87,7 @@ def check_deployable(
             stop_timeout_seconds=settings.stop_timeout_seconds + card.settings.drain_seconds,
             accelerator=settings.accelerator,
             environment={API_KEY_VARIABLE: key},  # one of this check's own, never the user's
+            unset=(API_KEYS_FILE_VARIABLE,),
         ) as endpoint:
             client = afterwards.enter_context(EndpointClient(endpoint.url, endpoint.model, api_key=key))
             answer_checks, replies = check_answers(client, tokenizer, questions)

@@ -1,46 +1,37 @@
-"""From a request to an answer, without any HTTP: checks against the model, prompt, generation, counts."""
+"""From a request to an answer, without any HTTP or process: checks against the model, prompt, tokens, counts."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from spelling_transfer.models.export import ALLOWED_IDS_FILE
+from spelling_transfer.models.attention import NotStaticError
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.models.generate import generate_answers
+from spelling_transfer.models.generate import answer_head, drawer
+from spelling_transfer.models.kept_decoder import new_decoder
 from spelling_transfer.models.load import LoadedModel, load_model
-from spelling_transfer.models.vocabulary import UnknownTokenError
+from spelling_transfer.models.vocabulary import ALLOWED_IDS_FILE, UnknownTokenError
+from spelling_transfer.serving.batch import DrawnAnswer, PreparedRequest, RunningBatch, RunningRequest
 from spelling_transfer.serving.deployable import DeployableCard, DeployableError, read_card
-from spelling_transfer.serving.protocol import (
+from spelling_transfer.serving.protocol import AnswerRequest, ChatRequest, RefusedRequestError, forbidden
+from spelling_transfer.serving.responses import (
     AnswerMessage,
     ChatCompletion,
-    ChatRequest,
     Choice,
     ChoiceLogprobs,
-    RefusedRequestError,
+    Stream,
+    TextChoice,
+    TextCompletion,
     TokenLogprob,
     Usage,
-    forbidden,
 )
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
-
-@dataclass(frozen=True)
-class PreparedRequest:
-    """A request that was found fit, with everything generation needs.
-
-    Choice *i* of ``n`` is drawn with the seed ``seed + i``: it is the answer to a request with that seed.
-    """
-
-    prompt_ids: list[int]
-    max_tokens: int
-    seed: int
-    n: int
-    return_token_ids: bool
-    logprobs: bool = False
+_HALF_CHARACTER = "\ufffd"
+"""What bytes decode to that are not yet a character."""
 
 
 class AnswerEngine:
@@ -81,6 +72,8 @@ class AnswerEngine:
         allowed_file = folder.path / ALLOWED_IDS_FILE
         allowed_ids = json.loads(allowed_file.read_text()) if allowed_file.is_file() else None
         loaded = load_model(folder, card.profile, device=device)
+        for weight in loaded.model.parameters():
+            weight.data = weight.data.clone()  # a file's pages would change with the file
         if allowed_ids is not None:
             choice = set(allowed_ids) - {*tokenizer.think_ids, tokenizer.end_id}
             if not len(loaded.vocabulary.known_rows(sorted(choice))):
@@ -90,7 +83,30 @@ class AnswerEngine:
                 )
         return cls(loaded, tokenizer, card, allowed_ids)
 
-    def prepare(self, request: ChatRequest) -> PreparedRequest:
+    def new_batch(self) -> RunningBatch:
+        """Returns an empty batch, with head, masks and slots made for the weights as they are now.
+
+        Raises:
+            DeployableError: The model computes in a way that slots do not know.
+        """
+        vocabulary = self.loaded.vocabulary
+        end_row = int(vocabulary.to_rows([self.tokenizer.end_id])[0])
+        head, _ = answer_head(self.loaded, self.tokenizer, self.allowed_ids)
+        try:
+            decoder = new_decoder(
+                self.loaded,
+                head,
+                drawer(self.card.sampling),
+                slots=self._settings.max_batch_size,
+                new_tokens=self._settings.max_tokens_limit,
+                end_row=end_row,
+                prefix=vocabulary.to_rows(self.tokenizer.prefix_ids),
+            )
+        except NotStaticError as error:
+            raise DeployableError(f"{self.card.model}: cannot be served, as {error}.") from error
+        return RunningBatch(decoder, vocabulary.to_rows, vocabulary.to_ids, end_row)
+
+    def prepare(self, request: AnswerRequest) -> PreparedRequest:
         """Checks what depends on the model and its settings, and renders the prompt.
 
         Raises:
@@ -111,72 +127,105 @@ class AnswerEngine:
                 400, "invalid_value", f"n: {n} is outside 1 to {self._settings.max_choices}.", "n"
             )
         self._check_sampling(request)
-        prompt_ids = self._prompt_ids(request.question)
+        field = request.asked_in
+        prompt_ids = self._prompt_ids(request.question, field)
         if len(prompt_ids) + max_tokens > self._context_tokens:
             raise RefusedRequestError(
                 400,
                 "context_length_exceeded",
-                f"messages: {len(prompt_ids)} prompt tokens and {max_tokens} for the answer exceed the model's context "
+                f"{field}: {len(prompt_ids)} prompt tokens and {max_tokens} for the answer exceed the model's context "
                 f"of {self._context_tokens} tokens. Shorten the question or lower max_tokens.",
-                "messages",
+                field,
             )
         seed = secrets.randbits(63) if request.seed is None else request.seed
+        options = request.stream_options
         return PreparedRequest(
-            prompt_ids, max_tokens, seed, n, request.return_token_ids, logprobs=bool(request.logprobs)
+            prompt_ids,
+            max_tokens,
+            seed,
+            n,
+            return_token_ids=request.return_token_ids,
+            logprobs=isinstance(request, ChatRequest) and bool(request.logprobs),
+            chat=isinstance(request, ChatRequest),
+            stream=bool(request.stream),
+            include_usage=options is not None and options.include_usage,
         )
 
     def ping(self) -> PreparedRequest:
         """Returns a request for one token after a prompt without a question: the least that shows that it answers."""
         prompt_ids = [*self.tokenizer.prefix_ids, *self.tokenizer.suffix_ids]
-        return PreparedRequest(prompt_ids, max_tokens=1, seed=0, n=1, return_token_ids=False)
+        return PreparedRequest(prompt_ids, max_tokens=1, seed=0, n=1)
 
-    def answer(self, requests: Sequence[PreparedRequest]) -> list[ChatCompletion]:
-        """Answers requests side by side. A sampled answer depends on its seed, not on its neighbours."""
-        rows = [(request, i) for request in requests for i in range(request.n)]
-        answers = iter(
-            generate_answers(
-                self.loaded,
-                self.tokenizer,
-                [request.prompt_ids for request, _ in rows],
-                max_new_tokens=max(request.max_tokens for request in requests),
-                sampling=self.card.sampling,
-                seeds=[request.seed + i for request, i in rows],
-                batch_size=min(len(rows), self._settings.max_batch_size),
-                allowed_ids=self.allowed_ids,
-            )
-        )
-        return [self._completion(request, [next(answers) for _ in range(request.n)]) for request in requests]
+    def answer(self, requests: Sequence[PreparedRequest]) -> list[ChatCompletion | TextCompletion]:
+        """Answers requests side by side, in slots of their own. A sampled answer depends on its seed alone."""
+        batch = self.new_batch()
+        for place, request in enumerate(requests):
+            batch.add(str(place), request)
+        answers = {}
+        while batch.busy:
+            answers |= {one.name: self.completion(one) for one, _ in batch.step() if one.finished}
+        return [answers[str(place)] for place in range(len(requests))]
 
-    def _completion(self, request: PreparedRequest, answers: Sequence[list[int]]) -> ChatCompletion:
-        # A batch runs as long as its longest request, so each answer is cut to its own length. Without an end token
-        # among the first max_tokens the answer did not end by itself.
-        stopped = [len(ids) < request.max_tokens for ids in answers]
-        answers = [ids[: request.max_tokens] for ids in answers]
-        n_generated = sum(map(len, answers)) + sum(stopped)
-        return ChatCompletion(
-            id=f"chatcmpl-{secrets.token_hex(12)}",
-            created=int(time.time()),
-            model=self.card.model,
-            system_fingerprint=self.card.fingerprint,
-            choices=[
-                Choice(
-                    index=i,
-                    message=AnswerMessage(content=self.tokenizer.decode(ids)),
-                    finish_reason="stop" if ended else "length",
-                    logprobs=self._logprobs(request.prompt_ids, ids) if request.logprobs else None,
-                    token_ids=ids if request.return_token_ids else None,
-                )
-                for i, (ids, ended) in enumerate(zip(answers, stopped, strict=True))
-            ],
-            usage=Usage(
-                prompt_tokens=len(request.prompt_ids),
-                completion_tokens=n_generated,
-                total_tokens=len(request.prompt_ids) + n_generated,
-            ),
-            prompt_token_ids=request.prompt_ids if request.return_token_ids else None,
-        )
+    def completion(self, one: RunningRequest) -> ChatCompletion | TextCompletion:
+        """Returns the response to a request whose answers have ended."""
+        request = one.request
+        shown = request.prompt_ids if request.return_token_ids else None
+        shared = {**self._shared(request), "usage": self._usage(one), "prompt_token_ids": shown}
+        choices: list[dict[str, Any]] = [
+            {
+                "index": answer.index,
+                "finish_reason": answer.finish_reason,
+                "token_ids": answer.ids if request.return_token_ids else None,
+                "logprobs": self._logprobs(answer) if request.logprobs else None,
+            }
+            for answer in one.answers
+        ]
+        texts = [self.tokenizer.decode(answer.ids) for answer in one.answers]
+        if not request.chat:
+            said = [TextChoice(text=text, **choice) for text, choice in zip(texts, choices, strict=True)]
+            return TextCompletion(**shared, choices=said)
+        messages = [AnswerMessage(content=text) for text in texts]
+        pairs = zip(messages, choices, strict=True)
+        return ChatCompletion(**shared, choices=[Choice(message=message, **choice) for message, choice in pairs])
 
-    def _max_tokens(self, request: ChatRequest) -> int:
+    def events(self, one: RunningRequest, answer: DrawnAnswer) -> Iterator[str]:
+        """Yields what a stream says after a step in which one of its answers grew or ended."""
+        request = one.request
+        if one.data is None:
+            one.data = Stream(self._shared(request), request.chat, request.include_usage), {}
+        stream, said = one.data
+        begun, (n_ids, n_letters) = answer.index in said, said.get(answer.index, (0, 0))
+        text = self.tokenizer.decode(answer.ids)
+        whole = answer.finish_reason or not text.endswith(_HALF_CHARACTER)
+        if not begun or (whole and (len(answer.ids) > n_ids or len(text) > n_letters)):
+            shown = text if whole else ""
+            beside: dict[str, Any] = {}
+            if request.logprobs:
+                beside["logprobs"] = self._logprobs(answer, n_ids).model_dump()
+            if request.return_token_ids:
+                beside["token_ids"] = answer.ids[n_ids:]
+            yield stream.piece(answer.index, shown[n_letters:], beside, first=not begun)
+            said[answer.index] = len(answer.ids), len(shown)
+        if answer.finish_reason:
+            yield stream.end(answer.index, answer.finish_reason)
+        if one.finished and request.include_usage:
+            yield stream.usage(self._usage(one))
+
+    def _shared(self, request: PreparedRequest) -> dict[str, Any]:
+        return {
+            "id": f"{'chatcmpl' if request.chat else 'cmpl'}-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": self.card.model,
+            "system_fingerprint": self.card.fingerprint,
+        }
+
+    @staticmethod
+    def _usage(one: RunningRequest) -> Usage:
+        asked = len(one.request.prompt_ids)
+        said = sum(len(answer.ids) + (answer.finish_reason == "stop") for answer in one.answers)
+        return Usage(prompt_tokens=asked, completion_tokens=said, total_tokens=asked + said)
+
+    def _max_tokens(self, request: AnswerRequest) -> int:
         limit = self._settings.max_tokens_limit
         given = {
             name: value
@@ -193,7 +242,7 @@ class AnswerEngine:
             return int(value)
         return self._settings.default_max_tokens
 
-    def _check_sampling(self, request: ChatRequest) -> None:
+    def _check_sampling(self, request: AnswerRequest) -> None:
         for name, fixed in self.card.sampling.model_dump().items():
             sent = getattr(request, name)
             if sent is None or sent == fixed:
@@ -207,20 +256,20 @@ class AnswerEngine:
             message = f"{why} Leave the field out or send that value."
             raise forbidden("sampling_is_fixed", message, name, "deployment-sampling")
 
-    def _prompt_ids(self, question: str) -> list[int]:
+    def _prompt_ids(self, question: str, field: str) -> list[int]:
         limit = self._settings.max_question_characters
         if len(question) > limit:
             raise RefusedRequestError(
                 400,
                 "context_length_exceeded",
-                f"messages[0].content: {len(question)} characters; at most {limit} are accepted.",
-                "messages[0].content",
+                f"{field}: {len(question)} characters; at most {limit} are accepted.",
+                field,
             )
         (prompt_ids,) = self.tokenizer.encode_prompts([question])
         try:
             self.loaded.vocabulary.to_rows(prompt_ids)
         except UnknownTokenError as error:
-            field, words = "messages[0].content", ", ".join(map(repr, self._unknown_words(question)))
+            words = ", ".join(map(repr, self._unknown_words(question)))
             said = f"this model has no token for {words}" if words else "this model has no tokens for the question"
             message = f"{field}: {said}. {error}"
             raise RefusedRequestError(400, "unknown_token", message, field) from error
@@ -237,27 +286,11 @@ class AnswerEngine:
         ]
         return [word.strip("?!.,;:\"'") or word for word in unknown[:5]]
 
-    def _logprobs(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> ChoiceLogprobs:
-        import torch
-
-        if not ids:
-            return ChoiceLogprobs(content=[])
-        vocabulary = self.loaded.vocabulary
-        text = torch.from_numpy(vocabulary.to_rows([*prompt_ids, *ids])).long().to(self.loaded.device)
-        with torch.inference_mode():
-            logits = self.loaded.model(input_ids=text[None, :-1], use_cache=False).logits[0, len(prompt_ids) - 1 :]
-            forbidden_rows = torch.ones(logits.shape[-1], dtype=torch.bool)
-            if self.allowed_ids is None:
-                forbidden_rows[:] = False
-            else:
-                forbidden_rows[vocabulary.known_rows([*self.allowed_ids, self.tokenizer.end_id])] = False
-            forbidden_rows[vocabulary.known_rows(self.tokenizer.think_ids)] = True
-            logits = logits.double().cpu().masked_fill(forbidden_rows, -torch.inf)
-            chosen = logits.log_softmax(-1).gather(-1, text[len(prompt_ids) :, None].cpu())[:, 0].tolist()
-        tokens = [self.tokenizer.decode([token]) for token in ids]
+    def _logprobs(self, answer: DrawnAnswer, start: int = 0) -> ChoiceLogprobs:
+        tokens = [self.tokenizer.decode([token]) for token in answer.ids[start:]]
         return ChoiceLogprobs(
             content=[
                 TokenLogprob(token=token, logprob=logprob, bytes=list(token.encode()))
-                for token, logprob in zip(tokens, chosen, strict=True)
+                for token, logprob in zip(tokens, answer.logprobs[start:], strict=True)
             ]
         )

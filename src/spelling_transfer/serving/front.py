@@ -1,150 +1,217 @@
-"""The front of the endpoint: takes requests, bounds the queue, notices who has gone, and says whether it lives.
-
-LitServe's own handler waits for an answer whatever happens. This one takes its place and uses, beside what LitServe
-documents, its request queue and its buffer of responses, which have no public names; `pyproject.toml` bounds LitServe's
-version.
+"""The application that clients talk to: routes, errors, health. The model is in another process, at the end of a link.
 
 No ``from __future__ import annotations`` here: FastAPI reads the annotations as they are.
 """
 
 import asyncio
 import contextlib
+import json
 import math
-import multiprocessing
 import time
-import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
-import litserve
-from fastapi import Depends, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
-from litserve.server import ResponseBufferItem
-from litserve.utils import LitAPIStatus, WorkerSetupStatus
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 
 from spelling_transfer.serving.deployable import DeployableCard
-from spelling_transfer.serving.protocol import ChatCompletion, ChatRequest, ErrorBody, error_detail, stream_of
+from spelling_transfer.serving.guard import CLIENT_GONE, Keys, refuse
+from spelling_transfer.serving.link import WorkerLink
+from spelling_transfer.serving.metrics import EndpointMetrics
+from spelling_transfer.serving.outcome import Outcome
+from spelling_transfer.serving.protocol import (
+    NON_THINKING_ONLY,
+    AnswerRequest,
+    ChatRequest,
+    CompletionRequest,
+    RefusedRequestError,
+    forbidden,
+    refusal_of_validation,
+    rule_of,
+)
+from spelling_transfer.serving.responses import ChatCompletion, ErrorBody, ModelCard, ModelList, TextCompletion
 
-CHAT_PATH = "/v1/chat/completions"
-HEALTH_PATH = "/health"
-CLIENT_GONE = 499
-"""Status in the log for a request whose client went away; nobody receives it (nginx's convention)."""
-_WATCH_SECONDS = 0.5
-PING = "ping"
-"""In place of a request: an answer of one token, to see whether there is one."""
 
+class Front:
+    """What the routes do.
 
-class Front(litserve.LitServer):  # type: ignore[misc]  # litserve has no types
-    """LitServe's server with a handler of its own."""
+    Args:
+        card: What is served.
+        link: To the process with the model.
+        keys: Who may ask.
+        metrics: What is served at ``/metrics``.
+    """
 
-    def __init__(self, api: litserve.LitAPI, card: DeployableCard, **options: Any) -> None:
+    def __init__(self, card: DeployableCard, link: WorkerLink, keys: Keys, metrics: EndpointMetrics) -> None:
         self._card = card
+        self._link = link
+        self._keys = keys
+        self._metrics = metrics
         self._ping: asyncio.Task[bool] | None = None
-        self._answered_at = 0.0
-        super().__init__(api, healthcheck_path="/worker-loaded", restart_workers=True, **options)
-        self.uvicorn_graceful_timeout = card.settings.drain_seconds
+        self._entry = ModelCard(id=card.model, created=int(time.time()))
 
-    def _init_manager(self, num_api_servers: int) -> Any:
-        manager = super()._init_manager(num_api_servers)
-        self.lit_api.gone = manager.dict()
-        return manager
+    def app(self) -> FastAPI:
+        """Returns the application."""
+        app = FastAPI(title="spelling-transfer", description="Non-thinking mode only.", version="1")
+        read, ask = [Depends(self.authorize)], [Depends(self.authorize), Depends(self.admit)]
+        refusals = (400, 401, 404, 408, 413, 422, 429, 500, 503)
+        errors: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in refusals}
+        errors[200] = {"content": {"text/event-stream": {}}}  # what "stream" asks for
+        some = {status: {"model": ErrorBody} for status in (401, 404, 500)}
+        for path, handler, form in (
+            ("/v1/chat/completions", self.chat, ChatCompletion),
+            ("/v1/completions", self.complete, TextCompletion),
+        ):
+            app.add_api_route(path, handler, methods=["POST"], response_model=form, responses=errors, dependencies=ask)
+        for path, handler in (("/v1/models", self.models), ("/v1/models/{model_id:path}", self.model)):
+            app.add_api_route(path, handler, methods=["GET"], responses=some, dependencies=read)
+        app.add_api_route("/metrics", self.metrics, methods=["GET"], dependencies=read, include_in_schema=False)
+        app.add_api_route("/info", self.info, methods=["GET"], responses=some, dependencies=read)
+        unwell = {503: {"content": {"text/plain": {}}, "description": "The model does not answer."}}
+        app.add_api_route("/health", self.health, methods=["GET"], responses=unwell, response_class=Response)
+        for kind in (RequestValidationError, HTTPException, RefusedRequestError, Exception):
+            app.add_exception_handler(kind, _as_response)
+        self._say_limits(app.openapi()["components"]["schemas"])
+        return app
 
-    def _register_internal_endpoints(self) -> None:
-        self.app.add_api_route(HEALTH_PATH, self.health, methods=["GET"], dependencies=[Depends(self.setup_auth())])
-        super()._register_internal_endpoints()
+    def _say_limits(self, schemas: dict[str, Any]) -> None:
+        """Writes into the schema, which FastAPI keeps, what this deployable alone knows."""
+        settings = self._card.settings
+        for form in (ChatRequest, CompletionRequest):
+            fields = schemas[form.__name__]["properties"]
+            fields["model"]["enum"] = [self._card.model]
+            for name, value in self._card.sampling.model_dump().items():
+                fields[name]["enum"] = [None, value]
+            most = {"n": settings.max_choices, "max_tokens": settings.max_tokens_limit}
+            for name, limit in {**most, "max_completion_tokens": settings.max_tokens_limit}.items():
+                fields[name]["maximum"] = limit
 
-    def _register_api_endpoints(self, lit_api: litserve.LitAPI, request_type: Any, response_type: Any) -> None:
-        errors = {status: {"model": ErrorBody} for status in (400, 401, 404, 413, 422, 429, 500, 503)}
-        self.app.add_api_route(
-            CHAT_PATH,
-            self.chat,
-            methods=["POST"],
-            response_model=ChatCompletion,
-            responses=errors,
-            dependencies=[Depends(self.setup_auth(lit_api))],
-        )
+    def authorize(self, request: Request) -> None:
+        """Asks for the key where one is set."""
+        request.state.outcome.key = self._keys.name(request.headers.get("Authorization", ""))
+
+    def admit(self, request: Request) -> None:
+        """Bounds what a key asks, and refuses query parameters, which FastAPI would silently drop."""
+        if request.query_params:
+            name = next(iter(request.query_params))
+            message = f"{name}: query parameters are not accepted; settings belong into the JSON body."
+            if "think" in name.lower():
+                raise forbidden(NON_THINKING_ONLY, message, name, rule_of(name))
+            raise RefusedRequestError(400, "unknown_field", message, name)
+        self._keys.spend(request.state.outcome.key)
 
     async def chat(self, body: ChatRequest, request: Request) -> Any:
-        """Answers a chat completion request; lets go of it when its client does."""
-        waiting = list(self.response_buffer.values())
+        """Answers a question."""
+        return await self._answer("chat", body, request)
+
+    async def complete(self, body: CompletionRequest, request: Request) -> Any:
+        """Answers a question that comes as a text: the non-thinking template is put around it here."""
+        return await self._answer("text", body, request)
+
+    async def _answer(self, kind: str, body: AnswerRequest, request: Request) -> Response:
+        waiting = self._link.waiting
         if len(waiting) >= self._card.settings.max_waiting:
-            oldest = min(item.asked_at for item in waiting)
-            detail = error_detail(
-                429, "queue_full", f"{len(waiting)} requests wait, which is as many as may. Ask again a little later."
-            )
-            raise HTTPException(429, detail, {"Retry-After": str(max(1, math.ceil(time.monotonic() - oldest)))})
-        answer = asyncio.create_task(self._ask(body))
+            said = f"{len(waiting)} requests wait, which is as many as may. Ask again a little later."
+            oldest = time.monotonic() - min(waiting.values())
+            raise RefusedRequestError(429, "queue_full", said, retry_after=max(1, math.ceil(oldest)))
+        outcome: Outcome = request.state.outcome
+        events = _noted(self._link.ask(kind, body.model_dump_json(exclude_unset=True)), outcome)
+        first = asyncio.create_task(anext(events))  # type: ignore[arg-type]
         gone = asyncio.create_task(_disconnected(request))
+        streams = False
         try:
-            await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
+            await asyncio.wait({first, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not first.done():
                 return Response(status_code=CLIENT_GONE)
-            completion = answer.result()
+            _, said = first.result()
             if not body.stream:
-                return completion
-            request.state.usage = completion.usage.model_dump()  # for the metrics
-            options = body.stream_options
-            events = stream_of(completion, include_usage=options is not None and options.include_usage)
-            return StreamingResponse(events, media_type="text/event-stream")
+                return Response(said, media_type="application/json")
+            streams = True
+            return StreamingResponse(_server_sent(said, events), media_type="text/event-stream")
         finally:
-            for task in (answer, gone):
+            for task in (first, gone):
                 task.cancel()
                 with contextlib.suppress(BaseException):
                     await task
+            if not streams:
+                await events.aclose()
 
-    async def _ask(self, payload: Any) -> Any:
-        """Returns the worker's answer to a request.
+    async def models(self) -> ModelList:
+        """Lists the one model."""
+        return ModelList(data=[self._entry])
 
-        Raises:
-            HTTPException: The worker refused it, failed, or ended before it answered.
-        """
-        uid, item = uuid.uuid4().hex, ResponseBufferItem(asyncio.Event())
-        item.asked_at = time.monotonic()
-        self.response_buffer[uid] = item
-        try:
-            queue = self._get_request_queue(CHAT_PATH)
-            queue.put((self.app.response_queue_id, uid, item.asked_at, payload))
-            while not item.event.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(item.event.wait(), _WATCH_SECONDS)
-                if not item.event.is_set() and not self._worker_is_ready():
-                    detail = error_detail(503, "worker_restarts", "the worker ended and starts again; ask once more.")
-                    raise HTTPException(503, detail, {"Retry-After": "10"})
-        except asyncio.CancelledError:
-            self.lit_api.gone[uid] = time.monotonic()  # the worker skips it, and ends a batch nobody waits for
-            raise
-        finally:
-            self.response_buffer.pop(uid, None)
-        self._answered_at = time.monotonic()
-        response, status = item.response
-        if status == LitAPIStatus.ERROR:
-            known = isinstance(response, HTTPException)
-            raise response if known else HTTPException(500, "internal error; see the log of the endpoint.")
-        return response
+    async def model(self, model_id: str) -> ModelCard:
+        """Describes the one model."""
+        if model_id != self._card.model:
+            said = f"{model_id!r} is not served here; {self._card.model!r} is."
+            raise RefusedRequestError(404, "model_not_found", said)
+        return self._entry
 
-    def _worker_is_ready(self) -> bool:
-        states = self.workers_setup_status.values()
-        return bool(states) and all(state == WorkerSetupStatus.READY for state in states)
+    async def info(self) -> dict[str, Any]:
+        """Says what is served, and how."""
+        card = self._card
+        return {
+            "model": {
+                "model": card.model,
+                "fingerprint": card.fingerprint,
+                "sampling": card.sampling.model_dump(),
+                "enable_thinking": False,
+                "settings": card.settings.model_dump(),
+            }
+        }
+
+    async def metrics(self) -> Response:
+        """Says what was counted, as Prometheus reads it."""
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def health(self) -> Response:
         """Says whether the model answers: it did a moment ago, or does so now."""
-        patience = self._card.settings.health_timeout_seconds
-        if self._worker_is_ready():
-            if self.response_buffer and time.monotonic() - self._answered_at < patience:
-                return Response("ok")
+        link, patience = self._link, self._card.settings.health_timeout_seconds
+        if link.ready:
+            if link.waiting and time.monotonic() - link.answered_at < patience:
+                return Response("ok", media_type="text/plain")
             if self._ping is None or self._ping.done():
                 self._ping = asyncio.create_task(self._answers())
             # Shielded: who asks next waits for the same answer, and a worker that is stuck gets one ping, not many.
             with contextlib.suppress(TimeoutError):
                 if await asyncio.wait_for(asyncio.shield(self._ping), patience):
-                    return Response("ok")
-        return Response("not ready", status_code=503)
+                    return Response("ok", media_type="text/plain")
+        return Response("not ready", 503, media_type="text/plain")
 
     async def _answers(self) -> bool:
         try:
-            await self._ask(PING)
-        except HTTPException:
+            async with aclosing(self._link.ask("ping")) as events:
+                return bool(await anext(events))
+        except RefusedRequestError:
             return False
-        return True
+
+
+async def _noted(events: AsyncIterator[tuple[bytes, bytes]], outcome: Outcome) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Hands on what the worker says, and keeps the counts of the answer; of a stream the answer itself is not said."""
+    async with aclosing(events):  # type: ignore[type-var]
+        async for what, said in events:
+            if what == b"answer":
+                completion = json.loads(said)
+                outcome.prompt_tokens = completion["usage"]["prompt_tokens"]
+                outcome.completion_tokens = completion["usage"]["completion_tokens"]
+                outcome.finish_reasons = tuple(choice["finish_reason"] for choice in completion["choices"])
+            yield what, said.rstrip()
+
+
+async def _server_sent(first: bytes, events: AsyncIterator[tuple[bytes, bytes]]) -> AsyncIterator[bytes]:
+    async with aclosing(events):  # type: ignore[type-var]
+        try:
+            yield b"data: %b\n\n" % first
+            async for what, said in events:
+                if what == b"event":
+                    yield b"data: %b\n\n" % said
+        except RefusedRequestError as refused:  # the worker ended; the status is already said
+            yield b"data: %b\n\n" % json.dumps({"error": refused.detail()}).encode()
+        yield b"data: [DONE]\n\n"
 
 
 async def _disconnected(request: Request) -> None:
@@ -152,13 +219,17 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def drain(seconds: float) -> None:
-    """Lets the front answer what it has taken and take nothing more, before anything else ends.
-
-    Args:
-        seconds: Longest wait.
-    """
-    for child in multiprocessing.active_children():
-        if child.name.startswith("LitServer-"):
-            child.terminate()
-            child.join(seconds)
+async def _as_response(request: Request, error: Exception) -> Response:
+    """Returns any error in the one form that errors have."""
+    headers = {}
+    if isinstance(error, RequestValidationError):
+        error = refusal_of_validation(error.errors())
+    elif isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+        error = RefusedRequestError(error.status_code, "http_error", str(error.detail))
+    elif not isinstance(error, RefusedRequestError):
+        # What it was stands in the log; the client learns nothing of its inside.
+        error = RefusedRequestError(500, "internal_error", "the endpoint failed at this request; its log says why.")
+    response: Response = refuse(error, request.state.outcome)
+    response.headers.update(headers)
+    return response

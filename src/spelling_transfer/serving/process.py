@@ -27,7 +27,6 @@ from spelling_transfer.serving.settings import ListenSettings
 _POLL_SECONDS = 0.05
 _PORT_ATTEMPTS = 3
 _SERVER = "import sys; from spelling_transfer.serving.server import main; sys.exit(main())"
-"""Not ``-m``: LitServe's workers have to find the classes of that module by its name."""
 
 
 class EndpointError(SpellingTransferError):
@@ -119,7 +118,7 @@ def running_endpoint(
         listen: Where it listens; a free port of the loopback interface by default.
         start_timeout_seconds: Longest wait for the first healthy answer.
         stop_timeout_seconds: Longest wait for an orderly end before the processes are killed.
-        accelerator: As LitServe's: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         environment: Variables to set for it beside those of this process.
         unset: Variables of this process it is not to see.
         show_log: Whether its log goes to this process's output instead of into the message of an error.

@@ -10,10 +10,10 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from kedro_non_thinking import TextRules, load_policy
 
@@ -32,15 +32,26 @@ class RefusedRequestError(Exception):
         message: What is wrong and what is allowed, for people.
         param: The field that is wrong, as a path (``messages[0].role``).
         rule: The rule of the policy that forbids it, by its id; ``None`` where no policy does.
+        retry_after: Seconds after which it may be asked again; ``None`` where that is no remedy.
     """
 
-    def __init__(self, status: int, code: str, message: str, param: str | None = None, rule: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str | None = None,
+        rule: str | None = None,
+        *,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
         self.rule = rule
+        self.retry_after = retry_after
 
     def detail(self) -> dict[str, Any]:
         """Returns what stands under ``error`` in the response."""
@@ -73,7 +84,7 @@ def rule_of(param: str) -> str:
     ):
         if {_letters(key) for key in keys} & set(names):
             return rule_id
-    return "soft-switch" if names[-1] == "content" else "thinking-switch"
+    return "soft-switch" if names[-1] in ("content", "prompt") else "thinking-switch"
 
 
 def refusal_of_validation(errors: Sequence[Mapping[str, Any]]) -> RefusedRequestError:
@@ -89,7 +100,7 @@ def refusal_of_validation(errors: Sequence[Mapping[str, Any]]) -> RefusedRequest
     if first["type"] == "extra_forbidden":
         message = f"{param}: unknown field. It is refused because an ignored field would be a silent surprise."
     elif first["type"] == "missing" and not param:
-        message = "the request has no body; send a JSON object with 'model' and 'messages'."
+        message = "the request has no body; send a JSON object."
     elif first["type"] == "json_invalid":
         message, param = f"the body is not valid JSON ({context.get('error', first['msg'])}).", ""
     elif "field" in context or not param:
@@ -139,6 +150,25 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 _PART_SEPARATOR = "\n"  # as vLLM joins the text parts of a message
 
 
+_CHAT_ALONE = frozenset(
+    {"audio", "function_call", "functions", "modalities", "parallel_tool_calls", "response_format", "tool_choice"}
+    | {"tools", "top_logprobs"}
+)
+"""Fields that a text completion does not have."""
+
+
+def _fit_question(text: str) -> str:
+    if holds_soft_switch(text):
+        raise PydanticCustomError(
+            NON_THINKING_ONLY,
+            "the text holds the soft switch '/think'; this endpoint serves non-thinking mode only. "
+            "Take the switch out and send the question again.",
+        )
+    if not text.strip():
+        raise PydanticCustomError("empty_question", "the question is empty.")
+    return text
+
+
 class ChatMessage(BaseModel):
     """The question."""
 
@@ -174,18 +204,7 @@ class ChatMessage(BaseModel):
                 )
         return _PART_SEPARATOR.join(part["text"] for part in content)
 
-    @field_validator("content")
-    @classmethod
-    def _no_soft_switch(cls, content: str) -> str:
-        if holds_soft_switch(content):
-            raise PydanticCustomError(
-                NON_THINKING_ONLY,
-                "the text holds the soft switch '/think'; this endpoint serves non-thinking mode only. "
-                "Take the switch out and send the question again.",
-            )
-        if not content.strip():
-            raise PydanticCustomError("empty_question", "the question is empty.")
-        return content
+    _question_is_one = field_validator("content")(_fit_question)
 
 
 class TemplateArguments(BaseModel):
@@ -205,27 +224,20 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool = False  # of OpenAI's client; there is nothing to hide here
 
 
-class ChatRequest(BaseModel):
-    """A chat completion request.
+class AnswerRequest(BaseModel):
+    """What requests have in common: nothing that would change how a question is asked.
 
-    A question and nothing that would change how it is asked. Sampling values are accepted when they are the
-    endpoint's own (`AnswerEngine.prepare` compares them), so that a client that sends them explicitly works.
+    Sampling values are accepted when they are the endpoint's own (`AnswerEngine.prepare` compares them), so that a
+    client that sends them explicitly works.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        json_schema_extra=lambda schema: schema["properties"].update(
-            {
-                name: {"enum": list(values), "description": "Accepted, and without effect."}
-                for name, values in _NEUTRAL.items()
-            }
-        ),
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = _NEUTRAL
+    asked_in: ClassVar[str] = ""
+    """Where in the request the question stands."""
 
     model: str
-    messages: list[ChatMessage] = Field(json_schema_extra={"minItems": 1, "maxItems": 1})
     max_tokens: int | None = Field(None, json_schema_extra={"minimum": 1})
     max_completion_tokens: int | None = Field(None, json_schema_extra={"minimum": 1})
     temperature: float | None = None
@@ -236,7 +248,6 @@ class ChatRequest(BaseModel):
     n: int | None = Field(None, ge=1)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    logprobs: bool | None = None
     enable_thinking: Literal[False] = False
     chat_template_kwargs: TemplateArguments | None = None
     return_token_ids: bool = False
@@ -263,7 +274,41 @@ class ChatRequest(BaseModel):
                 "(enable_thinking: false, at the top level or in chat_template_kwargs, is accepted too).",
                 {"field": path, "value": _shown(value)},
             )
-        return _without_neutral(data) if isinstance(data, dict) else data
+        return _without_neutral(data, cls.neutral) if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _options_of_a_stream(self) -> ChatRequest:
+        if self.stream_options is not None and not self.stream:
+            raise PydanticCustomError(
+                "options_without_stream",
+                "{field}: goes with a stream; send 'stream': true with it, or leave it out.",
+                {"field": "stream_options"},
+            )
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Adds what is accepted without effect to the schema."""
+        schema = handler.resolve_ref_schema(handler(core_schema))
+        schema["properties"] |= {
+            name: {"enum": list(values), "description": "Accepted, and without effect."}
+            for name, values in cls.neutral.items()
+        }
+        return schema
+
+    @property
+    def question(self) -> str:
+        """What the user says."""
+        raise NotImplementedError
+
+
+class ChatRequest(AnswerRequest):
+    """A chat completion request: one question."""
+
+    asked_in: ClassVar[str] = "messages[0].content"
+
+    messages: list[ChatMessage] = Field(json_schema_extra={"minItems": 1, "maxItems": 1})
+    logprobs: bool | None = None
 
     @field_validator("messages")
     @classmethod
@@ -276,20 +321,36 @@ class ChatRequest(BaseModel):
             )
         return messages
 
-    @model_validator(mode="after")
-    def _options_of_a_stream(self) -> ChatRequest:
-        if self.stream_options is not None and not self.stream:
-            raise PydanticCustomError(
-                "options_without_stream",
-                "{field}: goes with a stream; send 'stream': true with it, or leave it out.",
-                {"field": "stream_options"},
-            )
-        return self
-
     @property
     def question(self) -> str:
         """The text of the one message."""
         return self.messages[0].content
+
+
+class CompletionRequest(AnswerRequest):
+    """A text completion request: the prompt is a question, as the tasks write it.
+
+    It is put between the two halves of the non-thinking template, like the content of a message: the model saw no other
+    prompt in training, and a prompt without them could think.
+    """
+
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        **{name: values for name, values in _NEUTRAL.items() if name not in _CHAT_ALONE},
+        "best_of": (None, 1),
+        "echo": (None, False),
+        "logprobs": (None,),
+        "suffix": (None, ""),
+    }
+    asked_in: ClassVar[str] = "prompt"
+
+    prompt: str = Field(min_length=1, description="A question; the template is put around it here.")
+
+    _question_is_one = field_validator("prompt")(_fit_question)
+
+    @property
+    def question(self) -> str:
+        """The prompt, without the template."""
+        return self.prompt
 
 
 def holds_soft_switch(text: str) -> bool:
@@ -307,20 +368,20 @@ def text_rules() -> TextRules:
     return TextRules(load_policy())
 
 
-def _without_neutral(data: dict[Any, Any]) -> dict[Any, Any]:
+def _without_neutral(data: dict[Any, Any], neutral: Mapping[str, tuple[Any, ...]]) -> dict[Any, Any]:
     """Returns a request without the fields that ask for what happens anyway, and refuses their other values."""
-    for name in (name for name in data if name in _NEUTRAL):
-        if not any(type(data[name]) is type(value) and data[name] == value for value in _NEUTRAL[name]):
+    for name in (name for name in data if name in neutral):
+        if not any(type(data[name]) is type(value) and data[name] == value for value in neutral[name]):
             raise PydanticCustomError(
                 "unsupported_value",
                 "{field}: {value} is not supported. Leave the field out, or send {allowed}.",
                 {
                     "field": name,
                     "value": _shown(data[name]),
-                    "allowed": " or ".join(dict.fromkeys(json.dumps(value) for value in _NEUTRAL[name])),
+                    "allowed": " or ".join(dict.fromkeys(json.dumps(value) for value in neutral[name])),
                 },
             )
-    return {name: value for name, value in data.items() if name not in _NEUTRAL}
+    return {name: value for name, value in data.items() if name not in neutral}
 
 
 def _thinking_fields(data: Any) -> Iterator[tuple[str, Any]]:
@@ -365,121 +426,3 @@ def _shown(value: Any) -> str:
 
 def _escaped(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-class AnswerMessage(BaseModel):
-    """The answer. There is no ``reasoning_content``, because there is no reasoning to put there."""
-
-    role: Literal["assistant"] = "assistant"
-    content: str
-
-
-class TokenLogprob(BaseModel):
-    """A token with the logarithm of its probability among the tokens that an answer may hold, at temperature 1."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-    top_logprobs: list[None] = []
-
-
-class ChoiceLogprobs(BaseModel):
-    """What ``logprobs: true`` adds: the tokens of the answer, the end left out."""
-
-    content: list[TokenLogprob]
-    refusal: None = None
-
-
-class Choice(BaseModel):
-    """One choice of a completion.
-
-    ``finish_reason`` is ``stop`` where the model ended its answer and ``length`` where ``max_tokens`` did.
-    ``token_ids`` (the end token left out) is there when the request sent ``return_token_ids``, as in vLLM.
-    """
-
-    index: int = 0
-    message: AnswerMessage
-    finish_reason: Literal["stop", "length"]
-    logprobs: ChoiceLogprobs | None = None
-    token_ids: list[int] | None = None
-
-
-class Usage(BaseModel):
-    """Numbers of tokens; the end token counts as generated."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
-class ChatCompletion(BaseModel):
-    """The response to a chat completion request.
-
-    ``system_fingerprint`` names the exact deployable; ``prompt_token_ids`` comes with ``return_token_ids``.
-    """
-
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    system_fingerprint: str
-    choices: list[Choice]
-    usage: Usage
-    prompt_token_ids: list[int] | None = None
-
-
-def stream_of(completion: ChatCompletion, *, include_usage: bool) -> Iterator[str]:
-    """Yields a completion as server-sent events: OpenAI's chunks, each choice in one piece.
-
-    An answer is a few dozen tokens that are ready within a fraction of a second; what a stream gives here is that
-    clients which stream work.
-    """
-    shared = completion.model_dump(include={"id", "created", "model", "system_fingerprint"})
-
-    def chunk(choices: list[dict[str, Any]], **beside: Any) -> str:
-        data = {**shared, "object": "chat.completion.chunk", "choices": choices, **beside}
-        return f"data: {json.dumps(data)}\n\n"
-
-    unsaid = {"usage": None} if include_usage else {}
-    for choice in completion.choices:
-        said = choice.model_dump(include={"index", "logprobs", "token_ids"})
-        yield chunk([{**said, "delta": choice.message.model_dump(), "finish_reason": None}], **unsaid)
-        end = {"index": choice.index, "delta": {}, "logprobs": None, "finish_reason": choice.finish_reason}
-        yield chunk([end], **unsaid)
-    if include_usage:
-        yield chunk([], usage=completion.usage.model_dump())
-    yield "data: [DONE]\n\n"
-
-
-class ErrorObject(BaseModel):
-    """What is wrong, for people and for programs; ``rule`` is the policy's, where it is the policy that forbids."""
-
-    message: str
-    type: Literal["invalid_request_error", "server_error"]
-    param: str | None
-    code: str
-    rule: str | None = None
-
-
-class ErrorBody(BaseModel):
-    """The response to every request that is not answered."""
-
-    error: ErrorObject
-
-
-class ModelCard(BaseModel):
-    """An entry of ``/v1/models``."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str = "spelling-transfer"
-
-
-class ModelList(BaseModel):
-    """The response of ``/v1/models``."""
-
-    object: Literal["list"] = "list"
-    data: list[ModelCard]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -11,34 +13,57 @@ from kedro_lightning import clean_secret
 from spelling_transfer.errors import SpellingTransferError
 
 API_KEY_VARIABLE = "SPELLING_TRANSFER_API_KEY"
-"""Environment variable with the key that a client must send as ``Authorization: Bearer …``; unset means no key."""
+"""Environment variable with the keys that clients may send as ``Authorization: Bearer …``, with commas between them;
+unset means no key. ``name:key`` gives a key a name for the log."""
+
+API_KEYS_FILE_VARIABLE = "SPELLING_TRANSFER_API_KEYS_FILE"
+"""Environment variable with the path of a file of such keys, one a line."""
 
 
 class EndpointRefusedError(SpellingTransferError):
     """The endpoint will not start with these settings."""
 
 
-def endpoint_key() -> str | None:
-    """Returns the key that clients must send, without line breaks and blanks around it; ``None`` where none is set.
+def endpoint_keys() -> dict[str, str]:
+    """Returns the keys that clients may send, by name, of the variable and of the file; none where none is set.
 
     Raises:
-        EndpointRefusedError: It is empty, or no client could send it; the message does not show it.
+        EndpointRefusedError: A key is empty, or no client could send it, or the file cannot be read; no message shows a
+            key.
     """
-    value = os.environ.get(API_KEY_VARIABLE)
-    if value is None:
-        return None
-    key = clean_secret(value)
-    if not key.strip():
-        raise EndpointRefusedError(
-            f"{API_KEY_VARIABLE} is set but empty: give it a value, or unset it to serve without a key."
-        )
-    # Visible ASCII is what every client can put into a header (RFC 9110, 5.5).
-    if not all("!" <= character <= "~" for character in key):
-        raise EndpointRefusedError(
-            f"{API_KEY_VARIABLE} holds a blank, a line break or another character that clients cannot send. "
-            "Set a key of visible ASCII characters, as 'openssl rand -hex 24' makes."
-        )
-    return key
+    entries: list[tuple[str, str]] = []
+    if (value := os.environ.get(API_KEY_VARIABLE)) is not None:
+        entries += [(API_KEY_VARIABLE, entry) for entry in clean_secret(value).split(",")]
+    if (path := os.environ.get(API_KEYS_FILE_VARIABLE)) is not None:
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            said = f"{API_KEYS_FILE_VARIABLE}: {path} cannot be read ({type(error).__name__}). Name a file of keys."
+            raise EndpointRefusedError(said) from error
+        named = [(f"{path}, line {i}", line.strip()) for i, line in enumerate(lines, start=1)]
+        entries += [(place, line) for place, line in named if line and not line.startswith("#")] or [(path, "")]
+    keys: dict[str, str] = {}
+    for number, (place, entry) in enumerate(entries, start=1):
+        name, colon, key = entry.strip().partition(":")
+        name, key = (name, key) if colon else (f"key-{number}", name)
+        if not key.strip():
+            raise EndpointRefusedError(
+                f"{place} is set but empty, or has an empty key between commas: give it a value, or unset it to serve "
+                "without a key."
+            )
+        # Visible ASCII is what every client can put into a header (RFC 9110, 5.5).
+        if not all("!" <= character <= "~" for character in key):
+            raise EndpointRefusedError(
+                f"{place} holds a blank, a line break or another character that clients cannot send. "
+                "Set a key of visible ASCII characters, as 'openssl rand -hex 24' makes."
+            )
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", name) or name in keys:
+            raise EndpointRefusedError(
+                f"{place}: what stands before the colon of a key is its name, of letters, digits, dots and dashes, "
+                "and no two keys have the same."
+            )
+        keys[name] = key
+    return keys
 
 
 class EndpointSettings(BaseModel):
@@ -50,7 +75,7 @@ class EndpointSettings(BaseModel):
     max_tokens_limit: int = Field(256, ge=1, le=4096, description="Longest answer a request may ask for, in tokens.")
     max_question_characters: int = Field(8_000, ge=1, le=1_000_000, description="Longest question accepted.")
     max_body_bytes: int = Field(131_072, ge=1_024, le=10_000_000, description="Largest request body accepted.")
-    max_batch_size: int = Field(8, ge=1, le=256, description="Requests that are answered side by side.")
+    max_batch_size: int = Field(32, ge=1, le=256, description="Requests that are answered side by side.")
     max_choices: int = Field(16, ge=1, le=128, description="Most choices (``n``) of one request.")
     max_waiting: int = Field(
         128, ge=1, le=10_000, description="Requests that may wait or be answered at once; one more gets a 429."
@@ -60,6 +85,12 @@ class EndpointSettings(BaseModel):
     )
     drain_seconds: float = Field(
         8.0, gt=0.0, le=600.0, description="Longest wait for answers in flight before the endpoint ends."
+    )
+    read_timeout_seconds: float = Field(
+        10.0, gt=0.0, le=600.0, description="Longest wait for a whole request before a 408."
+    )
+    requests_per_minute: int | None = Field(
+        None, ge=1, le=1_000_000, description="Requests of one key in a minute before a 429; any number if null."
     )
     queue_timeout_seconds: float = Field(30.0, gt=0.0, le=3600.0, description="Longest wait before a 503.")
 
@@ -75,7 +106,7 @@ class EndpointSettings(BaseModel):
 class ServedSettings(EndpointSettings):
     """All that decides how a deployable is served, as it stands beside the model: what was checked is what runs."""
 
-    engine: Literal["litserve"] = Field("litserve", description="What serves it.")
+    engine: Literal["slots"] = Field("slots", description="What serves it.")
     threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads of the model; the library's choice if null."
     )
@@ -99,8 +130,8 @@ def check_key(listen: ListenSettings) -> None:
     Raises:
         EndpointRefusedError: The key is of no use, or missing on an interface that other machines can reach.
     """
-    key = endpoint_key()
-    if listen.host != "127.0.0.1" and key is None:
+    keys = endpoint_keys()
+    if listen.host != "127.0.0.1" and not keys:
         raise EndpointRefusedError(
             f"host: {listen.host} lets other machines in and {API_KEY_VARIABLE} is not set. "
             "Set it to the key clients must send, or listen on 127.0.0.1."

@@ -1,0 +1,54 @@
+"""How a request ended: the one place that each passes, whether it was answered, refused or given up."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class Outcome:
+    """What is known of a request when it has ended.
+
+    Attributes:
+        method: Of HTTP.
+        path: What was asked for.
+        status: HTTP status; 499 where the client went away first (nginx's convention), 0 where nothing was said.
+        code: The reason of a refusal; empty for an answer.
+        rule: The policy's rule that forbids it; empty where none does.
+        key: Name of the key it came with; empty where none is needed or known.
+        prompt_tokens: Tokens of the prompt; 0 for a refusal.
+        completion_tokens: Tokens generated, end tokens included.
+        finish_reasons: Why each choice ended.
+        seconds: From its first line to the last byte of the response.
+        waiting: Requests that waited or were being answered when it ended.
+    """
+
+    method: str
+    path: str
+    status: int = 0
+    code: str = ""
+    rule: str = ""
+    key: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    finish_reasons: tuple[str, ...] = ()
+    seconds: float = 0.0
+    waiting: int = 0
+
+
+def finished(outcome: Outcome) -> None:
+    """Takes note of a request that has ended: one line of the log. No text of a question or an answer is in it."""
+    _LOG.log(
+        logging.DEBUG if outcome.path == "/health" else logging.INFO,
+        "%s %s %d%s%s %d tokens %.0f ms",
+        outcome.method,
+        outcome.path,
+        outcome.status,
+        f" {outcome.code}" if outcome.code else "",
+        f" key={outcome.key}" if outcome.key else "",
+        outcome.completion_tokens,
+        outcome.seconds * 1000,
+    )

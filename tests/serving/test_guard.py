@@ -1,0 +1,166 @@
+"""Keys, rates, read timeouts and sizes; a model that changes on disk."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.serving.guard import Keys
+from spelling_transfer.serving.process import RunningEndpoint, running_endpoint
+from spelling_transfer.serving.protocol import RefusedRequestError
+from spelling_transfer.serving.settings import (
+    API_KEY_VARIABLE,
+    API_KEYS_FILE_VARIABLE,
+    EndpointRefusedError,
+    ServedSettings,
+    endpoint_keys,
+)
+
+from .conftest import QUESTION
+
+SETTINGS = ServedSettings(
+    default_max_tokens=4, max_tokens_limit=32, read_timeout_seconds=1, requests_per_minute=5, threads=1
+)
+PATH = "/v1/chat/completions"
+
+
+def test_keys_come_from_the_variable_and_the_file_with_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
+    assert endpoint_keys() == {}
+    file = tmp_path / "keys"
+    file.write_text("# ours\ncarol:ccc\n\n ddd \n")
+    monkeypatch.setenv(API_KEYS_FILE_VARIABLE, str(file))
+    monkeypatch.setenv(API_KEY_VARIABLE, " aaa,bob:bbb\n")
+    assert endpoint_keys() == {"key-1": "aaa", "bob": "bbb", "carol": "ccc", "key-4": "ddd"}
+
+
+@pytest.mark.parametrize(
+    ("value", "file", "message"),
+    [
+        ("aaa,,bbb", None, "empty key between commas"),
+        ("aaa, ", None, "empty key between commas"),
+        ("bob:", None, "empty key between commas"),
+        ("a:x1,a:x2", None, "no two keys have the same"),
+        ("key 1:x1", None, "what stands before the colon"),
+        (None, "# none\n", "is set but empty"),
+        (None, "se cret\n", "line 1 holds a blank"),
+        (None, None, "cannot be read"),
+    ],
+)
+def test_keys_of_no_use_are_refused_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None, file: str | None, message: str
+) -> None:
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(API_KEY_VARIABLE, value)
+    else:
+        monkeypatch.setenv(API_KEYS_FILE_VARIABLE, str(tmp_path / "keys"))
+        if file is not None:
+            (tmp_path / "keys").write_text(file)
+    with pytest.raises(EndpointRefusedError, match=message) as caught:
+        endpoint_keys()
+    assert not {"x1", "secret", "se cret", "bbb"} & set(str(caught.value).replace(",", " ").split())
+
+
+def test_a_rate_is_a_keys_own_and_grows_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    keys = Keys({"a": "x", "b": "y"}, per_minute=2)
+    assert (keys.name("Bearer x"), keys.name("bearer y")) == ("a", "b")
+    keys.spend("a")
+    keys.spend("a")
+    with pytest.raises(RefusedRequestError) as caught:
+        keys.spend("a")
+    assert (caught.value.status, caught.value.code, caught.value.retry_after) == (429, "rate_limited", 31)
+    keys.spend("b")
+    now[0] += 31
+    keys.spend("a")
+    with pytest.raises(RefusedRequestError):
+        keys.spend("a")
+
+
+@pytest.fixture(scope="module")
+def folder(make_deployable: Callable[..., ModelFolder], tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+    return make_deployable(tmp_path_factory.mktemp("guard") / "deployable", SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def guarded(folder: ModelFolder) -> Iterator[RunningEndpoint]:
+    with running_endpoint(
+        folder,
+        start_timeout_seconds=600,
+        stop_timeout_seconds=60,
+        accelerator="cpu",
+        environment={API_KEY_VARIABLE: "alice:first-secret,second-secret"},
+    ) as endpoint:
+        yield endpoint
+
+
+def ask(endpoint: RunningEndpoint, key: str = "none", **fields: object) -> httpx.Response:
+    body = {"model": endpoint.model, "messages": [{"role": "user", "content": QUESTION}], **fields}
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.post(endpoint.url + PATH, json=body, headers=headers, timeout=600, trust_env=False)
+
+
+def said_on(endpoint: RunningEndpoint, sent: bytes) -> bytes:
+    """All that comes back for some bytes on a connection that is then silent."""
+    with socket.create_connection(("127.0.0.1", endpoint.listen.port), timeout=60) as connection:
+        connection.sendall(sent)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_each_key_is_let_in_and_has_a_rate_of_its_own(guarded: RunningEndpoint) -> None:
+    statuses = [ask(guarded, "first-secret", seed=i).status_code for i in range(6)]
+    assert statuses == [200] * 5 + [429]
+    limited = ask(guarded, "first-secret")
+    assert limited.json()["error"]["code"] == "rate_limited"
+    assert 1 <= int(limited.headers["Retry-After"]) <= 60
+    assert ask(guarded, "second-secret").status_code == 200
+    assert ask(guarded, "third").status_code == 401
+
+
+def test_half_a_body_is_told_so_in_time(guarded: RunningEndpoint) -> None:
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n"
+    said = said_on(guarded, head.encode() + b'{"model": ')
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(said.split(b"\r\n\r\n", 1)[1])["error"]["code"] == "request_timeout"
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/cha", b"GET /health HTTP/1.1\r\nHost: "])
+def test_who_says_nothing_is_hung_up_on(guarded: RunningEndpoint, sent: bytes) -> None:
+    assert said_on(guarded, sent) == b""
+
+
+def test_a_body_of_no_announced_length_is_bounded_too(guarded: RunningEndpoint) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(64):
+            yield b" " * 4096
+
+    response = httpx.post(guarded.url + PATH, content=chunks(), timeout=60, trust_env=False)
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "body_too_large"
+
+
+def test_a_model_that_changes_on_disk_is_neither_used_nor_loaded(
+    make_deployable: Callable[..., ModelFolder], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_deployable(tmp_path / "model", SETTINGS.model_copy(update={"requests_per_minute": None}))
+    with running_endpoint(
+        folder, start_timeout_seconds=600, stop_timeout_seconds=60, accelerator="cpu", show_log=True
+    ) as endpoint:
+        before = ask(endpoint, seed=1, max_tokens=16).json()["choices"]
+        weights = folder.path / "model.safetensors"
+        with weights.open("r+b") as file:
+            file.seek(weights.stat().st_size // 2)
+            file.write(b"\0" * (weights.stat().st_size // 2))
+        assert ask(endpoint, seed=1, max_tokens=16).json()["choices"] == before
+        endpoint.worker().kill()
+        assert endpoint.process.wait(timeout=300) == 1
+    assert "model.safetensors" in capfd.readouterr().err

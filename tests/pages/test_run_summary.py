@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -8,8 +9,8 @@ from tests.samples.verdicts import arm_answers, gains
 
 from spelling_transfer.evaluation.settings import VerdictSettings
 from spelling_transfer.evaluation.verdict import decide
-from spelling_transfer.pages.run_results import Results
-from spelling_transfer.pages.run_summary import summary_lines
+from spelling_transfer.pages.run_results import Results, RunRecord, command_of
+from spelling_transfer.pages.run_summary import render_summary_page, summary_lines
 
 
 def _row(task: str, difference: float, low: float, high: float) -> dict[str, Any]:
@@ -32,3 +33,20 @@ def test_the_last_line_is_the_verdict(transfer: float, expected: str) -> None:
     assert lines["transfer"].startswith(expected)
     without = summary_lines(Results(comparison=BASE))
     assert "no verdict yet" in without[-1].text
+
+
+def test_the_page_of_a_run_has_its_command_and_what_each_pipeline_took() -> None:
+    command = command_of(
+        {"pipeline_names": ["tuning", "evaluation"], "env": "standard", "runtime_params": {"study.n_trials": 3}}
+    )
+    assert command == "kedro run --pipelines=evaluation,tuning --env=standard --params=study.n_trials=3"
+    assert command_of({"pipeline_names": None, "env": "local", "tags": []}) == "kedro run"
+    record = RunRecord("today", ["tuning"], "local", command)
+    for node, at in (("tuning.read", 0.0), ("tuning.train", 2.0), ("evaluation.answer", 7.0)):
+        record._first[node], record._last[node] = at, at + 2
+    page = render_summary_page(record, Results(comparison=BASE.assign(n=600, families=600)))
+    assert f"<code>{command}</code>" in page
+    body = re.sub(r"<[^>]+>", " ", page.partition("<main")[2])
+    rows = " ".join(body.split())
+    assert "tuning all of it 4.00 tuning read 2.00 tuning train 2.00 evaluation all of it 2.00" in rows
+    assert "cost of this run" in rows

@@ -103,7 +103,7 @@ def _against_references(part: pd.DataFrame, settings: EvaluationSettings) -> Ite
                 continue
             asked = right[reference].columns.intersection(answers.columns)
             of_asked = families[asked]
-            row = {
+            row: dict[str, Any] = {
                 "arm": arm,
                 "reference": reference,
                 "seeds": len(answers),

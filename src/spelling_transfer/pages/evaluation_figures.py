@@ -106,8 +106,8 @@ def _forest(blocks: Sequence[tuple[str, Sequence[tuple[str, pd.DataFrame]]]]) ->
     from plotly.subplots import make_subplots
 
     lines: list[tuple[str, pd.DataFrame | None]] = []
-    for title, rows in blocks:
-        lines += [(f"<b>{title}</b>", None), *rows]
+    for title, block in blocks:
+        lines += [(f"<b>{title}</b>", None), *block]
     tasks = [task for task in _PANELS if any(rows is not None and (rows["task"] == task).any() for _, rows in lines)]
     figure = make_subplots(cols=max(len(tasks), 1), subplot_titles=tasks, shared_yaxes=True, horizontal_spacing=0.03)
     placed = [rows.assign(place=-place, label=label) for place, (label, rows) in enumerate(lines) if rows is not None]
@@ -212,7 +212,7 @@ def plot_errors(errors: pd.DataFrame) -> Figure:
     from plotly.subplots import make_subplots
 
     tasks = [task for task in _PANELS if (errors["task"] == task).any()]
-    figure = make_subplots(cols=max(len(tasks), 1), subplot_titles=tasks, shared_yaxes=True, horizontal_spacing=0.03)
+    figure = make_subplots(cols=max(len(tasks), 1), subplot_titles=tasks, shared_yaxes=True, horizontal_spacing=0.05)
     arms = list(errors["arm"].unique())[::-1]
     for kind, colour in _KIND_COLOURS.items():
         for column, task in enumerate(tasks, start=1):

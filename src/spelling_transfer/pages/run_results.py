@@ -80,7 +80,7 @@ class RunRecord:
 def command_of(run_params: Mapping[str, Any]) -> str:
     """Returns the command that began a run, from the parameters that Kedro gives its hooks; defaults are left out."""
     options = {
-        "pipelines": run_params.get("pipeline_names"),
+        "pipelines": sorted(run_params.get("pipeline_names") or []),
         "env": None if run_params.get("env") in (None, "local") else [run_params["env"]],
         "tags": run_params.get("tags"),
         "from-nodes": run_params.get("from_nodes"),

@@ -25,12 +25,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from benchmark_table import row, show
 
 from spelling_transfer.models.folder import ModelFolder
@@ -42,10 +43,12 @@ from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 ROOT = Path(__file__).parents[1]
 WORDS = ("garden", "table", "letter", "history", "cat", "mountain", "remember", "different", "ask", "sea")
 LONGEST = 48
-LOADS = ((1, 24), (8, 96), (32, 256))
+LOADS = ((1, 60), (8, 96), (32, 256))
 """Clients at once, and requests in each measurement."""
 OURS, TRANSFORMERS, LITSERVE = "ours", "transformers serve", "LitServe, plain"
 GOALS = {(32, TRANSFORMERS): 1.5, (32, LITSERVE): 3.0, (1, TRANSFORMERS): 1.0, (1, LITSERVE): 1.0}
+
+_MEASURED = ("answers", "1/s", True), ("tokens", "1/s", True), ("p95", "ms", False), ("processor time", "ms", False)
 
 _LITSERVE = """
 import sys
@@ -86,7 +89,8 @@ class Contestant:
         body: What is posted, for a question.
         process: Its first process, the leader of its group.
         start_seconds: From its start to its first answer.
-        measured: For each number of clients, the answers a second, tokens a second and 95th percentile in ms of rounds.
+        measured: For each number of clients, of each round: answers a second, tokens a second, the 95th percentile of
+            latencies in ms, and processor time an answer in ms, which other work on the machine changes least.
     """
 
     name: str
@@ -95,7 +99,7 @@ class Contestant:
     body: Any
     process: Any
     start_seconds: float = 0.0
-    measured: dict[int, list[tuple[float, float, float]]] = field(default_factory=dict)
+    measured: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)
 
     def pause(self) -> None:
         """Stops all its processes."""
@@ -104,6 +108,15 @@ class Contestant:
     def go_on(self) -> None:
         """Lets them run again."""
         os.killpg(self.process.pid, signal.SIGCONT)
+
+    def processor_seconds(self) -> float:
+        """Returns the processor time of all its processes so far."""
+        total = 0.0
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if os.getpgid(process.pid) == self.process.pid:
+                    total += sum(process.cpu_times()[:2])
+        return total
 
     def ask(self, connection: http.client.HTTPConnection, question: str) -> int:
         """Asks a question and returns the number of tokens of the answer, the end token included."""
@@ -130,6 +143,7 @@ class Contestant:
                 tokens.append(self.ask(connection, f"How do you spell {WORDS[place % len(WORDS)]}?"))
                 seconds.append(time.perf_counter() - started)
 
+        used = self.processor_seconds()
         threads = [threading.Thread(target=work) for _ in range(clients)]
         started = time.perf_counter()
         for thread in threads:
@@ -139,7 +153,8 @@ class Contestant:
         took = time.perf_counter() - started
         if len(seconds) != n_requests:
             raise SystemExit(f"{self.name}: {n_requests - len(seconds)} of {n_requests} were not answered")
-        found = n_requests / took, sum(tokens) / took, float(np.percentile(seconds, 95)) * 1000
+        used = (self.processor_seconds() - used) / n_requests * 1000
+        found = n_requests / took, sum(tokens) / took, float(np.percentile(seconds, 95)) * 1000, used
         self.measured.setdefault(clients, []).append(found)
 
 
@@ -259,11 +274,7 @@ def table(contestants: list[Contestant]) -> list[dict[str, Any]]:
     rows = []
     for clients, _ in LOADS:
         for peer in peers:
-            for what, place, unit, more in (
-                ("answers", 0, "1/s", True),
-                ("tokens", 1, "1/s", True),
-                ("p95", 2, "ms", False),
-            ):
+            for place, (what, unit, more) in enumerate(_MEASURED):
                 mine, its = ([found[place] for found in c.measured[clients]] for c in (ours, peer))
                 goal = GOALS.get((clients, peer.name)) if what == "answers" else 1.0 if what == "p95" else None
                 one = row(

@@ -1,5 +1,6 @@
 """The front under strain: a full queue, clients that give up, a worker stopped or killed, the end under load."""
 
+import json
 import socket
 import threading
 import time
@@ -125,14 +126,15 @@ def test_the_check_sees_that_health_notices(strained: RunningEndpoint, asker: En
 def test_after_clients_gave_up_the_next_is_answered_at_once(strained: RunningEndpoint, asker: EndpointClient) -> None:
     alone = max(asker.ask(QUESTION, seed=seed, max_tokens=1).seconds for seed in range(3))
     long = asker.ask(QUESTION, seed=0, n=64).seconds
-    body = f'{{"model": "{strained.model}", "n": 64, "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     given_up = []
-    for _ in range(8):
+    for i in range(8):
+        message = {"role": "user", "content": QUESTION}
+        body = json.dumps({"model": strained.model, "n": 64, "stream": i % 2 == 1, "messages": [message]})
         connection = socket.create_connection(("127.0.0.1", strained.listen.port))
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         given_up.append(connection)
-    threading.Event().wait(0.3)
+    assert given_up[1].recv(15) == b"HTTP/1.1 200 OK"  # a stream that has begun
     for connection in given_up:
         connection.close()
     reply = asker.ask(QUESTION, seed=1, max_tokens=1)

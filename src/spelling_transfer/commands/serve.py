@@ -31,7 +31,7 @@ DEFAULT_CONFORMANCE = Path("data/08_reporting/deployment_check/conformance.json"
     type=click.Choice(["127.0.0.1", "0.0.0.0", "::"]),  # noqa: S104  a choice of the user's, and it needs a key
     default="127.0.0.1",
     show_default=True,
-    help="Interface. Any but 127.0.0.1 needs a key in SPELLING_TRANSFER_API_KEY.",
+    help="Interface. Any but 127.0.0.1 needs a key in SPELLING_TRANSFER_API_KEY (or _API_KEYS_FILE).",
 )
 @click.option(
     "--accelerator",
@@ -78,7 +78,7 @@ def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Pat
         threads = "torch's own number of" if settings.threads is None else settings.threads
         click.echo(
             f"Starting the endpoint of {folder} as it was exported: {settings.engine} on {accelerator}, "
-            f"{threads} threads, batches of {settings.max_batch_size} …"
+            f"{threads} threads, {settings.max_batch_size} answers side by side …"
         )
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C: answers in flight are finished
         with running_endpoint(

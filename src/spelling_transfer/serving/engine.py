@@ -161,7 +161,7 @@ class AnswerEngine:
         batch = self.new_batch()
         for place, request in enumerate(requests):
             batch.add(str(place), request)
-        answers = {}
+        answers: dict[str, ChatCompletion | TextCompletion] = {}
         while batch.busy:
             answers |= {one.name: self.completion(one) for one, _ in batch.step() if one.finished}
         return [answers[str(place)] for place in range(len(requests))]

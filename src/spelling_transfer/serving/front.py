@@ -8,7 +8,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from spelling_transfer.serving.deployable import DeployableCard
 from spelling_transfer.serving.guard import CLIENT_GONE, Keys, refuse
-from spelling_transfer.serving.link import WorkerLink
+from spelling_transfer.serving.link import Events, WorkerLink
 from spelling_transfer.serving.metrics import EndpointMetrics
 from spelling_transfer.serving.outcome import Outcome
 from spelling_transfer.serving.protocol import (
@@ -34,6 +34,8 @@ from spelling_transfer.serving.protocol import (
     rule_of,
 )
 from spelling_transfer.serving.responses import ChatCompletion, ErrorBody, ModelCard, ModelList, TextCompletion
+
+Responses = dict[int | str, dict[str, Any]]
 
 
 class Front:
@@ -59,19 +61,19 @@ class Front:
         app = FastAPI(title="spelling-transfer", description="Non-thinking mode only.", version="1")
         read, ask = [Depends(self.authorize)], [Depends(self.authorize), Depends(self.admit)]
         refusals = (400, 401, 404, 408, 413, 422, 429, 500, 503)
-        errors: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in refusals}
+        errors: Responses = {status: {"model": ErrorBody} for status in refusals}
         errors[200] = {"content": {"text/event-stream": {}}}  # what "stream" asks for
-        some = {status: {"model": ErrorBody} for status in (401, 404, 500)}
+        some: Responses = {status: {"model": ErrorBody} for status in (401, 404, 500)}
         for path, handler, form in (
             ("/v1/chat/completions", self.chat, ChatCompletion),
             ("/v1/completions", self.complete, TextCompletion),
         ):
             app.add_api_route(path, handler, methods=["POST"], response_model=form, responses=errors, dependencies=ask)
-        for path, handler in (("/v1/models", self.models), ("/v1/models/{model_id:path}", self.model)):
-            app.add_api_route(path, handler, methods=["GET"], responses=some, dependencies=read)
+        app.add_api_route("/v1/models", self.models, methods=["GET"], responses=some, dependencies=read)
+        app.add_api_route("/v1/models/{model_id:path}", self.model, methods=["GET"], responses=some, dependencies=read)
         app.add_api_route("/metrics", self.metrics, methods=["GET"], dependencies=read, include_in_schema=False)
         app.add_api_route("/info", self.info, methods=["GET"], responses=some, dependencies=read)
-        unwell = {503: {"content": {"text/plain": {}}, "description": "The model does not answer."}}
+        unwell: Responses = {503: {"content": {"text/plain": {}}, "description": "The model does not answer."}}
         app.add_api_route("/health", self.health, methods=["GET"], responses=unwell, response_class=Response)
         for kind in (RequestValidationError, HTTPException, RefusedRequestError, Exception):
             app.add_exception_handler(kind, _as_response)
@@ -120,18 +122,18 @@ class Front:
             raise RefusedRequestError(429, "queue_full", said, retry_after=max(1, math.ceil(oldest)))
         outcome: Outcome = request.state.outcome
         events = _noted(self._link.ask(kind, body.model_dump_json(exclude_unset=True)), outcome)
-        first = asyncio.create_task(anext(events))  # type: ignore[arg-type]
+        first = asyncio.create_task(_next(events))
         gone = asyncio.create_task(_disconnected(request))
         streams = False
         try:
             await asyncio.wait({first, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not first.done():
                 return Response(status_code=CLIENT_GONE)
-            _, said = first.result()
+            _, answer = first.result()
             if not body.stream:
-                return Response(said, media_type="application/json")
+                return Response(answer, media_type="application/json")
             streams = True
-            return StreamingResponse(_server_sent(said, events), media_type="text/event-stream")
+            return StreamingResponse(_server_sent(answer, events), media_type="text/event-stream")
         finally:
             for task in (first, gone):
                 task.cancel()
@@ -190,9 +192,13 @@ class Front:
             return False
 
 
-async def _noted(events: AsyncIterator[tuple[bytes, bytes]], outcome: Outcome) -> AsyncIterator[tuple[bytes, bytes]]:
+async def _next(events: Events) -> tuple[bytes, bytes]:
+    return await anext(events)
+
+
+async def _noted(events: Events, outcome: Outcome) -> Events:
     """Hands on what the worker says, and keeps the counts of the answer; of a stream the answer itself is not said."""
-    async with aclosing(events):  # type: ignore[type-var]
+    async with aclosing(events):
         async for what, said in events:
             if what == b"answer":
                 completion = json.loads(said)
@@ -202,8 +208,8 @@ async def _noted(events: AsyncIterator[tuple[bytes, bytes]], outcome: Outcome) -
             yield what, said.rstrip()
 
 
-async def _server_sent(first: bytes, events: AsyncIterator[tuple[bytes, bytes]]) -> AsyncIterator[bytes]:
-    async with aclosing(events):  # type: ignore[type-var]
+async def _server_sent(first: bytes, events: Events) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events):
         try:
             yield b"data: %b\n\n" % first
             async for what, said in events:

@@ -9,13 +9,15 @@ import logging
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from spelling_transfer.serving.protocol import RefusedRequestError
 
 _LOG = logging.getLogger(__name__)
 _WORKER = "import sys; from spelling_transfer.serving.worker import main; sys.exit(main())"
+Events = AsyncGenerator[tuple[bytes, bytes], None]
+"""What a worker says to one request: kinds (``event``, ``answer``) and JSON."""
 _LONGEST_LINE = 2**26
 _END_SECONDS = 5.0
 
@@ -72,7 +74,7 @@ class WorkerLink:
             _LOG.error("The process with the model ended (status %s); it is started again.", status)
             await self.start()
 
-    async def ask(self, kind: str, payload: str = "{}") -> AsyncIterator[tuple[bytes, bytes]]:
+    async def ask(self, kind: str, payload: str = "{}") -> Events:
         """Asks the worker, and yields what it says: events of a stream, then the answer, each as JSON.
 
         Who stops listening takes the request back.

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -277,7 +277,7 @@ class AnswerRequest(BaseModel):
         return _without_neutral(data, cls.neutral) if isinstance(data, dict) else data
 
     @model_validator(mode="after")
-    def _options_of_a_stream(self) -> ChatRequest:
+    def _options_of_a_stream(self) -> Self:
         if self.stream_options is not None and not self.stream:
             raise PydanticCustomError(
                 "options_without_stream",

@@ -123,7 +123,8 @@ def main() -> int:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no message
     incoming: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(sys.stdin.buffer, incoming), daemon=True, name="requests").start()
+    source = os.fdopen(os.dup(0), "rb")  # Python's end waits for the lock of sys.stdin, which a reader would hold
+    threading.Thread(target=_read, args=(source, incoming), daemon=True, name="requests").start()
 
     import torch
 

@@ -16,6 +16,7 @@ import yaml
 
 from kedro_non_thinking import Judge, load_policy
 from kedro_non_thinking.datasets import judge_folder
+from kedro_non_thinking.scanner.engine import scan_paths
 from kedro_non_thinking.template import render
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.generate import Sampling, generate_answers
@@ -48,7 +49,10 @@ EVIDENCE: dict[str, Any] = {
     ),
     "verdict": {"answer": "yes"},
     "policy_report": {"passed": True},
-    "conformance": {"n_checks": 129, "n_failed": 0},
+    "conformance": {
+        "n_checks": 129, "n_failed": 0,
+        "checks": [{"id": "refuses/tag", "passed": True, "requirement": "r", "evidence": {"sent": "<think>"}}],
+    },
 }  # fmt: skip
 
 Parts = tuple[ModelFolder, ModelFolder, ModelFolder]
@@ -294,6 +298,13 @@ def test_the_card_says_scores_with_intervals_and_how_to_ask(exported: Path) -> N
     assert "temperature 0.6, top_p 0.95, top_k 20, min_p 0" in body
     assert "129 of 129 checks" in body
     assert json.loads((exported / "policy_report.json").read_text()) == EVIDENCE["policy_report"]
+
+
+def test_the_evidence_of_the_check_leaves_without_what_was_tried(exported: Path) -> None:
+    found = json.loads((exported / "conformance.json").read_text())
+    assert found["checks"] == [{"id": "refuses/tag", "passed": True}]
+    result = scan_paths([exported], load_policy(), exported)
+    assert [(finding.place, finding.value) for finding in result.findings] == []
 
 
 def test_a_card_without_scores_names_the_base_and_claims_nothing(whole: tuple[Parts, ModelProfile, Path]) -> None:

@@ -107,7 +107,7 @@ def write_export(
             if profile.hub_id is None:
                 plain("base", base)
         written = [name for name in ("merged", "trimmed", "adapter", "base", "gguf") if (work / name).is_dir()]
-        for name, value in (("policy_report", policy_report), ("conformance", conformance)):
+        for name, value in (("policy_report", policy_report), ("conformance", _without_attempts(conformance))):
             if value is not None:
                 (work / f"{name}.json").write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
         text = model_card(
@@ -123,6 +123,14 @@ def write_export(
         sums = [f"{_sha256(file)}  {file.relative_to(work)}" for file in sorted(work.rglob("*")) if file.is_file()]
         (work / CHECKSUMS).write_text("\n".join(sums) + "\n", encoding="utf-8")
     return written
+
+
+def _without_attempts(conformance: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Returns what was found without the evidence, which quotes what was tried to make the model think."""
+    if conformance is None:
+        return None
+    checks = [{"id": check["id"], "passed": check["passed"]} for check in conformance["checks"]]
+    return {**conformance, "checks": checks}
 
 
 def _copy_adapter(adapter: ModelFolder, profile: ModelProfile, target: Path) -> None:

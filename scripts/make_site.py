@@ -28,6 +28,7 @@ ROOT_PAGES = {
     "security.md": "SECURITY.md",
 }
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+_HOUSE = re.compile(r"```mermaid\n(flowchart TD\n  subgraph row0.*?)```\n", re.DOTALL)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -60,7 +61,35 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
             return text if file.exists() else link[0]
         return f"{image}[{text}]({'../' * name.count('/')}{place}{anchor})"
 
-    return _LINK.sub(lead, markdown)
+    return _HOUSE.sub(lambda block: house(block[1]), _LINK.sub(lead, markdown))
+
+
+def house(drawing: str) -> str:
+    """Returns the picture of the rooms as SVG: Mermaid itself would come from a network.
+
+    Args:
+        drawing: What ``scripts/draw_house.py`` writes: rows of rooms as subgraphs, then the arrows between rooms.
+    """
+    rows = [row.split() for row in re.findall(r"subgraph [^\n]+\n(.*?)\n  end", drawing, re.DOTALL)]
+    place = {
+        room: (420 + 175 * (column - (len(row) - 1) / 2), 30 + 70 * number)
+        for number, row in enumerate(rows)
+        for column, room in enumerate(row)
+    }
+    lines = []
+    for one, other in re.findall(r"^  (\w+) --> (\w+)$", drawing, re.MULTILINE):
+        (x, y), (to_x, to_y) = place[one], place[other]
+        lines.append(f'<path d="M{x} {y + 16} C{x} {y + 50} {to_x} {to_y - 50} {to_x} {to_y - 18}"/>')
+    boxes = [
+        f'<rect x="{x - 76}" y="{y - 16}" width="152" height="32" rx="5"/><text x="{x}" y="{y + 5}">{room}</text>'
+        for room, (x, y) in place.items()
+    ]
+    return (
+        f'<div class="house"><svg role="img" aria-label="The rooms" viewBox="-60 0 960 {70 * len(rows)}">'
+        "<style>.house path{fill:none;stroke:currentColor;opacity:.35}.house text{font-size:14px;text-anchor:middle;"
+        "fill:currentColor}.house rect{fill:var(--md-code-bg-color);stroke:currentColor}</style>"
+        + "".join(lines + boxes) + "</svg></div>\n"
+    )  # fmt: skip
 
 
 # -- the reference -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Every document: its links lead somewhere, and the commands it shows have the options it shows."""
+"""Every document: its links lead somewhere, its Python runs, and the commands it shows have the options it shows.
+
+Commands are run by the tests of their pages: tutorial (test_first_run), how to (test_wheel), and each test_docs.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,15 @@ _KEDRO = re.compile(r"(?:^\s*(?:\$ )?|`|&& )(kedro [^`\n#|;&]+)", re.MULTILINE)
 
 def name_of(document: Path) -> str:
     return document.relative_to(ROOT).as_posix()
+
+
+# Files of a project that `kedro new` makes are run in one by the tests of the plugins.
+PYTHON = [
+    (name_of(document), block)
+    for document in DOCUMENTS
+    for block in re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    if not block.startswith("# src/fresh/")
+]
 
 
 def commands_of(text: str) -> list[str]:
@@ -47,6 +59,14 @@ def test_its_links_lead_somewhere(document: Path) -> None:
         if not file.exists() or (anchor and anchor not in anchors_of(file)):
             broken.append(f"{target}#{anchor}")
     assert broken == []
+
+
+@pytest.mark.parametrize(("name", "block"), PYTHON, ids=[name for name, _ in PYTHON])
+def test_its_python_runs(name: str, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    defined: dict[str, object] = {}
+    exec(compile(block, name, "exec"), defined)
+    assert len(defined) > 1
 
 
 def complaint(line: str, kedro: click.Command) -> str | None:

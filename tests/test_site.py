@@ -83,6 +83,15 @@ def test_the_search_finds_pages_of_the_root_and_of_the_reference(site: Path) -> 
     assert {"index.html", "contributing.html", "reference/parameters.html", "tutorial.html"} <= found
 
 
+def test_the_rooms_are_drawn_without_a_program_from_elsewhere(site: Path) -> None:
+    page = (site / "design.html").read_text("utf-8")
+    assert "flowchart" not in page
+    page = page.partition('class="house"')[2].partition("</svg>")[0]
+    drawn = (ROOT / "docs/design.md").read_text("utf-8")
+    assert page.count('<path d="M') == drawn.count(" --> ") > 20
+    assert ">kedro_lightning</text>" in page
+
+
 def test_the_graph_becomes_a_part_of_it(site: Path) -> None:
     assert (site / "graph" / "index.html").read_text() == "<p>the graph</p>"
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
 
+from spelling_transfer.storage.runs import is_part_of_a_run
+
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
@@ -47,7 +49,7 @@ class RunSummaryHook:
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
         """Begins the record of the run."""
-        if run_params.get("node_names"):
+        if is_part_of_a_run(run_params):
             return
         from spelling_transfer.pages.run_results import RunRecord
 

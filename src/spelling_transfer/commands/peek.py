@@ -86,7 +86,7 @@ def _list(context: KedroContext, env: str | None, as_json: bool) -> None:
 
     from spelling_transfer.commands.peek_list import list_datasets, print_list
 
-    lines = list_datasets(cast("DataCatalog", context.catalog), pipelines, env)
+    lines = list_datasets(context, pipelines, env)
     if as_json:
         print_json([line.document() for line in lines])
     else:

@@ -212,8 +212,8 @@ def _groups(lines: list[Listed]) -> Iterator[tuple[str, list[Listed]]]:
 
 
 def _short(reason: str) -> str:
-    reason = reason.removeprefix("params:")
-    return f"after {reason.rpartition('.')[2]}" if reason.startswith("follows ") else reason
+    _, follows, node = reason.partition("follows ")
+    return f"after {node.rpartition('.')[2]}" if follows else reason.removeprefix("params:")
 
 
 def _time_of(info: Mapping[str, Any]) -> datetime | None:

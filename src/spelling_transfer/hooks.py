@@ -83,19 +83,18 @@ class RunSummaryHook:
     # Last: what other hooks save at the end of a run is on the page.
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Writes the summary of a finished run and prints it.
-
-        Raises:
-            DatasetError: The summary cannot be written.
-        """
+        """Writes the summary of a finished run and prints it; what keeps it from that is said and fails no run."""
         record, self._record = self._record, None
         if record is None:
             return
         # A runner whose nodes run in other processes fires no node hooks in this one.
         made = record.made or set(pipeline.all_outputs())
-        results = self._collect(catalog, frozenset(made))
-        _write(catalog, record, results)
-        _print(record, results, catalog)
+        try:
+            results = self._collect(catalog, frozenset(made))
+            _write(catalog, record, results)
+            _print(record, results, catalog)
+        except Exception as error:  # noqa: BLE001  (what the nodes made is there)
+            logger.warning("The run has finished, but its summary could not be written: %s", error)
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception, catalog: DataCatalog) -> None:
@@ -120,7 +119,27 @@ class RunSummaryHook:
         if self._context is not None:
             with suppress(MissingConfigException):
                 parameters = self._context.config_loader["parameters"]
-        return collect_results(catalog, made, parameters)
+        return collect_results(catalog, made, parameters, self._old(catalog))
+
+    def _old(self, catalog: DataCatalog) -> dict[str, str]:
+        """Returns why datasets are not what a run would make now; nothing in a project that keeps no record."""
+        from kedro.framework.project import pipelines
+        from kedro.pipeline import Pipeline
+
+        from spelling_transfer.storage.freshness import find_stale
+        from spelling_transfer.storage.history import storage_root_of
+
+        if self._context is None or not storage_root_of(self._context):
+            return {}
+        everything: Pipeline = sum(pipelines.values(), Pipeline([]))
+        try:
+            stale = find_stale(self._context, catalog, everything)
+        except Exception as error:  # noqa: BLE001  (the summary says what it can)
+            logger.warning("What is old could not be found out: %s", error)
+            return {}
+        return {
+            output: stale[node.name][0] for node in everything.nodes for output in node.outputs if node.name in stale
+        }
 
 
 def _write(catalog: DataCatalog, record: RunRecord, results: Results, *, error: str | None = None) -> None:
@@ -147,6 +166,7 @@ def _print(record: RunRecord, results: Results, catalog: DataCatalog) -> None:
     if PAGE in catalog:
         lines.append(Line("open", _readable_location(catalog)))
     lines += [line for line in found if line.label != ANSWER]
+    lines += [Line("unread", f"{name}: {why}", "down") for name, why in results.unreadable.items()]
     lines.append(Line("took", duration(record.seconds)))
     console = Console(highlight=False, soft_wrap=True)
     for line in lines[:MAX_LINES]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -87,7 +86,6 @@ def list_datasets(context: KedroContext, pipelines: Mapping[str, Pipeline], env:
     from kedro.pipeline import Pipeline
 
     from spelling_transfer.storage.freshness import find_stale
-    from spelling_transfer.storage.history import storage_root_of
 
     catalog = cast("DataCatalog", context.catalog)
     names = sorted(name for name in catalog if not name.startswith("param"))
@@ -103,7 +101,7 @@ def list_datasets(context: KedroContext, pipelines: Mapping[str, Pipeline], env:
         for output in node.outputs
     }
     everything: Pipeline = sum(pipelines.values(), Pipeline([]))
-    stale = find_stale(everything, catalog, storage_root_of(context), Path(context.project_path))
+    stale = find_stale(context, catalog, everything)
     in_env = f" --env={env}" if env else ""
     lines = []
     for name in names:

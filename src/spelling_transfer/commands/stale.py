@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -30,11 +29,10 @@ def choose_stale(options: Mapping[str, Any]) -> tuple[list[str], bool]:
         DatasetError: The storage cannot be reached.
     """
     from spelling_transfer.storage.freshness import LEAVES_NOTHING, find_stale
-    from spelling_transfer.storage.history import storage_root_of
 
     context, pipeline = _chosen(options)
     catalog = cast("DataCatalog", context.catalog)
-    stale = find_stale(pipeline, catalog, storage_root_of(context), Path(context.project_path))
+    stale = find_stale(context, catalog, pipeline)
     made = [name for name, reasons in stale.items() if reasons[0] != LEAVES_NOTHING]
     if not made:
         click.echo(f"Nothing has changed: {len(pipeline.nodes) - len(stale)} nodes left what they would leave today.")
@@ -60,8 +58,6 @@ def _chosen(options: Mapping[str, Any]) -> tuple[KedroContext, Pipeline]:
         save_on_close=False,
     )
     context = session.load_context()
-    # As the run does it: parameters are filled in for its pipelines alone.
-    context._pipelines_to_validate = names
     chosen: Pipeline = sum((pipelines[name] for name in names), Pipeline([])).filter(
         tags=options["tags"],
         from_nodes=options["from_nodes"],

@@ -59,25 +59,26 @@ def _opening(results: Results, error: str | None) -> Iterator[Section]:
     opening = [QUESTION]
     if error is not None:
         opening.append(f"The run stopped early: {error} What is shown was finished in it or in an earlier run.")
+    opening += [f"{name} could not be read and is left out: {why}" for name, why in results.unreadable.items()]
     text: list[str] = []
     if results.prepared is not None:
-        text.append(f"Prepared: {describe_data(results.prepared)}.{_age(results, 'prep_manifest')}")
+        text.append(f"Prepared: {describe_data(results.prepared)}.{results.age('prep_manifest')}")
     if results.best_config is not None:
         trained = describe_training(results.model_name, results.trials, results.best_config)
-        text.append(f"Trained: {trained}.{_age(results, 'best_config')}")
+        text.append(f"Trained: {trained}.{results.age('best_config')}")
     cards: list[Card] = []
     if results.comparison is not None:
         text += describe_comparison(
             results.comparison, results.control_comparison, results.verdict, confidence=results.confidence
         )
         cards = comparison_cards(results.comparison)
-        if age := _age(results, "comparison"):
-            text.append(f"These scores are{age.removeprefix(' This is').removesuffix('.')}.")
+        if age := results.age("comparison"):
+            text.append(age.replace(" This", "This comparison", 1))
     if results.conformance is not None:
         n_checks = len(results.conformance["checks"])
         n_passed = sum(bool(check["passed"]) for check in results.conformance["checks"])
         passed = n_passed == n_checks
-        text.append(f"The endpoint {describe_endpoint(results.conformance)}.{_age(results, 'conformance')}")
+        text.append(f"The endpoint {describe_endpoint(results.conformance)}.{results.age('conformance')}")
         note = f"{n_passed} of {n_checks} checks passed"
         cards.append(Card("endpoint", "passed" if passed else "failed", note, "good" if passed else "bad"))
     if results.comparison is None:
@@ -86,16 +87,12 @@ def _opening(results: Results, error: str | None) -> Iterator[Section]:
     yield Section(text=text)
 
 
-def _age(results: Results, name: str) -> str:
-    return "" if name in results.made else " This is from an earlier run."
-
-
 def _figures(results: Results) -> Iterator[Section]:
     def place(name: str) -> int:
         return next((i for i, start in enumerate(_FIGURE_ORDER) if name.startswith(start)), len(_FIGURE_ORDER))
 
     for figure in sorted(results.figures, key=lambda each: place(each.name)):
-        caption = figure.caption + _age(results, figure.name)
+        caption = figure.caption + results.age(figure.name)
         yield Section(figure.heading, figure=figure.figure, caption=caption, alt=figure.heading)
 
 
@@ -140,7 +137,7 @@ def _policy(results: Results) -> Iterator[Section]:
 
 def _pages(results: Results) -> Iterator[Section]:
     links = [
-        Link(name.removesuffix("_page").replace("_", " ").capitalize(), path, _age(results, name).strip())
+        Link(name.removesuffix("_page").replace("_", " ").capitalize(), path, results.age(name).strip())
         for name, path in results.pages.items()
     ]
     if links:
@@ -199,6 +196,8 @@ def summary_document(record: RunRecord, results: Results, *, error: str | None =
         "verdict": results.verdict,
         "endpoint": _endpoint_document(results.conformance),
         "pages": results.pages,
+        "old": dict(results.old),
+        "unreadable": dict(results.unreadable),
         "from_this_run": {name: name in results.made for name in RESULTS if getattr(results, name) is not None},
         "started_at": record.started_at.isoformat(timespec="seconds"),
         "seconds": round(record.seconds, 3),
@@ -247,14 +246,21 @@ def summary_lines(results: Results) -> list[Line]:
     """
     lines = []
     if results.prepared is not None:
-        lines.append(Line("prepared", describe_data(results.prepared)))
+        lines.append(Line("prepared", describe_data(results.prepared) + _old(results, "prep_manifest")))
     if results.best_config is not None:
-        lines.append(Line("trained", describe_training(results.model_name, results.trials, results.best_config)))
+        trained = describe_training(results.model_name, results.trials, results.best_config)
+        lines.append(Line("trained", trained + _old(results, "best_config")))
     if results.comparison is not None:
-        lines += _compared(results.comparison, results.verdict)
+        age = _old(results, "comparison")
+        lines += [line._replace(text=line.text + age) for line in _compared(results.comparison, results.verdict)]
     if results.conformance is not None:
-        lines.append(_endpoint_line(results.conformance))
+        line = _endpoint_line(results.conformance)
+        lines.append(line._replace(text=line.text + _old(results, "conformance")))
     return lines
+
+
+def _old(results: Results, name: str) -> str:
+    return f" (old: {results.old[name]})" if name in results.old else ""
 
 
 def _compared(comparison: pd.DataFrame, verdict: dict[str, Any] | None) -> list[Line]:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import MemoryDataset
 
 from spelling_transfer import __version__
-from spelling_transfer.storage.history import describe_content, describe_parameter, read_entries
+from spelling_transfer.storage.history import describe_content, describe_value, read_entries, storage_root_of
 
 if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
@@ -30,24 +31,23 @@ LEAVES_NOTHING = "makes no file, so it runs every time"
 Content = dict[str, Any] | None
 
 
-def find_stale(pipeline: Pipeline, catalog: DataCatalog, storage_root: str, project: Path) -> dict[str, list[str]]:
+def find_stale(context: KedroContext, catalog: DataCatalog, pipeline: Pipeline) -> dict[str, list[str]]:
     """Returns why nodes have to run again, by node in the order in which they run; nothing of those that are fresh.
 
     Args:
+        context: The project, with the parameters of today.
+        catalog: Its data.
         pipeline: The nodes in question.
-        catalog: Their data, and the parameters of today.
-        storage_root: Where the saves are on record; empty where none are.
-        project: The project's folder.
 
     Raises:
         DatasetError: The storage cannot be reached.
     """
     names = sorted(pipeline.datasets())
     kept = {name for name in names if _is_kept(name, catalog)}
-    content = _describe_all(kept | set(filter(_is_parameter, names)), catalog)
+    content = _describe_all(kept, catalog) | _describe_parameters(context)
     saves: dict[str, list[dict[str, Any]]] = {}
-    if storage_root:
-        for entry in sorted(read_entries(storage_root, project), key=lambda each: str(each.get("saved_at"))):
+    if root := storage_root_of(context):
+        for entry in sorted(read_entries(root, Path(context.project_path)), key=lambda each: str(each.get("saved_at"))):
             saves.setdefault(str(entry.get("dataset")), []).append(entry)
     reasons = {node.name: list(_reasons(node, kept, content, saves)) for node in pipeline.nodes}
     return _spread(pipeline, kept, {name: found for name, found in reasons.items() if found})
@@ -107,10 +107,18 @@ def _spread(pipeline: Pipeline, kept: set[str], stale: dict[str, list[str]]) -> 
 
 def _describe_all(names: set[str], catalog: DataCatalog) -> dict[str, Content]:
     # Kedro makes a dataset when it is first asked for, and not in several threads at once.
-    parameters = {name: describe_parameter(catalog, name) for name in names if _is_parameter(name)}
-    datasets = {name: catalog.get(name) for name in sorted(names - set(parameters))}
+    datasets = {name: catalog.get(name) for name in sorted(names)}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return {**parameters, **dict(zip(datasets, pool.map(describe_content, datasets.values()), strict=True))}
+        return dict(zip(datasets, pool.map(describe_content, datasets.values()), strict=True))
+
+
+def _describe_parameters(context: KedroContext) -> dict[str, Content]:
+    # A run fills in defaults for the nodes of its own pipelines; here each node's are wanted as its own run has them.
+    scope, context._pipelines_to_validate = context._pipelines_to_validate, None
+    try:
+        return {name: describe_value(value) for name, value in context._get_parameters().items()}
+    finally:
+        context._pipelines_to_validate = scope
 
 
 def _is_kept(name: str, catalog: DataCatalog) -> bool:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,15 +62,16 @@ class StorageHook:
         if self._history is not None:
             self._history.record(dataset_name, node)
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def on_pipeline_error(self) -> None:
         """Writes the history of a run that stopped; what it saved before is there."""
         self._write_history()
 
-    # Last of all: the pointer must not lead to a run whose summary is not written.
-    @hook_impl(trylast=True)
-    def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Writes the history, and moves ``latest`` to a run that ended well.
+    # Around the others: what they say of the run rests on the history, and the pointer must not lead to a run whose
+    # summary is not written.
+    @hook_impl(wrapper=True)
+    def after_pipeline_run(self, run_params: dict[str, Any]) -> Generator[None, Any, Any]:
+        """Writes the history, and after all other hooks moves ``latest`` to a run that ended well.
 
         A run of chosen nodes is a part of another and moves nothing.
 
@@ -78,9 +79,11 @@ class StorageHook:
             RunNameError: The pointer cannot be written.
         """
         self._write_history()
+        found = yield
         root = "" if self._context is None else storage_root_of(self._context)
         if "/runs/" in root and not is_part_of_a_run(run_params):
             move_latest(root)
+        return found
 
     def _write_history(self) -> None:
         history, self._history = self._history, None
@@ -146,9 +149,14 @@ class HistoryRecorder:
 
     def _of_input(self, name: str) -> dict[str, Any] | None:
         if name not in self._content:
-            is_parameter = name.startswith("param")
-            self._content[name] = describe_parameter(self._catalog, name) if is_parameter else self._describe(name)
+            self._content[name] = self._of_parameter(name) if name.startswith("param") else self._describe(name)
         return self._content[name]
+
+    def _of_parameter(self, name: str) -> dict[str, Any] | None:
+        try:
+            return describe_value(self._catalog.load(name))
+        except Exception:  # noqa: BLE001 - see record
+            return None
 
     def _describe(self, name: str) -> dict[str, Any] | None:
         try:
@@ -158,12 +166,9 @@ class HistoryRecorder:
             return None
 
 
-def describe_parameter(catalog: DataCatalog, name: str) -> dict[str, Any] | None:
-    """Returns the hash of a parameter's value as nodes get it; ``None`` where there is none."""
-    try:
-        text = json.dumps(catalog.load(name), sort_keys=True, default=str)
-    except Exception:  # noqa: BLE001 - see HistoryRecorder.record
-        return None
+def describe_value(value: Any) -> dict[str, Any]:
+    """Returns the hash of a parameter as nodes get it."""
+    text = json.dumps(value, sort_keys=True, default=str)
     return {"sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 

@@ -335,3 +335,22 @@ def test_what_rests_on_an_earlier_study_is_said_to_be_old(toy_project: ToyProjec
     result = toy_project.kedro("run", "--from-nodes=train")
     assert result.exit_code == 0, result.output
     assert "passed all 1 checks of non-thinking mode (old: follows choose)" in result.output
+
+
+def test_kedro_viz_knows_of_runs_of_parts_beside_what_ran_before(toy_project: ToyProject) -> None:
+    toy_project.write("src/toy/settings.py", "from spelling_transfer.settings import *\n")
+
+    def status() -> dict[str, str]:
+        events = json.loads((toy_project.path / ".viz/kedro_pipeline_events.json").read_text())
+        assert next(event["event"] for event in events if "pipeline" in event["event"]) == "before_pipeline_run"
+        return {event["node"]: event["event"] for event in events if event.get("node")}
+
+    assert toy_project.kedro("run", "--pipelines=prep").exit_code == 0
+    assert status() == {"select": "after_node_run"}
+    assert toy_project.kedro("run", "--nodes=count").exit_code == 0
+    assert status() == {"select": "after_node_run", "count": "after_node_run"}
+    nodes = toy_project.path / "src/toy/nodes.py"
+    nodes.write_text(nodes.read_text().replace("== 0", "> 0"))
+    assert toy_project.kedro("run", "--tags=quick").exit_code == 1
+    assert status()["select"] == "after_node_run"
+    assert status()["count"].startswith("on_")

@@ -31,6 +31,7 @@ GPU_NODES = {
 }
 STYLES = json.loads((ROOT / ".viz" / "styles.json").read_text())
 FIGURE_TITLE = "Scores of a made-up study"
+PAGE_HEADING = "What a made-up study found"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         )
     figure = project / "data" / "08_reporting" / "evaluation" / "scores.json"
     figure.parent.mkdir(parents=True)
+    (figure.parent / "index.html").write_text(f"<!DOCTYPE html><title>Evaluation</title><h2>{PAGE_HEADING}</h2>")
     figure.write_text(go.Figure(go.Bar(x=["spelling"], y=[0.5]), layout={"title": FIGURE_TITLE}).to_json())
     command = [str(Path(sys.executable).with_name("kedro")), "viz", "build", "--include-previews"]
     environment = {**os.environ, "DO_NOT_TRACK": "1"}
@@ -68,7 +70,21 @@ def test_the_build_says_what_it_does_and_nothing_else(built):
 
 def test_the_pipelines_are_there_and_their_namespaces_fold(graph):
     assert {pipeline["id"] for pipeline in graph["pipelines"]} == {*PIPELINES, "__default__"}
-    assert set(graph["modular_pipelines"]) == {"__root__", *PIPELINES}
+    reports = {f"{name}.report" for name in PIPELINES if name != "local_prep"}
+    assert set(graph["modular_pipelines"]) == {"__root__", *PIPELINES, *reports}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_figures_are_in_a_box_of_their_own_and_leave_a_view_that_fits_a_screen(graph, name):
+    kinds = {node["id"]: node for node in graph["nodes"]}
+    children = [child["id"] for child in graph["modular_pipelines"][name]["children"]]
+    shown = [child for child in children if kinds[child]["type"] != "parameters"]
+    assert len(shown) <= 31
+    if name != "local_prep":
+        report = graph["modular_pipelines"][f"{name}.report"]
+        inside = {kinds[child["id"]]["name"] for child in report["children"] if child["id"] in kinds}
+        assert any(each.endswith("_plot") for each in inside)
+        assert not any(kinds[child]["name"].endswith("_plot") for child in children if child not in report["outputs"])
 
 
 @pytest.mark.parametrize("name", ["__default__", *PIPELINES])
@@ -182,10 +198,14 @@ def test_each_pipeline_unfolds_and_its_gpu_nodes_have_their_colour_when_clicked(
 
 
 @needs_browser
-def test_a_figure_that_is_clicked_can_be_read(tab, site):
-    assert "evaluation_scores_plot" in shown(tab, f"{site}?pid=evaluation&expandAllPipelines=false")
-    tab.click(box("evaluation_scores_plot"))
-    assert tab.wait_for("document.querySelector('.pipeline-metadata .gtitle')?.textContent") == FIGURE_TITLE
+@pytest.mark.parametrize(
+    ("name", "place", "text"),
+    [("evaluation_scores_plot", " .gtitle", FIGURE_TITLE), ("evaluation_page", "", PAGE_HEADING)],
+)
+def test_a_figure_and_a_page_that_are_clicked_can_be_read(tab, site, name, place, text):
+    assert name in shown(tab, f"{site}?pid=evaluation&expandAllPipelines=true")
+    tab.click(box(name))
+    assert tab.wait_for(f"document.querySelector('.pipeline-metadata{place}')?.textContent.includes({text!r})")
 
 
 def box(name: str) -> str:

@@ -1,14 +1,17 @@
-"""Kedro's hook at the end of a run: writes ``run_summary.json`` and the summary page, and prints a few lines."""
+"""Kedro's hooks around a run: the summary at its end, and what Kedro-Viz shows of it."""
 
 from __future__ import annotations
 
+import json
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
+from kedro.utils import find_kedro_project
 
 from spelling_transfer.storage.runs import is_part_of_a_run
 
@@ -140,6 +143,35 @@ class RunSummaryHook:
         return {
             output: stale[node.name][0] for node in everything.nodes for output in node.outputs if node.name in stale
         }
+
+
+class RunStatusHook:
+    """A Kedro hook that keeps the run status of Kedro-Viz whole: what runs again replaces its own part alone.
+
+    Kedro-Viz follows no run of chosen nodes, and takes a run of chosen pipelines for one of all.
+    """
+
+    # Last: its own hook has decided by then.
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Has Kedro-Viz follow the run, beside what is known of the nodes that are not in it."""
+        with suppress(Exception):  # a picture is no reason to fail
+            from kedro_viz.integrations.kedro.hooks_utils import EVENTS_DIR, EVENTS_FILE
+            from kedro_viz.integrations.kedro.run_hooks import pipeline_run_hook as status
+
+            project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
+            file = project / EVENTS_DIR / EVENTS_FILE
+            earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+            ours = {node.name for node in pipeline.nodes} | pipeline.all_outputs()
+            begun = {"event": "before_pipeline_run", "timestamp": datetime.now(UTC).isoformat()}
+            others = [each for each in earlier if not {each.get("node"), each.get("dataset")} & ours]
+            status._events = [begun, *(each for each in others if each["event"] not in _OF_A_RUN)]
+            status._datasets = catalog
+            status._all_nodes, status._started_nodes = list(pipeline.nodes), set()
+            status._should_collect_events = True
+
+
+_OF_A_RUN = {"before_pipeline_run", "after_pipeline_run", "on_pipeline_error"}
 
 
 def _write(catalog: DataCatalog, record: RunRecord, results: Results, *, error: str | None = None) -> None:

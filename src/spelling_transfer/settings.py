@@ -2,10 +2,10 @@
 
 from spelling_transfer.configuration.hook import ConfigurationCheck
 from spelling_transfer.configuration.loader import ProjectConfigLoader
-from spelling_transfer.hooks import RunSummaryHook
+from spelling_transfer.hooks import RunStatusHook, RunSummaryHook
 from spelling_transfer.storage import StorageHook, run_folder
 
-HOOKS = (ConfigurationCheck(), RunSummaryHook(), StorageHook())
+HOOKS = (ConfigurationCheck(), RunSummaryHook(), RunStatusHook(), StorageHook())
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -40,6 +40,17 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 outputs=["comparison", "control_comparison", "verdict"],
                 name="compare_arms",
             ),
+            _report(),
+        ],
+        namespace="evaluation",
+        prefix_datasets_with_namespace=False,
+    )
+
+
+def _report() -> Pipeline:
+    """Returns figures and page, a box of their own in the graph."""
+    return pipeline(
+        [
             node(
                 nodes.plot,
                 inputs=["scores", "comparison"],
@@ -62,6 +73,6 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=["report"],
             ),
         ],
-        namespace="evaluation",
+        namespace="report",
         prefix_datasets_with_namespace=False,
     )

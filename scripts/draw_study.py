@@ -29,10 +29,10 @@ def picture(pipelines: dict[str, Pipeline]) -> str:
         for other, target in named.items():
             if passed := sorted(source.all_outputs() & target.inputs()):
                 lines.append(f'  {one} -- "{"<br/>".join(passed)}" --> {other}')
-    pages = {
-        name: sorted(each for each in made.all_outputs() if each.endswith("_page")) for name, made in named.items()
-    }
-    lines += [f"  {name} --> {page}([{page.replace('_', ' ')}])" for name, found in pages.items() for page in found]
+    for name, made in named.items():
+        for page in sorted(each for each in made.all_outputs() if each.endswith("_page")):
+            lines += [f"  {name} --> {page}([{page.replace('_', ' ')}])", f"  {page} --> summary_page"]
+    lines.append("  summary_page([index page of the run])")
     gpu = [name for name, pipeline in named.items() if pipeline.only_nodes_with_tags("gpu").nodes]
     lines += ["  classDef gpu fill:#fff3e0,stroke:#ef6c00,color:#8a3c00", f"  class {','.join(gpu)} gpu"]
     return "\n".join([*lines, "```", ""])

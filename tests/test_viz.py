@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import importlib.util
 import json
 import os
 import shutil
@@ -80,11 +81,12 @@ def test_figures_are_in_a_box_of_their_own_and_leave_a_view_that_fits_a_screen(g
     children = [child["id"] for child in graph["modular_pipelines"][name]["children"]]
     shown = [child for child in children if kinds[child]["type"] != "parameters"]
     assert len(shown) <= 31
-    if name != "local_prep":
-        report = graph["modular_pipelines"][f"{name}.report"]
-        inside = {kinds[child["id"]]["name"] for child in report["children"] if child["id"] in kinds}
-        assert any(each.endswith("_plot") for each in inside)
-        assert not any(kinds[child]["name"].endswith("_plot") for child in children if child not in report["outputs"])
+    shown_elsewhere = graph["modular_pipelines"][name]["outputs"]
+    assert [kinds[child]["name"] for child in shown if child not in shown_elsewhere and is_figure(kinds[child])] == []
+
+
+def is_figure(node: dict[str, Any]) -> bool:
+    return node["name"].endswith("_plot")
 
 
 @pytest.mark.parametrize("name", ["__default__", *PIPELINES])
@@ -123,6 +125,16 @@ def test_nodes_on_rented_machines_and_what_a_user_opens_stand_out(project_pipeli
     assert gpu == {name for names in GPU_NODES.values() for name in names}
     assert gpu <= set(STYLES)
     assert {name for name in everything.datasets() if name.endswith("_page")} <= set(STYLES)
+
+
+def test_the_picture_in_the_readme_is_that_of_the_pipelines(project_pipelines: dict[str, Pipeline]):
+    spec = importlib.util.spec_from_file_location("draw_study", ROOT / "scripts" / "draw_study.py")
+    draw_study = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw_study)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert draw_study.picture(project_pipelines) in readme, "Draw it again: python scripts/draw_study.py"
+    fewer = {name: each for name, each in project_pipelines.items() if name != "tuning"}
+    assert draw_study.picture(fewer) not in readme
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def test_a_run_of_one_pipeline_speaks_of_that_one(
     assert "spelling" not in printed
     assert _summary(tmp_path)["from_this_run"] == {"scores": False, "comparison": False, "conformance": True}
     page = (tmp_path / "08_reporting" / "index.html").read_text()
-    assert "These scores are from an earlier run." in page
+    assert "This comparison is from an earlier run." in page
 
 
 def test_an_endpoint_that_fails_a_check_is_said_to_fail(
@@ -256,3 +256,101 @@ def test_a_kedro_run_of_single_nodes_says_and_writes_nothing(project: ToyProject
     assert result.exit_code == 0, result.output
     assert "open" not in result.output
     assert not (project.path / "data/08_reporting").exists()
+
+
+def test_a_dataset_that_cannot_be_read_is_named_and_fails_no_run(
+    catalog: DataCatalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run(PREPARATION + EVALUATION, catalog)
+    file = Path(str(catalog["prep_manifest"]._describe()["filepath"]))
+    file.write_text("{")
+    capsys.readouterr()
+    _run(DEPLOYMENT, catalog)
+    assert "unread    prep_manifest: " in capsys.readouterr().out
+    assert set(_summary(tmp_path)["unreadable"]) == {"prep_manifest"}
+    page = (tmp_path / "08_reporting" / "index.html").read_text()
+    assert "prep_manifest could not be read" in page
+    assert "This comparison is from an earlier run." in page
+
+
+def test_a_summary_that_cannot_be_written_fails_no_run(
+    catalog: DataCatalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "08_reporting").write_text("a file where the folder should be")
+    _run(pipeline([node(_gives(1), None, "other", name="other")]), catalog)
+    assert "The run has finished, but its summary could not be written" in caplog.text
+
+
+_STUDY = """
+from kedro.pipeline import node, pipeline
+
+
+def choose(settings: dict) -> dict:
+    return {"finished": settings["trials"], "config": {}}
+
+
+def describe(settings: dict) -> dict:
+    return {"counts": {"words_kept": settings["trials"], "examples": {}}}
+
+
+def train(best: dict) -> dict:
+    if best["finished"] == 4:
+        raise RuntimeError("interrupted")
+    return {"checks": [{"id": "a", "requirement": "b", "passed": True}]}
+
+
+def register_pipelines():
+    tuning = pipeline([
+        node(describe, "params:few", "prep_manifest", name="describe"),
+        node(choose, "params:many", "best_config", name="choose"),
+        node(train, "best_config", "conformance", name="train"),
+    ])
+    return {"tuning": tuning, "__default__": tuning}
+"""
+
+
+def test_what_rests_on_an_earlier_study_is_said_to_be_old(toy_project: ToyProject) -> None:
+    names = ("prep_manifest", "best_config", "conformance")
+    entry = "{{type: spelling_transfer.storage.JSONDataset, filepath: data/{}.json}}\n"
+    toy_project.write("conf/base/catalog/study.yml", "".join(f"{name}: {entry.format(name)}" for name in names))
+    toy_project.write("conf/base/catalog/summary.yml", CATALOG.read_text())
+    toy_project.write("conf/base/globals.yml", "model_profile: small\nstorage_root: data\n")
+    toy_project.write("conf/base/parameters/prep.yml", "few: {trials: 3}\nmany: {trials: 3}\n")
+    toy_project.write("src/toy/settings.py", "from spelling_transfer.settings import *\n")
+    toy_project.write("src/toy/pipeline_registry.py", _STUDY)
+    assert "old" not in toy_project.kedro("run").output
+    # The study goes on with four trials and is interrupted: the endpoint is still that of the best of three.
+    toy_project.write("conf/base/parameters/prep.yml", "few: {trials: 4}\nmany: {trials: 4}\n")
+    assert toy_project.kedro("run").exit_code == 1
+    toy_project.write("conf/base/parameters/prep.yml", "few: {trials: 5}\nmany: {trials: 4}\n")
+    result = toy_project.kedro("run", "--from-nodes=choose", "--to-nodes=choose")
+    assert result.exit_code == 0, result.output
+    summary = _summary(toy_project.path / "data")
+    assert summary["old"] == {"prep_manifest": "params:few changed", "conformance": "best_config changed"}
+    page = (toy_project.path / "data/08_reporting/index.html").read_text()
+    assert "This is from an earlier run and is old (best_config changed)." in page
+    assert "(old" not in result.output  # what this run made is as it would be now
+    toy_project.write("conf/base/parameters/prep.yml", "few: {trials: 5}\nmany: {trials: 5}\n")
+    (toy_project.path / "data/best_config.json").write_text('{"finished": 3, "config": {}}')
+    result = toy_project.kedro("run", "--from-nodes=train")
+    assert result.exit_code == 0, result.output
+    assert "passed all 1 checks of non-thinking mode (old: follows choose)" in result.output
+
+
+def test_kedro_viz_knows_of_runs_of_parts_beside_what_ran_before(toy_project: ToyProject) -> None:
+    toy_project.write("src/toy/settings.py", "from spelling_transfer.settings import *\n")
+
+    def status() -> dict[str, str]:
+        events = json.loads((toy_project.path / ".viz/kedro_pipeline_events.json").read_text())
+        assert next(event["event"] for event in events if "pipeline" in event["event"]) == "before_pipeline_run"
+        return {event["node"]: event["event"] for event in events if event.get("node")}
+
+    assert toy_project.kedro("run", "--pipelines=prep").exit_code == 0
+    assert status() == {"select": "after_node_run"}
+    assert toy_project.kedro("run", "--nodes=count").exit_code == 0
+    assert status() == {"select": "after_node_run", "count": "after_node_run"}
+    nodes = toy_project.path / "src/toy/nodes.py"
+    nodes.write_text(nodes.read_text().replace("== 0", "> 0"))
+    assert toy_project.kedro("run", "--tags=quick").exit_code == 1
+    assert status()["select"] == "after_node_run"
+    assert status()["count"].startswith("on_")

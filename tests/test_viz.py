@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import importlib.util
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ GPU_NODES = {
 }
 STYLES = json.loads((ROOT / ".viz" / "styles.json").read_text())
 FIGURE_TITLE = "Scores of a made-up study"
+PAGE_HEADING = "What a made-up study found"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         )
     figure = project / "data" / "08_reporting" / "evaluation" / "scores.json"
     figure.parent.mkdir(parents=True)
+    (figure.parent / "index.html").write_text(f"<!DOCTYPE html><title>Evaluation</title><h2>{PAGE_HEADING}</h2>")
     figure.write_text(go.Figure(go.Bar(x=["spelling"], y=[0.5]), layout={"title": FIGURE_TITLE}).to_json())
     command = [str(Path(sys.executable).with_name("kedro")), "viz", "build", "--include-previews"]
     environment = {**os.environ, "DO_NOT_TRACK": "1"}
@@ -68,7 +71,22 @@ def test_the_build_says_what_it_does_and_nothing_else(built):
 
 def test_the_pipelines_are_there_and_their_namespaces_fold(graph):
     assert {pipeline["id"] for pipeline in graph["pipelines"]} == {*PIPELINES, "__default__"}
-    assert set(graph["modular_pipelines"]) == {"__root__", *PIPELINES}
+    reports = {f"{name}.report" for name in PIPELINES if name != "local_prep"}
+    assert set(graph["modular_pipelines"]) == {"__root__", *PIPELINES, *reports}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_figures_are_in_a_box_of_their_own_and_leave_a_view_that_fits_a_screen(graph, name):
+    kinds = {node["id"]: node for node in graph["nodes"]}
+    children = [child["id"] for child in graph["modular_pipelines"][name]["children"]]
+    shown = [child for child in children if kinds[child]["type"] != "parameters"]
+    assert len(shown) <= 31
+    shown_elsewhere = graph["modular_pipelines"][name]["outputs"]
+    assert [kinds[child]["name"] for child in shown if child not in shown_elsewhere and is_figure(kinds[child])] == []
+
+
+def is_figure(node: dict[str, Any]) -> bool:
+    return node["name"].endswith("_plot")
 
 
 @pytest.mark.parametrize("name", ["__default__", *PIPELINES])
@@ -107,6 +125,16 @@ def test_nodes_on_rented_machines_and_what_a_user_opens_stand_out(project_pipeli
     assert gpu == {name for names in GPU_NODES.values() for name in names}
     assert gpu <= set(STYLES)
     assert {name for name in everything.datasets() if name.endswith("_page")} <= set(STYLES)
+
+
+def test_the_picture_in_the_readme_is_that_of_the_pipelines(project_pipelines: dict[str, Pipeline]):
+    spec = importlib.util.spec_from_file_location("draw_study", ROOT / "scripts" / "draw_study.py")
+    draw_study = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw_study)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert draw_study.picture(project_pipelines) in readme, "Draw it again: python scripts/draw_study.py"
+    fewer = {name: each for name, each in project_pipelines.items() if name != "tuning"}
+    assert draw_study.picture(fewer) not in readme
 
 
 @pytest.fixture(scope="module")
@@ -182,10 +210,14 @@ def test_each_pipeline_unfolds_and_its_gpu_nodes_have_their_colour_when_clicked(
 
 
 @needs_browser
-def test_a_figure_that_is_clicked_can_be_read(tab, site):
-    assert "evaluation_scores_plot" in shown(tab, f"{site}?pid=evaluation&expandAllPipelines=false")
-    tab.click(box("evaluation_scores_plot"))
-    assert tab.wait_for("document.querySelector('.pipeline-metadata .gtitle')?.textContent") == FIGURE_TITLE
+@pytest.mark.parametrize(
+    ("name", "place", "text"),
+    [("evaluation_scores_plot", " .gtitle", FIGURE_TITLE), ("evaluation_page", "", PAGE_HEADING)],
+)
+def test_a_figure_and_a_page_that_are_clicked_can_be_read(tab, site, name, place, text):
+    assert name in shown(tab, f"{site}?pid=evaluation&expandAllPipelines=true")
+    tab.click(box(name))
+    assert tab.wait_for(f"document.querySelector('.pipeline-metadata{place}')?.textContent.includes({text!r})")
 
 
 def box(name: str) -> str:

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from .cli_costs import show_plan
     from .command_jobs import TEMPLATES, CommandJobs, CommandState
     from .config import ComputeConfig, load_config
-    from .errors import BudgetError, ComputeError, JobError, PlatformError, PreflightError, SettingsError
+    from .errors import (
+        BudgetError,
+        ComputeError,
+        JobError,
+        NotSignedInError,
+        PlatformError,
+        PreflightError,
+        SettingsError,
+    )
+    from .leftovers import left_running
     from .run_state import resume_options
     from .runner import JobRunner, StudioRunner
     from .secret_values import clean_secret, clean_variables
@@ -32,12 +41,14 @@ __all__ = [
     "JobError",
     "JobRunner",
     "NodeTime",
+    "NotSignedInError",
     "PlatformError",
     "PreflightError",
     "SettingsError",
     "StudioRunner",
     "clean_secret",
     "clean_variables",
+    "left_running",
     "load_config",
     "machine_count",
     "resume_options",
@@ -48,7 +59,11 @@ _HOMES = {
     "cli_costs": ("show_plan",),
     "command_jobs": ("TEMPLATES", "CommandJobs", "CommandState"),
     "config": ("ComputeConfig", "load_config"),
-    "errors": ("BudgetError", "ComputeError", "JobError", "PlatformError", "PreflightError", "SettingsError"),
+    "errors": (
+        *("BudgetError", "ComputeError", "JobError", "NotSignedInError", "PlatformError", "PreflightError"),
+        "SettingsError",
+    ),
+    "leftovers": ("left_running",),
     "run_state": ("resume_options",),
     "runner": ("JobRunner", "StudioRunner"),
     "secret_values": ("clean_secret", "clean_variables"),

@@ -1,14 +1,19 @@
-"""Kedro's hook at the end of a run: writes ``run_summary.json`` and the summary page, and prints a few lines."""
+"""Kedro's hooks around a run: the summary at its end, and what Kedro-Viz shows of it."""
 
 from __future__ import annotations
 
+import json
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
+from kedro.utils import find_kedro_project
+
+from spelling_transfer.storage.runs import is_part_of_a_run
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -47,7 +52,7 @@ class RunSummaryHook:
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
         """Begins the record of the run."""
-        if run_params.get("node_names"):
+        if is_part_of_a_run(run_params):
             return
         from spelling_transfer.pages.run_results import RunRecord, command_of
 
@@ -84,19 +89,18 @@ class RunSummaryHook:
     # Last: what other hooks save at the end of a run is on the page.
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Writes the summary of a finished run and prints it.
-
-        Raises:
-            DatasetError: The summary cannot be written.
-        """
+        """Writes the summary of a finished run and prints it; what keeps it from that is said and fails no run."""
         record, self._record = self._record, None
         if record is None:
             return
         # A runner whose nodes run in other processes fires no node hooks in this one.
         made = record.made or set(pipeline.all_outputs())
-        results = self._collect(catalog, frozenset(made))
-        _write(catalog, record, results)
-        _print(record, results, catalog)
+        try:
+            results = self._collect(catalog, frozenset(made))
+            _write(catalog, record, results)
+            _print(record, results, catalog)
+        except Exception as error:  # noqa: BLE001  (what the nodes made is there)
+            logger.warning("The run has finished, but its summary could not be written: %s", error)
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self, error: Exception, catalog: DataCatalog) -> None:
@@ -121,7 +125,56 @@ class RunSummaryHook:
         if self._context is not None:
             with suppress(MissingConfigException):
                 parameters = self._context.config_loader["parameters"]
-        return collect_results(catalog, made, parameters)
+        return collect_results(catalog, made, parameters, self._old(catalog))
+
+    def _old(self, catalog: DataCatalog) -> dict[str, str]:
+        """Returns why datasets are not what a run would make now; nothing in a project that keeps no record."""
+        from kedro.framework.project import pipelines
+        from kedro.pipeline import Pipeline
+
+        from spelling_transfer.storage.freshness import find_stale
+        from spelling_transfer.storage.history import storage_root_of
+
+        if self._context is None or not storage_root_of(self._context):
+            return {}
+        everything: Pipeline = sum(pipelines.values(), Pipeline([]))
+        try:
+            stale = find_stale(self._context, catalog, everything)
+        except Exception as error:  # noqa: BLE001  (the summary says what it can)
+            logger.warning("What is old could not be found out: %s", error)
+            return {}
+        return {
+            output: stale[node.name][0] for node in everything.nodes for output in node.outputs if node.name in stale
+        }
+
+
+class RunStatusHook:
+    """A Kedro hook that keeps the run status of Kedro-Viz whole: what runs again replaces its own part alone.
+
+    Kedro-Viz follows no run of chosen nodes, and takes a run of chosen pipelines for one of all.
+    """
+
+    # Last: its own hook has decided by then.
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Has Kedro-Viz follow the run, beside what is known of the nodes that are not in it."""
+        with suppress(Exception):  # a picture is no reason to fail
+            from kedro_viz.integrations.kedro.hooks_utils import EVENTS_DIR, EVENTS_FILE
+            from kedro_viz.integrations.kedro.run_hooks import pipeline_run_hook as status
+
+            project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
+            file = project / EVENTS_DIR / EVENTS_FILE
+            earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+            ours = {node.name for node in pipeline.nodes} | pipeline.all_outputs()
+            begun = {"event": "before_pipeline_run", "timestamp": datetime.now(UTC).isoformat()}
+            others = [each for each in earlier if not {each.get("node"), each.get("dataset")} & ours]
+            status._events = [begun, *(each for each in others if each["event"] not in _OF_A_RUN)]
+            status._datasets = catalog
+            status._all_nodes, status._started_nodes = list(pipeline.nodes), set()
+            status._should_collect_events = True
+
+
+_OF_A_RUN = {"before_pipeline_run", "after_pipeline_run", "on_pipeline_error"}
 
 
 def _write(catalog: DataCatalog, record: RunRecord, results: Results, *, error: str | None = None) -> None:
@@ -148,6 +201,7 @@ def _print(record: RunRecord, results: Results, catalog: DataCatalog) -> None:
     if PAGE in catalog:
         lines.append(Line("open", _readable_location(catalog)))
     lines += [line for line in found if line.label != ANSWER]
+    lines += [Line("unread", f"{name}: {why}", "down") for name, why in results.unreadable.items()]
     lines.append(Line("took", duration(record.seconds)))
     console = Console(highlight=False, soft_wrap=True)
     for line in lines[:MAX_LINES]:

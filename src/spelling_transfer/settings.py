@@ -4,11 +4,11 @@ from kedro_lightning.hooks import compute_hook
 from kedro_non_thinking.hook import policy_hook
 from spelling_transfer.configuration.hook import ConfigurationCheck
 from spelling_transfer.configuration.loader import ProjectConfigLoader
-from spelling_transfer.hooks import RunSummaryHook
+from spelling_transfer.hooks import RunStatusHook, RunSummaryHook
 from spelling_transfer.storage import StorageHook, run_folder
 
 # The last is asked first.
-HOOKS = (ConfigurationCheck(), RunSummaryHook(), StorageHook(), policy_hook, compute_hook)
+HOOKS = (ConfigurationCheck(), RunSummaryHook(), RunStatusHook(), StorageHook(), policy_hook, compute_hook)
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -12,9 +12,10 @@ import pytest
 from bundle_fixtures import source, store  # noqa: F401 - for the tests of bundles
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
+from lightning_platform import connection, fake_platform, platform
 from tests.serving.conftest import deployable, make_deployable
 
-__all__ = ["deployable", "make_deployable"]
+__all__ = ["connection", "deployable", "fake_platform", "make_deployable", "platform"]
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,12 +5,17 @@ import shutil
 import socket
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from kedro_lightning.platform.jobs import JobRequest, JobsApi
+from kedro_lightning.platform.studios import StudiosApi
+from kedro_lightning.run_state import RunState, StateFile
 from spelling_transfer.commands import doctor
+from spelling_transfer.commands.project import enter_project, load_context
 from spelling_transfer.tokenizer.chat import embedded_folder
 from spelling_transfer.tracking import runs
 
@@ -111,6 +116,37 @@ def test_too_little_memory_is_named(project, monkeypatch):
     found = {check.name: check for check in doctor.check_places("data")}["memory"]
     assert not found.ok
     assert "End other programs" in found.remedy
+
+
+def test_machines_that_no_run_here_waits_for_are_named_and_the_others_are_not(toy_project, platform, connection):
+    toy_project.write("conf/base/compute.yml", "studios: {tuning: {name: spelling-tuning, nodes: [x]}}\n")
+    studio = StudiosApi(connection).create("spelling-tuning")
+
+    enter_project()
+
+    def found() -> list[tuple[bool, str]]:
+        return [(check.ok, check.found) for check in doctor.check_machines(load_context())]
+
+    api = JobsApi(connection)
+    left, mine = (
+        api.create(JobRequest(name, "sleep 60", "lit-t4-1", studio.id, ("kedro-compute",))) for name in ("left", "mine")
+    )
+    state = RunState("run-1", jobs={"train#1": {"job_id": mine.id}})
+    StateFile(toy_project.path, state).write()
+    assert found() == [(False, "left"), (True, "none")]
+    StateFile(toy_project.path, replace(state, finished=True)).write()
+    assert found()[0] == (False, "left, mine")
+    StudiosApi(connection).start(studio, "lit-cpu-4")
+    for job in (left, mine):
+        platform.module.set_job(platform.world.jobs[job.id], state="completed")
+    assert found() == [(True, "none without a run"), (False, "spelling-tuning")]
+    platform.fault("GET /v1/.*", status=400, times=99)
+    assert [(check.ok, check.name) for check in doctor.check_machines(load_context())] == [(False, "rented machines")]
+
+
+def test_without_an_account_no_platform_is_asked(project):
+    enter_project()
+    assert list(doctor.check_machines(load_context())) == []
 
 
 def test_hosts_are_tried_and_only_an_open_one_is_reachable():

@@ -1,7 +1,6 @@
 """``kedro peek``: what one catalog entry holds and where it comes from."""
 
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -95,20 +94,13 @@ class TestWithoutAName:
         assert datetime.now(UTC) - datetime.fromisoformat(words["modified"]) < timedelta(minutes=1)
         assert (words["made_by"], words["command"]) == ("select", "kedro run --pipelines=prep")
         assert listed(project, "--env=big")["counts"]["command"] == "kedro run --pipelines=report --env=big"
-        assert not any(line["older_than"] for line in lines.values())
+        assert lines["words"]["stale"] == ["words is not as a run on record left it"]  # no hook keeps a record here
 
     def test_what_is_missing_is_not_made_yet(self, toy_project):
         assert not listed(toy_project)["words"]["exists"]
         output = toy_project.kedro("peek").output
         assert "not made yet" in output
         assert "0 of 2 datasets are there" in output
-
-    def test_what_is_older_than_its_inputs_says_so(self, project):
-        later = datetime.now().timestamp() + 60
-        os.utime(project.path / "data" / "words.parquet", (later, later))
-        lines = listed(project)
-        assert (lines["counts"]["older_than"], lines["words"]["older_than"]) == (["words"], [])
-        assert "older than words" in project.kedro("peek").output
 
     def test_what_a_hook_makes_is_no_input(self, project):
         entry = "type: spelling_transfer.storage.TextDataset, filepath: data/note.txt"

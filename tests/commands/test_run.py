@@ -29,7 +29,7 @@ def assert_refused(result, exit_code: int, *parts: str) -> None:
 
 
 def test_all_options_of_kedro_are_kept():
-    assert [option.opts for option in run.params[:-3]] == [option.opts for option in kedro_run.params]
+    assert [option.opts for option in run.params[:-4]] == [option.opts for option in kedro_run.params]
 
 
 def test_a_run_makes_its_datasets_and_is_quiet(toy_project):

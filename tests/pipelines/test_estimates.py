@@ -145,4 +145,4 @@ def test_the_same_as_json() -> None:
     assert study["estimated_from"] == "scaled"
     assert "121 of 989 TFLOP/s" in study["notes"][0]
     assert "base_model" in study["inputs"]
-    assert rows["tuning.plot_trials"]["minutes"] is None
+    assert rows["tuning.report.plot_trials"]["minutes"] is None

@@ -196,10 +196,27 @@ def test_the_preview_of_an_empty_table_shows_its_columns(words, tmp_path):
     assert dataset.preview() == {"index": [], "columns": ["word", "ids_bare", "length"], "data": []}
 
 
-def test_a_csv_preview_holds_the_first_rows(words, tmp_path):
-    dataset = CSVDataset(filepath=str(tmp_path / "words.csv"))
-    dataset.save(words[["word", "length"]])
-    assert dataset.preview(nrows=1)["data"] == [["w0", 3]]
+@pytest.mark.parametrize("root", ["file", "s3"])
+def test_what_kedro_viz_shows_is_read_wherever_it_is(root, words, figure, tmp_path, request):
+    folder = tmp_path if root == "file" else request.getfixturevalue("s3")
+    page = "<!DOCTYPE html><title>A &amp; B</title><h2>Found <i>much</i></h2>"
+    shown = []
+    for dataset_class, data in (
+        (CSVDataset, words[["word", "length"]]),
+        (JSONDataset, {"n": 1}),
+        (PlotlyDataset, figure),
+        (TextDataset, page),
+        (TextDataset, "one\ntwo\n"),
+    ):
+        dataset = dataset_class(filepath=f"{folder}/thing")
+        dataset.save(data)
+        shown.append(dataset.preview())
+    csv, document, plot, html, text = shown
+    assert csv["data"][0] == ["w0", 3]
+    assert json.loads(document) == {"n": 1}
+    assert plot["layout"]["title"]["text"] == "Exact match"
+    assert json.loads(html) == {"title": "A & B", "headings": ["Found much"], "file": f"{folder}/thing"}
+    assert json.loads(text)["lines"] == ["one", "two"]
 
 
 def test_a_schema_named_in_the_catalog_refuses_a_bad_frame_before_anything_is_written(words, tmp_path):

@@ -1,4 +1,4 @@
-"""All five pipelines with every dataset on S3 leave what they leave on a disk."""
+"""All five pipelines with every dataset on S3 leave what they leave on a disk, whole or run again in part alone."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _SAME_BYTES = [
 ]
 
 
-# Both runs in one process, as loading the libraries takes longer than the runs; the second gets the keys between them.
-_BOTH = """
+# All in one process, as loading the libraries takes longer than the runs; the first has no keys.
+_ALL = """
 import json, os, sys
 from pathlib import Path
 from kedro.framework.cli.cli import KedroCLI
@@ -76,9 +76,16 @@ def test_the_results_are_the_same_as_on_a_disk(project: Path, s3_server: Any, tm
         **s3_server.environment(), "SPELLING_TRANSFER_RUN": "first", "SPELLING_TRANSFER_CACHE": str(tmp_path / "cache"),
     }  # fmt: skip
     # What the endpoint check leaves holds times; that it runs on S3 is enough.
-    here = ["run", "--pipelines=local_prep,token_analysis,tuning,evaluation", f"--params={_TINY}"]
+    pipelines = "--pipelines=local_prep,token_analysis,tuning,evaluation"
+    longer = _TINY.replace("max_steps=2", "max_steps=3")
+    before = ["run", pipelines.removesuffix(",evaluation"), f"--params={longer}"]
+    here = ["run", "--only-stale", pipelines, f"--params={_TINY}"]
     there = ["run", "--env=s3_test", f"--params={_TINY}"]
-    page = run(project, [sys.executable, "-c", _BOTH], {}, [keys, here, there])
+    page = run(project, [sys.executable, "-c", _ALL], {}, [keys, before, here, there])
+    # What another study needs again, and no more, is what a whole run makes.
+    assert "  tuning.run_study: params:trial changed" in page
+    assert "  local_prep." not in page
+    assert "  token_analysis." not in page
     assert "s3://data/study/runs/first/08_reporting/index.html" in page
     client, prefix = s3_server.client(), "study/runs/first/"
 
@@ -104,7 +111,8 @@ def test_the_results_are_the_same_as_on_a_disk(project: Path, s3_server: Any, tm
     assert all(size > 0 for size in found.values())
     # Each half trained: neither took what the other had.
     studies = [project / "data" / place / "07_model_output/tuning/studies" for place in ("", "s3_test")]
-    trials = [{path.relative_to(study): path.stat().st_ino for path in study.rglob("trials/*/*")} for study in studies]
+    places = [study / "spelling_transfer_exp" for study in studies]
+    trials = [{path.relative_to(study): path.stat().st_ino for path in study.rglob("trials/*/*")} for study in places]
     assert trials[0]
     assert set(trials[0]) == set(trials[1])
     assert set(trials[0].values()).isdisjoint(trials[1].values())

@@ -30,7 +30,7 @@ from spelling_transfer.study.interfaces import (
 )
 from spelling_transfer.study.records import Records
 from spelling_transfer.study.run import run_study
-from spelling_transfer.study.storage import StorageError, open_engine, storage_url
+from spelling_transfer.study.storage import StorageError, open_engine, recorded_name, storage_url
 
 
 def objective(config: TrialConfig, monitor: Callable[[Evaluation], Verdict]) -> TrialOutcome:
@@ -202,14 +202,31 @@ def test_a_name_in_use_with_other_settings_or_data_is_refused_before_anything_is
     run_study(light_settings(n_trials=1, **changes), light_defaults(), Untouchable(), folder=tmp_path)
 
 
-def test_the_study_without_a_name_of_its_own_begins_anew_and_keeps_the_one_before(tmp_path: Path) -> None:
-    folder = tmp_path / "spelling_transfer_exp"
-    scratch = light_settings(n_trials=2, name="spelling_transfer_exp")
-    run_study(scratch, light_defaults(), LightStudy(), folder=folder)
-    other = scratch.model_copy(update={"n_trials": 1, "focus": "transfer"})
-    assert len(run_study(other, light_defaults(), LightStudy(), folder=folder).trials) == 1
-    before = folder.with_name("spelling_transfer_exp.before")
-    assert len(run_study(scratch, light_defaults(), Untouchable(), folder=before).trials) == 2
+def test_the_study_without_a_name_of_its_own_begins_anew_and_loses_none_of_those_before(tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "spelling_transfer_exp"
+    first = light_settings(n_trials=2, name="spelling_transfer_exp")
+    second, third = (first.model_copy(update={"n_trials": 1, "focus": focus}) for focus in ("transfer", "spelling"))
+    trials = run_study(first, light_defaults(), LightStudy(), folder=folder).trials
+    for other in (second, third):
+        assert len(run_study(other, light_defaults(), LightStudy(), folder=folder).trials) == 1
+    # Each comes back with its settings, and nothing is trained again.
+    for other, n_trials in ((first, 2), (second, 1), (third, 1), (first, 2)):
+        assert len(run_study(other, light_defaults(), Untouchable(), folder=folder).trials) == n_trials
+    assert run_study(first, light_defaults(), Untouchable(), folder=folder).trials.equals(trials)
+    assert len(list(folder.parent.iterdir())) == 3
+
+
+def test_fewer_trials_than_were_begun_are_another_study_too(tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "spelling_transfer_exp"
+    longer = light_settings(n_trials=2, name="spelling_transfer_exp")
+    shorter, other = longer.model_copy(update={"n_trials": 1}), longer.model_copy(update={"focus": "transfer"})
+    for settings in (longer, other, shorter):
+        run_study(settings, light_defaults(), LightStudy(), folder=folder)
+    assert len(run_study(shorter, light_defaults(), Untouchable(), folder=folder).trials) == 1
+    kept = [each for each in folder.parent.iterdir() if each != folder]
+    assert sorted(len(list((each / "trials").iterdir())) for each in kept) == [2, 2]
+    for each in kept:  # as 'kedro tune list' reads them
+        assert Records(open_engine(storage_url(None, each)), recorded_name(each.name)).find() is not None
 
 
 def test_resuming_what_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def _examine(offline: bool, env: str | None) -> list[Check]:
         "accounts": check_signed_in,
     }
     if not offline:
+        groups["machines"] = lambda: check_machines(context())
         groups["hosts"] = lambda: check_reachable({**HOSTS, **_tracking_host()})
     found: list[Check] = []
     with Console(stderr=True).status("Looking ...") as status, _no_downloads():
@@ -278,6 +279,23 @@ def check_signed_in(environment: Mapping[str, str] = os.environ, home: Path | No
         found = [variable for variable in variables if environment.get(variable)]
         found += [str(file) for file in files if file.is_file()]
         yield Check("signed in", name, bool(found), False, found[0] if found else "no", remedy)
+
+
+def check_machines(context: KedroContext) -> Iterator[Check]:
+    """Asks the platform for machines that run, and cost, though no run here waits for them; not without an account."""
+    from kedro_lightning import ComputeError, NotSignedInError, PreflightError, left_running, load_config
+
+    try:
+        jobs, studios = left_running(Path(context.project_path), load_config(context.config_loader))
+    except (NotSignedInError, PreflightError):
+        return
+    except ComputeError as error:
+        yield Check("machines", "rented machines", False, False, "not known", str(error))
+        return
+    remedy = "Costing, and no run here waits for them: end them with 'kedro compute stop --all'."
+    yield Check("machines", "jobs", not jobs, False, ", ".join(jobs) or "none without a run", remedy)
+    remedy = "Costing until they sleep by themselves: 'kedro compute studios stop --all' puts them to sleep."
+    yield Check("machines", "Studios awake", not studios, False, ", ".join(studios) or "none", remedy)
 
 
 def check_reachable(hosts: Mapping[str, int], timeout_seconds: float = 3.0) -> Iterator[Check]:

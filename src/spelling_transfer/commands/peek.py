@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import json
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -86,7 +84,7 @@ def _list(context: KedroContext, env: str | None, as_json: bool) -> None:
 
     from spelling_transfer.commands.peek_list import list_datasets, print_list
 
-    lines = list_datasets(cast("DataCatalog", context.catalog), pipelines, env)
+    lines = list_datasets(context, pipelines, env)
     if as_json:
         print_json([line.document() for line in lines])
     else:
@@ -209,7 +207,8 @@ def _describe_value(value: Any, rows: int) -> dict[str, Any]:
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     if isinstance(value, str):
-        return _describe_text(value, rows)
+        lines = value.splitlines()
+        return {"lines": len(lines), "schema": {"lines": "str"}, "head": lines[:rows]}
     if isinstance(value, dict):
         schema = {str(key): type(entry).__name__ for key, entry in value.items()}
         return {"entries": len(value), "schema": schema, "head": dict(list(value.items())[:rows])}
@@ -223,20 +222,6 @@ def _describe_value(value: Any, rows: int) -> dict[str, Any]:
         files = sorted(file for file in Path(path).rglob("*") if file.is_file())
         return {"files": len(files), "schema": {str(file.relative_to(path)): file.stat().st_size for file in files}}
     return {"schema": {"type": type(value).__name__}, "head": repr(value)[:1000]}
-
-
-def _describe_text(text: str, rows: int) -> dict[str, Any]:
-    if text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
-        title = re.search(r"<title>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
-        headings = re.findall(r"<h[12][^>]*>(.*?)</h[12]>", text, re.DOTALL | re.IGNORECASE)
-        plain = [html.unescape(re.sub(r"<[^>]+>", "", heading)).strip() for heading in headings]
-        return {
-            "title": html.unescape(title[1]).strip() if title else "",
-            "schema": {"headings": "str"},
-            "head": plain[:rows],
-        }
-    lines = text.splitlines()
-    return {"lines": len(lines), "schema": {"lines": "str"}, "head": [line[:200] for line in lines[:rows]]}
 
 
 def _print_history(report: dict[str, Any]) -> None:

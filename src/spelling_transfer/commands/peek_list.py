@@ -1,6 +1,6 @@
 """What ``kedro peek`` lists: every dataset, whether it is there, how fresh, its size, and the command that makes it.
 
-Only the storage is asked, once a dataset; nothing is loaded.
+Whether a dataset is what a run would make today is told by the hashes on record; nothing is loaded.
 """
 
 from __future__ import annotations
@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
     from kedro.io import AbstractDataset, DataCatalog
     from kedro.pipeline import Pipeline
 
 _AT_ONCE = 16
 """Questions to an object store at the same time."""
-_SAME_MOMENT = timedelta(seconds=2)
-"""A node's outputs are saved one after another, and stores keep whole seconds."""
+_BEFORE_NOTE = 29 + 9 + 11 + 3 * 2
+"""Columns of the terminal before a dataset's note."""
 MADE_BY = "made_by"
 """Key of a dataset's ``metadata`` that says who makes what no node makes."""
 
@@ -51,7 +52,7 @@ class Listed:
         made_by: The node that makes it, or who else does; empty for an input.
         pipeline: The pipeline of that node.
         command: What makes it again; empty for an input.
-        older_than: Those of the node's inputs that were written after it.
+        stale: Why the node would have to run again; empty where what is there is what it would make today.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Listed:
     made_by: str = ""
     pipeline: str = ""
     command: str = ""
-    older_than: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
         """Returns the line as plain values."""
@@ -71,18 +72,23 @@ class Listed:
         return {"name": values.pop("name"), **stored, **values}
 
 
-def list_datasets(catalog: DataCatalog, pipelines: Mapping[str, Pipeline], env: str | None) -> list[Listed]:
+def list_datasets(context: KedroContext, pipelines: Mapping[str, Pipeline], env: str | None) -> list[Listed]:
     """Returns a line for each dataset of the catalog: inputs first, then those of each pipeline in turn.
 
     Args:
-        catalog: The catalog of the project.
+        context: The project.
         pipelines: The project's pipelines by name.
         env: The environment, for the commands.
 
     Raises:
         DatasetError: The storage cannot be reached.
     """
-    names = [name for name in catalog if not name.startswith("param")]
+    from kedro.pipeline import Pipeline
+
+    from spelling_transfer.storage.freshness import find_stale
+
+    catalog = cast("DataCatalog", context.catalog)
+    names = sorted(name for name in catalog if not name.startswith("param"))
     # Kedro makes a dataset when it is first asked for, and not in several threads at once.
     datasets = {name: catalog[name] for name in names}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -94,6 +100,8 @@ def list_datasets(catalog: DataCatalog, pipelines: Mapping[str, Pipeline], env: 
         for node in pipeline.nodes
         for output in node.outputs
     }
+    everything: Pipeline = sum(pipelines.values(), Pipeline([]))
+    stale = find_stale(context, catalog, everything)
     in_env = f" --env={env}" if env else ""
     lines = []
     for name in names:
@@ -105,11 +113,15 @@ def list_datasets(catalog: DataCatalog, pipelines: Mapping[str, Pipeline], env: 
             lines.append(Listed(name, stored[name], layer, made_by=other, command=command))
             continue
         key, node = makers[name]
-        newer = [each for each in node.inputs if _newer(stored.get(each), stored[name])]
+        why = stale.get(node.name, []) if stored[name].exists else []
         command = f"kedro run --pipelines={key}{in_env}"
-        lines.append(Listed(name, stored[name], layer, node.name, key, command, newer))
+        lines.append(Listed(name, stored[name], layer, node.name, key, command, why))
     order = {key: place for place, key in enumerate(["", *pipelines])}
-    return sorted(lines, key=lambda line: (bool(line.made_by) and not line.pipeline, order[line.pipeline]))
+    made = {name: place for place, name in enumerate(makers)}
+    return sorted(
+        lines,
+        key=lambda line: (bool(line.made_by) and not line.pipeline, order[line.pipeline], made.get(line.name, 0)),
+    )
 
 
 def stored_of(dataset: AbstractDataset[Any, Any]) -> Stored:
@@ -175,17 +187,18 @@ def print_list(lines: list[Listed]) -> None:
         table.add_column(width=29)
         table.add_column(justify="right", width=9)
         table.add_column(width=11)
-        table.add_column()
+        table.add_column(no_wrap=True, max_width=console.width - _BEFORE_NOTE, overflow="ellipsis")
         for line in group:
             stored = line.stored
             note = "" if stored.exists else "not there" if not line.made_by else "not made yet"
-            if line.older_than:
-                more = f" and {len(line.older_than) - 1} more" if len(line.older_than) > 1 else ""
-                note = f"[yellow]older than {line.older_than[0]}{more}[/yellow]"
+            if line.stale:
+                note = f"[yellow]old: {_short(line.stale[0])}[/yellow]"
             table.add_row(f"  {line.name}", size(stored.bytes), age(stored.modified), note)
         console.print(table)
     there = sum(line.stored.exists for line in lines)
-    console.print(f"{there} of {len(lines)} datasets are there. 'kedro peek NAME' shows one.", style="dim")
+    old = sum(bool(line.stale) for line in lines)
+    again = f" {old} of them are old: 'kedro run --only-stale' makes them again." if old else ""
+    console.print(f"{there} of {len(lines)} datasets are there.{again} 'kedro peek NAME' shows one.", style="dim")
 
 
 def _groups(lines: list[Listed]) -> Iterator[tuple[str, list[Listed]]]:
@@ -196,10 +209,9 @@ def _groups(lines: list[Listed]) -> Iterator[tuple[str, list[Listed]]]:
     yield from groups.items()
 
 
-def _newer(source: Stored | None, made: Stored) -> bool:
-    if source is None or source.modified is None or made.modified is None:
-        return False
-    return source.modified > made.modified + _SAME_MOMENT
+def _short(reason: str) -> str:
+    _, follows, node = reason.partition("follows ")
+    return f"after {node.rpartition('.')[2]}" if follows else reason.removeprefix("params:")
 
 
 def _time_of(info: Mapping[str, Any]) -> datetime | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from pathlib import Path
 from typing import Any, cast
@@ -26,11 +27,13 @@ from spelling_transfer.configuration.documents import ConfigurationError
 from spelling_transfer.configuration.environment import UnknownEnvironmentError, check_environment
 from spelling_transfer.configuration.run_defaults import FILE_NAME, describe, read_defaults, read_run_defaults
 from spelling_transfer.moved import MovedError
+from spelling_transfer.storage.runs import whole_run
 
 _EXAMPLES = (
     ("kedro run", "all five pipelines"),
     ("kedro run --pipelines=local_prep,token_analysis", "two of them"),
     ("kedro run --params=study.n_trials=5", "with another value of one parameter"),
+    ("kedro run --only-stale", "what has changed since, and what follows from it"),
     ("kedro run --env=qwen3_4b", "Qwen3-4B on rented GPUs"),
     ("kedro run --env=qwen3_4b --dry-run", "what that would rent, and for how much"),
 )
@@ -81,10 +84,14 @@ def _kedro_options() -> list[click.Parameter]:
 
 
 @click.pass_context
-def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_run: bool, **options: Any) -> None:
+def _run(
+    context: click.Context, /, *, verbose: bool, resume: str | None, only_stale: bool, dry_run: bool, **options: Any
+) -> None:
     with one_clear_error(verbose=verbose, env=options["env"]):
         if verbose:
             show_all()
+        if resume and only_stale:
+            raise click.UsageError("--resume goes on with the nodes of its run; leave out --only-stale.")
         if resume:
             options |= resume_options(project_folder(), resume)
         if options["pipeline"]:  # the older spelling
@@ -95,10 +102,19 @@ def _run(context: click.Context, /, *, verbose: bool, resume: str | None, dry_ru
         _check_runner(context, options)
         check_selection(options, pipelines)
         _check_versions(options)
+        whole: AbstractContextManager[None] = nullcontext()
+        if only_stale:
+            from spelling_transfer.commands.stale import choose_stale
+
+            options["node_names"], is_whole = choose_stale(options)
+            whole = whole_run() if is_whole else whole
+        if only_stale and not options["node_names"]:
+            return
         if dry_run:
             show_plan(project_folder(), options)
             return
-        _start(**options)
+        with whole:
+            _start(**options)
 
 
 run = RunCommand(
@@ -107,6 +123,13 @@ run = RunCommand(
     params=[
         *_kedro_options(),
         click.Option(["--resume"], metavar="RUN_ID", help="Resume a run on rented machines whose driver was ended."),
+        click.Option(
+            ["--only-stale"],
+            is_flag=True,
+            help="Run only what would come out differently: nodes whose inputs, parameters or version are not those on "
+            "record, and what follows from them. Changed code of the same version is not seen. With --dry-run, list "
+            "them.",
+        ),
         click.Option(["--dry-run"], is_flag=True, help="Show what would run where and for how much; start nothing."),
         click.Option(
             ["--verbose", "-v"],

@@ -82,6 +82,7 @@ def studies(project: Path, env: str | None) -> list[dict[str, Any]]:
 def _row(name: str, folder: Path, file: Path | None) -> dict[str, Any]:
     from spelling_transfer.configuration.documents import read_file
     from spelling_transfer.errors import SpellingTransferError
+    from spelling_transfer.study.storage import recorded_name
     from spelling_transfer.tracking import NothingToSyncError, read_study
 
     row: dict[str, Any] = {"name": name, "sampler": "", "focus": "", "planned": 0, "done": 0, "failed": 0}
@@ -91,7 +92,7 @@ def _row(name: str, folder: Path, file: Path | None) -> dict[str, Any]:
         if file is not None:
             settings = read_file(file)["study"]
             row |= {key: settings[key] for key in ("sampler", "focus")} | {"planned": settings.get("n_trials") or 0}
-        study = read_study(name, folder, settings.get("storage"))
+        study = read_study(recorded_name(name) if file is None else name, folder, settings.get("storage"))
     except NothingToSyncError:
         return row
     except (SpellingTransferError, KeyError) as error:

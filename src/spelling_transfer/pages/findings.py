@@ -313,7 +313,9 @@ def describe_training(model_name: str, trials: pd.DataFrame | None, best: dict[s
     if trials is None:
         return text
     seeds = len(best.get("confirmation", {}).get("seeds", []))
-    text += f", best of {len(trials)} trials" + (f", {seeds} new seed{'' if seeds == 1 else 's'}" if seeds else "")
+    # As many as it was the best of: the trials may be of a later study.
+    n_trials = best.get("finished", len(trials))
+    text += f", best of {n_trials} trials" + (f", {seeds} new seed{'' if seeds == 1 else 's'}" if seeds else "")
     searched = [name for name in trials.columns if "." in name]
     chosen = [f"{name.partition('.')[2]} {_setting(best.get('config', {}), name)}" for name in searched]
     return f"{text}: {', '.join(chosen)}" if chosen else text

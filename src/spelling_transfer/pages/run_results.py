@@ -7,7 +7,7 @@ import json
 import posixpath
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -110,6 +110,8 @@ class Results:
 
     Attributes:
         made: Names of the datasets this run wrote; the others are from an earlier one.
+        old: Why a dataset is not what a run would make now, by its name; those that are as they would be are not in it.
+        unreadable: Why a dataset that is there could not be read, by its name.
         prep_manifest: The manifest of the prepared data.
         trials: One row a trial.
         best_config: The recommended configuration.
@@ -126,6 +128,8 @@ class Results:
     """
 
     made: frozenset[str] = frozenset()
+    old: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     prep_manifest: dict[str, Any] | None = None
     trials: pd.DataFrame | None = None
     best_config: dict[str, Any] | None = None
@@ -168,30 +172,51 @@ class Results:
         """Returns what this run made, without what is left of earlier ones."""
         kept: dict[str, Any] = {name: getattr(self, name) if name in self.made else None for name in RESULTS}
         pages = {name: path for name, path in self.pages.items() if name in self.made}
-        return Results(made=self.made, pages=pages, parameters=self.parameters, **kept)
+        return Results(made=self.made, old=self.old, pages=pages, parameters=self.parameters, **kept)
+
+    def age(self, name: str) -> str:
+        """Returns a sentence where a dataset is not of this run, or not what a run would make now; else nothing."""
+        parts = [] if name in self.made else ["is from an earlier run"]
+        if name in self.old:
+            parts.append(f"is old ({self.old[name]})")
+        return f" This {' and '.join(parts)}." if parts else ""
 
 
-def collect_results(catalog: DataCatalog, made: frozenset[str], parameters: dict[str, Any] | None = None) -> Results:
-    """Reads from the catalog what there is to sum up.
+def collect_results(
+    catalog: DataCatalog,
+    made: frozenset[str],
+    parameters: dict[str, Any] | None = None,
+    old: Mapping[str, str] | None = None,
+) -> Results:
+    """Reads from the catalog what there is to sum up; what cannot be read is named in the result.
 
     Args:
         catalog: The catalog of the run.
         made: Names of the datasets this run wrote.
         parameters: All parameters as they were given; those of the catalog by default.
+        old: Why datasets are not what a run would make now.
     """
-    found: dict[str, Any] = {}
-    for name in RESULTS:
-        if (dataset := existing(catalog, name)) is not None:
-            found[name] = dataset.load()
-    evidence = existing(catalog, POLICY_REPORT)
+    unreadable: dict[str, str] = {}
+
+    def read(name: str) -> Any:
+        try:
+            dataset = existing(catalog, name)
+            return None if dataset is None else dataset.load()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are to be summed up
+            unreadable[name] = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+            return None
+
+    found = {name: read(name) for name in (*RESULTS, POLICY_REPORT)}
+    figures = tuple(_figures(catalog, read))
     if parameters is None:
         parameters = catalog["parameters"].load() if "parameters" in catalog else {}
     return Results(
         made=made,
+        old=old or {},
+        unreadable=unreadable,
         **found,
-        figures=tuple(_figures(catalog)),
+        figures=figures,
         pages=dict(_pages(catalog)),
-        policy_report=None if evidence is None else evidence.load(),
         parameters=_plain(parameters),
     )
 
@@ -210,12 +235,11 @@ def location(dataset: AbstractDataset[Any, Any]) -> str:
     return f"{protocol}://{path}" if path and protocol not in (None, "file") else path
 
 
-def _figures(catalog: DataCatalog) -> Iterator[SummaryFigure]:
+def _figures(catalog: DataCatalog, read: Callable[[str], Any]) -> Iterator[SummaryFigure]:
     for name in _names(catalog, _PLOT):
-        dataset = existing(catalog, name)
-        wish = (getattr(dataset, "metadata", None) or {}).get("summary") if dataset is not None else None
-        if dataset is not None and wish:
-            yield SummaryFigure(name, str(wish.get("heading", name)), str(wish.get("caption", "")), dataset.load())
+        wish = (getattr(catalog.get(name), "metadata", None) or {}).get("summary")
+        if wish and (figure := read(name)) is not None:
+            yield SummaryFigure(name, str(wish.get("heading", name)), str(wish.get("caption", "")), figure)
 
 
 def _pages(catalog: DataCatalog) -> Iterator[tuple[str, str]]:

@@ -84,18 +84,19 @@ def _sentences(results: Results, error: str | None) -> list[str]:
             confidence=results.confidence,
             floors=results.floors,
         )
-        if age := _age(results, "comparison"):
-            text[0] += age
+        if age := results.age("comparison"):
+            text[0] += age.replace(" This", " This comparison", 1)
         text.insert(2 if results.verdict is not None else 1, QUESTION)
     if error is not None:
         text.insert(1, f"The run stopped early: {error} What is shown was finished in it or in an earlier run.")
+    text += [f"{name} could not be read and is left out: {why}" for name, why in results.unreadable.items()]
     if results.prepared is not None:
-        text.append(f"Prepared: {describe_data(results.prepared)}.{_age(results, 'prep_manifest')}")
+        text.append(f"Prepared: {describe_data(results.prepared)}.{results.age('prep_manifest')}")
     if results.best_config is not None:
         trained = describe_training(results.model_name, results.trials, results.best_config)
-        text.append(f"Trained: {trained}.{_age(results, 'best_config')}")
+        text.append(f"Trained: {trained}.{results.age('best_config')}")
     if results.conformance is not None:
-        text.append(f"The endpoint {describe_endpoint(results.conformance)}.{_age(results, 'conformance')}")
+        text.append(f"The endpoint {describe_endpoint(results.conformance)}.{results.age('conformance')}")
     return text
 
 
@@ -119,16 +120,12 @@ def _cards(record: RunRecord, results: Results) -> list[Card]:
     ]
 
 
-def _age(results: Results, name: str) -> str:
-    return "" if name in results.made else " This is from an earlier run."
-
-
 def _figures(results: Results) -> Iterator[Section]:
     def place(name: str) -> int:
         return next((i for i, start in enumerate(_FIGURE_ORDER) if name.startswith(start)), len(_FIGURE_ORDER))
 
     for figure in sorted(results.figures, key=lambda each: place(each.name)):
-        caption = figure.caption + _age(results, figure.name)
+        caption = figure.caption + results.age(figure.name)
         yield Section(figure.heading, figure=figure.figure, caption=caption, alt=figure.heading)
 
 
@@ -173,7 +170,7 @@ def _policy(results: Results) -> Iterator[Section]:
 
 def _pages(results: Results) -> Iterator[Section]:
     links = [
-        Link(name.removesuffix("_page").replace("_", " ").capitalize(), path, _age(results, name).strip())
+        Link(name.removesuffix("_page").replace("_", " ").capitalize(), path, results.age(name).strip())
         for name, path in results.pages.items()
     ]
     if links:
@@ -200,15 +197,14 @@ def _run(record: RunRecord, results: Results) -> Iterator[Section]:
 
 
 def _node_rows(record: RunRecord) -> list[dict[str, Any]]:
-    seconds = pd.Series(record.seconds_by_node, dtype=float)
-    pipelines = pd.Series(seconds.index.str.partition(".").get_level_values(0), index=seconds.index)
+    by_pipeline: dict[str, dict[str, float]] = {}
+    for name, spent in record.seconds_by_node.items():
+        pipeline, _, node = name.partition(".")
+        by_pipeline.setdefault(pipeline, {})[node or name] = spent
     rows: list[dict[str, Any]] = []
-    for pipeline, of_pipeline in seconds.groupby(pipelines, sort=False):
-        rows.append({"pipeline": pipeline, "node": "all of it", "seconds": of_pipeline.sum()})
-        rows += [
-            {"pipeline": pipeline, "node": name.partition(".")[2] or name, "seconds": spent}
-            for name, spent in of_pipeline.items()
-        ]
+    for pipeline, of_pipeline in by_pipeline.items():
+        rows.append({"pipeline": pipeline, "node": "all of it", "seconds": sum(of_pipeline.values())})
+        rows += [{"pipeline": pipeline, "node": node, "seconds": spent} for node, spent in of_pipeline.items()]
     return rows
 
 
@@ -245,6 +241,8 @@ def summary_document(record: RunRecord, results: Results, *, error: str | None =
         "verdict": results.verdict,
         "endpoint": _endpoint_document(results.conformance),
         "pages": results.pages,
+        "old": dict(results.old),
+        "unreadable": dict(results.unreadable),
         "from_this_run": {name: name in results.made for name in RESULTS if getattr(results, name) is not None},
         "started_at": record.started_at.isoformat(timespec="seconds"),
         "seconds": round(record.seconds, 3),
@@ -293,14 +291,21 @@ def summary_lines(results: Results) -> list[Line]:
     """
     lines = []
     if results.prepared is not None:
-        lines.append(Line("prepared", describe_data(results.prepared)))
+        lines.append(Line("prepared", describe_data(results.prepared) + _old(results, "prep_manifest")))
     if results.best_config is not None:
-        lines.append(Line("trained", describe_training(results.model_name, results.trials, results.best_config)))
+        trained = describe_training(results.model_name, results.trials, results.best_config)
+        lines.append(Line("trained", trained + _old(results, "best_config")))
     if results.comparison is not None:
-        lines += _compared(results.comparison, results.verdict)
+        age = _old(results, "comparison")
+        lines += [line._replace(text=line.text + age) for line in _compared(results.comparison, results.verdict)]
     if results.conformance is not None:
-        lines.append(_endpoint_line(results.conformance))
+        line = _endpoint_line(results.conformance)
+        lines.append(line._replace(text=line.text + _old(results, "conformance")))
     return lines
+
+
+def _old(results: Results, name: str) -> str:
+    return f" (old: {results.old[name]})" if name in results.old else ""
 
 
 def _compared(comparison: pd.DataFrame, verdict: dict[str, Any] | None) -> list[Line]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
+import re
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 from kedro.io.core import get_filepath_str
-from kedro_datasets._typing import PlotlyPreview, TablePreview
+from kedro_datasets._typing import JSONPreview, PlotlyPreview, TablePreview
 from kedro_datasets.json import json_dataset
 from kedro_datasets.pandas import csv_dataset, parquet_dataset
 from kedro_datasets.text import text_dataset
@@ -37,6 +39,9 @@ _UTF8: dict[str, Any] = {
     "open_args_save": {"mode": "w", "encoding": "utf-8"},
     "open_args_load": {"mode": "r", "encoding": "utf-8"},
 }
+
+_LINE = 200
+"""Longer lines are cut where a text is looked at."""
 
 
 class WholeFile(_Base):
@@ -156,6 +161,37 @@ class TextDataset(WholeFile, text_dataset.TextDataset):
     """A string as one UTF-8 file, HTML pages included; arguments as in ``kedro-datasets``."""
 
     DEFAULT_FS_ARGS: dict[str, Any] = _UTF8
+
+    def describe_content(self, n_lines: int) -> dict[str, Any]:
+        """Returns the number of ``lines`` and the first of them; of an HTML page the ``title`` and its first headings.
+
+        Raises:
+            DatasetFileError: The file is missing or damaged.
+        """
+        text = str(self.load())
+        if not text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
+            lines = text.splitlines()
+            return {
+                "lines": len(lines),
+                "schema": {"lines": "str"},
+                "head": [line[:_LINE] for line in lines[:n_lines]],
+            }
+        title = re.search(r"<title>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
+        headings = re.findall(r"<h[12][^>]*>(.*?)</h[12]>", text, re.DOTALL | re.IGNORECASE)
+        plain = [html.unescape(re.sub(r"<[^>]+>", "", heading)).strip() for heading in headings]
+        return {
+            "title": html.unescape(title[1]).strip() if title else "",
+            "schema": {"headings": "str"},
+            "head": plain[:n_lines],
+        }
+
+    def preview(self, n_lines: int = 40) -> JSONPreview:
+        """Returns for Kedro-Viz where the file is and what it holds; it draws no HTML itself."""
+        content = self.describe_content(n_lines)
+        kind = "headings" if "title" in content else "lines"
+        about = {"title": content["title"]} if "title" in content else {}
+        place = self._location(get_filepath_str(self._get_load_path(), self._protocol))
+        return JSONPreview(json.dumps({**about, kind: content["head"], "file": place}))
 
 
 class _FigureFile(text_dataset.TextDataset):

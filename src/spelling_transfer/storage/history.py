@@ -1,6 +1,7 @@
 """Where data come from: who saved a dataset, when, in which run, with which code, and what it was made from.
 
-Each run leaves one small file, ``.history/RUN.json`` below the storage root, at its end or when it fails. It lies among
+Each run, and each part of it on another machine, leaves one small file, ``.history/RUN-….json`` below the storage root,
+at its end or when it fails. It lies among
 the data, so it travels with them.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+import secrets
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ from kedro.framework.hooks import hook_impl
 from spelling_transfer import __version__
 from spelling_transfer.storage.access import protocols, write_whole
 from spelling_transfer.storage.errors import DatasetFileError, cannot_read, explain_remote
-from spelling_transfer.storage.runs import move_latest, who
+from spelling_transfer.storage.runs import is_part_of_a_run, move_latest, who
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -51,7 +53,7 @@ class StorageHook:
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
         """Begins the history of a run."""
-        if self._storage_root():
+        if self._context is not None and storage_root_of(self._context):
             self._history = HistoryRecorder(str(run_params.get("run_id", "run")), run_params.get("env"), catalog)
 
     @hook_impl
@@ -60,15 +62,16 @@ class StorageHook:
         if self._history is not None:
             self._history.record(dataset_name, node)
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def on_pipeline_error(self) -> None:
         """Writes the history of a run that stopped; what it saved before is there."""
         self._write_history()
 
-    # Last of all: the pointer must not lead to a run whose summary is not written.
-    @hook_impl(trylast=True)
-    def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Writes the history, and moves ``latest`` to a run that ended well.
+    # Around the others: what they say of the run rests on the history, and the pointer must not lead to a run whose
+    # summary is not written.
+    @hook_impl(wrapper=True)
+    def after_pipeline_run(self, run_params: dict[str, Any]) -> Generator[None, Any, Any]:
+        """Writes the history, and after all other hooks moves ``latest`` to a run that ended well.
 
         A run of chosen nodes is a part of another and moves nothing.
 
@@ -76,22 +79,24 @@ class StorageHook:
             RunNameError: The pointer cannot be written.
         """
         self._write_history()
-        root = self._storage_root()
-        if "/runs/" in root and not run_params.get("node_names"):
+        found = yield
+        root = "" if self._context is None else storage_root_of(self._context)
+        if "/runs/" in root and not is_part_of_a_run(run_params):
             move_latest(root)
+        return found
 
     def _write_history(self) -> None:
         history, self._history = self._history, None
         if history is not None and self._context is not None:
-            history.write(self._storage_root(), Path(self._context.project_path))
+            history.write(storage_root_of(self._context), Path(self._context.project_path))
 
-    def _storage_root(self) -> str:
-        if self._context is None:
-            return ""
-        try:
-            return str(self._context.config_loader["globals"].get("storage_root", ""))
-        except MissingConfigException:
-            return ""
+
+def storage_root_of(context: KedroContext) -> str:
+    """Returns where the datasets of a project are kept, as its ``globals.yml`` says; empty where it does not."""
+    try:
+        return str(context.config_loader["globals"].get("storage_root", ""))
+    except MissingConfigException:
+        return ""
 
 
 class HistoryRecorder:
@@ -135,7 +140,8 @@ class HistoryRecorder:
         filesystem, root = _open(storage_root, project)
         name = "".join(character if character.isalnum() or character in ".-_" else "-" for character in self._run_id)
         data = json.dumps({"format": _FORMAT, "entries": self.entries}, indent=1).encode()
-        path = f"{root}/{FOLDER}/{name}.json"
+        # The parts of a run on other machines have its id too, and their own nodes on record.
+        path = f"{root}/{FOLDER}/{name}-{secrets.token_hex(3)}.json"
         try:
             write_whole(filesystem, path, data)
         except Exception as error:  # noqa: BLE001 - the data are saved; a missing line of history is no reason to fail
@@ -148,11 +154,9 @@ class HistoryRecorder:
 
     def _of_parameter(self, name: str) -> dict[str, Any] | None:
         try:
-            value = self._catalog.load(name)
-            text = json.dumps(value, sort_keys=True, default=str)
+            return describe_value(self._catalog.load(name))
         except Exception:  # noqa: BLE001 - see record
             return None
-        return {"sha256": hashlib.sha256(text.encode()).hexdigest()}
 
     def _describe(self, name: str) -> dict[str, Any] | None:
         try:
@@ -162,13 +166,22 @@ class HistoryRecorder:
             return None
 
 
+def describe_value(value: Any) -> dict[str, Any]:
+    """Returns the hash of a parameter as nodes get it."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def describe_content(dataset: Any) -> dict[str, Any] | None:
     """Returns size and hash of what a dataset holds; ``None`` where it is not kept in files.
 
-    The hash is that of the file; of a folder that of its manifest; of an object in a store the store's own tag.
+    The hash is that of the file; of a folder that of its manifest; of an object in a store the store's own tag. A
+    dataset that is none of these says itself by what its content is known: its method ``fingerprint``.
     """
     from kedro.io import AbstractVersionedDataset
 
+    if (own := getattr(dataset, "fingerprint", None)) is not None:
+        return dict(own())
     if not isinstance(dataset, AbstractVersionedDataset) or not dataset.exists():
         return None
     filesystem = getattr(dataset, "_fs", None) or fsspec.filesystem("file")
@@ -198,11 +211,16 @@ def read_history(dataset: str, storage_root: str, project: Path) -> list[dict[st
     Raises:
         DatasetFileError: The storage cannot be read.
     """
-    entries = [entry for entry in _entries(storage_root, project) if entry.get("dataset") == dataset]
+    entries = [entry for entry in read_entries(storage_root, project) if entry.get("dataset") == dataset]
     return sorted(entries, key=lambda entry: str(entry.get("saved_at")), reverse=True)
 
 
-def _entries(storage_root: str, project: Path) -> Iterator[dict[str, Any]]:
+def read_entries(storage_root: str, project: Path) -> Iterator[dict[str, Any]]:
+    """Yields all saves on record, in no order.
+
+    Raises:
+        DatasetFileError: The storage cannot be read.
+    """
     filesystem, root = _open(storage_root, project)
     folder = f"{root}/{FOLDER}"
     try:

@@ -13,7 +13,11 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any
 
 import fsspec
 
@@ -24,6 +28,8 @@ from spelling_transfer.storage.errors import explain_remote
 
 VARIABLE = "SPELLING_TRANSFER_RUN"
 POINTER = "latest.json"
+
+_WHOLE: ContextVar[bool] = ContextVar("whole", default=False)
 
 
 class RunNameError(SpellingTransferError):
@@ -48,6 +54,21 @@ def run_folder(root: str) -> str:
         raise RunNameError(f"{VARIABLE}: {name!r} cannot name a run. Use {NAME_RULE} (ASCII); or 'new'.")
     os.environ[VARIABLE] = name
     return f"{root}/runs/{name}"
+
+
+@contextmanager
+def whole_run() -> Iterator[None]:
+    """Says of the runs inside that they are whole although their nodes are named: the others need not run again."""
+    before = _WHOLE.set(True)
+    try:
+        yield
+    finally:
+        _WHOLE.reset(before)
+
+
+def is_part_of_a_run(run_params: Mapping[str, Any]) -> bool:
+    """Whether a run of chosen nodes is a part of another, perhaps on a rented machine, which sums up for both."""
+    return bool(run_params.get("node_names")) and not _WHOLE.get()
 
 
 def new_run_name() -> str:

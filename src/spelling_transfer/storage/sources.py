@@ -10,6 +10,7 @@ import importlib.util
 import os
 import posixpath
 import re
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -20,9 +21,10 @@ from kedro.utils import find_kedro_project
 
 from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError
 from spelling_transfer.models.gguf import Dtype, convert_gguf
+from spelling_transfer.storage.access import protocols
 from spelling_transfer.storage.bundles.local_files import file_facts
 from spelling_transfer.storage.errors import DatasetFileError, cannot_write
-from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
+from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, ChatTokenizer, load_chat_tokenizer
 from spelling_transfer.words.word_list import WordListFile
 
 Loaded = TypeVar("Loaded")
@@ -86,6 +88,12 @@ class WordListDataset(_ReadOnly[WordListFile]):
                 "file of words, or to null for the built-in list."
             ) from error
 
+    def fingerprint(self) -> dict[str, str]:
+        """Returns by what the list is known: the hash of the file, or the version of the package that has the list."""
+        if self._filepath is None:
+            return {"wordfreq": version("wordfreq")}
+        return {"sha256": hashlib.sha256(self.load().data or b"").hexdigest()}
+
     def _exists(self) -> bool:
         return self._filepath is None or bool(self._fs.exists(get_filepath_str(self._filepath, self._protocol)))
 
@@ -127,6 +135,12 @@ class ChatTokenizerDataset(_ReadOnly[ChatTokenizer]):
         if self._loaded is None:
             self._loaded = load_chat_tokenizer(self._folder, expected_sha256=self._sha256)
         return self._loaded
+
+    def fingerprint(self) -> dict[str, str]:
+        """Returns the hash of the tokenizer's files; the embedded one has none but its own."""
+        if self._folder is None:
+            return {"sha256": QWEN3_TOKENIZER_SHA256}
+        return _hash_of([self._folder / "tokenizer.json", self._folder / "tokenizer_config.json"])
 
     def _exists(self) -> bool:
         return self._folder is None or (self._folder / "tokenizer.json").is_file()
@@ -194,6 +208,10 @@ class GgufModelDataset(_ReadOnly[Any]):
             how = f" Install it with '{self._install}'." if self._install else ""
             raise ModelFolderError(f"package: {package!r}, which carries {self._file}, is not installed.{how}")
         return Path(spec.submodule_search_locations[0])
+
+    def fingerprint(self) -> dict[str, str]:
+        """Returns the hash that the GGUF file must have, and what is made of it."""
+        return {"sha256": self._sha256, "dtype": self._dtype}
 
     def _exists(self) -> bool:
         return (self._folder / MANIFEST).is_file()
@@ -324,6 +342,10 @@ class HubModelDataset(_ReadOnly[ModelFolder]):
     def _place(self) -> str:
         return f"{self._repo_id} at {self._revision[:12]}"
 
+    def fingerprint(self) -> dict[str, str]:
+        """Returns the commit, which is the content."""
+        return {"repository": self._repo_id, "revision": self._revision}
+
     def _exists(self) -> bool:
         from huggingface_hub import try_to_load_from_cache
 
@@ -380,6 +402,19 @@ class BundleFilesDataset(_ReadOnly[dict[str, dict[str, Any]]]):
                 ) from error
         return facts
 
+    def fingerprint(self) -> dict[str, str]:
+        """Returns a hash of the files' hashes; in a store, of its tags."""
+        facts = []
+        for name in self._files:
+            path = posixpath.join(self._root, name)
+            if not self._fs.exists(path):
+                facts.append("missing")
+            elif "file" in protocols(self._fs):
+                facts.append(_hash_of([Path(path)])["sha256"])
+            else:
+                facts.append(str(self._fs.info(path).get("ETag")))
+        return {"sha256": hashlib.sha256("\n".join(facts).encode()).hexdigest()}
+
     def _exists(self) -> bool:
         return all(self._fs.exists(posixpath.join(self._root, name)) for name in self._files)
 
@@ -425,6 +460,13 @@ class WorkFolderDataset(_ReadOnly[Path]):
     def _describe(self) -> dict[str, Any]:
         # Not as a file path: it is a place on whichever machine the node runs on, and nothing that crosses to another.
         return {"work_folder": str(self._work_folder)}
+
+
+def _hash_of(files: list[Path]) -> dict[str, str]:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return {"sha256": digest.hexdigest()}
 
 
 def _project() -> Path:

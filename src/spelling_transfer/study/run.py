@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import signal
 import tempfile
 import threading
@@ -28,7 +27,7 @@ from spelling_transfer.study.interfaces import (
 from spelling_transfer.study.machine import worker_count
 from spelling_transfer.study.plan import StudyPlan, check_identity, write_plan
 from spelling_transfer.study.records import VERSION, Records, is_finished
-from spelling_transfer.study.storage import check_room, open_engine, storage_url
+from spelling_transfer.study.storage import check_room, open_engine, place_aside, storage_url
 from spelling_transfer.study.watch import Snapshots, Watch, study_result
 from spelling_transfer.study.worker import Propose, Worker
 
@@ -108,33 +107,60 @@ class StudySession:
         self._is_kept = is_kept or settings.storage is not None
         self._url = storage_url(settings.storage, folder)
         check_machines(settings)
+        source = objective if isinstance(objective, ObjectiveSource) else None
+        self._identity = self.plan.identity({} if source is None else source.identity())
+        # The name that nobody chose: `kedro run` with other settings begins anew, as it does everywhere else, or goes
+        # on with the study that these settings had before.
+        is_scratch = settings.name == _SCRATCH and settings.storage is None and not settings.resume
+        for bring_back in (True, False) if is_scratch else ():
+            try:
+                self._open()
+                return
+            except StudyConfigError:
+                self._set_aside(bring_back=bring_back)
         self._open()
-        try:
-            self._enter()
-        except StudyConfigError:
-            self.close()
-            # The name that nobody chose: `kedro run` with other settings begins anew, as it does everywhere else.
-            if settings.name != _SCRATCH or settings.storage is not None or settings.resume:
-                raise
-            _set_aside(folder)
-            self._open()
-            self._enter()
 
     def _open(self) -> None:
         self._engine = open_engine(self._url)
         self._records = Records(self._engine, self.plan.settings.name)
+        try:
+            self._enter()
+        except StudyConfigError:
+            self.close()
+            raise
+
+    def _set_aside(self, *, bring_back: bool) -> None:
+        """Keeps the folder's study beside it, and brings back the one with these settings, if there is one."""
+        folder = self.plan.folder
+        self._engine = open_engine(self._url)
+        recorded, _ = Records(self._engine, self.plan.settings.name).find() or ("", 0)
+        self.close()
+        ours = place_aside(folder, self._identity)
+        is_kept = bring_back and recorded != self._identity and ours.is_dir()
+        aside = place_aside(folder, recorded)
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}+")
+        folder.replace(aside)
+        if is_kept:
+            ours.replace(folder)
+        else:
+            folder.mkdir()
+        _LOGGER.warning(
+            "%s held a study with other settings; it is kept as %s and goes on with those settings. %s",
+            *(folder, aside.name, f"{ours.name} goes on." if is_kept else "A new one begins."),
+        )
 
     def _enter(self) -> None:
         name, shown = self.plan.settings.name, self._url.render_as_string(hide_password=True)
-        source = self._objective if isinstance(self._objective, ObjectiveSource) else None
-        identity = self.plan.identity({} if source is None else source.identity())
+        identity = self._identity
         found = self._records.find()
         if found is None:
             if self.plan.settings.resume:
                 raise StudyConfigError(
                     f"study.resume: there is no study {name!r} in {shown}. Start it without --resume."
                 )
-            self._records.create(identity, base=source is not None or hasattr(self._objective, "evaluate"))
+            scores_base = isinstance(self._objective, ObjectiveSource) or hasattr(self._objective, "evaluate")
+            self._records.create(identity, base=scores_base)
             found = self._records.find() or (identity, VERSION)
         if found[1] != VERSION:
             raise StudyConfigError(
@@ -246,14 +272,6 @@ def check_machines(settings: StudySettings) -> None:
             "bucket of yours: studies_place: s3://YOUR-BUCKET/studies in globals.yml of the environment, or "
             "--params study.place=s3://YOUR-BUCKET/studies."
         )
-
-
-def _set_aside(folder: Path) -> None:
-    before = folder.with_name(f"{folder.name}.before")
-    shutil.rmtree(before, ignore_errors=True)
-    folder.replace(before)
-    folder.mkdir()
-    _LOGGER.warning("%s held a study with other settings; it is in %s now, until the next such time.", folder, before)
 
 
 @contextmanager

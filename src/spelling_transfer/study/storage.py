@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -75,6 +77,16 @@ def storage_url(storage: str | None, folder: Path) -> sa.URL:
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     raise StorageError(f"study.storage: {backend!r} is not supported; allowed are sqlite and postgresql.")
+
+
+def place_aside(folder: Path, identity: str) -> Path:
+    """Returns where the study of this identity waits while another has its folder."""
+    return folder.with_name(f"{folder.name}.{hashlib.sha256(identity.encode()).hexdigest()[:8]}")
+
+
+def recorded_name(folder: str) -> str:
+    """Returns the name that the records of a folder are under; one that waits has a mark behind it."""
+    return re.sub(r"\.[0-9a-f]{8}\+*$", "", folder)
 
 
 def open_engine(url: sa.URL, *, patience_seconds: float = 5.0) -> sa.Engine:

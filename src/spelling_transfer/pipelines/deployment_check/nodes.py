@@ -15,17 +15,7 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pages.serving import plot_load, render_deployment_page
-from spelling_transfer.serving import (
-    DeploymentCheckSettings,
-    EndpointSettings,
-    LoadSettings,
-    ServedSettings,
-    check_deployable,
-    probe_merged,
-    require_no_thoughts,
-    write_deployable,
-)
-from spelling_transfer.serving.reference import Reference
+from spelling_transfer.serving import DeploymentCheckSettings, EndpointSettings, LoadSettings, ServedSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
@@ -64,6 +54,9 @@ def export(
     """
     policy = Policy.model_validate(policy_rules)
     place = tempfile.TemporaryDirectory(prefix="spelling-transfer-")
+    # Here, so that a command that looks at pipelines alone need not import the server.
+    from spelling_transfer.serving import probe_merged, require_no_thoughts, write_deployable
+
     folder = write_deployable(
         base_model,
         best_adapter,
@@ -111,6 +104,9 @@ def probe_endpoint(
     per_task = -(-settings.n_questions // real["task"].nunique()) if len(real) else settings.n_questions
     questions = sample_test_examples(real, per_task=per_task, per_other_word_set=0, seed=settings.seed)
     policy = Policy.model_validate(policy_rules)
+    from spelling_transfer.serving import check_deployable
+    from spelling_transfer.serving.reference import Reference
+
     reference = Reference.load(
         base_model,
         best_adapter,

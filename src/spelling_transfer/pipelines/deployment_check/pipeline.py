@@ -52,6 +52,23 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=["gpu"],
             ),
             node(
+                nodes.enforce,
+                inputs=["conformance", "deployment_page", "params:deployment_check"],
+                outputs=None,
+                name="enforce",
+            ),
+            _report(),
+        ],
+        namespace="deployment_check",
+        prefix_datasets_with_namespace=False,
+    )
+
+
+def _report() -> Pipeline:
+    """Returns figures and page, a box of their own in the graph."""
+    return pipeline(
+        [
+            node(
                 nodes.plot,
                 inputs="load_profile",
                 outputs="deployment_load_plot",
@@ -65,13 +82,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="report_conformance",
                 tags=["report"],
             ),
-            node(
-                nodes.enforce,
-                inputs=["conformance", "deployment_page", "params:deployment_check"],
-                outputs=None,
-                name="enforce",
-            ),
         ],
-        namespace="deployment_check",
+        namespace="report",
         prefix_datasets_with_namespace=False,
     )

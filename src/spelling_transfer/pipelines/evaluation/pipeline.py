@@ -70,6 +70,17 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 outputs=["comparison", "control_comparison", "verdict"],
                 name="compare_arms",
             ),
+            _report(),
+        ],
+        namespace="evaluation",
+        prefix_datasets_with_namespace=False,
+    )
+
+
+def _report() -> Pipeline:
+    """Returns figures and page, a box of their own in the graph."""
+    return pipeline(
+        [
             node(
                 nodes.describe_arms,
                 inputs=[
@@ -117,6 +128,6 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=["report"],
             ),
         ],
-        namespace="evaluation",
+        namespace="report",
         prefix_datasets_with_namespace=False,
     )

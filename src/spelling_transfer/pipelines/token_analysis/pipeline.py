@@ -69,6 +69,17 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="probe_embedding",
                 tags=[PROBE],
             ),
+            _report(),
+        ],
+        namespace="token_analysis",
+        prefix_datasets_with_namespace=False,
+    )
+
+
+def _report() -> Pipeline:
+    """Returns figures and page, a box of their own in the graph."""
+    return pipeline(
+        [
             node(
                 nodes.plot,
                 inputs=[
@@ -112,6 +123,6 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=[REPORT],
             ),
         ],
-        namespace="token_analysis",
+        namespace="report",
         prefix_datasets_with_namespace=False,
     )

@@ -19,11 +19,10 @@ from spelling_transfer.study.machine import describe_environment
 from spelling_transfer.study.material import TrialMaterial
 from spelling_transfer.study.selection import selection_score
 from spelling_transfer.study.space import read_space
-from spelling_transfer.study.watch import LiveView
 from spelling_transfer.tasks.arms import FORM_CONTROL, SPELLING_ARM
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
-from spelling_transfer.tracking import TrackingSettings, run_tracked_study
+from spelling_transfer.tracking import TrackingSettings
 
 
 def read_search_space(study: StudySettings, trial: TrialConfig) -> dict[str, Any]:
@@ -45,6 +44,10 @@ def run_trials(
     tracking: TrackingSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any], pd.DataFrame, dict[str, Any]]:
     """Trains and scores every trial of the study, and scores the base model on the same validation questions."""
+    # Here, so that a command that looks at pipelines alone need not import what talks to databases.
+    from spelling_transfer.study.watch import LiveView
+    from spelling_transfer.tracking import run_tracked_study
+
     material = _material(base_model, tokenizer, examples, encoded_examples, english_subset, model_profile, study)
     settings = study.model_copy(update={"space": search_space})
     folder = tuning_studies / study.name

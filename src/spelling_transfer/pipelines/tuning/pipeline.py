@@ -102,6 +102,17 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 outputs="best_config",
                 name="confirm",
             ),
+            _report(),
+        ],
+        namespace="tuning",
+        prefix_datasets_with_namespace=False,
+    )
+
+
+def _report() -> Pipeline:
+    """Returns figures and page, a box of their own in the graph."""
+    return pipeline(
+        [
             node(
                 analysis.plot,
                 inputs=[
@@ -141,6 +152,6 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=["report"],
             ),
         ],
-        namespace="tuning",
+        namespace="report",
         prefix_datasets_with_namespace=False,
     )

@@ -1,0 +1,70 @@
+"""``kedro run --only-stale``: which nodes of a run have to run again, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
+    from kedro.io import DataCatalog
+    from kedro.pipeline import Pipeline
+
+_SHOWN = 3
+"""So many reasons of a node are named."""
+
+
+def choose_stale(options: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """Says which of the nodes that a run has chosen are stale.
+
+    Args:
+        options: The options of ``kedro run`` by name; what they name is there.
+
+    Returns:
+        The names of the nodes to run, and whether they make anything: a check alone makes nothing.
+
+    Raises:
+        DatasetError: The storage cannot be reached.
+    """
+    from spelling_transfer.storage.freshness import LEAVES_NOTHING, find_stale
+
+    context, pipeline = _chosen(options)
+    catalog = cast("DataCatalog", context.catalog)
+    stale = find_stale(context, catalog, pipeline)
+    made = [name for name, reasons in stale.items() if reasons[0] != LEAVES_NOTHING]
+    if not made:
+        click.echo(f"Nothing has changed: {len(pipeline.nodes) - len(stale)} nodes left what they would leave today.")
+    else:
+        fresh = len(pipeline.nodes) - len(stale)
+        click.echo(f"{len(stale)} of {len(pipeline.nodes)} nodes run again; {fresh} left what they would leave today.")
+    for name, reasons in stale.items():
+        more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
+        click.echo(f"  {name}: {', '.join(reasons[:_SHOWN])}{more}")
+    return list(stale), bool(made)
+
+
+def _chosen(options: Mapping[str, Any]) -> tuple[KedroContext, Pipeline]:
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+    from kedro.pipeline import Pipeline
+
+    names = list(options["pipelines"]) or ["__default__"]
+    session = KedroSession.create(
+        env=options["env"],
+        conf_source=options["conf_source"],
+        runtime_params=options["params"],
+        save_on_close=False,
+    )
+    context = session.load_context()
+    chosen: Pipeline = sum((pipelines[name] for name in names), Pipeline([])).filter(
+        tags=options["tags"],
+        from_nodes=options["from_nodes"],
+        to_nodes=options["to_nodes"],
+        node_names=options["node_names"],
+        from_inputs=options["from_inputs"],
+        to_outputs=options["to_outputs"],
+        node_namespaces=options["namespaces"],
+    )
+    return context, chosen

@@ -200,15 +200,14 @@ def _run(record: RunRecord, results: Results) -> Iterator[Section]:
 
 
 def _node_rows(record: RunRecord) -> list[dict[str, Any]]:
-    seconds = pd.Series(record.seconds_by_node, dtype=float)
-    pipelines = pd.Series(seconds.index.str.partition(".").get_level_values(0), index=seconds.index)
+    by_pipeline: dict[str, dict[str, float]] = {}
+    for name, seconds in record.seconds_by_node.items():
+        pipeline, _, node = name.partition(".")
+        by_pipeline.setdefault(pipeline, {})[node or name] = seconds
     rows: list[dict[str, Any]] = []
-    for pipeline, of_pipeline in seconds.groupby(pipelines, sort=False):
-        rows.append({"pipeline": pipeline, "node": "all of it", "seconds": of_pipeline.sum()})
-        rows += [
-            {"pipeline": pipeline, "node": name.partition(".")[2] or name, "seconds": spent}
-            for name, spent in of_pipeline.items()
-        ]
+    for pipeline, nodes in by_pipeline.items():
+        rows.append({"pipeline": pipeline, "node": "all of it", "seconds": sum(nodes.values())})
+        rows += [{"pipeline": pipeline, "node": node, "seconds": seconds} for node, seconds in nodes.items()]
     return rows
 
 

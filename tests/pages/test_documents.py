@@ -13,7 +13,7 @@ from spelling_transfer.study.findings import StudyFindings
 def test_the_document_holds_the_numbers_and_valid_tables(study_findings: Callable[..., StudyFindings]) -> None:
     found = study_findings(12, seeds=3)
     text = write_study_document(found)
-    assert f"{found.confirmation['mean']:.3f}" in text
+    assert f"{found.confirmation['mean']:.1%}" in text
     for table in re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE):
         widths = {line.count("|") for line in table.strip().splitlines()}
         assert len(widths) == 1, table

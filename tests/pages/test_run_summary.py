@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from tests.samples.runs import COMPARISON
 from tests.samples.verdicts import arm_answers, gains
 
 from spelling_transfer.evaluation.settings import VerdictSettings
@@ -44,7 +45,7 @@ def test_the_page_of_a_run_has_its_command_and_what_each_pipeline_took() -> None
     record = RunRecord("today", ["tuning"], "local", command)
     for node, at in (("tuning.read", 0.0), ("tuning.train", 2.0), ("evaluation.answer", 7.0)):
         record._first[node], record._last[node] = at, at + 2
-    page = render_summary_page(record, Results(comparison=BASE.assign(n=600, families=600)))
+    page = render_summary_page(record, Results(comparison=COMPARISON))
     assert f"<code>{command}</code>" in page
     body = re.sub(r"<[^>]+>", " ", page.partition("<main")[2])
     rows = " ".join(body.split())

@@ -109,7 +109,7 @@ def test_trials_become_an_analysis_a_recommendation_figures_a_page_and_a_documen
     page = catalog["tuning_page"].load()
     assert page.startswith("<!DOCTYPE html>")
     assert page.count("data-plot=") == 8
-    assert f"{best['confirmation']['mean']:.3f}" in page
+    assert f"{best['confirmation']['mean']:.1%}" in page
     assert catalog["tuning_findings"].load().startswith("# What tuning found")
 
 

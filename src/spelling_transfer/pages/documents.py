@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 
 from spelling_transfer.pages import findings
-from spelling_transfer.pages.numbers import duration, number, percent, points, signed, span
+from spelling_transfer.pages.numbers import duration, number, percent, points, span
 from spelling_transfer.pages.page import templates
 from spelling_transfer.pages.tokens import TokenFindings
 from spelling_transfer.statistics.importance import METHODS
@@ -61,10 +61,8 @@ def _render(file: str, /, **values: Any) -> str:
     environment = templates(markdown=True)
     environment.filters |= {
         "percent": percent,
-        "signed": signed,
         "points": _points,
         "duration": duration,
-        "score": lambda score: number(score, ".3f"),
         "count": lambda count: number(count, ","),
         "value": lambda value: number(value, ".3g") if isinstance(value, float) else str(value),
         "yaml": lambda data: yaml.safe_dump(data, sort_keys=False).rstrip(),

@@ -79,7 +79,7 @@
         for (const bars of [trace.error_x, trace.error_y]) if (bars) bars.color ??= colour("--ink");
       }
       target.querySelector("noscript")?.remove();
-      Plotly.react(target, data, { ...layout, ...page }, { ...config, displayModeBar: narrow ? false : undefined });
+      Plotly.react(target, data, { ...layout, ...page }, { ...config, ...(narrow && { displayModeBar: false }) });
     }
   };
   if (document.querySelector("script[data-plot]")) {

@@ -200,7 +200,7 @@ def test_out_of_memory_on_the_way_goes_on_with_fewer_slots(
         steps.append(self.size.slots)
         if self.size.slots > 16 and len(steps) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        step(self)
+        step(self, *shape)
 
     monkeypatch.setattr(StaticDecoder, "_step", tight)
     done: list[int] = []
@@ -262,7 +262,7 @@ def test_what_cannot_be_in_slots_is_answered_as_before(
     loaded = small(**changes)
     if not changes:
 
-        def fails(_: StaticDecoder) -> None:
+        def fails(_: StaticDecoder, *shape: Any) -> None:
             raise CaptureError("a step cannot be recorded as a CUDA graph (CUDA driver version is insufficient)")
 
         monkeypatch.setattr(StaticDecoder, "_step", fails)

@@ -11,7 +11,7 @@ import pytest
 
 from spelling_transfer.models import generate
 from spelling_transfer.models.folder import ModelFolder, new_folder
-from spelling_transfer.models.generate import AnswerHead, generate_answers
+from spelling_transfer.models.generate import AnswerHead, Sampling, drawer
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.serving import engine as engine_module
@@ -138,14 +138,11 @@ def test_a_right_endpoint_passes(made: Made, reference: Reference, served_by: Se
     assert all(power[name] > 0.999 for name in ("greedy", "temperature 1", "top-k 5", "no top-p", "no filter"))
 
 
-def changed(**sampling: float | None) -> Callable[..., list[list[int]]]:
-    """The engine's generation with other sampling values; with ``temperature=None`` the most likely token."""
-
-    def answers(*given: Any, **named: Any) -> list[list[int]]:
-        other = named["sampling"].model_copy(update=sampling)
-        return generate_answers(*given, **{**named, "sampling": other if other.temperature else None})
-
-    return answers
+def changed(**values: float | None) -> Callable[[Sampling], Any]:
+    """The engine's way to draw with other sampling values; with ``temperature=None`` the most likely token."""
+    if values.get("temperature", 1.0) is None:
+        return lambda _: generate._best
+    return lambda sampling: drawer(sampling.model_copy(update=values))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +162,7 @@ def test_other_sampling_is_caught(
     sampling: dict[str, Any],
     caught_by: str,
 ) -> None:
-    monkeypatch.setattr(engine_module, "generate_answers", changed(**sampling))
+    monkeypatch.setattr(engine_module, "drawer", changed(**sampling))
     engine = AnswerEngine.load(made.deployables[0], device="cpu")
     assert caught_by in failed(all_checks(engine, served_by, reference, made.questions))
 
@@ -173,10 +170,10 @@ def test_other_sampling_is_caught(
 def test_a_missing_filter_is_caught(
     made: Made, reference: Reference, served_by: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unfiltered(*given: Any, **named: Any) -> list[list[int]]:
-        return generate_answers(*given, **{**named, "allowed_ids": None})
+    def unfiltered(loaded: Any, tokenizer: Any, _: Any) -> tuple[AnswerHead, Any]:
+        return generate.answer_head(loaded, tokenizer, None)
 
-    monkeypatch.setattr(engine_module, "generate_answers", unfiltered)
+    monkeypatch.setattr(engine_module, "answer_head", unfiltered)
     engine = AnswerEngine.load(made.deployables[0], device="cpu")
     found = failed(all_checks(engine, served_by, reference, made.questions))
     assert {"filter/tokens", "sampling/support"} <= found
@@ -196,7 +193,7 @@ def test_a_think_mask_that_is_off_is_caught_on_a_model_that_never_thinks(
     if not filtered:
         monkeypatch.setattr(engine, "allowed_ids", None)
     assert not any(not check.passed for check in check_masks(engine, reference, made.questions) if "think" in check.id)
-    monkeypatch.setattr(generate, "_head", unmasked)
+    monkeypatch.setattr(engine_module, "answer_head", unmasked)
     found = [check for check in check_masks(engine, reference, made.questions) if "think" in check.id]
     assert len(found) == 2
     assert not any(check.passed for check in found)

@@ -193,11 +193,11 @@ def drawer(sampling: Sampling) -> Choose:
 
     It looks at no tensor's content, so it can be part of a CUDA graph.
     """
-    from transformers import LogitsProcessorList, MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWarper
+    from transformers import LogitsProcessor, MinPLogitsWarper, TemperatureLogitsWarper, TopPLogitsWarper
 
     # transformers' own order: temperature, top-k, top-p, min-p. The temperature changes no order, so the top k are
     # taken first, and all else has k candidates to look at instead of a vocabulary.
-    warpers = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature)])
+    warpers: list[LogitsProcessor] = [TemperatureLogitsWarper(sampling.temperature)]
     if sampling.top_p < 1.0:
         warpers.append(TopPLogitsWarper(sampling.top_p))
     if sampling.min_p > 0.0:
@@ -206,7 +206,10 @@ def drawer(sampling: Sampling) -> Choose:
     def draw(head: AnswerHead, states: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         logits = head.logits(states)
         best = logits.float().topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
-        probabilities = warpers(None, best.values).softmax(-1)  # type: ignore[arg-type]  # no ids looked at
+        left = best.values
+        for warper in warpers:  # transformers' list of them would look at each one's signature at each step
+            left = warper(None, left)  # type: ignore[arg-type]  # no ids looked at
+        probabilities = left.softmax(-1)
         if probabilities.device.type == "mps":
             probabilities = probabilities.cpu()  # no float64 there
         shares = probabilities.double().cumsum(-1)

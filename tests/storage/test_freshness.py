@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spelling_transfer.storage import freshness, history
+from spelling_transfer.storage import BundleFilesDataset, ChatTokenizerDataset, WordListDataset, freshness, history
 
 _NODES = """
 def summarise(counts: dict, selection: Selection) -> dict:
@@ -141,6 +142,23 @@ def test_peek_says_what_is_old_and_why(project: Any, monkeypatch: pytest.MonkeyP
     assert "old: profile changed" in output
     assert "old: after double" in output
     assert max(map(len, output.splitlines())) <= 80
+
+
+def test_a_word_list_a_tokenizer_and_files_of_a_bundle_are_known_by_their_content(tmp_path: Path):
+    words, folder = tmp_path / "words.txt", tmp_path / "tokenizer"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text("{}")
+    sources = [
+        WordListDataset(filepath=str(words)),
+        ChatTokenizerDataset(folder=str(folder)),
+        BundleFilesDataset(root=str(tmp_path), files=["words.txt", "tokenizer/tokenizer.json"]),
+    ]
+    before = [each.fingerprint() for each in sources]  # a list that is missing is no error
+    words.write_text("straw\n")
+    (folder / "tokenizer.json").write_text("[]")
+    after = [each.fingerprint() for each in sources]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    assert after == [each.fingerprint() for each in sources]
 
 
 def test_it_is_told_on_an_object_store_too(project: Any, s3: str, monkeypatch: pytest.MonkeyPatch):

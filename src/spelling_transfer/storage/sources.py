@@ -92,6 +92,8 @@ class WordListDataset(_ReadOnly[WordListFile]):
         """Returns by what the list is known: the hash of the file, or the version of the package that has the list."""
         if self._filepath is None:
             return {"wordfreq": version("wordfreq")}
+        if not self._exists():
+            return {"sha256": "missing"}
         return {"sha256": hashlib.sha256(self.load().data or b"").hexdigest()}
 
     def _exists(self) -> bool:

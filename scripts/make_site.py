@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+GRAPH = ROOT / "build" / "index.html"
 ROOT_PAGES = {
     "index.md": "README.md",
     "contributing.md": "CONTRIBUTING.md",
@@ -28,6 +29,7 @@ ROOT_PAGES = {
     "security.md": "SECURITY.md",
 }
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
+_FONTS = re.compile(r"<link\b[^>]*//fonts\.[^>]*>")
 _HOUSE = re.compile(r"```mermaid\n(flowchart TD\n  subgraph row0.*?)```\n", re.DOTALL)
 
 
@@ -39,9 +41,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, name, content=(ROOT / source).read_text("utf-8")))
     for name, make in REFERENCE.items():
         files.append(File.generated(config, f"reference/{name}.md", content=make()))
-    for path in sorted((ROOT / "build").rglob("*")) if (ROOT / "build" / "index.html").is_file() else []:
-        if path.is_file():
-            name = f"graph/{path.relative_to(ROOT / 'build').as_posix()}"
+    for path in sorted(GRAPH.parent.rglob("*")) if GRAPH.is_file() else []:
+        name = f"graph/{path.relative_to(GRAPH.parent).as_posix()}"
+        if path == GRAPH:  # asks for Google's fonts, and does without
+            files.append(File.generated(config, name, content=_FONTS.sub("", path.read_text("utf-8"))))
+        elif path.is_file() and path.suffix != ".html":  # the others are parts of its server
             files.append(File.generated(config, name, abs_src_path=str(path)))
     return files
 
@@ -147,7 +151,8 @@ def datasets() -> str:
     made = {output: node.name for node in pipeline.nodes for output in node.outputs}
     rows = [
         "# Datasets\n",
-        "`kedro peek NAME` shows what is in one.\n",
+        "`kedro peek NAME` shows what is in one." + " See [the graph](../graph/index.html)." * GRAPH.is_file(),
+        "",
         "| dataset | class | file | made by |",
         "|---|---|---|---|",
     ]

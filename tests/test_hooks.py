@@ -204,7 +204,7 @@ def project(toy_project: ToyProject) -> ToyProject:
         "src/toy/settings.py",
         "from spelling_transfer.settings import *\n"
         "from spelling_transfer.hooks import RunSummaryHook\n"
-        "HOOKS = (RunSummaryHook(),)\n",
+        "HOOKS = (RunSummaryHook(), policy_hook)\n",
     )
     return toy_project
 

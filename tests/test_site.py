@@ -37,7 +37,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     (folder / "build").mkdir()
-    (folder / "build" / "index.html").write_text("<p>the graph</p>")
+    fonts = '<link rel="preconnect" href="https://fonts.gstatic.com" />'
+    (folder / "build" / "index.html").write_text(f"<head>{fonts}</head><p>the graph</p>")
+    (folder / "build" / "telemetry.html").write_text('<script src="https://cdn.example.org/heap.js"></script>')
+    (folder / "build" / "api").mkdir()
+    (folder / "build" / "api" / "main").write_text("{}")
     return folder
 
 
@@ -93,7 +97,10 @@ def test_the_rooms_are_drawn_without_a_program_from_elsewhere(site: Path) -> Non
 
 
 def test_the_graph_becomes_a_part_of_it(site: Path) -> None:
-    assert (site / "graph" / "index.html").read_text() == "<p>the graph</p>"
+    assert (site / "graph" / "index.html").read_text() == "<head></head><p>the graph</p>"
+    assert (site / "graph" / "api" / "main").read_text() == "{}"
+    assert not (site / "graph" / "telemetry.html").exists()
+    assert '<a href="../graph/index.html">' in (site / "reference" / "datasets.html").read_text("utf-8")
 
 
 def test_links_that_lead_nowhere_stop_the_build(source: Path, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -23,6 +25,7 @@ from spelling_transfer.study.arms import TrainedArms
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.subset import TokenSubset
 
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog" / "evaluation.yml"
 WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe", "cede", "dead"]
@@ -104,12 +107,17 @@ def catalog(
     tokenizer: ChatTokenizer,
     tmp_path: Path,
 ) -> DataCatalog:
-    entries = yaml.safe_load(CATALOG.read_text().replace("${globals:storage_root}", str(tmp_path)))
+    text = CATALOG.read_text().replace("${globals:storage_root}", str(tmp_path))
+    entries = yaml.safe_load(re.sub(r"\$\{globals:answers_root,(.*)\}", r"\1", text))
     catalog = DataCatalog.from_config(entries)
+    ids = np.unique(np.concatenate([np.asarray(row) for row in encoded_examples["input_ids"]]))
+    subset = TokenSubset("english", tokenizer.sha256, ids, np.array(sorted(tokenizer.think_ids)))
     settings = EvaluationSettings(
         examples_per_task=10,
         examples_per_trained_words=3,
         prompted=("spell_first",),
+        decodings=("policy_sampling", "english_subset"),
+        samples=3,
         max_new_tokens=8,
         batch_size=16,
         n_resamples=999,
@@ -121,6 +129,7 @@ def catalog(
         "tokenizer": tokenizer,
         "examples": examples,
         "encoded_examples": encoded_examples,
+        "english_subset": subset.to_json(tokenizer),
         "params:model_profile": ModelProfile(name="tiny"),
         "params:evaluation": settings,
         "params:study": StudySettings(focus="transfer", space={"lora.r": [4]}),

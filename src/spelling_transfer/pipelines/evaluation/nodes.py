@@ -19,6 +19,9 @@ from spelling_transfer.evaluation import (
     score_answers,
     tabulate,
 )
+from spelling_transfer.evaluation.decodings import changed_answers
+from spelling_transfer.evaluation.decodings import compare_decodings as compare_by_decoding
+from spelling_transfer.evaluation.kept_answers import AnswerTable
 from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
@@ -26,6 +29,7 @@ from spelling_transfer.pages.evaluation import plot_differences, plot_groups, pl
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.subset import TokenSubset
 
 
 def answer(
@@ -35,10 +39,13 @@ def answer(
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
     encoded_examples: pd.DataFrame,
+    english_subset: dict[str, Any],
+    kept_answers: AnswerTable,
     model_profile: ModelProfile,
     settings: EvaluationSettings,
-) -> pd.DataFrame:
-    """Lets the base model and every arm answer the same questions."""
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Lets the base model and every arm answer the same questions, as far as the answers are not kept already."""
+    restricted = "english_subset" in settings.decodings
     return answer_questions(
         examples,
         encoded_examples,
@@ -47,7 +54,15 @@ def answer(
         arm_adapters=arm_adapters,
         tokenizer=tokenizer,
         profile=model_profile,
+        table=kept_answers,
+        english_ids=TokenSubset.from_json(english_subset).answer_ids.tolist() if restricted else (),
     )
+
+
+def compare_decodings(decoded_answers: pd.DataFrame, settings: EvaluationSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compares other ways of choosing tokens with the most likely ones, and lists the answers that they change."""
+    marked = mark_answers(decoded_answers, load_tasks())
+    return compare_by_decoding(marked, confidence=settings.confidence), changed_answers(marked)
 
 
 def mark(

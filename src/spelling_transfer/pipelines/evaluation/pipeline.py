@@ -10,7 +10,7 @@ from spelling_transfer.pipelines.evaluation import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: answer, mark, compare_arms, plot_scores, report_scores."""
+    """Returns the pipeline: answer, compare_decodings, mark, compare_arms, plot_scores, report_scores."""
     return pipeline(
         [
             node(
@@ -21,12 +21,20 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "tokenizer": "tokenizer",
                     "examples": "examples",
                     "encoded_examples": "encoded_examples",
+                    "english_subset": "english_subset",
+                    "kept_answers": "kept_answers",
                     "model_profile": "params:model_profile",
                     "settings": "params:evaluation",
                 },
-                outputs="answers",
+                outputs=["answers", "decoded_answers"],
                 name="answer",
                 tags=["gpu"],
+            ),
+            node(
+                nodes.compare_decodings,
+                inputs=["decoded_answers", "params:evaluation"],
+                outputs=["decodings", "changed_answers"],
+                name="compare_decodings",
             ),
             node(
                 nodes.mark,

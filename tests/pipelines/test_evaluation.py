@@ -14,6 +14,7 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+from spelling_transfer.evaluation.errors import KINDS
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.evaluation.strata import COLUMNS
@@ -205,6 +206,30 @@ def of_runs(models: tuple[ModelFolder, ModelFolder], arm: str) -> TrainedArms:
     return TrainedArms(
         adapters={(r["arm"], r["seed"]): ModelFolder(models[1].path / r["folder"]) for r in runs if r["arm"] == arm}
     )
+
+
+def test_answers_are_decoded_in_other_ways_and_errors_are_told(catalog: DataCatalog) -> None:
+    SequentialRunner().run(create_pipeline(), catalog)
+    decodings = catalog["decodings"].load()
+    arms = {("base", -1), ("spelling", 7), ("form_control", 7)}
+    draws = {"greedy": 1, "policy_sampling": 3, "english_subset": 1}
+    found = decodings.set_index(["arm", "seed", "decoding", "task"])["draws"].to_dict()
+    assert found == {
+        (*arm, way, task): n for arm in arms for way, n in draws.items() for task in CORE_TASKS
+    }  # fmt: skip
+    greedy, drawn, subset = (decodings[decodings["decoding"] == way] for way in draws)
+    assert greedy["changed"].tolist() == [0.0] * 9
+    assert drawn["changed"].max() > 0
+    assert (subset["candidates"].max() < greedy["candidates"].min(), subset["changed"].max()) == (True, 0.0)
+    assert set(catalog["changed_answers"].load()["decoding"]) == {"policy_sampling"}
+    page = catalog["evaluation_page"].load()
+    assert "Other ways of choosing tokens" in page
+    assert "What is wrong with wrong answers" in page
+    errors, marked = catalog["errors"].load(), catalog["marked_answers"].load()
+    wrong = marked[(marked["endpoint"] == "held_out") & ~marked["exact"] & ~marked["lenient"]]
+    kinds = errors[errors["kind"].isin(KINDS)]
+    assert kinds["n"].sum() == len(wrong)
+    assert len(catalog["side_by_side"].load()) == 10 * len(CORE_TASKS)
 
 
 def test_without_a_control_arm_nothing_is_claimed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -110,6 +110,8 @@ def render_evaluation_page(
     verdict: Mapping[str, Any],
     figures: Mapping[str, Figure],
     settings: EvaluationSettings,
+    *,
+    further: Sequence[Section] = (),
 ) -> str:
     """Returns the page as HTML.
 
@@ -121,6 +123,7 @@ def render_evaluation_page(
         verdict: The answer to the question of the study.
         figures: ``scores``, ``differences`` and, where there are several, ``n_tokens``.
         settings: How the evaluation was made.
+        further: Sections of other modules, before the method.
     """
     reference, arm = (str(comparison[name].iloc[0]) for name in ("reference", "arm"))
     n_families = int(main_rows(comparison)["families"].max())
@@ -179,6 +182,7 @@ def render_evaluation_page(
             text="Not chosen by hand: the first of each kind in the order in which the questions were drawn.",
             table=_answers_table(marked, reference, arm),
         ),
+        *further,
         Section("How this was measured", text=_method(settings)),
     ]
     n_questions = marked["example_id"].nunique()

@@ -21,10 +21,13 @@ from spelling_transfer.evaluation import (
 )
 from spelling_transfer.evaluation.decodings import changed_answers
 from spelling_transfer.evaluation.decodings import compare_decodings as compare_by_decoding
+from spelling_transfer.evaluation.errors import describe_errors, error_table, side_by_side
 from spelling_transfer.evaluation.kept_answers import AnswerTable
 from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.pages.decodings import decoding_sections
+from spelling_transfer.pages.errors import error_sections
 from spelling_transfer.pages.evaluation import plot_differences, plot_groups, plot_scores, render_evaluation_page
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
@@ -81,6 +84,14 @@ def mark(
     return marked, score_answers(marked, confidence=settings.confidence), table, left_out
 
 
+def find_errors(
+    marked_answers: pd.DataFrame, tokenizer: ChatTokenizer
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Says what is wrong with wrong answers, counts it, and puts the arms' answers beside one another."""
+    described = describe_errors(marked_answers, tokenizer)
+    return described, error_table(described), side_by_side(described)
+
+
 def of_one_seed(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows of the first seed of each arm: what is said of one training run rests on one."""
     return frame[frame["seed"] == frame.groupby("arm")["seed"].transform("min")]
@@ -111,9 +122,17 @@ def report(
     comparison: pd.DataFrame,
     control_comparison: pd.DataFrame,
     verdict: dict[str, Any],
+    decodings: pd.DataFrame,
+    changed_answers: pd.DataFrame,
+    answer_errors: pd.DataFrame,
+    errors: pd.DataFrame,
+    side_by_side: pd.DataFrame,
     settings: EvaluationSettings,
 ) -> str:
     """Writes the page of the evaluation."""
+    further = decoding_sections(decodings, changed_answers) + error_sections(answer_errors, errors, side_by_side)
     figures = dict(zip(("scores", "differences", "n_tokens"), plot(scores, comparison), strict=True))
     marked = of_one_seed(marked_answers)
-    return render_evaluation_page(marked, scores, comparison, control_comparison, verdict, figures, settings)
+    return render_evaluation_page(
+        marked, scores, comparison, control_comparison, verdict, figures, settings, further=further
+    )

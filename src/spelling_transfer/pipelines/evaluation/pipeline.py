@@ -10,7 +10,7 @@ from spelling_transfer.pipelines.evaluation import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: answer, compare_decodings, mark, compare_arms, plot_scores, report_scores."""
+    """Returns the pipeline: answer, compare_decodings, mark, find_errors, compare_arms, plot_scores, report_scores."""
     return pipeline(
         [
             node(
@@ -43,6 +43,12 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="mark",
             ),
             node(
+                nodes.find_errors,
+                inputs=["marked_answers", "tokenizer"],
+                outputs=["answer_errors", "errors", "side_by_side"],
+                name="find_errors",
+            ),
+            node(
                 nodes.compare_arms,
                 inputs=["marked_answers", "params:evaluation", "params:study"],
                 outputs=["comparison", "control_comparison", "verdict"],
@@ -63,6 +69,11 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "comparison",
                     "control_comparison",
                     "verdict",
+                    "decodings",
+                    "changed_answers",
+                    "answer_errors",
+                    "errors",
+                    "side_by_side",
                     "params:evaluation",
                 ],
                 outputs="evaluation_page",

@@ -105,5 +105,7 @@ def test_tables_count_confuse_and_show_them(tokenizer: ChatTokenizer) -> None:
     )
     beside = side_by_side(described)
     assert beside[["base", "spelling", "right"]].to_numpy().tolist()[:3] == [
-        ["b a r r y", "b e r r y", "spelling"], ["p a a r", "p e a r", "spelling"], ["f i g", "f i g", "base, spelling"],
+        ["b a r r y", "b e r r y", "spelling"],
+        ["p a a r", "p e a r", "spelling"],
+        ["f i g", "f i g", "base, spelling"],
     ]  # fmt: skip

@@ -38,8 +38,8 @@ def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame) -> list[Se
         **{"answers_per_second": ",.0f", "candidates": ",.0f", "head_mb": ",.1f", "peak_mb": ",.0f"},
     }
     caption = (
-        "Draws are averaged by question, intervals are over word families. Gained and lost: answers that are right where "
-        "the most likely one is wrong, and the other way. Answers per second share the time of their batch, which for "
+        "Draws are averaged by question, intervals are over word families. Gained and lost: answers that are right "
+        "where the most likely one is wrong, and the other way. Answers per second share the time of their batch, which for "
         "the most likely tokens holds other tasks too. Head: the weights that choose among the candidates."
     )
     sections = [

@@ -43,7 +43,8 @@ def describe_errors(marked: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFr
         One row an answer: ``arm``, ``seed``, ``example_id``, ``task``, ``word``, ``tokens`` (the word with ``|`` at its
         borders), ``question``, ``answer``, ``output``, ``read``, ``kind`` (empty where it is right), ``at_border``
         (whether the letter asked for, or the first letter that is wrong, stands beside a border between tokens; missing
-        where there is none) and ``length_difference`` (letters given less those of the word, of a spelling that was read).
+        where there is none) and ``length_difference`` (letters given less those of the word, of a spelling that was
+        read).
     """
     rows = marked[(marked["endpoint"] == HELD_OUT) & marked["task"].isin(CORE_TASKS)]
     words = sorted(rows["word"].unique())

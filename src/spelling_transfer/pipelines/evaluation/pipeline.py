@@ -10,7 +10,7 @@ from spelling_transfer.pipelines.evaluation import nodes
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline: answer, compare_decodings, mark, find_errors, compare_arms, plot_scores, report_scores."""
+    """Returns the pipeline, from answers to the page."""
     return pipeline(
         [
             node(
@@ -55,6 +55,12 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="compare_arms",
             ),
             node(
+                nodes.track_tables,
+                inputs=["scores", "comparison", "errors", "params:tracking", "params:study", "tuning_studies"],
+                outputs="tracked_tables",
+                name="track_tables",
+            ),
+            node(
                 nodes.plot,
                 inputs=["scores", "comparison"],
                 outputs=["evaluation_scores_plot", "evaluation_differences_plot", "evaluation_tokens_plot"],
@@ -74,6 +80,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "answer_errors",
                     "errors",
                     "side_by_side",
+                    "tracked_tables",
                     "params:evaluation",
                 ],
                 outputs="evaluation_page",

@@ -20,7 +20,7 @@ from spelling_transfer.evaluation.settings import Decoding, EvaluationSettings
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.statistics.contrast import contrast, family_values
-from spelling_transfer.statistics.intervals import t_interval
+from spelling_transfer.statistics.intervals import NO_INTERVAL, t_interval
 from spelling_transfer.tasks.arms import BASE, FORM_CONTROL, SPELLING_ARM
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.randomness import key_of
@@ -113,7 +113,7 @@ def compare_decodings(marked: pd.DataFrame, *, confidence: float) -> pd.DataFram
 
     Returns:
         One row an arm, seed, decoding and task: ``n`` questions, ``draws`` of each, ``families``, ``exact_match`` with
-        ``low`` and ``high``, ``difference`` from greedy with ``difference_low`` and ``difference_high``, ``changed``
+        ``low`` and ``high``, ``difference`` from greedy with ``difference_low`` and ``difference_high`` (none of greedy itself), ``changed``
         (share of answers that are not the greedy one), ``gained`` and ``lost`` (share of answers that are right where
         greedy is wrong, and the other way), ``answers_per_second``, ``candidates``, ``head_mb`` and ``peak_mb``.
     """
@@ -152,6 +152,7 @@ def _compare(part: pd.DataFrame, greedy: pd.DataFrame, confidence: float) -> dic
     )
     low, high = t_interval(values[0], confidence=confidence)
     paired = contrast([greedy_values, values], [-1.0, 1.0], sizes).interval(confidence)
+    paired = NO_INTERVAL if part["decoding"].iloc[0] == GREEDY else paired
     of_answer = greedy.loc[part["example_id"]]
     was_right, is_right = of_answer["exact"].to_numpy(dtype=bool), part["exact"].to_numpy(dtype=bool)
     same = part["output"].to_numpy() == of_answer["output"].to_numpy()

@@ -113,9 +113,10 @@ def compare_decodings(marked: pd.DataFrame, *, confidence: float) -> pd.DataFram
 
     Returns:
         One row an arm, seed, decoding and task: ``n`` questions, ``draws`` of each, ``families``, ``exact_match`` with
-        ``low`` and ``high``, ``difference`` from greedy with ``difference_low`` and ``difference_high`` (none of greedy itself), ``changed``
-        (share of answers that are not the greedy one), ``gained`` and ``lost`` (share of answers that are right where
-        greedy is wrong, and the other way), ``answers_per_second``, ``candidates``, ``head_mb`` and ``peak_mb``.
+        ``low`` and ``high``, ``difference`` from greedy with ``difference_low`` and ``difference_high`` (none of greedy
+        itself), ``changed`` (share of answers that are not the greedy one), ``gained`` and ``lost`` (share of answers
+        that are right where greedy is wrong, and the other way), ``answers_per_second``, ``candidates``, ``head_mb``
+        and ``peak_mb``.
     """
     rows = [
         {"arm": arm, "seed": seed, "decoding": decoding, "task": task, **_compare(part, greedy, confidence)}

@@ -163,7 +163,8 @@ class Respondent:
         """Returns what each answer is known by, 32 hexadecimal digits."""
         common = hashlib.sha256(json.dumps({**self._identity, **way.identity()}, sort_keys=True).encode())
         found = []
-        for prompt, seed in zip(prompts, seeds or [None] * len(prompts), strict=True):
+        drawn_from: Sequence[int | None] = [None] * len(prompts) if seeds is None else seeds
+        for prompt, seed in zip(prompts, drawn_from, strict=True):
             each = common.copy()
             each.update(f"/{seed}/".encode() + np.asarray(prompt, dtype="<i8").tobytes())
             found.append(each.hexdigest()[:32])

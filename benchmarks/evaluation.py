@@ -28,8 +28,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "data" / "01_raw" / "models" / "tiny-qwen3"
-ITEMS, QUICK_ITEMS, TRIAL_ITEMS = 5_000, 60, 600
-BATCH_SIZES = (64, 128, 256, 512)
+ITEMS, QUICK_ITEMS, PEER_ITEMS, TRIAL_ITEMS = 5_000, 60, 1_500, 300
+BATCH_SIZES = (64, 128, 256)
 GOAL_SECONDS, GOAL_RATIO, GOAL_COMPARISON_SECONDS = 30, 5, 1
 MAX_NEW_TOKENS = 32
 
@@ -75,7 +75,7 @@ def measure(folder: Path, peer: Path | None, items: int) -> list[dict[str, Any]]
             goal=GOAL_COMPARISON_SECONDS,
         ),
     ]
-    few = min(TRIAL_ITEMS, items)
+    few, items = min(TRIAL_ITEMS, items), min(PEER_ITEMS, items)
     whole_vocabulary, subset = run("ask_plain", folder, few), run("ask_subset", folder, few)
     same = share_equal(whole_vocabulary["answers"], subset["answers"])
     name = "whole vocabulary"

@@ -27,3 +27,10 @@ def test_the_committed_figures_reach_their_goals():
         if row["goal"] is not None and row["ratio"] is None:
             reached = row["ours"] >= row["goal"] if row["unit"] == "share" else row["ours"] <= row["goal"]
             assert reached, row
+
+
+def test_the_page_shows_the_committed_figures():
+    from benchmark_table import markdown
+
+    rows = json.loads((ROOT / "benchmarks" / "results" / "evaluation.json").read_text())
+    assert markdown(rows) in (ROOT / "docs" / "evaluation.md").read_text()

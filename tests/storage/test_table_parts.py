@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -43,7 +44,9 @@ def test_two_that_add_at_once_lose_nothing(place: str, tmp_path: Path, request: 
     assert table["saved_at"].is_monotonic_increasing
     assert set(table["by"]) == {who()}
     assert dataset.exists()
-    assert dataset.describe_content(1)["rows"] == 20
+    content = dataset.describe_content(1)
+    assert content["rows"] == 20
+    assert json.loads(json.dumps(content["head"]))[0]["ids"] == [0, 0]
 
 
 def test_a_file_that_is_damaged_or_none_of_ours_is_named_and_left_out(

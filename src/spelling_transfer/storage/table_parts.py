@@ -135,10 +135,12 @@ class TablePartsDataset(AbstractDataset[Any, TableParts]):
         raise DatasetError("a table that grows is no output: nodes take it as an input and add to it.")
 
     def describe_content(self, nrows: int) -> dict[str, Any]:
-        """Returns the number of ``rows``, the ``schema`` (column to type) and the ``head``."""
-        table = self.load().read()
-        schema = {str(name): str(kind) for name, kind in table.dtypes.items()}
-        return {"rows": len(table), "schema": schema, "head": table.head(nrows).to_dict(orient="records")}
+        """Returns the number of ``rows``, the ``schema`` (column to type) and the ``head``, in plain values."""
+        import pyarrow as pa
+
+        table = pa.Table.from_pandas(self.load().read(), preserve_index=False)
+        schema = {field.name: str(field.type) for field in table.schema}
+        return {"rows": table.num_rows, "schema": schema, "head": table.slice(0, nrows).to_pylist()}
 
     def _exists(self) -> bool:
         try:

@@ -52,3 +52,15 @@ def show(rows: list[dict[str, Any]]) -> None:
     for each in rows:
         table.add_row(*("" if value is None else str(value) for value in each.values()))
     Console(width=180).print(table)
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """Returns the rows as a table for a page of the documentation."""
+    lines = ["| | ours | other | ratio | goal |", "| --- | --- | --- | --- | --- |"]
+    for each in rows:
+        unit = "" if each["unit"] == "share" else f" {each['unit']}"
+        ours, peer = (None if each[name] is None else f"{each[name]:,.4g}{unit}" for name in ("ours", "peer"))
+        other = "" if peer is None else f"{peer} ({each['peer_name']})"
+        ratio, goal = ("" if each[name] is None else f"{each[name]:.4g}" for name in ("ratio", "goal"))
+        lines.append(f"| {each['metric']} | {ours} | {other} | {ratio} | {goal} |")
+    return "\n".join(lines) + "\n"

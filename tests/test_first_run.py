@@ -216,11 +216,20 @@ def test_every_dataset_that_a_run_left_can_be_looked_at(
 
 def test_a_second_run_gives_the_same_bytes(project: Unplugged, first_run: subprocess.CompletedProcess[str]) -> None:
     assert first_run.returncode == 0
-    before = project.hashes()
+    before, kept = project.hashes(), _kept_answers(project.path)
     # What comes before has tests of its own that compare bytes (tests/pipelines), cheaper ones.
     again = project.kedro("run", f"--params={_SMALLER}", "--pipelines=tuning,evaluation")
     assert again.returncode == 0, again.stderr[-3000:]
     assert project.hashes() == before
+    assert _kept_answers(project.path) == kept  # nothing was asked
+    fresh = project.kedro("run", f"--params={_SMALLER},evaluation.ask_again=true", "--pipelines=evaluation")
+    assert fresh.returncode == 0, fresh.stderr[-3000:]
+    assert project.hashes() == before
+    assert _kept_answers(project.path) > kept
+
+
+def _kept_answers(project: Path) -> set[str]:
+    return {file.name for file in (project / "data/07_model_output/evaluation/kept_answers").iterdir()}
 
 
 def test_a_cut_dataset_is_one_clear_error_and_running_again_repairs_it(

@@ -188,7 +188,7 @@ def test_the_first_view_is_five_pipelines_and_what_passes_between_them(tmp_path,
         boxes = shown(new_tab(), site)
     assert sorted(name for name, kind in boxes.items() if kind == "modularPipeline") == sorted(PIPELINES)
     assert set(boxes.values()) == {"modularPipeline", "data"}
-    assert len(boxes) <= 35
+    assert len(boxes) <= 35, sorted(boxes)
 
 
 @needs_browser

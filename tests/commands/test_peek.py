@@ -5,10 +5,14 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
+import fsspec
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from spelling_transfer.commands.peek_list import age, size
+from spelling_transfer.storage.runs import who
+from spelling_transfer.storage.table_parts import TableParts
 
 
 @pytest.fixture
@@ -78,6 +82,27 @@ def test_it_says_what_is_there_and_which_run_saved_it(project):
     file.write_text(file.read_text() + "\n")
     assert peek(project, "counts")["saved"] is None
     assert "no run that is recorded here saved what is there now" in project.kedro("peek", "counts").output
+
+
+def test_the_history_of_answers_says_which_run_each_came_from(project):
+    project.write(
+        "conf/base/catalog/more.yml",
+        """
+        answers: {type: spelling_transfer.storage.ParquetDataset, filepath: data/answers.parquet,
+                  metadata: {kept_in: kept}}
+        kept: {type: spelling_transfer.storage.TablePartsDataset, filepath: data/kept}
+        """,
+    )
+    rows = pd.DataFrame({"arm": "spelling", "seed": [1, 1, 2], "key": ["a", "b", "c"]})
+    rows.to_parquet(project.path / "data" / "answers.parquet")
+    place = str(project.path / "data" / "kept")
+    for run, keys in (("one", ["a"]), ("two", ["c"])):
+        TableParts(fsspec.filesystem("file"), place, place, run).add(pd.DataFrame({"key": keys, "device": "cpu"}))
+    found = {(row["seed"], row["run_id"]): row["n"] for row in peek(project, "answers", "--history")["rows"]}
+    assert found == {(1, "one"): 1, (1, ""): 1, (2, "two"): 1}
+    output = project.kedro("peek", "answers", "--history").output
+    assert "1 answers of spelling (seed 1): not on record" in output
+    assert f"run two, {who()}, cpu" in output
 
 
 def listed(project, *arguments: str) -> dict[str, dict]:

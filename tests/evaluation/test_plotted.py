@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from tests.samples.evaluations import evaluation
 
-from spelling_transfer.evaluation.plotted import ALL, ERROR_KINDS, dose_curve, error_kinds, floors
+from spelling_transfer.evaluation.plotted import ALL, dose_curve, floors
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.pages.evaluation import EvaluationResults
 
@@ -90,27 +90,3 @@ def test_a_dose_curve_begins_at_the_base_and_averages_seeds() -> None:
     assert row[["seeds", "score", "lowest", "highest", "gain", "spelling_gain"]].tolist() == pytest.approx(
         [2, 0.3, 0.2, 0.4, 0.1, 0.2]
     )
-
-
-@pytest.mark.parametrize(
-    ("task", "word", "argument", "answer", "read", "kind"),
-    [
-        ("position", "plane", "2", "l", "p", "the letter beside it"),
-        ("position", "plane", "1", "p", "e", "another letter of the word"),
-        ("position", "plane", "-1", "e", "n", "the letter beside it"),
-        ("position", "plane", "2", "l", "z", "no letter of the word"),
-        ("count", "plane", "a", "1", "2", "off by one"),
-        ("count", "plane", "a", "1", "3", "off by more"),
-        ("spelling", "plane", "", "p-l-a-n-e", "p-l-e-n-e", "as many letters, some wrong"),
-        ("spelling", "plane", "", "p l a n e", "p l a n", "too many or too few letters"),
-    ],
-)
-def test_errors_are_told_apart(task: str, word: str, argument: str, answer: str, read: str, kind: str) -> None:
-    row = {"arm": "base", "endpoint": "held_out", "task": task, "word": word, "argument": argument, "answer": answer,
-           "read": read, "exact": False, "lenient": False, "invalid": False,
-           "absolute_error": abs(int(read) - int(answer)) if task == "count" else None}  # fmt: skip
-    found = error_kinds(pd.DataFrame([row, {**row, "exact": True}, {**row, "invalid": True, "read": ""}]))
-    assert dict(zip(found["kind"], found["share"], strict=True)) == pytest.approx(
-        {kind: 1 / 3, "right": 1 / 3, "no answer": 1 / 3}
-    )
-    assert set(found["kind"]) <= set(ERROR_KINDS)

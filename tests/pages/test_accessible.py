@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from browser import needs_browser
 from live_browser import Tab, open_browser
-from tests.samples.evaluations import evaluation
+from tests.samples.evaluations import errors_of, evaluation
 from tests.samples.runs import CONFORMANCE
 from tests.samples.studies import figures_of
 
-from spelling_transfer.evaluation.plotted import dose_curve, error_kinds
+from spelling_transfer.evaluation.plotted import dose_curve
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.pages import evaluation_figures as figures
 from spelling_transfer.pages.evaluation import render_evaluation_page
@@ -72,7 +72,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, study_findings: Callable[...
         "arms": figures.plot_arms(found.effects),
         "strata": figures.plot_strata(found.effects),
         "dose": figures.plot_dose(dose_curve(curves, {"spelling": 0.3, "position": 0.3, "count": 0.3})),
-        "errors": figures.plot_errors(error_kinds(found.marked)),
+        "errors": figures.plot_errors(errors_of(found)),
     }
     results = Results(
         comparison=found.comparison,

@@ -6,9 +6,9 @@ import re
 
 import pandas as pd
 import pytest
-from tests.samples.evaluations import evaluation
+from tests.samples.evaluations import errors_of, evaluation
 
-from spelling_transfer.evaluation.plotted import ALL, error_kinds
+from spelling_transfer.evaluation.plotted import ALL
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.pages import evaluation_figures as figures
 from spelling_transfer.pages.evaluation import EvaluationResults, render_evaluation_page
@@ -82,7 +82,7 @@ def test_the_dose_is_drawn_over_steps_and_over_spelling_gained() -> None:
 
 
 def test_every_bar_of_errors_is_full(found: EvaluationResults) -> None:
-    errors = error_kinds(found.marked)
+    errors = errors_of(found)
     shares: dict[tuple[str, str], float] = {}
     for trace in figures.plot_errors(errors).data:
         task = trace.hovertemplate.split(",")[0]
@@ -97,7 +97,7 @@ def page_of(found: EvaluationResults) -> str:
         "scores": figures.plot_scores(found.scores),
         "arms": figures.plot_arms(found.effects),
         "strata": figures.plot_strata(found.effects),
-        "errors": figures.plot_errors(error_kinds(found.marked)),
+        "errors": figures.plot_errors(errors_of(found)),
     }
     return render_evaluation_page(found, drawn, SETTINGS)
 

@@ -79,6 +79,9 @@ def test_an_evaluation_by_hand(parameters, round_figures) -> None:
     assert seconds("evaluation.answer", {**parameters, "arms": arms}) == pytest.approx(20 + 3 * 10 + 31.87, rel=1e-3)
     without = {**parameters, "arms": {"trained": ["spelling"], "seeds": 1}}
     assert seconds("evaluation.answer", without) == pytest.approx(20 + 2 * 10 + 14_400 / 508.3, rel=1e-3)
+    drawn = {**without["evaluation"], "decodings": ["policy_sampling", "english_subset"]}  # 5 draws and 1, of 3 arms
+    more = (14_400 + 6 * 3 * 3 * 600) / 508.3
+    assert seconds("evaluation.answer", {**without, "evaluation": drawn}) == pytest.approx(40 + more, rel=1e-3)
 
 
 def test_probes_by_hand(parameters, round_figures) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
+from spelling_transfer.evaluation.errors import KINDS
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.evaluation.settings import EvaluationSettings, LayerProbes
 from spelling_transfer.evaluation.strata import COLUMNS
@@ -25,6 +28,8 @@ from spelling_transfer.study.arms import TrainedArms
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.tracking import TrackingSettings
 
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog" / "evaluation.yml"
 WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe", "cede", "dead"]
@@ -128,12 +133,17 @@ def catalog(
     tokenizer: ChatTokenizer,
     tmp_path: Path,
 ) -> DataCatalog:
-    entries = yaml.safe_load(CATALOG.read_text().replace("${globals:storage_root}", str(tmp_path)))
+    text = CATALOG.read_text().replace("${globals:storage_root}", str(tmp_path))
+    entries = yaml.safe_load(re.sub(r"\$\{globals:answers_root,(.*)\}", r"\1", text))
     catalog = DataCatalog.from_config(entries)
+    ids = np.unique(np.concatenate([np.asarray(row) for row in encoded_examples["input_ids"]]))
+    subset = TokenSubset("english", tokenizer.sha256, ids, np.array(sorted(tokenizer.think_ids)))
     settings = EvaluationSettings(
         examples_per_task=10,
         examples_per_trained_words=3,
         prompted=("spell_first",),
+        decodings=("policy_sampling", "english_subset"),
+        samples=3,
         max_new_tokens=8,
         batch_size=16,
         n_resamples=999,
@@ -153,8 +163,11 @@ def catalog(
             [{"arm": "spelling", "seed": 7, "step": 5, "spelling": 0.5, "position": 0.3, "count": 0.2}]
         ),
         "base_validation_scores": {"step": 0, "spelling": 0.3, "position": 0.3, "count": 0.3},
+        "english_subset": subset.to_json(tokenizer),
         "params:model_profile": ModelProfile(name="tiny"),
         "params:evaluation": settings,
+        "params:tracking": TrackingSettings(mode="disabled"),
+        "tuning_studies": tmp_path,
         "params:study": StudySettings(focus="transfer", space={"lora.r": [4]}),
     }
     for name, value in inputs.items():
@@ -234,6 +247,30 @@ def of_runs(models: tuple[ModelFolder, ModelFolder], arm: str) -> TrainedArms:
     return TrainedArms(
         adapters={(r["arm"], r["seed"]): ModelFolder(models[1].path / r["folder"]) for r in runs if r["arm"] == arm}
     )
+
+
+def test_answers_are_decoded_in_other_ways_and_errors_are_told(catalog: DataCatalog) -> None:
+    SequentialRunner().run(create_pipeline(), catalog)
+    decodings = catalog["decodings"].load()
+    arms = {("base", -1), ("spelling", 7), ("form_control", 7)}
+    draws = {"greedy": 1, "policy_sampling": 3, "english_subset": 1}
+    found = decodings.set_index(["arm", "seed", "decoding", "task"])["draws"].to_dict()
+    assert found == {
+        (*arm, way, task): n for arm in arms for way, n in draws.items() for task in CORE_TASKS
+    }  # fmt: skip
+    greedy, drawn, subset = (decodings[decodings["decoding"] == way] for way in draws)
+    assert greedy["changed"].tolist() == [0.0] * 9
+    assert drawn["changed"].max() > 0
+    assert (subset["candidates"].max() < greedy["candidates"].min(), subset["changed"].max()) == (True, 0.0)
+    assert set(catalog["changed_answers"].load()["decoding"]) == {"policy_sampling"}
+    page = catalog["evaluation_page"].load()
+    assert "Other ways of choosing tokens" in page
+    assert "What is wrong with wrong answers" in page
+    errors, marked = catalog["errors"].load(), catalog["marked_answers"].load()
+    wrong = marked[(marked["endpoint"] == "held_out") & ~marked["exact"] & ~marked["lenient"]]
+    kinds = errors[errors["kind"].isin(KINDS)]
+    assert kinds["n"].sum() == len(wrong)
+    assert len(catalog["side_by_side"].load()) == 10 * len(CORE_TASKS)
 
 
 def test_without_a_control_arm_nothing_is_claimed(

@@ -7,6 +7,7 @@ from tests.samples.answers import WORDS, make_answers, make_examples
 
 from spelling_transfer.evaluation.arms import arm_table
 from spelling_transfer.evaluation.comparison import compare_all
+from spelling_transfer.evaluation.errors import describe_errors, error_shares
 from spelling_transfer.evaluation.marking import mark_answers, score_answers
 from spelling_transfer.evaluation.plotted import arm_effects, floors
 from spelling_transfer.evaluation.settings import EvaluationSettings
@@ -15,6 +16,7 @@ from spelling_transfer.evaluation.verdict import decide
 from spelling_transfer.pages.evaluation import EvaluationResults
 from spelling_transfer.statistics.scores import FocusWeights
 from spelling_transfer.tasks.registry import load_tasks
+from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 
 RIGHT = {
     "base": {"spelling": 0.3, "position": 0.5, "count": 0.2},
@@ -61,3 +63,8 @@ def evaluation(settings: EvaluationSettings) -> EvaluationResults:
         floors=floors(marked, baselines),
         left_out={"arms": {"direct_count": "not in arms.trained"}, "strata": empty_strata(table)},
     )
+
+
+def errors_of(found: EvaluationResults) -> pd.DataFrame:
+    """Returns what kind of answer each arm gives."""
+    return error_shares(describe_errors(found.marked, load_chat_tokenizer()))

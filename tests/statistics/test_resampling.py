@@ -43,6 +43,21 @@ def test_counts_are_draws_of_as_many_items_as_there_are() -> None:
     assert (Bootstrap(n_resamples=5_000, seed=1).counts(12) == counts).all()
 
 
+def test_counts_of_equal_rows_are_draws_of_rows() -> None:
+    # One question a family: 60 got better, 20 worse, 520 stayed, half of those wrong before.
+    change = np.repeat([1.0, -1.0, 0.0, 0.0], [60, 20, 260, 260])
+    rows = np.stack([change, np.repeat([1.0, 0.0, 1.0, 0.0], [60, 20, 260, 260])], axis=1)
+    bootstrap = Bootstrap(n_resamples=20_000)
+    counted = bootstrap.sums(rows)
+    drawn = np.concatenate([rows[taken].sum(axis=1) for taken in bootstrap.indices(len(rows))])
+    assert counted.shape == drawn.shape == (20_000, 2)
+    assert counted.mean(axis=0) == pytest.approx(rows.sum(axis=0), abs=0.5)
+    assert np.cov(counted.T) == pytest.approx(np.cov(drawn.T), rel=0.05)
+    for level in (0.025, 0.5, 0.975):
+        assert np.quantile(counted, level, axis=0) == pytest.approx(np.quantile(drawn, level, axis=0), abs=1.0)
+    assert (bootstrap.sums(rows) == counted).all()
+
+
 def test_the_interval_of_a_mean_is_about_two_standard_errors_wide_on_each_side() -> None:
     values = np.random.default_rng(2).normal(size=400)
     error = values.std() / 20

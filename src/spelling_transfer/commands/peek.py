@@ -138,12 +138,25 @@ def describe_history(name: str, rows: int, context: KedroContext) -> dict[str, A
     from spelling_transfer.storage.history import describe_content
 
     entries = _history(name, context)
-    now = describe_content(cast("DataCatalog", context.catalog)[name])
+    catalog = cast("DataCatalog", context.catalog)
+    now = describe_content(catalog[name])
     return {
         "name": name,
         "saves": len(entries),
         "history": [{**entry, "is_there_now": now is not None and entry["content"] == now} for entry in entries[:rows]],
+        **_kept_rows(catalog, name),
     }
+
+
+def _kept_rows(catalog: DataCatalog, name: str) -> dict[str, Any]:
+    """Returns where the rows of a dataset came from, if its metadata say in which table they are kept."""
+    kept_in = (getattr(catalog[name], "metadata", None) or {}).get("kept_in")
+    if kept_in is None or not catalog.exists(name):
+        return {}
+    from spelling_transfer.evaluation.kept_answers import origins
+
+    rows = origins(catalog.load(name), catalog.load(kept_in).read())
+    return {"kept_in": kept_in, "rows": rows.to_dict(orient="records")}
 
 
 def _history(name: str, context: KedroContext) -> list[dict[str, Any]]:
@@ -236,6 +249,12 @@ def _print_history(report: dict[str, Any]) -> None:
         console.print(f"  content  {_content_line(entry['content'])}", markup=False)
         for number, (name, facts) in enumerate(entry["inputs"].items()):
             console.print(f"  {'from' if number == 0 else '':<8} {name}  {_content_line(facts)}", markup=False)
+    for row in report.get("rows", []):
+        arm = row["arm"] if row["seed"] < 0 else f"{row['arm']} (seed {row['seed']})"
+        origin = "not on record"
+        if row["run_id"]:
+            origin = f"{row['first']} to {row['last']}, run {row['run_id']}, {row['by']}, {row['device']}"
+        console.print(f"{row['n']:,} answers of {arm}: {origin}", markup=False)
 
 
 def _content_line(facts: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from spelling_transfer.evaluation.answering import (
 from spelling_transfer.evaluation.arms import ARMS, arm_table
 from spelling_transfer.evaluation.comparison import compare_all, compare_arms, pair_arms, transfer_ratios
 from spelling_transfer.evaluation.marking import mark_answers, score_answers
-from spelling_transfer.evaluation.plotted import arm_effects, dose_curve, error_kinds, floors
+from spelling_transfer.evaluation.plotted import arm_effects, dose_curve, floors
 from spelling_transfer.evaluation.questions import EvaluationError, prompts_of, sample_examples, sample_test_examples
 from spelling_transfer.evaluation.settings import EvaluationSettings, VerdictSettings
 from spelling_transfer.evaluation.strata import check_table, empty_strata, tabulate
@@ -45,7 +45,6 @@ __all__ = [
     "decide",
     "dose_curve",
     "empty_strata",
-    "error_kinds",
     "floors",
     "mark_answers",
     "missing_arms",

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from spelling_transfer.evaluation.decodings import DECODED_ARMS, answers_by_decoding
+from spelling_transfer.evaluation.kept_answers import (
+    GREEDY,
+    AnswerTable,
+    KeptAnswers,
+    Respondent,
+    Way,
+    written_at_the_end,
+)
 from spelling_transfer.evaluation.prompting import prompts_after_turns, questions_for
 from spelling_transfer.evaluation.questions import EvaluationError, core_questions, prompts_of, sample_test_examples
 from spelling_transfer.evaluation.settings import EvaluationSettings
-from spelling_transfer.evaluation.strata import NO_SEED, endpoint_of
+from spelling_transfer.evaluation.strata import HELD_OUT, NO_SEED, endpoint_of
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.models.generate import cpu_threads, generate_answers
-from spelling_transfer.models.load import LoadedModel, load_model
+from spelling_transfer.models.generate import cpu_threads
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.tasks.arms import BASE, FORM_CONTROL, PROMPTED_ARMS, SPELLING_ARM
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-_KEPT = [
-    "example_id",
-    "task",
-    "template",
-    "template_held_out",
-    "word",
-    "stem",
-    "word_set",
-    "difficulty",
-    "question",
-    "answer",
-    "argument",
-    "separator",
+_OF_THE_QUESTION = [
+    *("example_id", "task", "template", "template_held_out", "word", "stem", "word_set", "difficulty"),
+    *("question", "answer", "argument", "separator"),
 ]
 
 
@@ -47,7 +46,9 @@ def answer_questions(
     arm_adapters: ModelFolder,
     tokenizer: ChatTokenizer,
     profile: ModelProfile,
-) -> pd.DataFrame:
+    table: AnswerTable | None = None,
+    english_ids: Sequence[int] = (),
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Chooses the questions of an evaluation and lets the base model and every arm answer them.
 
     The base model and the treatment are asked all tasks, the other arms those of the research question.
@@ -55,15 +56,17 @@ def answer_questions(
     Args:
         examples: All examples.
         encoded_examples: Their token ids.
-        settings: Which questions, and which prompted arms.
+        settings: Which questions, which prompted arms, which other decodings.
         base_model: The model all arms share.
         arm_adapters: The folder of adapters that ``study.arms`` leaves.
         tokenizer: The tokenizer.
         profile: How the model is loaded.
+        table: Where answers are kept; what is there already is not asked.
+        english_ids: Tokens that an answer may hold under the decoding ``english_subset``.
 
     Returns:
         The answers frame (see ``answer_examples``) with ``seed`` (-1 for what is not trained) and ``model`` (the base
-        model's hash).
+        model's hash); and the answers under other decodings, see ``decodings.answers_by_decoding``.
 
     Raises:
         EvaluationError: The adapters belong to another base model.
@@ -77,15 +80,26 @@ def answer_questions(
     )
     core = core_questions(sample)
     runs = adapters_of(arm_adapters, base_model)
-    limits: dict[str, Any] = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size}
-    frames = []
-    with cpu_threads(settings.threads):
+    first_seeds = {arm: seed for arm, seed, _ in reversed(runs)} | {BASE: NO_SEED}
+    kept = KeptAnswers(table, ask_again=settings.ask_again)
+    limits: dict[str, Any] = {"tokenizer": tokenizer, "max_new_tokens": settings.max_new_tokens}
+    frames, decoded = [], []
+    with cpu_threads(settings.threads), written_at_the_end(kept):
         for arm, seed, adapter in [(BASE, NO_SEED, None), *runs]:
             asked = sample if arm in (BASE, SPELLING_ARM) else core
-            loaded = load_model(base_model, profile, adapter)
+            # Two large models do not fit on one device: the last arm's is let go before this one's is loaded.
+            respondent = Respondent(
+                base_model, adapter, profile, tokenizer, kept, batch_size=settings.batch_size
+            )  # fmt: skip
             prompts = prompts_of(asked, encoded_examples)
-            answered = answer_examples(asked, prompts, loaded=loaded, arm=arm, tokenizer=tokenizer, **limits)
-            frames.append(answered.assign(seed=seed))
+            frames.append(answer_examples(asked, prompts, respondent=respondent, arm=arm, seed=seed, **limits))
+            if arm in DECODED_ARMS and seed == first_seeds[arm]:
+                asked = core[endpoint_of(core) == HELD_OUT]
+                of_arm = answers_by_decoding(
+                    asked, prompts_of(asked, encoded_examples), settings, english_ids,
+                    respondent=respondent, arm=arm, seed=seed, tokenizer=tokenizer,
+                )  # fmt: skip
+                decoded.append(of_arm)
             for prompted in settings.prompted if arm == BASE else ():
                 asked = questions_for(prompted, core)
                 prompts = prompts_after_turns(
@@ -93,15 +107,13 @@ def answer_questions(
                     asked,
                     prompts_of(asked, encoded_examples),
                     examples,
-                    loaded=loaded,
-                    tokenizer=tokenizer,
+                    respondent=respondent,
                     shots=settings.shots,
-                    max_new_tokens=settings.max_new_tokens,
+                    **limits,
                 )
-                answered = answer_examples(asked, prompts, loaded=loaded, arm=prompted, tokenizer=tokenizer, **limits)
-                frames.append(answered.assign(seed=NO_SEED))
-            del loaded  # two large models do not fit on one device
-    return pd.concat(frames, ignore_index=True).assign(model=base_model.sha256)
+                frames.append(answer_examples(asked, prompts, respondent=respondent, arm=prompted, seed=seed, **limits))
+    answers = pd.concat(frames, ignore_index=True).assign(model=base_model.sha256)
+    return answers, pd.concat(decoded, ignore_index=True)
 
 
 def adapters_of(arm_adapters: ModelFolder, base_model: ModelFolder) -> list[tuple[str, int, ModelFolder]]:
@@ -148,36 +160,38 @@ def answer_examples(
     sample: pd.DataFrame,
     prompts: list[list[int]],
     *,
-    loaded: LoadedModel,
+    respondent: Respondent,
     arm: str,
+    seed: int,
     tokenizer: ChatTokenizer,
     max_new_tokens: int,
-    batch_size: int | None,
 ) -> pd.DataFrame:
     """Lets one arm answer questions, greedily.
 
     Args:
         sample: The examples asked.
         prompts: The prompt of each, token ids.
-        loaded: The model, with the arm's adapter if it has one.
+        respondent: The arm.
         arm: Its name.
+        seed: The seed that it was trained with.
         tokenizer: Decodes the answers.
         max_new_tokens: Longest answer.
-        batch_size: Questions answered side by side; `generate_answers` decides where it is not said.
 
     Returns:
         The answers frame: one row an example, with what marking and grouping need of it, ``endpoint``, ``n_tokens`` (of
-        the word after a space), ``output`` (the answer's text) and ``ended`` (whether it ended by itself).
+        the word after a space), ``output`` (the answer's text), ``ended`` (whether it ended by itself) and ``key``
+        (what it is kept under).
     """
+    notes = {"arm": arm, "seed": seed}
     with progress_bar(f"Answers of {arm}", total=len(prompts)) as advance:
-        answers = generate_answers(
-            loaded, tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=advance
-        )
+        answers = respondent.answer(prompts, Way(GREEDY, max_new_tokens), notes=notes, progress=advance)
     words = tokenizer.encode_texts([f" {word}" for word in sample["word"]])
-    return sample[_KEPT].assign(
+    return sample[_OF_THE_QUESTION].assign(
         endpoint=endpoint_of(sample),
         n_tokens=[len(ids) for ids in words],
         arm=arm,
-        output=[tokenizer.decode(ids) for ids in answers],
-        ended=[len(ids) < max_new_tokens for ids in answers],
+        output=[tokenizer.decode(ids) for ids in answers["ids"]],
+        ended=[len(ids) < max_new_tokens for ids in answers["ids"]],
+        seed=seed,
+        key=answers["key"].to_numpy(),
     )

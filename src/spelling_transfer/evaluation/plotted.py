@@ -32,13 +32,6 @@ FLOORS = {
     "answer_by_argument": "the commonest answer to what is asked for",
 }
 """Answerers that do not know how a word is spelled, and what they say."""
-ERROR_KINDS = (
-    *("right", "right, and more"),
-    *("as many letters, some wrong", "the letter beside it", "off by one"),
-    *("too many or too few letters", "another letter of the word", "off by more"),
-    *("no letter of the word", "no answer"),
-)
-"""Kinds of answer to the core tasks, from right to furthest from it."""
 _MEASURED = ("reference_score", "arm_score", "difference", "low", "high", "p_value")
 
 
@@ -183,39 +176,3 @@ def dose_curve(arm_curves: pd.DataFrame, base: dict[str, Any]) -> pd.DataFrame:
                 for task in SCORED_TASKS
             ]
     return pd.DataFrame(rows)
-
-
-def error_kinds(marked: pd.DataFrame) -> pd.DataFrame:
-    """Returns what kind of answer each arm gives to the core tasks on words of held-out families, over all its seeds.
-
-    Args:
-        marked: What ``mark_answers`` returns.
-
-    Returns:
-        One row an ``arm``, ``task`` and ``kind`` with ``n`` answers and their ``share`` of the arm's answers to the
-        task; ``right`` is one of the kinds.
-    """
-    rows = marked[(marked["endpoint"] == HELD_OUT) & marked["task"].isin(CORE_TASKS)]
-    kinds = rows[["arm", "task"]].assign(kind=[_kind(row) for row in rows.to_dict("records")])
-    counted = kinds.groupby(["arm", "task", "kind"], sort=False).size().rename("n").reset_index()
-    return counted.assign(share=counted["n"] / counted.groupby(["arm", "task"])["n"].transform("sum"))
-
-
-def _kind(row: dict[Any, Any]) -> str:
-    if row["exact"]:
-        return "right"
-    if row["invalid"]:
-        return "no answer"
-    if row["lenient"]:
-        return "right, and more"
-    word, read = str(row["word"]), str(row["read"])
-    if row["task"] == "count":
-        return "off by one" if row["absolute_error"] == 1 else "off by more"
-    if row["task"] == "position":
-        place = int(row["argument"])
-        index = place - 1 if place > 0 else len(word) + place
-        if read in (word[max(index - 1, 0) : index], word[index + 1 : index + 2]):
-            return "the letter beside it"
-        return "another letter of the word" if read in word else "no letter of the word"
-    n_letters = sum(map(str.isalpha, read))
-    return "as many letters, some wrong" if n_letters == len(word) else "too many or too few letters"

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from spelling_transfer.evaluation.kept_answers import GREEDY, Respondent, Way
 from spelling_transfer.evaluation.questions import EvaluationError
-from spelling_transfer.models.generate import generate_answers
-from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.evaluation.strata import NO_SEED
 from spelling_transfer.tasks.arms import PromptedArm
 from spelling_transfer.tasks.mixture import POOL, REAL
 from spelling_transfer.tasks.registry import TRAINED_TASK
@@ -27,7 +27,7 @@ def prompts_after_turns(
     prompts: Sequence[list[int]],
     examples: pd.DataFrame,
     *,
-    loaded: LoadedModel,
+    respondent: Respondent,
     tokenizer: ChatTokenizer,
     shots: int,
     max_new_tokens: int,
@@ -41,7 +41,7 @@ def prompts_after_turns(
         sample: The questions.
         prompts: The prompt of each, token ids.
         examples: All examples; solved questions are taken from those for training.
-        loaded: The base model.
+        respondent: The base model.
         tokenizer: The tokenizer.
         shots: Solved questions before each.
         max_new_tokens: Longest answer of the model's own.
@@ -59,7 +59,8 @@ def prompts_after_turns(
     if arm == "letters_given":
         answers = tokenizer.encode_texts([each.answer for each in asked])
     else:
-        answers = generate_answers(loaded, tokenizer, questions, max_new_tokens=max_new_tokens)
+        notes = {"arm": arm, "seed": NO_SEED}
+        answers = respondent.answer(questions, Way(GREEDY, max_new_tokens), notes=notes)["ids"].tolist()
     turns = {
         word: _turn(question, answer, tokenizer)
         for word, question, answer in zip(words, questions, answers, strict=True)

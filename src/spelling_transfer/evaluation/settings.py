@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.tasks.arms import PromptedArm
+
+Decoding = Literal["policy_sampling", "advised_sampling", "english_subset"]
 
 
 class VerdictSettings(BaseModel):
@@ -66,6 +70,13 @@ class EvaluationSettings(BaseModel):
     )
     prompted: tuple[PromptedArm, ...] = Field((), description="Other ways of asking the base model; see tasks/arms.py.")
     shots: int = Field(3, ge=1, le=32, description="Solved questions before each, for few_shots.")
+    decodings: tuple[Decoding, ...] = Field(
+        (), description="Other ways of choosing tokens, beside the most likely ones; see evaluation/decodings.py."
+    )
+    samples: int = Field(5, ge=2, le=100, description="Answers drawn for each question, for decodings that draw.")
+    ask_again: bool = Field(
+        False, description="Ask everything, what is kept of earlier evaluations included; see kept_answers."
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the choice of questions and of the bootstrap.")
     max_new_tokens: int = Field(32, ge=1, le=512, description="Longest answer, in tokens.")
     batch_size: int | None = Field(

@@ -172,7 +172,7 @@ def render_evaluation_page(
     results: EvaluationResults,
     figures: Mapping[str, Figure],
     settings: EvaluationSettings,
-    probes: Sequence[Section] = (),
+    further: Sequence[Section] = (),
 ) -> str:
     """Returns the page as HTML.
 
@@ -180,7 +180,7 @@ def render_evaluation_page(
         results: What the evaluation left.
         figures: ``scores``, and any of ``arms``, ``dose``, ``strata``, ``errors``.
         settings: How the evaluation was made.
-        probes: What ``probe_sections`` says of the layers.
+        further: Sections of other modules, before the method.
     """
     comparison, control, verdict = results.comparison, results.control, results.verdict
     said = describe_comparison(comparison, control, verdict, confidence=settings.confidence, floors=results.floors)
@@ -236,7 +236,7 @@ def render_evaluation_page(
             text="Not chosen by hand: the first of each kind in the order in which the questions were drawn.",
             table=_answers_table(results.marked),
         ),
-        *probes,
+        *further,
         Section("How this was measured", text=_method(settings)),
     ]
     return render_page(

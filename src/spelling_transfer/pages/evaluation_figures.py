@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from spelling_transfer.evaluation.plotted import ALL, ERROR_KINDS
+from spelling_transfer.evaluation.errors import NO_ANSWER, RIGHT, RIGHT_AND_MORE
+from spelling_transfer.evaluation.plotted import ALL
 from spelling_transfer.evaluation.strata import ENDPOINTS, HELD_OUT, STRATA, VALUES
 from spelling_transfer.pages.names import ENDPOINT_NAMES, STRATUM_NAMES, arm_name, value_name
 from spelling_transfer.pages.numbers import percent, points, span
@@ -27,13 +28,15 @@ _PANELS = (*UNTRAINED_TASKS, "spelling")
 _ROW_PIXELS = 24
 _BESIDE = 0.17
 """How far the two comparisons of a row lie above and below its middle."""
-_KIND_COLOURS = dict(
-    zip(
-        ERROR_KINDS,
-        (COLOURS[0], COLOURS[5], *[COLOURS[4]] * 3, *[COLOURS[1]] * 3, COLOURS[3], GREY),
-        strict=True,
-    )
-)
+_KIND_COLOURS = {
+    RIGHT: COLOURS[0],
+    RIGHT_AND_MORE: COLOURS[5],
+    **dict.fromkeys(("off by one", "dropped double", "wrong letters"), COLOURS[4]),
+    **dict.fromkeys(("missing letters", "extra letters", "other letter of the word", "other number"), COLOURS[1]),
+    "letter not in the word": COLOURS[3],
+    NO_ANSWER: GREY,
+}
+"""Kinds that no task has both of share a colour; stacked in this order."""
 
 
 def plot_scores(scores: pd.DataFrame) -> Figure:
@@ -207,7 +210,7 @@ def plot_errors(errors: pd.DataFrame) -> Figure:
     """Draws what each arm's answers are, from right to none, a panel a task and a bar an arm.
 
     Args:
-        errors: What ``error_kinds`` returns.
+        errors: What ``evaluation.errors.error_shares`` returns.
     """
     from plotly.subplots import make_subplots
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_lightning import NodeTime
 from spelling_transfer.evaluation import EvaluationSettings
+from spelling_transfer.evaluation.decodings import DECODED_ARMS
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.arms import ArmSettings
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
@@ -66,6 +67,9 @@ def _answer(parameters: Parameters, speed: Speed) -> float:
     others = settings.examples_per_other_word_set * (len(WORD_SETS) - 1)
     answers = 2 * len(load_tasks()) * (settings.examples_per_task + others)
     answers += (runs - 1) * len(CORE_TASKS) * settings.examples_per_task
+    drawn = {"policy_sampling": settings.samples, "advised_sampling": settings.samples}
+    draws = sum(drawn.get(decoding, 1) for decoding in settings.decodings)
+    answers += draws * len(DECODED_ARMS) * len(CORE_TASKS) * settings.examples_per_task
     start = speed.measured.import_s + (1 + runs) * speed.measured.ready_s
     return start + speed.answering_seconds(answers, settings.max_new_tokens, side_by_side=settings.batch_size)
 

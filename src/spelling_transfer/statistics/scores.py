@@ -12,13 +12,13 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spelling_transfer.statistics.intervals import CONFIDENCE, Floats, Interval, percentile_interval
+from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval, percentile_interval
 from spelling_transfer.statistics.resampling import (
     FEWEST_FAMILIES,
     STANDARD,
     Bootstrap,
-    family_bootstrap,
     family_totals,
+    sums_interval,
 )
 
 Focus = Literal["spelling", "balanced", "transfer"]
@@ -123,16 +123,21 @@ def compare_transfer_scores(
     def difference(*sums: Floats) -> Floats:
         return score(*sums[3:]) - score(*sums[:3], *sums[6:])
 
-    first, second = totals[:, [0, 1, 2, 6, 7, 8]], totals[:, 3:]
-    scores = [float(score(*each.sum(axis=0))) for each in (first, second)]
+    of_arms = [0, 1, 2, 6, 7, 8], [3, 4, 5, 6, 7, 8]
+    scores = [float(score(*totals[:, columns].sum(axis=0))) for columns in of_arms]
+    drawn = bootstrap.sums(totals)
+    first, second, both = (
+        sums_interval(drawn[:, columns], statistic, bootstrap) if len(totals) > 1 else NO_INTERVAL
+        for columns, statistic in [*((columns, score) for columns in of_arms), (list(range(9)), difference)]
+    )
     return TransferScores(
         families=len(totals),
         reference=scores[0],
-        reference_interval=family_bootstrap(first, score, bootstrap),
+        reference_interval=first,
         arm=scores[1],
-        arm_interval=family_bootstrap(second, score, bootstrap),
+        arm_interval=second,
         difference=scores[1] - scores[0],
-        interval=family_bootstrap(totals, difference, bootstrap),
+        interval=both,
     )
 
 

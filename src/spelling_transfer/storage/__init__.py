@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         WordListDataset,
         WorkFolderDataset,
     )
+    from spelling_transfer.storage.table_parts import TablePartsDataset
 
 __all__ = [
     "BundleError",
@@ -53,6 +54,7 @@ __all__ = [
     "PlotlyDataset",
     "RemoteError",
     "StorageHook",
+    "TablePartsDataset",
     "TextDataset",
     "WordListDataset",
     "WorkFolderDataset",
@@ -86,5 +88,6 @@ __getattr__, __dir__ = lazy_names(
             *("BundleFilesDataset", "ChatTokenizerDataset", "GgufModelDataset", "GgufTokenizerDataset"),
             *("HubModelDataset", "WordListDataset", "WorkFolderDataset"),
         ],
+        "spelling_transfer.storage.table_parts": ["TablePartsDataset"],
     },
 )

@@ -24,6 +24,7 @@ from spelling_transfer import __version__
 from spelling_transfer.storage.access import protocols, write_whole
 from spelling_transfer.storage.errors import DatasetFileError, cannot_read, explain_remote
 from spelling_transfer.storage.runs import is_part_of_a_run, move_latest, who
+from spelling_transfer.storage.table_parts import TablePartsDataset
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -54,7 +55,8 @@ class StorageHook:
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
         """Begins the history of a run."""
         if self._context is not None and storage_root_of(self._context):
-            self._history = HistoryRecorder(str(run_params.get("run_id", "run")), run_params.get("env"), catalog)
+            TablePartsDataset.run_id = str(run_params.get("run_id", "run"))
+            self._history = HistoryRecorder(TablePartsDataset.run_id, run_params.get("env"), catalog)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:

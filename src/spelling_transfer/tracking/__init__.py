@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from spelling_transfer.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from spelling_transfer.tracking.evaluation import log_evaluation
     from spelling_transfer.tracking.runs import TrackingError, TrackingSettings
     from spelling_transfer.tracking.study import run_tracked_study
     from spelling_transfer.tracking.sweep import sweep_config
@@ -22,6 +23,7 @@ __all__ = [
     "TrackingError",
     "TrackingSettings",
     "WandbObserver",
+    "log_evaluation",
     "read_study",
     "run_tracked_study",
     "sweep_config",
@@ -31,6 +33,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "spelling_transfer.tracking.evaluation": ["log_evaluation"],
         "spelling_transfer.tracking.runs": ["TrackingError", "TrackingSettings"],
         "spelling_transfer.tracking.study": ["run_tracked_study"],
         "spelling_transfer.tracking.sweep": ["sweep_config"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,7 +17,6 @@ from spelling_transfer.evaluation import (
     decide,
     dose_curve,
     empty_strata,
-    error_kinds,
     floors,
     layer_probes,
     mark_answers,
@@ -24,15 +24,24 @@ from spelling_transfer.evaluation import (
     score_answers,
     tabulate,
 )
+from spelling_transfer.evaluation.decodings import changed_answers
+from spelling_transfer.evaluation.decodings import compare_decodings as compare_by_decoding
+from spelling_transfer.evaluation.errors import describe_errors, error_shares, error_table, side_by_side
+from spelling_transfer.evaluation.kept_answers import AnswerTable
 from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pages import evaluation_figures as figures
 from spelling_transfer.pages import probes as probe_page
+from spelling_transfer.pages.decodings import decoding_sections
+from spelling_transfer.pages.errors import error_sections
 from spelling_transfer.pages.evaluation import EvaluationResults, render_evaluation_page
+from spelling_transfer.pages.page import Section
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.subset import TokenSubset
+from spelling_transfer.tracking import TrackingSettings, log_evaluation
 
 
 def answer(
@@ -42,10 +51,13 @@ def answer(
     tokenizer: ChatTokenizer,
     examples: pd.DataFrame,
     encoded_examples: pd.DataFrame,
+    english_subset: dict[str, Any],
+    kept_answers: AnswerTable,
     model_profile: ModelProfile,
     settings: EvaluationSettings,
-) -> pd.DataFrame:
-    """Lets the base model and every arm answer the same questions."""
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Lets the base model and every arm answer the same questions, as far as the answers are not kept already."""
+    restricted = "english_subset" in settings.decodings
     return answer_questions(
         examples,
         encoded_examples,
@@ -54,6 +66,8 @@ def answer(
         arm_adapters=arm_adapters,
         tokenizer=tokenizer,
         profile=model_profile,
+        table=kept_answers,
+        english_ids=TokenSubset.from_json(english_subset).answer_ids.tolist() if restricted else (),
     )
 
 
@@ -79,6 +93,12 @@ def probe_layers(
     )
 
 
+def compare_decodings(decoded_answers: pd.DataFrame, settings: EvaluationSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compares other ways of choosing tokens with the most likely ones, and lists the answers that they change."""
+    marked = mark_answers(decoded_answers, load_tasks())
+    return compare_by_decoding(marked, confidence=settings.confidence), changed_answers(marked)
+
+
 def mark(
     answers: pd.DataFrame,
     words: pd.DataFrame,
@@ -93,6 +113,28 @@ def mark(
     table = tabulate(marked, words, tokenizer)
     left_out = {"arms": missing_arms(arm_adapters, settings), "strata": empty_strata(table)}
     return marked, score_answers(marked, confidence=settings.confidence), table, left_out
+
+
+def find_errors(
+    marked_answers: pd.DataFrame, tokenizer: ChatTokenizer
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Says what is wrong with wrong answers, counts it, and puts the arms' answers beside one another."""
+    described = describe_errors(marked_answers, tokenizer)
+    return described, error_table(described), side_by_side(described)
+
+
+def track_tables(
+    scores: pd.DataFrame,
+    comparison: pd.DataFrame,
+    errors: pd.DataFrame,
+    tracking: TrackingSettings,
+    study: StudySettings,
+    folder: Path,
+) -> dict[str, Any]:
+    """Sends scores, comparison and errors to Weights & Biases where somebody is signed in."""
+    tables = {"scores": scores, "comparison": comparison, "errors": errors}
+    run = log_evaluation(tables, tracking, study=study.name, folder=folder)
+    return {"project": tracking.project, "run": run}
 
 
 def of_one_seed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -119,19 +161,18 @@ def describe_arms(
     arm_curves: pd.DataFrame,
     base_validation_scores: dict[str, Any],
     settings: EvaluationSettings,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Makes the tables behind the figures: arms side by side, scores over training, kinds of error, floors."""
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Makes the tables behind the figures: arms side by side, scores over training, floors."""
     return (
         arm_effects(arm_answers, settings),
         dose_curve(arm_curves, base_validation_scores),
-        error_kinds(marked_answers),
         floors(marked_answers, baselines),
     )
 
 
 # Kedro resolves the hints of a node, so a figure's type, which would import plotly, cannot stand here.
 def plot(
-    scores: pd.DataFrame, arm_effects: pd.DataFrame, dose_curve: pd.DataFrame, arm_errors: pd.DataFrame
+    scores: pd.DataFrame, arm_effects: pd.DataFrame, dose_curve: pd.DataFrame, answer_errors: pd.DataFrame
 ) -> tuple[Any, Any, Any, Any, Any]:
     """Draws the scores, the arms side by side, their strata, their way there, and what they get wrong."""
     return (
@@ -139,7 +180,7 @@ def plot(
         figures.plot_arms(arm_effects),
         figures.plot_strata(arm_effects),
         figures.plot_dose(dose_curve),
-        figures.plot_errors(arm_errors),
+        figures.plot_errors(error_shares(answer_errors)),
     )
 
 
@@ -159,13 +200,27 @@ def report(
     floors: pd.DataFrame,
     left_out: dict[str, Any],
     probes: pd.DataFrame,
+    decodings: pd.DataFrame,
+    changed_answers: pd.DataFrame,
+    answer_errors: pd.DataFrame,
+    errors: pd.DataFrame,
+    side_by_side: pd.DataFrame,
+    tracked_tables: dict[str, Any],
     settings: EvaluationSettings,
     **plots: Any,
 ) -> str:
     """Writes the page of the evaluation."""
+    further = [
+        *probe_page.probe_sections(probes),
+        *decoding_sections(decodings, changed_answers),
+        *error_sections(answer_errors, errors, side_by_side),
+    ]
+    if tracked_tables["run"]:
+        text = f"Run {tracked_tables['run']} of project {tracked_tables['project']} has scores, comparison and errors."
+        further.append(Section("On Weights & Biases", text=text))
     return render_evaluation_page(
         EvaluationResults(marked, scores, comparison, control, verdict, effects, floors, left_out),
         {name.removesuffix("_figure"): figure for name, figure in plots.items()},
         settings,
-        probe_page.probe_sections(probes),
+        further,
     )

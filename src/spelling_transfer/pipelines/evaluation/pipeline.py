@@ -22,10 +22,7 @@ _FIGURES = {
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
-    """Returns the pipeline.
-
-    Its nodes: answer, probe_layers, mark, compare_arms, describe_arms, plot_scores, plot_probes, report_scores.
-    """
+    """Returns the pipeline, from answers to the page."""
     return pipeline(
         [
             node(
@@ -36,10 +33,12 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "tokenizer": "tokenizer",
                     "examples": "examples",
                     "encoded_examples": "encoded_examples",
+                    "english_subset": "english_subset",
+                    "kept_answers": "kept_answers",
                     "model_profile": "params:model_profile",
                     "settings": "params:evaluation",
                 },
-                outputs="answers",
+                outputs=["answers", "decoded_answers"],
                 name="answer",
                 tags=_ASKING,
             ),
@@ -59,10 +58,22 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=_ASKING,
             ),
             node(
+                nodes.compare_decodings,
+                inputs=["decoded_answers", "params:evaluation"],
+                outputs=["decodings", "changed_answers"],
+                name="compare_decodings",
+            ),
+            node(
                 nodes.mark,
                 inputs=["answers", "words", "tokenizer", "base_model", "arm_adapters", "params:evaluation"],
                 outputs=["marked_answers", "scores", "arm_answers", "left_out"],
                 name="mark",
+            ),
+            node(
+                nodes.find_errors,
+                inputs=["marked_answers", "tokenizer"],
+                outputs=["answer_errors", "errors", "side_by_side"],
+                name="find_errors",
             ),
             node(
                 nodes.compare_arms,
@@ -91,12 +102,18 @@ def _report() -> Pipeline:
                     "base_validation_scores",
                     "params:evaluation",
                 ],
-                outputs=["arm_effects", "dose_curve", "arm_errors", "floors"],
+                outputs=["arm_effects", "dose_curve", "floors"],
                 name="describe_arms",
             ),
             node(
+                nodes.track_tables,
+                inputs=["scores", "comparison", "errors", "params:tracking", "params:study", "tuning_studies"],
+                outputs="tracked_tables",
+                name="track_tables",
+            ),
+            node(
                 nodes.plot,
-                inputs=["scores", "arm_effects", "dose_curve", "arm_errors"],
+                inputs=["scores", "arm_effects", "dose_curve", "answer_errors"],
                 outputs=list(_FIGURES.values()),
                 name="plot_scores",
                 tags=["report"],
@@ -120,6 +137,12 @@ def _report() -> Pipeline:
                     "floors": "floors",
                     "left_out": "left_out",
                     "probes": "layer_probes",
+                    "decodings": "decodings",
+                    "changed_answers": "changed_answers",
+                    "answer_errors": "answer_errors",
+                    "errors": "errors",
+                    "side_by_side": "side_by_side",
+                    "tracked_tables": "tracked_tables",
                     "settings": "params:evaluation",
                     **{f"{name}_figure": dataset for name, dataset in _FIGURES.items()},
                 },

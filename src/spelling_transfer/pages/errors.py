@@ -1,0 +1,61 @@
+"""What a page says of wrong answers."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from spelling_transfer.evaluation.errors import KINDS, error_examples, letter_confusions
+from spelling_transfer.pages.page import Section
+from spelling_transfer.pages.tables import Table
+
+_ORDER = [*KINDS, "at a token border", "inside a token", "too short", "too long"]
+_MOST_CONFUSED = 40
+_MOST_QUESTIONS = 500
+
+
+def error_sections(described: pd.DataFrame, errors: pd.DataFrame, side_by_side: pd.DataFrame) -> list[Section]:
+    """Returns the sections; none where nothing is wrong.
+
+    Args:
+        described: The table of ``evaluation.errors.describe_errors``.
+        errors: That of ``error_table``.
+        side_by_side: That of the same name.
+    """
+    if errors.empty:
+        return []
+    first = errors[errors["seed"] == errors.groupby("arm")["seed"].transform("min")]
+    wide = first.pivot(index=["task", "kind"], columns="arm", values="share").fillna(0.0)[first["arm"].unique()]
+    wide = wide.reset_index().sort_values(["task", "kind"], key=_place, kind="stable")
+    formats = dict.fromkeys(wide.columns[2:], ".1%")
+    caption = (
+        "Share of all answers to a task. At a token border and inside a token: of the questions about a letter there. "
+        "Too short and too long: spellings by their number of letters."
+    )
+    confused = letter_confusions(described)
+    confused = confused.pivot_table(index=["task", "expected", "given"], columns="arm", values="n", fill_value=0)
+    confused = confused.loc[confused.sum(axis=1).sort_values(ascending=False, kind="stable").index].astype(int)
+    columns = ["arm", "task", "kind", "question", "tokens", "answer", "output"]
+    return [
+        Section("What is wrong with wrong answers", table=Table(wide, caption=caption, formats=formats)),
+        Section(
+            table=Table(
+                confused.reset_index().head(_MOST_CONFUSED),
+                caption="Letters that are taken for others, most often first.",
+            )
+        ),
+        Section(
+            table=Table(
+                error_examples(described)[columns],
+                caption="Three of each kind, chosen by the hash of their identifiers.",
+                max_rows=_MOST_QUESTIONS,
+            )
+        ),
+        Section(
+            "Answers side by side",
+            table=Table(side_by_side, caption="All of them are in side_by_side.csv.", max_rows=_MOST_QUESTIONS),
+        ),
+    ]
+
+
+def _place(column: pd.Series) -> pd.Series:
+    return column.map({kind: place for place, kind in enumerate(_ORDER)}) if column.name == "kind" else column

@@ -77,3 +77,18 @@ def test_what_cannot_be_asked_is_said_in_one_line(arguments, message, project, s
     assert done.exit_code in (1, 2)
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(("harness", "file"), [("lm-eval", "spelling_transfer_count.yaml"), ("inspect", "count.jsonl")])
+def test_the_questions_of_the_evaluation_are_exported(project, harness, file):
+    done = project.kedro_here("bench", "export", harness, harness)
+    assert done.exit_code == 0, done.output
+    assert (project.path / harness / file).is_file()
+    assert "questions of 8 tasks" in done.stdout
+    asked = [json.loads(line) for line in (project.path / harness / "count.jsonl").read_text().splitlines()]
+    examples = pd.read_parquet(project.path / "data/03_primary/examples.parquet").set_index("example_id")
+    assert len(asked) == 10
+    assert set(examples.loc[[each["example_id"] for each in asked], "split"]) == {"test"}
+    done = project.kedro_here("bench", "export", "lm-eval", "conf")
+    assert "was not exported by" in done.stderr
+    assert project.kedro_here("bench", "export", "lm-eval", "x", "--answers").exit_code == 2

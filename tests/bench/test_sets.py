@@ -183,7 +183,7 @@ def test_answers_are_marked_as_the_authors_mark_and_read_leniently(
 
 
 def test_reasoning_gym_is_generated_here():
-    pytest.importorskip("reasoning_gym", reason="needs pip install 'spelling-transfer[harness]'")
+    pytest.importorskip("reasoning_gym", reason="needs pip install reasoning-gym")
     for name in ("rg_letter_counting", "rg_spell_backward"):
         contents = load_sets()[name].read(None, 20)
         assert len(contents.items) == 20

@@ -21,7 +21,7 @@ class _Generated:
     generator: str
     source = "https://github.com/open-thought/reasoning-gym; Stojanovski et al., 2025, arXiv:2505.24760"
     licence = "Apache-2.0"
-    needs = "nothing (pip install 'spelling-transfer[harness]'), or a file of its entries, one JSON object a line"
+    needs = "nothing (pip install reasoning-gym), or a file of its entries, one JSON object a line"
 
     def read(self, path: Path | None, size: int) -> Contents:
         """Generates the questions with the package, or reads entries that were written to a file."""
@@ -37,7 +37,7 @@ class _Generated:
             contents.version = f"reasoning-gym {version('reasoning-gym')}, seed {SEED}, {size} questions"
         except (ImportError, PackageNotFoundError) as error:
             raise BenchError(
-                f"{self.name}: needs the package reasoning-gym (pip install 'spelling-transfer[harness]'), or --file "
+                f"{self.name}: needs the package reasoning-gym (pip install reasoning-gym), or --file "
                 "with entries that it generated elsewhere."
             ) from error
         entries = create_dataset(self.generator, size=size, seed=SEED)

@@ -122,6 +122,52 @@ def run(
             _print(report)
 
 
+@bench.command("export", context_settings=CONTEXT_SETTINGS)
+@click.argument("harness", type=click.Choice(["lm-eval", "inspect"]))
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--answers", "with_answers", is_flag=True, help="For inspect: add the last evaluation's answers, for logs."
+)
+@env_option
+def export(harness: str, target: Path, with_answers: bool, env: str | None) -> None:
+    """Write the questions of the evaluation, with our marks, as tasks of another harness into the folder TARGET.
+
+    The tool that runs them needs this package beside it, for the marks; nothing else of it is used.
+    """
+    with one_clear_error(env=env):
+        from spelling_transfer.bench import export_inspect, export_lm_eval
+        from spelling_transfer.evaluation import EvaluationSettings, sample_test_examples
+
+        if with_answers and harness != "inspect":
+            raise click.UsageError("--answers is of inspect: lm-eval has no format for answers of others.")
+        catalog = load_catalog(env)
+        settings = EvaluationSettings.model_validate(catalog.load("params:evaluation"))
+        questions = sample_test_examples(
+            catalog.load("examples"),
+            per_task=settings.examples_per_task,
+            per_other_word_set=settings.examples_per_other_word_set,
+            per_trained_words=settings.examples_per_trained_words,
+            seed=settings.seed,
+        )
+        if harness == "lm-eval":
+            tasks = export_lm_eval(questions, target, settings.max_new_tokens)
+            hint = (
+                f"lm_eval --model hf --model_args pretrained=MODEL,enable_thinking=False --apply_chat_template "
+                f"--include_path {target} --tasks spelling_transfer --log_samples --output_path results"
+            )
+        else:
+            answers = catalog.load("marked_answers") if with_answers else None
+            tasks = export_inspect(questions, target, settings.max_new_tokens, answers)
+            hint = (
+                f"cd {target} && inspect eval spelling_transfer_tasks.py --model hf/MODEL -M do_sample=false "
+                "-M enable_thinking=false"
+            )
+        click.echo(f"{target}: {len(questions):,} questions of {len(tasks)} tasks")
+        click.echo(f"Ask an exported model, whose folder is MODEL:\n  {hint}")
+        if with_answers:
+            click.echo(f"Write the logs where inspect_ai is installed:\n  python {target / 'write_logs.py'}")
+
+
 def _answerers(
     catalog: DataCatalog, arms: tuple[str, ...], folder: Path | None, settings: EvaluationSettings, max_new_tokens: int
 ) -> Iterator[tuple[str, int, Answerer]]:

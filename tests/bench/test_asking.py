@@ -65,11 +65,11 @@ def test_both_forms_are_asked_and_each_is_marked_in_its_way():
 
 
 def test_a_question_that_a_model_cannot_read_is_counted_and_never_scored():
-    rows, not_asked = ask(Doubles(), [item("fox"), item("crow")], lambda questions, _: [None, ("1", True)])
-    assert not_asked == {"authors": 1, "ours": 1}
+    rows, not_asked = ask(Doubles(), [item("fox"), item("crow")], lambda questions, _: ["odd", ("1", True)])
+    assert not_asked == {"authors: odd": 1, "ours: odd": 1}
     assert rows["text"].tolist() == ["crow", "crow"]
-    with pytest.raises(BenchError, match="none of its 1 questions can be asked"):
-        ask(Doubles(), [item("fox")], lambda questions, _: [None])
+    with pytest.raises(BenchError, match="none of its 1 questions got an answer to score: authors: odd"):
+        ask(Doubles(), [item("fox")], lambda questions, _: ["odd"])
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_set_is_asked_marked_stored_and_summed_up(project, spell):
     report = json.loads(done.stdout)
     assert (report["items"], report["word_was_trained"]) == (10, 5)
     assert report["broken"] == ["spell.tsv, line 12: its answer is 'y', the letters of 'x' say 'x'"]
-    assert report["not_asked"] == {"authors": 10}  # the embedded model's vocabulary has no quotes
+    assert list(report["not_asked"].values()) == [10]  # the embedded model's vocabulary has no quotes
     scores = {row["items"]: row for row in report["scores"]}
     assert (scores["all"]["n"], scores["clean"]["n"]) == (10, 5 - report["family_was_trained"])
     answers = pd.read_parquet(project.path / "data/07_model_output/public_sets/cute.parquet")
@@ -69,7 +69,7 @@ def test_a_set_is_asked_marked_stored_and_summed_up(project, spell):
         (["cute"], "cute: --file has to name"),
         (["cute", "--file", "spell.tsv", "--arm=spelling"], "arm_adapters"),
         (["cute", "--file", "spell.tsv", "--model", "nowhere"], "no such model folder"),
-        (["cute", "--file", "spell.tsv", "--arm=base", "--model", "x"], "give one of the two"),
+        (["cute", "--file", "spell.tsv", "--arm=base", "--model", "x"], "give one."),
     ],
 )
 def test_what_cannot_be_asked_is_said_in_one_line(arguments, message, project, spell):

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
         score,
     )
     from spelling_transfer.bench.base import BenchError, BrokenRow, Contents, Item, PublicSet
+    from spelling_transfer.bench.contamination import exposure
+    from spelling_transfer.bench.endpoint import EndpointAnswerer, open_endpoint
     from spelling_transfer.bench.exports import export_inspect, export_lm_eval
-    from spelling_transfer.bench.exposure import exposure
     from spelling_transfer.bench.registry import choose_set, load_sets
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "BenchError",
     "BrokenRow",
     "Contents",
+    "EndpointAnswerer",
     "Item",
     "PublicSet",
     "as_documents",
@@ -44,14 +46,16 @@ __all__ = [
     "first_of_each_kind",
     "load_sets",
     "local_answerer",
+    "open_endpoint",
     "score",
 ]
 
 _HOMES = {
     "asking": "Answerer as_documents ask differences first_of_each_kind local_answerer score",
     "base": "BenchError BrokenRow Contents Item PublicSet",
+    "endpoint": "EndpointAnswerer open_endpoint",
     "exports": "export_inspect export_lm_eval",
-    "exposure": "exposure",
+    "contamination": "exposure",
     "registry": "choose_set load_sets",
 }
 

@@ -25,9 +25,10 @@ from spelling_transfer.statistics.paired import paired_difference
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 ALL_KINDS = "all"
+_UNKNOWN_TOKENS = "it holds tokens that this model, trimmed to some words, does not have"
 
-Answers = Sequence[tuple[str, bool] | None]
-"""The answer to each question and whether it ended by itself; ``None`` where the question could not be asked."""
+Answers = Sequence[tuple[str, bool] | str]
+"""The answer to each question and whether it ended by itself; where there is none to be scored, why."""
 Answerer = Callable[[Sequence[str], Sequence[str]], Answers]
 """Takes questions and what each answer is to begin with."""
 
@@ -48,16 +49,11 @@ def local_answerer(
         askable = [len(loaded.vocabulary.known_rows(prompt)) == len(prompt) for prompt in prompts]
         asked = [prompt for prompt, may in zip(prompts, askable, strict=True) if may]
         with progress_bar(f"Answers of {name}", total=len(asked)) as advance:
-            found = iter(
-                generate_answers(
-                    loaded, tokenizer, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=advance
-                )
+            found = generate_answers(
+                loaded, tokenizer, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=advance
             )
-        answers: list[tuple[str, bool] | None] = []
-        for may in askable:
-            ids = next(found) if may else None
-            answers.append(None if ids is None else (tokenizer.decode(ids), len(ids) < max_new_tokens))
-        return answers
+        given = iter((tokenizer.decode(ids), len(ids) < max_new_tokens) for ids in found)
+        return [next(given) if may else _UNKNOWN_TOKENS for may in askable]
 
     return answer
 
@@ -73,20 +69,20 @@ def ask(public_set: PublicSet, items: Sequence[Item], answer: Answerer) -> tuple
     Returns:
         One row an answer: ``item_id``, ``kind``, ``form``, ``text``, ``question``, ``answer``, ``output``, ``ended``,
         ``correct`` (as the authors mark; in our form exact), ``lenient`` (read by our readers), ``invalid`` (nothing
-        could be read) and ``read``. And how many questions of each form could not be asked.
+        could be read) and ``read``. And how many questions got no answer to score, by form and reason.
 
     Raises:
-        BenchError: No question could be asked.
+        BenchError: No question got an answer.
     """
     rows: list[dict[str, Any]] = []
-    not_asked: dict[str, int] = {}
+    left_out: dict[str, int] = {}
     for form in FORMS:
         asked = [item for item in items if form == "authors" or item.ours is not None]
         questions = [_question(item, form) for item in asked]
         answers = answer(questions, [item.prefill if form == "authors" else "" for item in asked])
         for item, question, given in zip(asked, questions, answers, strict=True):
-            if given is None:
-                not_asked[form] = not_asked.get(form, 0) + 1
+            if isinstance(given, str):
+                left_out[f"{form}: {given}"] = left_out.get(f"{form}: {given}", 0) + 1
                 continue
             output, ended = given
             rows.append(
@@ -103,11 +99,9 @@ def ask(public_set: PublicSet, items: Sequence[Item], answer: Answerer) -> tuple
                 }
             )
     if not rows:
-        raise BenchError(
-            f"{public_set.name}: none of its {len(items)} questions can be asked: all hold tokens that this model, "
-            "trimmed to some words, does not have. Ask a model with the full vocabulary (--model or --env)."
-        )
-    return pd.DataFrame(rows), not_asked
+        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in left_out.items())
+        raise BenchError(f"{public_set.name}: none of its {len(items)} questions got an answer to score: {reasons}.")
+    return pd.DataFrame(rows), left_out
 
 
 def _question(item: Item, form: str) -> str:

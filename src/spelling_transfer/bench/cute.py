@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -137,7 +137,7 @@ def _check(kind: str, inputs: list[str], label: str) -> None:
         if label not in inputs[1:]:
             raise RowError(f"its answer {label!r} is none of the two words")
         return
-    found = {
+    finders: Mapping[str, Callable[[], str]] = {
         "spell": lambda: " ".join(word),
         "spell_inverse": lambda: word.replace(" ", ""),
         "contains_char": lambda: "Yes" if inputs[0] in word else "No",
@@ -145,5 +145,5 @@ def _check(kind: str, inputs: list[str], label: str) -> None:
         "del_char": lambda: word.replace(inputs[0], ""),
         "sub_char": lambda: word.replace(inputs[0], inputs[1]),
         "swap_char": lambda: word.translate(str.maketrans(inputs[0] + inputs[1], inputs[1] + inputs[0])),
-    }[kind]()
-    agree(label, found, word)
+    }
+    agree(label, finders[kind](), word)

@@ -67,6 +67,9 @@ def list_sets(as_json: bool) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="A model folder to ask in place of the arms, such as an export.",
 )
+@click.option(
+    "--endpoint", "url", metavar="URL", help="An OpenAI-compatible endpoint to ask, such as that of kedro serve."
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many questions of each kind.")
 @click.option("--size", type=click.IntRange(1), default=500, show_default=True, help="Questions to generate.")
 @click.option(
@@ -79,6 +82,7 @@ def run(
     path: Path | None,
     arms: tuple[str, ...],
     folder: Path | None,
+    url: str | None,
     limit: int | None,
     size: int,
     max_new_tokens: int,
@@ -93,27 +97,28 @@ def run(
     with one_clear_error(env=env):
         import pandas as pd
 
-        from spelling_transfer.bench import ask, choose_set, exposure, first_of_each_kind
+        from spelling_transfer.bench import EndpointAnswerer, ask, choose_set, exposure, first_of_each_kind
         from spelling_transfer.evaluation import EvaluationSettings
         from spelling_transfer.models import cpu_threads
 
-        if folder is not None and arms:
-            raise click.UsageError("--arm asks the arms of this project, --model a folder: give one of the two.")
+        if (folder is not None) + (url is not None) + bool(arms) > 1:
+            raise click.UsageError("--arm asks the arms of this project, --model a folder, --endpoint a URL: give one.")
         chosen = choose_set(name)
         contents = chosen.read(path, size)
         items = first_of_each_kind(contents.items, limit)
         catalog = load_catalog(env)
         settings = EvaluationSettings.model_validate(catalog.load("params:evaluation"))
-        frames, not_asked = [], {}
+        frames, not_asked, decoding = [], {}, "greedy"
         with cpu_threads(settings.threads):
-            for arm, seed, answer in _answerers(catalog, arms, folder, settings, max_new_tokens):
+            for arm, seed, answer in _answerers(catalog, arms, folder, url, settings, max_new_tokens):
                 frame, left_out = ask(chosen, items, answer)
                 frames.append(frame.assign(arm=arm, seed=seed))
-                not_asked |= left_out  # the same for all: they share a vocabulary
+                decoding = answer.decoding if isinstance(answer, EndpointAnswerer) else decoding
+                not_asked |= left_out  # arms share a vocabulary, so it is the same for all
         answers = pd.concat(frames, ignore_index=True)
         known = exposure(answers["text"].tolist(), catalog.load("words"))
         answers = answers.assign(seen=known["seen"], family=known["family"])
-        report = _report(chosen, contents, answers, not_asked, settings)
+        report = _report(chosen, contents, answers, not_asked, settings) | {"decoding": decoding}
         catalog.save(f"public_set_answers.{name}", answers)
         catalog.save(f"public_set_report.{name}", report)
         if as_json:
@@ -169,16 +174,25 @@ def export(harness: str, target: Path, with_answers: bool, env: str | None) -> N
 
 
 def _answerers(
-    catalog: DataCatalog, arms: tuple[str, ...], folder: Path | None, settings: EvaluationSettings, max_new_tokens: int
+    catalog: DataCatalog,
+    arms: tuple[str, ...],
+    folder: Path | None,
+    url: str | None,
+    settings: EvaluationSettings,
+    max_new_tokens: int,
 ) -> Iterator[tuple[str, int, Answerer]]:
     """Yields the arms that are asked, one in memory at a time."""
-    from spelling_transfer.bench import local_answerer
+    from spelling_transfer.bench import EndpointAnswerer, local_answerer, open_endpoint
     from spelling_transfer.evaluation import BASE, FINE_TUNED, EvaluationError
     from spelling_transfer.evaluation.answering import adapters_of
     from spelling_transfer.evaluation.strata import NO_SEED
     from spelling_transfer.models import ModelFolder, ModelProfile, load_model
     from spelling_transfer.tokenizer import load_chat_tokenizer
 
+    if url is not None:
+        with open_endpoint(url) as client:
+            yield client.model, NO_SEED, EndpointAnswerer(client, max_new_tokens)
+        return
     limits: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": settings.batch_size}
     if folder is not None:
         opened = ModelFolder.open(folder)
@@ -243,12 +257,13 @@ def _print(report: dict[str, Any]) -> None:
     console.print(f"[bold]{report['set']}[/bold]  {report['title']}")
     console.print(f"  version  {report['version']}", markup=False)
     console.print(f"  prompts  {report['prompts']}", markup=False)
+    console.print(f"  answers  {report['decoding']}", markup=False)
     console.print(
         f"  items    {report['items']:,} read, {report['asked']:,} asked; training knows the word of "
         f"{report['word_was_trained']:,}, only a relative of {report['family_was_trained']:,}; the rest is clean"
     )
-    for form, count in report["not_asked"].items():
-        console.print(f"  not asked, form {form!r}: {count:,}, with tokens that this model does not have")
+    for reason, count in report["not_asked"].items():
+        console.print(f"  left out  {count:,} of form {reason}", markup=False)
     if report["did_not_end"]:
         console.print(f"  {report['did_not_end']:,} answers did not end within --max-new-tokens")
     for number, line in enumerate(report["broken"]):

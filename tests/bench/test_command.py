@@ -31,7 +31,7 @@ def spell(project):
     trained, test = (words.loc[words["split"] == split, "word"].tolist()[:5] for split in ("train", "test"))
     file = project.path / "spell.tsv"
     file.write_text("input1\tlabel\n" + "".join(f"{word}\t{' '.join(word)}\n" for word in [*trained, *test]) + "x\ty\n")
-    return file, trained
+    return file, trained, len(trained) + len(test)
 
 
 def test_sets_are_listed_with_source_and_licence(project):
@@ -42,23 +42,26 @@ def test_sets_are_listed_with_source_and_licence(project):
 
 
 def test_a_set_is_asked_marked_stored_and_summed_up(project, spell):
-    file, trained = spell
+    file, trained, n_items = spell
     done = project.kedro_here("bench", "run", "cute", "--file", str(file), "--arm=base", "--json")
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
-    assert (report["items"], report["word_was_trained"]) == (10, 5)
-    assert report["broken"] == ["spell.tsv, line 12: its answer is 'y', the letters of 'x' say 'x'"]
-    assert list(report["not_asked"].values()) == [10]  # the embedded model's vocabulary has no quotes
+    assert (report["items"], report["word_was_trained"]) == (n_items, len(trained))
+    assert report["broken"] == [f"spell.tsv, line {n_items + 2}: its answer is 'y', the letters of 'x' say 'x'"]
+    assert list(report["not_asked"].values()) == [n_items]  # the embedded model's vocabulary has no quotes
     scores = {row["items"]: row for row in report["scores"]}
-    assert (scores["all"]["n"], scores["clean"]["n"]) == (10, 5 - report["family_was_trained"])
+    assert (scores["all"]["n"], scores["clean"]["n"]) == (
+        n_items,
+        n_items - len(trained) - report["family_was_trained"],
+    )
     answers = pd.read_parquet(project.path / "data/07_model_output/public_sets/cute.parquet")
     assert answers.loc[answers["seen"] == "word", "text"].tolist() == trained
     assert (answers["correct"] == (answers["output"] == answers["answer"])).all()
     assert answers["correct"].mean() == pytest.approx(scores["all"]["correct"])
     assert answers["correct"].any()
-    printed = project.kedro_here("bench", "run", "cute", "--file", str(file), "--arm=base", "--limit=6").stdout
-    assert "left out  spell.tsv, line 12" in printed
-    assert "10 read, 6 asked" in printed
+    printed = project.kedro_here("bench", "run", "cute", "--file", str(file), "--arm=base", "--limit=4").stdout
+    assert f"left out  spell.tsv, line {n_items + 2}" in printed
+    assert f"{n_items} read, 4 asked" in printed
     assert "kedro bench run" in project.kedro_here("peek", "public_set_answers.cute").stdout
 
 
@@ -79,15 +82,17 @@ def test_what_cannot_be_asked_is_said_in_one_line(arguments, message, project, s
     assert "Traceback" not in done.output
 
 
-@pytest.mark.parametrize(("harness", "file"), [("lm-eval", "spelling_transfer_count.yaml"), ("inspect", "count.jsonl")])
+@pytest.mark.parametrize(
+    ("harness", "file"), [("lm-eval", "spelling_transfer_spelling.yaml"), ("inspect", "spelling_transfer_tasks.py")]
+)
 def test_the_questions_of_the_evaluation_are_exported(project, harness, file):
     done = project.kedro_here("bench", "export", harness, harness)
     assert done.exit_code == 0, done.output
     assert (project.path / harness / file).is_file()
-    assert "questions of 8 tasks" in done.stdout
-    asked = [json.loads(line) for line in (project.path / harness / "count.jsonl").read_text().splitlines()]
+    assert "questions of 7 tasks" in done.stdout  # among so few words none is fit for counting
+    asked = [json.loads(line) for line in (project.path / harness / "spelling.jsonl").read_text().splitlines()]
     examples = pd.read_parquet(project.path / "data/03_primary/examples.parquet").set_index("example_id")
-    assert len(asked) == 10
+    assert asked
     assert set(examples.loc[[each["example_id"] for each in asked], "split"]) == {"test"}
     done = project.kedro_here("bench", "export", "lm-eval", "conf")
     assert "was not exported by" in done.stderr

@@ -68,8 +68,8 @@ def contents_of(name: str, file: Path, text: str):
         ),
         ("strawberrybench", "dataset.jsonl", json.dumps(STRAWBERRY) + "\n", [("names", "Otter", "2")], ["count"]),
         ("strawberrybench", "dataset.json", json.dumps([STRAWBERRY]), [("names", "Otter", "2")], ["count"]),
-        ("lmentry", "f.json", lmentry("first", "w"), [("first_letter/wording 1", "wombat", "w")], ["position"]),
-        ("lmentry", "l.json", lmentry("last", "t"), [("last_letter/wording 1", "wombat", "t")], ["position"]),
+        ("lmentry", "f.json", lmentry("first", "w"), [("first_letter/1", "wombat", "w")], ["position"]),
+        ("lmentry", "l.json", lmentry("last", "t"), [("last_letter/1", "wombat", "t")], ["position"]),
         ("rg_letter_counting", "x.jsonl", json.dumps(RG_COUNT), [("letter_counting", "An Otter sat", "3")], [None]),
         (
             "rg_spell_backward",

@@ -139,12 +139,14 @@ def score(answers: pd.DataFrame, *, confidence: float = CONFIDENCE) -> pd.DataFr
         One row an arm, seed, form, kind (``all`` where there are several) and items (``all``, ``clean``): ``n``,
         ``correct`` with ``low`` and ``high``, ``lenient``, ``invalid`` as shares; NaN where there is no item.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (arm, seed, form), part in answers.groupby(["arm", "seed", "form"], sort=False):
         for kind, of_kind in _kinds(part):
             for items, some in (("all", of_kind), ("clean", of_kind[of_kind["seen"] == ""])):
                 low, high = clustered_wilson_interval(some["correct"], some["family"], confidence=confidence)
-                shares = {name: float(some[name].mean()) if len(some) else float("nan") for name in _SHARES}
+                shares: dict[str, Any] = {
+                    name: float(some[name].mean()) if len(some) else float("nan") for name in _SHARES
+                }
                 named = {"arm": arm, "seed": seed, "form": form, "kind": kind, "items": items, "n": len(some)}
                 rows.append({**named, **shares, "low": low, "high": high})
     return pd.DataFrame(rows)

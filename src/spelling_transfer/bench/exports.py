@@ -139,7 +139,7 @@ def export_inspect(
             (work / "answers").mkdir()
             (work / "write_logs.py").write_text(_INSPECT_LOGS, encoding="utf-8")
             for (arm, seed, task), part in answers.groupby(["arm", "seed", "task"], sort=False):
-                name = f"{arm}-{task}" if seed < 0 else f"{arm}-seed-{seed}-{task}"
+                name = f"{arm}-{task}" if int(str(seed)) < 0 else f"{arm}-seed-{seed}-{task}"
                 _write_lines(part[[*_KEPT, "arm", "seed", "model", "output"]], work / "answers" / f"{name}.jsonl")
     return [f"{GROUP}_{task}" for task in tasks]
 

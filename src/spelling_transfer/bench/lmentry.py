@@ -77,7 +77,7 @@ def _item(row: Row) -> Item:
     wording = int(known["template_id"]) + 1
     return Item(
         item_id=f"{end}/{row['id']}",
-        kind=f"{end}/wording {wording}",
+        kind=f"{end}/{wording}",
         text=word,
         question=question,
         answer=answer,

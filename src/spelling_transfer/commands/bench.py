@@ -108,7 +108,8 @@ def run(
         items = first_of_each_kind(contents.items, limit)
         catalog = load_catalog(env)
         settings = EvaluationSettings.model_validate(catalog.load("params:evaluation"))
-        frames, not_asked, decoding = [], {}, "greedy"
+        not_asked: dict[str, int] = {}
+        frames, decoding = [], "greedy"
         with cpu_threads(settings.threads):
             for arm, seed, answer in _answerers(catalog, arms, folder, url, settings, max_new_tokens):
                 frame, left_out = ask(chosen, items, answer)
@@ -271,12 +272,14 @@ def _print(report: dict[str, Any]) -> None:
             console.print(f"  and {len(report['broken']) - number:,} more; public_set_report.{report['set']} has all")
             break
         console.print(f"  left out  {line}", markup=False)
-    table = Table("kind", "form", "arm", "items", *("n", "right", "interval", "lenient", "unread"), box=None)
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("kind", "form", "arm", "items", "n", "right", "lenient", "unread"):
+        table.add_column(name, no_wrap=True)
     for row in report["scores"]:
         arm = row["arm"] if row["seed"] < 0 else f"{row['arm']}/{row['seed']}"
-        shares = [_percent(row[name]) for name in ("correct", "lenient", "invalid")]
-        interval = "–" if row["low"] is None else f"{100 * row['low']:.1f} to {100 * row['high']:.1f}"
-        cells = [row["kind"], row["form"], arm, row["items"], f"{row['n']:,}", shares[0], interval, *shares[1:]]
+        interval = "" if row["low"] is None else f" ({100 * row['low']:.0f}–{100 * row['high']:.0f})"
+        right, lenient, unread = (_percent(row[name]) for name in ("correct", "lenient", "invalid"))
+        cells = [row["kind"], row["form"], arm, row["items"], f"{row['n']:,}", right + interval, lenient, unread]
         table.add_row(*cells)
     console.print(table)
     for row in report["differences"]:
@@ -287,4 +290,4 @@ def _print(report: dict[str, Any]) -> None:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return "–" if share is None else f"{100 * share:.1f}%"

@@ -39,6 +39,7 @@ class LazyCommand(click.Command):
 
 
 _COMMANDS = {
+    "bench": ("commands.bench:bench", "Ask public sets; write our tasks for other harnesses."),
     "bundle": ("commands.bundle:bundle", "Push, pull, verify and prune files that travel together."),
     "canary": ("commands.canary:canary", "Ask the endpoint again what its check asked, and compare."),
     "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),

@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, ratio_interval, t_interval, wilson_interval
+from spelling_transfer.statistics.intervals import (
+    NO_INTERVAL,
+    Interval,
+    clustered_wilson_interval,
+    ratio_interval,
+    t_interval,
+    wilson_interval,
+)
 
 Z = norm.ppf(0.975)
 
@@ -33,6 +40,26 @@ def test_wilson_ends_are_where_the_score_test_just_rejects(case: tuple[int, int]
     low = 0.0 if successes == 0 else brentq(score, 0, share - 1e-9)
     high = 1.0 if successes == n else brentq(score, share + 1e-9, 1)
     assert interval == pytest.approx((low, high), abs=1e-6)
+
+
+@pytest.mark.parametrize("right", [[1, 0, 1, 1, 0, 0, 1], [1] * 5, [0] * 5])
+def test_an_item_a_cluster_gives_wilsons_interval(right: list[int]) -> None:
+    assert clustered_wilson_interval(right, range(len(right))) == pytest.approx(
+        tuple(wilson_interval(sum(right), len(right)))
+    )
+
+
+def test_items_that_repeat_each_other_count_as_one() -> None:
+    # Five words right and five wrong, asked four times each: the design effect is 10/9 · 40/1600 / (1/4 / 39) = 13/3.
+    right, word = np.repeat([1, 0] * 5, 4), np.repeat(np.arange(10), 4)
+    size = 40 / (13 / 3)
+    half = Z * np.sqrt(1 / 4 / size + (Z / 2 / size) ** 2) / (1 + Z**2 / size)
+    assert tuple(clustered_wilson_interval(right, word)) == pytest.approx((0.5 - half, 0.5 + half))
+    low, high = clustered_wilson_interval(right, word)
+    alone = wilson_interval(20, 40)
+    assert low < alone.low < alone.high < high
+    assert tuple(clustered_wilson_interval([1] * 40, word)) == pytest.approx(tuple(wilson_interval(10, 10)))
+    assert np.isnan(clustered_wilson_interval([], [])).all()
 
 
 def test_no_answers_give_no_interval_and_no_claim() -> None:

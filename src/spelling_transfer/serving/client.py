@@ -29,11 +29,13 @@ class Reply:
         status: HTTP status; 0 where the endpoint could not be reached or did not answer in time.
         seconds: From sending the request to the last byte of the response.
         body: The response's JSON; empty where it was none.
+        retry_after_seconds: How long a busy endpoint says to wait; ``None`` where it says nothing, or a date.
     """
 
     status: int
     seconds: float
     body: dict[str, Any] = field(default_factory=dict)
+    retry_after_seconds: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -142,7 +144,13 @@ def _reply(response: httpx.Response, seconds: float) -> Reply:
         body = response.json()
     except ValueError:
         body = {}
-    return Reply(response.status_code, seconds, body if isinstance(body, dict) else {})
+    wait = response.headers.get("Retry-After", "")
+    return Reply(
+        response.status_code,
+        seconds,
+        body if isinstance(body, dict) else {},
+        float(wait) if wait.isdecimal() else None,
+    )
 
 
 class LoadSettings(BaseModel):

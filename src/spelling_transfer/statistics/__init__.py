@@ -9,7 +9,13 @@ from spelling_transfer.statistics.contrast import Contrast, contrast, family_val
 from spelling_transfer.statistics.correlation import correlate
 from spelling_transfer.statistics.exact import mcnemar_exact, sign_flip_exact
 from spelling_transfer.statistics.importance import rate_importance
-from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, percentile_interval, wilson_interval
+from spelling_transfer.statistics.intervals import (
+    NO_INTERVAL,
+    Interval,
+    clustered_wilson_interval,
+    percentile_interval,
+    wilson_interval,
+)
 from spelling_transfer.statistics.multiple import benjamini_hochberg, holm
 from spelling_transfer.statistics.paired import (
     PairedDifference,
@@ -41,6 +47,7 @@ __all__ = [
     "Ratio",
     "benjamini_hochberg",
     "bonett_price_interval",
+    "clustered_wilson_interval",
     "compare_transfer_scores",
     "contrast",
     "contrast_ratio",

@@ -50,6 +50,39 @@ def wilson_interval(successes: int, n: int, *, confidence: float = CONFIDENCE) -
     return Interval(float(low), float(high))
 
 
+def clustered_wilson_interval(values: ArrayLike, clusters: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
+    """Returns Wilson's interval of a share whose items come in clusters, such as several questions about one word.
+
+    It is the interval of the effective sample size ``n / d``. The design effect ``d`` is the variance of the share over
+    ``m`` clusters, ``m / (m - 1) · Σ (Σ (x - p))² / n²``, divided by ``p (1 - p) / (n - 1)``, and at least 1. So it is
+    1, and the interval Wilson's own, where each item is a cluster. Where all or none are right the clusters say nothing
+    of it, and each counts once.
+
+    Source: L. Kish, "Survey Sampling" (1965), section 8.2; E. L. Korn and B. I. Graubard, "Confidence intervals for
+    proportions with small expected number of positive counts", Survey Methodology 24 (1998).
+
+    Args:
+        values: Whether each item is right, shape (items,).
+        clusters: The cluster of each item, shape (items,).
+        confidence: Confidence level.
+    """
+    from scipy.stats import norm
+
+    right = np.asarray(values, dtype=float)
+    _, member = np.unique(np.asarray(clusters), return_inverse=True)
+    n, m = len(right), int(member.max()) + 1 if len(right) else 0
+    if n == 0:
+        return NO_INTERVAL
+    p, size = float(right.mean()), float(m)
+    if 0 < p < 1 and m > 1:
+        totals = np.bincount(member, weights=right - p)
+        effect = m / (m - 1) * float(totals @ totals) / n**2 / (p * (1 - p) / (n - 1))
+        size = n / max(effect, 1.0)
+    z = float(norm.ppf((1 + confidence) / 2))
+    middle, half = p + z**2 / (2 * size), z * (p * (1 - p) / size + z**2 / (4 * size**2)) ** 0.5
+    return Interval(max(0.0, (middle - half) / (1 + z**2 / size)), min(1.0, (middle + half) / (1 + z**2 / size)))
+
+
 def t_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
     """Returns Student's interval of a mean, ``mean ± t · s / sqrt(n)``; none for fewer than two values.
 

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     )
     from spelling_transfer.words.families import bucket_of, find_families, find_leaks, split_of
     from spelling_transfer.words.randomness import key_of, random_for, shuffled
-    from spelling_transfer.words.word_list import WordListFile, WordSelection, clean_words, select_words
+    from spelling_transfer.words.word_list import (
+        WordListFile,
+        WordSelection,
+        clean_words,
+        dictionary_words,
+        select_words,
+    )
     from spelling_transfer.words.word_sets import (
         RANDOM,
         TOKEN_HELD_OUT,
@@ -48,6 +54,7 @@ __all__ = [
     "clean_words",
     "describe_splits",
     "describe_words",
+    "dictionary_words",
     "find_families",
     "find_leaks",
     "key_of",
@@ -66,7 +73,7 @@ _HOMES = {
     "difficulty": "LEVELS DifficultySettings model_scores rate_difficulty structural_score",
     "families": "bucket_of find_families find_leaks split_of",
     "randomness": "key_of random_for shuffled",
-    "word_list": "WordListFile WordSelection clean_words select_words",
+    "word_list": "WordListFile WordSelection clean_words dictionary_words select_words",
     "word_sets": "RANDOM TOKEN_HELD_OUT UNKNOWN_SPELLING WORD WORD_SETS describe_splits describe_words split_words "
     "without_lines",
 }

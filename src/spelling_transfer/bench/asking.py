@@ -1,0 +1,202 @@
+"""Asks a model the questions of a public set in both forms, marks the answers, and sums them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spelling_transfer.bench.base import (
+    FORMS,
+    BenchError,
+    Item,
+    PublicSet,
+    is_right_leniently,
+    mark_ours,
+    read_leniently,
+)
+from spelling_transfer.models.generate import generate_answers
+from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.progress import progress_bar
+from spelling_transfer.statistics.intervals import CONFIDENCE, clustered_wilson_interval
+from spelling_transfer.statistics.paired import paired_difference
+from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+ALL_KINDS = "all"
+_UNKNOWN_TOKENS = "it holds tokens that this model, trimmed to some words, does not have"
+
+Answers = Sequence[tuple[str, bool] | str]
+"""The answer to each question and whether it ended by itself; where there is none to be scored, why."""
+Answerer = Callable[[Sequence[str], Sequence[str]], Answers]
+"""Takes questions and what each answer is to begin with."""
+
+
+def local_answerer(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, *, max_new_tokens: int, batch_size: int | None, name: str
+) -> Answerer:
+    """Returns what lets a model in memory answer, greedily and in non-thinking mode, as the evaluation does.
+
+    A question that holds a token the model does not have (a trimmed vocabulary) is not asked.
+    """
+
+    def answer(questions: Sequence[str], prefills: Sequence[str]) -> Answers:
+        prompts = [
+            prompt + begun
+            for prompt, begun in zip(tokenizer.encode_prompts(questions), tokenizer.encode_texts(prefills), strict=True)
+        ]
+        askable = [len(loaded.vocabulary.known_rows(prompt)) == len(prompt) for prompt in prompts]
+        asked = [prompt for prompt, may in zip(prompts, askable, strict=True) if may]
+        with progress_bar(f"Answers of {name}", total=len(asked)) as advance:
+            found = generate_answers(
+                loaded, tokenizer, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=advance
+            )
+        given = iter((tokenizer.decode(ids), len(ids) < max_new_tokens) for ids in found)
+        return [next(given) if may else _UNKNOWN_TOKENS for may in askable]
+
+    return answer
+
+
+def ask(public_set: PublicSet, items: Sequence[Item], answer: Answerer) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Asks the questions as their authors have them and as our tasks do, and marks the answers.
+
+    Args:
+        public_set: The set; it marks what its authors ask.
+        items: Its questions.
+        answer: What answers.
+
+    Returns:
+        One row an answer: ``item_id``, ``kind``, ``form``, ``text``, ``question``, ``answer``, ``output``, ``ended``,
+        ``correct`` (as the authors mark; in our form exact), ``lenient`` (read by our readers), ``invalid`` (nothing
+        could be read) and ``read``. And how many questions got no answer to score, by form and reason.
+
+    Raises:
+        BenchError: No question got an answer.
+    """
+    rows: list[dict[str, Any]] = []
+    left_out: dict[str, int] = {}
+    for form in FORMS:
+        asked = [item for item in items if form == "authors" or item.ours is not None]
+        questions = [_question(item, form) for item in asked]
+        answers = answer(questions, [item.prefill if form == "authors" else "" for item in asked])
+        for item, question, given in zip(asked, questions, answers, strict=True):
+            if isinstance(given, str):
+                left_out[f"{form}: {given}"] = left_out.get(f"{form}: {given}", 0) + 1
+                continue
+            output, ended = given
+            rows.append(
+                {
+                    "item_id": item.item_id,
+                    "kind": item.kind,
+                    "form": form,
+                    "text": item.text,
+                    "question": question,
+                    "answer": item.answer if form == "authors" or item.ours is None else item.ours.answer,
+                    "output": output,
+                    "ended": ended,
+                    **_marks(public_set, item, form, output),
+                }
+            )
+    if not rows:
+        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in left_out.items())
+        raise BenchError(f"{public_set.name}: none of its {len(items)} questions got an answer to score: {reasons}.")
+    return pd.DataFrame(rows), left_out
+
+
+def _question(item: Item, form: str) -> str:
+    return item.question if form == "authors" or item.ours is None else item.ours.question
+
+
+def _marks(public_set: PublicSet, item: Item, form: str, output: str) -> dict[str, Any]:
+    if form == "ours" and item.ours is not None:
+        mark = mark_ours(item.ours, output)
+        return {"correct": mark.exact, "lenient": mark.lenient, "invalid": mark.invalid, "read": mark.read}
+    correct, read = public_set.mark(item, output), read_leniently(item, output)
+    return {
+        "correct": correct,
+        "lenient": correct or is_right_leniently(item, read),
+        "invalid": not correct and read is None,
+        "read": read or "",
+    }
+
+
+def first_of_each_kind(items: Sequence[Item], count: int | None) -> list[Item]:
+    """Returns the first so many questions of each kind; all of them without a count."""
+    kinds = pd.Series([item.kind for item in items], dtype=str)
+    places = kinds.groupby(kinds).cumcount()
+    return [item for item, place in zip(items, places, strict=True) if count is None or place < count]
+
+
+def score(answers: pd.DataFrame, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """Sums up answers by arm, kind of question and form, over all items and over the clean ones.
+
+    Args:
+        answers: Rows of ``ask`` with ``arm``, ``seed``, ``seen`` and ``family``.
+        confidence: Confidence level of the intervals.
+
+    Returns:
+        One row an arm, seed, form, kind (``all`` where there are several) and items (``all``, ``clean``): ``n``,
+        ``correct`` with ``low`` and ``high``, ``lenient``, ``invalid`` as shares; NaN where there is no item.
+    """
+    rows: list[dict[str, Any]] = []
+    for (arm, seed, form), part in answers.groupby(["arm", "seed", "form"], sort=False):
+        for kind, of_kind in _kinds(part):
+            for items, some in (("all", of_kind), ("clean", of_kind[of_kind["seen"] == ""])):
+                low, high = clustered_wilson_interval(some["correct"], some["family"], confidence=confidence)
+                shares: dict[str, Any] = {
+                    name: float(some[name].mean()) if len(some) else float("nan") for name in _SHARES
+                }
+                named = {"arm": arm, "seed": seed, "form": form, "kind": kind, "items": items, "n": len(some)}
+                rows.append({**named, **shares, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+_SHARES = ("correct", "lenient", "invalid")
+
+
+def differences(answers: pd.DataFrame, reference: str, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """Compares each arm with a reference on the same items, paired, all kinds together.
+
+    Args:
+        answers: As for ``score``.
+        reference: The arm that the others are compared with.
+        confidence: Confidence level of the intervals.
+
+    Returns:
+        One row an arm, form and items (``all``, ``clean``): ``n``, ``difference`` of the shares of right answers with
+        ``low``, ``high`` and ``p_value``; empty where there is no other arm.
+    """
+    rows = []
+    for items, some in (("all", answers), ("clean", answers[answers["seen"] == ""])):
+        for form, part in some.groupby("form", sort=False):
+            families = part.drop_duplicates("item_id").set_index("item_id")["family"]
+            grids = {
+                arm: of_arm.pivot(index="item_id", columns="seed", values="correct").reindex(families.index)
+                for arm, of_arm in part.groupby("arm", sort=False)
+            }
+            for arm in grids if reference in grids else ():
+                both = grids[reference].notna().all(axis=1) & grids[arm].notna().all(axis=1)
+                if arm == reference or not both.any():
+                    continue
+                first, second = (grids[each][both].to_numpy(dtype=bool).T for each in (reference, arm))
+                found = paired_difference(first, second, families[both].to_numpy(), confidence=confidence)
+                low, high = found.interval
+                named = {"arm": arm, "reference": reference, "form": form, "items": items, "n": found.n}
+                rows.append(
+                    {**named, "difference": found.difference, "low": low, "high": high, "p_value": found.p_value}
+                )
+    return pd.DataFrame(rows)
+
+
+def _kinds(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    kinds = [(str(kind), of_kind) for kind, of_kind in part.groupby("kind", sort=True)]
+    return [*kinds, (ALL_KINDS, part)] if len(kinds) > 1 else kinds
+
+
+def as_documents(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
+    """Returns a frame's rows as plain values for JSON, without NaN."""
+    return [
+        {str(key): None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}
+        for row in frame.to_dict(orient="records")
+    ]

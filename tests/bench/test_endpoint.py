@@ -1,0 +1,140 @@
+"""A public set through an endpoint: ours, and small servers that answer as a script says, however wrong."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from tests.serving.conftest import QUESTION, client, completion, deployable, endpoint, make_deployable
+
+from spelling_transfer.bench import BenchError, EndpointAnswerer, open_endpoint
+from spelling_transfer.serving.client import EndpointClient
+
+__all__ = ["client", "deployable", "endpoint", "make_deployable"]
+
+
+@pytest.fixture
+def scripted():
+    """Starts a server that gives the responses of a list in turn, the last one again and again."""
+    servers = []
+
+    def start(*responses: tuple[int, dict[str, Any]], headers: dict[str, str] | None = None):
+        bodies: list[dict[str, Any]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                status, body = responses[min(len(bodies), len(responses)) - 1]
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: Any) -> None: ...
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        servers.append(server)
+        waits: list[float] = []
+        opened = EndpointClient(f"http://127.0.0.1:{server.server_port}", "m", timeout_seconds=5)
+        return EndpointAnswerer(opened, 8, wait=waits.append), bodies, waits
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def error(status: int, message: str) -> tuple[int, dict[str, Any]]:
+    return status, {"error": {"message": message, "code": "x"}}
+
+
+def test_answers_are_asked_for_greedily_and_in_non_thinking_mode(scripted):
+    answer, bodies, _ = scripted(completion("3"))
+    assert answer(["How many?", "Begun?", "And?"], ["", " [", ""]) == [
+        ("3", True),
+        "the set's authors begin the answer, which an endpoint cannot",
+        ("3", True),
+    ]
+    assert [body["messages"][0]["content"] for body in bodies] == ["How many?", "And?"]
+    for body in bodies:
+        assert (body["temperature"], body["max_tokens"]) == (0.0, 8)
+        assert body["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        completion("<think>\nr, r, r</think> 3"),
+        completion("</think>3"),
+        completion("3", message={"reasoning_content": "r, r, r"}),
+        completion("3", message={"reasoning": "r"}),
+    ],
+)
+def test_an_endpoint_that_thinks_is_refused_and_never_scored(response, scripted):
+    answer, _, _ = scripted(completion("3"), response)
+    with pytest.raises(BenchError, match="The endpoint thinks"):
+        answer(["a", "b"], ["", ""])
+
+
+def test_the_wait_that_a_busy_endpoint_names_is_kept(scripted):
+    answer, bodies, waits = scripted(
+        error(429, "slow"), error(429, "slow"), completion("3"), headers={"Retry-After": "7"}
+    )
+    assert answer(["a"], [""]) == [("3", True)]
+    assert (waits, len(bodies)) == ([7.0, 7.0], 3)
+    answer, _, waits = scripted(error(503, "down"))
+    assert answer(["a"], [""]) == ["no answer in 5 tries (x)"]
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_an_endpoint_that_is_not_there_gives_no_answer():
+    waits: list[float] = []
+    answer = EndpointAnswerer(EndpointClient("http://127.0.0.1:9", "m"), 8, wait=waits.append)
+    assert answer(["a"], [""]) == ["no answer in 5 tries (unreachable)"]
+    with pytest.raises(BenchError, match="names no model at /v1/models"):
+        open_endpoint("http://127.0.0.1:9/v1")
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"finish_reason": "length"}, ("3", False)),
+        ({"finish_reason": None}, "half an answer (finish_reason None)"),
+        ({"message": {"content": None}}, "half an answer (finish_reason 'stop')"),
+        ({"message": {}}, "the response holds no answer"),
+    ],
+)
+def test_half_an_answer_is_named(choice, expected, scripted):
+    status, body = completion("3")
+    body["choices"][0] |= choice
+    answer, _, _ = scripted((status, body))
+    assert answer(["a"], [""]) == [expected]
+
+
+def test_fields_that_an_endpoint_refuses_are_left_out_and_said(scripted):
+    refusals = [error(400, "unknown field chat_template_kwargs"), error(400, "temperature: only 1 is supported")]
+    answer, bodies, _ = scripted(*refusals, completion("3"))
+    assert answer(["a", "b"], ["", ""]) == [("3", True)] * 2
+    assert [sorted(body) for body in bodies[2:]] == [["max_tokens", "messages", "model", "seed"]] * 2
+    assert answer.decoding.startswith("the endpoint's own sampling")
+    answer, _, _ = scripted(error(401, "no key"))
+    assert scripted(error(422, "too long"))[0](["a"], [""]) == ["the endpoint refuses it with status 422 (x)"]
+    with pytest.raises(BenchError, match="refuses with status 401: no key"):
+        answer(["a"], [""])
+
+
+def test_our_endpoint_answers(endpoint):
+    with open_endpoint(f"{endpoint.url}/v1") as opened:
+        assert opened.model == endpoint.model
+        answer = EndpointAnswerer(opened, 4)
+        given = answer([QUESTION, "What is zymurgy?", QUESTION], ["", "", ""])
+        assert isinstance(given[0], tuple)
+        assert given[1] == "the endpoint refuses it with status 400 (unknown_token)"
+        assert given[2] == given[0]
+        assert answer.decoding.startswith("the endpoint's own sampling")

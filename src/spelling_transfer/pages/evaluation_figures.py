@@ -135,8 +135,8 @@ def _forest(blocks: Sequence[tuple[str, Sequence[tuple[str, pd.DataFrame]]]]) ->
                     "color": colour,
                 },
                 customdata=[
-                    [row.label, f"{points(row.difference)} ({span(row.low, row.high)})", row.n]
-                    for row in rows.itertuples()
+                    [row["label"], f"{points(row['difference'])} ({span(row['low'], row['high'])})", row["n"]]
+                    for row in rows.to_dict("records")
                 ],
                 hovertemplate=f"{task}, %{{customdata[0]}} less {arm_name(str(reference))}: %{{customdata[1]}} points, "
                 "%{customdata[2]} questions<extra></extra>",

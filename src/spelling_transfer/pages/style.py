@@ -18,12 +18,12 @@ ARM_COLOURS: Mapping[str, str] = {
     "spelling": "#0072B2",
     "form_control": "#E69F00",
     "direct_position": "#D55E00",
-    "direct_count": "#009E73",
-    "wrong_letters": "#CC79A7",
+    "direct_count": "#CC79A7",
+    "wrong_letters": "#8C510A",
     "indexed_spelling": "#56B4E9",
-    "token_letters": "#6A3D9A",
+    "token_letters": "#A6D854",
 }
-"""The colour of each arm, the same in every figure; a direct arm has that of its task."""
+"""The colour of each arm, the same in every figure."""
 
 TASK_COLOURS: Mapping[str, str] = {"spelling": "#0072B2", "position": "#D55E00", "count": "#009E73"}
 """The colour of each of the main tasks; others take what ``COLOURS`` has left."""

@@ -208,7 +208,7 @@ def drawer(sampling: Sampling) -> Choose:
         best = logits.float().topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
         left = best.values
         for warper in warpers:  # transformers' list of them would look at each one's signature at each step
-            left = warper(None, left)  # type: ignore[arg-type]  # no ids looked at
+            left = warper(None, left)  # no ids looked at
         probabilities = left.softmax(-1)
         if probabilities.device.type == "mps":
             probabilities = probabilities.cpu()  # no float64 there

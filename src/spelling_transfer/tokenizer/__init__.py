@@ -13,7 +13,7 @@ from spelling_transfer.lazy import lazy_names
 
 if TYPE_CHECKING:
     from spelling_transfer.tokenizer.byte_level import TokenBytes, decode_vocabulary
-    from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
+    from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, ChatTokenizer, load_chat_tokenizer
     from spelling_transfer.tokenizer.english import TokenRules, find_english_tokens, summarise_english
     from spelling_transfer.tokenizer.probe import LetterProbe, probe_letters
     from spelling_transfer.tokenizer.subset import (
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORM_DESCRIPTIONS",
     "LONGEST_WORD",
+    "QWEN3_TOKENIZER_SHA256",
     "WORD_FORMS",
     "ChatTokenizer",
     "LetterProbe",
@@ -76,7 +77,7 @@ __all__ = [
 
 _HOMES = {
     "byte_level": "TokenBytes decode_vocabulary",
-    "chat": "ChatTokenizer load_chat_tokenizer",
+    "chat": "QWEN3_TOKENIZER_SHA256 ChatTokenizer load_chat_tokenizer",
     "english": "TokenRules find_english_tokens summarise_english",
     "probe": "LetterProbe probe_letters",
     "subset": "Segmentation SubsetCoverage TokenSubset cover encoded_parts english_subset sentences_of",

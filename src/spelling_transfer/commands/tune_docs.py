@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
-from spelling_transfer.commands.project import enter_project, json_option, load_catalog, write_document
+from spelling_transfer.commands.project import enter_project, json_option, load_context, write_document
+
+if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
+    from kedro.io import DataCatalog
 
 _DOCUMENT = "docs/tuning_results.md"
 _FINDINGS = "tuning_findings"
@@ -36,12 +41,36 @@ Example:
 @env_option
 def write_docs(output: Path, as_json: bool, env: str | None) -> None:
     """Writes the findings of the last study."""
+    from spelling_transfer.pages.documents import with_answer
+
     with one_clear_error(env=env):
         project = enter_project()
-        catalog = load_catalog(env)
+        context = load_context(env)
+        catalog = cast("DataCatalog", context.catalog)
         if not catalog[_FINDINGS].exists():
             raise CommandError(
                 f"{_FINDINGS}: no study has been finished yet. Run 'kedro tune' or 'kedro run --pipelines=tuning'."
             )
-        target = write_document(project, output, catalog.load(_FINDINGS))
+        found, left_out = catalog.load(_FINDINGS), _why_no_answer(context)
+        if not left_out:
+            found = with_answer(found, catalog.load("verdict"), catalog.load("arm_effects"))
+        target = write_document(project, output, found)
     click.echo(json.dumps({"document": str(target)}) if as_json else f"document  {output}")
+    if left_out:
+        click.echo(f"The answer of the evaluation is left out: {left_out}.", err=True)
+
+
+def _why_no_answer(context: KedroContext) -> str:
+    """Returns why the evaluation's answer does not belong to the study; nothing if it does."""
+    from kedro.framework.project import pipelines
+
+    from spelling_transfer.storage.freshness import find_stale
+
+    catalog = cast("DataCatalog", context.catalog)
+    if not all(name in catalog and catalog[name].exists() for name in ("verdict", "arm_effects")):
+        return "there is none yet; it comes with 'kedro run --pipelines=evaluation'"
+    wanted = pipelines["evaluation"].to_outputs("verdict", "arm_effects")
+    if stale := find_stale(context, catalog, wanted):
+        node, reasons = next(iter(stale.items()))
+        return f"it is old ({node}: {reasons[0]}); 'kedro run --pipelines=evaluation' makes it anew"
+    return ""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from spelling_transfer.evaluation.plotted import ALL
+from spelling_transfer.evaluation.strata import HELD_OUT
 from spelling_transfer.pages import findings
+from spelling_transfer.pages.names import arm_name
 from spelling_transfer.pages.numbers import duration, number, percent, points, span
 from spelling_transfer.pages.page import templates
 from spelling_transfer.pages.tokens import TokenFindings
+from spelling_transfer.pages.verdict import describe_verdict
 from spelling_transfer.statistics.importance import METHODS
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.findings import StudyFindings
+from spelling_transfer.tasks.arms import BASE
 
 _BEST_TRIALS = 10
+_STUDY = "## The study\n"
 _SHOWN_WORDS = ("strawberry", "enough", "told", "june")
 
 
@@ -36,6 +43,28 @@ def write_study_document(found: StudyFindings) -> str:
         control=found.confirmation["control"],
         seconds=found.seconds["seconds"],
     )
+
+
+def with_answer(document: str, verdict: Mapping[str, Any], effects: pd.DataFrame) -> str:
+    """Returns a study's document with what its evaluation answers before all else.
+
+    Args:
+        document: What ``write_study_document`` returned.
+        verdict: ``verdict.json``.
+        effects: ``arm_effects.csv``.
+    """
+    gates = [
+        {**each, "arm": arm_name(each["arm"]), "reference": arm_name(each["reference"])}
+        | {name: gate[name] for name in ("gate", "task", "needed", "passed")}
+        for gate in verdict["gates"]
+        for each in gate["comparisons"]
+    ]
+    main = effects[(effects["endpoint"] == HELD_OUT) & (effects["stratum"] == ALL) & (effects["reference"] == BASE)]
+    main = main[main["difference"].notna()]
+    rows = [{**row, "arm": arm_name(row["arm"])} for row in main.to_dict("records")]
+    answer = _render("study_answer.md.j2", lines=describe_verdict(verdict), gates=gates, effects=rows)
+    before, place, after = document.partition(_STUDY)
+    return f"{before}{answer}{place}{after}"
 
 
 def write_token_document(found: TokenFindings, word_tokens: pd.DataFrame) -> str:

@@ -84,8 +84,8 @@ def _sentences(results: Results, error: str | None) -> list[str]:
             confidence=results.confidence,
             floors=results.floors,
         )
-        if age := _age(results, "comparison"):
-            text[0] += age
+        if _age(results, "comparison"):
+            text[0] += " These scores are from an earlier run."
         text.insert(2 if results.verdict is not None else 1, QUESTION)
     if error is not None:
         text.insert(1, f"The run stopped early: {error} What is shown was finished in it or in an earlier run.")

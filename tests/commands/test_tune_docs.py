@@ -37,6 +37,7 @@ def test_it_writes_the_findings_and_says_where(project: Path) -> None:
     assert (project / "docs" / "tuning_results.md").read_text() == "# What tuning found\n"
     assert docs(project, "--output", "elsewhere.md").exit_code == 0
     assert (project / "elsewhere.md").read_text() == "# What tuning found\n"
+    assert "The answer of the evaluation is left out: there is none yet" in result.output
 
 
 def test_without_a_study_it_says_what_to_run(project: Path) -> None:

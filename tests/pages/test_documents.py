@@ -4,8 +4,11 @@ import re
 from collections.abc import Callable
 
 import yaml
+from tests.samples.evaluations import evaluation
 
-from spelling_transfer.pages.documents import write_study_document
+from spelling_transfer.evaluation.settings import EvaluationSettings
+from spelling_transfer.pages.documents import with_answer, write_study_document
+from spelling_transfer.pages.verdict import describe_verdict
 from spelling_transfer.study.config import TrialConfig
 from spelling_transfer.study.findings import StudyFindings
 
@@ -25,3 +28,15 @@ def test_the_document_holds_the_numbers_and_valid_tables(study_findings: Callabl
 def test_the_same_study_gives_the_same_document(study_findings: Callable[..., StudyFindings]) -> None:
     found = study_findings(12)
     assert write_study_document(found) == write_study_document(found)
+
+
+def test_the_answer_stands_before_the_study() -> None:
+    found = evaluation(EvaluationSettings(n_resamples=999))
+    text = with_answer("# What tuning found\n\n## The study\n\nA search.\n", found.verdict, found.effects)
+    assert text.index("## The answer") < text.index("## The study") < text.index("A search.")
+    assert describe_verdict(found.verdict)[0] in text
+    direct = next(line for line in text.splitlines() if line.startswith("| direct arm (position) | position |"))
+    assert direct.endswith(" |")
+    assert direct.count("|") == 7
+    tables = [line.count("|") for line in text.splitlines() if line.startswith("| ceiling")]
+    assert set(tables) == {7}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         choose_arm,
         with_rehearsal,
     )
-    from spelling_transfer.tasks.balance import Spreader, check_baselines, compute_baselines
+    from spelling_transfer.tasks.balance import SMALLEST_CHECKED_SET, Spreader, check_baselines, compute_baselines
     from spelling_transfer.tasks.base import (
         DEFAULT_SEPARATOR,
         SEPARATORS,
@@ -79,6 +79,7 @@ __all__ = [
     "REAL",
     "REHEARSAL",
     "SEPARATORS",
+    "SMALLEST_CHECKED_SET",
     "SPELLING",
     "SPELLING_ARM",
     "TRAINED_ARMS",
@@ -122,7 +123,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "balance": "Spreader check_baselines compute_baselines",
+    "balance": "SMALLEST_CHECKED_SET Spreader check_baselines compute_baselines",
     "arm_examples": "PLAIN_LINE",
     "arms": "BASE FORM_CONTROL PROMPTED_ARMS SPELLING_ARM TRAINED_ARMS ArmError PromptedArm TrainedArm choose_arm "
     "with_rehearsal",

@@ -360,7 +360,7 @@ def test_another_user_of_the_group_looks_at_a_dataset_of_each_class(
 def test_the_tutorial_goes_on_from_a_first_run(project: Unplugged, first_run: subprocess.CompletedProcess[str]) -> None:
     assert first_run.returncode == 0
     page = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"(?:<!-- (.*) -->\n)?```bash\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"(?:<!-- ([^\n]*) -->\n)?```bash\n(.*?)```", page, re.DOTALL)
     lines = [(mark, line) for mark, block in blocks for line in block.splitlines() if not mark.startswith("not run: ")]
     assert lines.index(("", "kedro run")) == 1  # the fixture's
     for mark, line in lines:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"(?:<!-- (.*) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 _PAGES = {name: (ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("how_to", "tasks")}
 RECIPES = {
     title: text

@@ -67,7 +67,7 @@ def test_gpu_nodes_as_jobs_read_and_write_s3_and_leave_what_a_local_run_leaves(
     assert remote.returncode == 0, remote.stderr[-5000:]
     assert platform.running == []
     names = sorted(job["name"].rsplit("-", 2)[0] for job in platform.jobs)
-    assert names == ["group-asking", "tuning-run-study", "tuning-train-best", "tuning-train-control"]
+    assert names == ["group-asking", "tuning-run-study", "tuning-train-arms"]
     client = server.client()
     # The run's folder was named on the driver, and every job worked in it.
     run = json.loads(client.get_object(Bucket="data", Key="study/latest.json")["Body"].read())["run"]

@@ -61,9 +61,9 @@ def test_the_example_of_the_page_runs_each_trial_once_from_a_folder_that_no_mach
         assert done.returncode == 0, done.stderr[-5000:]
     assert json.loads(done.stdout)["trials"] == 2
     names = sorted(job["name"].rsplit("-", 2)[0] for job in platform.jobs)
-    # The node that watches the workers is none of them; training the best configuration is a job like others.
-    assert [name.rsplit("-", 1)[0] for name in names[2:]] == ["worker-0", "worker-1"]
-    assert names[:2] == ["tuning-train-best", "tuning-train-control"]
+    # The node that watches the workers is none of them; training the arms is a job like others.
+    assert [name.rsplit("-", 1)[0] for name in names[1:]] == ["worker-0", "worker-1"]
+    assert names[0] == "tuning-train-arms"
     assert platform.running == []
     use_identity(s3_server, monkeypatch)
     client = s3_server.client()

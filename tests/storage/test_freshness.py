@@ -81,7 +81,7 @@ def test_a_changed_parameter_runs_its_readers_and_what_follows_and_leaves_what_a
     assert stale(project, changed) == {
         "select": "params:selection changed",
         "double": "follows select",
-        "count": "follows double",
+        "count": "follows select",
         "summarise": "params:selection changed",
     }
     assert project.kedro("run", "--only-stale", changed).exit_code == 0

@@ -28,6 +28,8 @@ _AT_ONCE = 16
 LEAVES_NOTHING = "makes no file, so it runs every time"
 """Why a node without outputs, such as a check that may fail a run, always runs."""
 
+_FOLLOWS = "follows "
+
 Content = dict[str, Any] | None
 
 
@@ -99,7 +101,8 @@ def _spread(pipeline: Pipeline, kept: set[str], stale: dict[str, list[str]]) -> 
             for name in node.inputs:
                 maker = makers.get(name)
                 if maker in stale and node.name not in stale:
-                    stale[node.name] = [f"follows {maker}"]
+                    cause = stale[maker][0]
+                    stale[node.name] = [cause if cause.startswith(_FOLLOWS) else f"{_FOLLOWS}{maker}"]
                 elif maker is not None and maker not in stale and name not in kept and node.name in stale:
                     stale[maker] = [f"{node.name} reads {name}, which is not kept"]
     return {node.name: stale[node.name] for node in pipeline.nodes if node.name in stale}

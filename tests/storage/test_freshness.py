@@ -140,7 +140,7 @@ def test_peek_says_what_is_old_and_why(project: Any, monkeypatch: pytest.MonkeyP
     project.write("conf/base/globals.yml", "model_profile: large\nstorage_root: data\n")
     output = project.kedro("peek").output
     assert "old: profile changed" in output
-    assert "old: after double" in output
+    assert "old: after select" in output
     assert max(map(len, output.splitlines())) <= 80
 
 

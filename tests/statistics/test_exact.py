@@ -58,3 +58,8 @@ def test_questions_of_a_family_do_not_count_as_so_many_coins() -> None:
 def test_fractions_are_refused() -> None:
     with pytest.raises(ValueError, match="whole numbers"):
         sign_flip_exact([0.5, 1])
+
+
+def test_a_p_value_is_never_zero() -> None:
+    differences = np.array([3] * 100 + [1] * 60 + [2] * 15)
+    assert sign_flip_exact(differences) == pytest.approx(2.0**-174, rel=1e-9)

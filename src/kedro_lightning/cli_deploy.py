@@ -26,7 +26,7 @@ from .preflight import current_prices, price_cache
 @click.argument("name")
 @click.option("--release", default="", help="A word for this release; another word makes a new release.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent and what it costs an hour; start nothing.")
-@click.option("--back", is_flag=True, help="Make the release before the one that runs the one that runs.")
+@click.option("--back", is_flag=True, help="Go back to the release before the one that runs now.")
 @click.option("--status", is_flag=True, help="Show what runs, and the releases.")
 @click.option("--stop", is_flag=True, help="Take all replicas away.")
 @env_option

@@ -2,7 +2,7 @@
 
 Kedro reads ``conf/logging.yml`` in the current folder alone, before any code of a project runs; elsewhere its first log
 line goes to standard output. Here the project's file is named before Kedro is imported, so that what ``--json`` prints
-stands alone. The commands are the same as those of ``kedro``. Outside any project there is ``new``, which makes one.
+stands alone. The commands are the same as those of ``kedro``. Everywhere ``new`` makes a project.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from spelling_transfer.evaluation import mark_answers
 from spelling_transfer.models import ModelFolder, generate_answers, load_model
 from spelling_transfer.tasks import load_tasks
 from spelling_transfer.tokenizer import load_chat_tokenizer
-from spelling_transfer.tokenizer.chat import _embedded_folder
+from spelling_transfer.tokenizer.chat import embedded_folder
 from spelling_transfer.words import random_for
 
 ROOT = Path(__file__).parents[2]
@@ -58,10 +58,10 @@ def full_model(tmp_path_factory) -> Path:
     model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.end_id
     model.generation_config.pad_token_id = tokenizer.end_id
     model.to(torch.bfloat16).save_pretrained(folder)
-    config = json.loads((_embedded_folder() / "tokenizer_config.json").read_text())
+    config = json.loads((embedded_folder() / "tokenizer_config.json").read_text())
     config["chat_template"] = non_thinking_template(config["chat_template"])
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_bytes((_embedded_folder() / "tokenizer.json").read_bytes())
+    (folder / "tokenizer.json").write_bytes((embedded_folder() / "tokenizer.json").read_bytes())
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -208,7 +209,11 @@ def test_a_hash_of_the_configuration_alone_would_mix_models(
 ) -> None:  # fmt: skip
     base, other = without_manifest(folder, tmp_path / "base"), other_model(folder, tmp_path / "other")
     assert content_sha256(base) != content_sha256(other)
-    monkeypatch.setattr(kept_answers, "content_sha256", lambda folder: folder.sha256)
+    monkeypatch.setattr(
+        kept_answers,
+        "content_sha256",
+        lambda folder: hashlib.sha256((folder.path / "config.json").read_bytes()).hexdigest(),
+    )
     kept = KeptAnswers()
     first, second = (respondent(each, tokenizer, kept).answer(prompts, WAY)["ids"].tolist() for each in (base, other))
     assert first == second != fresh(other, tokenizer, prompts)

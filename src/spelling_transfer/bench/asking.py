@@ -17,6 +17,7 @@ from spelling_transfer.bench.base import (
     mark_ours,
     read_leniently,
 )
+from spelling_transfer.evaluation.strata import NO_SEED
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.progress import progress_bar
@@ -155,13 +156,16 @@ def score(answers: pd.DataFrame, *, confidence: float = CONFIDENCE) -> pd.DataFr
 _SHARES = ("correct", "lenient", "invalid")
 
 
-def differences(answers: pd.DataFrame, reference: str, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
+def differences(
+    answers: pd.DataFrame, reference: str, *, confidence: float = CONFIDENCE, seed_spread: float = 0.0
+) -> pd.DataFrame:
     """Compares each arm with a reference on the same items, paired, all kinds together.
 
     Args:
         answers: As for ``score``.
         reference: The arm that the others are compared with.
         confidence: Confidence level of the intervals.
+        seed_spread: Assumed standard deviation of a training seed's effect, where an arm has fewer than three.
 
     Returns:
         One row an arm, form and items (``all``, ``clean``): ``n``, ``difference`` of the shares of right answers with
@@ -180,7 +184,10 @@ def differences(answers: pd.DataFrame, reference: str, *, confidence: float = CO
                 if arm == reference or not both.any():
                     continue
                 first, second = (grids[each][both].to_numpy(dtype=bool).T for each in (reference, arm))
-                found = paired_difference(first, second, families[both].to_numpy(), confidence=confidence)
+                spreads = [0.0 if set(grids[each].columns) == {NO_SEED} else seed_spread for each in (reference, arm)]
+                found = paired_difference(
+                    first, second, families[both].to_numpy(), spreads=(spreads[0], spreads[1]), confidence=confidence
+                )
                 low, high = found.interval
                 named = {"arm": arm, "reference": reference, "form": form, "items": items, "n": found.n}
                 rows.append(

@@ -15,7 +15,7 @@ def load_sets() -> dict[str, PublicSet]:
     """Returns every registered set by name, in alphabetical order.
 
     Raises:
-        BenchError: An entry point cannot be loaded, is no public set, or takes a name that is taken.
+        BenchError: An entry point cannot be loaded, is no public set, takes a name that is taken, or there is none.
     """
     sets: dict[str, PublicSet] = {}
     for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda each: (each.name, each.value)):
@@ -30,6 +30,8 @@ def load_sets() -> dict[str, PublicSet]:
         if found.name != entry_point.name or found.name in sets:
             raise BenchError(f"{origin} is a set named {found.name!r}: the two names must be equal, and each its own.")
         sets[found.name] = found
+    if not sets:
+        raise BenchError("No public set is registered: they are read at installation. Run 'pip install -e .' again.")
     return sets
 
 

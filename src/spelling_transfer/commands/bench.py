@@ -243,7 +243,9 @@ def _report(
         "did_not_end": int((~answers["ended"]).sum()),
         "confidence": settings.confidence,
         "scores": as_documents(score(answers, confidence=settings.confidence)),
-        "differences": as_documents(differences(answers, BASE, confidence=settings.confidence)),
+        "differences": as_documents(
+            differences(answers, BASE, confidence=settings.confidence, seed_spread=settings.verdict.seed_spread)
+        ),
     }
 
 

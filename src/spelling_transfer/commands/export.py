@@ -1,4 +1,4 @@
-"""``kedro export``: the fine-tuned model in the forms of other tools."""
+"""``kedro export``: the trained model in the forms of other tools."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FORMS = ("merged", "trimmed", "adapter", "gguf")
 @click.option("--unchecked", is_flag=True, help="Export a model that was not checked, or that failed.")
 @env_option
 def export(forms: tuple[str, ...], target: Path, unchecked: bool, env: str | None) -> None:
-    """Write the fine-tuned model for people elsewhere: transformers, vLLM, lm-eval, PEFT, MLX, llama.cpp, Ollama.
+    """Write the trained model for people elsewhere: transformers, vLLM, lm-eval, PEFT, MLX, llama.cpp, Ollama.
 
     With it come a model card with scores and intervals, the policy report and checksums.
     """

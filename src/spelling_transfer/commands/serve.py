@@ -49,7 +49,7 @@ DEFAULT_CONFORMANCE = Path("data/08_reporting/deployment_check/conformance.json"
 )
 @click.option("--unchecked", is_flag=True, help="Serve a deployable that was not checked, or that failed.")
 def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Path, unchecked: bool) -> None:
-    """Serve the fine-tuned model as an OpenAI-compatible endpoint, in non-thinking mode only.
+    """Serve the trained model as an OpenAI-compatible endpoint, in non-thinking mode only.
 
     Ctrl+C stops it.
     """

@@ -44,7 +44,7 @@ def compare_all(
 
     Returns:
         The comparison with the base model, and the one with the form control, whose ``difference`` is adjusted for what
-        the form of the answers explains; it has no rows where there is no control arm. Both are frames of
+        the form of the answers explains; it has no rows where there is no form control. Both are frames of
         ``compare_arms`` with a row of the measure ``transfer_score``; the second has one of ``transfer_ratio`` for each
         task that has one.
     """

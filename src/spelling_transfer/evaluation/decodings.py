@@ -20,7 +20,7 @@ from spelling_transfer.evaluation.settings import Decoding, EvaluationSettings
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.statistics.contrast import contrast, family_values
-from spelling_transfer.statistics.intervals import NO_INTERVAL, t_interval
+from spelling_transfer.statistics.intervals import NO_INTERVAL, t_interval, wilson_interval
 from spelling_transfer.tasks.arms import BASE, FORM_CONTROL, SPELLING_ARM
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.randomness import key_of
@@ -152,6 +152,8 @@ def _compare(part: pd.DataFrame, greedy: pd.DataFrame, confidence: float) -> dic
         family_values(each.to_numpy(dtype=float), families) for each in (right, before["exact"])
     )
     low, high = t_interval(values[0], confidence=confidence)
+    if low == high:  # all right or all wrong, which is no certainty
+        low, high = wilson_interval(round(right.mean() * len(sizes)), len(sizes), confidence=confidence)
     paired = contrast([greedy_values, values], [-1.0, 1.0], sizes).interval(confidence)
     paired = NO_INTERVAL if part["decoding"].iloc[0] == GREEDY else paired
     of_answer = greedy.loc[part["example_id"]]

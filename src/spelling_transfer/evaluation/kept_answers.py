@@ -75,7 +75,8 @@ class KeptAnswers:
     Args:
         table: Where they are kept; ``None`` keeps them as long as this object.
         ask_again: Whether to leave aside what the table holds.
-        seconds: How long new answers wait for others before they are written; what a killed process loses.
+        seconds: How long new answers wait for others before they are written; a killed process loses these, and the
+            call that is under way.
     """
 
     def __init__(self, table: AnswerTable | None = None, *, ask_again: bool = False, seconds: float = 20.0) -> None:
@@ -258,7 +259,7 @@ class Respondent:
 def content_sha256(folder: ModelFolder) -> str:
     """Returns a hash of all that a folder holds: that of its manifest, which has those of its files, or of each file.
 
-    ``ModelFolder.sha256`` is that of the configuration where there is no manifest: fine-tuned models share it.
+    Where there is no manifest, ``ModelFolder.sha256`` does not read all of it.
     """
     if (folder.path / MANIFEST).is_file():
         return folder.sha256

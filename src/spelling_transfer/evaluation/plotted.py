@@ -16,7 +16,7 @@ from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.evaluation.strata import ENDPOINTS, HELD_OUT, STRATA, VALUES
 from spelling_transfer.evaluation.verdict import FEWEST_FAMILIES
 from spelling_transfer.statistics.intervals import Interval
-from spelling_transfer.statistics.multiple import benjamini_hochberg
+from spelling_transfer.statistics.multiple import benjamini_hochberg, holm
 from spelling_transfer.statistics.paired import clear_direction, paired_difference
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.tasks.arms import BASE, FORM_CONTROL, SPELLING_ARM
@@ -24,6 +24,8 @@ from spelling_transfer.tasks.balance import SMALLEST_CHECKED_SET
 from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
 
 ALL = "all"
+_QUESTIONS_EACH = 10
+"""Questions to each letter or place, without which its commonest answer is right by chance."""
 """The stratum, and its value, of all questions of an endpoint."""
 FLOORS = {
     "commonest": "the commonest answer",
@@ -64,6 +66,8 @@ def arm_effects(table: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFra
     explored = ~declared & frame["p_value"].notna()
     frame["p_adjusted"] = np.nan
     frame.loc[explored, "p_adjusted"] = benjamini_hochberg(frame.loc[explored, "p_value"])
+    for _, rows in frame[declared & frame["p_value"].notna()].groupby("reference"):
+        frame.loc[rows.index, "p_adjusted"] = holm(rows["p_value"])
     judged = frame["p_adjusted"].fillna(frame["p_value"])
     frame["clear"] = [
         "" if pd.isna(p_value) else clear_direction(Interval(low, high), p_value, confidence=settings.confidence)
@@ -138,7 +142,10 @@ def floors(marked: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
             scores["random_letter"] = float(np.mean([word.count(answer) / len(word) for word, answer in pairs]))
         of_test = (baselines["split"] == "test") & (baselines["word_set"] == "word") & (baselines["task"] == task)
         # Among few questions the commonest answer to each letter or place is right by chance.
-        enough = (baselines["baseline"] != "answer_by_argument") | (baselines["questions"] >= SMALLEST_CHECKED_SET)
+        several = len(of_task) >= _QUESTIONS_EACH * of_task["argument"].nunique()
+        enough = (baselines["baseline"] != "answer_by_argument") | (
+            several & (baselines["questions"] >= SMALLEST_CHECKED_SET)
+        )
         known = baselines[of_test & enough].set_index("baseline")["accuracy"]
         scores |= {name: float(known[name]) for name in FLOORS if name in known.index}
         rows += [{"task": task, "answerer": name, "score": score} for name, score in scores.items()]

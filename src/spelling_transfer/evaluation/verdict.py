@@ -3,9 +3,9 @@
 First the gates: the arms are there; the treatment worked (the spelling arm spells better than control and base, by a
 dose); there is a ceiling (direct training raises its task above control and base). Where one is shut, nothing is
 answered, and the bound that can still be given is given. Then, for position and for count, which were declared: the
-spelling arm has to be above the base model *and* above the control arm, each by an exact test and an interval, adjusted
-by Holm for there being two. Below its control alone, an arm gains what the control lost; above the base model alone, it
-gains what the form of the answers gives. Everything else that is looked at is adjusted by Benjamini and Hochberg.
+spelling arm has to be above the base model *and* above the form control, each by an exact test and an interval,
+adjusted by Holm for there being two. Above the control alone, an arm gains what the control lost; above the base alone,
+it gains what the form of the answers gives. Everything else that is looked at is adjusted by Benjamini and Hochberg.
 
 What transfer is, in a number, is the smaller of the two differences (R. L. Berger, "Multiparameter hypothesis testing
 and acceptance sampling", Technometrics 24, 1982): its bounds are the smaller of the two lower and upper ends.
@@ -125,7 +125,7 @@ def explore(
     *,
     confidence: float = CONFIDENCE,
 ) -> tuple[pd.DataFrame, list[Note]]:
-    """Compares the spelling arm with base model and control arm in everything that was not declared.
+    """Compares the spelling arm with base model and form control in everything that was not declared.
 
     Returns:
         One row a task, stratum and reference, with ``p_adjusted`` by Benjamini and Hochberg over all rows; and notes on

@@ -68,7 +68,7 @@ class TaskVerdict:
         task: The task.
         answer: Whether spelling carried over to it.
         shut: Gates that keep it from being answered.
-        comparisons: The spelling arm against base model and control arm, as far as they are there.
+        comparisons: The spelling arm against base model and form control, as far as they are there.
         transfer: The smaller of the two differences; NaN without either.
         low: Lower bound of it; NaN unless both are there.
         high: Upper bound of it; what can be said even where a gate is shut.

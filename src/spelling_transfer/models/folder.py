@@ -14,6 +14,8 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import whole_folder
 
 MANIFEST = "manifest.json"
+_ENDS = 1 << 20
+"""Bytes read at either end of a file, where no manifest says what is in it."""
 
 _FETCH_AGAIN = "The download is not complete: run again with a network, or restore the folder."
 
@@ -103,9 +105,23 @@ class ModelFolder:
     @property
     @permissions_explained()
     def sha256(self) -> str:
-        """Identity of the folder: the hash of its manifest, or of its configuration where there is none."""
-        name = MANIFEST if (self.path / MANIFEST).is_file() else "config.json"
-        return _sha256(self.path / name)
+        """Identity of the folder: the hash of its manifest.
+
+        Where there is none, of the names and sizes of its files with the first and the last mebibyte of each: enough to
+        tell trained models apart, and read in no time.
+        """
+        if (self.path / MANIFEST).is_file():
+            return _sha256(self.path / MANIFEST)
+        identity = hashlib.sha256()
+        for file in sorted(self.path.rglob("*")):
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(self.path).parts):
+                size = file.stat().st_size
+                identity.update(f"{file.relative_to(self.path).as_posix()} {size}\n".encode())
+                with file.open("rb") as stream:
+                    identity.update(stream.read(_ENDS))
+                    stream.seek(max(0, size - _ENDS))
+                    identity.update(stream.read(_ENDS))
+        return identity.hexdigest()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pandas as pd
 from spelling_transfer.evaluation.comparison import core_rows, main_rows, transfer_row
 from spelling_transfer.evaluation.plotted import FLOORS
 from spelling_transfer.pages.numbers import count_of, duration, listed, percent, points, signed, span
-from spelling_transfer.pages.verdict import NO_VERDICT, describe_done, describe_verdict
+from spelling_transfer.pages.verdict import NO_VERDICT, describe_done, describe_verdict, first_seed_note
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
 
@@ -61,7 +61,8 @@ def describe_comparison(
     sentences = [NO_VERDICT]
     if verdict is not None:
         answer, *more = describe_verdict(verdict)
-        sentences = [answer, describe_done(verdict, comparison), *more]
+        done = f"{describe_done(verdict, comparison)} {first_seed_note(verdict)}".strip()
+        sentences = [answer, done, *more]
     sentences += [describe_change(row, confidence=confidence) for _, row in core_rows(comparison).iterrows()]
     score = transfer_row(comparison)
     if score is not None:

@@ -69,8 +69,8 @@ def _describe(row: pd.Series[Any], last: int) -> str:
     what, read = _READ.get(str(row["task"]), str(row["task"])), percent(row["accuracy"])
     if not row["selectivity_low"] > 0:
         return (
-            f"No layer of the {arm} tells the right {what} clearly better than shuffled labels do: {read} of "
-            f"{row['n']:,} questions at layer {row['layer']} of {last}, against {percent(row['shuffled'])}."
+            f"The layer of the {arm} that fits best, {row['layer']} of {last}, does not tell the right {what} clearly "
+            f"better than shuffled labels do: {read} of {row['n']:,} questions, against {percent(row['shuffled'])}."
         )
     low, high = row["untold_low"], row["untold_high"]
     clear = "" if low > 0 or high < 0 else ", no clear difference"

@@ -356,7 +356,7 @@ def _probe(results: TokenFindings, plots: Mapping[str, Figure]) -> list[Section]
             "What an embedding reveals",
             text=(
                 f"A linear probe reads the letters of {probe['tokens']:,} tokens from the embedding of "
-                f"{probe['model']}, before any fine-tuning; cross-validated in {probe['folds']} parts, with tokens of "
+                f"{probe['model']}, before any training; cross-validated in {probe['folds']} parts, with tokens of "
                 "the same letters in one part. What it reads beyond the control with shuffled labels, the model knows."
             ),
             figure=plots["probe"],

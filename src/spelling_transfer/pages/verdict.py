@@ -49,7 +49,8 @@ def answer_sentence(verdict: Mapping[str, Any]) -> str:
             f"No, spelling carried over neither to {' nor to '.join(task['task'] for task in tasks)}: at most "
             f"{listed([_at_most(task) for task in tasks])}."
         )
-    return f"It cannot be told whether spelling carries over, because {'; '.join(_reasons(verdict))}."
+    told = [f"; {_no_yes(task)}" for task in tasks if task["answer"] == "no"]
+    return f"It cannot be told whether spelling carries over, because {'; '.join(_reasons(verdict))}{''.join(told)}."
 
 
 def bound_sentence(verdict: Mapping[str, Any]) -> str:
@@ -140,14 +141,13 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
         yield f"the ceiling was not trained: no direct arm learned {listed(untrained)}"
     if flat := [f"{gate['task']} ({_short(gate)})" for gate in ceilings if not gate["missing"]]:
         yield f"direct training did not raise {' or '.join(flat)}"
-    if not shut:
-        least = verdict["settings"]["negligible"]
-        for task in verdict["tasks"]:
-            if task["answer"] == "cannot be told":
-                yield (
-                    f"{task['task']} may have changed by {span(task['low'], task['high'])} points, which excludes "
-                    f"neither no transfer nor {points(least)} points"
-                )
+    least = verdict["settings"]["negligible"]
+    for task in verdict["tasks"]:
+        if task["answer"] == "cannot be told" and not task["shut"]:
+            yield (
+                f"{task['task']} may have changed by {span(task['low'], task['high'])} points, which excludes "
+                f"neither no transfer nor {points(least)} points"
+            )
 
 
 def _short(gate: Mapping[str, Any]) -> str:
@@ -163,6 +163,12 @@ def _short(gate: Mapping[str, Any]) -> str:
 
 def _named(arms: Sequence[str]) -> str:
     return listed([arm_name(arm) for arm in arms])
+
+
+def first_seed_note(verdict: Mapping[str, Any]) -> str:
+    """Returns that single scores are of one training seed where there are several; else nothing."""
+    several = max((seeds for arm, seeds in verdict["seeds"].items() if arm != "base"), default=1) > 1
+    return "The answer is over all seeds, the scores beside it of the first seed of each arm." if several else ""
 
 
 def describe_done(verdict: Mapping[str, Any], comparison: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""The endpoint of the fine-tuned model, in non-thinking mode only, and its check before it ships.
+"""The endpoint of the trained model, in non-thinking mode only, and its check before it ships.
 
 `deployable` is the folder that is served, `protocol` what is said to the endpoint and `responses` what it says.
 `engine` and `batch` answer without HTTP; `worker` is the process around them, `link` the front's end of its pipe.

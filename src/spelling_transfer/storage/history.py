@@ -177,8 +177,9 @@ def describe_value(value: Any) -> dict[str, Any]:
 def describe_content(dataset: Any) -> dict[str, Any] | None:
     """Returns size and hash of what a dataset holds; ``None`` where it is not kept in files.
 
-    The hash is that of the file; of a folder that of its manifest; of an object in a store the store's own tag. A
-    dataset that is none of these says itself by what its content is known: its method ``fingerprint``.
+    The hash is that of the file; of a folder that of its manifest, or where there is none of its files' names, sizes
+    and times; of an object in a store the store's own tag. A dataset that is none of these says itself by what its
+    content is known: its method ``fingerprint``.
     """
     from kedro.io import AbstractVersionedDataset
 
@@ -192,7 +193,12 @@ def describe_content(dataset: Any) -> dict[str, Any] | None:
     if filesystem.isdir(path):
         manifest = f"{path}/manifest.json"
         if not filesystem.exists(manifest):
-            return {"size_bytes": filesystem.du(path)}
+            files = sorted(filesystem.find(path, detail=True).items())
+            facts = [(name, info["size"], str(info.get("ETag") or info.get("mtime"))) for name, info in files]
+            return {
+                "size_bytes": sum(size for _, size, _ in facts),
+                "sha256": hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
+            }
         # Of a folder in a store this is the pointer, which names the content by its hash.
         return {"size_bytes": filesystem.du(path), "sha256": hashlib.sha256(filesystem.cat_file(manifest)).hexdigest()}
     info = filesystem.info(path)

@@ -1,4 +1,4 @@
-"""Trains a winner again: what it scores with seeds that did not choose it, and beside its control arm."""
+"""Trains a winner again: what it scores with seeds that did not choose it, and beside its form control."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def confirm(
         runs: One row a run of the winner: ``seed``, ``steps``, ``loss``, the task scores, ``transfer_score`` and
             ``selection_score``.
         marks: The marks of these runs; ``number`` is the seed.
-        control_marks: The marks of the control arm on the same questions; empty without one.
+        control_marks: The marks of the form control on the same questions; empty without one.
         study: The study.
         bootstrap: How word families are resampled.
 
@@ -64,7 +64,7 @@ def confirm(
         ``interval_over_seeds`` (Student's t over runs; ``None`` for one run), ``selected`` (what the winning trial
         scored) and ``optimism`` (how much of that was luck), the ``base`` score and the ``gain`` over it with its
         interval, ``task_gains`` (the interval of each task's gain), and ``control``: for each task and the transfer
-        score the mean difference to the control arm.
+        score the mean difference to the form control.
     """
     kept = typical_run(runs)
     config = {**recommendation["config"], "training": {**recommendation["config"]["training"], "seed": kept}}

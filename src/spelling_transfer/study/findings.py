@@ -1,6 +1,6 @@
 """What a study found: changes of each task against the base model, how they go together, which training helps.
 
-What is found here speaks of trials against the base model. It is no claim of transfer: that needs the control arm of
+What is found here speaks of trials against the base model. It is no claim of transfer: that needs the form control of
 the evaluation.
 """
 

@@ -1,6 +1,6 @@
 """What a token's embedding tells of its letters: a cross-validated linear probe beside one with shuffled labels.
 
-A linear probe that reads letters from embeddings shows what a model knows of spelling before any fine-tuning
+A linear probe that reads letters from embeddings shows what a model knows of spelling before any training
 (Kaushal and Mahowald 2022, "What do tokens know about their characters?", NAACL). Its control has the same inputs and
 labels dealt out anew (Hewitt and Liang 2019, "Designing and interpreting probes with control tasks", EMNLP): what it
 reaches needs no knowledge.

@@ -1,4 +1,4 @@
-"""Export of the fine-tuned model and check of its endpoint before it ships."""
+"""Export of the trained model and check of its endpoint before it ships."""
 
 from spelling_transfer.pipelines.deployment_check.pipeline import create_pipeline
 

@@ -1,16 +1,21 @@
 """Keys, rates, read timeouts and sizes; a model that changes on disk."""
 
+import asyncio
 import json
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.serving.guard import Keys
+from spelling_transfer.serving import link as link_module
+from spelling_transfer.serving.guard import CLIENT_GONE, Guard, Keys
+from spelling_transfer.serving.link import WorkerLink
+from spelling_transfer.serving.outcome import Outcome
 from spelling_transfer.serving.process import RunningEndpoint, running_endpoint
 from spelling_transfer.serving.protocol import RefusedRequestError
 from spelling_transfer.serving.settings import (
@@ -136,6 +141,56 @@ def test_half_a_body_is_told_so_in_time(guarded: RunningEndpoint) -> None:
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/cha", b"GET /health HTTP/1.1\r\nHost: "])
 def test_who_says_nothing_is_hung_up_on(guarded: RunningEndpoint, sent: bytes) -> None:
     assert said_on(guarded, sent) == b""
+
+
+def test_half_a_second_header_is_not_waited_for_either(guarded: RunningEndpoint) -> None:
+    said = said_on(guarded, b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost: ")
+    assert said.startswith(b"HTTP/1.1 404 ")
+    assert said.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_stream_that_nobody_hears_to_its_end_is_no_answer() -> None:
+    ended: list[Outcome] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        scope["state"]["outcome"].finish_reasons = ("stop",) if scope["method"] == "GET" else ()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None: ...
+
+    guard = Guard(app, SETTINGS, lambda: 0, ended.append)
+    for method in ("POST", "GET"):
+        asyncio.run(guard({"type": "http", "method": method, "path": PATH, "headers": []}, receive, send))
+    assert [outcome.status for outcome in ended] == [CLIENT_GONE, 200]
+
+
+@pytest.mark.parametrize("last", ['print("x event {", end="", flush=True)', 'print("never three", flush=True)'])
+def test_a_worker_that_ends_in_the_middle_of_a_line_leaves_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    script = f'import sys; print("- ready {{}}", flush=True); sys.stdin.readline(); {last}'
+
+    async def asked() -> str:
+        monkeypatch.setattr(link_module, "_WORKER", script)
+        link = WorkerLink({})
+        await link.start()
+        following = asyncio.create_task(link.run())
+        while not link.ready:
+            await asyncio.sleep(0.01)
+        try:
+            async for _ in link.ask("ping"):
+                pass
+        except RefusedRequestError as refused:
+            return refused.code
+        finally:
+            following.cancel()
+            await link.close()
+        return "answered"
+
+    assert asyncio.run(asyncio.wait_for(asked(), 60)) == "worker_restarts"
 
 
 def test_a_body_of_no_announced_length_is_bounded_too(guarded: RunningEndpoint) -> None:

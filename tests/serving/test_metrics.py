@@ -19,7 +19,7 @@ from tests.serving.conftest import QUESTION, Answer, completion
 
 from spelling_transfer.commands.canary import canary
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.serving.canary import CanaryReport, ask_canaries
+from spelling_transfer.serving.canary import CanaryError, CanaryReport, ask_canaries
 from spelling_transfer.serving.client import EndpointClient
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.metrics import EndpointMetrics
@@ -170,15 +170,25 @@ def test_an_endpoint_that_is_what_was_checked_shows_no_drift(
     assert json.loads(drifted.output)["unchanged_share"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_an_endpoint_that_is_busy_or_down_says_nothing_of_drift(
+    served_by: Callable[[Answer], EndpointClient], status: int
+) -> None:
+    before = [{"question": QUESTION, "output": "a", "token_ids": [1]}]
+    client = served_by(lambda _: (status, {"error": {"message": "not now"}}))
+    with pytest.raises(CanaryError, match="not now"):
+        ask_canaries(client, {"fingerprint": "fp", "answers": before})
+
+
 @pytest.mark.parametrize(
     ("answer", "changed", "same_model"),
     [
         (lambda _: completion("a", token_ids=[1], system_fingerprint="fp"), 0, True),
         (lambda _: completion("a", token_ids=[2], system_fingerprint="fp"), 1, True),
         (lambda _: completion("a", token_ids=[1], system_fingerprint="fp_other"), 0, False),
-        (lambda _: (500, {"error": {"message": "broken"}}), 1, False),
+        (lambda _: (422, {"error": {"message": "not any more"}}), 1, True),
     ],
-    ids=["same", "other answer", "other model", "fails"],
+    ids=["same", "other answer", "other model", "refused"],
 )
 def test_what_counts_as_drift(
     served_by: Callable[[Answer], EndpointClient], answer: Answer, changed: int, same_model: bool

@@ -1,6 +1,7 @@
 """What the request model lets through, whoever asks."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -278,3 +279,23 @@ def test_soft_switches_are_seen_through_disguises(text: str) -> None:
 )
 def test_what_only_looks_like_a_soft_switch_is_not_one(text: str) -> None:
     assert not holds_soft_switch(text)
+
+
+def test_a_long_name_is_not_copied_for_each_entry_below_it() -> None:
+    name = "k" * 20_000
+    tracemalloc.start()
+    found = refusal(**{name: [0] * 10_000 + [{"enable_thinking": True}]})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.code == NON_THINKING_ONLY
+    assert len(found.param or "") < 1_000
+    assert peak < 20e6
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_number_without_end_reaches_whoever_compares_it(value: float) -> None:
+    message = [{"role": "user", "content": "Spell apple."}]
+    sent = ChatRequest.model_validate({"model": "m", "messages": message, "temperature": value})
+    again = ChatRequest.model_validate_json(sent.model_dump_json(exclude_unset=True))
+    assert again.temperature is not None
+    assert again.temperature != 0.6

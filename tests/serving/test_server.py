@@ -249,15 +249,17 @@ def test_a_fault_of_ours_is_json_without_its_inside_and_one_line_of_the_log(
     from spelling_transfer.serving.front import Front
     from spelling_transfer.serving.guard import Guard, Keys
     from spelling_transfer.serving.link import WorkerLink
+    from spelling_transfer.serving.metrics import EndpointMetrics
 
     card = read_card(deployable)
-    app = Front(card, WorkerLink({}), Keys({}, None)).app()
+    metrics = EndpointMetrics(deployable, card, int)
+    app = Front(card, WorkerLink({}), Keys({}, None), metrics).app()
 
     async def broken() -> None:
         raise RuntimeError("secret inside \ud800")
 
     app.add_api_route("/broken", broken)
-    response = TestClient(Guard(app, card.settings, lambda: 0)).get("/broken")
+    response = TestClient(Guard(app, card.settings, lambda: 0, metrics.observe)).get("/broken")
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal_error"
     assert "secret inside" not in response.text

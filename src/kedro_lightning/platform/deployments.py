@@ -103,7 +103,7 @@ class DeploymentsApi:
             found,
             "update",
             command=settings.command,
-            env=_env(settings, release),
+            env=_env(settings, release or _label(found.spec)),  # without a word for it, no new release
             health_check=_health(settings),
             spot=settings.interruptible,
             ports=[settings.port],

@@ -12,6 +12,8 @@ from spelling_transfer.errors import SpellingTransferError
 
 DEFAULT_FOLDER = Path("data/06_models/deployable")
 DEFAULT_CONFORMANCE = Path("data/08_reporting/deployment_check/conformance.json")
+_START_SECONDS = 3600.0
+"""A large model takes long to load from a cold disk; one that cannot be loaded ends the endpoint by itself."""
 
 
 @click.command(
@@ -85,6 +87,7 @@ def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Pat
             ModelFolder(folder),
             listen=listen,
             accelerator=accelerator,
+            start_timeout_seconds=_START_SECONDS,
             stop_timeout_seconds=settings.drain_seconds + 10.0,
             show_log=True,
         ) as endpoint:

@@ -79,7 +79,9 @@ def modelfile(tokenizer: ChatTokenizer, sampling: Sampling, weights: str) -> str
         weights: Name of the GGUF file beside it.
     """
     end = tokenizer.tokenizer.id_to_token(tokenizer.end_id)
-    values = "\n".join(f"PARAMETER {name} {value:g}" for name, value in sampling.model_dump().items())
+    # Ollama's own default would make a letter less likely each time it is said.
+    fixed = {**sampling.model_dump(), "repeat_penalty": 1.0}
+    values = "\n".join(f"PARAMETER {name} {value:g}" for name, value in fixed.items())
     return (
         f"# ollama create NAME -f Modelfile\nFROM ./{weights}\n"
         f'TEMPLATE """{tokenizer.prefix}{{{{ .Prompt }}}}{tokenizer.suffix}"""\n{values}\nPARAMETER stop "{end}"\n'

@@ -66,7 +66,7 @@ def write_export(
         ExportError: Something else is at the target, or the adapter is not the deployable's.
         SpellingTransferError: A folder cannot be loaded, or has no form of that kind.
     """
-    if target.exists() and not (target / CHECKSUMS).is_file() and (not target.is_dir() or any(target.iterdir())):
+    if target.exists() and not _is_export(target) and (not target.is_dir() or any(target.iterdir())):
         raise ExportError(f"{target}: is there and is no export. Name another folder with --target.")
     manifest = deployable.manifest()
     if manifest.get("adapter_sha256") != adapter.sha256:
@@ -143,3 +143,12 @@ def _copy_adapter(adapter: ModelFolder, profile: ModelProfile, target: Path) -> 
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether a folder is an earlier export and nothing else: all that is in it is on its list, the card among it."""
+    if not (folder / CHECKSUMS).is_file():
+        return False
+    listed = {line.partition("  ")[2] for line in (folder / CHECKSUMS).read_text("utf-8").splitlines()}
+    there = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    return "README.md" in listed and there - {CHECKSUMS} <= listed

@@ -133,7 +133,7 @@ class Front:
             if not body.stream:
                 return Response(answer, media_type="application/json")
             streams = True
-            return StreamingResponse(_server_sent(answer, events), media_type="text/event-stream")
+            return StreamingResponse(_server_sent(answer, events, outcome), media_type="text/event-stream")
         finally:
             for task in (first, gone):
                 task.cancel()
@@ -208,7 +208,7 @@ async def _noted(events: Events, outcome: Outcome) -> Events:
             yield what, said.rstrip()
 
 
-async def _server_sent(first: bytes, events: Events) -> AsyncGenerator[bytes, None]:
+async def _server_sent(first: bytes, events: Events, outcome: Outcome) -> AsyncGenerator[bytes, None]:
     async with aclosing(events):
         try:
             yield b"data: %b\n\n" % first
@@ -216,6 +216,7 @@ async def _server_sent(first: bytes, events: Events) -> AsyncGenerator[bytes, No
                 if what == b"event":
                     yield b"data: %b\n\n" % said
         except RefusedRequestError as refused:  # the worker ended; the status is already said
+            outcome.code = refused.code
             yield b"data: %b\n\n" % json.dumps({"error": refused.detail()}).encode()
         yield b"data: [DONE]\n\n"
 

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -20,6 +21,7 @@ from spelling_transfer.serving.settings import EndpointSettings
 
 _LOG = logging.getLogger(__name__)
 CLIENT_GONE = 499
+ANSWERS = ("/v1/chat/completions", "/v1/completions")
 
 
 class _GoneError(Exception):
@@ -72,6 +74,8 @@ class Guard:
             where = traceback.extract_tb(error.__traceback__)[-1]
             _LOG.error("%s failed: %r in %s, line %s", outcome.path, error, where.filename, where.lineno)
         finally:
+            if outcome.status == 200 and outcome.path in ANSWERS and not outcome.finish_reasons:
+                outcome.status = 500 if outcome.code else CLIENT_GONE  # a stream that did not end
             outcome.seconds = time.perf_counter() - started
             outcome.waiting = self._waiting()
             finished(outcome)
@@ -158,15 +162,26 @@ class Keys:
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection, closed when its first request has not begun in time."""
+    """uvicorn's connection, closed when a request's header is not there in time: the first one, or one half sent."""
 
     read_timeout_seconds = 10.0
+    _clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Starts the clock."""
         super().connection_made(transport)
-        self.loop.call_later(self.read_timeout_seconds, self._close_if_silent)
+        self._clock = self.loop.call_later(self.read_timeout_seconds, self._close)
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    def data_received(self, data: bytes) -> None:
+        """Stops the clock when a header is whole, and starts it when another has begun."""
+        super().data_received(data)
+        half = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        if half and self._clock is None:
+            self._clock = self.loop.call_later(self.read_timeout_seconds, self._close)
+        elif not half and self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _close(self) -> None:
+        if not self.transport.is_closing():
             self.transport.close()

@@ -56,9 +56,21 @@ class WorkerLink:
         )
 
     async def run(self) -> None:
-        """Hands on what the worker says, and starts it again when it ends; returns if it cannot load its model."""
+        """Hands on what the worker says, and starts it again when it ends; returns if it cannot load its model.
+
+        Raises:
+            OSError: The system has no room for another worker.
+        """
+        try:
+            await self._run()
+        finally:
+            self._lose()
+
+    async def _run(self) -> None:
         while self._process is not None and self._process.stdout is not None:
             async for sent in self._process.stdout:
+                if not sent.endswith(b"\n"):
+                    break  # it was killed in the middle of a line
                 name, kind, payload = sent.split(b" ", 2)
                 self.answered_at = time.monotonic()
                 if kind == b"ready":
@@ -67,12 +79,17 @@ class WorkerLink:
                     queue.put_nowait((kind, payload))
             status = await self._process.wait()
             could_load, self.ready = self.ready, False
-            for queue in self._said.values():
-                queue.put_nowait((b"lost", b""))
+            self._lose()
             if self._closing or not could_load:
                 return
             _LOG.error("The process with the model ended (status %s); it is started again.", status)
             await self.start()
+
+    def _lose(self) -> None:
+        """Tells everybody who waits that the worker is gone."""
+        self.ready = False
+        for queue in self._said.values():
+            queue.put_nowait((b"lost", b""))
 
     async def ask(self, kind: str, payload: str = "{}") -> Events:
         """Asks the worker, and yields what it says: events of a stream, then the answer, each as JSON.

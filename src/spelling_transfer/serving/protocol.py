@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -231,7 +231,7 @@ class AnswerRequest(BaseModel):
     client that sends them explicitly works.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, ser_json_inf_nan="constants")
 
     neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = _NEUTRAL
     asked_in: ClassVar[str] = ""
@@ -384,15 +384,19 @@ def _without_neutral(data: dict[Any, Any], neutral: Mapping[str, tuple[Any, ...]
     return {name: value for name, value in data.items() if name not in neutral}
 
 
+_LONGEST_PATH = 200
+
+
 def _thinking_fields(data: Any) -> Iterator[tuple[str, Any]]:
     """Yields path and value of every field, at any depth, that would set a thinking mode."""
-    for path, key, value in _entries(data):
-        name = _letters(str(key))
-        allowed = (path in ("enable_thinking", "chat_template_kwargs.enable_thinking") and value is False) or (
-            path == "reasoning_effort" and value in _NEUTRAL[path]
-        )
-        if isinstance(key, str) and _THINKING_FIELD.search(name) and not allowed:
-            yield path, value
+    for place, value in _entries(data):
+        if isinstance(place.key, str) and _THINKING_FIELD.search(_letters(place.key)):
+            path = place.path()
+            allowed = (path in ("enable_thinking", "chat_template_kwargs.enable_thinking") and value is False) or (
+                path == "reasoning_effort" and value in _NEUTRAL[path]
+            )
+            if not allowed:
+                yield path, value
 
 
 def _letters(name: str) -> str:
@@ -401,22 +405,40 @@ def _letters(name: str) -> str:
 
 def _broken_texts(data: Any) -> Iterator[tuple[str, str]]:
     """Yields path and half character of every text, key or value, that is none: JSON can spell what UTF-8 cannot."""
-    for path, key, value in _entries(data):
-        for text in (key, value):
+    for place, value in _entries(data):
+        for text in (place.key, value):
             if isinstance(text, str) and (half := re.search(r"[\ud800-\udfff]", text)):
-                yield path, half[0]
+                yield place.path(), half[0]
 
 
-def _entries(data: Any) -> Iterator[tuple[str, str | int, Any]]:
-    """Yields path, key or place, and value of everything inside a request, at any depth."""
-    open_nodes: list[tuple[str, Any]] = [("", data)]  # a stack, not recursion: the depth is the client's choice
+class _Place(NamedTuple):
+    """Where an entry stands: its key or index, and the place around it. Paths are long where a client wants them so."""
+
+    around: _Place | None
+    key: str | int
+
+    def path(self) -> str:
+        parts: list[str] = []
+        place: _Place | None = self
+        while place is not None and sum(map(len, parts)) < _LONGEST_PATH:
+            key = str(place.key)[:_LONGEST_PATH]
+            parts.append(f"[{key}]" if isinstance(place.key, int) else f".{key}")
+            place = place.around
+        path = "".join(reversed(parts)).removeprefix(".")
+        return path if place is None else f"…{path}"
+
+
+def _entries(data: Any) -> Iterator[tuple[_Place, Any]]:
+    """Yields place and value of everything inside a request, at any depth."""
+    open_nodes: list[tuple[_Place | None, Any]] = [(None, data)]  # no recursion: the depth is the client's choice
     while open_nodes:
-        path, node = open_nodes.pop()
-        entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        around, node = open_nodes.pop()
+        entries = node.items() if isinstance(node, dict) else enumerate(node)
         for key, value in entries:
-            inner = f"{path}[{key}]" if isinstance(node, list) else f"{path}.{key}" if path else str(key)
-            yield inner, key, value
-            open_nodes.append((inner, value))
+            place = _Place(around, key)
+            yield place, value
+            if isinstance(value, dict | list):
+                open_nodes.append((place, value))
 
 
 def _shown(value: Any) -> str:

@@ -86,8 +86,11 @@ async def _serve(folder: ModelFolder, card: DeployableCard, link: WorkerLink, pl
 
 
 async def _follow(link: WorkerLink, server: Any) -> None:
-    await link.run()
-    _LOG.error("The process with the model could not load it; the endpoint ends.")
+    try:
+        await link.run()
+        _LOG.error("The process with the model could not load it; the endpoint ends.")
+    except Exception:  # noqa: BLE001  whatever it is, an endpoint without its model must not stay
+        _LOG.exception("The process with the model cannot be started again; the endpoint ends.")
     server.should_exit = True
 
 

@@ -50,6 +50,7 @@ class WorkerLoop:
     def turn(self) -> None:
         """Takes in what has come, draws one token of each answer, and says what is new; waits where nothing is."""
         said = [*self._take_in(), *self._say_overdue()]
+        name = ""
         try:
             for one, answer in self._batch.step():
                 name = one.name
@@ -59,7 +60,8 @@ class WorkerLoop:
                     said.append(line(name, "answer", self._engine.completion(one).model_dump_json()))
         except Exception:  # noqa: BLE001  whatever it is, those who wait are told, and the worker goes on with empty slots
             _LOG.exception("The worker failed at a step")
-            said += [_broken(name) for name in self._batch.names()]
+            # The one it failed on may have left the batch; who has its answer listens no more.
+            said += [_broken(each) for each in sorted(self._batch.names() | ({name} - {""}))]
             self._batch = self._engine.new_batch()
         if said:
             self._out.write(b"".join(said))

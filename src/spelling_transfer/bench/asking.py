@@ -184,7 +184,7 @@ def differences(
                 if arm == reference or not both.any():
                     continue
                 first, second = (grids[each][both].to_numpy(dtype=bool).T for each in (reference, arm))
-                spreads = [0.0 if set(grids[each].columns) == {NO_SEED} else seed_spread for each in (reference, arm)]
+                spreads = [0.0 if (grids[each].columns == NO_SEED).all() else seed_spread for each in (reference, arm)]
                 found = paired_difference(
                     first, second, families[both].to_numpy(), spreads=(spreads[0], spreads[1]), confidence=confidence
                 )

@@ -66,8 +66,8 @@ def arm_effects(table: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFra
     explored = ~declared & frame["p_value"].notna()
     frame["p_adjusted"] = np.nan
     frame.loc[explored, "p_adjusted"] = benjamini_hochberg(frame.loc[explored, "p_value"])
-    for _, rows in frame[declared & frame["p_value"].notna()].groupby("reference"):
-        frame.loc[rows.index, "p_adjusted"] = holm(rows["p_value"])
+    for _, family in frame[declared & frame["p_value"].notna()].groupby("reference"):
+        frame.loc[family.index, "p_adjusted"] = holm(family["p_value"])
     judged = frame["p_adjusted"].fillna(frame["p_value"])
     frame["clear"] = [
         "" if pd.isna(p_value) else clear_direction(Interval(low, high), p_value, confidence=settings.confidence)

@@ -98,8 +98,10 @@ def _rows(weight: torch.Tensor, loaded: LoadedModel, plain: PlainTokenizer) -> t
             left.discard(i)
             parts = plain.parts.get(plain.token_ids[i])
             # The mean of a token with itself would be as likely as the token.
-            same = parts is None or parts[0] == parts[1]
-            new[i] = mean if same else sum(make(place[part]).float() for part in parts) / 2
+            if parts is None or parts[0] == parts[1]:
+                new[i] = mean
+            else:
+                new[i] = sum(make(place[part]).float() for part in parts) / 2
         return new[i]
 
     for i in sorted(left):

@@ -196,7 +196,9 @@ def _datasets(project: Path) -> dict[str, str]:
     entries: dict[str, str] = {}
     for file in sorted((project / "conf" / "base" / "catalog").glob("*.yml")):
         found = yaml.safe_load(file.read_text("utf-8"))
-        entries |= {name: str(entry["type"]) for name, entry in found.items() if not name.startswith("_")}
+        entries |= {
+            name: str(entry["type"]) for name, entry in found.items() if not name.startswith(("_", "public_set_"))
+        }
     return entries
 
 

@@ -210,7 +210,7 @@ def test_out_of_memory_on_the_way_goes_on_with_fewer_slots(
     assert {*steps[:6]} == {64}
     assert {*steps[6:]} == {16}
     assert "does not hold 64 answers side by side; 16 run" in caplog.text
-    monkeypatch.setattr(StaticDecoder, "_step", lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
+    monkeypatch.setattr(StaticDecoder, "_step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
     assert generate_answers(embedded, tokenizer, prompts, max_new_tokens=8) == answers
     assert "16 answers side by side do not fit" in fallbacks(caplog)[0]
 

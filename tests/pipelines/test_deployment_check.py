@@ -222,7 +222,7 @@ def test_a_violation_is_written_and_shown_before_it_ends_the_run(
     settings = parameters["params:deployment_check"]
     catalog["params:deployment_check"] = MemoryDataset(settings, copy_mode="assign")
     rest = create_pipeline().only_nodes(
-        *(f"deployment_check.{name}" for name in ("plot_load", "report_conformance", "enforce"))
+        *(f"deployment_check.{name}" for name in ("report.plot_load", "report.report_conformance", "enforce"))
     )
     with pytest.raises(EndpointDisobeysError, match=r"1 of \d+ checks.*\n.*refuses/setting/enable_thinking"):
         SequentialRunner().run(rest, catalog)

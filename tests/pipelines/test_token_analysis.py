@@ -251,7 +251,7 @@ def test_the_probe_can_be_switched_off(inputs, results):
     made = {"letter_probe": nodes.probe_embedding(catalog.load("vocabulary"), folder, profile, off)}
     assert made["letter_probe"] == {}
     for name in ("plot_tokens", "report_tokens"):
-        (node,) = create_pipeline().only_nodes(f"token_analysis.{name}").nodes
+        (node,) = create_pipeline().only_nodes(f"token_analysis.report.{name}").nodes
         made |= node.run({each: made[each] if each in made else catalog.load(each) for each in node.inputs})
     assert "The probe was switched off" in made["token_analysis_page"]
     assert "switched off in this run" in made["token_findings"]

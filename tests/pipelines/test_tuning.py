@@ -20,7 +20,7 @@ from spelling_transfer.study.config import AnalysisSettings, StudySettings, Tria
 
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog" / "tuning.yml"
 SPACE = {"lora.r": {"values": [4, 8, 16]}, "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
-NODES = ("analyse_transfer", "rate_settings", "recommend", "confirm", "plot_trials", "report_trials")
+NODES = ("analyse_transfer", "rate_settings", "recommend", "confirm", "report.plot_trials", "report.report_trials")
 FAMILIES = 60
 
 

@@ -129,7 +129,7 @@ def run(
 
 
 @bench.command("export", context_settings=CONTEXT_SETTINGS)
-@click.argument("harness", type=click.Choice(["lm-eval", "inspect"]))
+@click.argument("harness", metavar="HARNESS", type=click.Choice(["lm-eval", "inspect"]))
 @click.argument("target", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--answers", "with_answers", is_flag=True, help="For inspect: add the last evaluation's answers, for logs."

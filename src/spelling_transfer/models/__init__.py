@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from spelling_transfer.models.capture import CaptureError, GraphPool, free_bytes
     from spelling_transfer.models.decode import Admission, StaticDecoder
     from spelling_transfer.models.export import export_deployable
+    from spelling_transfer.models.export_gguf import modelfile, write_gguf
+    from spelling_transfer.models.export_plain import write_plain
     from spelling_transfer.models.folder import (
         MANIFEST,
         ModelFolder,
@@ -102,6 +104,7 @@ __all__ = [
     "load_model",
     "loss_at",
     "measure_head",
+    "modelfile",
     "new_decoder",
     "new_folder",
     "permissions_explained",
@@ -111,7 +114,9 @@ __all__ = [
     "savings",
     "train_all_weights",
     "without_plans",
+    "write_gguf",
     "write_manifest",
+    "write_plain",
 ]
 
 _HOMES = {
@@ -121,6 +126,8 @@ _HOMES = {
     "decode": "Admission StaticDecoder",
     "kept_decoder": "new_decoder",
     "export": "export_deployable",
+    "export_gguf": "modelfile write_gguf",
+    "export_plain": "write_plain",
     "folder": "MANIFEST ModelFolder ModelFolderError new_folder permissions_explained write_manifest",
     "generate": "Sampling answer_head cpu_threads drawer generate_answers random_numbers",
     "gguf": "Dtype convert_gguf",

@@ -13,8 +13,14 @@ from spelling_transfer.lazy import lazy_names
 
 if TYPE_CHECKING:
     from spelling_transfer.tokenizer.byte_level import TokenBytes, decode_vocabulary
-    from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, ChatTokenizer, load_chat_tokenizer
+    from spelling_transfer.tokenizer.chat import (
+        QWEN3_TOKENIZER_SHA256,
+        ChatTokenizer,
+        embedded_folder,
+        load_chat_tokenizer,
+    )
     from spelling_transfer.tokenizer.english import TokenRules, find_english_tokens, summarise_english
+    from spelling_transfer.tokenizer.plain import PlainTokenizer, plain_tokenizer
     from spelling_transfer.tokenizer.probe import LetterProbe, probe_letters
     from spelling_transfer.tokenizer.subset import (
         Segmentation,
@@ -48,6 +54,7 @@ __all__ = [
     "WORD_FORMS",
     "ChatTokenizer",
     "LetterProbe",
+    "PlainTokenizer",
     "Segmentation",
     "SubsetCoverage",
     "TemplateCost",
@@ -59,11 +66,13 @@ __all__ = [
     "compare_template_cost",
     "cover",
     "decode_vocabulary",
+    "embedded_folder",
     "encoded_parts",
     "english_subset",
     "find_english_tokens",
     "inspect_tokenizer",
     "load_chat_tokenizer",
+    "plain_tokenizer",
     "probe_letters",
     "segmentation_in_contexts",
     "segmentation_in_templates",
@@ -77,8 +86,9 @@ __all__ = [
 
 _HOMES = {
     "byte_level": "TokenBytes decode_vocabulary",
-    "chat": "QWEN3_TOKENIZER_SHA256 ChatTokenizer load_chat_tokenizer",
+    "chat": "QWEN3_TOKENIZER_SHA256 ChatTokenizer embedded_folder load_chat_tokenizer",
     "english": "TokenRules find_english_tokens summarise_english",
+    "plain": "PlainTokenizer plain_tokenizer",
     "probe": "LetterProbe probe_letters",
     "subset": "Segmentation SubsetCoverage TokenSubset cover encoded_parts english_subset sentences_of",
     "template_cost": "TemplateCost compare_template_cost",

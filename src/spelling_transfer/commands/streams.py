@@ -32,6 +32,8 @@ def hide_warnings_of_others(*, in_children: bool = False) -> None:
         return
     warnings.simplefilter("ignore")
     warnings.filterwarnings("default", module=_OURS)
+    # Of a socket that a library left: it is named where garbage happens to be collected, which may be a module of ours.
+    warnings.filterwarnings("ignore", category=ResourceWarning)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its logger has a handler of its own
     if in_children:
         os.environ.setdefault("PYTHONWARNINGS", "ignore")

@@ -37,17 +37,26 @@ def check_selection(options: Mapping[str, Any], pipelines: Mapping[str, Pipeline
     _check("from_inputs", "dataset", options["from_inputs"], chosen.datasets(), everything.datasets())
     _check("to_outputs", "output", options["to_outputs"], chosen.all_outputs(), everything.all_outputs())
     try:
-        chosen.filter(
-            tags=options["tags"],
-            from_nodes=options["from_nodes"],
-            to_nodes=options["to_nodes"],
-            node_names=options["node_names"],
-            from_inputs=options["from_inputs"],
-            to_outputs=options["to_outputs"],
-            node_namespaces=options["namespaces"],
-        )
+        chosen_nodes(chosen, options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def chosen_nodes(pipeline: Pipeline, options: Mapping[str, Any]) -> Pipeline:
+    """Returns what the options of ``kedro run`` leave of a pipeline.
+
+    Raises:
+        ValueError: Nothing is left.
+    """
+    return pipeline.filter(
+        tags=options["tags"],
+        from_nodes=options["from_nodes"],
+        to_nodes=options["to_nodes"],
+        node_names=options["node_names"],
+        from_inputs=options["from_inputs"],
+        to_outputs=options["to_outputs"],
+        node_namespaces=options["namespaces"],
+    )
 
 
 _OPTION = {"node_names": "nodes"}

@@ -50,6 +50,8 @@ def _chosen(options: Mapping[str, Any]) -> tuple[KedroContext, Pipeline]:
     from kedro.framework.session import KedroSession
     from kedro.pipeline import Pipeline
 
+    from spelling_transfer.commands.selection import chosen_nodes
+
     names = list(options["pipelines"]) or ["__default__"]
     session = KedroSession.create(
         env=options["env"],
@@ -58,13 +60,5 @@ def _chosen(options: Mapping[str, Any]) -> tuple[KedroContext, Pipeline]:
         save_on_close=False,
     )
     context = session.load_context()
-    chosen: Pipeline = sum((pipelines[name] for name in names), Pipeline([])).filter(
-        tags=options["tags"],
-        from_nodes=options["from_nodes"],
-        to_nodes=options["to_nodes"],
-        node_names=options["node_names"],
-        from_inputs=options["from_inputs"],
-        to_outputs=options["to_outputs"],
-        node_namespaces=options["namespaces"],
-    )
-    return context, chosen
+    whole: Pipeline = sum((pipelines[name] for name in names), Pipeline([]))
+    return context, chosen_nodes(whole, options)

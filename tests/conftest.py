@@ -167,7 +167,7 @@ class ToyProject:
     def kedro(self, *arguments: str) -> Result:
         """Runs ``kedro`` with these arguments, as a user would in the project's folder."""
         self._forget()
-        return CliRunner().invoke(KedroCLI(self.path), list(arguments), prog_name="kedro")
+        return CliRunner().invoke(commands or self.commands_here(), list(arguments), prog_name="kedro")
 
     def _forget(self) -> None:
         for name in [name for name in sys.modules if name == "toy" or name.startswith("toy.")]:
@@ -212,14 +212,18 @@ class ProjectCopy:
             command, cwd=self.path, env=variables, capture_output=True, text=True, timeout=900, check=False
         )
 
-    def kedro_here(self, *arguments: str, place: str = ".") -> Result:
+    def commands_here(self) -> KedroCLI:
+        """The project's commands as this process has them; made again, they are imported again."""
+        return KedroCLI(self.path)
+
+    def kedro_here(self, *arguments: str, place: str = ".", commands: KedroCLI | None = None) -> Result:
         """Runs the same command in this process, which has imported already what takes seconds to import."""
         with contextlib.chdir(self.path / place), pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "path", list(sys.path))
             patch.setenv("DO_NOT_TRACK", "1")
             patch.setenv("MLX_DISABLE_COMPILE", "1")
             patch.delenv("KEDRO_ENV", raising=False)
-            return CliRunner().invoke(KedroCLI(self.path), list(arguments), prog_name="kedro")
+            return CliRunner().invoke(commands or self.commands_here(), list(arguments), prog_name="kedro")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, chdir
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -347,12 +347,13 @@ def test_another_user_of_the_group_looks_at_a_dataset_of_each_class(
         assert theirs.kedro_here("peek", name).exit_code == 0
     assert theirs.kedro_here("run", "--nodes=evaluation.compare_arms").exit_code == 0
     failed = {}
-    with another_user():
+    commands = theirs.commands_here()  # Kedro reads modules from their files again, which may be closed to others
+    with chdir(place), another_user():
         for name in one_of_each:
-            result = theirs.kedro_here("peek", name)
+            result = theirs.kedro_here("peek", name, commands=commands)
             if result.exit_code != 0:
                 failed[name] = result.output
-        closed = theirs.kedro_here("run", "--nodes=evaluation.compare_arms")
+        closed = theirs.kedro_here("run", "--nodes=evaluation.compare_arms", commands=commands)
     assert failed == {}
     assert closed.exit_code == 1
     assert "Permission denied" in closed.output

@@ -1,10 +1,13 @@
-"""How much slower evaluation and serving are beside another process, as threads wait asleep or spin: one table.
+"""How much slower pipelines, answers and serving are beside another process: one table.
 
-Each is run alone and beside one process of two threads that never rest, as a neighbour on the same machine would. The
-model is the embedded one, the questions are of the spelling task. Answers must be the same to the bit in all runs. What
-else the machine did stands beside the numbers as its load: above the neighbour's two the figures say little.
+Each is run alone and beside one process of two threads that never rest, as a neighbour on the same machine would.
+Pipelines are run by ``kedro run`` on the embedded default, each in a new project; answers and serving also with threads
+that spin while they wait. The model is the embedded one, the questions are of the spelling task. What is made must be
+the same to the bit in all runs. What else the machine did stands beside the numbers as its load: above the neighbour's
+two the figures say little.
 
     python benchmarks/busy.py --json busy.json
+    python benchmarks/busy.py --part pipelines
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "data" / "01_raw" / "models" / "tiny-qwen3"
 GOAL = 2.5
+PIPELINES = ("local_prep", "token_analysis", "tuning", "evaluation", "deployment_check")
 WAITING = {"asleep": "PASSIVE", "spinning": "ACTIVE"}
 _SPIN = "import hashlib, threading\n" + (
     "def spin():\n    while True: hashlib.sha256(b'0' * 50_000_000)\n"  # hashing lets go of the interpreter's lock
@@ -37,7 +41,7 @@ def main() -> None:
     """Measures and prints the table; ``--json FILE`` also writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few questions: shows that it runs, proves nothing")
-    parser.add_argument("--part", choices=("evaluation", "serving"), help="one alone")
+    parser.add_argument("--part", choices=("pipelines", "evaluation", "serving"), help="one alone")
     parser.add_argument("--waiting", choices=tuple(WAITING), action="append", help="one alone; both by default")
     parser.add_argument("--json", type=Path, help="file to write the rows to")
     parser.add_argument("--run", nargs=2, metavar=("PART", "QUESTIONS"), help=argparse.SUPPRESS)
@@ -49,8 +53,11 @@ def main() -> None:
     rows = [
         compare(part, waiting, arguments.quick)
         for waiting in arguments.waiting or WAITING
-        for part in ([arguments.part] if arguments.part else PARTS)
+        for part in PARTS
+        if arguments.part in (None, part)
     ]
+    if arguments.part in (None, "pipelines"):
+        rows += compare_pipelines(arguments.quick)
     from benchmark_table import show
 
     show(rows)
@@ -88,6 +95,48 @@ def compare(part: str, waiting: str, quick: bool) -> dict[str, Any]:
         "load before": round(load_before, 2),
         "load after": round(os.getloadavg()[0], 2),
     }
+
+
+def compare_pipelines(quick: bool) -> list[dict[str, Any]]:
+    """Runs the pipelines one after another, in a project of their own alone and in another beside the neighbour."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for beside in (contextlib.nullcontext, neighbour):
+        with tempfile.TemporaryDirectory() as scratch, beside():
+            project = Path(scratch) / "project"
+            subprocess.run(
+                [sys.executable, "-m", "spelling_transfer", "new", str(project)], check=True, stdout=sys.stderr
+            )
+            for pipeline in PIPELINES[:1] if quick else PIPELINES:
+                started, load = time.perf_counter(), os.getloadavg()[0]
+                subprocess.run(
+                    [str(Path(sys.executable).with_name("kedro")), "run", f"--pipelines={pipeline}"],
+                    cwd=project,
+                    check=True,
+                    stdout=sys.stderr,
+                )
+                runs.setdefault(pipeline, []).append(
+                    {"seconds": time.perf_counter() - started, "made": made(project / "data"), "load": load}
+                )
+    return [
+        {
+            "part": pipeline,
+            "threads wait": "asleep",
+            "idle seconds": round(idle["seconds"], 1),
+            "busy seconds": round(busy["seconds"], 1),
+            "ratio": round(busy["seconds"] / idle["seconds"], 2),
+            "goal": GOAL,
+            "same answers": idle["made"] == busy["made"],
+            "load before": round(idle["load"], 2),
+            "load after": round(busy["load"], 2),
+        }
+        for pipeline, (idle, busy) in runs.items()
+    ]
+
+
+def made(data: Path) -> dict[str, str]:
+    """Returns a hash of each table and each file of weights: what does not hold times."""
+    files = [*data.rglob("*.csv"), *data.rglob("*.safetensors")]
+    return {str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(files)}
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.tasks.arms import PromptedArm
+from spelling_transfer.tasks.registry import TRAINED_TASK
 
 Decoding = Literal["policy_sampling", "advised_sampling", "english_subset"]
 
@@ -38,6 +39,26 @@ class VerdictSettings(BaseModel):
         lt=0.5,
         description="Assumed standard deviation of a training seed's effect, for arms of fewer than three seeds.",
     )
+    base_above_guess: float = Field(
+        0.15,
+        ge=0.0,
+        lt=1.0,
+        description="Share by which the base model has to be above the best guess in each task, to be fit for a study.",
+    )
+    base_invalid: float = Field(
+        0.02, ge=0.0, le=1.0, description="Largest share of invalid answers of a base model that is fit for a study."
+    )
+    base_room: float = Field(
+        0.08,
+        ge=0.0,
+        lt=1.0,
+        description="Share of wrong answers that the base model has to leave in position and count, as room to rise; "
+        "in spelling the dose.",
+    )
+
+    def room(self, task: str) -> float:
+        """Returns the share of wrong answers that a base model has to leave in a task."""
+        return self.dose if task == TRAINED_TASK else self.base_room
 
 
 class LayerProbes(BaseModel):

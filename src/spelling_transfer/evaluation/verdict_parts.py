@@ -95,7 +95,9 @@ class TaskVerdict:
 
 @dataclass(frozen=True)
 class Note:
-    """Something a reader has to know of an answer: ``control fell``, ``assumed spread``, ``no questions``, ``few``.
+    """Something a reader has to know of an answer.
+
+    ``control fell``, ``assumed spread``, ``no questions``, ``few``, and what ``base_model_notes`` yields.
 
     Attributes:
         kind: What it is.

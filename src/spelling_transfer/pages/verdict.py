@@ -11,6 +11,7 @@ from spelling_transfer.evaluation.comparison import core_rows
 from spelling_transfer.pages.names import arm_name
 from spelling_transfer.pages.numbers import count_of, listed, percent, points, signed, span
 from spelling_transfer.pages.tables import Table
+from spelling_transfer.tasks.registry import TRAINED_TASK
 
 NO_VERDICT = "There is no verdict yet: it comes with 'kedro run --pipelines=evaluation'."
 _MOST_STRATA = 3
@@ -23,6 +24,8 @@ def describe_verdict(verdict: Mapping[str, Any]) -> list[str]:
         verdict: ``verdict.json``, or ``Verdict.document()``.
     """
     lines = [answer_sentence(verdict)]
+    if unfit := list(_unfit(verdict)):
+        lines.append(f"The base model is not fit for this study: {'; '.join(unfit)}.")
     if verdict["answer"] == "cannot be told" and (bounds := bound_sentence(verdict)):
         lines.append(bounds)
     if headline := _headline(verdict["headline"]):
@@ -129,6 +132,8 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
     gone = {name for gate in shut if gate["gate"] == "arms" for name in gate["missing"]}
     if gone:
         yield f"there are no answers of the {_named(sorted(gone))}"
+    if shut and any(_unfit(verdict)):
+        yield "the base model is not fit for this study"
     ceilings = [gate for gate in shut if gate["gate"] == "ceiling"]
     for gate in shut:
         own = [name for name in gate["missing"] if name not in gone]
@@ -159,6 +164,22 @@ def _short(gate: Mapping[str, Any]) -> str:
         f"{points(worst['difference'])} points over the {arm_name(worst['reference'])}, "
         f"{span(worst['low'], worst['high'])}{needed}"
     )
+
+
+def _unfit(verdict: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what the base model fails in, with what is needed of it."""
+    settings = verdict["settings"]
+    for note in verdict["notes"]:
+        task, value = note["subject"], note["value"]
+        if note["kind"] == "base guesses":
+            least = points(settings["base_above_guess"])
+            yield f"in {task} it is {points(value)} points from the best guess, and {least} are needed"
+        elif note["kind"] == "base invalid":
+            most = percent(settings["base_invalid"], 0)
+            yield f"{percent(value)} of its answers to {task} have another form, and {most} may"
+        elif note["kind"] == "base full":
+            most = percent(1 - settings["dose" if task == TRAINED_TASK else "base_room"], 0)
+            yield f"it answers {percent(value)} of {task} right, and above {most} there is no room to rise"
 
 
 def _named(arms: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from spelling_transfer.evaluation import (
     score_answers,
     tabulate,
 )
+from spelling_transfer.evaluation.base_model import base_model_notes
 from spelling_transfer.evaluation.decodings import changed_answers
 from spelling_transfer.evaluation.decodings import compare_decodings as compare_by_decoding
 from spelling_transfer.evaluation.errors import describe_errors, error_shares, error_table, side_by_side
@@ -143,31 +145,27 @@ def of_one_seed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_arms(
-    marked_answers: pd.DataFrame, settings: EvaluationSettings, study: StudySettings
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    marked_answers: pd.DataFrame, baselines: pd.DataFrame, settings: EvaluationSettings, study: StudySettings
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Compares the arms question by question, and answers the question of the study where that can be done."""
     held_out = marked_answers[marked_answers["endpoint"] != SPELLED]
     comparison, control = compare_all(
         of_one_seed(held_out), study.focus, study.weights, settings.bootstrap, seed_spread=settings.verdict.seed_spread
     )
+    guessed = floors(marked_answers, baselines)
     verdict = decide(arm_table(held_out), settings.verdict, confidence=settings.confidence)
-    return comparison, control, verdict.document()
+    notes = (*base_model_notes(marked_answers, guessed, settings.verdict), *verdict.notes)
+    return comparison, control, guessed, replace(verdict, notes=notes).document()
 
 
 def describe_arms(
     arm_answers: pd.DataFrame,
-    marked_answers: pd.DataFrame,
-    baselines: pd.DataFrame,
     arm_curves: pd.DataFrame,
     base_validation_scores: dict[str, Any],
     settings: EvaluationSettings,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Makes the tables behind the figures: arms side by side, scores over training, floors."""
-    return (
-        arm_effects(arm_answers, settings),
-        dose_curve(arm_curves, base_validation_scores),
-        floors(marked_answers, baselines),
-    )
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Makes the tables behind the figures: arms side by side, and scores over training."""
+    return arm_effects(arm_answers, settings), dose_curve(arm_curves, base_validation_scores)
 
 
 # Kedro resolves the hints of a node, so a figure's type, which would import plotly, cannot stand here.

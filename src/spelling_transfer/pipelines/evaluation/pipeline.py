@@ -77,8 +77,8 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
             ),
             node(
                 nodes.compare_arms,
-                inputs=["marked_answers", "params:evaluation", "params:study"],
-                outputs=["comparison", "control_comparison", "verdict"],
+                inputs=["marked_answers", "baselines", "params:evaluation", "params:study"],
+                outputs=["comparison", "control_comparison", "floors", "verdict"],
                 name="compare_arms",
             ),
             _report(),
@@ -94,15 +94,8 @@ def _report() -> Pipeline:
         [
             node(
                 nodes.describe_arms,
-                inputs=[
-                    "arm_answers",
-                    "marked_answers",
-                    "baselines",
-                    "arm_curves",
-                    "base_validation_scores",
-                    "params:evaluation",
-                ],
-                outputs=["arm_effects", "dose_curve", "floors"],
+                inputs=["arm_answers", "arm_curves", "base_validation_scores", "params:evaluation"],
+                outputs=["arm_effects", "dose_curve"],
                 name="describe_arms",
             ),
             node(

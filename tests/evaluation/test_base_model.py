@@ -1,0 +1,90 @@
+"""A base model that no study can be made with is named, by task and by what it fails in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.samples.verdicts import arm_answers, gains
+
+from spelling_transfer.evaluation.base_model import base_model_notes
+from spelling_transfer.evaluation.settings import VerdictSettings
+from spelling_transfer.evaluation.verdict import decide
+from spelling_transfer.evaluation.verdict_parts import Note
+from spelling_transfer.pages.verdict import describe_verdict
+
+SETTINGS = VerdictSettings()
+FLOORS = pd.DataFrame(
+    [
+        ("spelling", "commonest", 0.01),
+        ("position", "commonest", 0.1),
+        ("position", "random_letter", 0.2),
+        ("count", "commonest", 0.4),
+    ],
+    columns=["task", "answerer", "score"],
+)
+
+
+def marked(
+    right: dict[str, float], invalid: float = 0.0, *, arm: str = "base", endpoint: str = "held_out"
+) -> pd.DataFrame:
+    """Returns 200 marked answers a task, of which these shares are right and invalid."""
+    shares = np.arange(200) / 200
+    return pd.concat(
+        pd.DataFrame(
+            {"arm": arm, "endpoint": endpoint, "task": task, "exact": shares < share, "invalid": shares >= 1 - invalid}
+        )
+        for task, share in right.items()
+    )
+
+
+FIT = {"spelling": 0.4, "position": 0.9, "count": 0.6}
+
+
+def notes(frame: pd.DataFrame) -> list[Note]:
+    return list(base_model_notes(frame, FLOORS, SETTINGS))
+
+
+def test_a_base_that_knows_more_than_it_says_has_no_fault() -> None:
+    assert notes(marked(FIT)) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "invalid", "kind", "task", "value"),
+    [
+        ({**FIT, "position": 0.3}, 0.0, "base guesses", "position", 0.1),  # the best of its guesses, not the first
+        ({**FIT, "count": 0.35}, 0.0, "base guesses", "count", -0.05),
+        ({"count": 0.6}, 0.03, "base invalid", "count", 0.03),
+        ({**FIT, "spelling": 0.96}, 0.0, "base full", "spelling", 0.96),  # the dose has no room
+        ({**FIT, "position": 0.95}, 0.0, "base full", "position", 0.95),
+    ],
+)
+def test_each_fault_is_named(right: dict[str, float], invalid: float, kind: str, task: str, value: float) -> None:
+    (note,) = notes(marked(right, invalid))
+    assert (note.kind, note.subject) == (kind, task)
+    assert note.value == pytest.approx(value)
+
+
+def test_other_arms_and_other_words_do_not_count() -> None:
+    unfit = {"position": 0.1}
+    assert notes(pd.concat([marked(FIT), marked(unfit, arm="spelling"), marked(unfit, endpoint="made_up")])) == []
+
+
+def test_the_page_says_it_and_gives_it_as_the_reason_where_a_gate_is_shut() -> None:
+    found = notes(marked({"spelling": 0.96, "position": 0.3, "count": 0.6}, 0.03))
+    shut = decide(arm_answers(gains(direct=0.0)), SETTINGS)
+    first, unfit, *_ = describe_verdict(replace(shut, notes=(*found, *shut.notes)).document())
+    assert "because the base model is not fit for this study; direct training did not raise" in first
+    assert unfit == (
+        "The base model is not fit for this study: 3.0% of its answers to spelling have another form, and 2% may; "
+        "it answers 96.0% of spelling right, and above 95% there is no room to rise; "
+        "in position it is +10.0 points from the best guess, and +15.0 are needed; "
+        "3.0% of its answers to position have another form, and 2% may; "
+        "3.0% of its answers to count have another form, and 2% may."
+    )
+    yes = decide(arm_answers(gains(transfer=0.12)), SETTINGS)
+    first, unfit, *_ = describe_verdict(replace(yes, notes=(*found, *yes.notes)).document())
+    assert first.startswith("Yes")
+    assert unfit.startswith("The base model is not fit for this study: ")

@@ -167,7 +167,7 @@ class ToyProject:
     def kedro(self, *arguments: str) -> Result:
         """Runs ``kedro`` with these arguments, as a user would in the project's folder."""
         self._forget()
-        return CliRunner().invoke(commands or self.commands_here(), list(arguments), prog_name="kedro")
+        return CliRunner().invoke(KedroCLI(self.path), list(arguments), prog_name="kedro")
 
     def _forget(self) -> None:
         for name in [name for name in sys.modules if name == "toy" or name.startswith("toy.")]:

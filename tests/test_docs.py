@@ -96,3 +96,11 @@ def test_commands_are_found_and_wrong_ones_are_named(kedro: click.Command) -> No
     assert found == ["kedro run", "kedro run --env=mac", "kedro tune --trials 2"]
     assert complaint("kedro tune --trails 2", kedro) == "kedro tune --trails 2: no option --trails"
     assert complaint("kedro compute plain", kedro) == "kedro compute plain: no command plain"
+
+
+def test_the_glossary_holds_twenty_terms_at_most_in_order() -> None:
+    terms = re.findall(
+        r"^\| \*\*(.+?)\*\* \|", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert terms == sorted(terms)
+    assert 10 < len(terms) <= 20

@@ -12,8 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, chdir
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, chdir, contextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -266,32 +266,47 @@ def test_an_altered_model_folder_stops_the_run(project: Unplugged) -> None:
 
 
 @pytest.fixture(scope="module")
-def used(project: Unplugged, first_run: subprocess.CompletedProcess[str]) -> Unplugged:
+def used(project: Unplugged, first_run: subprocess.CompletedProcess[str], port: int) -> Unplugged:
     """The checkout after a second run with a changed parameter, a served endpoint and a build of Kedro-Viz."""
     assert first_run.returncode == 0
     changed = _SMALLER.replace("evaluation.examples_per_task=60", "evaluation.examples_per_task=40")
     second = project.kedro("run", "--pipelines=evaluation", f"--params={changed}")
     assert second.returncode == 0, second.stderr[-3000:]
-    _serve_for_a_while(project)
+    with _served(project, f"kedro serve --port {port} --accelerator cpu", port):
+        pass
     built = project.kedro("viz", "build")
     assert built.returncode == 0, built.stderr[-3000:]
     assert (project.path / "build" / "index.html").is_file()
     return project
 
 
-def _serve_for_a_while(project: Unplugged) -> None:
+def _shell(project: Unplugged, script: str) -> subprocess.Popen[str]:
+    """Starts a script of a document in a shell, as a user does."""
+    folder = str(Path(sys.executable).parent)
+    variables = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": OFFLINE, "NO_PROXY": "*"}
+    variables["PATH"] = os.pathsep.join([folder, os.environ["PATH"]])
+    return subprocess.Popen(
+        ["bash", "-euc", script], cwd=project.path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    served = subprocess.Popen(
-        [str(Path(sys.executable).with_name("kedro")), "serve", "--port", str(port), "--accelerator", "cpu"],
-        cwd=project.path, env={**os.environ, "DO_NOT_TRACK": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
-    )  # fmt: skip
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _served(project: Unplugged, script: str, port: int) -> Iterator[None]:
+    """Runs a script that ends in an endpoint, and Ctrl-C at the end."""
+    served = _shell(project, script)
     try:
         wait_until_healthy(f"http://127.0.0.1:{port}", served)
+        yield
     finally:
-        served.send_signal(signal.SIGINT)
+        os.killpg(served.pid, signal.SIGINT)
         said, _ = served.communicate(timeout=120)
     assert "Traceback" not in said
 
@@ -372,3 +387,27 @@ def test_the_tutorial_goes_on_from_a_first_run(project: Unplugged, first_run: su
             assert (done.returncode != 0) == (mark == "fails"), f"{line}\n{done.stdout}{done.stderr}"
             if mark == "fails":
                 assert "examples_per_task" in done.stderr
+
+
+_AFTER_A_RUN = re.compile(r"<!-- after a run(, stays open until Ctrl-C)? -->\n```bash\n(.*?)```", re.DOTALL)
+_HOW_TO = (Path(__file__).parents[1] / "docs" / "how_to.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [recipe for recipe in _HOW_TO.split("\n## ") if _AFTER_A_RUN.search(recipe)],
+    ids=lambda recipe: recipe.partition("\n")[0],
+)
+def test_a_recipe_that_follows_a_run_goes_as_it_stands(
+    project: Unplugged, first_run: subprocess.CompletedProcess[str], port: int, recipe: str
+) -> None:
+    assert first_run.returncode == 0
+    with ExitStack() as endpoints:
+        for stays_open, block in _AFTER_A_RUN.findall(recipe):
+            script = block.replace("8000", str(port)).replace("--params=", f"--params={_SMALLER},")
+            if stays_open:
+                endpoints.enter_context(_served(project, script, port))
+            else:
+                done = _shell(project, script)
+                said, _ = done.communicate(timeout=900)
+                assert done.returncode == 0, f"{script}\n{said}"

@@ -29,8 +29,10 @@ SAID = {
     "Study my own words": ["strawberry"],
     "Ask a task of my own": ["vowels"],
     "Study my own model": ["4,000 words"],
+    "Run again only what changed": ["nodes run again", "local_prep.write_examples: params:example_mix"],
     "Keep data on S3": ["7 files, all as said"],
 }
+NOT_HERE = ("not run: ", "after a run")  # what follows a run is tried where one is (test_first_run)
 SECRETS = ("conf/local/credentials.yml", "conf/base/credentials_of_mine.yml", "data/01_raw/words.txt")
 
 
@@ -147,7 +149,7 @@ def test_a_recipe_goes_as_it_stands(
     (project / "data/words.txt").write_text("berry\n", encoding="utf-8")
     said = ""
     for mark, language, block in BLOCK.findall(RECIPES[title]):
-        if language == "bash" and not mark.startswith("not run: "):
+        if language == "bash" and not mark.startswith(NOT_HERE):
             for line in block.replace("s3://bucket/study", s3).splitlines():
                 # What pip would ask an index for is there.
                 offline = " --no-deps --no-build-isolation --no-index" if line.startswith("pip ") else ""
@@ -170,11 +172,13 @@ def test_a_recipe_is_tried_or_says_why_it_is_not() -> None:
     marks = {
         title: [mark for mark, name, _ in BLOCK.findall(text) if name == "bash"] for title, text in RECIPES.items()
     }
-    assert {title for title, of_it in marks.items() if not all(mark.startswith("not run: ") for mark in of_it)} == set(
+    assert {title for title, of_it in marks.items() if not all(mark.startswith(NOT_HERE) for mark in of_it)} == set(
         SAID
     )
     assert {mark for of_it in marks.values() for mark in of_it} == {
-        "", "not run: needs an account", "not run: needs Apple Silicon", "not run: stays open until Ctrl-C", "on S3",
+        "", "on S3", "after a run", "after a run, stays open until Ctrl-C", "not run: needs an account",
+        "not run: needs Apple Silicon", "not run: needs Ollama", "not run: needs a public set's file",
+        "not run: stays open until Ctrl-C",
     }  # fmt: skip
 
 

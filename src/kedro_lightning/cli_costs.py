@@ -49,7 +49,7 @@ _COLUMNS = {"run": "run_id", "node": "title", "trial": "key", "tier": "tier", "m
 @click.option("--pipelines", default="", help="Names of pipelines, separated by commas; all of them if left out.")
 @click.option("--tags", default="", help="Only nodes with one of these tags.")
 @click.option("--nodes", default="", help="Only these nodes.")
-@click.option("--offline", is_flag=True, help="Do not ask the platform: prices of its last answer, or estimates.")
+@click.option("--offline", is_flag=True, help="Do not contact the platform: take its last prices, or estimates.")
 @click.option("--datasets", is_flag=True, help="Also what each job reads and leaves, with sizes.")
 @json_option
 def plan(env: str | None, pipelines: str, tags: str, nodes: str, offline: bool, datasets: bool, as_json: bool) -> None:

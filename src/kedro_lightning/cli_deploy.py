@@ -19,22 +19,22 @@ from .preflight import current_prices, price_cache
 
 
 @click.command(
-    short_help="Start, change, restore or stop a service with replicas.",
+    short_help="Start, change, roll back or stop a service with replicas.",
     epilog="Examples: kedro compute deploy speller --dry-run   kedro compute deploy speller --release fp_1a2b3c4d5e6f "
     "  kedro compute deploy speller --back",
 )
 @click.argument("name")
 @click.option("--release", default="", help="A word for this release; another word makes a new release.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent and what it costs an hour; start nothing.")
-@click.option("--back", is_flag=True, help="Go back to the release before the one that runs now.")
+@click.option("--back", is_flag=True, help="Roll back to the release before the one that runs now.")
 @click.option("--status", is_flag=True, help="Show what runs, and the releases.")
-@click.option("--stop", is_flag=True, help="Take all replicas away.")
+@click.option("--stop", is_flag=True, help="Stop all replicas.")
 @env_option
 @json_option
 def deploy(
     name: str, release: str, dry_run: bool, back: bool, status: bool, stop: bool, env: str | None, as_json: bool
 ) -> None:
-    """Start the service NAME of compute.yml, or give the one that runs its settings.
+    """Start the service NAME of compute.yml, or update the one that runs.
 
     A new release takes over replica by replica: the new one has to answer its health check first.
     """

@@ -67,7 +67,7 @@ class StudioSettings(_Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Name of the Studio on the platform.")
     nodes: tuple[str, ...] = Field((), description="Nodes whose jobs start from it, with wildcards: tuning.*")
     environment: str = Field("default", description="Which of the environments it has.")
-    machine: str = Field("CPU", description="What it runs on while somebody works in it; jobs have their own.")
+    machine: str = Field("CPU", description="Machine while somebody works in it; jobs have their own.")
     idle_minutes: int = Field(10, ge=2, le=24 * 60, description="It is put to sleep after this long without work.")
 
 
@@ -146,7 +146,7 @@ class DeploymentSettings(_Settings):
     machine: str = Field("CPU", description="Machine of a replica, in the platform's names.")
     interruptible: bool = Field(False, description="Rent replicas that may be taken away; cheaper.")
     port: int = Field(8000, ge=1, le=65535, description="Port that the service listens on.")
-    min_replicas: int = Field(1, ge=0, le=100, description="Fewest replicas; 0 stops all when nobody asks.")
+    min_replicas: int = Field(1, ge=0, le=100, description="Fewest replicas; 0 stops all while there are no requests.")
     max_replicas: int = Field(1, ge=1, le=100, description="Most replicas.")
     metric: Literal["CPU", "GPU", "RPM"] = Field("CPU", description="Load by which replicas are added; RPM: requests.")
     target: float = Field(70.0, gt=0, le=100, description="Load of a replica above which another is added.")
@@ -154,8 +154,8 @@ class DeploymentSettings(_Settings):
     scale_down_seconds: int = Field(300, ge=0, le=86_400, description="Shortest time between two replicas fewer.")
     idle_seconds: int = Field(900, ge=60, le=86_400, description="With 0 as fewest: time without a request.")
     health_path: str = Field("/health", pattern="^/", description="Answers 200 when a replica may get requests.")
-    health_seconds: int = Field(10, ge=1, le=3600, description="Time between two looks, and longest wait for one.")
-    health_failures: int = Field(30, ge=1, le=10_000, description="Looks in a row that may fail.")
+    health_seconds: int = Field(10, ge=1, le=3600, description="Time between two checks, and longest wait for one.")
+    health_failures: int = Field(30, ge=1, le=10_000, description="Health checks in a row that may fail.")
     max_surge: int = Field(1, ge=0, le=100, description="Replicas more than wanted while a release takes over.")
     max_unavailable: int = Field(0, ge=0, le=100, description="Replicas fewer than wanted meanwhile.")
     variables: dict[VariableName, str] = Field(default_factory=dict, description="Variables; never a secret.")

@@ -193,7 +193,7 @@ def _first_model(client: Any, url: str) -> str:
         models = reply.json()["data"] if reply.status_code == 200 else []
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise PolicyError(
-            f"{url}: the endpoint cannot be asked ({error}). Is it running, and is the address right?"
+            f"{url}: the endpoint cannot be reached ({error}). Is it running, and is the address right?"
         ) from error
     return str(models[0]["id"]) if models else "default"
 

@@ -39,9 +39,9 @@ class LazyCommand(click.Command):
 
 
 _COMMANDS = {
-    "bench": ("commands.bench:bench", "Ask public sets; write our tasks for other harnesses."),
+    "bench": ("commands.bench:bench", "Evaluate on public sets; export our tasks to other harnesses."),
     "bundle": ("commands.bundle:bundle", "Push, pull, verify and prune files that travel together."),
-    "canary": ("commands.canary:canary", "Ask the endpoint again what its check asked, and compare."),
+    "canary": ("commands.canary:canary", "Compare the endpoint's answers with those of its check."),
     "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),
     "export": ("commands.export:export", "Write the trained model in the forms of other tools."),
     "peek": ("commands.peek:peek", "List datasets, or show schema, size, head and origin of some."),
@@ -50,7 +50,7 @@ _COMMANDS = {
     "run": ("commands.run:run", "Run the pipelines of this project."),
     "serve": ("commands.serve:serve", "Serve the trained model, in non-thinking mode only."),
     "tokens": ("commands.tokens:tokens", "Analyse the tokenizer: English subset, words in tokens, template."),
-    "tune": ("commands.tune:tune", "Search hyperparameters: run, resume and look at studies."),
+    "tune": ("commands.tune:tune", "Search hyperparameters: run, resume and list studies."),
 }
 
 

@@ -79,7 +79,7 @@ def test_a_package_that_is_too_old_is_named_with_the_command(monkeypatch):
     found = {check.name: check for check in doctor.check_installed()}
     assert found["click"].remedy == "pip install 'click>=999'"
     assert found["no-such-package-here"].found == "not installed"
-    assert found["packages"].found == "1 of 3 as asked for"
+    assert found["packages"].found == "1 of 3 as required"
     assert not found["packages"].ok
 
 

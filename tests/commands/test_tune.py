@@ -215,7 +215,7 @@ def test_misuse_is_exit_code_2(tuning, arguments: list[str], message: str, asser
 
 
 def test_what_is_not_there_is_one_clear_error(tuning, assert_refused) -> None:
-    assert_refused(tuning.tune("--resume", "--name=first"), 1, "no study 'first' to go on with. Known: none yet")
+    assert_refused(tuning.tune("--resume", "--name=first"), 1, "no study 'first' to resume. Known: none yet")
     assert_refused(tuning.tune("--space=misson", "--dry-run"), 1, "Did you mean 'mission'?")
     assert_refused(tuning.tune("dashboard", "first"), 1, "there is no study 'first'. Known: none yet")
     assert_refused(tuning.tune("sync", "first"), 1, "there is no study 'first'")

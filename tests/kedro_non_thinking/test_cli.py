@@ -158,7 +158,7 @@ def test_what_cannot_be_seen_is_listed_in_each_form_and_is_no_violation(project:
     (project / "serve.sh").write_text('#!/bin/sh\nvllm serve "$MODEL"\n')
     result = _run("check")
     assert result.exit_code == 0
-    assert "What the scanner cannot see" in result.output
+    assert "What the scanner cannot check" in result.output
     assert "serve.sh:2: 'vllm serve' renders the template of a model that is not named here" in result.output
     (entry,) = json.loads(_run("check", "--format", "json").output)["cannot_see"]
     assert (entry["path"], entry["line"], entry["rule"]) == ("serve.sh", 2, "template-call")

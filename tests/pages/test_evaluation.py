@@ -24,7 +24,7 @@ def found() -> EvaluationResults:
 
 def test_bars_are_the_scores_and_whiskers_their_intervals(found: EvaluationResults) -> None:
     bars = {trace.name: trace for trace in figures.plot_scores(found.scores).data}
-    assert list(bars) == ["base", "spelling arm", "form control", "direct arm (position)", "the commonest answer"]
+    assert list(bars) == ["base", "spelling arm", "form control", "direct arm (position)", "the majority answer"]
     rows = found.scores[(found.scores["arm"] == "spelling") & (found.scores["group"] == "all")]
     assert list(bars["spelling arm"].y) == rows["exact_match"].tolist()
     upper = bars["spelling arm"].y + bars["spelling arm"].error_y.array
@@ -111,7 +111,7 @@ def test_the_page_begins_with_the_answer_what_was_done_floors_and_cost(found: Ev
         for part in (
             "It cannot be told whether spelling carries over, because",
             "What was done: base, spelling arm, form control and direct arm (position) answered the same questions",
-            "cannot do this task: below the commonest answer",
+            "cannot do this task: below the majority answer",
             "cost",
             "kedro run --pipelines=evaluation",
             "What had to hold",
@@ -130,7 +130,7 @@ def test_the_page_begins_with_the_answer_what_was_done_floors_and_cost(found: Ev
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (0.1, 0.2, "cannot do this task: below the commonest answer (25.0%)"),
+        (0.1, 0.2, "cannot do this task: below the majority answer (25.0%)"),
         (0.2, 0.28, "cannot do this task: not above a random letter of the word (30.0%)"),
         (0.26, 0.4, "cannot do this task: not above a random letter of the word (30.0%)"),
         (0.31, 0.4, "above every guess (at best 30.0%)"),

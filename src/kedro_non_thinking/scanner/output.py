@@ -40,7 +40,7 @@ def to_text(result: ScanResult, policy: Policy) -> str:
     lines += [f"  {rule_id}: {remedy(rule_id, policy)}" for rule_id in found]
     lines += [f"{entry.path}: not checked: {entry.reason}" for entry in result.unchecked if entry.blocking]
     if result.cannot_see:
-        lines.append("What the scanner cannot see; look yourself, no violation is counted:")
+        lines.append("What the scanner cannot check; check it yourself, no violation is counted:")
         lines += [f"  {finding.place}: {finding.message} ({finding.value})" for finding in result.cannot_see]
     blocking = sum(entry.blocking for entry in result.unchecked)
     parts = [f"{result.checked} files checked", f"{len(result.findings)} violations"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spelling_transfer.bench import Answerer, Contents, PublicSet
     from spelling_transfer.evaluation import EvaluationSettings
 
-_HELP = """Ask public sets that nobody here wrote, and write our tasks for other harnesses.
+_HELP = """Evaluate on public sets, and export our tasks to other evaluation harnesses.
 
 \b
 Examples:
@@ -59,16 +59,16 @@ def list_sets(as_json: bool) -> None:
     "--file", "path", type=click.Path(path_type=Path), help="Your copy of the set; 'kedro bench list' says what."
 )
 @click.option(
-    "--arm", "arms", multiple=True, help="An arm to ask, or base; may be repeated.  [default: base, spelling]"
+    "--arm", "arms", multiple=True, help="An arm to evaluate, or base; may be repeated.  [default: base, spelling]"
 )
 @click.option(
     "--model",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A model folder to ask in place of the arms, such as an export.",
+    help="A model folder to evaluate in place of the arms, such as an export.",
 )
 @click.option(
-    "--endpoint", "url", metavar="URL", help="An OpenAI-compatible endpoint to ask, such as that of kedro serve."
+    "--endpoint", "url", metavar="URL", help="An OpenAI-compatible endpoint to evaluate, such as that of kedro serve."
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many questions of each kind.")
 @click.option("--size", type=click.IntRange(1), default=500, show_default=True, help="Questions to generate.")
@@ -89,10 +89,10 @@ def run(
     as_json: bool,
     env: str | None,
 ) -> None:
-    """Ask a public set, as its authors ask it and as our tasks do: greedy answers in non-thinking mode.
+    """Evaluate on a public set, in its authors' form and in that of our tasks: greedy, in non-thinking mode.
 
-    Answers and marks go to the dataset public_set_answers.NAME, what is printed to public_set_report.NAME; both hold
-    the last run alone.
+    Answers and per-item correctness go to the dataset public_set_answers.NAME, what is printed to
+    public_set_report.NAME; both hold the last run alone.
     """
     with one_clear_error(env=env):
         import pandas as pd
@@ -102,7 +102,7 @@ def run(
         from spelling_transfer.models import cpu_threads
 
         if (folder is not None) + (url is not None) + bool(arms) > 1:
-            raise click.UsageError("--arm asks the arms of this project, --model a folder, --endpoint a URL: give one.")
+            raise click.UsageError("--arm names arms of this project, --model a folder, --endpoint a URL: give one.")
         chosen = choose_set(name)
         contents = chosen.read(path, size)
         items = first_of_each_kind(contents.items, limit)
@@ -136,16 +136,16 @@ def run(
 )
 @env_option
 def export(harness: str, target: Path, with_answers: bool, env: str | None) -> None:
-    """Write the questions of the evaluation, with our marks, as tasks of another harness into the folder TARGET.
+    """Write the questions of the evaluation, with our scoring, as tasks of another harness into the folder TARGET.
 
-    The tool that runs them needs this package beside it, for the marks; nothing else of it is used.
+    The tool that runs them needs this package beside it, for the scoring; nothing else of it is used.
     """
     with one_clear_error(env=env):
         from spelling_transfer.bench import export_inspect, export_lm_eval
         from spelling_transfer.evaluation import EvaluationSettings, sample_test_examples
 
         if with_answers and harness != "inspect":
-            raise click.UsageError("--answers is of inspect: lm-eval has no format for answers of others.")
+            raise click.UsageError("--answers is for inspect alone: lm-eval has no format for given answers.")
         catalog = load_catalog(env)
         settings = EvaluationSettings.model_validate(catalog.load("params:evaluation"))
         questions = sample_test_examples(
@@ -169,7 +169,7 @@ def export(harness: str, target: Path, with_answers: bool, env: str | None) -> N
                 "-M enable_thinking=false"
             )
         click.echo(f"{target}: {len(questions):,} questions of {len(tasks)} tasks")
-        click.echo(f"Ask an exported model, whose folder is MODEL:\n  {hint}")
+        click.echo(f"Evaluate an exported model, whose folder is MODEL:\n  {hint}")
         if with_answers:
             click.echo(f"Write the logs where inspect_ai is installed:\n  python {target / 'write_logs.py'}")
 
@@ -262,8 +262,8 @@ def _print(report: dict[str, Any]) -> None:
     console.print(f"  prompts  {report['prompts']}", markup=False)
     console.print(f"  answers  {report['decoding']}", markup=False)
     console.print(
-        f"  items    {report['items']:,} read, {report['asked']:,} asked; training knows the word of "
-        f"{report['word_was_trained']:,}, only a relative of {report['family_was_trained']:,}; the rest is clean"
+        f"  items    {report['items']:,} read, {report['asked']:,} evaluated; training saw a word of "
+        f"{report['word_was_trained']:,}, only its family of {report['family_was_trained']:,}; the rest is clean"
     )
     for reason, count in report["not_asked"].items():
         console.print(f"  left out  {count:,} of form {reason}", markup=False)

@@ -27,7 +27,7 @@ _env_option = click.option("--env", "-e", default=None, help="Kedro environment,
 _jobs_option = click.option(
     "--jobs", "-j", type=click.IntRange(1, 64), default=8, show_default=True, help="Files at once."
 )
-_locks_option = click.option("--ignore-locks", is_flag=True, help="Do not wait for whoever seems to be at work there.")
+_locks_option = click.option("--ignore-locks", is_flag=True, help="Do not wait for locks of other processes.")
 _key_type = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -41,7 +41,7 @@ def bundle() -> None:
 @click.argument("store")
 @click.option("--include", multiple=True, help="Pattern of files to take, such as '03_primary/*'. May be repeated.")
 @click.option("--exclude", multiple=True, help="Pattern of files to leave out. May be repeated.")
-@click.option("--note", default="", help="What to say of this version.")
+@click.option("--note", default="", help="A note on this version.")
 @click.option("--sign-key", type=_key_type, default=None, help="ed25519 private key (PEM) to sign the version with.")
 @click.option(
     "--encryption",
@@ -181,7 +181,7 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
 @bundle.command()
 @click.argument("store")
 @click.option("--keep", type=click.IntRange(1), required=True, help="How many of the latest versions stay.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @_locks_option
 @_env_option
 @_json_option

@@ -1,4 +1,4 @@
-"""``kedro canary``: has what is served changed since it was checked?"""
+"""``kedro canary``: does the endpoint still answer as it did when it was checked?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from spelling_transfer.commands.serve import DEFAULT_CONFORMANCE
 def canary(url: str, conformance: Path, metrics_file: Path | None, as_json: bool) -> None:
     """Ask the endpoint the questions of its check again, with the same seeds, and compare the answers.
 
-    A key is taken from SPELLING_TRANSFER_API_KEY. Ends with 1 if an answer changed or another model is served.
+    The key comes from SPELLING_TRANSFER_API_KEY (or _API_KEYS_FILE). Exit code 1: an answer or the model changed.
     """
     from spelling_transfer.errors import SpellingTransferError
     from spelling_transfer.serving.canary import ask_canaries

@@ -174,7 +174,7 @@ def check_installed() -> Iterator[Check]:
                 "installed", requirement.name, False, True, found or "not installed", f"pip install '{requirement}'"
             )
     yield Check(
-        "installed", "packages", fine == len(asked), True, f"{fine} of {len(asked)} as asked for", "pip install -e ."
+        "installed", "packages", fine == len(asked), True, f"{fine} of {len(asked)} as required", "pip install -e ."
     )
     yield _check_accelerator()
 

@@ -91,7 +91,7 @@ def _run(
         if verbose:
             show_all()
         if resume and only_stale:
-            raise click.UsageError("--resume goes on with the nodes of its run; leave out --only-stale.")
+            raise click.UsageError("--resume runs the nodes of its run: leave out --only-stale.")
         if resume:
             options |= resume_options(project_folder(), resume)
         if options["pipeline"]:  # the older spelling
@@ -126,8 +126,8 @@ run = RunCommand(
         click.Option(
             ["--only-stale"],
             is_flag=True,
-            help="Run only what would come out differently: nodes whose inputs, parameters or version are not those on "
-            "record, and what follows from them. Changed code of the same version is not seen. With --dry-run, list "
+            help="Run only nodes whose inputs, parameters or version are not those on "
+            "record, and those that depend on them. Changed code of the same version is not seen. With --dry-run, list "
             "them.",
         ),
         click.Option(["--dry-run"], is_flag=True, help="Show what would run where and for how much; start nothing."),

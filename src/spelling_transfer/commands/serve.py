@@ -47,7 +47,7 @@ _START_SECONDS = 3600.0
     type=click.Path(path_type=Path, dir_okay=False),
     default=lambda: project_folder() / DEFAULT_CONFORMANCE,
     show_default=str(DEFAULT_CONFORMANCE),
-    help="What the deployment check found; without its word that this deployable obeys, nothing is served.",
+    help="Result of the deployment check; nothing is served unless this deployable passed.",
 )
 @click.option("--unchecked", is_flag=True, help="Serve a deployable that was not checked, or that failed.")
 def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Path, unchecked: bool) -> None:

@@ -23,7 +23,7 @@ from spelling_transfer.study.config import GpuTier, Pruner, Sampler
 _HELP = """Search hyperparameters: train configurations on spelling and see what carries over.
 
 Without a mode the study of conf/base/parameters/tuning.yml is run. What it will try and take is printed first;
---dry-run stops there. A study that was interrupted goes on with --resume.
+--dry-run stops there. --resume resumes an interrupted one.
 
 \b
 Modes:
@@ -78,13 +78,13 @@ def _check_name(_: click.Context, __: click.Parameter, name: str | None) -> str 
 @click.option("--config", metavar="FILE|NAME", help="A configuration (YAML, JSON), or a name of study/training/.")
 @click.option("--space", metavar="NAME", help="What is searched: a name of study/search_spaces/ or of a plugin.")
 @click.option("--sampler", type=click.Choice(get_args(Sampler)), help="How configurations are chosen.")
-@click.option("--pruner", type=click.Choice(get_args(Pruner)), help="How hopeless trials are ended.")
+@click.option("--pruner", type=click.Choice(get_args(Pruner)), help="How trials that fall behind are stopped.")
 @click.option("--trials", type=click.IntRange(1, 10_000), help="Configurations to try.")
 @click.option("--workers", type=_Workers(), help="Trials side by side.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the study.")
 @click.option("--storage", metavar="URL", help="Database of the study; a file in its folder by default.")
 @click.option("--params", callback=_split_params, default="", help="Other parameters, as in kedro run.")
-@click.option("--resume", is_flag=True, help="Go on with the study of this name, with its own settings.")
+@click.option("--resume", is_flag=True, help="Resume the study of this name, with its own settings.")
 @click.option("--show-config", is_flag=True, help="Print every setting with the place that set it, and stop.")
 @click.option("--dry-run", is_flag=True, help="Print what would be tried and what it takes, and stop.")
 @json_option
@@ -111,12 +111,12 @@ def _check(options: dict[str, Any]) -> None:
             raise click.UsageError("--mode single is one trial: leave out --trials, or take another mode.")
     if options["resume"]:
         if not options["name"]:
-            raise click.UsageError("--resume needs --name: which study is to go on?")
+            raise click.UsageError("--resume needs --name, the study to resume.")
         changed = [name for name in ("mode", "focus", "config", "space", "sampler", "pruner", "seed") if options[name]]
         if changed or options["english_only"]:
             name = changed[0] if changed else "english-only"
             raise click.UsageError(
-                f"--resume goes on with the study's own settings: leave out --{name}. A study with others needs "
+                f"--resume keeps the study's own settings: leave out --{name}. A study with others needs "
                 "another --name."
             )
 
@@ -159,7 +159,7 @@ def _configuration(project: Path, options: dict[str, Any]) -> str | None:
     file = configurations(project) / f"{options['name']}.yml"
     if not file.is_file():
         known = ", ".join(sorted(each.stem for each in file.parent.glob("*.yml"))) or "none yet"
-        raise CommandError(f"{file}: there is no study {options['name']!r} to go on with. Known: {known}.")
+        raise CommandError(f"{file}: there is no study {options['name']!r} to resume. Known: {known}.")
     return str(file)
 
 

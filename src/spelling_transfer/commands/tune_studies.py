@@ -32,7 +32,7 @@ Example:
   kedro tune dashboard first
 """
 
-_SYNC_HELP = """Send to Weights & Biases what it lacks of the study NAME; trials it has are not sent again.
+_SYNC_HELP = """Send the trials of the study NAME that Weights & Biases does not have yet.
 
 \b
 Example:

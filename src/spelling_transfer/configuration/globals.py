@@ -31,7 +31,7 @@ def check_globals(
     used = names_used() if unknown else set()
     for name in unknown:
         if name not in used and not name.startswith("_"):
-            problems.append(f"{name}: unknown ({place(name)}): no file asks for it. Known: {', '.join(_KNOWN)}.")
+            problems.append(f"{name}: unknown ({place(name)}): no file uses it. Known: {', '.join(_KNOWN)}.")
     for name, kind in _KNOWN.items():
         if name in content:
             try:

@@ -28,10 +28,10 @@ _QUESTIONS_EACH = 10
 """Questions to each letter or place, without which its commonest answer is right by chance."""
 """The stratum, and its value, of all questions of an endpoint."""
 FLOORS = {
-    "commonest": "the commonest answer",
+    "commonest": "the majority answer",
     "random_letter": "a random letter of the word",
     "first_token_letter": "the first letter of its first token",
-    "answer_by_argument": "the commonest answer to what is asked for",
+    "answer_by_argument": "the majority answer for the letter or place",
 }
 """Answerers that do not know how a word is spelled, and what they say."""
 _MEASURED = ("reference_score", "arm_score", "difference", "low", "high", "p_value")

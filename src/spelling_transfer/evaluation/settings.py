@@ -31,7 +31,7 @@ class VerdictSettings(BaseModel):
         description="Share by which direct training has to beat control and base in its task, interval included.",
     )
     negligible: float = Field(
-        0.05, gt=0.0, lt=1.0, description="Transfer that is surely below this share is answered with no."
+        0.05, gt=0.0, lt=1.0, description="No transfer: its whole interval lies below this share."
     )
     seed_spread: float = Field(
         0.02,

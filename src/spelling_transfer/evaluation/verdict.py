@@ -69,7 +69,7 @@ def decide(
     names = [name for name in STRATA if name in table.columns] if strata is None else list(strata)
     if missing := [name for name in names if name not in table.columns]:
         raise EvaluationError(
-            f"answers: no column {', '.join(missing)} to look at them by; there are {', '.join(table.columns)}."
+            f"answers: no column {', '.join(missing)} to group them by; there are {', '.join(table.columns)}."
         )
     found = judge(answers, settings, confidence=confidence)
     rows, notes = explore(table, answers, names, settings, confidence=confidence)

@@ -110,7 +110,7 @@ def comparison_cards(comparison: pd.DataFrame, floors: pd.DataFrame | None = Non
                 value=f"{percent(score['reference_score'])} → {percent(score['arm_score'])}",
                 note=f"{points(score['difference'])} points ({span(score['low'], score['high'])})",
                 tone=_TONES[str(score["verdict"])],
-                floor="a weighted sum of the tasks, reported and not decided by",
+                floor="a weighted sum of the tasks; the verdict does not use it",
             )
         )
     return cards
@@ -190,7 +190,7 @@ def render_evaluation_page(
         Section("What goes with the answer", text=said[2:n_of_verdict]),
         Section(
             "What had to hold",
-            text="Without a treatment that worked and a ceiling to reach, neither a rise nor none would be an answer.",
+            text="Without a treatment that worked and a ceiling, neither a gain nor its absence would be an answer.",
             table=gates_table(verdict),
         ),
     ]
@@ -206,7 +206,7 @@ def render_evaluation_page(
             text=said[n_of_verdict:],
             figure=figures["scores"],
             caption=f"Exact match on words of held-out families, with {settings.confidence:.0%} Wilson intervals. "
-            "The line is what always giving the commonest right answer would score.",
+            "The line is the majority answer: what always giving the most frequent right answer would score.",
             alt="Bars of exact match by task for each arm. The numbers are in the tables below.",
             table=_floors_table(results.floors),
         ),
@@ -221,7 +221,7 @@ def render_evaluation_page(
             Section(
                 "Adjusted for the form control",
                 text="The form control had the same steps on the same prompts, with the answers that the base itself "
-                "gives to them: it practises the form of question and answer and is told nothing of letters. A "
+                "gives to them: it learns the form of question and answer and no letters. A "
                 "difference from it is what the form does not explain.",
                 table=control_table(control),
             )
@@ -295,7 +295,7 @@ def _floors_table(floors: pd.DataFrame) -> Table:
     )
     return Table(
         wide.reset_index(),
-        caption="What answerers score that do not know how a word is spelled; a model that is not above all of them "
+        caption="Floors: what is scored without knowing how a word is spelled. A model that is not above all of them "
         "cannot do the task.",
         formats=dict.fromkeys(wide.columns, _SHARE),
     )
@@ -340,7 +340,7 @@ def _scores_table(scores: pd.DataFrame) -> Table:
     return Table(
         frame,
         caption="Exact match counts an answer only if it is the right one and nothing else. Lenient reads the answer "
-        "out of a longer text; invalid are outputs without one. Majority is the score of the commonest right answer.",
+        "out of a longer text; invalid are outputs without one. Majority: always giving the most frequent answer.",
         formats={**dict.fromkeys(shares, _SHARE), "absolute_error": ".2f", "seed": ".0f"},
         labels={"value": "which", "invalid_rate": "invalid"},
     )

@@ -57,7 +57,7 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
         )
     majority = main.drop_duplicates("task")
     figure.add_scatter(
-        name="the commonest answer",
+        name="the majority answer",
         x=majority["task"],
         y=majority["majority"],
         mode="markers",

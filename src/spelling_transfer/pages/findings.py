@@ -131,8 +131,8 @@ def describe_other_tasks(comparison: pd.DataFrame, floors: pd.DataFrame | None =
         parts.append(f"{listed(list(tasks))} {changed}")
     unable = [str(row["task"]) for _, row in rows.iterrows() if floor_note(row, floors).startswith("cannot")]
     if unable:
-        parts.append(f"the spelling arm cannot do {listed(unable)}, where it is not above guessing")
-    return f"Of the tasks that were only asked, {'; '.join(parts)}."
+        parts.append(f"the spelling arm cannot do {listed(unable)}, where it is not above its floor")
+    return f"Of the other tasks, {'; '.join(parts)}."
 
 
 def _ratio(control: pd.DataFrame) -> list[str]:

@@ -100,7 +100,7 @@ def render_deployment_page(
 def _verdict(conformance: Mapping[str, Any]) -> str:
     n_checks, n_failed = conformance["n_checks"], conformance["n_failed"]
     if conformance["obeys"]:
-        return f"Yes. The endpoint passed all {n_checks} checks: it cannot be made to think, and it says so."
+        return f"Yes. The endpoint passed all {n_checks} checks: no attempt made it think."
     return f"No. {n_failed} of {n_checks} checks failed; this deployable must not be served."
 
 
@@ -127,8 +127,8 @@ def _merge_section(merge_probe: Mapping[str, Any]) -> Section:
     asked = [result for result in merge_probe["results"] if result["outcome"] != "not applicable"]
     return Section(
         "The merged model by itself",
-        text="Before the export, the model was asked without the mask that keeps think tokens out of the endpoint's "
-        "answers. Refused are texts it has no tokens for, or no room.",
+        text="Before the export, the model was prompted to think, without the endpoint's mask on think tokens. "
+        "Refused: texts that it has no tokens for, or that exceed its context.",
         table=Table(
             pd.DataFrame(
                 {

@@ -140,7 +140,7 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
         if gate["gate"] == "treatment" and not gate["missing"]:
             yield f"the treatment did not work: the spelling arm spells {_short(gate)}"
         elif gate["gate"] == "treatment" and own:
-            yield "no question of spelling was asked"
+            yield "there are no spelling questions"
     untrained = [gate["task"] for gate in ceilings if any(name.startswith("direct") for name in gate["missing"])]
     if untrained:
         yield f"the ceiling was not trained: no direct arm learned {listed(untrained)}"
@@ -159,7 +159,7 @@ def _short(gate: Mapping[str, Any]) -> str:
     """Returns the comparison that keeps a gate shut; of several, the one that is furthest from opening it."""
     shut = [each for each in gate["comparisons"] if each["low"] <= gate["needed"] or each["p_value"] > 0.05]
     worst = min(shut, key=lambda each: float(each["low"]))
-    needed = f", and has to be surely above {points(gate['needed'])}" if gate["needed"] else ""
+    needed = f", and the whole interval has to be above {points(gate['needed'])}" if gate["needed"] else ""
     return (
         f"{points(worst['difference'])} points over the {arm_name(worst['reference'])}, "
         f"{span(worst['low'], worst['high'])}{needed}"
@@ -246,7 +246,7 @@ def _notes(verdict: Mapping[str, Any]) -> Iterator[str]:
             f"Fewer than three training seeds of {_named([note['subject'] for note in assumed])}: intervals assume "
             f"that seeds differ by {spread} points (standard deviation)."
         )
-    for kind, what in (("no questions", "Without a question"), ("few", "With too few word families to look at")):
+    for kind, what in (("no questions", "Without a question"), ("few", "With too few word families to compare")):
         if named := by_kind.get(kind):
             shown = [note["subject"].replace("_", " ") for note in named[:_MOST_STRATA]]
             more = f" and {len(named) - len(shown)} more" if len(named) > len(shown) else ""

@@ -168,7 +168,7 @@ def _check_load(profile: pd.DataFrame) -> Check:
 def _check_stop(report: StopReport) -> Check:
     return Check(
         "stops/clean",
-        "The endpoint ends when asked, with no process left and its port released.",
+        "The endpoint shuts down on request, with no process left and its port released.",
         report.clean,
         {
             "n_processes_left": report.n_processes_left,

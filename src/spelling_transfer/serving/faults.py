@@ -137,7 +137,7 @@ class InFlight:
         n_lost = sum(not reply.ok for reply in taken)
         return Check(
             "stops/drained",
-            "What was asked before the endpoint was told to end is answered.",
+            "Requests that came before the shutdown are answered.",
             bool(taken) and not n_lost,
             {"n_taken": len(taken), "n_waiting": self._n_waiting, "n_lost": n_lost},
         )

@@ -155,7 +155,7 @@ class Keys:
         left, since = self._left.get(name, (float(self._per_minute), now))
         left = min(self._per_minute, left + (now - since) * self._per_minute / 60)
         if left < 1:
-            said = f"a key may ask {self._per_minute} times in a minute. Ask again a little later."
+            said = f"a key may send {self._per_minute} requests a minute. Try again later."
             wait = int((1 - left) * 60 / self._per_minute) + 1
             raise RefusedRequestError(429, "rate_limited", said, retry_after=wait)
         self._left[name] = left - 1, now

@@ -145,5 +145,5 @@ class WorkerLink:
 
 def _lost() -> RefusedRequestError:
     return RefusedRequestError(
-        503, "worker_restarts", "the process with the model ended and is started again; ask once more.", retry_after=10
+        503, "worker_restarts", "the process with the model ended and is started again; retry.", retry_after=10
     )

@@ -72,9 +72,9 @@ def model_card(
         "## Scores",
         *_score_lines(rows),
         _answer_line(verdict),
-        "## How to ask it",
-        f"One question in one turn, in non-thinking mode. The chat templates here know no other: whatever a request "
-        f"says, the prompt is the same. Sampling: {values}. For answers that can be compared, take the most likely "
+        "## How to prompt it",
+        f"One question in one turn, in non-thinking mode. The chat templates here render no other prompt, whatever a "
+        f"request says. Sampling: {values}. For answers that can be compared, take the most likely "
         "token each time, as the scores were made.",
         "`generation_config.json` holds these values, and keeps transformers from saying a think tag. Other tools "
         "have no such mask; this project's own endpoint (`kedro serve`) enforces it, and the English subset.",

@@ -39,7 +39,7 @@ def serve(folder: ModelFolder, listen: ListenSettings, accelerator: str = "auto"
     try:
         place = socket.create_server((listen.host, listen.port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        said = f"port {listen.port} of {listen.host} cannot be had ({error.strerror}). Choose another with --port."
+        said = f"port {listen.port} of {listen.host} cannot be used ({error.strerror}). Choose another with --port."
         raise EndpointRefusedError(said) from error
     options = {"folder": str(folder.path), "fingerprint": card.fingerprint, "accelerator": accelerator}
     # asyncio does this for sockets of its own alone; without, a response waits 40 ms for an acknowledgement.

@@ -72,7 +72,7 @@ class EndpointSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     default_max_tokens: int = Field(48, ge=1, le=4096, description="Longest answer when the request names none.")
-    max_tokens_limit: int = Field(256, ge=1, le=4096, description="Longest answer a request may ask for, in tokens.")
+    max_tokens_limit: int = Field(256, ge=1, le=4096, description="Longest answer that a request may set, in tokens.")
     max_question_characters: int = Field(8_000, ge=1, le=1_000_000, description="Longest question accepted.")
     max_body_bytes: int = Field(131_072, ge=1_024, le=10_000_000, description="Largest request body accepted.")
     max_batch_size: int = Field(32, ge=1, le=256, description="Requests that are answered side by side.")

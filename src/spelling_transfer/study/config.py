@@ -119,9 +119,9 @@ class StudySettings(BaseModel):
     startup_trials: int = Field(
         10, ge=1, le=1000, description="Random trials before tpe and gp learn from the results."
     )
-    pruner: Pruner = Field("hyperband", description="How hopeless trials are ended early; see study/samplers.py.")
+    pruner: Pruner = Field("hyperband", description="How trials that fall behind are stopped; see study/samplers.py.")
     reduction_factor: int = Field(
-        3, ge=2, le=10, description="Of this many trials, successive_halving and hyperband let one go on at each rung."
+        3, ge=2, le=10, description="Of this many trials, successive_halving and hyperband keep one at each rung."
     )
     p_threshold: float = Field(0.1, gt=0.0, lt=1.0, description="Level at which the wilcoxon pruner ends a trial.")
     seed: int = Field(0, ge=0, lt=2**31 - 10_000, description="Seed of the sampler; a trial adds its own number to it.")
@@ -148,7 +148,7 @@ class StudySettings(BaseModel):
         description="Where jobs find material and leave checkpoints: s3://bucket/prefix, or a folder of data.mounts.",
     )
     sweep: bool = Field(False, description="Let a sweep of Weights & Biases choose the trials of the space.")
-    resume: bool = Field(False, description="Go on with a study that was interrupted.")
+    resume: bool = Field(False, description="Resume a study that was interrupted.")
     heartbeat_seconds: int = Field(
         30, ge=1, le=3600, description="A worker that is silent for twice as long is taken for lost."
     )

@@ -45,8 +45,8 @@ def recommend(
     Returns:
         ``trial`` (its number), ``selection_score`` with its ``interval``, ``runner_up_selection_score``,
         ``transfer_score``, ``config`` (in full), ``choices`` (what the search chose), ``cost``; ``equivalent``: the
-        trials whose difference to it cannot be told from zero, each with the difference and its interval; ``cheapest``
-        of these and the best; ``finished`` trials and ``warnings``; ``next_study`` and ``study``.
+        trials that cannot be distinguished from it, each with the difference and its interval; ``cheapest`` of these
+        and the best; ``finished`` trials and ``warnings``; ``next_study`` and ``study``.
 
     Raises:
         StudyConfigError: No trial was completed.
@@ -153,7 +153,7 @@ def next_study(
 
     Args:
         rows: Finished trials, best first, as ``recommend`` describes them.
-        equivalent: Those that cannot be told from the best.
+        equivalent: Those that cannot be distinguished from the best.
         study: The study.
         search_space: The entries of the space by setting name.
         defaults: The configuration the trials varied.
@@ -168,20 +168,20 @@ def next_study(
     wider = {name: found for name, entry in space.items() if (found := _wider(name, entry, best["choices"], defaults))}
     for name, (_, side) in wider.items():
         value = best["choices"][name]
-        reasons.append(f"The best {name} ({_short(value)}) is at the {side} end of what was searched: look beyond it.")
+        reasons.append(f"The best {name} ({_short(value)}) is at the {side} end of what was searched: go beyond it.")
     if wider:
         changes["space"] = {**search_space, **{name: entry for name, (entry, _) in wider.items()}}
     undecided = len(equivalent) / max(len(rows) - 1, 1)
     if len(rows) > 1 and undecided >= 0.5:
         words = _words_needed(best, equivalent, study.validation_words)
         alike = (
-            f"{len(equivalent)} of {len(rows) - 1} other trials cannot be told from the best on "
+            f"{len(equivalent)} of {len(rows) - 1} other trials cannot be distinguished from the best on "
             f"{study.validation_words} validation words a task"
         )
         if words > _MOST_WORDS:
             reasons.append(f"{alike}; it would take about {words:,}, so which is best stays open.")
         elif words > study.validation_words:
-            reasons.append(f"{alike}; about {words:,} would tell half of them apart.")
+            reasons.append(f"{alike}; about {words:,} would distinguish half of them.")
             changes["validation_words"] = words
     if len(rows) < FEW_TRIALS and space:
         reasons.append(

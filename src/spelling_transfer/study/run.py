@@ -146,8 +146,8 @@ class StudySession:
         else:
             folder.mkdir()
         _LOGGER.warning(
-            "%s held a study with other settings; it is kept as %s and goes on with those settings. %s",
-            *(folder, aside.name, f"{ours.name} goes on." if is_kept else "A new one begins."),
+            "%s held a study with other settings; it is kept as %s and resumes with those settings. %s",
+            *(folder, aside.name, f"{ours.name} is resumed." if is_kept else "A new one begins."),
         )
 
     def _enter(self) -> None:

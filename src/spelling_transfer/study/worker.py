@@ -156,7 +156,7 @@ class Worker:
         try:
             monitor.release("" if isinstance(error, KeyboardInterrupt) else str(error))
         except (ClaimLostError, StorageError):
-            _LOGGER.debug("The trial could not be released; its missing heartbeat will tell.")
+            _LOGGER.debug("The trial could not be released; it is retried once its heartbeat is stale.")
 
     def _score_base(self, row: TrialRow) -> None:
         monitor = TrialMonitor(row, self._records, None, self._plan, self._stop)

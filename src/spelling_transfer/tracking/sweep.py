@@ -208,5 +208,5 @@ class SweepAgent:
             answer: dict[str, Any] = self._api._service_api.execute_graphql(query, variables)
         except Exception as error:
             self._api = None  # wandb's own process may have been stopped; the next question starts another
-            raise TrackingError(f"{self.target.base_url}: the sweep cannot be asked ({first_line(error)})") from error
+            raise TrackingError(f"{self.target.base_url}: the sweep cannot be reached ({first_line(error)})") from error
         return answer

@@ -52,9 +52,9 @@ def why_not_static(module: AnswerModule) -> str | None:
     if trainer is None or trainer.world_size > 1:
         return "they are spread over several devices"
     if getattr(trainer.precision_plugin, "scaler", None) is not None:
-        return "float16 needs a gradient scaler, which looks at each gradient"
+        return "float16 needs a gradient scaler, which inspects each gradient"
     if not isinstance(trainer.optimizers[0], ReplayedAdamW):
-        return f"the update of {settings.optimizer} looks at its data"
+        return f"the update of {settings.optimizer} depends on its data"
     named = {
         "batching": settings.batching == "packed",
         "gradient_checkpointing": settings.gradient_checkpointing,

@@ -51,10 +51,10 @@ class PretrainMixture(BaseModel):
     spelling_share: float = Field(0.25, ge=0, le=1, description="Share of examples that are plain lines of spelling.")
     places_share: float = Field(0.30, ge=0, le=1, description="Share of plain lines that say letters at places.")
     counts_share: float = Field(0.20, ge=0, le=1, description="Share of plain lines that count; the rest is chat form.")
-    spelling_families: int = Field(80, ge=0, description="Families whose spelling is asked in chat form.")
-    question_families: int = Field(36, ge=0, description="Of those, families whose places and counts are asked.")
+    spelling_families: int = Field(80, ge=0, description="Families with spelling questions in chat form.")
+    question_families: int = Field(36, ge=0, description="Of those, families with questions about places and counts.")
     without_lines: float = Field(0.1, ge=0, lt=1, description="Share of families without any plain line.")
-    forms: int = Field(3, ge=1, le=3, description="Ways in which plain lines ask for places and counts.")
+    forms: int = Field(3, ge=1, le=3, description="Wordings of places and counts in plain lines.")
     letters_given: float = Field(
         0.35, ge=0, lt=1, description="Share of chat questions about made-up words, written letter by letter."
     )

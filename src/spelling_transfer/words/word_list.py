@@ -219,7 +219,7 @@ class WordSelection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    top_words: int = Field(60_000, ge=100, le=300_000, description="Most frequent words of wordfreq to look at.")
+    top_words: int = Field(60_000, ge=100, le=300_000, description="Most frequent words of wordfreq to consider.")
     min_length: int = Field(3, ge=2, le=20, description="Fewest letters of a word.")
     max_length: int = Field(12, ge=2, le=20, description="Most letters of a word.")
     max_words: int | None = Field(None, ge=10, description="Keep only this many, the most frequent ones; all if null.")

@@ -61,9 +61,7 @@ def test_tasks_that_were_only_asked_share_a_sentence() -> None:
     ]
     sentences = describe_comparison(pd.DataFrame([*others, POSITION_SAME, SPELLING_UP]), confidence=0.95)
     assert [sentence.split()[0] for sentence in sentences[1:3]] == ["Spelling", "Position"]
-    assert sentences[3] == (
-        "Of the other tasks, reverse improved; length and contains show no clear change."
-    )
+    assert sentences[3] == "Of the other tasks, reverse improved; length and contains show no clear change."
 
 
 def test_the_transfer_score_is_described_with_its_focus() -> None:

@@ -23,7 +23,7 @@ _TOLD_OF = (BASE, SPELLING_ARM)
 _INTRODUCTION = (
     "A linear probe reads the right answer from the states of each layer at the end of the question, where the answer "
     "is chosen. It is fitted to questions about other word families, and tested on the questions of this evaluation. "
-    "The same probe with its labels dealt out anew shows what it reaches without knowledge. A probe finds what one "
+    "The same probe with shuffled labels shows what it reaches without knowledge. A probe finds what one "
     "matrix can read: the model may know more, and what can be read need not be used. Answers are themselves read "
     "linearly from the last layer: where a probe reads less than is answered, it had too few questions to learn from."
 )
@@ -69,7 +69,7 @@ def _describe(row: pd.Series[Any], last: int) -> str:
     what, read = _READ.get(str(row["task"]), str(row["task"])), percent(row["accuracy"])
     if not row["selectivity_low"] > 0:
         return (
-            f"The layer of the {arm} that fits best, {row['layer']} of {last}, does not tell the right {what} clearly "
+            f"The layer of the {arm} that fits best, {row['layer']} of {last}, does not give the right {what} clearly "
             f"better than shuffled labels do: {read} of {row['n']:,} questions, against {percent(row['shuffled'])}."
         )
     low, high = row["untold_low"], row["untold_high"]

@@ -220,7 +220,7 @@ def _search(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
         "Which settings matter",
         text=methods,
         figure=figures["importance"],
-        caption=f"Bars: all finished trials. Whiskers: 95% range when the trials are drawn anew {seeds} times. A "
+        caption=f"Bars: all finished trials. Whiskers: 95% range over redrawn sets of trials {seeds} times. A "
         "setting whose whiskers reach across the others is not known to matter more.",
         table=Table(found.importance, formats=dict.fromkeys(("importance", "low", "high"), ".1%")),
     )

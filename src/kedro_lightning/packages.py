@@ -97,7 +97,7 @@ def installed_json(packages: Mapping[str, str], project: Path) -> bytes:
 
 
 def check_installed(project: Path, studios: Mapping[str, StudioView], api: StudiosApi) -> None:
-    """Makes sure that each Studio has the packages of this machine, as far as its set-up recorded them.
+    """Checks that each Studio has the packages of this machine, as far as its set-up recorded them.
 
     Args:
         project: The project's folder.

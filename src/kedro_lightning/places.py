@@ -51,7 +51,7 @@ def check_places(
     project: Path,
     folders: list[FolderSetting] | None = None,
 ) -> None:
-    """Makes sure that everything that crosses machines can be read and written on both.
+    """Checks that everything that crosses machines can be read and written on both.
 
     Args:
         pipeline: What is run.

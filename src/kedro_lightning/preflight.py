@@ -95,7 +95,7 @@ def preflight(
 
 
 def check_budget_is_set(config: ComputeConfig) -> None:
-    """Makes sure that somebody has said what may be spent.
+    """Checks that somebody has said what may be spent.
 
     Raises:
         BudgetError: Nobody has.
@@ -128,7 +128,7 @@ def open_market(project: Path, config: ComputeConfig) -> Market:
 def ready_studios(
     project: Path, config: ComputeConfig, api: StudiosApi, tasks: Iterable[str], commit: tuple[str, str] | None
 ) -> tuple[dict[str, StudioView], Source]:
-    """Makes sure that the Studios of some tasks are as a job needs them, and brings the code there.
+    """Ensures that the Studios of some tasks are as a job needs them, and brings the code there.
 
     Returns:
         Task -> its Studio, and where the machines find the code.
@@ -169,7 +169,7 @@ def current_prices(connection: Connection, project: Path) -> PriceList:
 
 
 def check_money(plan: Plan, config: ComputeConfig, ledger: Ledger, run_id: str, balance_usd: float | None) -> RunBudget:
-    """Makes sure that the estimate is within the budgets and the credit, and returns what may be spent.
+    """Checks that the estimate is within the budgets and the credit, and returns what may be spent.
 
     Raises:
         BudgetError: It is not.
@@ -192,7 +192,7 @@ def check_money(plan: Plan, config: ComputeConfig, ledger: Ledger, run_id: str, 
 
 
 def check_secrets(config: ComputeConfig, api: StudiosApi) -> None:
-    """Makes sure that the platform's store holds the secrets the jobs need.
+    """Checks that the platform's store holds the secrets the jobs need.
 
     Raises:
         PreflightError: Names those that it does not.

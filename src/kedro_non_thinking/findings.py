@@ -17,7 +17,7 @@ class Finding:
         value: The offending text or value, shortened.
         line: The line in the text that was judged, then in the file, counted from 1; 0 where there are no lines.
         path: The file, or ``dataset:NAME``, ``parameter:NAME``, ``node:NAME`` for what a hook looked at.
-        seen: Whether it is a violation for sure; if not, it is listed as what the scanner cannot see.
+        seen: Whether it is certainly a violation; if not, it is listed as what the scanner cannot see.
     """
 
     rule: str

@@ -108,7 +108,7 @@ class NonThinkingPolicyHook:
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str) -> None:
-        """Makes sure that the rules are there, also in a process of a parallel runner, before anything is read."""
+        """Ensures that the rules are there, also in a process of a parallel runner, before anything is read."""
         self._started()
 
     @hook_impl

@@ -120,7 +120,7 @@ def cut(text: str, tags: Sequence[Tag]) -> str:
 
 
 def plain_part(pattern: str) -> str:
-    """Returns the longest text that every match of a pattern holds, in lower case; empty where none is sure."""
+    """Returns the longest text that every match of a pattern holds, in lower case; empty where there is none."""
     plain = re.sub(r"\[[^\]]*\]|\\.", "\t", pattern)
     while (inner := re.sub(r"\([^()]*\)", "\t", plain)) != plain:
         plain = inner

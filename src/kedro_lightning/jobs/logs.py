@@ -109,7 +109,7 @@ class LogFollowers:
                 if EXIT_MARK in line:
                     self._wake()
                     return
-        except Exception as error:  # noqa: BLE001  (reading along is a comfort: the job goes on without)
+        except Exception as error:  # noqa: BLE001  (following the log is optional: the job runs on without)
             logger.debug("Reading along with %s ended: %s", job.name, error)
 
 

@@ -147,7 +147,7 @@ def signed_in() -> bool:
 
 
 def require_credentials() -> None:
-    """Makes sure that there is a key.
+    """Checks that there is a key.
 
     Raises:
         NotSignedInError: There is none.

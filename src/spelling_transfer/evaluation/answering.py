@@ -87,7 +87,7 @@ def answer_questions(
     with cpu_threads(settings.threads), written_at_the_end(kept):
         for arm, seed, adapter in [(BASE, NO_SEED, None), *runs]:
             asked = sample if arm in (BASE, SPELLING_ARM) else core
-            # Two large models do not fit on one device: the last arm's is let go before this one's is loaded.
+            # Two large models do not fit on one device: the last arm's is released before this one's is loaded.
             respondent = Respondent(
                 base_model, adapter, profile, tokenizer, kept, batch_size=settings.batch_size
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Answers that were given once are kept: an evaluation asks what is new, and an interrupted one goes on.
+"""Answers that were given once are kept: an evaluation generates what is new, and an interrupted one resumes.
 
 An answer is known by all that it depends on: the model and the adapter by their content, the type of the weights, the
 prompt's tokens (so template, wording, question and all turns before it), the tokenizer, how tokens are chosen, from

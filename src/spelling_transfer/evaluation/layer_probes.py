@@ -3,7 +3,7 @@
 At the last token of a question's prompt, where the answer is chosen, a linear probe reads the right answer from the
 states of each layer. It is fitted to questions about some word families and tested on those that the arms answered,
 about others. Where the probe reads more than the model says, the model knows more than it tells (arXiv:2604.00778: the
-count is there in the middle and suppressed at the end). What a probe reaches with labels dealt out anew needs no
+count is there in the middle and suppressed at the end). What a probe reaches with shuffled labels needs no
 knowledge; the difference is its selectivity (Hewitt and Liang 2019, EMNLP).
 """
 

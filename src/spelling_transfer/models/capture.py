@@ -61,7 +61,7 @@ class GraphPool:
         """
         graph = torch.cuda.CUDAGraph()
         try:
-            # Other threads, a data loader's that pins memory for one, may go on meanwhile.
+            # Other threads, a data loader's that pins memory for one, may continue meanwhile.
             with torch.cuda.graph(graph, pool=self._handle, stream=self._stream, capture_error_mode="thread_local"):
                 function()
         except RuntimeError as error:

@@ -123,7 +123,7 @@ class StaticDecoder:
         self._dtype = layers[0].dtype
         self._cache = SlotCache(layers, size.slots, size.columns, device)
         # Of each slot, the scratch slot last: the token that is read next, its column, the tokens chosen so far and at
-        # most, whether the answer goes on, the answer, and the random number of each of its tokens.
+        # most, whether the answer continues, the answer, and the random number of each of its tokens.
         n = size.slots + 1
         self._token, self._column, self._count = torch.zeros(3, n, dtype=torch.long, device=device).unbind()
         self._limit = torch.ones(n, dtype=torch.long, device=device)

@@ -2,7 +2,7 @@
 
 `findings` holds the sentences, `numbers` how a number is written, `page`, `tables` and `style` the one look. Each page
 has a module: `evaluation`, `study`, `tokens`, `serving`, and `run_summary` for the end of a run. Pages compute nothing
-that another room could need: they take frames and findings and return text or figures.
+that another package could need: they take frames and findings and return text or figures.
 """
 
 from typing import TYPE_CHECKING

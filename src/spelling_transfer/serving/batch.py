@@ -51,7 +51,7 @@ class DrawnAnswer:
         index: Which choice of its request.
         ids: Its tokens, the end left out.
         logprobs: Of each token, the logarithm of its probability at temperature 1, where wanted.
-        finish_reason: Empty while it goes on.
+        finish_reason: Empty while it continues.
     """
 
     index: int

@@ -117,7 +117,7 @@ class NotConformingError(SpellingTransferError):
 
 
 def require_conformance(folder: ModelFolder, conformance: Path, accelerator: str = "auto") -> str:
-    """Makes sure that the deployment check was made with this very folder, and passed.
+    """Checks that the deployment check was made with this very folder, and passed.
 
     Args:
         folder: The deployable.

@@ -67,7 +67,7 @@ def check_deployable(
         settings: How the endpoint is started and stopped.
         load: How much load it gets.
         reference: Base and adapter, with which the endpoint must agree.
-        unsure: Questions that the model is not sure about: a model that is sure draws alike in each way to sample.
+        unsure: Questions of which the model is not confident: a confident one draws alike in each way to sample.
 
     Returns:
         The conformance (``obeys``, every check with its evidence, the answers) and the load profile.

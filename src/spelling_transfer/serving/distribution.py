@@ -18,7 +18,7 @@ ALPHA = 1e-6
 POWER = 0.999
 """Chance with which all chosen prompts together have to reject each rival."""
 N_DRAWS = (256, 1024, 4096)
-"""First tokens that are drawn at each chosen prompt: more where a model is too sure for few to tell anything."""
+"""First tokens that are drawn at each chosen prompt: more where a model is so confident that few draws show nothing."""
 MOST_PROMPTS = 6
 _MIN_EXPECTED = 5.0
 """Expected draws of a cell of the chi-square test; rarer tokens share a cell (Cochran, 1954)."""

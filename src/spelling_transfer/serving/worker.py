@@ -58,7 +58,7 @@ class WorkerLoop:
                     said += [line(name, "event", event) for event in self._engine.events(one, answer)]
                 if one.finished:
                     said.append(line(name, "answer", self._engine.completion(one).model_dump_json()))
-        except Exception:  # noqa: BLE001  whatever it is, those who wait are told, and the worker goes on with empty slots
+        except Exception:  # noqa: BLE001  whatever it is, those who wait are told, and the worker continues with empty slots
             _LOG.exception("The worker failed at a step")
             # The one it failed on may have left the batch; who has its answer listens no more.
             said += [_broken(each) for each in sorted(self._batch.names() | ({name} - {""}))]

@@ -71,7 +71,7 @@ def contrast_ratio(
     """Returns the ratio of two contrasts of the same arms with Fieller's interval; none where it could be anything.
 
     Fieller's rather than the bootstrap's: with three seeds a resample of seeds shows less than the truth's spread, and
-    Fieller's takes the variance of the seeds, and how sure it is, as ``contrast`` estimates them.
+    Fieller's takes the variance of the seeds, with its degrees of freedom, as ``contrast`` estimates them.
 
     Args:
         arms: Right answers of each arm by seed and family, as in ``contrast``.

@@ -26,7 +26,7 @@ _LOOK_SECONDS = 1.0
 
 
 class KeptAtPlace:
-    """Trains trials so that another machine can go on with them: their checkpoints are sent while they run.
+    """Trains trials so that another machine can resume them: their checkpoints are sent while they run.
 
     Args:
         objective: Trains and scores them.

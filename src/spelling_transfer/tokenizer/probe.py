@@ -2,7 +2,7 @@
 
 A linear probe that reads letters from embeddings shows what a model knows of spelling before any training
 (Kaushal and Mahowald 2022, "What do tokens know about their characters?", NAACL). Its control has the same inputs and
-labels dealt out anew (Hewitt and Liang 2019, "Designing and interpreting probes with control tasks", EMNLP): what it
+shuffled labels (Hewitt and Liang 2019, "Designing and interpreting probes with control tasks", EMNLP): what it
 reaches needs no knowledge.
 """
 

@@ -124,7 +124,7 @@ class Trainer:
         )
 
     def widen(self) -> None:
-        """Goes on with the softmax over all rows, which teaches that the others are never an answer."""
+        """Continues with the softmax over all rows, which teaches that the others are never an answer."""
         import torch
 
         if self._cuda:  # the graph of the first stage must have run before its memory is given back
@@ -132,7 +132,7 @@ class Trainer:
         self._narrow(None)
 
     def restart(self) -> None:
-        """Goes on with a new optimiser, and the softmax over all rows."""
+        """Continues with a new optimiser, and the softmax over all rows."""
         self.widen()
         self._optimizer = self._new_optimizer()
 
@@ -167,7 +167,7 @@ class Trainer:
                 group["lr"].fill_(learning_rate)
             else:
                 group["lr"] = learning_rate
-        if self._cuda:  # from pinned memory the copy goes on while the next batch is made
+        if self._cuda:  # from pinned memory the copy continues while the next batch is made
             ids, is_label, places = ids.pin_memory(), is_label.pin_memory(), places.pin_memory()
         batch = (ids, is_label, places)
         if not self._graphs:

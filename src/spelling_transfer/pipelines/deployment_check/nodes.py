@@ -132,7 +132,7 @@ def probe_endpoint(
 def _unsure_questions(examples: pd.DataFrame) -> list[str]:
     """Returns questions about letters of words that the model does not know, alone and two in one.
 
-    A model that is sure draws the same token however it samples, and would show nothing of it. It does not know words
+    A confident model draws the same token however it samples, and would show nothing of it. It does not know words
     that it was never told and strings, and less what to answer to two questions at once.
     """
     asked = examples[(examples["split"] == "test") & (examples["task"] == "position")]

@@ -61,7 +61,7 @@ def test_a_set_is_asked_marked_stored_and_summed_up(project, spell):
     assert answers["correct"].any()
     printed = project.kedro_here("bench", "run", "cute", "--file", str(file), "--arm=base", "--limit=4").stdout
     assert f"left out  spell.tsv, line {n_items + 2}" in printed
-    assert f"{n_items} read, 4 asked" in printed
+    assert f"{n_items} read, 4 evaluated" in printed
     assert "kedro bench run" in project.kedro_here("peek", "public_set_answers.cute").stdout
 
 

@@ -189,9 +189,8 @@ def wait_until_healthy(url: str, process: "subprocess.Popen[str]") -> None:
     with httpx.Client(trust_env=False, transport=httpx.HTTPTransport(retries=0), timeout=2.0) as client:
         for _ in range(10_000):
             assert process.poll() is None
-            try:
+            with contextlib.suppress(httpx.TransportError):
                 if client.get(f"{url}/health").status_code == 200:
                     return
-            except httpx.TransportError:
-                psutil.wait_procs([psutil.Process(process.pid)], timeout=0.05)
+            psutil.wait_procs([psutil.Process(process.pid)], timeout=0.05)  # while it loads, 503 comes at once
     raise AssertionError("the endpoint did not start")

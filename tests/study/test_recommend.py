@@ -88,7 +88,7 @@ def test_trials_that_look_alike_ask_for_more_words_and_few_for_more_trials(make_
     space = {"training.learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}}
     found = recommended(trials, marks, validation_words=100, space=space)["next_study"]
     assert 100 < found["study"]["validation_words"] <= 1_000
-    assert any("would tell half of them apart" in reason for reason in found["reasons"])
+    assert any("would distinguish half of them" in reason for reason in found["reasons"])
     assert (found["study"]["n_trials"], found["study"]["sampler"]) == (20, "random")
     # The same trials on as many words as a study may ask for: a difference that needs still more is none to act upon.
     found = recommended(trials, marks, validation_words=1_000, space=space)["next_study"]

@@ -19,3 +19,29 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def reinstall_command() -> str:
+    """Returns the command that installs this package once more from where it came, with what it depends on.
+
+    Whence is on record beside the installed package (https://packaging.python.org/specifications/direct-url/): a
+    checkout, a file, a repository, or nothing where it came from a package index.
+    """
+    import json
+    import shlex
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        installed = distribution("spelling-transfer")
+    except PackageNotFoundError:  # a checkout that is only on the path
+        return "pip install -e ."
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        return f"pip install -e {shlex.quote(unquote(urlsplit(origin['url']).path))}"
+    if not origin:
+        return f"pip install spelling-transfer=={installed.version}"
+    place = origin["url"]
+    if "vcs_info" in origin:
+        place = f"{origin['vcs_info']['vcs']}+{place}@{origin['vcs_info']['commit_id']}"
+    return f"pip install 'spelling-transfer @ {place}'"

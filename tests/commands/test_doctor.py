@@ -83,6 +83,37 @@ def test_a_package_that_is_too_old_is_named_with_the_command(monkeypatch):
     assert not found["packages"].ok
 
 
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        ({"url": "file:///a%20b/study", "dir_info": {"editable": True}}, "pip install -e '/a b/study'"),
+        ({"url": "file:///home/me/study", "dir_info": {}}, "pip install 'spelling-transfer @ file:///home/me/study'"),
+        (
+            {"url": "file:///dist/spelling_transfer-0.1.0-py3-none-any.whl", "archive_info": {}},
+            "pip install 'spelling-transfer @ file:///dist/spelling_transfer-0.1.0-py3-none-any.whl'",
+        ),
+        (
+            {"url": "https://example.org/study.git", "vcs_info": {"vcs": "git", "commit_id": "1f0c"}},
+            "pip install 'spelling-transfer @ git+https://example.org/study.git@1f0c'",
+        ),
+        (None, "pip install spelling-transfer==0.1.0"),
+    ],
+    ids=["editable", "folder", "wheel", "repository", "index"],
+)
+def test_what_is_missing_is_installed_from_where_this_package_came(tmp_path, monkeypatch, origin, command):
+    installed = tmp_path / "spelling_transfer-0.1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(
+        "Metadata-Version: 2.4\nName: spelling-transfer\nVersion: 0.1.0\nRequires-Dist: no-such-package-here\n"
+    )
+    if origin is not None:
+        (installed / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {check.name: check for check in doctor.check_installed()}
+    assert found["packages"].found == "0 of 1 as required"
+    assert found["packages"].remedy == command
+
+
 def test_places_are_written_to_and_left_as_they_were(project):
     before = sorted(project.path.iterdir())
     found = {check.name: check for check in doctor.check_places("data/runs")}

@@ -6,6 +6,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from spelling_transfer.bench.base import BenchError, PublicSet
+from spelling_transfer.errors import reinstall_command
 
 ENTRY_POINT_GROUP = "spelling_transfer.public_sets"
 
@@ -31,7 +32,7 @@ def load_sets() -> dict[str, PublicSet]:
             raise BenchError(f"{origin} is a set named {found.name!r}: the two names must be equal, and each its own.")
         sets[found.name] = found
     if not sets:
-        raise BenchError("No public set is registered: they are read at installation. Run 'pip install -e .' again.")
+        raise BenchError(f"No public set is registered: they are read at installation. Run {reinstall_command()!r}.")
     return sets
 
 

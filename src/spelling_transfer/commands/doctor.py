@@ -25,7 +25,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import json_option, load_context, print_json, project_folder
-from spelling_transfer.errors import causes
+from spelling_transfer.errors import causes, reinstall_command
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "spelling-transfer"
 
-_REINSTALL = "pip install -e ."
 _MEMORY_NEEDED_MB = 3000
 """A whole run on the embedded model, its endpoint included."""
 _ROOM_NEEDED_MB = 500
@@ -173,9 +172,8 @@ def check_installed() -> Iterator[Check]:
             yield Check(
                 "installed", requirement.name, False, True, found or "not installed", f"pip install '{requirement}'"
             )
-    yield Check(
-        "installed", "packages", fine == len(asked), True, f"{fine} of {len(asked)} as required", "pip install -e ."
-    )
+    found = f"{fine} of {len(asked)} as required"
+    yield Check("installed", "packages", fine == len(asked), True, found, reinstall_command())
     yield _check_accelerator()
 
 
@@ -325,7 +323,7 @@ def _check_accelerator() -> Check:
     try:
         import torch
     except ImportError as error:
-        return Check("installed", "accelerator", False, True, str(error), _REINSTALL)
+        return Check("installed", "accelerator", False, True, str(error), reinstall_command())
     if torch.cuda.is_available():
         found = torch.cuda.get_device_name(0)
     elif torch.backends.mps.is_available():

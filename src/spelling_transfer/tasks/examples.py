@@ -11,7 +11,7 @@ from operator import attrgetter
 import pandas as pd
 from pydantic import Field, field_validator
 
-from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.errors import SpellingTransferError, reinstall_command
 from spelling_transfer.tasks.arm_examples import (
     indexed_examples,
     made_rows,
@@ -115,7 +115,9 @@ def write_examples(
     """
     words = words[(words["word_set"] != UNKNOWN_SPELLING) | words["split"].isin(("validation", "test"))]
     if missing := [name for name in CORE_TASKS if name not in tasks]:
-        raise ExamplesError(f"Tasks {missing} are not registered: install this package again ('pip install -e .').")
+        raise ExamplesError(
+            f"Tasks {missing} are not registered: install this package again ({reinstall_command()!r})."
+        )
     for split in ("train", "validation", "test"):
         if not (words["split"] == split).any():
             raise ExamplesError(

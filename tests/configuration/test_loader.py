@@ -50,6 +50,14 @@ def test_a_group_takes_the_content_of_a_study_file_interpolations_included(conf)
     }
 
 
+def test_a_file_may_ask_for_the_environment_of_the_run(conf):
+    (conf / "base/parameters/report.yml").write_text("run_env: ${run_env:}\n")
+    chosen = {env: load(conf, env) for env in ("gpu", "local", "base")}
+    assert chosen["gpu"]["parameters"]["run_env"] == "gpu"
+    assert chosen["local"]["parameters"]["run_env"] == ""  # the default: the command is the same without it
+    assert chosen["base"]["parameters"]["run_env"] == "base"
+
+
 def test_an_environment_changes_single_values_and_takes_another_study_file(conf):
     parameters = load(conf, "gpu")["parameters"]
     assert parameters["tuning"] == {"trials": 40, "space": {"alpha": [16, 32]}, "seed": 7}

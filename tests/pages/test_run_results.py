@@ -33,6 +33,8 @@ def test_the_hash_of_the_parameters_knows_no_order() -> None:
     )
     assert one.parameters_sha256 == other.parameters_sha256
     assert one.parameters_sha256 != Results(parameters={"a": 1, "b": {"c": 2, "d": 4}}).parameters_sha256
+    named = Results(parameters={"a": 1, "b": {"c": 2, "d": 3}, "run_env": "mac"})
+    assert one.parameters_sha256 == named.parameters_sha256
 
 
 def test_what_an_earlier_run_made_is_left_out_when_asked() -> None:

@@ -46,6 +46,7 @@ def parameters() -> dict[str, Any]:
     return {
         "params:deployment_check": check.model_copy(update=patience),
         "params:endpoint": EndpointSettings(**shipped["endpoint"]),
+        "params:run_env": "",
         "params:endpoint_load": load.model_copy(update={"clients": (1, 4), "n_requests": 8, "n_warm_up": 2}),
     }
 
@@ -170,6 +171,7 @@ def test_the_page_says_that_it_obeys_and_shows_each_check(ran: DataCatalog) -> N
     conformance, page = ran["conformance"].load(), html.unescape(ran["deployment_page"].load())
     assert f"passed all {conformance['n_checks']} checks" in page
     assert "What failed" not in page
+    assert "To repeat it: <code>kedro run --pipelines=deployment_check</code>" in page
     assert all(check["id"] in page for check in conformance["checks"])
 
 

@@ -167,6 +167,7 @@ def catalog(
         "params:model_profile": ModelProfile(name="tiny"),
         "params:evaluation": settings,
         "params:tracking": TrackingSettings(mode="disabled"),
+        "params:run_env": "standard",
         "tuning_studies": tmp_path,
         "params:study": StudySettings(focus="transfer", space={"lora.r": [4]}),
     }
@@ -210,6 +211,7 @@ def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCa
     page = catalog["evaluation_page"].load()
     assert page.startswith("<!DOCTYPE html>")
     assert "Knowledge against answers" not in page
+    assert "To repeat it: <code>kedro run --pipelines=evaluation --env=standard</code>" in page
     assert "Adjusted for the form control" in page
     assert "the ceiling was not trained: no direct arm learned position and count" in page
     verdict = catalog["verdict"].load()

@@ -91,6 +91,7 @@ def inputs(
         "base_model": model_folder(tmp_path_factory.mktemp("model"), words),
         "english_text": (CONF / "study" / "token_analysis" / "english_text.txt").read_text(),
         "params:model_profile": ModelProfile(name="tiny"),
+        "params:run_env": "standard",
         **{f"params:{name}": value for name, value in parameters.items()},
     }
 
@@ -173,6 +174,7 @@ def test_the_page_opens_without_a_network_and_is_small_enough(results):
     page = results[0].load("token_analysis_page")
     assert page.startswith("<!DOCTYPE html>")
     assert "default-src 'none'" in page
+    assert "To repeat it: <code>kedro run --pipelines=token_analysis --env=standard</code>" in page
     assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=.(?:https?:)?//", page)
     assert len(page.encode()) < 8e6
     for heading in ("Look up a word", "The English subset", "What the template costs", "What an embedding reveals"):

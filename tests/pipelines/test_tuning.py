@@ -85,6 +85,7 @@ def catalog(tmp_path: Path) -> DataCatalog:
     settings = {
         "params:study": StudySettings(space=SPACE, sampler="random"),
         "params:trial": TrialConfig(),
+        "params:run_env": "standard",
         "params:analysis": AnalysisSettings(n_resamples=199, importance_seeds=2),
     }
     for name, value in settings.items():
@@ -109,6 +110,7 @@ def test_trials_become_an_analysis_a_recommendation_figures_a_page_and_a_documen
     page = catalog["tuning_page"].load()
     assert page.startswith("<!DOCTYPE html>")
     assert page.count("data-plot=") == 8
+    assert "To repeat it: <code>kedro run --pipelines=tuning --env=standard</code>" in page
     assert f"{best['confirmation']['mean']:.1%}" in page
     assert catalog["tuning_findings"].load().startswith("# What tuning found")
 

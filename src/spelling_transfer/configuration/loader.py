@@ -183,6 +183,8 @@ class ProjectConfigLoader(OmegaConfigLoader):
         # They are global to the process: another loader may have put in its own.
         self._register_globals_resolver()
         self._register_runtime_params_resolver()
+        chosen = "" if self.env in (None, self.default_run_env) else str(self.env)
+        OmegaConf.register_new_resolver("run_env", lambda: chosen, replace=True)
 
     def _explained(self, error: Exception) -> ConfigurationError:
         if isinstance(error, UnicodeDecodeError):

@@ -14,7 +14,7 @@ from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.pages.findings import describe_comparison, floor_note
 from spelling_transfer.pages.names import ENDPOINT_NAMES, STRATUM_NAMES, arm_name, value_name
 from spelling_transfer.pages.numbers import count_of, percent, points, span
-from spelling_transfer.pages.page import Card, Section, links_from, render_page
+from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.verdict import describe_verdict, gates_table, secondary_table
 from spelling_transfer.tasks.arms import BASE, SPELLING_ARM
@@ -26,7 +26,6 @@ _TONES: Mapping[str, Literal["neutral", "good", "bad"]] = {"up": "good", "down":
 _SHARE, _CHANGE = ".1%", "+.1%"
 _SAMPLES_PER_KIND = 8
 _ENDS = ("difference", "low", "high")
-_REPEAT = "kedro run --pipelines=evaluation"
 
 # A figure that is given is drawn, in this order: name, heading, text, caption.
 _FIGURES = (
@@ -173,6 +172,8 @@ def render_evaluation_page(
     figures: Mapping[str, Figure],
     settings: EvaluationSettings,
     further: Sequence[Section] = (),
+    *,
+    env: str = "",
 ) -> str:
     """Returns the page as HTML.
 
@@ -181,6 +182,7 @@ def render_evaluation_page(
         figures: ``scores``, and any of ``arms``, ``dose``, ``strata``, ``errors``.
         settings: How the evaluation was made.
         further: Sections of other modules, before the method.
+        env: The environment of the run; empty for the default.
     """
     comparison, control, verdict = results.comparison, results.control, results.verdict
     said = describe_comparison(comparison, control, verdict, confidence=settings.confidence, floors=results.floors)
@@ -245,7 +247,7 @@ def render_evaluation_page(
         subtitle="Evaluation on words of held-out families",
         lead=said[0],
         pages=links_from("Evaluation"),
-        repeat=_REPEAT,
+        repeat=command_to_repeat("evaluation", env),
     )
 
 

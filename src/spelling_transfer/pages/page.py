@@ -127,6 +127,11 @@ def links_from(name: str) -> list[Link]:
     return [Link(other, "" if other == name else posixpath.relpath(place, folder)) for other, place in PAGES.items()]
 
 
+def command_to_repeat(pipeline: str, env: str) -> str:
+    """Returns the command that makes a pipeline's page again, in the environment in which it was made."""
+    return f"kedro run --pipelines={pipeline}" + (f" --env={env}" if env else "")
+
+
 def render_page(
     title: str,
     sections: Sequence[Section],
@@ -135,7 +140,6 @@ def render_page(
     lead: str = "",
     pages: Sequence[Link] = (),
     repeat: str = "",
-    repeat_has_env: bool = False,
 ) -> str:
     """Returns a self-contained HTML page.
 
@@ -146,7 +150,6 @@ def render_page(
         lead: What the page has to say, in a sentence; empty where it has nothing.
         pages: Links to the other pages; the one without an address is this one.
         repeat: The command that makes the page again.
-        repeat_has_env: Whether it names the environment of the run; if not, the page says that it is to be added.
 
     Raises:
         ValueError: A link leads neither to a relative path nor to a web address, or a figure is not plotly's.
@@ -163,7 +166,6 @@ def render_page(
             lead=lead,
             pages=pages,
             repeat=repeat,
-            repeat_has_env=repeat_has_env,
             sections=views,
             contents=[view for view in views if view.heading],
             plotly_js=_plotly_js() if any(view.figure for view in views) else None,

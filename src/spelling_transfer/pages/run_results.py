@@ -35,6 +35,8 @@ RESULTS = (
 _PAGE, _PLOT = "_page", "_plot"
 SUMMARY_PAGE = "summary_page"
 POLICY_REPORT = "policy_report"
+_ENVIRONMENT = "run_env"
+"""The parameter that names the environment: pages show it, and nothing is computed from it."""
 
 
 @dataclass
@@ -146,8 +148,9 @@ class Results:
 
     @property
     def parameters_sha256(self) -> str:
-        """Hash of the parameters, the same for the same values in whatever order."""
-        text = json.dumps(self.parameters, sort_keys=True, default=str)
+        """Hash of the parameters, the same for the same values in whatever order and environment."""
+        values = {name: value for name, value in self.parameters.items() if name != _ENVIRONMENT}
+        text = json.dumps(values, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

@@ -65,7 +65,6 @@ def render_summary_page(record: RunRecord, results: Results, *, error: str | Non
         lead=lead,
         pages=[link for link in others if link.href or link.label == "Run"],
         repeat=record.command,
-        repeat_has_env=True,
     )
 
 

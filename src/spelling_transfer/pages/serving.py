@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spelling_transfer.pages.page import Card, Section, links_from, render_page
+from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
 from spelling_transfer.pages.style import COLOURS, style_figure
 from spelling_transfer.pages.tables import Table
 
@@ -49,7 +49,12 @@ def plot_load(load_profile: pd.DataFrame) -> Figure:
 
 
 def render_deployment_page(
-    conformance: Mapping[str, Any], merge_probe: Mapping[str, Any], load_profile: pd.DataFrame, load_plot: Figure
+    conformance: Mapping[str, Any],
+    merge_probe: Mapping[str, Any],
+    load_profile: pd.DataFrame,
+    load_plot: Figure,
+    *,
+    env: str = "",
 ) -> str:
     """Returns the page as HTML.
 
@@ -58,6 +63,7 @@ def render_deployment_page(
         merge_probe: What the merged model did when asked without a mask.
         load_profile: How fast the endpoint was.
         load_plot: The same as a figure.
+        env: The environment of the run; empty for the default.
     """
     checks = pd.DataFrame(conformance["checks"])
     checks["group"] = checks["id"].str.partition("/")[0]
@@ -93,7 +99,7 @@ def render_deployment_page(
         subtitle=subtitle,
         lead=_verdict(conformance),
         pages=links_from("Deployment"),
-        repeat="kedro run --pipelines=deployment_check",
+        repeat=command_to_repeat("deployment_check", env),
     )
 
 

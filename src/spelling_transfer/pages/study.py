@@ -17,7 +17,7 @@ from spelling_transfer.pages.findings import (
     describe_search,
 )
 from spelling_transfer.pages.numbers import count_of, duration, percent, points
-from spelling_transfer.pages.page import Card, Section, download_links, links_from, render_page
+from spelling_transfer.pages.page import Card, Section, command_to_repeat, download_links, links_from, render_page
 from spelling_transfer.pages.study_figures import short_name
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.statistics.importance import METHODS
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 _GAIN = ("gain", "low", "high")
 
 
-def render_tuning_page(found: StudyFindings, figures: Mapping[str, Figure]) -> str:
+def render_tuning_page(found: StudyFindings, figures: Mapping[str, Figure], *, env: str = "") -> str:
     """Returns the study's page: what was tried, what it scored, what carried over, what to take, what it cost.
 
     Args:
         found: Everything the study found.
         figures: ``curves``, ``transfer``, ``paths``, ``pareto``, ``importance``, ``parallel``, ``patterns``,
             ``history``.
+        env: The environment of the run; empty for the default.
     """
     sections = [
         *_summary(found),
@@ -53,7 +54,7 @@ def render_tuning_page(found: StudyFindings, figures: Mapping[str, Figure]) -> s
         subtitle=subtitle,
         lead=_lead(found),
         pages=links_from("Tuning"),
-        repeat="kedro run --pipelines=tuning",
+        repeat=command_to_repeat("tuning", env),
     )
 
 

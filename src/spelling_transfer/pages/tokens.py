@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spelling_transfer.pages.page import Card, Section, links_from, render_page
+from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.tokens_figures import search_box
 from spelling_transfer.tokenizer.words import WORD_FORMS
@@ -55,7 +55,9 @@ class TokenFindings:
         return model, reference
 
 
-def render_token_page(results: TokenFindings, word_tokens: pd.DataFrame, plots: Mapping[str, Figure]) -> str:
+def render_token_page(
+    results: TokenFindings, word_tokens: pd.DataFrame, plots: Mapping[str, Figure], *, env: str = ""
+) -> str:
     """Returns the page.
 
     Args:
@@ -63,6 +65,7 @@ def render_token_page(results: TokenFindings, word_tokens: pd.DataFrame, plots: 
         word_tokens: Every word in every form.
         plots: Figures by name: ``token_classes``, ``token_lengths``, ``token_scripts``, ``tokens_per_word``,
             ``coverage``, ``probe``.
+        env: The environment of the run; empty for the default.
     """
     sections = [
         Section("Look up a word", html=search_box(word_tokens)),
@@ -80,7 +83,7 @@ def render_token_page(results: TokenFindings, word_tokens: pd.DataFrame, plots: 
         subtitle=f"Tokenizer {results.vocabulary['tokenizer']['sha256'][:12]}…",
         lead=_lead(results),
         pages=links_from("Tokens"),
-        repeat="kedro run --pipelines=token_analysis",
+        repeat=command_to_repeat("token_analysis", env),
     )
 
 

@@ -151,10 +151,14 @@ def plot(load_profile: pd.DataFrame) -> Figure:
 
 
 def report(
-    conformance: dict[str, Any], merge_probe: dict[str, Any], load_profile: pd.DataFrame, load_plot: Figure
+    conformance: dict[str, Any],
+    merge_probe: dict[str, Any],
+    load_profile: pd.DataFrame,
+    load_plot: Figure,
+    run_env: str,
 ) -> str:
     """Writes the page of the deployment check."""
-    return render_deployment_page(conformance, merge_probe, load_profile, load_plot)
+    return render_deployment_page(conformance, merge_probe, load_profile, load_plot, env=run_env)
 
 
 def enforce(conformance: dict[str, Any], deployment_page: str, settings: DeploymentCheckSettings) -> None:

@@ -77,7 +77,7 @@ def _report() -> Pipeline:
             ),
             node(
                 nodes.report,
-                inputs=["conformance", "merge_probe", "load_profile", "deployment_load_plot"],
+                inputs=["conformance", "merge_probe", "load_profile", "deployment_load_plot", "params:run_env"],
                 outputs="deployment_page",
                 name="report_conformance",
                 tags=["report"],

@@ -205,6 +205,7 @@ def report(
     side_by_side: pd.DataFrame,
     tracked_tables: dict[str, Any],
     settings: EvaluationSettings,
+    run_env: str,
     **plots: Any,
 ) -> str:
     """Writes the page of the evaluation."""
@@ -221,4 +222,5 @@ def report(
         {name.removesuffix("_figure"): figure for name, figure in plots.items()},
         settings,
         further,
+        env=run_env,
     )

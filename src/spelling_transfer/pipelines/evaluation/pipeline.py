@@ -137,6 +137,7 @@ def _report() -> Pipeline:
                     "side_by_side": "side_by_side",
                     "tracked_tables": "tracked_tables",
                     "settings": "params:evaluation",
+                    "run_env": "params:run_env",
                     **{f"{name}_figure": dataset for name, dataset in _FIGURES.items()},
                 },
                 outputs="evaluation_page",

@@ -157,6 +157,7 @@ def report(
     template_cost: dict[str, Any],
     subset_coverage: dict[str, Any],
     letter_probe: dict[str, Any],
+    run_env: str,
     **plots: Figure,
 ) -> tuple[str, str]:
     """Writes the page with the search box, and the document with the findings."""
@@ -169,7 +170,7 @@ def report(
         coverage=subset_coverage,
         probe=letter_probe,
     )
-    return render_token_page(found, word_tokens, plots), write_token_document(found, word_tokens)
+    return render_token_page(found, word_tokens, plots, env=run_env), write_token_document(found, word_tokens)
 
 
 def real_words(words: pd.DataFrame) -> pd.DataFrame:

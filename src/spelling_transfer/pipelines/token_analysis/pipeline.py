@@ -117,6 +117,7 @@ def _report() -> Pipeline:
                     "tokens_per_word": "tokens_per_word_plot",
                     "coverage": "subset_coverage_plot",
                     "probe": "letter_probe_plot",
+                    "run_env": "params:run_env",
                 },
                 outputs=["token_analysis_page", "token_findings"],
                 name="report_tokens",

@@ -118,6 +118,7 @@ def report(
     environment: dict[str, Any],
     study: StudySettings,
     defaults: TrialConfig,
+    run_env: str,
     **plots: Figure,
 ) -> tuple[str, str]:
     """Writes the page of the study, and its findings as a document."""
@@ -136,4 +137,4 @@ def report(
         defaults=defaults,
     )
     named = {name.removesuffix("_figure"): figure for name, figure in plots.items()}
-    return render_tuning_page(found, named), write_study_document(found)
+    return render_tuning_page(found, named, env=run_env), write_study_document(found)

@@ -145,6 +145,7 @@ def _report() -> Pipeline:
                     "environment": "study_environment",
                     "study": "params:study",
                     "defaults": "params:trial",
+                    "run_env": "params:run_env",
                     **{f"{name}_figure": dataset for name, dataset in _FIGURES.items()},
                 },
                 outputs=["tuning_page", "tuning_findings"],

@@ -1,6 +1,6 @@
 """Draws the five pipelines and what passes between them into README.md: ``python scripts/draw_study.py``.
 
-The same as the first view of ``kedro viz run``, for a page that shows Mermaid.
+Like the first view of ``kedro viz run``, with the pages, for a document that shows Mermaid.
 """
 
 from __future__ import annotations

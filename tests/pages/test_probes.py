@@ -63,11 +63,11 @@ def test_what_was_not_probed_is_named_and_has_no_panel() -> None:
         {"layer": -1, "arm": "direct_count", "task": task, "problem": "a reason"} for task in ("position", "count")
     ]
     probes = table({**_READ, **_UNTOLD, "task": "position"}, few, {**few, "arm": "spelling"}, *missing)
-    page = render_page("Evaluation", probe_sections(probes))
+    page = render_page("Evaluation", probe_sections(probes, plot_probes(probes)))
     assert "Not probed: count of base and spelling arm (4 word families to test on, 30 are needed); direct" in page
     assert "direct arm (count) (a reason)." in page
     unprobed = probes[probes["layer"] == -1]
-    (section,) = probe_sections(unprobed)
+    (section,) = probe_sections(unprobed, plot_probes(unprobed))
     assert section.figure is None
     assert plot_probes(unprobed).layout.annotations[0].text == "not probed"
-    assert probe_sections(probes[:0]) == []
+    assert probe_sections(probes[:0], plot_probes(probes[:0])) == []

@@ -29,11 +29,12 @@ _INTRODUCTION = (
 )
 
 
-def probe_sections(probes: pd.DataFrame) -> list[Section]:
+def probe_sections(probes: pd.DataFrame, figure: Figure) -> list[Section]:
     """Returns what the page of an evaluation says of the probes; nothing where there are none.
 
     Args:
         probes: What ``probe_layers`` returned.
+        figure: What :func:`plot_probes` made of it.
     """
     if probes.empty:
         return []
@@ -45,7 +46,7 @@ def probe_sections(probes: pd.DataFrame) -> list[Section]:
         Section(
             heading,
             text=text,
-            figure=plot_probes(probes),
+            figure=figure,
             caption="What a probe reads from each layer (0 is the embedding), with its interval; the share of right "
             "answers to the same questions; and the probe with shuffled labels. Of a trained arm, its first seed.",
             alt="Lines of probe accuracy by layer for each arm and task. The best layers are in the table below.",

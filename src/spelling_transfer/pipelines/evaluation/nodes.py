@@ -209,8 +209,9 @@ def report(
     **plots: Any,
 ) -> str:
     """Writes the page of the evaluation."""
+    drawn = {name.removesuffix("_figure"): figure for name, figure in plots.items()}
     further = [
-        *probe_page.probe_sections(probes),
+        *probe_page.probe_sections(probes, drawn.pop("probes")),
         *decoding_sections(decodings, changed_answers),
         *error_sections(answer_errors, errors, side_by_side),
     ]
@@ -219,7 +220,7 @@ def report(
         further.append(Section("On Weights & Biases", text=text))
     return render_evaluation_page(
         EvaluationResults(marked, scores, comparison, control, verdict, effects, floors, left_out),
-        {name.removesuffix("_figure"): figure for name, figure in plots.items()},
+        drawn,
         settings,
         further,
         env=run_env,

@@ -138,6 +138,7 @@ def _report() -> Pipeline:
                     "tracked_tables": "tracked_tables",
                     "settings": "params:evaluation",
                     "run_env": "params:run_env",
+                    "probes_figure": "layer_probes_plot",
                     **{f"{name}_figure": dataset for name, dataset in _FIGURES.items()},
                 },
                 outputs="evaluation_page",

@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import click
 
+from spelling_transfer.garbage import collection_paused
+
 
 class LazyCommand(click.Command):
     """Stands for a command whose module is imported when the command is used; ``kedro --help`` imports none."""
@@ -63,6 +65,8 @@ class ProjectGroup(click.Group):
 
         if _PASSED not in ctx.meta:
             ctx.meta[_PASSED] = True
+            if cmd_name in _SHORT:
+                ctx.with_resource(collection_paused())
             set_up_streams()
             set_up_log()
             hide_warnings_of_others()
@@ -71,6 +75,8 @@ class ProjectGroup(click.Group):
 
 
 _PASSED = f"{__name__}.passed"
+_SHORT = frozenset({"catalog", "doctor", "peek", "policy", "registry"})
+"""Commands that look and end: most of their time goes into imports and configuration."""
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from ..errors import PolicyFileError, UncheckableError
@@ -22,7 +22,7 @@ from .files import Form, Source, find_files, form_of, project_files
 from .python_code import check_python, scan_python
 from .shell import scan_dockerfile, scan_modelfile, scan_shell
 
-_FEW_FILES = 1_000
+_FEW_FILES = 200
 _CHUNK = 64
 _FEW_ZEROS = 1_000
 """A page of which fewer bytes than one in these are zero is text: one that shows tokens may hold some."""
@@ -180,25 +180,30 @@ def scan_paths(
 def _scan_all(
     files: Sequence[Path], scanner: Scanner, policy: Policy, root: Path, workers: int
 ) -> Iterator[FileReport]:
+    chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     if workers <= 1 or len(files) < _FEW_FILES:
-        yield from map(scanner.scan_file, files)
+        for chunk in chunks:
+            yield from _scan_chunk(scanner, chunk)
         return
     text = policy.model_dump_json(by_alias=True)
-    chunks = [(text, root, files[start : start + _CHUNK]) for start in range(0, len(files), _CHUNK)]
     with ProcessPoolExecutor(max_workers=min(workers, len(chunks))) as pool:
-        for reports in pool.map(_scan_chunk, chunks):
+        for reports in pool.map(partial(_scan_elsewhere, text, root), chunks):
             yield from reports
 
 
-def _scan_chunk(chunk: tuple[str, Path, Sequence[Path]]) -> list[FileReport]:
-    text, root, files = chunk
-    scanner = _scanner_of(text, root)
+def _scan_elsewhere(policy_text: str, root: Path, files: Sequence[Path]) -> list[FileReport]:
+    return _scan_chunk(_scanner_of(policy_text, root), files)
+
+
+def _scan_chunk(scanner: Scanner, files: Sequence[Path]) -> list[FileReport]:
     # Syntax trees are many small objects: looking for garbage among them takes a third of the time.
+    paused = gc.isenabled()
     gc.disable()
     try:
         return [scanner.scan_file(file) for file in files]
     finally:
-        gc.enable()
+        if paused:
+            gc.enable()
 
 
 @lru_cache(maxsize=1)

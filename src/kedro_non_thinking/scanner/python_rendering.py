@@ -47,6 +47,10 @@ _SWITCHES = frozenset({"enable_thinking", "think", "thinking", "reasoning"})
 _OTHER_TEXT = frozenset({"formatting_func", "dataset_text_field", "chat_template", "chat_template_path", "chat_format"})
 _MESSAGES = re.compile(r"(?:^|_)(?:messages?|msgs|chats?|conversations?|dialogs?|dialogues?|turns)$", re.IGNORECASE)
 _NOT_A_MODEL = re.compile(r"\s")
+_LEARNT_FROM = frozenset(
+    {ast.Import, ast.ImportFrom, ast.ClassDef, ast.Assign, ast.Constant, ast.keyword, ast.Attribute, ast.Dict}
+)
+"""Kinds of nodes that say something of a file as a whole; most are of other kinds."""
 
 
 class Rendering:
@@ -83,6 +87,8 @@ class Rendering:
         """Notes what the file imports, which objects it makes, and which models it names."""
         self._known = True
         for node in self._uses.nodes:
+            if type(node) not in _LEARNT_FROM:
+                continue
             if isinstance(node, ast.Import):
                 self._imports.update(alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom):

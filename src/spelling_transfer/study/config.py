@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.files import NAME_PATTERN, NAME_RULE
+from spelling_transfer.files import NAME_LENGTH, NAME_PATTERN, NAME_RULE
 from spelling_transfer.models.trainable import LoraSettings
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import FOCUS_WEIGHTS, Focus, FocusWeights
@@ -101,7 +101,12 @@ class StudySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field("spelling_transfer_exp", pattern=NAME_PATTERN, description=f"Name of the study: {NAME_RULE}.")
+    name: str = Field(
+        "spelling_transfer_exp",
+        pattern=NAME_PATTERN,
+        max_length=NAME_LENGTH,
+        description=f"Name of the study: {NAME_RULE}.",
+    )
     focus: Focus = Field("balanced", description="Weights of position and count in the transfer score.")
     position_task_weight: float | None = Field(
         None, ge=0.0, le=1.0, description="Weight of position in the transfer score; the focus's where it is null."

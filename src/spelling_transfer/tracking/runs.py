@@ -38,11 +38,15 @@ class TrackingSettings(BaseModel):
     )
     project: str = Field(
         "llm-spelling-transfer-learning",
-        pattern=r"^[^/\\#?%:]{1,128}$",
+        pattern=r"^[^/\\#?%:]+$",
+        max_length=128,
         description="Project that the runs belong to.",
     )
     entity: str | None = Field(
-        None, pattern=r"^[\w.-]{1,128}$", description="User or team that owns the project; your default one if null."
+        None,
+        pattern=r"^[\w.-]+$",
+        max_length=128,
+        description="User or team that owns the project; your default one if null.",
     )
     log_adapters: bool = Field(True, description="Send the adapter of each finished trial as an artifact, when online.")
 

@@ -106,7 +106,7 @@ class Judge:
         Most files and most strings end here, so a check of thousands of files takes seconds.
         """
         low = text.lower()
-        if any(word in low for word in _TRIGGERS) or any(word in low for word in self._model_words):
+        if any(map(low.__contains__, _TRIGGERS)) or any(map(low.__contains__, self._model_words)):
             return True
         if (deployment or _DEPLOY_TRIGGERS.search(low)) and any(word in low for word in _SAMPLING_TRIGGERS):
             return True

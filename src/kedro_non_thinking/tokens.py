@@ -6,12 +6,17 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from .findings import Finding
 from .policy import Policy
+
+# numpy is imported where ids are judged: most files that are read hold none.
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Ids = npt.NDArray[np.integer]
 
 _SHORTEST_TABLE = 8
 _ADDED_BEFORE_THINK = 24
@@ -21,7 +26,6 @@ EXAMPLES = "input_ids"
 LABEL_START = "label_start"
 TOKENIZER_KEY = "tokenizer_sha256"
 """Under this key a table's metadata, or a record, say which tokenizer its ids are of: the hash of its file."""
-Ids = npt.NDArray[np.integer]
 
 
 def named_tokenizer(metadata: Mapping[bytes, bytes] | None) -> str | None:
@@ -49,6 +53,8 @@ def judge_ids(ids: Sequence[int], policy: Policy) -> Finding | None:
         return None
     if len(ids) > _SHORTEST_TABLE and all(before < after for before, after in itertools.pairwise(ids)):
         return None  # in order and each once: a table of ids, not a text
+    import numpy as np
+
     if _outside_blocks(np.asarray(ids, dtype=np.int64), policy).size == 0:
         return None
     return Finding("think-token", "think token outside the end of a prompt", f"{list(ids)[:12]}")
@@ -85,6 +91,8 @@ def judge_column(
 
 def judge_answers(ids: Ids, policy: Policy, where: str) -> Finding | None:
     """Returns what is wrong with the ids of answers, which hold no think token at all."""
+    import numpy as np
+
     bad = np.flatnonzero(np.isin(ids, policy.think_ids))
     return _first(ids, bad, f"{bad.size} think tokens in {where}")
 
@@ -103,6 +111,8 @@ def judge_examples(
     Arguments as for :func:`judge_column`. Examples that name no tokenizer are judged: nothing about ids alone
     distinguishes another tokenizer's from Qwen3's without a template.
     """
+    import numpy as np
+
     rule = policy.rules.think_token
     # Whatever its name, a tokenizer with a token of Qwen3's turns is not taken for another.
     other = tokenizer_sha256 is not None and tokenizer_sha256 not in rule.tokenizer_sha256
@@ -137,6 +147,8 @@ def _first(ids: Ids, bad: Ids, message: str) -> Finding | None:
 
 def _outside_blocks(ids: Ids, policy: Policy) -> Ids:
     """Returns the positions of think tokens that are not part of a whole empty block."""
+    import numpy as np
+
     end = np.asarray(policy.rules.think_token.prompt_end_ids, dtype=ids.dtype)
     starts = np.flatnonzero(ids == end[0])
     window = starts[starts + end.size <= ids.size, None] + np.arange(end.size)
@@ -145,6 +157,8 @@ def _outside_blocks(ids: Ids, policy: Policy) -> Ids:
 
 def _outside(ids: Ids, policy: Policy, windows: Ids) -> Ids:
     """Returns the positions of think tokens that stand in none of the windows, each a row of positions."""
+    import numpy as np
+
     think = np.isin(ids, policy.think_ids)
     think[windows.ravel()] = False
     return np.flatnonzero(think)

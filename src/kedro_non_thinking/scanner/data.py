@@ -6,10 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UncheckableError
 from ..findings import Finding, shorten
@@ -19,6 +16,10 @@ from ..text import DRAWN_LIKE, line_of
 from ..tokens import LABEL_START, TOKENIZER_KEY, judge_column, judge_prompts, named_tokenizer
 from ..trees import PairList
 from .files import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _ID_LIST = re.compile(r"\[\s*\d+(?:[\s,]+\d+)*\s*\]")
 # A superset of what TextRules finds: every row that could hold a tag or a soft switch, found without Python. A tag
@@ -60,6 +61,8 @@ def _is_ids(value: object) -> bool:
 
 def _record_ids(ids: dict[str, list[int]], record: dict[str, Any], judge: Judge) -> Iterator[Finding]:
     """Judges the token ids of one record as a table of one row."""
+    import numpy as np
+
     start, tokenizer = record.get(LABEL_START), record.get(TOKENIZER_KEY)
     for key, entry in ids.items():
         finding = judge_column(
@@ -77,6 +80,8 @@ def _record_ids(ids: dict[str, list[int]], record: dict[str, Any], judge: Judge)
 
 def scan_table_text(source: Source) -> Iterator[Finding]:
     """Judges comma- or tab-separated values."""
+    import numpy as np
+
     judge = source.judge
     normalised = judge.text_rules.normalise(source.text)
     lines = normalised.split("\n")
@@ -168,6 +173,7 @@ def _texts(name: str, column: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _judge_texts(column: Any, judge: Judge, vocabulary_rows: npt.NDArray[np.bool_] | None) -> Iterator[Finding]:
+    import numpy as np
     import pyarrow.compute as pc
 
     # A rendered prompt holds the empty block, which is fine: taken out, few rows are left to look at closely.
@@ -184,6 +190,7 @@ def _judge_texts(column: Any, judge: Judge, vocabulary_rows: npt.NDArray[np.bool
 
 
 def _thoughts(name: str, column: Any) -> Iterator[tuple[str, Finding]]:
+    import numpy as np
     import pyarrow.compute as pc
 
     filled = pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0), False)
@@ -194,6 +201,7 @@ def _thoughts(name: str, column: Any) -> Iterator[tuple[str, Finding]]:
 
 def _judge_ids(name: str, column: Any, table: Any, judge: Judge) -> Finding | None:
     """Judges a column of lists of ids; a null row is empty."""
+    import numpy as np
     import pyarrow.compute as pc
 
     array = column.combine_chunks()
@@ -213,6 +221,7 @@ def _judge_ids(name: str, column: Any, table: Any, judge: Judge) -> Finding | No
 
 def _vocabulary_rows(table: Any, judge: Judge) -> npt.NDArray[np.bool_] | None:
     """Returns the rows about the think tokens themselves: a table of the vocabulary has their ids in a column."""
+    import numpy as np
     import pyarrow as pa
 
     rows = None
@@ -224,5 +233,7 @@ def _vocabulary_rows(table: Any, judge: Judge) -> npt.NDArray[np.bool_] | None:
 
 
 def _to_numpy(mask: Any) -> npt.NDArray[np.bool_]:
+    import numpy as np
+
     array: npt.NDArray[np.bool_] = np.asarray(mask.to_numpy(zero_copy_only=False))
     return array

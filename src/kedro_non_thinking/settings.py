@@ -120,6 +120,8 @@ class SettingRules:
         if name in self._checks:
             return name
         joined = name.replace("_", "")
+        if not any(map(joined.__contains__, self._stems)):
+            return None
         for known in self._clear_by_length:
             if name.endswith(f"_{known}") or joined == known.replace("_", ""):
                 # no_enable_thinking and dont_use_thinking switch off what they name

@@ -223,6 +223,7 @@ def test_a_violation_is_written_and_shown_before_it_ends_the_run(
     catalog["merge_probe"].save(ran["merge_probe"].load())
     settings = parameters["params:deployment_check"]
     catalog["params:deployment_check"] = MemoryDataset(settings, copy_mode="assign")
+    catalog["params:run_env"] = MemoryDataset("")
     rest = create_pipeline().only_nodes(
         *(f"deployment_check.{name}" for name in ("report.plot_load", "report.report_conformance", "enforce"))
     )

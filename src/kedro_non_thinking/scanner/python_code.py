@@ -68,7 +68,7 @@ class _PythonScan:
         self._arguments = frozenset(self._policy.rules.template_arguments.keys)
         self._uses = Uses(tree)
         self._fold = Folder(self._uses.nodes)
-        self._rendering = Rendering(self._uses, self._fold)
+        self._rendering = Rendering(self._uses, self._fold, source.text)
         self._folded: set[ast.AST] = set()
 
     def run(self) -> Iterator[Finding]:
@@ -225,7 +225,9 @@ class _PythonScan:
                 yield from self._at(node, finding)
         elif all(isinstance(entry, str) for entry in values):
             joined = join_arguments(values)
-            yield from self._at(node, *self._judge.flags(joined), *(entry for _, entry in self._judge.commands(joined)))
+            if self._judge.may_break(joined):
+                commands = (entry for _, entry in self._judge.commands(joined))
+                yield from self._at(node, *self._judge.flags(joined), *commands)
         elif any(isinstance(entry, str) for entry in values):
             joined = join_arguments([entry if isinstance(entry, str) else "$unknown" for entry in values])
             yield from self._at(node, *(entry for _, entry in self._judge.commands(joined)))

@@ -37,6 +37,8 @@ OBJECTS = {
 }
 _CLIENTS = frozenset({"create", "chat_completion", "ChatOpenAI", "completion", "acompletion", "parse", "LM"})
 """Requests to a server, which decides what its template is told."""
+_RENDERING = frozenset(CHATS) | _CLIENTS | {method for method, _ in OBJECTS.values()}
+"""What a call that renders is named, but for trainers and for pipelines, which may have any name."""
 _TASKS = frozenset({"text-generation", "image-text-to-text", "any-to-any"})
 _MODEL_NAMES = (
     *("model", "model_name", "model_id", "model_name_or_path", "repo_id", "model_path", "huggingface_repo_id"),
@@ -56,9 +58,11 @@ _LEARNT_FROM = frozenset(
 class Rendering:
     """Judges the calls of one file that render a template without being told of it."""
 
-    def __init__(self, uses: Uses, fold: Folder) -> None:
+    def __init__(self, uses: Uses, fold: Folder, text: str) -> None:
         self._uses = uses
         self._fold = fold
+        # Python reads letters of other alphabets in a name as those that they stand for.
+        self._any_name = not text.isascii() or "Trainer" in text or "ipeline" in text
         self._imports: set[str] = set()
         self._made: dict[str, ast.Call] = {}
         self._trainers: set[str] = set()
@@ -67,6 +71,8 @@ class Rendering:
 
     def judge(self, call: ast.Call, name: str) -> Iterator[Finding]:
         """Yields what is wrong with a call, or what cannot be seen of it."""
+        if name not in _RENDERING and not self._any_name:
+            return
         if not self._known:
             self._learn()
         judged = self._what(call, name)

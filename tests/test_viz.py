@@ -174,6 +174,7 @@ _AT_REST = 5
 def shown(tab: Tab, address: str) -> dict[str, str]:
     """Opens a view and returns the kinds of its boxes by name, once they have found their places."""
     tab.open("about:blank")
+    tab.wait_for("document.URL === 'about:blank'")  # else what is seen may be the view before
     tab.open(address)
     tab.wait_for("document.querySelectorAll('.pipeline-node').length > 3")
     seen: list[Any] = [tab.js(_BOXES)]

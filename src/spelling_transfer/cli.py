@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
-
-from spelling_transfer.garbage import collection_paused
 
 
 class LazyCommand(click.Command):
@@ -65,8 +64,8 @@ class ProjectGroup(click.Group):
 
         if _PASSED not in ctx.meta:
             ctx.meta[_PASSED] = True
-            if cmd_name in _SHORT:
-                ctx.with_resource(collection_paused())
+            if cmd_name in _SHORT and _IS_PROCESS:
+                gc.disable()  # importing and reading make many objects and little garbage: the search takes a sixth
             set_up_streams()
             set_up_log()
             hide_warnings_of_others()
@@ -75,6 +74,7 @@ class ProjectGroup(click.Group):
 
 
 _PASSED = f"{__name__}.passed"
+_IS_PROCESS = Path(sys.argv[0]).stem in ("kedro", "spelling-transfer")
 _SHORT = frozenset({"catalog", "doctor", "peek", "policy", "registry"})
 """Commands that look and end: most of their time goes into imports and configuration."""
 
@@ -109,7 +109,7 @@ cli.add_command(
 )
 
 
-if Path(sys.argv[0]).stem in ("kedro", "spelling-transfer"):
+if _IS_PROCESS:
     # Kedro imports this file before any command, those of other plugins too, which never pass the group above.
     from spelling_transfer.commands.streams import hide_warnings_of_others
 

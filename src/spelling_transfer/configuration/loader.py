@@ -157,8 +157,8 @@ class ProjectConfigLoader(OmegaConfigLoader):
                 parse_document(self._fs.cat_file(file).decode(), self._shown(Path(file)))
             raise ConfigurationError(f"{conf_path}: a file holds no settings by name ({error}).") from error
         for file, config in configs.items():
-            content = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False))
-            if list(content.values()) == [None]:  # what OmegaConf makes of a file that is a plain text
+            # What OmegaConf makes of a file that is a plain text.
+            if len(config) == 1 and list(cast("dict[str, Any]", OmegaConf.to_container(config)).values()) == [None]:
                 parse_document(self._fs.cat_file(str(file)).decode(), self._shown(Path(file)))
         return configs
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.garbage import collection_paused
 from spelling_transfer.tasks.arm_examples import (
     INDEXED_TEMPLATES,
     PLAIN_LINE,
@@ -20,6 +19,7 @@ from spelling_transfer.tasks.arm_examples import (
     letters_with_places,
 )
 from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, LETTERS, SEPARATORS, Task
+from spelling_transfer.tasks.examples import collection_paused
 from spelling_transfer.tasks.mixture import REHEARSAL
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.randomness import random_for

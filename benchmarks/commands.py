@@ -1,9 +1,9 @@
 """How long commands take to answer, beside those of a bare Kedro project in the same environment: one table.
 
 The bare project has one node that reads one table and writes another, both with pandas, and nothing else. What Kedro
-has no command for stands beside its nearest: `peek` beside `catalog describe-datasets`, and `policy check`, which reads
-every file of the repository, beside `registry list`. Each command is a process of its own; ours and Kedro's take turns,
-and the median counts. Half as long again as Kedro is the goal: a ratio of 0.667.
+has no command for, `peek` and `policy check`, stands beside `catalog describe-datasets`. Each command is a process of
+its own; ours and Kedro's take turns, and the median counts. Half as long again as Kedro is the goal: a ratio of 0.667.
+`policy check` reads every file of the repository, on all cores: where they are not free it takes longer.
 
     python benchmarks/commands.py --json benchmarks/results/commands.json
 """
@@ -32,7 +32,7 @@ COMMANDS = [
     (["registry", "list"], ["registry", "list"]),
     (_LISTED, _LISTED),
     (["peek"], _LISTED),
-    (["policy", "check"], ["registry", "list"]),
+    (["policy", "check"], _LISTED),
 ]
 """Ours, and Kedro's beside it."""
 

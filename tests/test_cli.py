@@ -64,6 +64,16 @@ def test_the_names_of_the_pipelines_cost_no_import_of_what_their_nodes_do():
     assert output.endswith("False False\n")
 
 
+def test_a_check_of_files_that_hold_no_token_ids_costs_no_import_of_what_judges_them():
+    output = kedro("policy", "check", "conf/base/parameters", then="print('numpy' in sys.modules)")
+    assert output.endswith("False\n")
+
+
+def test_the_search_for_garbage_rests_in_a_short_command_and_in_no_other():
+    assert kedro("registry", "list", then="import gc; print(gc.isenabled())").endswith("False\n")
+    assert kedro("tune", "list", then="import gc; print(gc.isenabled())").endswith("True\n")
+
+
 def test_the_pipelines_are_described_as_kedro_describes_them():
     assert "evaluation.answer" in kedro("registry", "describe", "evaluation")
 

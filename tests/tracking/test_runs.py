@@ -20,7 +20,11 @@ def test_the_shipped_settings_are_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"mode": "on"}, {"project": "a/b"}, {"project": ""}, {"entity": "a b"}, {"api_key": "x"}]
+    "wrong",
+    [
+        *({"mode": "on"}, {"project": "a/b"}, {"project": ""}, {"entity": "a b"}, {"api_key": "x"}),
+        *({"project": "x" * 129}, {"entity": "x" * 129}),
+    ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):

@@ -42,7 +42,7 @@ def scripted():
         servers.append(server)
         waits: list[float] = []
         opened = EndpointClient(f"http://127.0.0.1:{server.server_port}", "m", timeout_seconds=5)
-        return EndpointAnswerer(opened, 8, wait=waits.append), bodies, waits
+        return EndpointAnswerer(opened, 8, wait=waits.append, think_ids=(151667, 151668)), bodies, waits
 
     yield start
     for server in servers:
@@ -52,6 +52,17 @@ def scripted():
 
 def error(status: int, message: str) -> tuple[int, dict[str, Any]]:
     return status, {"error": {"message": message, "code": "x"}}
+
+
+def counted(text: str, reasoning_tokens: int) -> tuple[int, dict[str, Any]]:
+    status, body = completion(text)
+    return status, {**body, "usage": {"completion_tokens_details": {"reasoning_tokens": reasoning_tokens}}}
+
+
+def with_token(token: int) -> tuple[int, dict[str, Any]]:
+    status, body = completion("3")
+    body["choices"][0]["token_ids"] = [18, token]
+    return status, body
 
 
 def test_answers_are_asked_for_greedily_and_in_non_thinking_mode(scripted):
@@ -74,6 +85,9 @@ def test_answers_are_asked_for_greedily_and_in_non_thinking_mode(scripted):
         completion("</think>3"),
         completion("3", message={"reasoning_content": "r, r, r"}),
         completion("3", message={"reasoning": "r"}),
+        completion(None, message={"reasoning_content": "r"}),
+        counted("3", reasoning_tokens=4),
+        with_token(151667),
     ],
 )
 def test_an_endpoint_that_thinks_is_refused_and_never_scored(response, scripted):
@@ -108,6 +122,12 @@ def test_an_endpoint_that_is_not_there_gives_no_answer():
         ({"finish_reason": None}, "half an answer (finish_reason None)"),
         ({"message": {"content": None}}, "half an answer (finish_reason 'stop')"),
         ({"message": {}}, "the response holds no answer"),
+        ({"message": "3"}, "the response holds no answer"),
+        (
+            {"finish_reason": "length", "message": {"content": ""}},
+            "as many tokens as were allowed, and no text: the endpoint hides what was generated",
+        ),
+        ({"token_ids": [18, 19]}, ("3", True)),
     ],
 )
 def test_half_an_answer_is_named(choice, expected, scripted):
@@ -121,7 +141,9 @@ def test_fields_that_an_endpoint_refuses_are_left_out_and_said(scripted):
     refusals = [error(400, "unknown field chat_template_kwargs"), error(400, "temperature: only 1 is supported")]
     answer, bodies, _ = scripted(*refusals, completion("3"))
     assert answer(["a", "b"], ["", ""]) == [("3", True)] * 2
-    assert [sorted(body) for body in bodies[2:]] == [["max_tokens", "messages", "model", "seed"]] * 2
+    assert [sorted(body) for body in bodies[2:]] == [
+        ["max_tokens", "messages", "model", "return_token_ids", "seed"]
+    ] * 2
     assert answer.decoding.startswith("the endpoint's own sampling")
     answer, _, _ = scripted(error(401, "no key"))
     assert scripted(error(422, "too long"))[0](["a"], [""]) == ["the endpoint refuses it with status 422 (x)"]

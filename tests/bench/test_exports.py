@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,19 +11,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tests.serving.test_export import EMBEDDED, TINY, adapted, letters
 
-from kedro_non_thinking import non_thinking_template
 from spelling_transfer.bench import BenchError, export_inspect, export_lm_eval
 from spelling_transfer.bench.shared import marks_of, read_questions
 from spelling_transfer.evaluation import mark_answers
-from spelling_transfer.models import ModelFolder, generate_answers, load_model
+from spelling_transfer.models import generate_answers
+from spelling_transfer.serving.engine import AnswerEngine
+from spelling_transfer.serving.export import write_export
 from spelling_transfer.tasks import load_tasks
-from spelling_transfer.tokenizer import load_chat_tokenizer
-from spelling_transfer.tokenizer.chat import embedded_folder
 from spelling_transfer.words import random_for
 
 ROOT = Path(__file__).parents[2]
-WORDS = ["straw", "berry", "letter", "queen", "happy", "garden"]
+WORDS = ["garden", "window", "letter", "house", "people", "number"]
 
 
 @pytest.fixture(scope="module")
@@ -43,34 +44,44 @@ def answered(questions) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def full_model(tmp_path_factory) -> Path:
-    """The embedded model with a row for every token id and a tokenizer, as other tools open one."""
-    import torch
-
-    folder = tmp_path_factory.mktemp("full")
-    loaded = load_model(ModelFolder(ROOT / "data/01_raw/models/tiny-qwen3"), device="cpu")
-    model, ids = loaded.model, torch.tensor(loaded.vocabulary.token_ids)
-    rows = model.get_input_embeddings().weight.detach().clone()
-    tokenizer = load_chat_tokenizer()
-    model.resize_token_embeddings(151_936, mean_resizing=False)
-    with torch.no_grad():
-        model.get_input_embeddings().weight.zero_()[ids] = rows
-    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.end_id
-    model.generation_config.pad_token_id = tokenizer.end_id
-    model.to(torch.bfloat16).save_pretrained(folder)
-    config = json.loads((embedded_folder() / "tokenizer_config.json").read_text())
-    config["chat_template"] = non_thinking_template(config["chat_template"])
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_bytes((embedded_folder() / "tokenizer.json").read_bytes())
-    return folder
+def parts(tokenizer, tmp_path_factory):
+    """A deployable made of the embedded model and a random adapter, both of them beside it."""
+    return adapted(EMBEDDED, TINY, tmp_path_factory.mktemp("parts"), tokenizer, letters(tokenizer))
 
 
 @pytest.fixture(scope="module")
-def ours(questions, full_model) -> dict[str, str]:
-    tokenizer = load_chat_tokenizer(full_model)
-    loaded = load_model(ModelFolder(full_model), device="cpu")
-    answers = generate_answers(loaded, tokenizer, tokenizer.encode_prompts(questions["question"].tolist()))
-    return dict(zip(questions["example_id"], map(tokenizer.decode, answers), strict=True))
+def exported(parts, tmp_path_factory) -> Path:
+    """The folder MODEL of the documentation, as ``kedro export`` writes it."""
+    target = tmp_path_factory.mktemp("export") / "export"
+    write_export(*parts, TINY, target, forms=["merged"])
+    return target / "merged"
+
+
+@pytest.fixture(scope="module")
+def ours(questions, parts) -> dict[str, str]:
+    """Our engine's answers, of the deployable that the export was made of."""
+    engine = AnswerEngine.load(parts[0], "cpu")
+    prompts = engine.tokenizer.encode_prompts(questions["question"].tolist())
+    answers = generate_answers(engine.loaded, engine.tokenizer, prompts, allowed_ids=engine.allowed_ids)
+    return dict(zip(questions["example_id"], map(engine.tokenizer.decode, answers), strict=True))
+
+
+@pytest.fixture
+def harness():
+    """Runs a command of the environment that has the harnesses, as docs/public_sets.md makes it."""
+    place = os.environ.get("SPELLING_TRANSFER_HARNESS")
+    if not place:
+        pytest.skip("SPELLING_TRANSFER_HARNESS names no environment with lm-eval and inspect-ai; docs/public_sets.md")
+
+    def run(folder: Path, command: str, *arguments: str) -> str:
+        variables = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+        done = subprocess.run(
+            [str(Path(place) / "bin" / command), *arguments], cwd=folder, env=variables, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
 
 
 def test_marks_are_those_of_the_evaluation(questions, answered, tmp_path):
@@ -113,65 +124,53 @@ def test_a_folder_is_replaced_only_if_it_was_exported(questions, tmp_path):
     assert (other / "work.txt").read_text() == "mine"
 
 
-def test_lm_evaluation_harness_gives_the_same_answers_and_marks(questions, ours, full_model, tmp_path):
-    lm_eval = pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not here; docs/public_sets.md")
-    from lm_eval.tasks import TaskManager
-
+def test_lm_evaluation_harness_gives_the_same_answers_and_marks(questions, ours, exported, harness, tmp_path):
     export_lm_eval(questions, tmp_path / "tasks", 24)
-    found = lm_eval.simple_evaluate(
-        model="hf",
-        model_args={"pretrained": str(full_model), "enable_thinking": False, "dtype": "float32"},
-        tasks=["spelling_transfer"],
-        task_manager=TaskManager(include_path=str(tmp_path / "tasks")),
-        apply_chat_template=True,
-        batch_size=len(WORDS),
-        device="cpu",
-        bootstrap_iters=0,
-    )
-    samples = [sample for of_task in found["samples"].values() for sample in of_task]
+    harness(
+        tmp_path, "lm_eval", "--model", "hf", "--model_args", f"pretrained={exported},enable_thinking=False",
+        "--apply_chat_template", "--include_path", "tasks", "--tasks", "spelling_transfer", "--log_samples",
+        "--output_path", "results", "--device", "cpu", "--batch_size", str(len(WORDS)),
+    )  # fmt: skip
+    files = list((tmp_path / "results").rglob("samples_*.jsonl"))
+    samples = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert {sample["doc"]["example_id"]: sample["filtered_resps"][0] for sample in samples} == ours
     for sample in samples:
         expected = marks_of(sample["doc"], ours[sample["doc"]["example_id"]])
         assert {key: sample[key] for key in expected} == expected
-    exact = [marks_of(sample["doc"], sample["filtered_resps"][0])["exact"] for sample in samples]
-    means = [each["exact,none"] for name, each in found["results"].items() if name != "spelling_transfer"]
-    assert sum(means) / len(means) == pytest.approx(sum(exact) / len(exact))
+    (file,) = (tmp_path / "results").rglob("results_*.json")
+    means = {task: each["exact,none"] for task, each in json.loads(file.read_text())["results"].items()}
+    for task in ("spelling", "position", "count"):
+        exact = [sample["exact"] for sample in samples if sample["doc"]["task"] == task]
+        assert means[f"spelling_transfer_{task}"] == pytest.approx(sum(exact) / len(exact))
 
 
-def test_inspect_gives_the_same_answers_and_marks(questions, ours, full_model, tmp_path, monkeypatch):
-    inspect_ai = pytest.importorskip("inspect_ai", reason="inspect_ai is not here; docs/public_sets.md")
-
+def test_inspect_gives_the_same_answers_and_marks(questions, ours, exported, harness, tmp_path):
     export_inspect(questions, tmp_path / "tasks", 24)
-    monkeypatch.chdir(tmp_path / "tasks")  # inspect takes no absolute path
-    logs = inspect_ai.eval(
-        "spelling_transfer_tasks.py",
-        model=f"hf/{full_model}",
-        model_args={"do_sample": False, "enable_thinking": False, "device": "cpu", "dtype": "float32"},
-        log_dir=str(tmp_path / "logs"),
-        display="none",
-    )
-    assert [log.status for log in logs] == ["success"] * 3
-    samples = [sample for log in logs for sample in log.samples]
-    assert {sample.id: sample.output.completion for sample in samples} == ours
+    harness(
+        tmp_path / "tasks", "inspect", "eval", "spelling_transfer_tasks.py", "--model", f"hf/{exported}",
+        "-M", "do_sample=false", "-M", "enable_thinking=false", "-M", "device=cpu",
+        "--log-dir", "logs", "--log-format", "json", "--display", "none",
+    )  # fmt: skip
+    logs = [json.loads(file.read_text()) for file in (tmp_path / "tasks" / "logs").glob("*.json")]
+    assert [log["status"] for log in logs] == ["success"] * 3
+    samples = [sample for log in logs for sample in log["samples"]]
+    assert {sample["id"]: sample["output"]["choices"][0]["message"]["content"] for sample in samples} == ours
     for sample in samples:
-        assert sample.scores["spelling_transfer_marks"].value == marks_of(sample.metadata, ours[sample.id])
+        expected = marks_of(sample["metadata"], ours[sample["id"]])
+        assert sample["scores"]["spelling_transfer_marks"]["value"] == expected
 
 
-def test_answers_become_logs_of_inspect(questions, answered, tmp_path):
-    pytest.importorskip("inspect_ai", reason="inspect_ai is not here; docs/public_sets.md")
-    from inspect_ai.log import read_eval_log
-
+def test_answers_become_logs_of_inspect(questions, answered, harness, tmp_path):
     export_inspect(questions, tmp_path / "tasks", 24, answered)
-    script = [sys.executable, str(tmp_path / "tasks" / "write_logs.py")]
-    done = subprocess.run(script, capture_output=True, text=True, check=True)
-    assert len(done.stdout.split()) == 3
-    log = read_eval_log(str(tmp_path / "tasks" / "logs" / "base-count.eval"))
+    assert len(harness(tmp_path / "tasks", "python", "write_logs.py").split()) == 3
+    log = json.loads(harness(tmp_path / "tasks", "inspect", "log", "dump", "logs/base-count.eval"))
     of_task = answered[answered["task"] == "count"].set_index("example_id")
-    assert (log.status, log.eval.model, log.eval.metadata["model"]) == ("success", "spelling_transfer/base", "abc")
-    for sample in log.samples:
-        marked = of_task.loc[sample.id]
-        assert sample.output.completion == marked["output"]
-        value = sample.scores["spelling_transfer_marks"].value
+    facts = log["status"], log["eval"]["model"], log["eval"]["metadata"]["model"]
+    assert facts == ("success", "spelling_transfer/base", "abc")
+    for sample in log["samples"]:
+        marked = of_task.loc[sample["id"]]
+        assert sample["output"]["choices"][0]["message"]["content"] == marked["output"]
+        value = sample["scores"]["spelling_transfer_marks"]["value"]
         assert value == {key: float(marked[key]) for key in ("exact", "lenient", "invalid")}
-    means = {each.name: each.metrics["mean"].value for each in log.results.scores}
+    means = {each["name"]: each["metrics"]["mean"]["value"] for each in log["results"]["scores"]}
     assert means["exact"] == pytest.approx(of_task["exact"].mean())

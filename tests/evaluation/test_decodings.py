@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from kedro_non_thinking import load_policy
 from spelling_transfer.evaluation.decodings import changed_answers, compare_decodings, way_of
 from spelling_transfer.evaluation.questions import EvaluationError
+from spelling_transfer.models.generate import Sampling
 
 
 def test_draws_are_averaged_by_question_and_questions_by_family() -> None:
@@ -39,9 +39,12 @@ def test_draws_are_averaged_by_question_and_questions_by_family() -> None:
 
 
 def test_what_is_drawn_with_is_the_policys_and_qwens_advice() -> None:
-    policy, advised = (way_of(name, 8, ()).sampling for name in ("policy_sampling", "advised_sampling"))
-    assert policy.model_dump() == load_policy().sampling.model_dump()
+    policy = Sampling(temperature=0.5, top_p=0.9, top_k=7, min_p=0.1)
+    drawn, advised = (way_of(name, 8, (), policy).sampling for name in ("policy_sampling", "advised_sampling"))
+    assert drawn == policy
     assert advised.model_dump() == {**policy.model_dump(), "temperature": 0.7, "top_p": 0.8}
+    with pytest.raises(EvaluationError, match=r"needs the sampling values of conf/base/policy.yml"):
+        way_of("policy_sampling", 8, (), None)
     with pytest.raises(EvaluationError, match="english_subset needs the subset"):
-        way_of("english_subset", 8, ())
-    assert way_of("english_subset", 8, [3, 1]).allowed_ids == (3, 1)
+        way_of("english_subset", 8, (), None)
+    assert way_of("english_subset", 8, [3, 1], None).allowed_ids == (3, 1)

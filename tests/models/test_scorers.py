@@ -55,7 +55,8 @@ def test_mlx_reads_four_bit_models_too(words, tokenizer, torch_scores, tmp_path)
 
     from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 
-    from spelling_transfer.models.scorers import MlxScorer, with_rope_theta
+    from spelling_transfer.models.engines import with_rope_theta
+    from spelling_transfer.models.scorers import MlxScorer
 
     model, config = load_model(EMBEDDED.path, model_config=with_rope_theta(EMBEDDED.path))
     model, config = quantize_model(model, config, group_size=32, bits=4)

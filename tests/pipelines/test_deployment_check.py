@@ -116,7 +116,7 @@ def catalog(
 ) -> DataCatalog:
     root = tmp_path_factory.mktemp("data")
     text = (CONF / "catalog" / "deployment_check.yml").read_text()
-    text = text.replace("${globals:storage_root}", str(root)).replace("conf/base", str(CONF))
+    text = text.replace("${globals:storage_root}", str(root))
     catalog = DataCatalog.from_config(yaml.safe_load(text))
     inputs = {
         "base_model": models[0],
@@ -124,6 +124,7 @@ def catalog(
         "tokenizer": tokenizer,
         "examples": examples,
         "english_subset": english_subset.to_json(tokenizer),
+        "policy_rules": yaml.safe_load((CONF / "policy.yml").read_text()),
         "params:model_profile": PROFILE,
         **parameters,
     }

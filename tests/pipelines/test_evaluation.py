@@ -31,7 +31,8 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
 from spelling_transfer.tracking import TrackingSettings
 
-CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog" / "evaluation.yml"
+CONF = Path(__file__).parents[2] / "conf" / "base"
+CATALOG = CONF / "catalog" / "evaluation.yml"
 WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe", "cede", "dead"]
 MORE = sorted({"".join(letters) for letters in itertools.product("abcdef", repeat=3)} - set(WORDS))[:130]
 """Words enough for probes: 30 to test on and 100 to fit to."""
@@ -164,6 +165,7 @@ def catalog(
         ),
         "base_validation_scores": {"step": 0, "spelling": 0.3, "position": 0.3, "count": 0.3},
         "english_subset": subset.to_json(tokenizer),
+        "policy_rules": yaml.safe_load((CONF / "policy.yml").read_text()),
         "params:model_profile": ModelProfile(name="tiny"),
         "params:evaluation": settings,
         "params:tracking": TrackingSettings(mode="disabled"),
@@ -273,6 +275,20 @@ def test_answers_are_decoded_in_other_ways_and_errors_are_told(catalog: DataCata
     kinds = errors[errors["kind"].isin(KINDS)]
     assert kinds["n"].sum() == len(wrong)
     assert len(catalog["side_by_side"].load()) == 10 * len(CORE_TASKS)
+
+
+def test_draws_follow_the_policy_of_the_project(catalog: DataCatalog) -> None:
+    """An edited ``conf/base/policy.yml`` counts: with one candidate a draw is the most likely token."""
+    answer, compare = (create_pipeline().only_nodes(f"evaluation.{name}") for name in ("answer", "compare_decodings"))
+    changed = {}
+    for top_k in (20, 1):
+        rules = yaml.safe_load((CONF / "policy.yml").read_text().replace("top_k: 20", f"top_k: {top_k}"))
+        catalog["policy_rules"] = MemoryDataset(rules, copy_mode="assign")
+        SequentialRunner().run(answer + compare, catalog)
+        table = catalog["decodings"].load()
+        changed[top_k] = table.loc[table["decoding"] == "policy_sampling", "changed"].max()
+    assert changed[20] > 0
+    assert changed[1] == 0
 
 
 def test_without_a_control_arm_nothing_is_claimed(

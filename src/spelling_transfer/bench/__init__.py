@@ -15,6 +15,7 @@ from spelling_transfer.lazy import lazy_names
 if TYPE_CHECKING:
     from spelling_transfer.bench.asking import (
         Answerer,
+        LocalAnswerer,
         as_documents,
         ask,
         differences,
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from spelling_transfer.bench.base import BenchError, BrokenRow, Contents, Item, PublicSet
     from spelling_transfer.bench.contamination import exposure
     from spelling_transfer.bench.endpoint import EndpointAnswerer, open_endpoint
+    from spelling_transfer.bench.engines import (
+        ask_engines,
+        compare_engines,
+        differing_answers,
+        other_prompts,
+        score_engines,
+    )
     from spelling_transfer.bench.exports import export_inspect, export_lm_eval
     from spelling_transfer.bench.registry import choose_set, load_sets
 
@@ -35,11 +43,15 @@ __all__ = [
     "Contents",
     "EndpointAnswerer",
     "Item",
+    "LocalAnswerer",
     "PublicSet",
     "as_documents",
     "ask",
+    "ask_engines",
     "choose_set",
+    "compare_engines",
     "differences",
+    "differing_answers",
     "export_inspect",
     "export_lm_eval",
     "exposure",
@@ -47,13 +59,16 @@ __all__ = [
     "load_sets",
     "local_answerer",
     "open_endpoint",
+    "other_prompts",
     "score",
+    "score_engines",
 ]
 
 _HOMES = {
-    "asking": "Answerer as_documents ask differences first_of_each_kind local_answerer score",
+    "asking": "Answerer LocalAnswerer as_documents ask differences first_of_each_kind local_answerer score",
     "base": "BenchError BrokenRow Contents Item PublicSet",
     "endpoint": "EndpointAnswerer open_endpoint",
+    "engines": "ask_engines compare_engines differing_answers other_prompts score_engines",
     "exports": "export_inspect export_lm_eval",
     "contamination": "exposure",
     "registry": "choose_set load_sets",

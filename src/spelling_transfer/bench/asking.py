@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,46 +18,123 @@ from spelling_transfer.bench.base import (
     mark_ours,
     read_leniently,
 )
+from spelling_transfer.evaluation.kept_answers import GREEDY
 from spelling_transfer.evaluation.strata import NO_SEED
-from spelling_transfer.models.generate import generate_answers
+from spelling_transfer.models.generate import Sampling, generate_answers
 from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.vocabulary import Vocabulary
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.statistics.intervals import CONFIDENCE, clustered_wilson_interval
 from spelling_transfer.statistics.paired import paired_difference
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.words.randomness import key_of
 
 ALL_KINDS = "all"
 _UNKNOWN_TOKENS = "it holds tokens that this model, trimmed to some words, does not have"
 
 Answers = Sequence[tuple[str, bool] | str]
 """The answer to each question and whether it ended by itself; where there is none to be scored, why."""
-Answerer = Callable[[Sequence[str], Sequence[str]], Answers]
-"""Takes questions and what each answer is to begin with."""
+DRAWN = "drawn by the policy's sampling"
+
+
+class Answerer(Protocol):
+    """What answers questions."""
+
+    @property
+    def decoding(self) -> str:
+        """How tokens are chosen: ``greedy``, or how they are drawn. Of an endpoint known once it has answered."""
+
+    def __call__(self, questions: Sequence[str], prefills: Sequence[str]) -> Answers:
+        """Answers questions, each beginning with what is given for it."""
+
+
+def seed_of(question: str) -> int:
+    """Returns the seed of a drawn answer: each question has its own, and every engine the same for it."""
+    return key_of("seed", question) % 2**31
+
+
+class LocalAnswerer:
+    """Lets a model in memory answer in non-thinking mode.
+
+    A question that holds a token the model does not have (a trimmed vocabulary) is not asked.
+
+    Args:
+        generate: Returns the token ids of the answers to prompts; takes ``progress``, and ``seeds`` where it draws.
+        vocabulary: The tokens that the model has.
+        tokenizer: Its tokenizer.
+        max_new_tokens: Longest answer, in tokens, as ``generate`` has it.
+        name: Whose answers a progress bar counts.
+        decoding: How ``generate`` chooses tokens.
+    """
+
+    def __init__(
+        self,
+        generate: Callable[..., list[list[int]]],
+        vocabulary: Vocabulary,
+        tokenizer: ChatTokenizer,
+        *,
+        max_new_tokens: int,
+        name: str,
+        decoding: str = GREEDY,
+    ) -> None:
+        self.decoding = decoding
+        self._generate, self._vocabulary, self._tokenizer = generate, vocabulary, tokenizer
+        self._max_new_tokens, self._name = max_new_tokens, name
+
+    def __call__(self, questions: Sequence[str], prefills: Sequence[str]) -> Answers:
+        """Returns the answers."""
+        begun = self._tokenizer.encode_texts(prefills)
+        prompts = [
+            prompt + start for prompt, start in zip(self._tokenizer.encode_prompts(questions), begun, strict=True)
+        ]
+        askable = [len(self._vocabulary.known_rows(prompt)) == len(prompt) for prompt in prompts]
+        asked = [prompt for prompt, may in zip(prompts, askable, strict=True) if may]
+        options: dict[str, Any] = {}
+        if self.decoding != GREEDY:
+            options["seeds"] = [seed_of(question) for question, may in zip(questions, askable, strict=True) if may]
+        with progress_bar(f"Answers of {self._name}", total=len(asked)) as advance:
+            found = self._generate(asked, progress=advance, **options)
+        given = iter((self._tokenizer.decode(ids), len(ids) < self._max_new_tokens) for ids in found)
+        return [next(given) if may else _UNKNOWN_TOKENS for may in askable]
 
 
 def local_answerer(
-    loaded: LoadedModel, tokenizer: ChatTokenizer, *, max_new_tokens: int, batch_size: int | None, name: str
-) -> Answerer:
-    """Returns what lets a model in memory answer, greedily and in non-thinking mode, as the evaluation does.
+    loaded: LoadedModel,
+    tokenizer: ChatTokenizer,
+    *,
+    max_new_tokens: int,
+    batch_size: int | None,
+    name: str,
+    sampling: Sampling | None = None,
+    allowed_ids: Sequence[int] | None = None,
+) -> LocalAnswerer:
+    """Returns what lets a model answer by our engine: greedily as the evaluation does, or drawn where said how.
 
-    A question that holds a token the model does not have (a trimmed vocabulary) is not asked.
+    Args:
+        loaded: The model.
+        tokenizer: Its tokenizer.
+        max_new_tokens: Longest answer, in tokens.
+        batch_size: Questions that run side by side.
+        name: Whose answers a progress bar counts.
+        sampling: How to draw.
+        allowed_ids: Tokens that an answer may hold; ``None`` allows all but the think tags.
     """
-
-    def answer(questions: Sequence[str], prefills: Sequence[str]) -> Answers:
-        prompts = [
-            prompt + begun
-            for prompt, begun in zip(tokenizer.encode_prompts(questions), tokenizer.encode_texts(prefills), strict=True)
-        ]
-        askable = [len(loaded.vocabulary.known_rows(prompt)) == len(prompt) for prompt in prompts]
-        asked = [prompt for prompt, may in zip(prompts, askable, strict=True) if may]
-        with progress_bar(f"Answers of {name}", total=len(asked)) as advance:
-            found = generate_answers(
-                loaded, tokenizer, asked, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=advance
-            )
-        given = iter((tokenizer.decode(ids), len(ids) < max_new_tokens) for ids in found)
-        return [next(given) if may else _UNKNOWN_TOKENS for may in askable]
-
-    return answer
+    return LocalAnswerer(
+        partial(
+            generate_answers,
+            loaded,
+            tokenizer,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            sampling=sampling,
+            allowed_ids=allowed_ids,
+        ),
+        loaded.vocabulary,
+        tokenizer,
+        max_new_tokens=max_new_tokens,
+        name=name,
+        decoding=GREEDY if sampling is None else DRAWN,
+    )
 
 
 def ask(public_set: PublicSet, items: Sequence[Item], answer: Answerer) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
+from spelling_transfer.commands.bench_engines import engines
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import json_option, load_catalog, print_json
 
@@ -26,6 +27,7 @@ Examples:
   kedro bench list
   kedro bench run cute --file CUTE/data/spell.tsv
   kedro bench run rg_spell_backward --size 200 --arm base --arm spelling
+  kedro bench engines transformers ours@1 ours@64 http://127.0.0.1:8000
   kedro bench export lm-eval lm_eval_tasks
 """
 
@@ -33,6 +35,9 @@ Examples:
 @click.group("bench", help=_HELP, context_settings=CONTEXT_SETTINGS)
 def bench() -> None:
     """Holds the commands."""
+
+
+bench.add_command(engines)
 
 
 @bench.command("list")
@@ -97,7 +102,7 @@ def run(
     with one_clear_error(env=env):
         import pandas as pd
 
-        from spelling_transfer.bench import EndpointAnswerer, ask, choose_set, exposure, first_of_each_kind
+        from spelling_transfer.bench import ask, choose_set, exposure, first_of_each_kind
         from spelling_transfer.evaluation import EvaluationSettings
         from spelling_transfer.models import cpu_threads
 
@@ -114,7 +119,7 @@ def run(
             for arm, seed, answer in _answerers(catalog, arms, folder, url, settings, max_new_tokens):
                 frame, left_out = ask(chosen, items, answer)
                 frames.append(frame.assign(arm=arm, seed=seed))
-                decoding = answer.decoding if isinstance(answer, EndpointAnswerer) else decoding
+                decoding = answer.decoding
                 not_asked |= left_out  # arms share a vocabulary, so it is the same for all
         answers = pd.concat(frames, ignore_index=True)
         known = exposure(answers["text"].tolist(), catalog.load("words"))
@@ -192,7 +197,8 @@ def _answerers(
 
     if url is not None:
         with open_endpoint(url) as client:
-            yield client.model, NO_SEED, EndpointAnswerer(client, max_new_tokens)
+            think_ids = catalog.load("tokenizer").think_ids
+            yield client.model, NO_SEED, EndpointAnswerer(client, max_new_tokens, think_ids=think_ids)
         return
     limits: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": settings.batch_size}
     if folder is not None:

@@ -21,7 +21,7 @@ from spelling_transfer.evaluation.questions import EvaluationError, core_questio
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.evaluation.strata import HELD_OUT, NO_SEED, endpoint_of
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.models.generate import cpu_threads
+from spelling_transfer.models.generate import Sampling, cpu_threads
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.tasks.arms import BASE, FORM_CONTROL, PROMPTED_ARMS, SPELLING_ARM
@@ -48,6 +48,7 @@ def answer_questions(
     profile: ModelProfile,
     table: AnswerTable | None = None,
     english_ids: Sequence[int] = (),
+    policy_sampling: Sampling | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Chooses the questions of an evaluation and lets the base model and every arm answer them.
 
@@ -63,6 +64,7 @@ def answer_questions(
         profile: How the model is loaded.
         table: Where answers are kept; what is there already is not asked.
         english_ids: Tokens that an answer may hold under the decoding ``english_subset``.
+        policy_sampling: The values of the project's policy, for decodings that draw.
 
     Returns:
         The answers frame (see ``answer_examples``) with ``seed`` (-1 for what is not trained) and ``model`` (the base
@@ -96,7 +98,7 @@ def answer_questions(
             if arm in DECODED_ARMS and seed == first_seeds[arm]:
                 asked = core[endpoint_of(core) == HELD_OUT]
                 of_arm = answers_by_decoding(
-                    asked, prompts_of(asked, encoded_examples), settings, english_ids,
+                    asked, prompts_of(asked, encoded_examples), settings, english_ids, policy_sampling,
                     respondent=respondent, arm=arm, seed=seed, tokenizer=tokenizer,
                 )  # fmt: skip
                 decoded.append(of_arm)

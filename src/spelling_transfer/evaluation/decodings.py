@@ -1,9 +1,9 @@
 """Other ways of choosing the tokens of an answer, beside the most likely ones that every claim rests on.
 
-``policy_sampling`` draws with the values that the endpoint is held to, ``advised_sampling`` with the temperature and
-top-p that Qwen's model card gives for non-thinking mode (https://huggingface.co/Qwen/Qwen3-4B, "Best Practices").
-``english_subset`` takes the most likely token of the English subset. Each draw has a seed of its own, so an answer does
-not depend on the others.
+``policy_sampling`` draws with the values of the project's policy, which the endpoint is held to, ``advised_sampling``
+with the temperature and top-p that Qwen's model card gives for non-thinking mode
+(https://huggingface.co/Qwen/Qwen3-4B, "Best Practices"). ``english_subset`` takes the most likely token of the English
+subset. Each draw has a seed of its own, so an answer does not depend on the others.
 """
 
 from __future__ import annotations
@@ -31,11 +31,19 @@ ADVISED = {"temperature": 0.7, "top_p": 0.8}
 _MEASURED = ("seconds", "candidates", "head_mb", "peak_mb")
 
 
-def way_of(decoding: Decoding, max_new_tokens: int, english_ids: Sequence[int]) -> Way:
+def way_of(
+    decoding: Decoding, max_new_tokens: int, english_ids: Sequence[int], policy_sampling: Sampling | None
+) -> Way:
     """Returns how answers are given under a decoding.
 
+    Args:
+        decoding: Its name.
+        max_new_tokens: Longest answer.
+        english_ids: Token ids of the English subset.
+        policy_sampling: The values of the project's policy.
+
     Raises:
-        EvaluationError: The English subset is asked for and not known.
+        EvaluationError: The English subset, or the policy's sampling, is asked for and not known.
     """
     if decoding == "english_subset":
         if not len(english_ids):
@@ -44,11 +52,10 @@ def way_of(decoding: Decoding, max_new_tokens: int, english_ids: Sequence[int]) 
                 "--pipelines=token_analysis' first, or take it out."
             )
         return Way(decoding, max_new_tokens, allowed_ids=tuple(int(token) for token in english_ids))
-    from kedro_non_thinking import load_policy
-
-    sampling = Sampling.model_validate(load_policy().sampling.model_dump())
+    if policy_sampling is None:
+        raise EvaluationError(f"evaluation.decodings: {decoding} needs the sampling values of conf/base/policy.yml.")
     changed = ADVISED if decoding == "advised_sampling" else {}
-    return Way(decoding, max_new_tokens, sampling=sampling.model_copy(update=changed))
+    return Way(decoding, max_new_tokens, sampling=policy_sampling.model_copy(update=changed))
 
 
 def answers_by_decoding(
@@ -56,6 +63,7 @@ def answers_by_decoding(
     prompts: list[list[int]],
     settings: EvaluationSettings,
     english_ids: Sequence[int],
+    policy_sampling: Sampling | None,
     *,
     respondent: Respondent,
     arm: str,
@@ -69,6 +77,7 @@ def answers_by_decoding(
         prompts: The prompt of each, token ids.
         settings: Which decodings, and how many draws a question.
         english_ids: Token ids of the English subset.
+        policy_sampling: The values of the project's policy.
         respondent: The arm.
         arm: Its name.
         seed: The seed that it was trained with.
@@ -80,7 +89,7 @@ def answers_by_decoding(
         where no decoding is asked for.
     """
     about = ["example_id", "task", "word", "stem", "question", "answer", "argument", "separator"]
-    ways = [way_of(decoding, settings.max_new_tokens, english_ids) for decoding in settings.decodings]
+    ways = [way_of(decoding, settings.max_new_tokens, english_ids, policy_sampling) for decoding in settings.decodings]
     frames = [sample[about].iloc[:0].assign(arm=[], seed=[], decoding=[], draw=[], output=[], key=[], **_no_numbers())]
     for way in [Way(GREEDY, settings.max_new_tokens), *ways] if ways else []:
         draws = settings.samples if way.sampling is not None else 1

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spelling_transfer.models.attention import NotStaticError, check_attention, fixed_attention, without_plans
     from spelling_transfer.models.capture import CaptureError, GraphPool, free_bytes
     from spelling_transfer.models.decode import Admission, StaticDecoder
+    from spelling_transfer.models.engines import load_mlx, merged_folder, mlx_answers, transformers_answers
     from spelling_transfer.models.export import export_deployable
     from spelling_transfer.models.export_gguf import modelfile, write_gguf
     from spelling_transfer.models.export_plain import write_plain
@@ -101,9 +102,12 @@ __all__ = [
     "is_frozen_matrix",
     "is_quantised",
     "last_states",
+    "load_mlx",
     "load_model",
     "loss_at",
     "measure_head",
+    "merged_folder",
+    "mlx_answers",
     "modelfile",
     "new_decoder",
     "new_folder",
@@ -113,6 +117,7 @@ __all__ = [
     "read_embedding",
     "savings",
     "train_all_weights",
+    "transformers_answers",
     "without_plans",
     "write_gguf",
     "write_manifest",
@@ -125,6 +130,7 @@ _HOMES = {
     "attention": "NotStaticError check_attention fixed_attention without_plans",
     "decode": "Admission StaticDecoder",
     "kept_decoder": "new_decoder",
+    "engines": "load_mlx merged_folder mlx_answers transformers_answers",
     "export": "export_deployable",
     "export_gguf": "modelfile write_gguf",
     "export_plain": "write_plain",

@@ -426,8 +426,9 @@ def decode_batch(
             running, chosen, positions, mask = running[kept], chosen[kept], positions[kept], mask[kept]
             going = going[kept]
         input_ids = chosen[:, None]
-    return [_until(row, end_row) for row in answers.tolist()]
+    return [until_end(row, end_row) for row in answers.tolist()]
 
 
-def _until(rows: list[int], end_row: int) -> list[int]:
+def until_end(rows: list[int], end_row: int) -> list[int]:
+    """Returns the rows before the first end."""
     return rows[: rows.index(end_row)] if end_row in rows else rows

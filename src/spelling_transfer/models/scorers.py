@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.models.folder import ModelFolder, ModelFolderError
+from spelling_transfer.models.engines import load_mlx
+from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import Vocabulary
@@ -81,10 +79,6 @@ class TorchScorer:
         return batch.mean_by_example(losses.cpu().numpy())
 
 
-class MlxMissingError(SpellingTransferError):
-    """MLX is asked for where it is not installed."""
-
-
 class MlxScorer:
     """Mean loss over answers; the MLX backend of ``spelling_transfer.words.difficulty.Scorer``.
 
@@ -100,24 +94,7 @@ class MlxScorer:
     """
 
     def __init__(self, folder: ModelFolder, profile: ModelProfile | None = None) -> None:
-        try:
-            import mlx.core as mx
-            from mlx.utils import tree_map
-            from mlx_lm import utils
-        except ImportError as error:
-            raise MlxMissingError(
-                f"difficulty.backend: 'mlx' needs mlx-lm, which cannot be imported ({error}). On an Apple Silicon Mac "
-                "it comes with this project; on Linux install 'mlx-lm[cpu]'. Or set difficulty.backend to 'torch'."
-            ) from error
-        path = ModelFolder.open(folder.path).path
-        try:
-            self._model, config = utils.load_model(path, model_config=with_rope_theta(path))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelFolderError(f"{path}: cannot be loaded by mlx-lm ({error}).") from error
-        if "quantization" not in config:
-            dtype = getattr(mx, profile.dtype if profile else "float32")
-            self._model.update(tree_map(lambda weight: weight.astype(dtype), self._model.parameters()))
-        self._vocabulary = Vocabulary.of_folder(path, int(config["vocab_size"]))
+        self._model, self._vocabulary = load_mlx(folder, profile)
 
     def answer_losses(self, input_ids: Sequence[Sequence[int]], label_start: Sequence[int]) -> np.ndarray:
         """Returns the mean loss over each answer in nats a token, float64, shape ``(examples,)``."""
@@ -132,10 +109,3 @@ class MlxScorer:
         head = getattr(self._model, "lm_head", None) or self._model.model.embed_tokens.as_linear
         losses = nn.losses.cross_entropy(head(states).astype(mx.float32), mx.array(batch.rows[batch.is_label]))
         return batch.mean_by_example(np.array(losses))
-
-
-def with_rope_theta(path: Path) -> dict[str, Any]:
-    """Returns ``rope_theta`` where transformers 5 keeps it under ``rope_parameters``, which mlx-lm does not read."""
-    config = json.loads((path / "config.json").read_text())
-    theta = (config.get("rope_parameters") or {}).get("rope_theta")
-    return {"rope_theta": theta} if theta is not None and "rope_theta" not in config else {}

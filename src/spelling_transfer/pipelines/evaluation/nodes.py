@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from kedro_non_thinking import Policy
 from spelling_transfer.evaluation import (
     EvaluationSettings,
     answer_questions,
@@ -32,6 +33,7 @@ from spelling_transfer.evaluation.errors import describe_errors, error_shares, e
 from spelling_transfer.evaluation.kept_answers import AnswerTable
 from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pages import evaluation_figures as figures
 from spelling_transfer.pages import probes as probe_page
@@ -55,11 +57,13 @@ def answer(
     encoded_examples: pd.DataFrame,
     english_subset: dict[str, Any],
     kept_answers: AnswerTable,
+    policy_rules: dict[str, Any],
     model_profile: ModelProfile,
     settings: EvaluationSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Lets the base model and every arm answer the same questions, as far as the answers are not kept already."""
     restricted = "english_subset" in settings.decodings
+    draws = {"policy_sampling", "advised_sampling"} & set(settings.decodings)
     return answer_questions(
         examples,
         encoded_examples,
@@ -70,6 +74,7 @@ def answer(
         profile=model_profile,
         table=kept_answers,
         english_ids=TokenSubset.from_json(english_subset).answer_ids.tolist() if restricted else (),
+        policy_sampling=Sampling(**Policy.model_validate(policy_rules).sampling.model_dump()) if draws else None,
     )
 
 

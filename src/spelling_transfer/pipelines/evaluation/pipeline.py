@@ -35,6 +35,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                     "encoded_examples": "encoded_examples",
                     "english_subset": "english_subset",
                     "kept_answers": "kept_answers",
+                    "policy_rules": "policy_rules",
                     "model_profile": "params:model_profile",
                     "settings": "params:evaluation",
                 },

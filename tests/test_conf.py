@@ -23,7 +23,9 @@ CONF = Path(__file__).parents[1] / "conf"
 ENVIRONMENTS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "base")
 ROOMS = (".", "spelling_transfer")
 BY_A_HOOK = {"run_summary", "summary_page", "policy_report"}  # made at the end of a run, by no node
-BY_A_COMMAND = {"public_set_answers.{name}", "public_set_report.{name}"}
+BY_A_COMMAND = {"public_set_answers.{name}", "public_set_report.{name}"} | {
+    f"engine_{name}" for name in ("answers", "scores", "pairs", "differences")
+}
 LAYERS = [
     "1 raw",
     "2 intermediate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 
@@ -186,7 +187,7 @@ def other_prompts(questions: Iterable[str], prompt_tokens: dict[str, int], token
     asked = [question for question in questions if question in prompt_tokens]
     ours = tokenizer.encode_prompts(asked)
     off = pd.Series([prompt_tokens[q] - len(ids) for q, ids in zip(asked, ours, strict=True)], dtype=int)
-    return {int(tokens): int(count) for tokens, count in off[off != 0].value_counts().items()}
+    return dict(Counter(off[off != 0].tolist()).most_common())
 
 
 def _pairs(answers: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:

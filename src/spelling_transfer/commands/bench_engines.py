@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from spelling_transfer.bench import Answerer
     from spelling_transfer.evaluation import EvaluationSettings
+
+    Rows = Sequence[Mapping[str, Any]]
 
 OURS, DRAWN, TRANSFORMERS, MLX = "ours", "ours-drawn", "transformers", "mlx"
 _DEFAULT = (TRANSFORMERS, f"{OURS}@1", f"{OURS}@64")
@@ -78,11 +80,12 @@ def engines(
         pairs = compare_engines(answers, differences, confidence=settings.confidence)
         for name, frame in (("answers", answers), ("scores", scores), ("pairs", pairs), ("differences", differences)):
             catalog.save(f"engine_{name}", frame)
+        shown = {"scores": scores, "pairs": pairs, "differences": differences}
+        report = {name: as_documents(frame) for name, frame in shown.items()}
         if as_json:
-            tables = {"scores": scores, "pairs": pairs, "differences": differences}
-            print_json({**{name: as_documents(table) for name, table in tables.items()}, "other_prompts": prompts})
+            print_json({**report, "other_prompts": prompts})
         else:
-            _print(scores, pairs, differences, prompts)
+            _print(report["scores"], report["pairs"], report["differences"], prompts)
 
 
 def _parsed(spec: str) -> tuple[str, str, int | None]:
@@ -186,56 +189,47 @@ def _opened(
             yield spec, local_answerer(loaded, tokenizer, batch_size=size, name=spec, **drawing, **limits)
 
 
-def _print(
-    scores: pd.DataFrame, pairs: pd.DataFrame, differences: pd.DataFrame, prompts: dict[str, dict[int, int]]
-) -> None:
+def _print(scores: Rows, pairs: Rows, differences: Rows, prompts: dict[str, dict[int, int]]) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from spelling_transfer.evaluation.kept_answers import GREEDY
 
     console = Console(highlight=False, soft_wrap=True)
 
     def table(*names: str) -> Table:
         made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         for name in names:
-            made.add_column(name, no_wrap=True)
+            made.add_column(name, no_wrap=name not in ("engine", "other"), overflow="fold")  # a URL may be long
         return made
 
     shown = table("engine", "task", "n", "right", "lenient", "cut", "answers")
-    for row in scores.itertuples():
-        right = f"{_percent(row.exact)} ({100 * row.low:.0f}–{100 * row.high:.0f})" if row.n else "–"
-        cells = (row.engine, row.task, f"{row.n:,}", right, _percent(row.lenient), f"{row.not_ended:,}", row.decoding)
-        shown.add_row(*map(str, cells))
+    for row in scores:
+        right = f"{100 * row['exact']:.1f}% ({100 * row['low']:.0f}–{100 * row['high']:.0f})" if row["n"] else "–"
+        lenient = f"{100 * row['lenient']:.1f}%" if row["n"] else "–"
+        drawn = GREEDY if row["decoding"] == GREEDY else "drawn"
+        shown.add_row(row["engine"], row["task"], f"{row['n']:,}", right, lenient, f"{row['not_ended']:,}", drawn)
     console.print(shown)
-    for row in scores[(scores["task"] == "all") & (scores["no_answer"] != "")].itertuples():
-        console.print(f"  not scored, {row.engine}: {row.no_answer}", markup=False)
+    for row in scores:
+        if row["task"] == "all" and row["no_answer"]:
+            console.print(f"  not scored, {row['engine']}: {row['no_answer']}", markup=False)
     for engine, off in prompts.items():
         counts = "; ".join(f"{tokens:+} tokens ({count:,})" for tokens, count in off.items())
         console.print(f"  prompts of {engine} are not ours: {counts}. Its template is another one.", markup=False)
     console.print()
-    shown = table("engine", "other", "task", "n", "differ", "at token", "won", "lost", "marks")
-    for row in pairs.itertuples():
-        if row.problem:
-            shown.add_row(str(row.engine), str(row.other), str(row.task), f"not compared: {row.problem}")
-            continue
-        share = f"{row.differ:,.0f}: {100 * row.share:.1f}% ({100 * row.low:.1f}–{100 * row.high:.1f})"
-        marks = (
-            f"{100 * row.difference:+.1f} points ({100 * row.difference_low:+.1f} to {100 * row.difference_high:+.1f})"
-        )
-        at = f"{row.first_place:.0f}" if row.differ else "–"
-        shown.add_row(
-            *map(str, (row.engine, row.other, row.task, f"{row.n:,}", share, at)),
-            f"{row.gained:,.0f}",
-            f"{row.lost:,.0f}",
-            marks,
-        )
+    shown = table("engine", "other", "task", "n", "differ", "token", "won", "lost")
+    for row in pairs:
+        named = [row["engine"], row["other"], row["task"], f"{row['n']:,}"]
+        if row["problem"]:
+            shown.add_row(*named, f"not compared: {row['problem']}")
+        elif row["task"] == "all" or row["differ"]:
+            interval = f"{100 * row['low']:.1f}–{100 * row['high']:.1f}"
+            differ = f"{row['differ']:,.0f}: {100 * row['share']:.1f}% ({interval})"
+            place = f"{row['first_place']:.0f}" if row["differ"] else "–"
+            shown.add_row(*named, differ, place, f"{row['gained']:,.0f}", f"{row['lost']:,.0f}")
     console.print(shown)
-    for row in differences.head(_MOST_LISTED).itertuples():
-        console.print(
-            f"  {row.question}\n    {row.engine}: {row.output!r}\n    {row.other}: {row.output_other!r}", markup=False
-        )
+    for row in differences[:_MOST_LISTED]:
+        said = f"    {row['engine']}: {row['output']!r}\n    {row['other']}: {row['output_other']!r}"
+        console.print(f"  {row['question']}\n{said}", markup=False)
     if len(differences) > _MOST_LISTED:
         console.print(f"  and {len(differences) - _MOST_LISTED:,} more: kedro peek engine_differences")
-
-
-def _percent(share: float) -> str:
-    return "–" if share != share else f"{100 * share:.1f}%"  # noqa: PLR0124  (NaN)

@@ -61,7 +61,7 @@ def transformers_answers(
     end = int(vocabulary.to_rows([tokenizer.end_id])[0])
     mask = ThinkTokenMask(vocabulary.known_rows(tokenizer.think_ids).tolist())
     answers: list[list[int]] = [[] for _ in prompts]
-    own, model.generation_config = model.generation_config, GenerationConfig()
+    own, model.generation_config = model.generation_config, GenerationConfig()  # type: ignore[no-untyped-call]
     try:
         for places in _batches(prompts, batch_size):
             rows = [vocabulary.to_rows(prompts[place]) for place in places]
@@ -174,7 +174,7 @@ def mlx_answers(
 
     from kedro_non_thinking import MlxThinkTokenMask
 
-    generator = BatchGenerator(
+    generator: Any = BatchGenerator(
         model,
         stop_tokens=[vocabulary.to_rows([tokenizer.end_id]).tolist()],
         logits_processors=[MlxThinkTokenMask(vocabulary.known_rows(tokenizer.think_ids).tolist())],

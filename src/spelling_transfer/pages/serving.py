@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -27,6 +27,8 @@ _GROUPS = {
     "faults": "Clients that misbehave",
     "settings": "What the endpoint says of itself",
     "stops": "The end",
+    "vllm": "The same checks with vLLM",
+    "slots": "The same checks with our own engine",
 }
 
 
@@ -35,10 +37,15 @@ def plot_load(load_profile: pd.DataFrame) -> Figure:
     import plotly.graph_objects as go
 
     figure = go.Figure()
+    several = load_profile["engine"].nunique() > 1
+    names = [
+        f"{n} at once" + (f", {engine}" if several else "")
+        for n, engine in zip(load_profile["n_clients"], load_profile["engine"], strict=True)
+    ]
     for place, percentile in enumerate((50, 95, 99)):
         figure.add_bar(
             name=f"{percentile}th percentile" if percentile != 50 else "median",
-            x=[f"{n} at once" for n in load_profile["n_clients"]],
+            x=names,
             y=load_profile[f"latency_p{percentile}_ms"],
             marker_color=COLOURS[place],
             hovertemplate="%{y:.0f} ms",
@@ -70,6 +77,7 @@ def render_deployment_page(
     sections = [
         Section(cards=_cards(conformance, load_profile)),
         *_failures(checks),
+        *_engines(conformance, checks, load_profile),
         Section(
             "Speed",
             figure=load_plot,
@@ -127,6 +135,43 @@ def _cards(conformance: Mapping[str, Any], load_profile: pd.DataFrame) -> list[C
         Card("answers a second", f"{best['answers_per_second']:.1f}", f"{best['n_clients']:.0f} clients at once"),
         Card("memory", f"{load_profile['memory_mib'].max():,.0f} MiB", "all processes of the endpoint"),
     ]
+
+
+def _engines(conformance: Mapping[str, Any], checks: pd.DataFrame, load_profile: pd.DataFrame) -> Iterator[Section]:
+    """Yields the comparison of engines, where several were checked."""
+    others = conformance.get("other_engines") or {}
+    if not others:
+        return
+    rows = []
+    for engine, found in {conformance["settings"]["engine"]: conformance, **others}.items():
+        mine = checks[(checks["group"] == engine) if engine in others else ~checks["group"].isin(list(others))]
+        load = load_profile[load_profile["engine"] == engine].sort_values("n_clients")
+        right = pd.DataFrame(found["answers"])["exact"]
+        rows.append(
+            {
+                "engine": engine + (f" {found['versions']['vllm']}" if engine == "vllm" else ""),
+                "checks passed": f"{int(mine['passed'].sum())} of {len(mine)}",
+                "right answers": f"{int(right.sum())} of {len(right)}",
+                "median latency, 1 client, ms": load["latency_p50_ms"].iloc[0],
+                "answers/s, most": load["answers_per_second"].max(),
+                "tokens/s, most": load["tokens_per_second"].max(),
+                "MiB": load["memory_mib"].max(),
+            }
+        )
+    yield Section(
+        "Engines",
+        text="The same deployable, checks and load with each engine. Each draws with random numbers of its own, so "
+        "single answers differ; 'kedro serve --engine' chooses among those that passed.",
+        table=Table(
+            pd.DataFrame(rows),
+            formats={
+                "median latency, 1 client, ms": ".0f",
+                "answers/s, most": ",.1f",
+                "tokens/s, most": ",.1f",
+                "MiB": ",.0f",
+            },
+        ),
+    )
 
 
 def _merge_section(merge_probe: Mapping[str, Any]) -> Section:

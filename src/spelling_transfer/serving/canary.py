@@ -52,7 +52,7 @@ class CanaryReport:
 
 
 def ask_canaries(client: EndpointClient, conformance: Mapping[str, Any]) -> CanaryReport:
-    """Asks every question whose answer the deployment check wrote down; the place of a question is its seed.
+    """Asks every question whose answer the check of the engine that runs wrote down; its place is its seed.
 
     Args:
         client: An open client.
@@ -61,7 +61,9 @@ def ask_canaries(client: EndpointClient, conformance: Mapping[str, Any]) -> Cana
     Raises:
         CanaryError: It holds no answers, or the endpoint cannot be reached.
     """
-    answers = conformance.get("answers") or []
+    running = (client.get("/info").body.get("model") or {}).get("settings") or {}
+    checked = (conformance.get("other_engines") or {}).get(running.get("engine"), conformance)
+    answers = checked.get("answers") or []
     if not answers:
         raise CanaryError("conformance: holds no answers. Run 'kedro run --pipelines=deployment_check' again.")
     changed, fingerprints = [], set()

@@ -14,7 +14,7 @@ from spelling_transfer.models.export import export_deployable
 from spelling_transfer.models.folder import ModelFolder, permissions_explained, write_manifest
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.serving.settings import ServedSettings
+from spelling_transfer.serving.settings import Engine, ServedSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 SETTINGS_FILE = "endpoint.json"
@@ -77,8 +77,12 @@ def write_deployable(
     return folder
 
 
-def read_card(folder: ModelFolder) -> DeployableCard:
+def read_card(folder: ModelFolder, engine: Engine | None = None) -> DeployableCard:
     """Reads what a deployable says of itself.
+
+    Args:
+        folder: The deployable.
+        engine: What serves it, in place of what it says.
 
     Raises:
         DeployableError: The folder was not made by the export of this project, or its settings are out of bounds.
@@ -94,6 +98,7 @@ def read_card(folder: ModelFolder) -> DeployableCard:
         sampling = Sampling(**manifest["sampling"])
         with permissions_explained():
             settings = ServedSettings(**json.loads((folder.path / SETTINGS_FILE).read_text()))
+            settings = settings.model_copy(update={"engine": engine or settings.engine})
             config = json.loads((folder.path / "config.json").read_text())
         profile = ModelProfile(name=manifest["model"], dtype=config["dtype"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -116,13 +121,16 @@ class NotConformingError(SpellingTransferError):
     """Nothing says that a deployable obeys."""
 
 
-def require_conformance(folder: ModelFolder, conformance: Path, accelerator: str = "auto") -> str:
+def require_conformance(
+    folder: ModelFolder, conformance: Path, accelerator: str = "auto", engine: Engine | None = None
+) -> str:
     """Checks that the deployment check was made with this very folder, and passed.
 
     Args:
         folder: The deployable.
         conformance: The file that the check wrote.
         accelerator: Where it is to be served; ``auto`` where it was checked.
+        engine: What is to serve it; the first that was checked by default.
 
     Returns:
         Where it is to be served, as the check says; ``auto`` where it does not say.
@@ -133,10 +141,12 @@ def require_conformance(folder: ModelFolder, conformance: Path, accelerator: str
         DeployableError: The folder is no deployable.
     """
     card = read_card(folder)
+    engine = engine or card.settings.engine
     try:
         with permissions_explained():
             found = json.loads(conformance.read_text(encoding="utf-8"))
         obeys, fingerprint = found["obeys"], found["fingerprint"]
+        others = list(found.get("other_engines", ()))
         failed = [str(check["id"]) for check in found["checks"] if not check["passed"]]
     except FileNotFoundError:
         raise NotConformingError(
@@ -154,7 +164,14 @@ def require_conformance(folder: ModelFolder, conformance: Path, accelerator: str
             f"{conformance}: {folder.path} was checked on {checked_on}, and is to be served on {accelerator}. Leave "
             f"--accelerator out, or check it there: --params=deployment_check.accelerator={accelerator}. {_REMEDY}"
         )
-    if obeys is not True or failed:
-        named = f" ({', '.join(failed[:3])}{' and more' if len(failed) > 3 else ''})" if failed else ""
-        raise NotConformingError(f"{conformance}: {folder.path} failed {len(failed)} checks{named}. {_REMEDY}")
+    if engine not in (card.settings.engine, *others):
+        raise NotConformingError(
+            f"{conformance}: {folder.path} was not checked with the engine {engine}. Add it to "
+            f"deployment_check.engines and check again, or serve it unchecked with --unchecked."
+        )
+    # What another engine failed is no reason against this one.
+    mine = [name for name in failed if (name.partition("/")[0] in others) == (engine in others)]
+    if mine or (obeys is not True and not failed):
+        named = f" ({', '.join(mine[:3])}{' and more' if len(mine) > 3 else ''})" if mine else ""
+        raise NotConformingError(f"{conformance}: {folder.path} failed {len(mine)} checks{named}. {_REMEDY}")
     return checked_on if accelerator == "auto" else accelerator

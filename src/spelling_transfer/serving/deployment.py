@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -37,7 +38,12 @@ from spelling_transfer.serving.reference import (
     check_same_answers,
     check_sampling,
 )
-from spelling_transfer.serving.settings import API_KEY_VARIABLE, API_KEYS_FILE_VARIABLE, DeploymentCheckSettings
+from spelling_transfer.serving.settings import (
+    API_KEY_VARIABLE,
+    API_KEYS_FILE_VARIABLE,
+    DeploymentCheckSettings,
+    Engine,
+)
 from spelling_transfer.tasks.base import Task
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
@@ -56,7 +62,7 @@ def check_deployable(
     reference: Reference,
     unsure: Sequence[str] = (),
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Starts the endpoint of a deployable once and finds out whether it obeys and how fast it is.
+    """Starts the endpoint of a deployable, once with each engine, and finds out whether it obeys and how fast it is.
 
     Args:
         deployable: The folder to serve.
@@ -70,45 +76,25 @@ def check_deployable(
         unsure: Questions of which the model is not confident: a confident one draws alike in each way to sample.
 
     Returns:
-        The conformance (``obeys``, every check with its evidence, the answers) and the load profile.
+        The conformance (``obeys``, every check with its evidence, the answers) and the load profile, whose rows name
+        their ``engine``. Checks of another engine than the first begin with its name: ``vllm/answers/answered``.
 
     Raises:
         EndpointError: The endpoint does not start.
+        VllmError: vLLM is to be checked, and is not there or does not start.
     """
     card = read_card(deployable)
     questions = [str(question) for question in examples["question"]]
     texts = [*unsure, *questions, *map(str, examples["word"]), *map(str, examples["answer"])]
-    key = secrets.token_hex(24)
-    with cpu_threads(card.settings.threads), ExitStack() as afterwards:
-        checks = _check_model(deployable, reference, questions, settings)
-        with running_endpoint(
-            deployable,
-            start_timeout_seconds=settings.start_timeout_seconds,
-            stop_timeout_seconds=settings.stop_timeout_seconds + card.settings.drain_seconds,
-            accelerator=settings.accelerator,
-            environment={API_KEY_VARIABLE: key},  # one of this check's own, never the user's
-            unset=(API_KEYS_FILE_VARIABLE,),
-        ) as endpoint:
-            client = afterwards.enter_context(EndpointClient(endpoint.url, endpoint.model, api_key=key))
-            answer_checks, replies = check_answers(client, tokenizer, questions)
-            checks += [
-                *check_refusals(client, card.sampling),
-                *check_accepted(client, card.sampling, questions[0]),
-                *check_attacks(endpoint.url, endpoint.model, tokenizer, policy, api_key=key),
-                *answer_checks,
-                check_same_answers(reference, questions, replies, card.settings.default_max_tokens),
-                *check_answer_tokens(reference, questions, replies),
-                *check_sampling(client, reference, texts),
-                *check_settings(client, card.sampling, card.settings),
-                *check_key(endpoint.url, client, questions[0]),
-                *check_faults(endpoint.url, client, questions[0]),
-                *check_stopped_worker(client, endpoint.worker()),
-            ]
-            profile = measure_load(client, questions, load, endpoint.memory_mib)
-            in_flight = InFlight(client, questions[0])
-        checks.append(in_flight.check())
-    assert endpoint.stop_report is not None
-    checks += [_check_load(profile), _check_stop(endpoint.stop_report)]
+    served = _Served(deployable, tokenizer, questions, texts, policy, settings, load, reference)
+    checks, profiles, said = [], [], {}
+    with cpu_threads(card.settings.threads):
+        for place, engine in enumerate(settings.engines):
+            found, replies, profile, versions = served.check(engine)
+            # The first engine's checks are known by their names alone, the others' by their engine's before it.
+            checks += [replace(check, id=f"{engine}/{check.id}") if place else check for check in found]
+            profiles.append(profile.assign(engine=engine))
+            said[engine] = {"versions": versions, "answers": _answers(examples, replies, tasks)}
     conformance = {
         "obeys": all(check.passed for check in checks),
         "model": card.model,
@@ -116,17 +102,87 @@ def check_deployable(
         "sampling": card.sampling.model_dump(),
         "settings": card.settings.model_dump(),
         "device": reference.loaded.device.type,
-        "versions": {name: version(name) for name in _ENGINE_PACKAGES},
         "n_checks": len(checks),
         "n_failed": sum(not check.passed for check in checks),
         "checks": [check.as_dict() for check in checks],
-        "answers": _answers(examples, replies, tasks),
+        **said.pop(settings.engines[0]),
+        "other_engines": said,
     }
-    return conformance, profile
+    return conformance, pd.concat(profiles, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What is served and asked, whatever engine answers."""
+
+    deployable: ModelFolder
+    tokenizer: ChatTokenizer
+    questions: list[str]
+    texts: list[str]
+    policy: Policy
+    settings: DeploymentCheckSettings
+    load: LoadSettings
+    reference: Reference
+
+    def check(self, engine: Engine) -> tuple[list[Check], list[Reply], pd.DataFrame, dict[str, str]]:
+        """Returns the checks, the answers to the questions, the load profile and the versions of libraries."""
+        card = read_card(self.deployable, engine)
+        settings, reference, questions = self.settings, self.reference, self.questions
+        key = secrets.token_hex(24)
+        versions = {name: version(name) for name in _ENGINE_PACKAGES}
+        with ExitStack() as afterwards:
+            checks = _check_model(self.deployable, reference, questions, settings, masks=engine == "slots")
+            if engine == "vllm":
+                checks += self._check_vllm(versions)
+            with running_endpoint(
+                self.deployable,
+                start_timeout_seconds=settings.start_timeout_seconds,
+                stop_timeout_seconds=settings.stop_timeout_seconds + card.settings.drain_seconds,
+                accelerator=reference.loaded.device.type,
+                engine=engine,
+                environment={API_KEY_VARIABLE: key},  # one of this check's own, never the user's
+                unset=(API_KEYS_FILE_VARIABLE,),
+            ) as endpoint:
+                client = afterwards.enter_context(EndpointClient(endpoint.url, endpoint.model, api_key=key))
+                answer_checks, replies = check_answers(client, self.tokenizer, questions)
+                checks += [
+                    *check_refusals(client, card.sampling),
+                    *check_accepted(client, card.sampling, questions[0]),
+                    *check_attacks(endpoint.url, endpoint.model, self.tokenizer, self.policy, api_key=key),
+                    *answer_checks,
+                    *check_answer_tokens(reference, questions, replies),
+                    *check_sampling(client, reference, self.texts),
+                    *check_settings(client, card.sampling, card.settings),
+                    *check_key(endpoint.url, client, questions[0]),
+                    *check_faults(endpoint.url, client, questions[0]),
+                    *check_stopped_worker(client, endpoint.worker()),
+                ]
+                if engine == "slots":  # the same seed is another draw elsewhere
+                    checks.append(check_same_answers(reference, questions, replies, card.settings.default_max_tokens))
+                profile = measure_load(client, questions, self.load, endpoint.memory_mib)
+                in_flight = InFlight(client, questions[0])
+            checks.append(in_flight.check())
+        assert endpoint.stop_report is not None
+        checks += [_check_load(profile), _check_stop(endpoint.stop_report)]
+        return checks, replies, profile, versions
+
+    def _check_vllm(self, versions: dict[str, str]) -> list[Check]:
+        from spelling_transfer.serving.vllm_checks import check_vllm
+        from spelling_transfer.serving.vllm_engine import running_vllm
+
+        device = self.reference.loaded.device.type
+        with running_vllm(self.deployable, device, self.settings.start_timeout_seconds) as vllm:
+            versions["vllm"] = vllm.version
+            return list(check_vllm(vllm, self.reference, self.questions))
 
 
 def _check_model(
-    deployable: ModelFolder, reference: Reference, questions: Sequence[str], settings: DeploymentCheckSettings
+    deployable: ModelFolder,
+    reference: Reference,
+    questions: Sequence[str],
+    settings: DeploymentCheckSettings,
+    *,
+    masks: bool,
 ) -> list[Check]:
     """Checks what can be checked without an endpoint, with the engine that answers in it."""
     import torch
@@ -135,7 +191,7 @@ def _check_model(
     checks = [
         _check_subset(engine, reference),
         *check_merge(reference, engine.loaded, questions),
-        *check_masks(engine, reference, questions),
+        *(check_masks(engine, reference, questions) if masks else ()),
     ]
     on_gpu = engine.loaded.device.type == "cuda"
     del engine

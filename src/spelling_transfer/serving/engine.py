@@ -13,10 +13,16 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import answer_head, drawer
 from spelling_transfer.models.kept_decoder import new_decoder
 from spelling_transfer.models.load import LoadedModel, load_model
-from spelling_transfer.models.vocabulary import ALLOWED_IDS_FILE, UnknownTokenError
+from spelling_transfer.models.vocabulary import ALLOWED_IDS_FILE, UnknownTokenError, Vocabulary
 from spelling_transfer.serving.batch import DrawnAnswer, PreparedRequest, RunningBatch, RunningRequest
 from spelling_transfer.serving.deployable import DeployableCard, DeployableError, read_card
-from spelling_transfer.serving.protocol import AnswerRequest, ChatRequest, RefusedRequestError, forbidden
+from spelling_transfer.serving.protocol import (
+    AnswerRequest,
+    ChatRequest,
+    CompletionRequest,
+    RefusedRequestError,
+    forbidden,
+)
 from spelling_transfer.serving.responses import (
     AnswerMessage,
     ChatCompletion,
@@ -34,77 +40,46 @@ _HALF_CHARACTER = "\ufffd"
 """What bytes decode to that are not yet a character."""
 
 
-class AnswerEngine:
-    """Answers requests with one loaded model."""
+class BaseEngine:
+    """What engines have in common: from a request to the tokens of its prompt, from drawn tokens to a response.
+
+    Attributes:
+        card: What the deployable says of itself.
+        tokenizer: The one of training.
+        vocabulary: From token ids to the model's rows.
+        allowed_ids: Token ids an answer may hold; ``None`` for all but the think tags.
+    """
 
     def __init__(
         self,
-        loaded: LoadedModel,
-        tokenizer: ChatTokenizer,
         card: DeployableCard,
+        tokenizer: ChatTokenizer,
+        vocabulary: Vocabulary,
         allowed_ids: Sequence[int] | None,
+        context_tokens: int,
     ) -> None:
         self.card = card
-        self.loaded = loaded
         self.tokenizer = tokenizer
-        self._settings = card.settings
+        self.vocabulary = vocabulary
         self.allowed_ids = allowed_ids
-        self._context_tokens = int(loaded.model.config.max_position_embeddings)
+        self._settings = card.settings
+        self._context_tokens = context_tokens
 
-    @classmethod
-    def load(cls, folder: ModelFolder, device: str | None = None) -> AnswerEngine:
-        """Loads a deployable folder; its tokenizer is the folder's own, or the embedded one where it has none.
-
-        Raises:
-            SpellingTransferError: The folder is no deployable, or was made with another tokenizer or template.
-        """
-        card = read_card(folder)
-        own = folder.path if (folder.path / "tokenizer.json").is_file() else None
-        manifest = folder.manifest()
-        tokenizer = load_chat_tokenizer(own)
-        for what, found in (("tokenizer", tokenizer.sha256), ("template", tokenizer.template_sha256)):
-            trained_with = manifest[f"{what}_sha256"]
-            if found != trained_with:
-                raise DeployableError(
-                    f"{folder.path}: the {what} is not the one the model was trained with (sha256 {found[:12]}…, "
-                    f"the manifest says {trained_with[:12]}…). Export the model again."
-                )
-        allowed_file = folder.path / ALLOWED_IDS_FILE
-        allowed_ids = json.loads(allowed_file.read_text()) if allowed_file.is_file() else None
-        loaded = load_model(folder, card.profile, device=device)
-        for weight in loaded.model.parameters():
-            weight.data = weight.data.clone()  # a file's pages would change with the file
-        if allowed_ids is not None:
-            choice = set(allowed_ids) - {*tokenizer.think_ids, tokenizer.end_id}
-            if not len(loaded.vocabulary.known_rows(sorted(choice))):
-                raise DeployableError(
-                    f"{allowed_file}: leaves an answer no token to choose; of its {len(allowed_ids)} ids the model has "
-                    "none that an answer may hold. Make the subset for this model's tokenizer and export again."
-                )
-        return cls(loaded, tokenizer, card, allowed_ids)
-
-    def new_batch(self) -> RunningBatch:
-        """Returns an empty batch, with head, masks and slots made for the weights as they are now.
+    def check_choice(self, folder: ModelFolder) -> None:
+        """Checks that the deployable leaves an answer a token to choose.
 
         Raises:
-            DeployableError: The model computes in a way that slots do not know.
+            DeployableError: It leaves none.
         """
-        vocabulary = self.loaded.vocabulary
-        end_row = int(vocabulary.to_rows([self.tokenizer.end_id])[0])
-        head, _ = answer_head(self.loaded, self.tokenizer, self.allowed_ids)
-        try:
-            decoder = new_decoder(
-                self.loaded,
-                head,
-                drawer(self.card.sampling),
-                slots=self._settings.max_batch_size,
-                new_tokens=self._settings.max_tokens_limit,
-                end_row=end_row,
-                prefix=vocabulary.to_rows(self.tokenizer.prefix_ids),
+        if self.allowed_ids is None:
+            return
+        choice = set(self.allowed_ids) - {*self.tokenizer.think_ids, self.tokenizer.end_id}
+        if not len(self.vocabulary.known_rows(sorted(choice))):
+            raise DeployableError(
+                f"{folder.path / ALLOWED_IDS_FILE}: leaves an answer no token to choose; of its "
+                f"{len(self.allowed_ids)} ids the model has none that an answer may hold. Make the subset for this "
+                "model's tokenizer and export again."
             )
-        except NotStaticError as error:
-            raise DeployableError(f"{self.card.model}: cannot be served, as {error}.") from error
-        return RunningBatch(decoder, vocabulary.to_rows, vocabulary.to_ids, end_row)
 
     def prepare(self, request: AnswerRequest) -> PreparedRequest:
         """Checks what depends on the model and its settings, and renders the prompt.
@@ -151,20 +126,21 @@ class AnswerEngine:
             include_usage=options is not None and options.include_usage,
         )
 
+    def read(self, kind: str, payload: str | bytes) -> PreparedRequest:
+        """Returns the request of a message from the front: ``chat``, ``text`` or ``ping``.
+
+        Raises:
+            RefusedRequestError: See `prepare`.
+        """
+        if kind == "ping":
+            return self.ping()
+        form = ChatRequest if kind == "chat" else CompletionRequest
+        return self.prepare(form.model_validate_json(payload))
+
     def ping(self) -> PreparedRequest:
         """Returns a request for one token after a prompt without a question: the least that shows that it answers."""
         prompt_ids = [*self.tokenizer.prefix_ids, *self.tokenizer.suffix_ids]
         return PreparedRequest(prompt_ids, max_tokens=1, seed=0, n=1)
-
-    def answer(self, requests: Sequence[PreparedRequest]) -> list[ChatCompletion | TextCompletion]:
-        """Answers requests side by side, in slots of their own. A sampled answer depends on its seed alone."""
-        batch = self.new_batch()
-        for place, request in enumerate(requests):
-            batch.add(str(place), request)
-        answers: dict[str, ChatCompletion | TextCompletion] = {}
-        while batch.busy:
-            answers |= {one.name: self.completion(one) for one, _ in batch.step() if one.finished}
-        return [answers[str(place)] for place in range(len(requests))]
 
     def completion(self, one: RunningRequest) -> ChatCompletion | TextCompletion:
         """Returns the response to a request whose answers have ended."""
@@ -267,7 +243,7 @@ class AnswerEngine:
             )
         (prompt_ids,) = self.tokenizer.encode_prompts([question])
         try:
-            self.loaded.vocabulary.to_rows(prompt_ids)
+            self.vocabulary.to_rows(prompt_ids)
         except UnknownTokenError as error:
             words = ", ".join(map(repr, self._unknown_words(question)))
             said = f"this model has no token for {words}" if words else "this model has no tokens for the question"
@@ -278,7 +254,7 @@ class AnswerEngine:
     def _unknown_words(self, question: str) -> list[str]:
         """Returns the words of a question that need a token the model does not have, each once, at most five."""
         words = list(dict.fromkeys(question.split()))
-        known = self.loaded.vocabulary.known_rows
+        known = self.vocabulary.known_rows
         unknown = [
             word
             for word, ids in zip(words, self.tokenizer.encode_texts([f" {word}" for word in words]), strict=True)
@@ -294,3 +270,86 @@ class AnswerEngine:
                 for token, logprob in zip(tokens, answer.logprobs[start:], strict=True)
             ]
         )
+
+
+class AnswerEngine(BaseEngine):
+    """Answers requests with one loaded model."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        tokenizer: ChatTokenizer,
+        card: DeployableCard,
+        allowed_ids: Sequence[int] | None,
+    ) -> None:
+        super().__init__(card, tokenizer, loaded.vocabulary, allowed_ids, loaded.model.config.max_position_embeddings)
+        self.loaded = loaded
+
+    @classmethod
+    def load(cls, folder: ModelFolder, device: str | None = None) -> AnswerEngine:
+        """Loads a deployable folder; its tokenizer is the folder's own, or the embedded one where it has none.
+
+        Raises:
+            SpellingTransferError: The folder is no deployable, or was made with another tokenizer or template.
+        """
+        card, tokenizer, allowed_ids = read_parts(folder)
+        loaded = load_model(folder, card.profile, device=device)
+        for weight in loaded.model.parameters():
+            weight.data = weight.data.clone()  # a file's pages would change with the file
+        engine = cls(loaded, tokenizer, card, allowed_ids)
+        engine.check_choice(folder)
+        return engine
+
+    def new_batch(self) -> RunningBatch:
+        """Returns an empty batch, with head, masks and slots made for the weights as they are now.
+
+        Raises:
+            DeployableError: The model computes in a way that slots do not know.
+        """
+        vocabulary = self.loaded.vocabulary
+        end_row = int(vocabulary.to_rows([self.tokenizer.end_id])[0])
+        head, _ = answer_head(self.loaded, self.tokenizer, self.allowed_ids)
+        try:
+            decoder = new_decoder(
+                self.loaded,
+                head,
+                drawer(self.card.sampling),
+                slots=self._settings.max_batch_size,
+                new_tokens=self._settings.max_tokens_limit,
+                end_row=end_row,
+                prefix=vocabulary.to_rows(self.tokenizer.prefix_ids),
+            )
+        except NotStaticError as error:
+            raise DeployableError(f"{self.card.model}: cannot be served, as {error}.") from error
+        return RunningBatch(decoder, vocabulary.to_rows, vocabulary.to_ids, end_row)
+
+    def answer(self, requests: Sequence[PreparedRequest]) -> list[ChatCompletion | TextCompletion]:
+        """Answers requests side by side, in slots of their own. A sampled answer depends on its seed alone."""
+        batch = self.new_batch()
+        for place, request in enumerate(requests):
+            batch.add(str(place), request)
+        answers: dict[str, ChatCompletion | TextCompletion] = {}
+        while batch.busy:
+            answers |= {one.name: self.completion(one) for one, _ in batch.step() if one.finished}
+        return [answers[str(place)] for place in range(len(requests))]
+
+
+def read_parts(folder: ModelFolder) -> tuple[DeployableCard, ChatTokenizer, list[int] | None]:
+    """Reads a deployable but for its weights: its card, its tokenizer, the token ids an answer may hold.
+
+    Raises:
+        SpellingTransferError: The folder is no deployable, or was made with another tokenizer or template.
+    """
+    card = read_card(folder)
+    own = folder.path if (folder.path / "tokenizer.json").is_file() else None
+    manifest = folder.manifest()
+    tokenizer = load_chat_tokenizer(own)
+    for what, found in (("tokenizer", tokenizer.sha256), ("template", tokenizer.template_sha256)):
+        trained_with = manifest[f"{what}_sha256"]
+        if found != trained_with:
+            raise DeployableError(
+                f"{folder.path}: the {what} is not the one the model was trained with (sha256 {found[:12]}…, "
+                f"the manifest says {trained_with[:12]}…). Export the model again."
+            )
+    allowed_file = folder.path / ALLOWED_IDS_FILE
+    return card, tokenizer, json.loads(allowed_file.read_text()) if allowed_file.is_file() else None

@@ -22,7 +22,7 @@ import psutil
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.deployable import read_card
-from spelling_transfer.serving.settings import ListenSettings
+from spelling_transfer.serving.settings import Engine, ListenSettings
 
 _POLL_SECONDS = 0.05
 _PORT_ATTEMPTS = 3
@@ -107,6 +107,7 @@ def running_endpoint(
     start_timeout_seconds: float = 90.0,
     stop_timeout_seconds: float = 10.0,
     accelerator: str = "auto",
+    engine: Engine | None = None,
     environment: Mapping[str, str] | None = None,
     unset: Collection[str] = (),
     show_log: bool = False,
@@ -119,6 +120,7 @@ def running_endpoint(
         start_timeout_seconds: Longest wait for the first healthy answer.
         stop_timeout_seconds: Longest wait for an orderly end before the processes are killed.
         accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        engine: What draws the tokens; what stands beside the model by default.
         environment: Variables to set for it beside those of this process.
         unset: Variables of this process it is not to see.
         show_log: Whether its log goes to this process's output instead of into the message of an error.
@@ -130,7 +132,7 @@ def running_endpoint(
     card = read_card(ModelFolder.open(folder.path))
     variables = {name: value for name, value in os.environ.items() if name not in unset} | dict(environment or {})
     with tempfile.TemporaryFile() as log:
-        launch = _Launch(folder.path, card.model, listen, accelerator, variables, None if show_log else log)
+        launch = _Launch(folder.path, card.model, listen, accelerator, engine, variables, None if show_log else log)
         running = _start(launch, start_timeout_seconds)
         try:
             yield running
@@ -144,6 +146,7 @@ class _Launch:
     model: str
     listen: ListenSettings | None
     accelerator: str
+    engine: Engine | None
     environment: Mapping[str, str]
     log: IO[bytes] | None
 
@@ -159,7 +162,7 @@ def _start(launch: _Launch, timeout_seconds: float) -> RunningEndpoint:
             _wait_until_healthy(running, timeout_seconds)
         except BaseException as error:  # also an interrupt must leave no process behind
             _stop(running, timeout_seconds=1.0)
-            log_end = _tail(launch.log)
+            log_end = tail(launch.log)
             if not isinstance(error, EndpointError):
                 raise
             # Between choosing the port and binding it, another program may have taken it.
@@ -180,7 +183,7 @@ def _spawn(launch: _Launch, listen: ListenSettings) -> subprocess.Popen[bytes]:
         start_new_session=True,  # a group of its own: all of it can be ended at once, and Ctrl+C does not reach it
         env=dict(launch.environment),
     )
-    sent = {"listen": listen.model_dump(), "accelerator": launch.accelerator}
+    sent = {"listen": listen.model_dump(), "accelerator": launch.accelerator, "engine": launch.engine}
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # it ended at once; the wait that follows says so
         process.stdin.write(json.dumps(sent).encode() + b"\n")
@@ -259,9 +262,10 @@ def can_bind(listen: ListenSettings) -> bool:
     return True
 
 
-def _tail(log: IO[bytes] | None, n_lines: int = 20) -> str:
+def tail(log: IO[bytes] | None, n_lines: int = 20) -> str:
+    """Returns the end of a log as part of a message; nothing where there is no log, or nothing in it."""
     if log is None:
         return ""
     log.seek(0)
     lines = log.read().decode("utf-8", "replace").splitlines()
-    return " The end of its log:\n" + "\n".join(lines[-n_lines:])
+    return " The end of its log:\n" + "\n".join(lines[-n_lines:]) if lines else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -93,6 +93,11 @@ class Reference:
         import torch
 
         return 0.01 + 16 * float(torch.finfo(self.loaded.model.get_output_embeddings().weight.dtype).eps)
+
+    @property
+    def border_share(self) -> float:
+        """Share of answers that may part at a border between two tokens: in float32 few do, in bfloat16 more."""
+        return 0.05 if self.tolerance < 0.02 else 0.25
 
     def logits(self, prompts: Iterable[Sequence[int]]) -> Iterator[np.ndarray]:
         """Yields the logits after each token of each text, shape ``(tokens, rows)``: one pass a text, no cache."""
@@ -267,8 +272,7 @@ def check_same_answers(
         for question, reply, ids in zip(questions, replies, ours, strict=True)
         if not reply.ok or reply.token_ids != ids
     ]
-    # A draw next to the border of two tokens falls to either side: rarely in float32, in bfloat16 more often.
-    share = 0.05 if reference.tolerance < 0.02 else 0.25
+    share = reference.border_share
     return Check(
         "model/same-answers",
         "With the same seeds, base and adapter answer as the endpoint does, token by token "
@@ -289,7 +293,7 @@ def check_merge(reference: Reference, merged: LoadedModel, questions: Sequence[s
         differ = [
             tokenizer.decode(ids)
             for prompt, ids, other in zip(prompts, together, apart, strict=True)
-            if ids != other and not _is_tie(reference, prompt, ids, other)
+            if ids != other and not is_tie(reference, prompt, ids, other)
         ]
         yield Check(
             f"model/merged-as-adapter-{batch_size}",
@@ -299,7 +303,7 @@ def check_merge(reference: Reference, merged: LoadedModel, questions: Sequence[s
         )
 
 
-def _is_tie(reference: Reference, prompt: Sequence[int], ids: Sequence[int], other: Sequence[int]) -> bool:
+def is_tie(reference: Reference, prompt: Sequence[int], ids: Sequence[int], other: Sequence[int]) -> bool:
     """Whether two answers part where their tokens are equally likely but for rounding."""
     end = reference.tokenizer.end_id
     first, second = [*ids, end], [*other, end]
@@ -307,6 +311,11 @@ def _is_tie(reference: Reference, prompt: Sequence[int], ids: Sequence[int], oth
     (logits,) = reference.logits([[*prompt, *first[:place]]])
     a, b = reference.loaded.vocabulary.to_rows([first[place], second[place]])
     return bool(abs(float(logits[-1][a] - logits[-1][b])) <= reference.tolerance)
+
+
+Wanting = Callable[[Sequence[str], int], tuple[int, list[int]]]
+"""Asks questions of a model that is made to want one row; returns at how many it is by far the most likely one, and the
+token id with which each answer began."""
 
 
 def check_masks(engine: AnswerEngine, reference: Reference, questions: Sequence[str]) -> Iterator[Check]:
@@ -321,31 +330,42 @@ def check_masks(engine: AnswerEngine, reference: Reference, questions: Sequence[
     """
     import torch
 
-    asked = [text for text, _ in reference.askable(questions)[:8]]
-    vocabulary = reference.loaded.vocabulary
-    think = vocabulary.known_rows(reference.tokenizer.think_ids).tolist()
-    foreign = np.flatnonzero(~reference.allowed & reference.possible).tolist()
     model: Any = engine.loaded.model
     head = model.get_output_embeddings()
     changed = copy.deepcopy(head)  # a weight of its own: the input embedding may share the head's
     changed.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
     model.set_output_embeddings(changed)
     try:
-        for name, rows, requirement in (
-            ("think", think, "A model that wants to think, whatever it is asked, answers without a think tag."),
-            ("filter", foreign, "A model that wants to say a token outside the English filter does not say it."),
-        ):
-            for row in rows[:2]:
-                token = int(vocabulary.to_ids([row])[0])
-                n_wanted, said = _answers_wanting(engine, asked, row)
-                yield Check(
-                    f"mask/{name}-{token}",
-                    requirement,
-                    bool(asked) and n_wanted == len(asked) == len(said) and token not in said,
-                    {"token": _name(reference, row), "n_prompts": len(asked), "n_wanted_it": n_wanted},
-                )
+        yield from masks_hold(reference, questions, lambda texts, row: _answers_wanting(engine, texts, row))
     finally:
         model.set_output_embeddings(head)
+
+
+def masks_hold(reference: Reference, questions: Sequence[str], wanting: Wanting) -> Iterator[Check]:
+    """Checks that two think tags, and two tokens outside the filter, are not said by a model that wants to say them.
+
+    Args:
+        reference: Says what is forbidden.
+        questions: What is asked, at most eight of them.
+        wanting: Asks a model that wants a row.
+    """
+    asked = [text for text, _ in reference.askable(questions)[:8]]
+    vocabulary = reference.loaded.vocabulary
+    think = vocabulary.known_rows(reference.tokenizer.think_ids).tolist()
+    foreign = np.flatnonzero(~reference.allowed & reference.possible).tolist()
+    for name, rows, requirement in (
+        ("think", think, "A model that wants to think, whatever it is asked, answers without a think tag."),
+        ("filter", foreign, "A model that wants to say a token outside the English filter does not say it."),
+    ):
+        for row in rows[:2]:
+            token = int(vocabulary.to_ids([row])[0])
+            n_wanted, said = wanting(asked, row)
+            yield Check(
+                f"mask/{name}-{token}",
+                requirement,
+                bool(asked) and n_wanted == len(asked) == len(said) and token not in said,
+                {"token": _name(reference, row), "n_prompts": len(asked), "n_wanted_it": n_wanted},
+            )
 
 
 def _answers_wanting(engine: AnswerEngine, texts: Sequence[str], row: int) -> tuple[int, list[int]]:

@@ -18,13 +18,13 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.deployable import DeployableCard, read_card
 from spelling_transfer.serving.link import WorkerLink
-from spelling_transfer.serving.settings import EndpointRefusedError, ListenSettings, check_key, endpoint_keys
+from spelling_transfer.serving.settings import EndpointRefusedError, Engine, ListenSettings, check_key, endpoint_keys
 
 _BACKLOG = 2048
 _LOG = logging.getLogger(__name__)
 
 
-def serve(folder: ModelFolder, listen: ListenSettings, accelerator: str = "auto") -> int:
+def serve(folder: ModelFolder, listen: ListenSettings, accelerator: str = "auto", engine: Engine | None = None) -> int:
     """Serves a deployable until it is told to end (Ctrl+C or SIGTERM), and what it has taken by then is answered.
 
     Returns:
@@ -34,14 +34,19 @@ def serve(folder: ModelFolder, listen: ListenSettings, accelerator: str = "auto"
         EndpointRefusedError: Other machines could reach the endpoint and no key is set, or the port is taken.
     """
     check_key(listen)
-    card = read_card(folder)
+    card = read_card(folder, engine)
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
         place = socket.create_server((listen.host, listen.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         said = f"port {listen.port} of {listen.host} cannot be used ({error.strerror}). Choose another with --port."
         raise EndpointRefusedError(said) from error
-    options = {"folder": str(folder.path), "fingerprint": card.fingerprint, "accelerator": accelerator}
+    options = {
+        "folder": str(folder.path),
+        "fingerprint": card.fingerprint,
+        "engine": card.settings.engine,
+        "accelerator": accelerator,
+    }
     # asyncio does this for sockets of its own alone; without, a response waits 40 ms for an acknowledgement.
     place.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with place:
@@ -121,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     sent = json.loads(_read_line(0))
     threading.Thread(target=_end_with, args=(0,), daemon=True, name="end-with-parent").start()
     try:
-        return serve(folder, ListenSettings(**sent["listen"]), sent["accelerator"])
+        return serve(folder, ListenSettings(**sent["listen"]), sent["accelerator"], sent["engine"])
     except SpellingTransferError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

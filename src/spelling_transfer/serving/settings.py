@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from kedro_lightning import clean_secret
 from spelling_transfer.errors import SpellingTransferError
@@ -18,6 +18,10 @@ unset means no key. ``name:key`` gives a key a name for the log."""
 
 API_KEYS_FILE_VARIABLE = "SPELLING_TRANSFER_API_KEYS_FILE"
 """Environment variable with the path of a file of such keys, one a line."""
+
+
+Engine = Literal["slots", "vllm"]
+"""What draws an endpoint's tokens."""
 
 
 class EndpointRefusedError(SpellingTransferError):
@@ -106,7 +110,9 @@ class EndpointSettings(BaseModel):
 class ServedSettings(EndpointSettings):
     """All that decides how a deployable is served, as it stands beside the model: what was checked is what runs."""
 
-    engine: Literal["slots"] = Field("slots", description="What serves it.")
+    engine: Engine = Field(
+        "slots", description="What serves it: slots, which is ours, or vllm, in an environment of its own."
+    )
     threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads of the model; the library's choice if null."
     )
@@ -147,6 +153,9 @@ class DeploymentCheckSettings(BaseModel):
     n_questions: int = Field(24, ge=20, le=10_000, description="Questions of the test split that are asked.")
     seed: int = Field(0, ge=0, description="Which questions are chosen.")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the endpoint runs.")
+    engines: tuple[Engine, ...] = Field(
+        ("slots",), min_length=1, description="What is checked; the first one serves unless told otherwise."
+    )
     threads: int | None = Field(
         None,
         ge=1,
@@ -158,3 +167,10 @@ class DeploymentCheckSettings(BaseModel):
         15.0, gt=0, le=600, description="Longest wait for it to end before it is killed."
     )
     fail_on_violation: bool = Field(True, description="Whether a failed check ends the run with an error, at its end.")
+
+    @field_validator("engines")
+    @classmethod
+    def _each_once(cls, engines: tuple[Engine, ...]) -> tuple[Engine, ...]:
+        if len(set(engines)) < len(engines):
+            raise ValueError(f"{', '.join(engines)}: name each engine once")
+        return engines

@@ -1,8 +1,4 @@
-"""The process that holds the model: reads requests from a pipe, draws tokens for all of them, writes what they say.
-
-A line to it is a name, a kind and JSON: ``chat``, ``text`` or ``ping`` with a request, ``gone`` for a client that went
-away. A line from it is one of ``event`` (of a stream), ``answer`` and ``refused``, or ``ready`` once, without a name.
-"""
+"""The process that holds the model: reads requests from a pipe, draws tokens for all of them, writes what they say."""
 
 from __future__ import annotations
 
@@ -17,13 +13,10 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.serving.messages import broken, line, overdue, refusal
+from spelling_transfer.serving.protocol import RefusedRequestError
 
 _LOG = logging.getLogger(__name__)
-
-
-def line(name: str, kind: str, payload: str = "{}") -> bytes:
-    """Returns one message between the front and its worker."""
-    return f"{name} {kind} {payload}\n".encode()
 
 
 class WorkerLoop:
@@ -61,7 +54,7 @@ class WorkerLoop:
         except Exception:  # noqa: BLE001  whatever it is, those who wait are told, and the worker continues with empty slots
             _LOG.exception("The worker failed at a step")
             # The one it failed on may have left the batch; who has its answer listens no more.
-            said += [_broken(each) for each in sorted(self._batch.names() | ({name} - {""}))]
+            said += [broken(each) for each in sorted(self._batch.names() | ({name} - {""}))]
             self._batch = self._engine.new_batch()
         if said:
             self._out.write(b"".join(said))
@@ -75,39 +68,19 @@ class WorkerLoop:
                 return
 
     def _take(self, name: str, kind: str, payload: bytes) -> Iterator[bytes]:
-        from spelling_transfer.serving.protocol import ChatRequest, CompletionRequest, RefusedRequestError
-
         try:
             if kind == "gone":
                 self._batch.take_back(name)
-            elif kind == "ping":
-                self._batch.add(name, self._engine.ping())
             else:
-                form = ChatRequest if kind == "chat" else CompletionRequest
-                self._batch.add(name, self._engine.prepare(form.model_validate_json(payload)))
+                self._batch.add(name, self._engine.read(kind, payload))
         except RefusedRequestError as refused:
-            yield _refusal(name, refused.status, refused.detail())
+            yield refusal(name, refused.status, refused.detail())
         except Exception:  # noqa: BLE001  one request's fault is not the others'
             _LOG.exception("The worker failed on a request")
-            yield _broken(name)
+            yield broken(name)
 
     def _say_overdue(self) -> Iterator[bytes]:
-        from spelling_transfer.serving.protocol import error_detail
-
-        for one in self._batch.overdue(self._timeout):
-            said = f"the endpoint is busy: no answer began within {self._timeout:g} s."
-            yield _refusal(one.name, 503, error_detail(503, "busy", said))
-
-
-def _refusal(name: str, status: int, detail: dict[str, Any]) -> bytes:
-    return line(name, "refused", json.dumps({"status": status, "detail": detail}))
-
-
-def _broken(name: str) -> bytes:
-    from spelling_transfer.serving.protocol import error_detail
-
-    said = "the endpoint failed at this request; its log says why."
-    return _refusal(name, 500, error_detail(500, "internal_error", said))
+        yield from (overdue(one.name, self._timeout) for one in self._batch.overdue(self._timeout))
 
 
 def _read(source: BinaryIO, incoming: queue.SimpleQueue[list[bytes]]) -> None:
@@ -117,7 +90,7 @@ def _read(source: BinaryIO, incoming: queue.SimpleQueue[list[bytes]]) -> None:
 
 
 def main() -> int:
-    """Runs as a child of the front; its one argument is JSON with ``folder``, ``fingerprint`` and ``accelerator``."""
+    """Runs as a child of the front, which says in JSON: ``folder``, ``fingerprint``, ``engine``, ``accelerator``."""
     # Signals are the front's: it lets answers end, then closes the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -128,27 +101,35 @@ def main() -> int:
     source = os.fdopen(os.dup(0), "rb")  # Python's end waits for the lock of sys.stdin, which a reader would hold
     threading.Thread(target=_read, args=(source, incoming), daemon=True, name="requests").start()
 
-    import torch
-
     from spelling_transfer.models.folder import ModelFolder
     from spelling_transfer.serving.deployable import DeployableError, read_card
-    from spelling_transfer.serving.engine import AnswerEngine
 
     try:
         folder = ModelFolder.open(options["folder"])
-        torch.set_num_threads(read_card(folder).settings.threads or torch.get_num_threads())
         accelerator = options["accelerator"]
-        engine = AnswerEngine.load(folder, None if accelerator == "auto" else accelerator)
+        engine: Any
+        loop: Any
+        if options["engine"] == "vllm":
+            from spelling_transfer.serving.vllm_engine import VllmEngine, VllmLoop
+
+            engine, loop = VllmEngine.load(folder, accelerator), VllmLoop
+        else:
+            import torch
+
+            from spelling_transfer.serving.engine import AnswerEngine
+
+            torch.set_num_threads(read_card(folder).settings.threads or torch.get_num_threads())
+            engine, loop = AnswerEngine.load(folder, None if accelerator == "auto" else accelerator), WorkerLoop
         if engine.card.fingerprint != options["fingerprint"]:
             raise DeployableError(
                 f"{folder.path}: was {options['fingerprint']} when the endpoint started and is now "
                 f"{engine.card.fingerprint}. What was checked is what runs: check the new one, then start again."
             )
-        loop = WorkerLoop(engine, incoming, out)
+        running = loop(engine, incoming, out)
     except SpellingTransferError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     out.write(line("-", "ready"))
     out.flush()
-    loop.run()
+    running.run()
     return 0

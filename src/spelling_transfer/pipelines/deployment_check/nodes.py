@@ -64,7 +64,7 @@ def export(
         tokenizer,
         sampling=Sampling(**policy.sampling.model_dump()),
         allowed_ids=_answer_ids(english_subset, tokenizer, settings),
-        settings=ServedSettings(**endpoint.model_dump(), threads=settings.threads),
+        settings=ServedSettings(**endpoint.model_dump(), engine=settings.engines[0], threads=settings.threads),
         target=Path(place.name) / "deployable",
     )
     probe = require_no_thoughts(probe_merged(folder, tokenizer, policy), model_profile.name)
@@ -96,7 +96,7 @@ def probe_endpoint(
     settings: DeploymentCheckSettings,
     load: LoadSettings,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Starts the endpoint once, asks it what it must answer and must refuse, puts it under load, and stops it.
+    """Starts the endpoint, asks it what it must answer and must refuse, puts it under load, and stops it.
 
     What it must agree with is made here anew, from base, adapter, subset and policy, not from the deployable.
     """

@@ -1,0 +1,34 @@
+"""Messages between the front and its worker: a line is a name, a kind and JSON.
+
+To the worker: ``chat``, ``text`` or ``ping`` with a request, ``gone`` for a client that went away. From it: ``event``
+(of a stream), ``answer`` and ``refused``, or ``ready`` once, without a name.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from spelling_transfer.serving.protocol import error_detail
+
+
+def line(name: str, kind: str, payload: str = "{}") -> bytes:
+    """Returns one message between the front and its worker."""
+    return f"{name} {kind} {payload}\n".encode()
+
+
+def refusal(name: str, status: int, detail: dict[str, Any]) -> bytes:
+    """Returns the message that a request is refused."""
+    return line(name, "refused", json.dumps({"status": status, "detail": detail}))
+
+
+def overdue(name: str, seconds: float) -> bytes:
+    """Returns the message that no answer began in time."""
+    said = f"the endpoint is busy: no answer began within {seconds:g} s."
+    return refusal(name, 503, error_detail(503, "busy", said))
+
+
+def broken(name: str) -> bytes:
+    """Returns the message that a request failed by a fault of ours."""
+    said = "the endpoint failed at this request; its log says why."
+    return refusal(name, 500, error_detail(500, "internal_error", said))

@@ -38,8 +38,8 @@ def check_vllm(engine: VllmEngine, reference: Reference, questions: Sequence[str
 
     yield from masks_hold(reference, questions, wanting)
     # A bias that vLLM ignored would show nothing: a token that may be said has to be said then.
-    allowed = next(row for row in reference.allowed.nonzero()[0] if vocabulary.to_ids([row])[0] != end_id)
-    n_wanted, said = wanting([text for text, _ in known[:8]], int(allowed))
+    allowed = next(row for row in reference.allowed.nonzero()[0].tolist() if vocabulary.to_ids([row])[0] != end_id)
+    n_wanted, said = wanting([text for text, _ in known[:8]], allowed)
     yield Check(
         "mask/would-show",
         "A token that an answer may hold is said by a model that wants to say it, so that these checks can fail.",

@@ -137,7 +137,7 @@ class VllmEngine(BaseEngine):
         (self._place / "forbidden.json").write_text(json.dumps(self.forbidden_rows()))
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_ITS_OWN}
         environment |= {_PLACE_VARIABLE: str(self._place), "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-        environment.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        environment.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         if self._settings.threads is not None:
             environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(self._settings.threads)}
         self.process = subprocess.Popen(

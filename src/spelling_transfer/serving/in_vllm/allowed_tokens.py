@@ -73,7 +73,7 @@ def _version(name: str) -> str:
 def main() -> None:
     """Starts the server."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    metadata.version = _version
+    metadata.version = _version  # type: ignore[assignment]
     from vllm.entrypoints.cli.main import main as vllm
     from vllm.platforms import current_platform
 

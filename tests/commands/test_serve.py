@@ -22,10 +22,10 @@ from tests.serving.conftest import QUESTION
 from spelling_transfer.commands.serve import serve
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.client import EndpointClient
-from spelling_transfer.serving.deployable import read_card
+from spelling_transfer.serving.deployable import NotConformingError, read_card, require_conformance
 from spelling_transfer.serving.faults import InFlight
 from spelling_transfer.serving.process import can_bind
-from spelling_transfer.serving.settings import API_KEY_VARIABLE, ListenSettings
+from spelling_transfer.serving.settings import API_KEY_VARIABLE, Engine, ListenSettings
 
 
 @pytest.fixture
@@ -128,6 +128,45 @@ def test_what_was_not_found_to_obey_is_not_served_unless_told_to(
         told = CliRunner().invoke(serve, [*arguments, "--unchecked", "--port", str(taken.getsockname()[1])])
     assert f"Warning: {conformance}" in told.output
     assert "is taken" in told.output
+
+
+ONE_FAILED: dict[str, Any] = {
+    "obeys": False,
+    "other_engines": {"vllm": {}},
+    "checks": [{"id": "refuses/one", "passed": True}, {"id": "vllm/refuses/one", "passed": False}],
+}
+OURS_FAILED = {**ONE_FAILED, "checks": [{**check, "passed": not check["passed"]} for check in ONE_FAILED["checks"]]}
+
+
+@pytest.mark.parametrize(
+    ("engine", "found", "message"),
+    [
+        ("vllm", {}, "was not checked with the engine vllm"),
+        ("vllm", {"other_engines": {"vllm": {}}}, None),
+        ("vllm", ONE_FAILED, r"failed 1 checks \(vllm/refuses/one\)"),
+        ("slots", ONE_FAILED, None),
+        (None, ONE_FAILED, None),
+        ("vllm", OURS_FAILED, None),
+        (None, OURS_FAILED, r"failed 1 checks \(refuses/one\)"),
+    ],
+)
+def test_an_engine_is_served_where_its_own_checks_passed(
+    deployable: ModelFolder, tmp_path: Path, engine: Engine | None, found: dict[str, Any], message: str | None
+) -> None:
+    conformance = write_conformance(tmp_path / "conformance.json", deployable, **found)
+    if message is None:
+        assert require_conformance(deployable, conformance, "cpu", engine) == "cpu"
+    else:
+        with pytest.raises(NotConformingError, match=message):
+            require_conformance(deployable, conformance, "cpu", engine)
+
+
+def test_an_engine_that_was_not_checked_needs_to_be_asked_for(deployable: ModelFolder, tmp_path: Path) -> None:
+    conformance = write_conformance(tmp_path / "conformance.json", deployable)
+    arguments = ["--folder", str(deployable.path), "--conformance", str(conformance), "--engine", "vllm"]
+    result = CliRunner().invoke(serve, arguments)
+    assert result.exit_code == 1
+    assert "deployment_check.engines" in result.output
 
 
 def test_a_conformance_that_is_no_json_is_named(deployable: ModelFolder, tmp_path: Path) -> None:

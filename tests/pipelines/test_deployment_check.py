@@ -20,6 +20,7 @@ from kedro.runner import SequentialRunner
 from kedro_non_thinking import PROBE_QUESTION, RunChecks, load_policy
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.pages.serving import plot_load, render_deployment_page
 from spelling_transfer.pipelines.deployment_check import create_pipeline
 from spelling_transfer.pipelines.deployment_check.nodes import EndpointDisobeysError
 from spelling_transfer.serving.client import EndpointClient, LoadSettings
@@ -180,6 +181,7 @@ def test_the_endpoint_obeys(ran: DataCatalog, tokenizer: ChatTokenizer) -> None:
 def test_the_load_profile_has_a_row_a_number_of_clients(ran: DataCatalog) -> None:
     profile = ran["load_profile"].load()
     assert profile["n_clients"].tolist() == [1, 4]
+    assert (profile["engine"] == "slots").all()
     assert (profile["n_requests"] == 8).all()
     assert (profile["n_failed"] == 0).all()
     assert (profile["answers_per_second"] > 0).all()
@@ -256,6 +258,29 @@ def test_a_violation_is_written_and_shown_before_it_ends_the_run(
     lenient = settings.model_copy(update={"fail_on_violation": False})
     catalog["params:deployment_check"] = MemoryDataset(lenient, copy_mode="assign")
     SequentialRunner().run(rest, catalog)
+
+
+CHECKS = [
+    {"id": f"answers/{name}", "requirement": "It must hold.", "passed": True, "evidence": {}} for name in ("a", "b")
+]
+
+
+def test_the_page_compares_engines_where_several_were_checked(ran: DataCatalog) -> None:
+    conformance, probe, load = (ran[name].load() for name in ("conformance", "merge_probe", "load_profile"))
+    assert "Engines" not in ran["deployment_page"].load()
+    theirs = [{**check, "id": f"vllm/{check['id']}", "passed": place > 0} for place, check in enumerate(CHECKS)]
+    answers = [{**answer, "exact": True} for answer in conformance["answers"]]
+    both = {
+        **conformance,
+        "checks": [*CHECKS, *theirs],
+        "other_engines": {"vllm": {"versions": {"vllm": "0.32.0"}, "answers": answers}},
+    }
+    loads = pd.concat([load, load.assign(engine="vllm", answers_per_second=1234.5)], ignore_index=True)
+    page = html.unescape(render_deployment_page(both, probe, loads, plot_load(loads)))
+    assert page.index(">vllm 0.32.0<") < page.index(">1 of 2<") < page.index(f">{len(answers)} of {len(answers)}<")
+    assert page.index(">slots<") < page.index(">2 of 2<")
+    assert "1,234.5" in page
+    assert "4 at once, slots" in page
 
 
 def test_what_the_merged_model_did_without_a_mask_is_kept_and_shown(ran: DataCatalog) -> None:

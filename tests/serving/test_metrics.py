@@ -213,3 +213,19 @@ def test_canaries_that_cannot_be_asked_are_one_clear_error(tmp_path: Path, conte
     result = CliRunner().invoke(canary, ["--url", "http://127.0.0.1:9", "--conformance", str(file)])
     assert result.exit_code == 1
     assert message in result.output
+
+
+def test_canaries_are_compared_with_the_engine_that_runs(endpoint: RunningEndpoint, client: EndpointClient) -> None:
+    asked = [
+        {
+            "question": QUESTION,
+            "output": "a",
+            "token_ids": client.ask(QUESTION, seed=0, return_token_ids=True).token_ids,
+        }
+    ]
+    other = [{**asked[0], "token_ids": [1]}]
+    fingerprint = client.ask(QUESTION).body["system_fingerprint"]
+    found = {"fingerprint": fingerprint, "answers": asked, "other_engines": {"vllm": {"answers": other}}}
+    assert not ask_canaries(client, found).changed
+    found = {"fingerprint": fingerprint, "answers": other, "other_engines": {"slots": {"answers": asked}}}
+    assert not ask_canaries(client, found).changed

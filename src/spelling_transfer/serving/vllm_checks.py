@@ -32,7 +32,7 @@ def check_vllm(engine: VllmEngine, reference: Reference, questions: Sequence[str
 
     def wanting(texts: Sequence[str], row: int) -> tuple[int, list[int]]:
         prompts = [prompt_of[text] for text in texts]
-        n_wanted = sum(logits[-1][row] + _BIAS > logits[-1].max() + 10.0 for logits in reference.logits(prompts))
+        n_wanted = sum(bool(each[-1][row] + _BIAS > each[-1].max() + 10.0) for each in reference.logits(prompts))
         answers = engine.ask(prompts, 1, logit_bias={str(row): _BIAS}, seed=0)
         return n_wanted, [ids[0] if ids else end_id for ids in answers]
 

@@ -111,6 +111,7 @@ class VllmEngine(BaseEngine):
         token_bytes = 2 * config["num_hidden_layers"] * kept * width * (4 if dtype == "float32" else 2)
         # The longest request alone, or all slots at an ordinary length; and blocks that are not full.
         tokens = max(self._context_tokens, slots * _TOKENS_A_SLOT) + 256 * (slots + 1)
+        yield str(folder.path)
         for name, value in {
             "served-model-name": self.card.model,
             "dtype": dtype,
@@ -122,7 +123,7 @@ class VllmEngine(BaseEngine):
             "gpu-memory-utilization": 0.05,  # of no effect beside the line above, but so much has to be free
         }.items():
             yield f"--{name}={value}"
-        yield from ("--skip-tokenizer-init", "--disable-uvicorn-access-log", f"--model={folder.path}")
+        yield from ("--skip-tokenizer-init", "--disable-uvicorn-access-log")
 
     def _start(self, arguments: list[str], accelerator: str, log: IO[bytes] | None) -> None:
         python = os.environ.get(VLLM_PYTHON_VARIABLE, "")

@@ -23,7 +23,7 @@ def test_the_project_is_clean_and_every_exemption_is_needed() -> None:
     assert result.checked > 100
 
 
-def test_exempt_are_the_template_whose_tokens_are_counted_and_the_evidence_of_the_probe() -> None:
+def test_exempt_are_the_template_whose_tokens_are_counted_the_evidence_of_the_probe_and_a_check_of_vllm() -> None:
     shipped = [
         (rule_id, exemption.path)
         for rule_id, rule in load_policy(POLICY).by_id.items()
@@ -34,6 +34,7 @@ def test_exempt_are_the_template_whose_tokens_are_counted_and_the_evidence_of_th
         ("thinking-switch", "src/spelling_transfer/tokenizer/template_cost.py"),
         ("think-tag", "dataset:conformance"),
         ("think-tag", "**/08_reporting/deployment_check/*"),
+        ("deployment-sampling", "src/spelling_transfer/serving/vllm_checks.py"),
     ]
 
 

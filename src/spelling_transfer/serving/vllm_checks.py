@@ -12,7 +12,7 @@ from spelling_transfer.serving.vllm_engine import VllmEngine
 _BIAS = 100.0
 """The most that vLLM adds to a logit for a request."""
 _MAX_NEW_TOKENS = 24
-_GREEDY = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
+_GREEDY = {"temperature": 0.0}  # the other three are of no effect then
 
 
 def check_vllm(engine: VllmEngine, reference: Reference, questions: Sequence[str]) -> Iterator[Check]:

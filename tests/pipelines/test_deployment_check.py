@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -424,7 +425,7 @@ def test_a_vllm_whose_engine_is_killed_is_replaced_and_nothing_is_left(with_vllm
         endpoint.worker().kill()
         lost = client.ask(question, seed=1)
         while client.get("/health").status != 200:
-            pass
+            threading.Event().wait(0.2)
         after = client.ask(question, seed=1)
     assert (lost.status, lost.error["code"]) == (503, "worker_restarts")
     assert (before.ok, after.text) == (True, before.text)

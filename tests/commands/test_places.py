@@ -19,6 +19,8 @@ COMMANDS = [
     ["tokens", "--word=straw"],
     ["bundle", "verify"],
     ["compute", "cost"],
+    ["serve"],
+    ["canary"],
     ["run"],
     ["catalog", "describe-datasets"],
 ]

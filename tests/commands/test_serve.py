@@ -69,13 +69,23 @@ def test_what_this_user_may_not_read_is_named(
     folder = shared_folder / "deployable"
     shutil.copytree(deployable.path, folder)
     (folder / closed).chmod(0)
-    arguments = ["--folder", str(folder), "--port", str(free_port), "--unchecked"]
+    arguments = ["--folder", str(folder), "--port", str(free_port), "--unchecked", "--conformance", "none.json"]
     with another_user(), contextlib.chdir(shared_folder):
         result = CliRunner().invoke(serve, arguments)
     (folder / closed).chmod(0o755)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
     assert "you may not read it" in result.output
+
+
+def test_what_is_served_is_that_of_the_environment(copy_project: Callable[..., Any], tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    (project.path / "docs").mkdir()
+    served = project.kedro_here("serve", "--env=standard", place="docs")
+    assert f"{project.path}/data/standard/06_models/deployable: no such folder" in served.output
+    assert "deployment_check --env=standard'" in served.output
+    checked = project.kedro_here("canary", "--env=standard", place="docs")
+    assert f"{project.path}/data/standard/08_reporting/deployment_check/conformance.json: not" in checked.output
 
 
 def test_a_taken_port_is_named(deployable: ModelFolder) -> None:

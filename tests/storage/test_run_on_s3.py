@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,9 @@ def test_the_results_are_the_same_as_on_a_disk(project: Path, s3_server: Any, tm
     command = [str(Path(sys.executable).with_name("kedro")), "peek", "scores", "--env=s3_test", "--json"]
     report = json.loads(run(project, command, keys | {"SPELLING_TRANSFER_RUN": ""}))
     assert report["path"] == f"s3://data/{prefix}08_reporting/evaluation/scores.csv"
+    # And serves what lies there; a port that is taken ends the command where it would have started.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [command[0], "serve", "--env=s3_test", f"--port={taken.getsockname()[1]}"]
+        variables = {**os.environ, **keys, "DO_NOT_TRACK": "1", "SPELLING_TRANSFER_RUN": ""}
+        served = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False)
+    assert "is taken" in served.stderr

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import click
+from kedro.framework.cli.utils import env_option
 
-from spelling_transfer.commands.project import json_option, print_json, project_folder
-from spelling_transfer.commands.serve import DEFAULT_CONFORMANCE
+from spelling_transfer.commands.errors import one_clear_error
+from spelling_transfer.commands.project import find_stored, json_option, print_json
 
 
 @click.command(
@@ -19,8 +20,7 @@ from spelling_transfer.commands.serve import DEFAULT_CONFORMANCE
 @click.option(
     "--conformance",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=lambda: project_folder() / DEFAULT_CONFORMANCE,
-    show_default=str(DEFAULT_CONFORMANCE),
+    show_default="the environment's",
     help="What the deployment check wrote: questions, and answers with their seeds.",
 )
 @click.option(
@@ -29,7 +29,8 @@ from spelling_transfer.commands.serve import DEFAULT_CONFORMANCE
     help="Also write the share of unchanged answers here, for Prometheus' node exporter.",
 )
 @json_option
-def canary(url: str, conformance: Path, metrics_file: Path | None, as_json: bool) -> None:
+@env_option
+def canary(url: str, conformance: Path | None, metrics_file: Path | None, as_json: bool, env: str | None) -> None:
     """Ask the endpoint the questions of its check again, with the same seeds, and compare the answers.
 
     The key comes from SPELLING_TRANSFER_API_KEY (or _API_KEYS_FILE). Exit code 1: an answer or the model changed.
@@ -39,14 +40,17 @@ def canary(url: str, conformance: Path, metrics_file: Path | None, as_json: bool
     from spelling_transfer.serving.client import EndpointClient
     from spelling_transfer.serving.settings import endpoint_keys
 
+    with one_clear_error(env=env):
+        checked = conformance or find_stored(env, "conformance")
     try:
-        found = json.loads(conformance.read_text(encoding="utf-8"))
+        found = json.loads(checked.read_text(encoding="utf-8")) if isinstance(checked, Path) else checked
         with EndpointClient(url, found["model"], api_key=next(iter(endpoint_keys().values()), None)) as client:
             report = ask_canaries(client, found)
         if metrics_file is not None:
             report.write_metrics(metrics_file)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise click.ClickException(f"{conformance}: not what a deployment check writes ({error!r}).") from error
+        place = checked if isinstance(checked, Path) else "conformance"
+        raise click.ClickException(f"{place}: not what a deployment check writes ({error!r}).") from error
     except SpellingTransferError as error:
         raise click.ClickException(str(error)) from error
     same = report.n_asked - len(report.changed)

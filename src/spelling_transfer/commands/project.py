@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,6 +75,29 @@ def load_context(env: str | None = None) -> KedroContext:
 def load_catalog(env: str | None = None) -> DataCatalog:
     """Returns the catalog of the project around the current folder."""
     return cast("DataCatalog", load_context(env).catalog)
+
+
+def find_stored(env: str | None, name: str) -> Any:
+    """Returns the path of a dataset on this machine, or what is in it where an environment keeps it elsewhere.
+
+    The catalog of all datasets takes a second to make, so this one is made alone.
+
+    Args:
+        env: The environment.
+        name: The dataset.
+    """
+    project = enter_project()
+    loader = config_loader(project, env)
+    entry = loader["catalog"][name]
+    if "://" not in entry["filepath"]:
+        return project / entry["filepath"]
+    from kedro.config import MissingConfigException
+    from kedro.io import DataCatalog
+
+    credentials = {}
+    with suppress(MissingConfigException):  # keys may come from variables or a profile
+        credentials = loader["credentials"]
+    return DataCatalog.from_config({name: entry}, credentials).load(name)
 
 
 def run_pipeline(

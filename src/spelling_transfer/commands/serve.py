@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from kedro.framework.cli.utils import env_option
 
-from spelling_transfer.commands.project import project_folder
+from spelling_transfer.commands.errors import one_clear_error
+from spelling_transfer.commands.project import find_stored
 from spelling_transfer.errors import SpellingTransferError
 
 if TYPE_CHECKING:
     from spelling_transfer.serving.settings import Engine
 
-DEFAULT_FOLDER = Path("data/06_models/deployable")
-DEFAULT_CONFORMANCE = Path("data/08_reporting/deployment_check/conformance.json")
 _START_SECONDS = 3600.0
 """A large model takes long to load from a cold disk; one that cannot be loaded ends the endpoint by itself."""
 
@@ -27,8 +27,7 @@ _START_SECONDS = 3600.0
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    default=lambda: project_folder() / DEFAULT_FOLDER,
-    show_default=str(DEFAULT_FOLDER),
+    show_default="the environment's",
     help="The deployable to serve: what 'kedro run --pipelines=deployment_check' exported and checked.",
 )
 @click.option("--port", type=click.IntRange(1024, 65535), default=8000, show_default=True, help="TCP port.")
@@ -55,13 +54,20 @@ _START_SECONDS = 3600.0
 @click.option(
     "--conformance",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=lambda: project_folder() / DEFAULT_CONFORMANCE,
-    show_default=str(DEFAULT_CONFORMANCE),
+    show_default="the environment's",
     help="Result of the deployment check; nothing is served unless this deployable passed.",
 )
 @click.option("--unchecked", is_flag=True, help="Serve a deployable that was not checked, or that failed.")
+@env_option
 def serve(
-    folder: Path, port: int, host: str, accelerator: str, engine: Engine | None, conformance: Path, unchecked: bool
+    folder: Path | None,
+    port: int,
+    host: str,
+    accelerator: str,
+    engine: Engine | None,
+    conformance: Path | None,
+    unchecked: bool,
+    env: str | None,
 ) -> None:
     """Serve the trained model as an OpenAI-compatible endpoint, in non-thinking mode only.
 
@@ -75,28 +81,33 @@ def serve(
     listen = ListenSettings.model_validate({"host": host, "port": port})
     try:
         check_key(listen)
-        if not folder.is_dir():
+        with one_clear_error(env=env):
+            stored = folder or find_stored(env, "deployable")
+            checked = conformance or find_stored(env, "conformance")
+        deployable = ModelFolder(stored) if isinstance(stored, Path) else stored
+        if not deployable.path.is_dir():
+            in_env = f" --env={env}" if env else ""
             raise click.ClickException(
-                f"{folder}: no such folder. 'kedro run --pipelines=deployment_check' makes the default one; "
+                f"{stored}: no such folder. 'kedro run --pipelines=deployment_check{in_env}' makes the default one; "
                 "--folder names another."
             )
         try:
-            accelerator = require_conformance(ModelFolder(folder), conformance, accelerator, engine)
+            accelerator = require_conformance(deployable, checked, accelerator, engine)
         except NotConformingError as error:
             if not unchecked:
                 raise
             click.echo(f"Warning: {error}", err=True)
         if not can_bind(listen):
             raise click.ClickException(f"port {port} of {host} is taken; choose another with --port.")
-        settings = read_card(ModelFolder(folder), engine).settings
+        settings = read_card(deployable, engine).settings
         threads = "the library's own number of" if settings.threads is None else settings.threads
         click.echo(
-            f"Starting the endpoint of {folder} as it was exported: {settings.engine} on {accelerator}, "
+            f"Starting the endpoint of {deployable.path} as it was exported: {settings.engine} on {accelerator}, "
             f"{threads} threads, {settings.max_batch_size} answers side by side …"
         )
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C: answers in flight are finished
         with running_endpoint(
-            ModelFolder(folder),
+            deployable,
             listen=listen,
             accelerator=accelerator,
             engine=engine,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -122,13 +123,16 @@ class NotConformingError(SpellingTransferError):
 
 
 def require_conformance(
-    folder: ModelFolder, conformance: Path, accelerator: str = "auto", engine: Engine | None = None
+    folder: ModelFolder,
+    conformance: Path | Mapping[str, Any],
+    accelerator: str = "auto",
+    engine: Engine | None = None,
 ) -> str:
     """Checks that the deployment check was made with this very folder, and passed.
 
     Args:
         folder: The deployable.
-        conformance: The file that the check wrote.
+        conformance: The file that the check wrote, or what is in it.
         accelerator: Where it is to be served; ``auto`` where it was checked.
         engine: What is to serve it; the first that was checked by default.
 
@@ -141,37 +145,36 @@ def require_conformance(
         DeployableError: The folder is no deployable.
     """
     card = read_card(folder)
+    place = conformance if isinstance(conformance, Path) else "conformance"
     engine = engine or card.settings.engine
     try:
         with permissions_explained():
-            found = json.loads(conformance.read_text(encoding="utf-8"))
+            found = json.loads(conformance.read_text("utf-8")) if isinstance(conformance, Path) else conformance
         obeys, fingerprint = found["obeys"], found["fingerprint"]
         others = list(found.get("other_engines", ()))
         failed = [str(check["id"]) for check in found["checks"] if not check["passed"]]
     except FileNotFoundError:
-        raise NotConformingError(
-            f"{conformance}: no such file, so {folder.path} was never checked. {_REMEDY}"
-        ) from None
+        raise NotConformingError(f"{place}: no such file, so {folder.path} was never checked. {_REMEDY}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NotConformingError(f"{conformance}: not what a deployment check writes ({error!r}). {_REMEDY}") from error
+        raise NotConformingError(f"{place}: not what a deployment check writes ({error!r}). {_REMEDY}") from error
     if fingerprint != card.fingerprint:
         raise NotConformingError(
-            f"{conformance}: is about the deployable {fingerprint}, but {folder.path} is {card.fingerprint}. {_REMEDY}"
+            f"{place}: is about the deployable {fingerprint}, but {folder.path} is {card.fingerprint}. {_REMEDY}"
         )
     checked_on = str(found.get("device", "auto"))
     if "auto" not in (accelerator, checked_on) and accelerator != checked_on:
         raise NotConformingError(
-            f"{conformance}: {folder.path} was checked on {checked_on}, and is to be served on {accelerator}. Leave "
+            f"{place}: {folder.path} was checked on {checked_on}, and is to be served on {accelerator}. Leave "
             f"--accelerator out, or check it there: --params=deployment_check.accelerator={accelerator}. {_REMEDY}"
         )
     if engine not in (card.settings.engine, *others):
         raise NotConformingError(
-            f"{conformance}: {folder.path} was not checked with the engine {engine}. Add it to "
+            f"{place}: {folder.path} was not checked with the engine {engine}. Add it to "
             f"deployment_check.engines and check again, or serve it unchecked with --unchecked."
         )
     # What another engine failed is no reason against this one.
     mine = [name for name in failed if (name.partition("/")[0] in others) == (engine in others)]
     if mine or (obeys is not True and not failed):
         named = f" ({', '.join(mine[:3])}{' and more' if len(mine) > 3 else ''})" if mine else ""
-        raise NotConformingError(f"{conformance}: {folder.path} failed {len(mine)} checks{named}. {_REMEDY}")
+        raise NotConformingError(f"{place}: {folder.path} failed {len(mine)} checks{named}. {_REMEDY}")
     return checked_on if accelerator == "auto" else accelerator

@@ -142,6 +142,7 @@ class _Served:
                 engine=engine,
                 environment={API_KEY_VARIABLE: key},  # one of this check's own, never the user's
                 unset=(API_KEYS_FILE_VARIABLE,),
+                limit_rates=False,
             ) as endpoint:
                 client = afterwards.enter_context(EndpointClient(endpoint.url, endpoint.model, api_key=key))
                 answer_checks, replies = check_answers(client, self.tokenizer, questions)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
@@ -110,6 +110,7 @@ def running_endpoint(
     engine: Engine | None = None,
     environment: Mapping[str, str] | None = None,
     unset: Collection[str] = (),
+    limit_rates: bool = True,
     show_log: bool = False,
 ) -> Iterator[RunningEndpoint]:
     """Starts an endpoint, yields it once it answers, and ends it and all its processes whatever happens.
@@ -123,6 +124,7 @@ def running_endpoint(
         engine: What draws the tokens; what stands beside the model by default.
         environment: Variables to set for it beside those of this process.
         unset: Variables of this process it is not to see.
+        limit_rates: Whether ``requests_per_minute`` holds; a check sends more, from one key.
         show_log: Whether its log goes to this process's output instead of into the message of an error.
 
     Raises:
@@ -132,7 +134,8 @@ def running_endpoint(
     card = read_card(ModelFolder.open(folder.path))
     variables = {name: value for name, value in os.environ.items() if name not in unset} | dict(environment or {})
     with tempfile.TemporaryFile() as log:
-        launch = _Launch(folder.path, card.model, listen, accelerator, engine, variables, None if show_log else log)
+        sent = {"accelerator": accelerator, "engine": engine, "limit_rates": limit_rates}
+        launch = _Launch(folder.path, card.model, listen, sent, variables, None if show_log else log)
         running = _start(launch, start_timeout_seconds)
         try:
             yield running
@@ -145,8 +148,7 @@ class _Launch:
     folder: Path
     model: str
     listen: ListenSettings | None
-    accelerator: str
-    engine: Engine | None
+    sent: Mapping[str, Any]
     environment: Mapping[str, str]
     log: IO[bytes] | None
 
@@ -183,7 +185,7 @@ def _spawn(launch: _Launch, listen: ListenSettings) -> subprocess.Popen[bytes]:
         start_new_session=True,  # a group of its own: all of it can be ended at once, and Ctrl+C does not reach it
         env=dict(launch.environment),
     )
-    sent = {"listen": listen.model_dump(), "accelerator": launch.accelerator, "engine": launch.engine}
+    sent = {"listen": listen.model_dump(), **launch.sent}
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # it ended at once; the wait that follows says so
         process.stdin.write(json.dumps(sent).encode() + b"\n")

@@ -24,7 +24,14 @@ _BACKLOG = 2048
 _LOG = logging.getLogger(__name__)
 
 
-def serve(folder: ModelFolder, listen: ListenSettings, accelerator: str = "auto", engine: Engine | None = None) -> int:
+def serve(
+    folder: ModelFolder,
+    listen: ListenSettings,
+    accelerator: str = "auto",
+    engine: Engine | None = None,
+    *,
+    limit_rates: bool = True,
+) -> int:
     """Serves a deployable until it is told to end (Ctrl+C or SIGTERM), and what it has taken by then is answered.
 
     Returns:
@@ -50,10 +57,12 @@ def serve(folder: ModelFolder, listen: ListenSettings, accelerator: str = "auto"
     # asyncio does this for sockets of its own alone; without, a response waits 40 ms for an acknowledgement.
     place.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with place:
-        return asyncio.run(_serve(folder, card, WorkerLink(options), place))
+        return asyncio.run(_serve(folder, card, WorkerLink(options), place, limit_rates=limit_rates))
 
 
-async def _serve(folder: ModelFolder, card: DeployableCard, link: WorkerLink, place: socket.socket) -> int:
+async def _serve(
+    folder: ModelFolder, card: DeployableCard, link: WorkerLink, place: socket.socket, *, limit_rates: bool
+) -> int:
     told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.append(1))  # uvicorn takes over, and calls this one at its end
@@ -67,7 +76,7 @@ async def _serve(folder: ModelFolder, card: DeployableCard, link: WorkerLink, pl
         from spelling_transfer.serving.metrics import EndpointMetrics
 
         Connection.read_timeout_seconds = card.settings.read_timeout_seconds
-        keys = Keys(endpoint_keys(), card.settings.requests_per_minute)
+        keys = Keys(endpoint_keys(), card.settings.requests_per_minute if limit_rates else None)
         metrics = EndpointMetrics(folder, card, lambda: len(link.waiting))
         app = Front(card, link, keys, metrics).app()
         server = uvicorn.Server(
@@ -126,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     sent = json.loads(_read_line(0))
     threading.Thread(target=_end_with, args=(0,), daemon=True, name="end-with-parent").start()
     try:
-        return serve(folder, ListenSettings(**sent["listen"]), sent["accelerator"], sent["engine"])
+        return serve(folder, ListenSettings(**sent.pop("listen")), **sent)
     except SpellingTransferError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

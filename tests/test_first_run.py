@@ -192,13 +192,11 @@ def test_what_was_not_found_to_obey_is_not_exported_unless_told_to(
 
 
 def _datasets(project: Path) -> dict[str, str]:
-    """Returns the class of each dataset."""
+    """Returns the class of each dataset that a run leaves; 'kedro bench' leaves the others."""
     entries: dict[str, str] = {}
     for file in sorted((project / "conf" / "base" / "catalog").glob("*.yml")):
-        found = yaml.safe_load(file.read_text("utf-8"))
-        entries |= {
-            name: str(entry["type"]) for name, entry in found.items() if not name.startswith(("_", "public_set_"))
-        }
+        found = yaml.safe_load(file.read_text("utf-8")) if file.name != "public_sets.yml" else {}
+        entries |= {name: str(entry["type"]) for name, entry in found.items() if not name.startswith("_")}
     return entries
 
 
@@ -352,6 +350,10 @@ def test_every_command_works_on_a_checkout_in_use(used: Unplugged, pushed: Path,
 def test_another_user_of_the_group_looks_at_a_dataset_of_each_class(
     used: Unplugged, shared_folder: Path, another_user: Callable[[], AbstractContextManager[None]]
 ) -> None:
+    with another_user():
+        readable = os.access(pytest.__file__, os.R_OK, effective_ids=True)
+    if not readable:
+        pytest.skip(f"other users cannot read this environment, {sys.prefix}, which holds data as well")
     place = shared_folder / "checkout"
     shutil.copytree(used.path, place, ignore=shutil.ignore_patterns("build", "wandb"))
     place.chmod(0o755)  # pytest makes its folders for their owner alone

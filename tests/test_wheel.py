@@ -45,8 +45,9 @@ class Environment:
         (packages,) = path.glob("lib/python*/site-packages")
         others = path / "others"
         others.mkdir()
-        for folder in site.getsitepackages():
-            for each in Path(folder).iterdir():
+        # Debian's Python names folders that are not there.
+        for folder in filter(Path.is_dir, map(Path, site.getsitepackages())):
+            for each in folder.iterdir():
                 # Not the package that is installed here for development, nor what names its folder.
                 if not each.name.startswith(("spelling_transfer", "_spelling_transfer", "__editable__")):
                     (others / each.name).symlink_to(each)

@@ -17,5 +17,6 @@ def test_answers_beside_another_process_are_those_of_a_run_alone(tmp_path: Path)
     assert [(row["part"], row["threads wait"], row["same answers"]) for row in rows] == [
         ("evaluation", "asleep", True),
         ("serving", "asleep", True),
+        ("local_prep", "asleep", True),
     ]
     assert all(row["idle seconds"] > 0 and row["busy seconds"] > 0 and row["goal"] == 2.5 for row in rows)

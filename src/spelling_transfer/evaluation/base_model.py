@@ -14,12 +14,15 @@ import pandas as pd
 from spelling_transfer.evaluation.settings import VerdictSettings
 from spelling_transfer.evaluation.strata import HELD_OUT
 from spelling_transfer.evaluation.verdict_parts import Note
+from spelling_transfer.statistics.intervals import wilson_interval
 from spelling_transfer.tasks.arms import BASE
 from spelling_transfer.tasks.registry import CORE_TASKS
 
 
 def base_model_notes(marked: pd.DataFrame, floors: pd.DataFrame, settings: VerdictSettings) -> Iterator[Note]:
-    """Yields what the base model fails in, for each task of the research question.
+    """Yields what the base model surely fails in, for each task of the research question.
+
+    Surely: by the near end of Wilson's interval, so that few questions accuse nobody.
 
     Args:
         marked: What ``mark_answers`` returns.
@@ -37,9 +40,10 @@ def base_model_notes(marked: pd.DataFrame, floors: pd.DataFrame, settings: Verdi
         if of_task.empty:
             continue
         right, invalid = float(of_task["exact"].mean()), float(of_task["invalid"].mean())
-        if right - best[task] < settings.base_above_guess:
+        least, most = wilson_interval(int(of_task["exact"].sum()), len(of_task))
+        if most - best[task] < settings.base_above_guess:
             yield Note("base guesses", task, right - best[task])
-        if invalid > settings.base_invalid:
+        if wilson_interval(int(of_task["invalid"].sum()), len(of_task)).low > settings.base_invalid:
             yield Note("base invalid", task, invalid)
-        if right > 1 - settings.room(task):
+        if least > 1 - settings.room(task):
             yield Note("base full", task, right)

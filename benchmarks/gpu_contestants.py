@@ -32,6 +32,7 @@ LIBRARIES = (
     "trl",
     "datasets",
     "liger-kernel",
+    "bitsandbytes",
 )
 
 
@@ -87,9 +88,11 @@ def train_ours(
     one_step: bool = False,
     limit_gib: float | None = None,
     pass_tokens: int | None = None,
+    four_bit: bool = False,
 ) -> dict[str, Any]:
     """Trains with the engine of this project."""
-    started, import_s = begun("peft", "spelling_transfer.training.run", "spelling_transfer.models.trainable")
+    needed = ["bitsandbytes"] if four_bit else []
+    started, import_s = begun("peft", "spelling_transfer.training.run", "spelling_transfer.models.trainable", *needed)
     from pytorch_lightning import Callback
 
     from spelling_transfer.training.config import TrainingSettings
@@ -105,7 +108,11 @@ def train_ours(
         more[graph_setting(TrainingSettings)] = False
     gpu_models.fresh_memory(limit_gib)
     watch = gpu_models.Watch(started, import_s)
-    loaded = load_ours(shape, dtype or default_dtype(shape, precision), adapter=True)
+    base_dtype = dtype or default_dtype(shape, precision)
+    if four_bit:
+        loaded = gpu_models.load_four_bit(shape, base_dtype, limit_gib)
+    else:
+        loaded = load_ours(shape, base_dtype, adapter=True)
     frame = gpu_models.read_examples(data, batch * accumulate * (1 if one_step else steps))
     examples = EncodedExamples(frame, loaded.vocabulary, gpu_models.END_ID)
     rows = torch.tensor(gpu_models.read_subset(data)) if subset else None

@@ -36,6 +36,7 @@ def generate_ours(
     dtype: str = "bfloat16",
     side_by_side: int = 512,
     sampled: bool = False,
+    subset: bool = False,
     once: bool = False,
     keep_answers: bool = False,
 ) -> dict[str, Any]:
@@ -47,10 +48,13 @@ def generate_ours(
     gpu_models.fresh_memory(None)
     loaded = load_ours(shape, dtype, adapter=False)
     tokenizer, prompts = read_prompts(data, questions)
+    allowed = gpu_models.read_subset(data) if subset else None
 
     def answer(asked: list[list[int]], longest: int) -> list[list[int]]:
-        drawn = {"sampling": Sampling(**SAMPLING), "seeds": list(range(len(asked)))} if sampled else {}
-        return generate_answers(loaded, tokenizer, asked, max_new_tokens=longest, batch_size=side_by_side, **drawn)
+        how: dict[str, Any] = {"max_new_tokens": longest, "batch_size": side_by_side, "allowed_ids": allowed}
+        if sampled:
+            how |= {"sampling": Sampling(**SAMPLING), "seeds": list(range(len(asked)))}
+        return generate_answers(loaded, tokenizer, asked, **how)
 
     return time_answers(answer, prompts, new_tokens, started, import_s, once=once, keep_answers=keep_answers)
 

@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,8 +34,17 @@ SAME_AS_HERE = (
     "rapidfuzz",
 )
 """Packages that are carried in the version that is installed here."""
-FIXED = ("trl==1.16.0", "datasets==5.2.0", "dill==0.4.1", "multiprocess==0.70.19", "liger-kernel==0.8.5")
-"""The peers and their needs, which need not be installed here."""
+FIXED = (
+    "trl==1.16.0",
+    "datasets==5.2.0",
+    "dill==0.4.1",
+    "multiprocess==0.70.19",
+    "liger-kernel==0.8.5",
+    "bitsandbytes==0.50.2",
+)
+"""The peers and their needs, and what a GPU run uses; they need not be installed here."""
+CUDA = "cuda130"
+"""The release of CUDA that is expected there, as bitsandbytes names its libraries."""
 SOURCES = (
     "benchmark_table.py",
     "gpu.py",
@@ -111,6 +121,18 @@ def download_wheels(folder: Path) -> None:
     done = subprocess.run([*command, *wanted], check=False, capture_output=True, text=True)
     if done.returncode:
         raise KitError(f"pip download failed: {done.stderr.strip()[-1500:]}")
+    for wheel in folder.glob("bitsandbytes-*.whl"):
+        keep_libraries(wheel, (f"{CUDA}.so", "_cpu.so"))
+
+
+def keep_libraries(wheel: Path, endings: tuple[str, ...]) -> None:
+    """Leaves all libraries out of a wheel but those with such endings: 40 of its 43 MB are for other machines."""
+    beside = wheel.with_suffix(".part")
+    with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as kept:
+        for entry in whole.infolist():
+            if not entry.filename.endswith(".so") or entry.filename.endswith(endings):
+                kept.writestr(entry, whole.read(entry), zipfile.ZIP_DEFLATED)
+    beside.replace(wheel)
 
 
 def size_mb(folder: Path) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ ROWS, END_ID, PAD_ID = 151_936, 151_645, 151_643
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
 RANK, ALPHA = 16, 32
 LEARNING_RATE = 1e-3
-PEERS = ("datasets", "liger_kernel", "trl")
+PEERS = ("bitsandbytes", "datasets", "liger_kernel", "trl")
 WARM_UP = 2
 SHAPES: dict[str, dict[str, Any]] = {
     "4b": {
@@ -124,6 +125,25 @@ def load_ours(shape: str, dtype: str, *, adapter: bool) -> Any:
         torch.manual_seed(0)
         attach_lora(loaded, settings, TARGETS)
         loaded.model.to(device())
+    return loaded
+
+
+def load_four_bit(shape: str, compute_dtype: str, limit_gib: float | None) -> Any:
+    """Returns the model as `load_ours` does, its weights in 4 bits: written to a folder and loaded from there.
+
+    That is what a user's run does, and what packs the weights. Memory is limited, and its peak counted, from there on.
+    """
+    from spelling_transfer.models.folder import ModelFolder
+    from spelling_transfer.models.load import load_model
+    from spelling_transfer.models.profile import ModelProfile
+    from spelling_transfer.models.trainable import LoraSettings, attach_lora
+
+    with tempfile.TemporaryDirectory(prefix="gpu-benchmark-") as folder:
+        build_model(shape, compute_dtype).save_pretrained(folder)
+        fresh_memory(limit_gib)
+        profile = ModelProfile(name="Qwen3-4B's shape", dtype=compute_dtype, four_bit=True)  # type: ignore[arg-type]
+        loaded = load_model(ModelFolder.open(Path(folder)), profile)
+    attach_lora(loaded, LoraSettings(r=RANK, alpha=ALPHA, dropout=0.0), TARGETS)
     return loaded
 
 

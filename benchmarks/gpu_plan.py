@@ -14,8 +14,17 @@ CONTEXT_GIB = 0.5
 """Of that, what CUDA's context and libraries take before the first tensor."""
 STEPS, LONG_RUN = 12, 100
 SMALL_PASSES = "ours, pass_tokens 480"
+FOUR_BIT = "32 × 1, 4 bits, float16"
 ONE_STEP = "one step's examples"
 """Trained on over and over: a step is then the same one however it is cut."""
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "answers": {},
+    "sampled answers": {"sampled": True},
+    "answers of the subset": {"subset": True},
+    "sampled answers of the subset": {"sampled": True, "subset": True},
+}
+"""Ways of answering that are compared between a GPU and a CPU."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ def _correct() -> list[Contestant]:
 
     add("float32, CPU", "32 × 1", "train_ours", {**small, "precision": "fp32"}, on_cpu=True)
     for where in ("CPU", "CUDA"):
-        for who, more in (("answers", {}), ("sampled answers", {"sampled": True})):
+        for who, more in ANSWERS.items():
             add(f"{who}, {where}", "64 × 8", "generate_ours", {**asked, **more}, on_cpu=where == "CPU")
     add("answers of generate, CUDA", "64 × 8", "generate_peer", asked)
     for precision, name in (("fp32", "float32"), ("bf16", "bfloat16")):
@@ -121,6 +130,9 @@ def _small() -> list[Contestant]:
             "limit_gib": gib - CONTEXT_GIB,
         }
         found.append(Contestant("small-cards", f"{card}'s memory", f"32 × 1, {dtype}", card, "train_ours", options))
+        if card == "T4":
+            four_bit = {**options, "four_bit": True}
+            found.append(Contestant("small-cards", "T4's memory", FOUR_BIT, card, "train_ours", four_bit, 120))
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark_table import row
-from gpu_plan import L4_GIB, LONG_RUN, MISSION, ONE_STEP, T4_GIB
+from gpu_plan import ANSWERS, FOUR_BIT, L4_GIB, LONG_RUN, MISSION, ONE_STEP, SMALL_PASSES, T4_GIB
 
 Detail = dict[str, Any]
 Rows = list[dict[str, Any]]
@@ -73,6 +73,11 @@ def _training(results: Results) -> Rows:
             peak = results.figure(part, peer, setting, "peak_gb")
             goal = GOAL_MEMORY if peer == "TRL" else None
             rows.append(row(f"{what}: peak memory", ours["peak_gb"], peak, peer, "GB", goal=goal))
+    if small := results.get("train-mission", SMALL_PASSES, MISSION):
+        what, trl = f"training, {MISSION}, pass_tokens 480", results.get("train-mission", "TRL", MISSION) or {}
+        speed, peak = (trl.get(name) for name in ("examples_per_second", "peak_gb"))
+        rows.append(row(what, small["examples_per_second"], speed, "TRL", "examples/s", goal=GOAL_MISSION, more=True))
+        rows.append(row(f"{what}: peak memory", small["peak_gb"], peak, "TRL", "GB", goal=GOAL_MEMORY))
     for variant in ("subset", "liger head"):
         if found := results.get("train-128", f"ours, {variant}", "128 × 1"):
             rows.append(row(f"training, 128 × 1, {variant}", found["examples_per_second"], unit="examples/s"))
@@ -113,9 +118,13 @@ def slowest_in_medians(detail: Detail) -> float:
 
 def _small(results: Results) -> Rows:
     rows: Rows = []
-    for card, gib, dtype in (("L4", L4_GIB, "bfloat16"), ("T4", T4_GIB, "float16")):
-        if found := results.get("small-cards", f"{card}'s memory", f"32 × 1, {dtype}"):
-            what, limit = f"training, 32 × 1, {dtype}, in the memory of a {card}", round(gib * 2**30 / 1e9, 1)
+    for card, gib, setting in (
+        ("L4", L4_GIB, "32 × 1, bfloat16"),
+        ("T4", T4_GIB, "32 × 1, float16"),
+        ("T4", T4_GIB, FOUR_BIT),
+    ):
+        if found := results.get("small-cards", f"{card}'s memory", setting):
+            what, limit = f"training, {setting}, in the memory of a {card}", round(gib * 2**30 / 1e9, 1)
             rows.append(row(what, found["examples_per_second"], unit="examples/s"))
             rows.append(row(f"{what}: reserved", found["reserved_gb"], unit="GB", goal=limit))
     return rows
@@ -164,8 +173,7 @@ def _correct(results: Results) -> Rows:
     for one_name, other_name in (
         ("answers, CUDA", "answers of generate, CUDA"),
         ("answers, CPU", "answers of generate, CPU"),
-        ("answers, CUDA", "answers, CPU"),
-        ("sampled answers, CUDA", "sampled answers, CPU"),
+        *((f"{who}, CUDA", f"{who}, CPU") for who in ANSWERS),
     ):
         found = [results.figure("correct", name, "64 × 8", "answers") for name in (one_name, other_name)]
         if found[0] and found[1]:

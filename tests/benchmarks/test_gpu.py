@@ -5,13 +5,14 @@ import importlib.util
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import gpu_tables
 import pytest
 from gpu import Bench
-from gpu_plan import MISSION, PARTS, Contestant, plan
+from gpu_plan import ANSWERS, MISSION, PARTS, Contestant, plan
 from gpu_results import changes, hundred_steps_s, make_rows, read_results, slowest_in_medians, write_results
 
 ROOT = Path(__file__).parents[2]
@@ -265,3 +266,39 @@ def test_a_quick_run_measures_here(tmp_path: Path) -> None:
     assert losses["ours"] < 10  # the same step in one batch and in two, in float32
     assert find(rows, "answers, CPU and answers of generate, CPU: equal")["ours"] == 1
     assert "prove nothing" in done.stdout
+
+
+def test_a_wheel_keeps_the_libraries_of_one_machine_and_can_be_installed(tmp_path: Path) -> None:
+    from gpu_kit import keep_libraries
+
+    wheel = tmp_path / "some-1-py3-none-any.whl"
+    names = ("some/__init__.py", "some/lib_cuda118.so", "some/lib_cuda130.so", "some/lib_cpu.so")
+    with zipfile.ZipFile(wheel, "w") as whole:
+        for name in names:
+            whole.writestr(name, "")
+        whole.writestr("some-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: some\nVersion: 1\n")
+        whole.writestr("some-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        whole.writestr("some-1.dist-info/RECORD", "".join(f"{name},,\n" for name in names))
+    keep_libraries(wheel, ("cuda130.so", "_cpu.so"))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target"]
+    subprocess.run([*pip, str(tmp_path / "site"), str(wheel)], check=True)
+    found = {file.name for file in (tmp_path / "site" / "some").iterdir() if file.suffix in (".py", ".so")}
+    assert found == {"__init__.py", "lib_cuda130.so", "lib_cpu.so"}
+
+
+def test_small_passes_are_compared_with_trl_in_speed_and_memory(details: list[dict[str, Any]]) -> None:
+    small = trained("train-mission", "ours, pass_tokens 480", MISSION, 80.0, 9.5)
+    rows = make_rows([*details, small])
+    assert find(rows, "training, 8 × 4, pass_tokens 480", "TRL")["ratio"] == 10
+    assert find(rows, "training, 8 × 4, pass_tokens 480: peak memory", "TRL")["ratio"] == pytest.approx(
+        10 / 9.5, abs=1e-3
+    )
+
+
+def test_every_way_of_answering_is_compared_between_the_devices() -> None:
+    same = {"part": "correct", "setting": "64 × 8", "answers": ["a", "b"]}
+    details = [{**same, "contestant": f"{who}, {where}"} for who in ANSWERS for where in ("CUDA", "CPU")]
+    equal = [each["metric"] for each in make_rows(details) if each["metric"].endswith(": equal")]
+    assert equal == [f"{who}, CUDA and {who}, CPU: equal" for who in ANSWERS]
+    planned = {each.contestant for each in plan(("correct",))}
+    assert {each["contestant"] for each in details} <= planned

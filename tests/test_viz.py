@@ -24,7 +24,7 @@ from browser import needs_browser
 from kedro.pipeline import Pipeline
 from live_browser import Tab, open_browser
 
-from spelling_transfer.graph import fold_own_datasets
+from spelling_transfer.graph import prepare_graph
 
 ROOT = Path(__file__).parents[1]
 PIPELINES = ["local_prep", "token_analysis", "tuning", "evaluation", "deployment_check"]
@@ -117,6 +117,17 @@ def test_every_node_has_a_name_of_its_own_and_a_tag_that_says_where_it_runs(grap
     assert [node["name"] for node in nodes if len({"cpu", "gpu"} & set(node["tags"])) != 1] == []
 
 
+def test_the_page_of_a_run_stands_behind_those_it_links_to_and_is_no_output_of_a_node(graph, project_pipelines):
+    names = {node["id"]: node.get("full_name") or node["name"] for node in graph["nodes"]}
+    (page,) = (node for node in graph["nodes"] if node["name"] == "summary_page")
+    before = {names[edge["source"]] for edge in graph["edges"] if edge["target"] == page["id"]}
+    nodes = project_pipelines["__default__"].nodes
+    makers = {node.name for node in nodes if any(output.endswith("_page") for output in node.outputs)}
+    assert len(makers) == 4
+    assert before == makers | {part for name in makers for part in (name.split(".")[0], name.rsplit(".", 1)[0])}
+    assert "summary_page" not in project_pipelines["__default__"].datasets()
+
+
 def test_styles_are_under_the_names_that_kedro_viz_looks_up(graph):
     assert {node["name"] for node in graph["nodes"] if (node.get("node_extras") or {}).get("styles")} == set(STYLES)
 
@@ -196,8 +207,9 @@ def test_the_first_view_is_five_pipelines_and_what_passes_between_them(tmp_path,
     with open_browser(tmp_path) as new_tab:  # one of its own, which remembers no other view
         boxes = shown(new_tab(), site)
     passed_on = of_several(project_pipelines)
-    assert boxes == {**dict.fromkeys(PIPELINES, "modularPipeline"), **dict.fromkeys(passed_on, "data")}
-    assert len(boxes) <= 18
+    data = dict.fromkeys([*passed_on, "summary_page"], "data")
+    assert boxes == {**dict.fromkeys(PIPELINES, "modularPipeline"), **data}
+    assert len(boxes) <= 19
 
 
 def test_kedro_viz_by_itself_shows_what_one_pipeline_alone_reads_or_leaves(monkeypatch, project_pipelines):
@@ -212,8 +224,8 @@ def test_kedro_viz_by_itself_shows_what_one_pipeline_alone_reads_or_leaves(monke
 
     before = first_view("__default__")
     alone = first_view("tuning")
-    fold_own_datasets()
-    fold_own_datasets()  # each look at the pipelines asks for it
+    prepare_graph()
+    prepare_graph()  # each look at the pipelines asks for it
     assert first_view("__default__") == len(PIPELINES) + len(of_several(project_pipelines))
     assert before >= first_view("__default__") + 10
     assert first_view("tuning") == alone

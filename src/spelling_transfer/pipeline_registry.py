@@ -14,10 +14,10 @@ GPU, CPU = "gpu", "cpu"
 def register_pipelines() -> dict[str, Pipeline]:
     """Returns the pipelines by name; ``__default__`` is all five."""
     # Here, so that 'kedro registry list' need not import what the nodes do.
-    from spelling_transfer.graph import fold_own_datasets
+    from spelling_transfer.graph import prepare_graph
     from spelling_transfer.pipelines import deployment_check, evaluation, local_prep, token_analysis, tuning
 
-    fold_own_datasets()
+    prepare_graph()
     modules = (local_prep, token_analysis, tuning, evaluation, deployment_check)
     made = [module.create_pipeline() for module in modules]
     tagged = {name: Pipeline(map(_with_place, each.nodes)) for name, each in zip(NAMES, made, strict=True)}

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
+import click
 import pandas as pd
 import pytest
+from kedro.framework.cli.project import run as kedro_run
 from tests.samples.runs import COMPARISON
 from tests.samples.verdicts import arm_answers, gains
 
@@ -36,9 +39,27 @@ def test_the_last_line_is_the_verdict(transfer: float, expected: str) -> None:
     assert "no verdict yet" in without[-1].text
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "study.n_trials=3",
+        "tracking.mode=disabled,study.seed=0",
+        "evaluation.batch_size=null,trial.compile=true",
+        "a=2e-5",
+    ],
+)
+def test_the_command_that_repeats_a_run_gives_the_parameters_that_it_was_given(typed: str) -> None:
+    option = next(each for each in kedro_run.params if each.name == "params")
+    given = option.type_cast_value(click.Context(kedro_run), typed)
+    given = option.callback(click.Context(kedro_run), option, given)
+    words = shlex.split(command_of({"runtime_params": given}))
+    again = option.callback(click.Context(kedro_run), option, words[-1].removeprefix("--params="))
+    assert again == given
+
+
 def test_the_page_of_a_run_has_its_command_and_what_each_pipeline_took() -> None:
     command = command_of(
-        {"pipeline_names": ["tuning", "evaluation"], "env": "standard", "runtime_params": {"study.n_trials": 3}}
+        {"pipeline_names": ["tuning", "evaluation"], "env": "standard", "runtime_params": {"study": {"n_trials": 3}}}
     )
     assert command == "kedro run --pipelines=evaluation,tuning --env=standard --params=study.n_trials=3"
     assert command_of({"pipeline_names": None, "env": "local", "tags": []}) == "kedro run"

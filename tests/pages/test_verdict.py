@@ -16,7 +16,7 @@ def test_a_yes_has_its_numbers_and_its_share_of_the_ceiling() -> None:
     first, headline, *_ = words(gains(transfer=0.12))
     assert first.startswith("Yes, spelling carried over to position: +1")
     assert "adjusted for 2 tasks" in first
-    assert headline.startswith("Of the +")
+    assert headline.startswith("In position and count taken together, direct training gains +")
     assert "training on spelling gains" in headline
 
 

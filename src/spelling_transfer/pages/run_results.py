@@ -87,10 +87,19 @@ def command_of(run_params: Mapping[str, Any]) -> str:
         "tags": run_params.get("tags"),
         "from-nodes": run_params.get("from_nodes"),
         "to-nodes": run_params.get("to_nodes"),
-        "params": [f"{name}={value}" for name, value in (run_params.get("runtime_params") or {}).items()],
+        "params": list(_as_typed(run_params.get("runtime_params") or {})),
     }
     given = [f"--{name}={','.join(map(str, values))}" for name, values in options.items() if values]
     return " ".join(["kedro run", *map(shlex.quote, given)])
+
+
+def _as_typed(parameters: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Yields parameters as ``--params`` takes them: ``study.n_trials=3``, not a mapping in a mapping."""
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            yield from _as_typed(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 @dataclass(frozen=True)

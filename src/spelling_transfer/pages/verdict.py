@@ -28,8 +28,7 @@ def describe_verdict(verdict: Mapping[str, Any]) -> list[str]:
         lines.append(f"The base model is not fit for this study: {'; '.join(unfit)}.")
     if verdict["answer"] == "cannot be told" and (bounds := bound_sentence(verdict)):
         lines.append(bounds)
-    if headline := _headline(verdict["headline"]):
-        lines.append(headline)
+    lines += _headline(verdict)
     lines += _harm(verdict["tasks"])
     lines += _notes(verdict)
     return lines
@@ -213,14 +212,16 @@ def describe_done(verdict: Mapping[str, Any], comparison: pd.DataFrame) -> str:
     )
 
 
-def _headline(ratio: Mapping[str, float] | None) -> str:
-    if ratio is None:
-        return ""
-    return (
-        f"Of the {points(ratio['denominator'])} points that direct training gains over the form control, training on "
-        f"spelling gains {percent(ratio['ratio'], 0)} "
-        f"({span(ratio['low'], ratio['high'], lambda end: percent(end, 0))})."
-    )
+def _headline(verdict: Mapping[str, Any]) -> Iterator[str]:
+    ratio = verdict["headline"]
+    if ratio is not None:
+        tasks = [gate["task"] for gate in verdict["gates"] if gate["gate"] == "ceiling" and gate["passed"]]
+        taken = f"{listed(tasks)} taken together" if len(tasks) > 1 else tasks[0]
+        yield (
+            f"In {taken}, direct training gains {points(ratio['denominator'])} points over the form control; training "
+            f"on spelling gains {percent(ratio['ratio'], 0)} of that "
+            f"({span(ratio['low'], ratio['high'], lambda end: percent(end, 0))})."
+        )
 
 
 def _harm(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:

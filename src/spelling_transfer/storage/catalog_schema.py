@@ -16,7 +16,7 @@ _SET_BY_KEDRO = ("self", "version")
 
 def entry_models() -> dict[str, type[BaseModel]]:
     """Returns what an entry of each dataset class of this project may hold, by the entry's ``type``."""
-    classes = {f"{storage.__name__}.{name}": getattr(storage, name) for name in storage.__all__}
+    classes = {f"{storage.__name__}.{name}": getattr(storage, name) for name in dir(storage)}
     return {
         kind: _entry_model(kind, found)
         for kind, found in classes.items()

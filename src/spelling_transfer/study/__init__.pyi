@@ -1,0 +1,16 @@
+from .config import StudyConfigError as StudyConfigError
+from .config import StudySettings as StudySettings
+from .config import TrialConfig as TrialConfig
+from .interfaces import Evaluation as Evaluation
+from .interfaces import Monitor as Monitor
+from .interfaces import Objective as Objective
+from .interfaces import ObjectiveSource as ObjectiveSource
+from .interfaces import StudyObserver as StudyObserver
+from .interfaces import StudyResult as StudyResult
+from .interfaces import StudySnapshot as StudySnapshot
+from .interfaces import TrialBackend as TrialBackend
+from .interfaces import TrialOutcome as TrialOutcome
+from .interfaces import TrialSnapshot as TrialSnapshot
+from .run import run_study as run_study
+from .space import SearchSpace as SearchSpace
+from .space import read_space as read_space

@@ -1,0 +1,10 @@
+from .evaluation import log_evaluation as log_evaluation
+from .runs import TrackingError as TrackingError
+from .runs import TrackingSettings as TrackingSettings
+from .study import run_tracked_study as run_tracked_study
+from .sweep import sweep_config as sweep_config
+from .watch import NothingToSyncError as NothingToSyncError
+from .watch import SyncReport as SyncReport
+from .watch import WandbObserver as WandbObserver
+from .watch import read_study as read_study
+from .watch import sync_study as sync_study

@@ -101,4 +101,4 @@ def test_the_package_names_what_others_may_use_and_imports_it_when_asked() -> No
         "plugin.nothing\n"
     )
     result = _run(ROOT, sys.executable, "-c", code)
-    assert "AttributeError: module 'kedro_non_thinking' has no attribute 'nothing'" in result.stderr
+    assert "AttributeError: No kedro_non_thinking attribute nothing" in result.stderr

@@ -1,4 +1,4 @@
-"""What exported task folders import: the questions, and marks by our own tasks. Needs nothing but rapidfuzz."""
+"""What exported task folders import: the questions, and marks by our own tasks. It needs rapidfuzz and lazy_loader."""
 
 from __future__ import annotations
 

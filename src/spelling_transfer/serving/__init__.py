@@ -7,52 +7,6 @@ the front's end of its pipe, `messages` what goes through it. `front` has the ro
 `checks` and `deployment` find out whether the endpoint obeys and how fast it is.
 """
 
-from __future__ import annotations
+from lazy_loader import attach_stub
 
-from typing import TYPE_CHECKING
-
-from spelling_transfer.lazy import lazy_names
-
-if TYPE_CHECKING:
-    from spelling_transfer.serving.client import EndpointClient, LoadSettings
-    from spelling_transfer.serving.deployable import read_card, require_conformance, write_deployable
-    from spelling_transfer.serving.deployment import check_deployable, probe_merged, require_no_thoughts
-    from spelling_transfer.serving.process import running_endpoint
-    from spelling_transfer.serving.settings import (
-        DeploymentCheckSettings,
-        EndpointSettings,
-        ListenSettings,
-        ServedSettings,
-    )
-
-__all__ = [
-    "DeploymentCheckSettings",
-    "EndpointClient",
-    "EndpointSettings",
-    "ListenSettings",
-    "LoadSettings",
-    "ServedSettings",
-    "check_deployable",
-    "probe_merged",
-    "read_card",
-    "require_conformance",
-    "require_no_thoughts",
-    "running_endpoint",
-    "write_deployable",
-]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "spelling_transfer.serving.client": ["EndpointClient", "LoadSettings"],
-        "spelling_transfer.serving.deployable": ["read_card", "require_conformance", "write_deployable"],
-        "spelling_transfer.serving.deployment": ["check_deployable", "probe_merged", "require_no_thoughts"],
-        "spelling_transfer.serving.process": ["running_endpoint"],
-        "spelling_transfer.serving.settings": [
-            "DeploymentCheckSettings",
-            "EndpointSettings",
-            "ListenSettings",
-            "ServedSettings",
-        ],
-    },
-)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -1,0 +1,17 @@
+from .documents import write_study_document as write_study_document
+from .documents import write_token_document as write_token_document
+from .evaluation import render_evaluation_page as render_evaluation_page
+from .findings import describe_comparison as describe_comparison
+from .page import Card as Card
+from .page import Link as Link
+from .page import Section as Section
+from .page import render_page as render_page
+from .run_summary import render_summary_page as render_summary_page
+from .run_summary import summary_document as summary_document
+from .run_summary import summary_lines as summary_lines
+from .serving import render_deployment_page as render_deployment_page
+from .study import render_tuning_page as render_tuning_page
+from .style import style_figure as style_figure
+from .tables import Table as Table
+from .tokens import TokenFindings as TokenFindings
+from .tokens import render_token_page as render_token_page

@@ -1,0 +1,13 @@
+from .client import EndpointClient as EndpointClient
+from .client import LoadSettings as LoadSettings
+from .deployable import read_card as read_card
+from .deployable import require_conformance as require_conformance
+from .deployable import write_deployable as write_deployable
+from .deployment import check_deployable as check_deployable
+from .deployment import probe_merged as probe_merged
+from .deployment import require_no_thoughts as require_no_thoughts
+from .process import running_endpoint as running_endpoint
+from .settings import DeploymentCheckSettings as DeploymentCheckSettings
+from .settings import EndpointSettings as EndpointSettings
+from .settings import ListenSettings as ListenSettings
+from .settings import ServedSettings as ServedSettings

@@ -1,0 +1,16 @@
+from .callbacks import EverySteps as EverySteps
+from .checkpoints import Checkpoints as Checkpoints
+from .config import TrainingSettings as TrainingSettings
+from .data import EncodedExamples as EncodedExamples
+from .data import StepSampler as StepSampler
+from .errors import TrainingDivergedError as TrainingDivergedError
+from .errors import TrainingMemoryError as TrainingMemoryError
+from .parallel import Devices as Devices
+from .pretrain import PretrainSettings as PretrainSettings
+from .pretrain import new_model as new_model
+from .pretrain_data import PretrainMixture as PretrainMixture
+from .pretrain_making import make_model as make_model
+from .pretrain_measure import measure as measure
+from .run import TrainingResult as TrainingResult
+from .run import seeded as seeded
+from .run import train as train

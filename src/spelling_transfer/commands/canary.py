@@ -14,7 +14,8 @@ from spelling_transfer.commands.project import find_stored, json_option, print_j
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example, each hour from cron: kedro canary --metrics-file /var/lib/node_exporter/spelling_transfer.prom",
+    epilog="\b\nExample, each hour from cron:\n"
+    "  kedro canary --metrics-file /var/lib/node_exporter/spelling_transfer.prom",
 )
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Address of the endpoint.")
 @click.option(

@@ -177,7 +177,12 @@ def _found(project: Path, env: str | None, name: str) -> tuple[Path, str | None]
     return folder, cast("str | None", settings.get("storage"))
 
 
-@click.command("sync", help=_SYNC_HELP, context_settings=CONTEXT_SETTINGS)
+@click.command(
+    "sync",
+    short_help="Send the trials of a study to Weights & Biases.",
+    help=_SYNC_HELP,
+    context_settings=CONTEXT_SETTINGS,
+)
 @click.argument("name")
 @json_option
 @env_option

@@ -1,4 +1,4 @@
-"""``kedro bench``: public sets and other harnesses."""
+"""``kedro bench``: public benchmarks and other harnesses."""
 
 from __future__ import annotations
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from kedro_lightning.cli import commands as compute_commands
+from kedro_non_thinking.cli import commands as policy_commands
 from spelling_transfer.cli import cli
 from spelling_transfer.pipeline_registry import NAMES
 
@@ -88,6 +93,44 @@ def test_every_command_has_a_help_page_with_an_example(name):
     assert result.exit_code == 0, result.output
     assert f"kedro {name} " in result.output.split("Usage:")[1].split("\n", 1)[1]
     assert [line for line in result.output.splitlines() if len(line) > 80] == []
+
+
+def pages_of_help(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+    """Yields the help page of a command and of each below it, as a terminal of 80 columns shows it."""
+    command = command.make_context(name, [], resilient_parsing=True).command
+    context = click.Context(command, info_name=name, terminal_width=80)
+    yield name, command.get_help(context)
+    if isinstance(command, click.Group):
+        for each in command.list_commands(context):
+            inner = command.get_command(context, each)
+            assert inner is not None
+            yield from pages_of_help(inner, f"{name} {each}")
+
+
+def is_cut_or_joined(line: str) -> bool:
+    """Returns whether a line of a help page ends before its sentence does, or has an example beside something else."""
+    is_cut = line.endswith("...") and not line.startswith("Usage:")
+    return is_cut or ("kedro " in line and re.match(r"\s*Examples?:", line) is not None)
+
+
+@pytest.mark.parametrize("group", [cli, compute_commands, policy_commands], ids=["ours", "compute", "policy"])
+def test_no_summary_is_cut_off_and_each_example_has_a_line_of_its_own(group):
+    pages = dict(pages_of_help(group, "kedro"))
+    assert len(pages) > 3
+    assert [(name, line) for name, page in pages.items() for line in page.splitlines() if is_cut_or_joined(line)] == []
+
+
+def test_a_cut_summary_and_joined_examples_are_found():
+    @click.group(epilog="Examples: kedro one a   kedro one b")
+    def group():
+        """Does one thing."""
+
+    @group.command(help="Does what takes many more words to say than the line of a group's help page has places for it")
+    def one():
+        """Does nothing."""
+
+    (_, page), _ = pages_of_help(group, "kedro")
+    assert len([line for line in page.splitlines() if is_cut_or_joined(line)]) == 2
 
 
 def test_the_default_pipeline_is_all_five(project_pipelines):

@@ -1,10 +1,11 @@
-"""Every document: its links lead somewhere, its Python runs, and the commands it shows have the options it shows.
+"""Every document: its links lead somewhere, its Python runs, its commands have their options, its figures a source.
 
 Commands are run by the tests of their pages: tutorial (test_first_run), how to (test_wheel), and each test_docs.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -104,3 +105,55 @@ def test_the_glossary_holds_twenty_terms_at_most_in_order() -> None:
     )
     assert terms == sorted(terms)
     assert 10 < len(terms) <= 20
+
+
+_SOURCE = re.compile(r"\b20\d\d-\d\d-\d\d\b|benchmarks/results/\w+\.json")
+
+
+def without_source(text: str) -> list[str]:
+    """Returns the sections that name a benchmark's script, and neither a committed result nor a date."""
+    prose = re.sub(r"```.*?```", lambda block: block[0].replace("\n#", "\n "), text, flags=re.DOTALL)
+    sections = re.split(r"^(?=#+ )", prose, flags=re.MULTILINE)
+    return [
+        part.splitlines()[0] for part in sections if re.search(r"benchmarks/\w+\.py", part) and not _SOURCE.search(part)
+    ]
+
+
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=name_of)
+def test_what_a_benchmark_measured_is_in_a_file_or_has_its_date(document: Path) -> None:
+    assert without_source(document.read_text(encoding="utf-8")) == []
+
+
+def test_a_figure_without_a_source_is_found() -> None:
+    named = "## Speed\n```bash\n# two cores\npython benchmarks/training.py\n```\n7.4 a second\n"
+    assert without_source(f"# A page\n2026-11-22\n{named}## Other\n2026-11-22\n") == ["## Speed"]
+    assert without_source(f"{named}On 2026-11-22, two cores.\n") == []
+
+
+def study_answer(page: str) -> str:
+    """Returns the gain in position of the study with three seeds, as a page says it."""
+    found = re.search(r"position:?,? \+([\d.]+) points", page)
+    assert found is not None
+    return found[1]
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    timed = json.loads((ROOT / "benchmarks/results/busy.json").read_text())
+    idle, busy = (sum(part[f"{load} seconds"] for part in timed) / 60 for load in ("idle", "busy"))
+    assert f"take {idle:.1f} minutes on two idle cores, and {busy:.1f} beside another process" in readme
+    card = (ROOT / "data/01_raw/models/tiny-qwen3/README.md").read_text(encoding="utf-8")
+    scores = {name: float(score) for name, score in re.findall(r"^\| ([a-z ]+) \| ([\d.]+) \|", card, re.MULTILINE)}
+    assert (
+        f"at least {int(100 * min(scores[f'plain {what}'] for what in ('spelling', 'place', 'count')))}% right"
+        in readme
+    )
+    in_chat = ", ".join(f"{scores[task]:.0%} ({task})" for task in ("spelling", "position"))
+    assert f"{in_chat} and {scores['count']:.0%} (count)" in readme
+
+
+def test_every_page_has_the_answer_of_the_study() -> None:
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/tuning_results.md")]
+    assert study_answer(pages[0]) == study_answer(pages[1])
+    tutorial = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    assert f"With three seeds the first number is +{study_answer(pages[1])} points" in tutorial

@@ -79,6 +79,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, copy_project: Callable[...
     return Unplugged(copy_project(tmp_path_factory.mktemp("first-run"), own_model=True))
 
 
+_TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
+
+
 @pytest.fixture(scope="module")
 def first_run(project: Unplugged) -> subprocess.CompletedProcess[str]:
     return project.kedro("run", f"--params={_SMALLER}", PYTHONWARNINGS=",".join(_WARNINGS))
@@ -91,6 +94,9 @@ def test_it_ends_well_with_a_few_lines_and_a_page(
     lines = [line for line in first_run.stdout.splitlines() if line.strip()]
     assert len(lines) <= 10, first_run.stdout
     assert [line.split()[0] for line in lines[:2]] == ["transfer", "open"]
+    shown = re.search(r"```text\n(transfer .*?)```", _TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
+    assert shown is not None
+    assert [line.split()[0] for line in lines] == re.findall(r"^[a-z]+", shown[1], re.MULTILINE)
     page = project.path / "data" / "08_reporting" / "index.html"
     assert "08_reporting/index.html" in first_run.stdout
     text = page.read_text(encoding="utf-8")
@@ -379,7 +385,7 @@ def test_another_user_of_the_group_looks_at_a_dataset_of_each_class(
 
 def test_the_tutorial_goes_on_from_a_first_run(project: Unplugged, first_run: subprocess.CompletedProcess[str]) -> None:
     assert first_run.returncode == 0
-    page = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    page = _TUTORIAL.read_text(encoding="utf-8")
     blocks = re.findall(r"(?:<!-- ([^\n]*) -->\n)?```bash\n(.*?)```", page, re.DOTALL)
     lines = [(mark, line) for mark, block in blocks for line in block.splitlines() if not mark.startswith("not run: ")]
     assert lines.index(("", "kedro run")) == 1  # the fixture's

@@ -27,7 +27,7 @@ RECIPES = {
 (VOWELS,) = re.findall(r"```python\n(.*?)```", _PAGES["tasks"], re.DOTALL)
 SAID = {
     "Study my own words": ["strawberry"],
-    "Ask a task of my own": ["vowels"],
+    "Add a task of my own": ["vowels"],
     "Study my own model": ["4,000 words"],
     "Run again only what changed": ["nodes run again", "local_prep.write_examples: params:example_mix"],
     "Keep data on S3": ["7 files, all as said"],
@@ -178,7 +178,7 @@ def test_a_recipe_is_tried_or_says_why_it_is_not() -> None:
     )
     assert {mark for of_it in marks.values() for mark in of_it} == {
         "", "on S3", "after a run", "after a run, stays open until Ctrl-C", "not run: needs an account",
-        "not run: needs Apple Silicon", "not run: needs Ollama", "not run: needs a public set's file",
+        "not run: needs Apple Silicon", "not run: needs Ollama", "not run: needs a public benchmark's file",
         "not run: stays open until Ctrl-C",
     }  # fmt: skip
 

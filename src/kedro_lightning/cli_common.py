@@ -19,6 +19,11 @@ env_option = click.option("--env", "-e", default=None, help="Environment of the 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 
 
+def examples(*lines: str) -> str:
+    """Returns command lines as the end of a help page, a line each."""
+    return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+
+
 class Refused(click.ClickException):
     """Ends a command with exit code 1 and one message."""
 

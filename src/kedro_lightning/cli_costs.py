@@ -13,6 +13,7 @@ import pandas as pd
 from .cli_common import (
     connection_of,
     env_option,
+    examples,
     json_option,
     ledger_of,
     megabytes,
@@ -43,7 +44,7 @@ _COLUMNS = {"run": "run_id", "node": "title", "trial": "key", "tier": "tier", "m
 
 @click.command(
     short_help="Show what would run where, for how long and for how much.",
-    epilog="Examples: kedro compute plan --env=gpu   kedro compute plan --pipelines=training --offline --json",
+    epilog=examples("kedro compute plan --env=gpu", "kedro compute plan --pipelines=training --offline --json"),
 )
 @env_option
 @click.option("--pipelines", default="", help="Names of pipelines, separated by commas; all of them if left out.")
@@ -70,7 +71,7 @@ def plan(env: str | None, pipelines: str, tags: str, nodes: str, offline: bool, 
 
 @click.command(
     short_help="Show what was spent, and write the page of costs.",
-    epilog="Examples: kedro compute cost   kedro compute cost --by=machine --json   kedro compute cost --page",
+    epilog=examples("kedro compute cost", "kedro compute cost --by=machine --json", "kedro compute cost --page"),
 )
 @click.option("--by", type=click.Choice(sorted(_COLUMNS)), default="run", show_default=True, help="What to sum up.")
 @click.option("--run", "run_id", default=None, help="Only this run.")

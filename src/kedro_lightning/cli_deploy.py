@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .cli_common import connection_of, env_option, json_option, one_message, print_json, settings
+from .cli_common import connection_of, env_option, examples, json_option, one_message, print_json, settings
 from .config import ComputeConfig, DeploymentSettings
 from .errors import BudgetError, PreflightError, SettingsError
 from .platform.client import Connection, signed_in
@@ -20,8 +20,11 @@ from .preflight import current_prices, price_cache
 
 @click.command(
     short_help="Start, change, roll back or stop a service with replicas.",
-    epilog="Examples: kedro compute deploy speller --dry-run   kedro compute deploy speller --release fp_1a2b3c4d5e6f "
-    "  kedro compute deploy speller --back",
+    epilog=examples(
+        "kedro compute deploy speller --dry-run",
+        "kedro compute deploy speller --release fp_1a2b3c4d5e6f",
+        "kedro compute deploy speller --back",
+    ),
 )
 @click.argument("name")
 @click.option("--release", default="", help="A word for this release; another word makes a new release.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .cli_common import connection_of, env_option, json_option, one_message, print_json, print_table, settings
+from .cli_common import connection_of, env_option, examples, json_option, one_message, print_json, print_table, settings
 from .errors import ComputeError
 from .jobs.starting import STOP_SECONDS, stop_all
 from .jobs.work import run_tag
@@ -19,7 +19,7 @@ from .platform.studios import StudiosApi
 
 @click.command(
     short_help="Show the jobs of a run, or all that run now.",
-    epilog="Examples: kedro compute status   kedro compute status 2026-11-22T02.30.11.123Z --json",
+    epilog=examples("kedro compute status", "kedro compute status 2026-11-22T02.30.11.123Z --json"),
 )
 @click.argument("run_id", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also jobs that have ended.")
@@ -60,7 +60,7 @@ def status(run_id: str | None, everything: bool, env: str | None, as_json: bool)
 
 
 @click.command(
-    short_help="Show or follow the log of a job.", epilog="Example: kedro compute logs train-1a2b3c4d-1 --follow"
+    short_help="Show or follow the log of a job.", epilog=examples("kedro compute logs train-1a2b3c4d-1 --follow")
 )
 @click.argument("job")
 @click.option("--follow", "-f", is_flag=True, help="Keep printing until the job ends.")
@@ -86,7 +86,7 @@ def logs(job: str, follow: bool, env: str | None) -> None:
 
 @click.command(
     short_help="Stop jobs and Studios, so that nothing costs any more.",
-    epilog="Examples: kedro compute stop --all   kedro compute stop --run=RUN_ID   kedro compute stop JOB JOB",
+    epilog=examples("kedro compute stop --all", "kedro compute stop --run=RUN_ID", "kedro compute stop JOB JOB"),
 )
 @click.argument("jobs", nargs=-1)
 @click.option("--run", "run_id", default=None, help="All jobs of this run.")

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from .cli_common import connection_of, env_option, json_option, one_message, print_json, print_table, settings
+from .cli_common import connection_of, env_option, examples, json_option, one_message, print_json, print_table, settings
 from .config import ComputeConfig, local_secrets
 from .errors import ComputeError, SettingsError
 from .platform.machines import known_machine
@@ -17,13 +17,17 @@ from .studio_setup import set_up
 
 @click.group(
     short_help="List, create, start, switch and stop Studios.",
-    epilog="Examples: kedro compute studios list   kedro compute studios create --all",
+    epilog=examples("kedro compute studios list", "kedro compute studios create --all"),
 )
 def studios() -> None:
     """List, create, start, switch and stop the Studios of compute.yml, one for each task."""
 
 
-@studios.command(name="list", epilog="Example: kedro compute studios list --json")
+@studios.command(
+    name="list",
+    short_help="Show each task's Studio: state, machine, idle minutes.",
+    epilog=examples("kedro compute studios list --json"),
+)
 @env_option
 @json_option
 def list_studios(env: str | None, as_json: bool) -> None:
@@ -42,7 +46,10 @@ def list_studios(env: str | None, as_json: bool) -> None:
             )  # fmt: skip
 
 
-@studios.command(epilog="Examples: kedro compute studios create tuning   kedro compute studios create --all")
+@studios.command(
+    short_help="Set up Studios as compute.yml declares them.",
+    epilog=examples("kedro compute studios create tuning", "kedro compute studios create --all"),
+)
 @click.argument("tasks", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every task of compute.yml.")
 @env_option
@@ -69,7 +76,7 @@ def create(tasks: tuple[str, ...], everything: bool, env: str | None, as_json: b
             raise ComputeError("Not every Studio is as declared.")
 
 
-@studios.command(epilog="Example: kedro compute studios start tuning --machine=T4")
+@studios.command(epilog=examples("kedro compute studios start tuning --machine=T4"))
 @click.argument("task")
 @click.option("--machine", default=None, help="In place of the one in compute.yml.")
 @env_option
@@ -85,7 +92,10 @@ def start(task: str, machine: str | None, env: str | None) -> None:
         click.echo(f"{studio.name} is awake; it sleeps after {config.studios[task].idle_minutes} idle minutes.")
 
 
-@studios.command(epilog="Example: kedro compute studios switch training A100")
+@studios.command(
+    short_help="Move the running Studio of a TASK to another MACHINE.",
+    epilog=examples("kedro compute studios switch training A100"),
+)
 @click.argument("task")
 @click.argument("machine")
 @env_option
@@ -103,7 +113,7 @@ def switch(task: str, machine: str, env: str | None) -> None:
         click.echo(f"{studio.name} runs on {machine}.")
 
 
-@studios.command(epilog="Examples: kedro compute studios stop tuning   kedro compute studios stop --all")
+@studios.command(epilog=examples("kedro compute studios stop tuning", "kedro compute studios stop --all"))
 @click.argument("tasks", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every task of compute.yml.")
 @env_option
@@ -123,7 +133,10 @@ def stop(tasks: tuple[str, ...], everything: bool, env: str | None) -> None:
         click.echo(f"Stopped {', '.join(studio.name for studio in awake) or 'none: all of them sleep'}.")
 
 
-@studios.command(epilog="Example: AWS_SECRET_ACCESS_KEY=… kedro compute studios secrets")
+@studios.command(
+    short_help="Store the secrets of compute.yml with the platform.",
+    epilog=examples("AWS_SECRET_ACCESS_KEY=… kedro compute studios secrets"),
+)
 @env_option
 def secrets(env: str | None) -> None:
     """Store the secrets of compute.yml with the platform; no value is shown.

@@ -32,7 +32,7 @@ def commands() -> None:
     """Commands of the policy: a project imports them in its ``cli.py`` under the name ``cli``."""
 
 
-@commands.group()
+@commands.group(short_help="Keep the model in non-thinking mode: check, probe, checklist.")
 def policy() -> None:
     """Keep the model in non-thinking mode: check files, probe an endpoint, print the checklist.
 
@@ -42,7 +42,7 @@ def policy() -> None:
     """  # noqa: D301 - \b keeps the example as it is
 
 
-@policy.command()
+@policy.command(short_help="Check code, configuration, documents, scripts and data.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", show_default=True)
 @click.option(
@@ -79,7 +79,7 @@ def check(paths: tuple[Path, ...], form: str, jobs: int | None, policy_file: Pat
     sys.exit(0 if result.clean else VIOLATION)
 
 
-@policy.command()
+@policy.command(short_help="Try every known way to make an endpoint think.")
 @click.argument("url")
 @click.option("--model", help="Name of the model; without it the first one that the endpoint lists.")
 @click.option("--api-key", envvar="POLICY_PROBE_API_KEY", help="Bearer token; better given as POLICY_PROBE_API_KEY.")
@@ -119,7 +119,7 @@ def probe(
     sys.exit(0 if report.passed else VIOLATION)
 
 
-@policy.command()
+@policy.command(short_help="Print the team checklist, or update the document's.")
 @click.option("--write", is_flag=True, help=f"Bring the checklist in {_DOCUMENT} up to date.")
 @click.option("--document", type=click.Path(path_type=Path), default=_DOCUMENT, show_default=True)
 @_policy_option

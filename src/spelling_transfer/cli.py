@@ -40,11 +40,11 @@ class LazyCommand(click.Command):
 
 
 _COMMANDS = {
-    "bench": ("commands.bench:bench", "Evaluate on public sets; export our tasks to other harnesses."),
+    "bench": ("commands.bench:bench", "Evaluate on public benchmarks; export our tasks to other harnesses."),
     "bundle": ("commands.bundle:bundle", "Push, pull, verify and prune files that travel together."),
     "canary": ("commands.canary:canary", "Compare the endpoint's answers with those of its check."),
     "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),
-    "export": ("commands.export:export", "Write the trained model in the forms of other tools."),
+    "export": ("commands.export:export", "Export the trained model to the formats of other tools."),
     "peek": ("commands.peek:peek", "List datasets, or show schema, size, head and origin of some."),
     "pretrain": ("commands.pretrain:pretrain", "Make the embedded base model tiny-qwen3 again."),
     "registry": ("commands.registry:registry", "List or describe the pipelines of this project."),

@@ -125,11 +125,11 @@ def test_a_package_brings_a_set_and_a_wrong_one_is_named(monkeypatch):
     monkeypatch.setattr(EntryPoint, "load", lambda self: globals()[self.value.rpartition(":")[2]])
     monkeypatch.setattr(registry, "load_sets", registry.load_sets.__wrapped__)
     assert list(registry.load_sets()) == ["doubles"]
-    with pytest.raises(BenchError, match=r"There is no public set 'cute'.*doubles"):
+    with pytest.raises(BenchError, match=r"There is no public benchmark 'cute'.*doubles"):
         registry.choose_set("cute")
     for name, target, message in [
         ("other", "Doubles", "must be equal"),
-        ("x", "item", "no public set"),
+        ("x", "item", "no public benchmark"),
         ("x", "y", "KeyError"),
     ]:
         found[:] = [EntryPoint(name, f"x:{target}", registry.ENTRY_POINT_GROUP)]

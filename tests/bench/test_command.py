@@ -53,7 +53,7 @@ def test_a_set_is_asked_marked_stored_and_summed_up(project, spell):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["cuet"], "There is no public set 'cuet'"),
+        (["cuet"], "There is no public benchmark 'cuet'"),
         (["cute"], "cute: --file has to name"),
         (["cute", "--file", "spell.tsv", "--arm=spelling"], "arm_adapters"),
         (["cute", "--file", "spell.tsv", "--model", "nowhere"], "no such model folder"),

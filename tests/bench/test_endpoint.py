@@ -1,4 +1,4 @@
-"""A public set through an endpoint: ours, and small servers that answer as a script says, however wrong."""
+"""A public benchmark through an endpoint: ours, and small servers that answer as a script says, however wrong."""
 
 from __future__ import annotations
 

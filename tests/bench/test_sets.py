@@ -1,4 +1,4 @@
-"""Each public set, from made-up rows in its true layout: what is read, asked, and marked as its authors mark."""
+"""Each public benchmark, from made-up rows in its true layout: what is read, asked, and marked as its authors mark."""
 
 from __future__ import annotations
 

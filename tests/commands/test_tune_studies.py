@@ -110,6 +110,14 @@ def test_the_commands_after_a_study_run(tuning, light: Light, assert_refused) ->
     assert row["best_score"] == pytest.approx(32 / 64)  # the score of a rank of 32
 
 
+def test_the_columns_of_the_list_fit_the_longest_name(tuning, light: Light) -> None:
+    for name in ("first", "a_name_that_is_longer_than_most_others"):
+        assert tuning.tune("--mode=single", f"--name={name}").exit_code == 0
+    lines = tuning.tune("list").stdout.splitlines()
+    place = lines[0].index("sampler")
+    assert [line[place - 1 : place + 13] for line in lines[1:3]] == [" one_at_a_time"] * 2
+
+
 def test_the_dashboard_shows_the_study_on_this_machine_alone(tuning, light: Light, assert_refused) -> None:
     assert tuning.tune("--mode=random", "--trials=3", "--name=first").exit_code == 0
     server = dashboard_server(tuning.path, None, "first", 0)

@@ -62,9 +62,9 @@ def test_an_arm_that_was_asked_less_is_compared_on_what_it_was_asked(found: Eval
 
 def test_floors_are_what_answerers_score_that_cannot_spell() -> None:
     marked = pd.DataFrame(
-        {"example_id": list("abcdefghijklm"), "endpoint": "held_out", "task": ["position"] * 3 + ["count"] * 10,
-         "word": ["tattoo", "ab", "abcd"] + ["ab"] * 10, "answer": ["t", "a", "a"] + ["1"] * 10,
-         "argument": ["1", "1", "1"] + ["a"] * 10}
+        {"example_id": range(23), "endpoint": "held_out", "task": ["position"] * 3 + ["count"] * 20,
+         "word": ["tattoo", "ab", "abcd"] + ["ab"] * 20, "answer": ["t", "a", "a"] + ["1"] * 20,
+         "argument": ["1", "2", "1"] + ["a", "b"] * 10}
     )  # fmt: skip
     rows = [
         ("test", "word", "position", "first_token_letter", 0.2, 10),
@@ -78,8 +78,9 @@ def test_floors_are_what_answerers_score_that_cannot_spell() -> None:
         {"commonest": 2 / 3, "random_letter": (3 / 6 + 1 / 2 + 1 / 4) / 3, "first_token_letter": 0.2}
     )
     assert found["count"].to_dict() == {"commonest": 1.0, "answer_by_argument": 0.3}
-    marked["argument"] = marked["example_id"]  # each asked for something else: its commonest answer is its own
-    assert ("count", "answer_by_argument") not in floors(marked, baselines).set_index(["task", "answerer"]).index
+    for arguments in (marked["example_id"], ""):  # each has its own most frequent answer, or it is the majority answer
+        rare = floors(marked.assign(argument=arguments), baselines)
+        assert ("count", "answer_by_argument") not in rare.set_index(["task", "answerer"]).index
 
 
 def test_a_dose_curve_begins_at_the_base_and_averages_seeds() -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from tests.samples.evaluations import errors_of, evaluation
 
+from spelling_transfer.evaluation.errors import KINDS, NO_ANSWER, RIGHT, RIGHT_AND_MORE
 from spelling_transfer.evaluation.plotted import ALL
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.pages import evaluation_figures as figures
@@ -92,6 +93,35 @@ def test_every_bar_of_errors_is_full(found: EvaluationResults) -> None:
     assert list(shares.values()) == pytest.approx([1] * len(shares))
 
 
+_TOGETHER = {
+    "position": ("off by one", "other letter of the word", "letter not in the word"),
+    "count": ("off by one", "dropped double", "other number"),
+    "spelling": ("dropped double", "missing letters", "extra letters", "wrong letters"),
+}
+
+
+def test_kinds_of_error_of_one_task_can_be_told_apart() -> None:
+    rows = [
+        {"arm": "base", "task": task, "kind": kind, "n": 1, "share": 0.1}
+        for task, kinds in _TOGETHER.items()
+        for kind in (RIGHT, RIGHT_AND_MORE, *kinds, NO_ANSWER)
+    ]
+    assert {kind for kinds in _TOGETHER.values() for kind in kinds} | {NO_ANSWER} == set(KINDS)
+    colours: dict[str, list[str]] = {}
+    for trace in figures.plot_errors(pd.DataFrame(rows)).data:
+        colours.setdefault(trace.hovertemplate.split(",")[0], []).append(trace.marker.color)
+    assert sorted(colours) == sorted(_TOGETHER)
+    for task, used in colours.items():
+        assert len(set(used)) == len(used), task
+
+
+def test_a_kind_without_a_difference_has_no_row(found: EvaluationResults) -> None:
+    effects = found.effects.copy()
+    effects.loc[(effects["stratum"] == "frequency") & (effects["value"] == "3 to 4"), "difference"] = float("nan")
+    labels = list(figures.plot_strata(effects).layout.yaxis.ticktext)
+    assert labels[-3:] == ["<b>frequency (Zipf)</b>", "below 3", "4 and above"]
+
+
 def page_of(found: EvaluationResults) -> str:
     drawn = {
         "scores": figures.plot_scores(found.scores),
@@ -100,6 +130,13 @@ def page_of(found: EvaluationResults) -> str:
         "errors": figures.plot_errors(errors_of(found)),
     }
     return render_evaluation_page(found, drawn, SETTINGS)
+
+
+def test_differences_are_in_points_as_the_captions_say(found: EvaluationResults) -> None:
+    page = page_of(found)
+    assert "in percentage points" in page
+    assert re.findall(r">[+−]\d+\.\d</td>", page)
+    assert re.findall(r">\+[\d.]+%</td>", page) == []  # a share has no sign, unless it is negative
 
 
 def test_the_page_begins_with_the_answer_what_was_done_floors_and_cost(found: EvaluationResults) -> None:
@@ -112,7 +149,7 @@ def test_the_page_begins_with_the_answer_what_was_done_floors_and_cost(found: Ev
             "It cannot be told whether spelling carries over, because",
             "What was done: base, spelling arm, form control and direct arm (position) answered the same questions",
             "cannot do this task: below the majority answer",
-            "cost",
+            "evaluated",
             "kedro run --pipelines=evaluation",
             "What had to hold",
             "Arms side by side",

@@ -2,7 +2,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spelling_transfer.pages.numbers import count_of, duration, format_value, listed, percent, points, signed, span
+from spelling_transfer.pages.numbers import (
+    POINTS,
+    count_of,
+    duration,
+    format_value,
+    listed,
+    percent,
+    points,
+    signed,
+    span,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +37,11 @@ from spelling_transfer.pages.numbers import count_of, duration, format_value, li
 )
 def test_values_are_written_for_readers(value: object, expected: str) -> None:
     assert format_value(value) == expected
+
+
+def test_a_difference_is_written_in_points() -> None:
+    assert format_value(0.6286, POINTS) == "+62.9"
+    assert format_value(np.nan, POINTS) == "–"
 
 
 def test_a_minus_is_a_minus_sign_in_every_form() -> None:

@@ -71,4 +71,4 @@ def test_the_page_of_a_run_has_its_command_and_what_each_pipeline_took() -> None
     body = re.sub(r"<[^>]+>", " ", page.partition("<main")[2])
     rows = " ".join(body.split())
     assert "tuning all of it 4.00 tuning read 2.00 tuning train 2.00 evaluation all of it 2.00" in rows
-    assert "cost of this run" in rows
+    assert "time of this run" in rows

@@ -63,8 +63,16 @@ def test_downloads_hold_the_tables(study_findings: MakeFindings) -> None:
     assert "seconds" in trials
     config = yaml.safe_load(base64.b64decode(files["best_config.yml"]))
     assert TrialConfig.model_validate(config).training.seed == found.confirmation["kept_seed"]
-    assert set(files) == {"trials.csv", "learning_curves.csv", "transfer_by_trial.csv", "training_patterns.csv",
-                          "parameter_importance.csv", "best_config.yml"}  # fmt: skip
+    tables = {"trials.csv", "learning_curves.csv", "transfer_by_trial.csv", "training_patterns.csv", "best_config.yml"}
+    assert len(found.importance) == 0
+    assert set(files) == tables  # an empty table is not offered
+
+
+def test_differences_are_in_points_as_the_captions_say(study_findings: MakeFindings) -> None:
+    page = page_of(study_findings(12))
+    assert "in percentage points" in page
+    assert re.findall(r">[+−]\d+\.\d</td>", page)
+    assert re.findall(r">\+[\d.]+%</td>", page) == []  # a share has no sign, unless it is negative
 
 
 def test_the_same_study_gives_the_same_page(study_findings: MakeFindings) -> None:

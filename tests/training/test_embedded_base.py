@@ -201,7 +201,7 @@ def test_training_on_a_task_itself_brings_out_what_it_knows(
     validation: list[str],
     probes: dict[str, Probe],
 ) -> None:
-    """The ceiling. 60 steps reach less than the 150 of docs/embedded_base.md, and enough."""
+    """The ceiling of docs/embedded_base.md, in 60 steps."""
     trained = load()
     train_direct(trained, task, tokenizer, words)
     before, after = (right_answers(each, tokenizer, probes[task]) for each in (loaded, trained))

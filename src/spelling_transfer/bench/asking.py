@@ -1,4 +1,4 @@
-"""Asks a model the questions of a public set in both forms, marks the answers, and sums them up."""
+"""Asks a model the questions of a public benchmark in both forms, marks the answers, and sums them up."""
 
 from __future__ import annotations
 

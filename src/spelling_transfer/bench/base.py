@@ -1,4 +1,4 @@
-"""What a public set is: how it is read and asked, how its authors mark, and how an answer is read leniently."""
+"""What a public benchmark is: how it is read and asked, how its authors mark, and how an answer is read leniently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _READERS: Mapping[Reads, Callable[[str, set[str]], object]] = {
 
 
 class BenchError(SpellingTransferError):
-    """A public set cannot be loaded, read or asked, or an export cannot be written."""
+    """A public benchmark cannot be loaded, read or asked, or an export cannot be written."""
 
 
 class RowError(Exception):
@@ -36,7 +36,7 @@ class RowError(Exception):
 
 @dataclass(frozen=True)
 class Item:
-    """A question of a public set.
+    """A question of a public benchmark.
 
     Attributes:
         item_id: Unique within the set.
@@ -95,7 +95,7 @@ class Contents:
 
 @runtime_checkable
 class PublicSet(Protocol):
-    """A public set. A package of its own brings another by an entry point; see ``docs/public_sets.md``."""
+    """A public benchmark. A package of its own brings another by an entry point; see ``docs/public_sets.md``."""
 
     @property
     def name(self) -> str:

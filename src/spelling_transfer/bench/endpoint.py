@@ -1,4 +1,4 @@
-"""Lets an OpenAI-compatible endpoint answer a public set: in non-thinking mode, checked on what comes back."""
+"""Lets an OpenAI-compatible endpoint answer a public benchmark: in non-thinking mode, checked on what comes back."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _read(question: str, reply: Reply, think_ids: frozenset[int]) -> tuple[str, 
     if _thinks(reply.body, choice, message, think_ids):
         raise BenchError(
             f"The endpoint thinks: its answer to {question[:60]!r} holds reasoning. Nothing of it is scored. Serve the "
-            "model in non-thinking mode (chat_template_kwargs.enable_thinking: false) and ask again."
+            "model in non-thinking mode (chat_template_kwargs.enable_thinking: false) and try again."
         )
     if "content" not in message:
         return "the response holds no answer"

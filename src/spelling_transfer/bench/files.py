@@ -1,4 +1,4 @@
-"""Reads the files of public sets as they come: with a mark at the start, in UTF-16, from a spreadsheet, with holes."""
+"""Reads public benchmarks' files as they come: with a byte order mark, in UTF-16, from a spreadsheet, with gaps."""
 
 from __future__ import annotations
 

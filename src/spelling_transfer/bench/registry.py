@@ -1,4 +1,4 @@
-"""Finds the public sets: those of this package and any that an installed package registers."""
+"""Finds the public benchmarks: those of this package and any that an installed package registers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load_sets() -> dict[str, PublicSet]:
     """Returns every registered set by name, in alphabetical order.
 
     Raises:
-        BenchError: An entry point cannot be loaded, is no public set, takes a name that is taken, or there is none.
+        BenchError: An entry point cannot be loaded, is no public benchmark, takes a taken name, or there is none.
     """
     sets: dict[str, PublicSet] = {}
     for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda each: (each.name, each.value)):
@@ -27,12 +27,14 @@ def load_sets() -> dict[str, PublicSet]:
         except Exception as error:  # a plugin's import may fail in any way
             raise BenchError(f"{origin} cannot be loaded: {type(error).__name__}: {error}") from error
         if not isinstance(found, PublicSet):
-            raise BenchError(f"{origin} is no public set: it needs every member of spelling_transfer.bench.PublicSet.")
+            raise BenchError(
+                f"{origin} is no public benchmark: it needs all members of spelling_transfer.bench.PublicSet."
+            )
         if found.name != entry_point.name or found.name in sets:
             raise BenchError(f"{origin} is a set named {found.name!r}: the two names must be equal, and each its own.")
         sets[found.name] = found
     if not sets:
-        raise BenchError(f"No public set is registered: they are read at installation. Run {reinstall_command()!r}.")
+        raise BenchError(f"No public benchmark is registered: installation reads them. Run {reinstall_command()!r}.")
     return sets
 
 
@@ -44,5 +46,5 @@ def choose_set(name: str) -> PublicSet:
     """
     sets = load_sets()
     if name not in sets:
-        raise BenchError(f"There is no public set {name!r}. 'kedro bench list' shows them: {', '.join(sets)}.")
+        raise BenchError(f"There is no public benchmark {name!r}. 'kedro bench list' shows them: {', '.join(sets)}.")
     return sets[name]

@@ -1,4 +1,4 @@
-"""``kedro bench``: public sets and other harnesses."""
+"""``kedro bench``: public benchmarks and other harnesses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spelling_transfer.bench import Answerer, Contents, PublicSet
     from spelling_transfer.evaluation import EvaluationSettings
 
-_HELP = """Evaluate on public sets, and export our tasks to other evaluation harnesses.
+_HELP = """Evaluate on public benchmarks, and export our tasks to other evaluation harnesses.
 
 \b
 Examples:
@@ -40,10 +40,10 @@ def bench() -> None:
 bench.add_command(engines)
 
 
-@bench.command("list")
+@bench.command("list", short_help="List the public benchmarks, their licences and files.")
 @json_option
 def list_sets(as_json: bool) -> None:
-    """Say what each public set is, its licence, and which file it is read from."""
+    """List the public benchmarks, with their licences and the files they are read from."""
     from spelling_transfer.bench import load_sets
 
     with one_clear_error():
@@ -58,10 +58,10 @@ def list_sets(as_json: bool) -> None:
             click.echo(f"  licence  {facts['licence']}\n  --file   {facts['needs']}")
 
 
-@bench.command("run", context_settings=CONTEXT_SETTINGS)
+@bench.command("run", short_help="Evaluate a model on a public benchmark.", context_settings=CONTEXT_SETTINGS)
 @click.argument("name")
 @click.option(
-    "--file", "path", type=click.Path(path_type=Path), help="Your copy of the set; 'kedro bench list' says what."
+    "--file", "path", type=click.Path(path_type=Path), help="Your copy of the benchmark; 'kedro bench list' says what."
 )
 @click.option(
     "--arm", "arms", multiple=True, help="An arm to evaluate, or base; may be repeated.  [default: base, spelling]"
@@ -94,9 +94,9 @@ def run(
     as_json: bool,
     env: str | None,
 ) -> None:
-    """Evaluate on a public set, in its authors' form and in that of our tasks: greedy, in non-thinking mode.
+    """Evaluate a model on a public benchmark, with its authors' prompts and with ours: greedy, in non-thinking mode.
 
-    Answers and per-item correctness go to the dataset public_set_answers.NAME, what is printed to
+    Answers and per-item correctness go to the dataset public_set_answers.NAME, the printed report to
     public_set_report.NAME; both hold the last run alone.
     """
     with one_clear_error(env=env):
@@ -133,7 +133,7 @@ def run(
             _print(report)
 
 
-@bench.command("export", context_settings=CONTEXT_SETTINGS)
+@bench.command("export", short_help="Export our tasks to another harness.", context_settings=CONTEXT_SETTINGS)
 @click.argument("harness", metavar="HARNESS", type=click.Choice(["lm-eval", "inspect"]))
 @click.argument("target", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
@@ -141,9 +141,9 @@ def run(
 )
 @env_option
 def export(harness: str, target: Path, with_answers: bool, env: str | None) -> None:
-    """Write the questions of the evaluation, with our scoring, as tasks of another harness into the folder TARGET.
+    """Export the evaluation's questions and our scoring as tasks of another harness, into the folder TARGET.
 
-    The tool that runs them needs this package beside it, for the scoring; nothing else of it is used.
+    The harness needs this package beside it, for the scoring alone.
     """
     with one_clear_error(env=env):
         from spelling_transfer.bench import export_inspect, export_lm_eval

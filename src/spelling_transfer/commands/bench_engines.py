@@ -29,14 +29,14 @@ _AT_ONCE = 8
 _MOST_LISTED = 5
 
 
-@click.command("engines", context_settings=CONTEXT_SETTINGS)
+@click.command("engines", short_help="Compare the answers of inference engines.", context_settings=CONTEXT_SETTINGS)
 @click.argument("engines", nargs=-1, metavar="[ENGINE[@BATCH]]...")
-@click.option("--arm", help="The arm to ask; its first seed.  [default: base]")
+@click.option("--arm", help="The arm to evaluate; its first seed.  [default: base]")
 @click.option(
     "--model",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A model folder to ask in place of an arm, such as an export.",
+    help="A model folder to evaluate in place of an arm, such as an export.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many questions of each task.")
 @json_option
@@ -44,12 +44,12 @@ _MOST_LISTED = 5
 def engines(
     engines: tuple[str, ...], arm: str | None, folder: Path | None, limit: int | None, as_json: bool, env: str | None
 ) -> None:
-    """Ask the evaluation's questions about held-out words through several engines, and compare each two.
+    """Evaluate one model through several inference engines, on held-out words, and compare each two.
 
     An ENGINE is ours, transformers (its own generate), mlx, or the URL of an OpenAI-compatible endpoint; @BATCH is how
     many questions run side by side, of an endpoint how many are sent at once. All answer greedily, in non-thinking
-    mode. An endpoint that takes no temperature of 0, such as that of kedro serve, draws: compare it with ours-drawn,
-    which draws by the policy from the same seeds.
+    mode. An endpoint that takes no temperature of 0, such as that of kedro serve, samples: compare it with ours-drawn,
+    which samples by the policy from the same seeds.
 
     Left out, engines are transformers, ours@1 and ours@64.
     """
@@ -65,7 +65,7 @@ def engines(
         from spelling_transfer.models import cpu_threads
 
         if arm is not None and folder is not None:
-            raise click.UsageError("--arm asks an arm of this project, --model a folder: give one.")
+            raise click.UsageError("--arm names an arm of this project, --model a folder: give one.")
         specs = [_parsed(each) for each in engines or _DEFAULT]
         catalog = load_catalog(env)
         settings = EvaluationSettings.model_validate(catalog.load("params:evaluation"))

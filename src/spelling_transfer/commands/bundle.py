@@ -31,12 +31,12 @@ _locks_option = click.option("--ignore-locks", is_flag=True, help="Do not wait f
 _key_type = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group(epilog="Example: kedro bundle push data s3://bucket/study --include '0[35]_*'")
+@click.group(epilog="\b\nExample:\n  kedro bundle push data s3://bucket/study --include '0[35]_*'")
 def bundle() -> None:
     """Files that travel together, with their checksums: from a laptop to rented machines and back."""
 
 
-@bundle.command()
+@bundle.command(short_help="Push FOLDER as the next version of the bundle at STORE.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("store")
 @click.option("--include", multiple=True, help="Pattern of files to take, such as '03_primary/*'. May be repeated.")
@@ -97,7 +97,7 @@ def push(
     )
 
 
-@bundle.command()
+@bundle.command(short_help="Pull a version of the bundle at STORE into FOLDER.")
 @click.argument("store")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--version", "number", type=click.IntRange(1), default=None, help="The version; the latest by default.")
@@ -147,7 +147,7 @@ def pull(
     )
 
 
-@bundle.command("list")
+@bundle.command("list", short_help="List the versions of the bundle at STORE.")
 @click.argument("store")
 @_env_option
 @_json_option
@@ -156,8 +156,10 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
 
     STORE is s3://bucket/prefix, lightning://owner/teamspace/folder, or a folder.
 
-    Example: kedro bundle list s3://bucket/study
-    """
+    \b
+    Example:
+      kedro bundle list s3://bucket/study
+    """  # noqa: D301
     with one_clear_error(kept=_INTERRUPTED):
         from spelling_transfer.storage.bundles.versions import list_versions
 
@@ -178,7 +180,7 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
     Console(highlight=False).print(table if versions else f"{store}: holds no bundle.", markup=False)
 
 
-@bundle.command()
+@bundle.command(short_help="Remove all but the latest versions at STORE.")
 @click.argument("store")
 @click.option("--keep", type=click.IntRange(1), required=True, help="How many of the latest versions stay.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
@@ -246,27 +248,31 @@ def verify(place: str | None, number: int | None, drop_damaged: bool, env: str |
     raise SystemExit(1 if problems else 0)
 
 
-@bundle.command()
+@bundle.command(short_help="Make a pair of keys to sign versions with.")
 @click.argument("private_key", type=_key_type)
 def keygen(private_key: Path) -> None:
     """Make a pair of keys to sign versions with: PRIVATE_KEY, and beside it the public one, ending in .pub.
 
     Keep the private key to yourself; give the public one to whoever pulls.
 
-    Example: kedro bundle keygen ours.pem
-    """
+    \b
+    Example:
+      kedro bundle keygen ours.pem
+    """  # noqa: D301
     with one_clear_error(kept=_INTERRUPTED):
         from spelling_transfer.storage.bundles.manifest import make_keys
 
         click.echo(f"{private_key}: keep it to yourself; {make_keys(private_key)}: for whoever pulls")
 
 
-@bundle.command()
+@bundle.command(short_help="Print the JSON schema of a bundle's manifest.")
 def schema() -> None:
     """Print the JSON schema of a bundle's manifest, for other programs that read it.
 
-    Example: kedro bundle schema > bundle.schema.json
-    """
+    \b
+    Example:
+      kedro bundle schema > bundle.schema.json
+    """  # noqa: D301
     from spelling_transfer.storage.bundles.manifest import BundleManifest
 
     print_json(BundleManifest.model_json_schema())

@@ -14,7 +14,8 @@ from spelling_transfer.commands.project import find_stored, json_option, print_j
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example, each hour from cron: kedro canary --metrics-file /var/lib/node_exporter/spelling_transfer.prom",
+    epilog="\b\nExample, each hour from cron:\n"
+    "  kedro canary --metrics-file /var/lib/node_exporter/spelling_transfer.prom",
 )
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Address of the endpoint.")
 @click.option(
@@ -31,7 +32,7 @@ from spelling_transfer.commands.project import find_stored, json_option, print_j
 @json_option
 @env_option
 def canary(url: str, conformance: Path | None, metrics_file: Path | None, as_json: bool, env: str | None) -> None:
-    """Ask the endpoint the questions of its check again, with the same seeds, and compare the answers.
+    """Send the endpoint the questions of its check again, with the same seeds, and compare the answers.
 
     The key comes from SPELLING_TRANSFER_API_KEY (or _API_KEYS_FILE). Exit code 1: an answer or the model changed.
     """

@@ -20,14 +20,14 @@ _FORMS = ("merged", "trimmed", "adapter", "gguf")
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: kedro export --form=gguf, then: ollama create speller -f data/06_models/export/gguf/Modelfile",
+    epilog="\b\nExample:\n  kedro export --form=gguf\n  ollama create speller -f data/06_models/export/gguf/Modelfile",
 )
 @click.option(
     "--form",
     "forms",
     type=click.Choice(_FORMS),
     multiple=True,
-    help="What to write; may be repeated.  [default: all]",
+    help="Format to write; may be repeated.  [default: all]",
 )
 @click.option(
     "--target",
@@ -39,7 +39,7 @@ _FORMS = ("merged", "trimmed", "adapter", "gguf")
 @click.option("--unchecked", is_flag=True, help="Export a model that was not checked, or that failed.")
 @env_option
 def export(forms: tuple[str, ...], target: Path, unchecked: bool, env: str | None) -> None:
-    """Write the trained model for people elsewhere: transformers, vLLM, lm-eval, PEFT, MLX, llama.cpp, Ollama.
+    """Export the trained model for transformers, vLLM, lm-eval, PEFT, MLX, llama.cpp and Ollama.
 
     With it come a model card with scores and intervals, the policy report and checksums.
     """

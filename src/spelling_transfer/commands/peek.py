@@ -295,7 +295,10 @@ def _print(report: dict[str, Any]) -> None:
     head = report.get("head")
     rows = head if isinstance(head, list) and all(isinstance(row, dict) for row in head) else []
     # One line a column, first rows beside it: wide tables stay readable in a narrow terminal.
-    table = Table("name", "type", *(f"row {number}" for number in range(1, len(rows) + 1)), box=None)
+    table = Table(box=None)
+    table.add_column("name", no_wrap=True, min_width=max(map(len, map(str, report["schema"])), default=0))
+    for heading in ("type", *(f"row {number}" for number in range(1, len(rows) + 1))):
+        table.add_column(heading)
     for key, value in report["schema"].items():
         table.add_row(str(key), str(value), *(str(row.get(key))[:_CELL] for row in rows))
     console.print(table)

@@ -109,7 +109,7 @@ def list_datasets(context: KedroContext, pipelines: Mapping[str, Pipeline], env:
         layer = metadata.get("kedro-viz", {}).get("layer")
         if name not in makers:
             other = str(metadata.get(MADE_BY, ""))
-            command = f"kedro run{in_env}" if other else ""
+            command = f"kedro run{in_env}" if other and not other.startswith("kedro ") else other
             lines.append(Listed(name, stored[name], layer, made_by=other, command=command))
             continue
         key, node = makers[name]
@@ -190,7 +190,9 @@ def print_list(lines: list[Listed]) -> None:
         table.add_column(no_wrap=True, max_width=console.width - _BEFORE_NOTE, overflow="ellipsis")
         for line in group:
             stored = line.stored
-            note = "" if stored.exists else "not there" if not line.made_by else "not made yet"
+            note = "not there" if not line.made_by else "not made yet"
+            if stored.exists:
+                note = "" if stored.path else "no file of its own"
             if line.stale:
                 note = f"[yellow]old: {_short(line.stale[0])}[/yellow]"
             table.add_row(f"  {line.name}", size(stored.bytes), age(stored.modified), note)
@@ -205,7 +207,7 @@ def _groups(lines: list[Listed]) -> Iterator[tuple[str, list[Listed]]]:
     groups: dict[str, list[Listed]] = {}
     for line in lines:
         who = line.pipeline or line.made_by or "inputs"
-        groups.setdefault(f"{who}: {line.command}" if line.command else who, []).append(line)
+        groups.setdefault(f"{who}: {line.command}" if line.command not in ("", who) else who, []).append(line)
     yield from groups.items()
 
 

@@ -22,7 +22,8 @@ _START_SECONDS = 3600.0
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: kedro serve --port 8000, then in another terminal: curl -s http://127.0.0.1:8000/v1/models",
+    epilog="\b\nExample, the second line in another terminal:\n  kedro serve --port 8000\n"
+    "  curl -s http://127.0.0.1:8000/v1/models",
 )
 @click.option(
     "--folder",

@@ -34,7 +34,7 @@ Modes:
   bayes      learn from the results: TPE, ended early by Hyperband
   sweep      the same space as a sweep of Weights & Biases
   lightning  trials as jobs on rented machines, which share a PostgreSQL
-             (--storage) and a bucket (study.place)
+             (--storage) and a bucket (studies_place in globals.yml)
 
 \b
 Examples:

@@ -29,7 +29,9 @@ Example:
 """
 
 
-@click.command("docs", help=_HELP, context_settings=CONTEXT_SETTINGS)
+@click.command(
+    "docs", short_help="Write what the last study found as a document.", help=_HELP, context_settings=CONTEXT_SETTINGS
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -56,13 +56,14 @@ def list_studies(as_json: bool, env: str | None) -> None:
         if not rows:
             click.echo("No study yet: 'kedro tune --mode single --name first' runs one.")
             return
-        click.echo(f"{'study':<19} {'sampler':<13} {'focus':<8} {'trials':>9} {'failed':>6} {'best':>5}  state")
+        width = max(len("study"), *(len(row["name"]) for row in rows))
+        click.echo(f"{'study':<{width}} {'sampler':<13} {'focus':<8} {'trials':>9} {'failed':>6} {'best':>5}  state")
         for row in rows:
             best = "" if row["best_score"] is None else f"{row['best_score']:.3f}"
             trials = f"{row['done']} of {row['planned']}"
             click.echo(
-                f"{row['name']:<19} {row['sampler']:<13} {row['focus']:<8} {trials:>9} {row['failed']:>6} {best:>5}"
-                f"  {row['state']}"
+                f"{row['name']:<{width}} {row['sampler']:<13} {row['focus']:<8} {trials:>9} {row['failed']:>6} "
+                f"{best:>5}  {row['state']}"
             )
 
 
@@ -177,7 +178,12 @@ def _found(project: Path, env: str | None, name: str) -> tuple[Path, str | None]
     return folder, cast("str | None", settings.get("storage"))
 
 
-@click.command("sync", help=_SYNC_HELP, context_settings=CONTEXT_SETTINGS)
+@click.command(
+    "sync",
+    short_help="Send the trials of a study to Weights & Biases.",
+    help=_SYNC_HELP,
+    context_settings=CONTEXT_SETTINGS,
+)
 @click.argument("name")
 @json_option
 @env_option

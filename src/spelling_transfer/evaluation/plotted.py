@@ -25,7 +25,7 @@ from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
 
 ALL = "all"
 _QUESTIONS_EACH = 10
-"""Questions to each letter or place, without which its commonest answer is right by chance."""
+"""Questions to each letter or place, without which its most frequent answer is right by chance."""
 """The stratum, and its value, of all questions of an endpoint."""
 FLOORS = {
     "commonest": "the majority answer",
@@ -141,8 +141,9 @@ def floors(marked: pd.DataFrame, baselines: pd.DataFrame) -> pd.DataFrame:
             pairs = zip(of_task["word"], of_task["answer"], strict=True)
             scores["random_letter"] = float(np.mean([word.count(answer) / len(word) for word, answer in pairs]))
         of_test = (baselines["split"] == "test") & (baselines["word_set"] == "word") & (baselines["task"] == task)
-        # Among few questions the commonest answer to each letter or place is right by chance.
-        several = len(of_task) >= _QUESTIONS_EACH * of_task["argument"].nunique()
+        # Among few questions the most frequent answer to each letter or place is right by chance.
+        n_arguments = of_task["argument"].nunique()  # with one alone this answerer is the majority answer
+        several = n_arguments > 1 and len(of_task) >= _QUESTIONS_EACH * n_arguments
         enough = (baselines["baseline"] != "answer_by_argument") | (
             several & (baselines["questions"] >= SMALLEST_CHECKED_SET)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from spelling_transfer.pages.numbers import POINTS
 from spelling_transfer.pages.page import Section
 from spelling_transfer.pages.tables import Table
 
@@ -34,7 +35,7 @@ def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame) -> list[Se
     signed = ("difference", "difference_low", "difference_high")
     formats = {
         **dict.fromkeys(shares, ".1%"),
-        **dict.fromkeys(signed, "+.1%"),
+        **dict.fromkeys(signed, POINTS),
         **{"answers_per_second": ",.0f", "candidates": ",.0f", "head_mb": ",.1f", "peak_mb": ",.0f"},
     }
     caption = (

@@ -13,7 +13,7 @@ from spelling_transfer.evaluation.plotted import ALL, FLOORS
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.pages.findings import describe_comparison, floor_note
 from spelling_transfer.pages.names import ENDPOINT_NAMES, STRATUM_NAMES, arm_name, value_name
-from spelling_transfer.pages.numbers import count_of, percent, points, span
+from spelling_transfer.pages.numbers import POINTS, count_of, percent, points, span
 from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.verdict import describe_verdict, gates_table, secondary_table
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _TONES: Mapping[str, Literal["neutral", "good", "bad"]] = {"up": "good", "down": "bad", "unclear": "neutral"}
-_SHARE, _CHANGE = ".1%", "+.1%"
+_SHARE = ".1%"
 _SAMPLES_PER_KIND = 8
+_GROUP_NAMES = {"asked": "letter or place", "endpoint": "words", "n_tokens": "tokens", "template_held_out": "wording"}
 _ENDS = ("difference", "low", "high")
 
 # A figure that is given is drawn, in this order: name, heading, text, caption.
@@ -140,7 +141,7 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
     frame = frame[comparison["measure"] == "exact_match"]
     formats = {
         **dict.fromkeys(("base", "spelling arm", "gap_closed"), _SHARE),
-        **dict.fromkeys(_ENDS, _CHANGE),
+        **dict.fromkeys(_ENDS, POINTS),
         **dict.fromkeys(("only_base_right", "only_arm_right"), ".0f"),
         **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
     }
@@ -162,7 +163,7 @@ def control_table(control: pd.DataFrame) -> Table:
         frame,
         caption="Difference: spelling arm less form control, paired by question, in percentage points. Low and high "
         "are the ends of its interval. The transfer score is a weighted sum.",
-        formats={**dict.fromkeys(("reference_score", "arm_score"), _SHARE), **dict.fromkeys(_ENDS, _CHANGE)},
+        formats={**dict.fromkeys(("reference_score", "arm_score"), _SHARE), **dict.fromkeys(_ENDS, POINTS)},
         labels={"reference_score": "form control", "arm_score": "spelling arm"},
     )
 
@@ -256,10 +257,10 @@ def _cost(results: EvaluationResults) -> Card:
     asked = results.marked["example_id"].nunique()
     trained = int((runs["seed"] >= 0).sum())
     return Card(
-        "cost",
+        "evaluated",
         f"{len(results.marked):,} answers",
         f"to {asked:,} questions, by the base and {count_of(trained, 'adapter')}",
-        floor="times are on the page of the run, and on that of the tuning",
+        floor="times are on the pages of the run and of the tuning",
     )
 
 
@@ -273,7 +274,7 @@ def _left_out(left_out: Mapping[str, Mapping[str, Any]], effects: pd.DataFrame) 
     rows += [
         {
             "what": f"{ENDPOINT_NAMES[row['endpoint']]}, {row['task']}{_stratum(row)}",
-            "why": f"{row['families']} word families, too few to compare",
+            "why": f"too few word families to compare: {row['families']}",
         }
         for row in few.to_dict("records")
     ]
@@ -324,7 +325,7 @@ def _effects_table(effects: pd.DataFrame) -> Table:
         "verdict adjusts.",
         formats={
             **dict.fromkeys(("its_score", "score"), _SHARE),
-            **dict.fromkeys(_ENDS, _CHANGE),
+            **dict.fromkeys(_ENDS, POINTS),
             **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
         },
         labels={"p_value": "p", "p_adjusted": "p, adjusted", "its_score": "other's score"},
@@ -335,7 +336,7 @@ def _scores_table(scores: pd.DataFrame) -> Table:
     frame = scores.assign(
         arm=scores["arm"].map(arm_name),
         seed=scores["seed"].where(scores["seed"] >= 0),
-        group=scores["group"].str.replace("_", " "),
+        group=scores["group"].replace(_GROUP_NAMES).str.replace("_", " "),
         value=scores["value"].astype(str).str.replace("_", " "),
     )
     shares = ("exact_match", "low", "high", "lenient", "invalid_rate", "majority", "similarity", "copied")
@@ -368,7 +369,7 @@ def _answers_table(marked: pd.DataFrame) -> Table:
 
 def _method(settings: EvaluationSettings) -> list[str]:
     return [
-        "Words are split by family, so no test word is an inflection of a training word. Each task asks one question "
+        "Words are split by family, so no test word is an inflection of a training word. Each task has one question "
         "a family; the choice of questions depends on a seed alone. Prompts are those of training and serving, in "
         "non-thinking mode; answers are the most likely tokens, with the think tags masked.",
         f"Intervals are at {settings.confidence:.0%}. Shares have Wilson's interval. Differences are paired by "

@@ -31,16 +31,17 @@ _BESIDE = 0.17
 _KIND_COLOURS = {
     RIGHT: COLOURS[0],
     RIGHT_AND_MORE: COLOURS[5],
-    **dict.fromkeys(("off by one", "dropped double", "wrong letters"), COLOURS[4]),
-    **dict.fromkeys(("missing letters", "extra letters", "other letter of the word", "other number"), COLOURS[1]),
-    "letter not in the word": COLOURS[3],
+    **dict.fromkeys(("off by one", "wrong letters"), COLOURS[4]),
+    "dropped double": COLOURS[2],
+    **dict.fromkeys(("missing letters", "other letter of the word", "other number"), COLOURS[1]),
+    **dict.fromkeys(("extra letters", "letter not in the word"), COLOURS[3]),
     NO_ANSWER: GREY,
 }
 """Kinds that no task has both of share a colour; stacked in this order."""
 
 
 def plot_scores(scores: pd.DataFrame) -> Figure:
-    """Draws exact match by task and arm with Wilson intervals, and what guessing the commonest answer would give."""
+    """Draws exact match by task and arm with Wilson intervals, and what always giving one answer would score."""
     import plotly.graph_objects as go
 
     main = scores[scores["group"] == "all"]
@@ -95,7 +96,7 @@ def plot_strata(effects: pd.DataFrame) -> Figure:
     blocks = [
         (STRATUM_NAMES[stratum], [(value_name(value), found[found["value"] == value]) for value in _ordered(found)])
         for stratum in STRATA
-        if len(found := of_spelling[of_spelling["stratum"] == stratum])
+        if len(found := of_spelling[(of_spelling["stratum"] == stratum) & of_spelling["difference"].notna()])
     ]
     return _forest([("all questions", [("all", of_spelling[of_spelling["stratum"] == ALL])]), *blocks])
 

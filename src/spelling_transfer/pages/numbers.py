@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 MISSING = "–"
+POINTS = "points"
+"""In place of a format specification: a difference of shares, in percentage points."""
 
 
 def number(value: float | np.number[Any], specification: str) -> str:
@@ -71,7 +73,7 @@ def format_value(value: Any, specification: str | None = None) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if specification is not None:
-        return number(value, specification)
+        return points(value) if specification == POINTS else number(value, specification)
     if isinstance(value, (int, np.integer)):
         return number(value, ",")
     if isinstance(value, (float, np.floating)):

@@ -177,10 +177,12 @@ def download_links(files: Mapping[str, pd.DataFrame | str]) -> str:
     """Returns a list of links to files as HTML; each holds its file, so that it works without a server.
 
     Args:
-        files: Content by file name; a frame becomes CSV.
+        files: Content by file name; a frame becomes CSV, and what is empty is left out.
     """
     items = []
     for name, content in files.items():
+        if not len(content):
+            continue
         text = content if isinstance(content, str) else content.to_csv(index=False)
         kind = "text/csv" if name.endswith(".csv") else "text/plain"
         encoded = base64.b64encode(text.encode()).decode()

@@ -8,7 +8,7 @@ import pandas as pd
 
 from spelling_transfer.evaluation.layer_probes import NO_LAYER, best_layers
 from spelling_transfer.pages.names import arm_name
-from spelling_transfer.pages.numbers import listed, percent, points, span
+from spelling_transfer.pages.numbers import POINTS, listed, percent, points, span
 from spelling_transfer.pages.page import Section
 from spelling_transfer.pages.style import COLOURS, GREY, error_bars, style_figure
 from spelling_transfer.pages.tables import Table
@@ -101,7 +101,7 @@ def _best_table(probes: pd.DataFrame) -> Table:
         caption="The layer that is read best, chosen by the error of the fit, so no test question has a say. Accuracy "
         "is the probe's; the difference is accuracy less the share answered right, paired by question. None of this is "
         "part of the verdict.",
-        formats={**dict.fromkeys(names[4:], ".1%"), **dict.fromkeys(ends, "+.1%")},
+        formats={**dict.fromkeys(names[4:], ".1%"), **dict.fromkeys(ends, POINTS)},
         labels={"answered": "answered right", "untold": "difference", "untold_low": "from", "untold_high": "to"},
     )
 

@@ -112,7 +112,7 @@ def _cards(record: RunRecord, results: Results) -> list[Card]:
     return [
         *cards,
         Card(
-            "cost of this run",
+            "time of this run",
             duration(record.seconds),
             f"{count_of(nodes, 'node')} on this machine",
             floor="what was rented: kedro compute cost",
@@ -155,12 +155,12 @@ def _policy(results: Results) -> Iterator[Section]:
     report = results.policy_report
     if report is None:
         return
-    checked = ", ".join(f"{len(names)} {kind}" for kind, names in report["checked"].items())
+    checked = "; ".join(f"{kind}: {len(names)}" for kind, names in report["checked"].items())
     exempted = sum(entry["count"] for entry in report["exemptions_used"])
     yield Section(
         "Was non-thinking mode kept?",
         text=f"{'Yes' if report['kept'] else 'No'}: {len(report['found'])} violations in this run, {exempted} passages "
-        f"exempted by name. Checked: {checked}.",
+        f"exempted by name. What was checked, by kind: {checked}.",
         table=Table(
             pd.DataFrame(report_rows(report)),
             caption="The rules of conf/base/policy.yml, checked while the run went on.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from spelling_transfer.pages.numbers import number
 from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
 from spelling_transfer.pages.style import COLOURS, style_figure
 from spelling_transfer.pages.tables import Table
@@ -23,7 +24,7 @@ _GROUPS = {
     "filter": "What answers may hold",
     "mask": "What answers may not hold, whatever the model wants",
     "model": "The same model as in the evaluation",
-    "key": "Who may ask",
+    "key": "Who may send requests",
     "faults": "Clients that misbehave",
     "settings": "What the endpoint says of itself",
     "stops": "The end",
@@ -225,5 +226,12 @@ def _check_table(checks: pd.DataFrame) -> Table:
 
 
 def _seen(evidence: Mapping[str, Any]) -> str:
-    parts = [f"{name.replace('_', ' ')}: {value}" for name, value in evidence.items() if value not in (None, [], "")]
-    return "; ".join(parts)
+    shown = {name: value for name, value in evidence.items() if value not in (None, [], {}, "")}
+    return "; ".join(f"{name.replace('_', ' ')}: {_short(value)}" for name, value in shown.items())
+
+
+def _short(value: Any) -> Any:
+    """Returns a value of the evidence with three digits of each number that is measured."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_short(each)}" for name, each in value.items())
+    return number(value, ".3g") if isinstance(value, float) else value

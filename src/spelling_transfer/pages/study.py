@@ -16,7 +16,7 @@ from spelling_transfer.pages.findings import (
     describe_ratios,
     describe_search,
 )
-from spelling_transfer.pages.numbers import count_of, duration, percent, points
+from spelling_transfer.pages.numbers import POINTS, count_of, duration, percent, points
 from spelling_transfer.pages.page import Card, Section, command_to_repeat, download_links, links_from, render_page
 from spelling_transfer.pages.study_figures import short_name
 from spelling_transfer.pages.tables import Table
@@ -105,12 +105,12 @@ def _cards(found: StudyFindings) -> list[Card]:
         score = seen["tasks"][task]
         cards.append(Card(task, percent(score), f"base {percent(base)}, {points(score - base)} points"))
     n_others = len(found.best["equivalent"])
-    note = f"{n_others} of the others are not clearly worse"
+    note = f"{count_of(n_others, 'other')} may be as good" if n_others else "all others are clearly worse"
     return [
         *cards,
         Card("finished trials", str(found.best["finished"]), note if len(found.finished) > 1 else ""),
         Card(
-            "cost of the search",
+            "time of the search",
             duration(found.total_seconds),
             f"{found.trials['steps'].sum():,.0f} steps in {count_of(len(found.trials), 'trial')}; {_dollars(found)}",
         ),
@@ -146,7 +146,7 @@ def _equivalent_table(found: StudyFindings) -> Table:
         caption="Difference to the best in percentage points, with its 95% interval over word families.",
         formats={
             "selection_score": ".1%",
-            **dict.fromkeys(("difference", "low", "high"), "+.1%"),
+            **dict.fromkeys(("difference", "low", "high"), POINTS),
             "seconds": ".1f",
             **_setting_formats(found),
         },
@@ -191,7 +191,7 @@ def _patterns_table(found: StudyFindings) -> Table | None:
         rows[["name", "value", "task", "trials", *_GAIN]],
         caption="Mean gain in percentage points by the value of a setting, with its 95% interval over trials. Settings "
         "vary together, so this is no effect of one alone. Values with fewer than three trials are left out.",
-        formats=dict.fromkeys(_GAIN, "+.1%"),
+        formats=dict.fromkeys(_GAIN, POINTS),
         labels={"name": "setting"},
     )
 
@@ -264,7 +264,7 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
             "point of spelling gained; it is left out where the interval of the spelling gain includes zero.",
             formats={
                 **dict.fromkeys(shares, ".1%"),
-                **dict.fromkeys(_GAIN, "+.1%"),
+                **dict.fromkeys(_GAIN, POINTS),
                 **dict.fromkeys(("ratio", "ratio_low", "ratio_high"), "+.2f"),
             },
             labels={"number": "trial"},

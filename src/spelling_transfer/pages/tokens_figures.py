@@ -37,7 +37,7 @@ def plot_classes(english_stats: list[dict[str, Any]]) -> Figure:
     rule = next(row for row in english_stats if row["in_use"])
     rows = sorted(rule["classes"], key=lambda row: row["inside"] + row["outside"])
     labels = [CLASS_LABELS.get(row["token_class"], row["token_class"]) for row in rows]
-    parts = (("inside", f"in the {rule['rule']} subset", COLOURS[0]), ("outside", "left out", _GREY))
+    parts = (("inside", f"in the subset “{rule['rule']}”", COLOURS[0]), ("outside", "left out", _GREY))
     figure = Figure(
         [
             Bar(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from spelling_transfer.evaluation.comparison import core_rows
 from spelling_transfer.pages.names import arm_name
-from spelling_transfer.pages.numbers import count_of, listed, percent, points, signed, span
+from spelling_transfer.pages.numbers import POINTS, count_of, listed, percent, points, signed, span
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.tasks.registry import TRAINED_TASK
 
@@ -85,7 +85,7 @@ def gates_table(verdict: Mapping[str, Any]) -> Table:
             }
             for each in gate["comparisons"]
         ]
-    shares = dict.fromkeys(("difference", "low", "high", "needed"), "+.1%")
+    shares = dict.fromkeys(("difference", "low", "high", "needed"), POINTS)
     return Table(
         pd.DataFrame(rows),
         caption="A gate is open where the whole interval of each difference lies above what is needed, and its test "
@@ -100,7 +100,10 @@ def secondary_table(verdict: Mapping[str, Any]) -> Table | None:
     if not verdict["secondary"]:
         return None
     frame = pd.DataFrame(verdict["secondary"])
-    frame = frame.assign(reference=frame["reference"].map(arm_name), stratum=frame["stratum"].str.replace("_", " "))
+    names = {"template_held_out": {"False": "trained", "True": "held out"}}
+    values = [names.get(row["stratum"], {}).get(str(row["value"]), row["value"]) for row in verdict["secondary"]]
+    kinds = frame["stratum"].replace({"template_held_out": "wording", "n_tokens": "tokens"}).str.replace("_", " ")
+    frame = frame.assign(reference=frame["reference"].map(arm_name), stratum=kinds, value=values)
     frame = frame[
         ["task", "stratum", "value", "reference", "n", "difference", "low", "high", "p_value", "p_adjusted", "verdict"]
     ]
@@ -109,7 +112,7 @@ def secondary_table(verdict: Mapping[str, Any]) -> Table | None:
         caption="The spelling arm against base and form control, in percentage points. The p-values are adjusted "
         "together (Benjamini and Hochberg): of what is called up or down here, one in twenty may be chance.",
         formats={
-            **dict.fromkeys(("difference", "low", "high"), "+.1%"),
+            **dict.fromkeys(("difference", "low", "high"), POINTS),
             **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
         },
         labels={"p_value": "p", "p_adjusted": "p, adjusted"},

@@ -226,7 +226,7 @@ class BaseEngine:
             why = f"{name}: {sent} is not allowed; this endpoint always samples with {fixed}."
             if name == "temperature" and sent == 0:
                 why += (
-                    " Temperature 0 would take the most likely token each time, which is how the evaluation asks "
+                    " Temperature 0 would take the most likely token each time, which is how the evaluation decodes "
                     "('kedro run --pipelines=evaluation'); for an answer that can be repeated, send a seed."
                 )
             message = f"{why} Leave the field out or send that value."

@@ -113,7 +113,7 @@ def _score_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _answer_line(verdict: Mapping[str, Any] | None) -> str:
     question = "Does training on spelling alone carry over to position and count?"
-    return f"{question} The study's answer: **{verdict['answer'] if verdict else 'not asked'}**."
+    return f"{question} The study's answer: **{verdict['answer'] if verdict else 'not evaluated'}**."
 
 
 def _result(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -283,7 +283,7 @@ def check_same_answers(
 
 
 def check_merge(reference: Reference, merged: LoadedModel, questions: Sequence[str]) -> Iterator[Check]:
-    """Compares the merged model with base and adapter, as the evaluation asks: greedily, at batch 1 and 64."""
+    """Compares the merged model with base and adapter, as the evaluation decodes: greedily, at batch 1 and 64."""
     prompts = [prompt for _, prompt in reference.askable(questions)]
     tokenizer = reference.tokenizer
     apart = generate_answers(reference.loaded, tokenizer, prompts, batch_size=_BATCH_SIZES[-1])

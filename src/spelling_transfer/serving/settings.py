@@ -150,7 +150,7 @@ class DeploymentCheckSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     english_only: bool = Field(True, description="Whether answers may hold tokens of the English subset only.")
-    n_questions: int = Field(24, ge=20, le=10_000, description="Questions of the test split that are asked.")
+    n_questions: int = Field(24, ge=20, le=10_000, description="Questions of the test split that are sent.")
     seed: int = Field(0, ge=0, description="Which questions are chosen.")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the endpoint runs.")
     engines: tuple[Engine, ...] = Field(

@@ -32,13 +32,16 @@
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   // Panels side by side stand one above the other where there is no room.
   const NARROW = 640;
-  const stack = (layout) => {
+  const stack = (layout, entries) => {
     const axes = Object.keys(layout).filter((key) => /^xaxis\d*$/.test(key) && layout[key].domain);
     if (axes.length < 2) return {};
     const rows = new Set(axes.map((key) => layout[key.replace("x", "y")].domain[0])).size;
     const each = Math.max(layout.height / rows, 300), height = each * axes.length;
     const tops = axes.map((_, place) => 1 - place / axes.length);
-    const page = { height, legend: { ...layout.legend, y: (layout.legend?.y ?? 1) * layout.height / height } };
+    // A legend below the panels needs room for its lines, and follows the last panel's axis.
+    const y = layout.legend?.y ?? 1, below = y < 0;
+    const page = { height: height + (below ? 22 * entries : 0),
+      legend: { ...layout.legend, y: (y * layout.height + (below ? 90 : 0)) / height } };
     axes.forEach((key, place) => {
       const other = key.replace("x", "y");
       page[key] = { ...layout[key], domain: [0, 1] };
@@ -58,7 +61,7 @@
       const target = document.getElementById(source.dataset.plot);
       const { data, layout: given = {} } = JSON.parse(source.textContent);
       const narrow = target.parentElement.clientWidth < NARROW;
-      const layout = narrow ? { ...given, ...stack(given) } : given;
+      const layout = narrow ? { ...given, ...stack(given, data.filter((each) => each.showlegend !== false && each.name).length) } : given;
       if (data.some((each) => each.type === "parcoords")) {
         target.style.minWidth = `${NARROW}px`;
         target.parentElement.classList.add("scrolls");

@@ -61,6 +61,8 @@
       return element("div", "", term, boxes);
     }));
   };
+  // The word to begin with is one that is cut, where the one in the page is not on the list.
+  if (!place.has(input.value)) input.value = words[forms[0].tokens.findIndex((tokens) => tokens.includes("."))] ?? words[0];
   input.addEventListener("input", show);
   show();
 }

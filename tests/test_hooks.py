@@ -68,7 +68,8 @@ def _run(pipeline: Pipeline, catalog: DataCatalog, **run_params: Any) -> None:
     }
     hooks.hook.before_pipeline_run(run_params=params, pipeline=pipeline, catalog=catalog)
     try:
-        result = SequentialRunner().run(pipeline, catalog, hook_manager=hooks)
+        only_missing = params.get("only_missing_outputs", False)
+        result = SequentialRunner().run(pipeline, catalog, hooks, only_missing_outputs=only_missing)
     except Exception as error:
         hooks.hook.on_pipeline_error(error=error, run_params=params, pipeline=pipeline, catalog=catalog)
         raise
@@ -133,6 +134,20 @@ def test_a_run_of_one_pipeline_speaks_of_that_one(
     assert "endpoint" in printed
     assert "spelling" not in printed
     assert _summary(tmp_path)["from_this_run"] == {"scores": False, "comparison": False, "conformance": True}
+    page = (tmp_path / "08_reporting" / "index.html").read_text()
+    assert "This comparison is from an earlier run." in page
+
+
+def test_a_run_that_had_nothing_to_make_claims_nothing(
+    catalog: DataCatalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = pipeline([*EVALUATION.nodes, *DEPLOYMENT.nodes])
+    _run(made, catalog)
+    capsys.readouterr()
+    _run(made, catalog, only_missing_outputs=True)
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert [line.split()[0] for line in lines] == ["open", "took"]
+    assert not any(_summary(tmp_path)["from_this_run"].values())
     page = (tmp_path / "08_reporting" / "index.html").read_text()
     assert "This comparison is from an earlier run." in page
 

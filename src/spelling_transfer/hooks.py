@@ -88,13 +88,17 @@ class RunSummaryHook:
 
     # Last: what other hooks save at the end of a run is on the page.
     @hook_impl(trylast=True)
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], run_result: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
         """Writes the summary of a finished run and prints it; what keeps it from that is said and fails no run."""
         record, self._record = self._record, None
         if record is None:
             return
-        # A runner whose nodes run in other processes fires no node hooks in this one.
-        made = record.made or set(pipeline.all_outputs())
+        # A runner whose nodes run in other processes fires no node hooks in this one. The pipeline has also what
+        # --only-missing-outputs left alone; the result has only what was run.
+        ran = run_result if run_params.get("only_missing_outputs") else pipeline.all_outputs()
+        made = record.made or set(ran)
         try:
             results = self._collect(catalog, frozenset(made))
             _write(catalog, record, results)

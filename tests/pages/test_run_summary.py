@@ -4,10 +4,9 @@ import re
 import shlex
 from typing import Any
 
-import click
 import pandas as pd
 import pytest
-from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import _split_params
 from tests.samples.runs import COMPARISON
 from tests.samples.verdicts import arm_answers, gains
 
@@ -39,28 +38,40 @@ def test_the_last_line_is_the_verdict(transfer: float, expected: str) -> None:
     assert "no verdict yet" in without[-1].text
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        "study.n_trials=3",
-        "tracking.mode=disabled,study.seed=0",
-        "evaluation.batch_size=null,trial.compile=true",
-        "a=2e-5",
-    ],
-)
-def test_the_command_that_repeats_a_run_gives_the_parameters_that_it_was_given(typed: str) -> None:
-    option = next(each for each in kedro_run.params if each.name == "params")
-    given = option.type_cast_value(click.Context(kedro_run), typed)
-    given = option.callback(click.Context(kedro_run), option, given)
-    words = shlex.split(command_of({"runtime_params": given}))
-    again = option.callback(click.Context(kedro_run), option, words[-1].removeprefix("--params="))
-    assert again == given
+TYPED = [
+    "study.n_trials=3",
+    "study.n_trials=3,study.seed=1,tracking.mode=disabled",
+    "trial.training.learning_rate=1e-05,study.time_limit=null,evaluation.ask_again=true",
+    "evaluation.seed=3,study.name=a b,study.tags={},study.note='3',study.place=$HOME/x:y",
+]
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_the_command_of_a_run_is_read_as_the_same_settings(typed: str) -> None:
+    params = _split_params(None, None, typed)
+    command = command_of({"runtime_params": params})
+    _, _, option = shlex.split(command)
+    again = _split_params(None, None, option.removeprefix("--params="))
+    assert again == params
+    assert [type(value) for value in again.values()] == [type(value) for value in params.values()]
+
+
+@pytest.mark.parametrize("value", [[1, 2], "a,b", {"a.b": 1}])
+def test_a_setting_that_no_command_line_can_say_leaves_no_command(value: Any) -> None:
+    assert command_of({"runtime_params": {"study": {"value": value}}}) == ""
+
+
+def test_the_command_of_a_run_names_whatever_chose_its_nodes() -> None:
+    chosen = {"from_inputs": ["scores"], "to_outputs": ["verdict"], "namespaces": ["evaluation"]}
+    command = command_of({**chosen, "only_missing_outputs": True})
+    assert command == (
+        "kedro run --from-inputs=scores --to-outputs=verdict --namespaces=evaluation --only-missing-outputs"
+    )
 
 
 def test_the_page_of_a_run_has_its_command_and_what_each_pipeline_took() -> None:
-    command = command_of(
-        {"pipeline_names": ["tuning", "evaluation"], "env": "standard", "runtime_params": {"study": {"n_trials": 3}}}
-    )
+    params = {"study": {"n_trials": 3}}
+    command = command_of({"pipeline_names": ["tuning", "evaluation"], "env": "standard", "runtime_params": params})
     assert command == "kedro run --pipelines=evaluation,tuning --env=standard --params=study.n_trials=3"
     assert command_of({"pipeline_names": None, "env": "local", "tags": []}) == "kedro run"
     record = RunRecord("today", ["tuning"], "local", command)

@@ -1,5 +1,6 @@
 """The endpoint over HTTP, as clients meet it."""
 
+import gzip
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -239,6 +240,35 @@ def test_no_malformed_body_of_500_breaks_the_endpoint(endpoint: RunningEndpoint,
         assert "Traceback" not in response.text
     assert {response.status_code for response in responses} >= {200, 400, 404}
     assert client.ask(QUESTION).ok
+
+
+@pytest.mark.parametrize("body", ["null", "true", "5", "0.5", '"text"', "[]", "[null]"])
+def test_json_that_is_no_object_is_refused_as_such(endpoint: RunningEndpoint, body: str) -> None:
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        response = post(endpoint, body.encode(), path)
+        assert response.status_code == 400
+        assert "JSON object" in response.json()["error"]["message"]
+
+
+def test_a_body_that_is_not_called_json_is_told_which_header_it_needs(endpoint: RunningEndpoint) -> None:
+    # What curl -d sends without a header.
+    form = httpx.post(
+        f"{endpoint.url}/v1/chat/completions",
+        content=json.dumps({"model": "wants-to-think", "messages": [{"role": "user", "content": QUESTION}]}),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+        trust_env=False,
+    )
+    assert form.status_code == 400
+    assert "Content-Type: application/json" in form.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "body", ['{"model": "caf\xe9"}'.encode("latin-1"), gzip.compress(b"{}")], ids=["latin-1", "gzip"]
+)
+def test_a_body_that_no_parser_reads_says_what_it_may_be(endpoint: RunningEndpoint, body: bytes) -> None:
+    response = post(endpoint, body)
+    assert response.status_code == 400
+    assert "UTF-8" in response.json()["error"]["message"]
 
 
 def test_a_fault_of_ours_is_json_without_its_inside_and_one_line_of_the_log(

@@ -7,7 +7,7 @@ import json
 import posixpath
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -80,26 +80,53 @@ class RunRecord:
 
 
 def command_of(run_params: Mapping[str, Any]) -> str:
-    """Returns the command that began a run, from the parameters that Kedro gives its hooks; defaults are left out."""
+    """Returns the command that began a run, from the parameters that Kedro gives its hooks; defaults are left out.
+
+    Empty where a command line cannot say it: ``--params`` of Kedro has no way to write a list.
+    """
+    params = run_params.get("runtime_params") or {}
+    settings = list(_settings(params))
+    if _read_back(settings) != params:
+        return ""
     options = {
         "pipelines": sorted(run_params.get("pipeline_names") or []),
         "env": None if run_params.get("env") in (None, "local") else [run_params["env"]],
         "tags": run_params.get("tags"),
         "from-nodes": run_params.get("from_nodes"),
         "to-nodes": run_params.get("to_nodes"),
-        "params": list(_as_typed(run_params.get("runtime_params") or {})),
+        "from-inputs": run_params.get("from_inputs"),
+        "to-outputs": run_params.get("to_outputs"),
+        "namespaces": run_params.get("namespaces"),
+        "params": settings,
     }
     given = [f"--{name}={','.join(map(str, values))}" for name, values in options.items() if values]
-    return " ".join(["kedro run", *map(shlex.quote, given)])
+    flags = ["--only-missing-outputs"] if run_params.get("only_missing_outputs") else []
+    return " ".join(["kedro run", *map(shlex.quote, given), *flags])
 
 
-def _as_typed(parameters: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Yields parameters as ``--params`` takes them: ``study.n_trials=3``, not a mapping in a mapping."""
-    for name, value in parameters.items():
-        if isinstance(value, Mapping):
-            yield from _as_typed(value, f"{above}{name}.")
+def _settings(values: Mapping[str, Any], group: str = "") -> Iterator[str]:
+    """Yields ``group.name=value`` of each setting, as Kedro's ``--params`` takes them."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _settings(value, f"{group}{name}.")
         else:
-            yield f"{above}{name}={value if isinstance(value, str) else json.dumps(value)}"
+            said = str(value)
+            is_read = _read_back([f"value={said}"]) == {"value": value}
+            yield f"{group}{name}={said if is_read else json.dumps(value, default=str)}"
+
+
+def _read_back(settings: Sequence[str]) -> dict[Any, Any] | None:
+    """Returns what Kedro makes of ``--params``; ``None`` where it would read other settings or none."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if any("," in setting or setting != setting.strip() for setting in settings):
+        return None  # it separates settings by commas, and takes off what is blank around them
+    try:
+        return dict(OmegaConf.to_container(OmegaConf.from_dotlist(list(settings))))  # type: ignore[arg-type]
+    except (OmegaConfBaseException, YAMLError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,13 @@ async def _as_response(request: Request, error: Exception) -> Response:
         error = refusal_of_validation(error.errors())
     elif isinstance(error, HTTPException):
         headers = dict(error.headers or {})
-        error = RefusedRequestError(error.status_code, "http_error", str(error.detail))
+        said = str(error.detail)
+        if error.status_code == 400:  # FastAPI's, for whatever its parser raises that is no error of JSON's grammar
+            said = (
+                "the body cannot be read as JSON: it is compressed or not in UTF-8, it is nested too deeply, or a "
+                "number in it has thousands of digits."
+            )
+        error = RefusedRequestError(error.status_code, "http_error", said)
     elif not isinstance(error, RefusedRequestError):
         # What it was stands in the log; the client learns nothing of its inside.
         error = RefusedRequestError(500, "internal_error", "the endpoint failed at this request; its log says why.")

@@ -21,6 +21,8 @@ NON_THINKING_ONLY = "non_thinking_only"
 """Code of every refusal that is due to the non-thinking policy."""
 
 _OWN_CODES = frozenset({"single_turn_only", "unsupported_role"})
+# pydantic's names for a body that is no object: another value, or a text that its header does not call JSON.
+_NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type"})
 
 
 class RefusedRequestError(Exception):
@@ -103,6 +105,8 @@ def refusal_of_validation(errors: Sequence[Mapping[str, Any]]) -> RefusedRequest
         message = "the request has no body; send a JSON object."
     elif first["type"] == "json_invalid":
         message, param = f"the body is not valid JSON ({context.get('error', first['msg'])}).", ""
+    elif first["type"] in _NO_OBJECT and not param:
+        message = "the body is no JSON object. Send one, with the header 'Content-Type: application/json'."
     elif "field" in context or not param:
         message = str(first["msg"])
     else:
@@ -429,8 +433,9 @@ class _Place(NamedTuple):
 
 
 def _entries(data: Any) -> Iterator[tuple[_Place, Any]]:
-    """Yields place and value of everything inside a request, at any depth."""
-    open_nodes: list[tuple[_Place | None, Any]] = [(None, data)]  # no recursion: the depth is the client's choice
+    """Yields place and value of everything inside a request, at any depth; of a request that is no object, nothing."""
+    # No recursion: the depth is the client's choice.
+    open_nodes: list[tuple[_Place | None, Any]] = [(None, data)] if isinstance(data, dict | list) else []
     while open_nodes:
         around, node = open_nodes.pop()
         entries = node.items() if isinstance(node, dict) else enumerate(node)

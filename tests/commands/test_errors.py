@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 from tests.conftest import ROOT
+from tests.test_misuse import commands as every
 
-from spelling_transfer.cli import LazyCommand
 from spelling_transfer.commands.errors import explain, one_clear_error
 
 
@@ -34,21 +33,9 @@ def test_and_does_not_where_there_is_no_such_option() -> None:
     assert explain(OSError(errno.EIO, "Input/output error")) == "Input/output error."
 
 
-def _commands(command: click.Command, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Yields a command and those below it."""
-    command = command.load() if isinstance(command, LazyCommand) else command
-    yield names, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            if below is not None:
-                yield from _commands(below, (*names, name))
-
-
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), PermissionError(13, "Permission denied")])
 def test_no_command_is_told_to_use_an_option_it_lacks(error: OSError) -> None:
-    commands = list(_commands(KedroCLI(ROOT)))
+    commands = list(every(KedroCLI(ROOT), ()))
     assert {("bundle", "push"), ("doctor",), ("peek",), ("tune",), ("run",)} <= {names for names, _ in commands}
     for names, command in commands:
         with click.Context(command):

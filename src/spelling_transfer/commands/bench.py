@@ -20,21 +20,19 @@ if TYPE_CHECKING:
     from spelling_transfer.bench import Answerer, Contents, PublicSet
     from spelling_transfer.evaluation import EvaluationSettings
 
-_HELP = """Evaluate on public benchmarks, and export our tasks to other evaluation harnesses.
 
-\b
-Examples:
-  kedro bench list
-  kedro bench run cute --file CUTE/data/spell.tsv
-  kedro bench run rg_spell_backward --size 200 --arm base --arm spelling
-  kedro bench engines transformers ours@1 ours@64 http://127.0.0.1:8000
-  kedro bench export lm-eval lm_eval_tasks
-"""
-
-
-@click.group("bench", help=_HELP, context_settings=CONTEXT_SETTINGS)
+@click.group("bench", context_settings=CONTEXT_SETTINGS)
 def bench() -> None:
-    """Holds the commands."""
+    """Evaluate on public benchmarks, and export our tasks to other evaluation harnesses.
+
+    \b
+    Examples:
+      kedro bench list
+      kedro bench run cute --file CUTE/data/spell.tsv
+      kedro bench run rg_spell_backward --size 200 --arm base --arm spelling
+      kedro bench engines transformers ours@1 ours@64 http://127.0.0.1:8000
+      kedro bench export lm-eval lm_eval_tasks
+    """  # noqa: D301
 
 
 bench.add_command(engines)

@@ -35,31 +35,30 @@ DISTRIBUTION = "spelling-transfer"
 
 _MEMORY_NEEDED_MB = 3000
 """A whole run on the embedded model, its endpoint included."""
+_PATIENCE_SECONDS = 3.0
 _ROOM_NEEDED_MB = 500
 """A whole run on the embedded model leaves some 100 MB; training and the export hold as much again for a while."""
 
 HOSTS = {"huggingface.co": 443, "lightning.ai": 443}
 """Hosts and their ports; the one of Weights & Biases is what its client is set to."""
 
-_HELP = """Check this machine: packages, files, accounts and hosts, with a remedy for each that is not in order.
 
-Ends with exit code 1 where something is amiss that a run needs.
-
-\b
-Examples:
-  kedro doctor
-  kedro doctor --offline
-  kedro doctor --env=qwen3_4b --json
-"""
-
-
-@click.command("doctor", help=_HELP, context_settings=CONTEXT_SETTINGS)
+@click.command("doctor", context_settings=CONTEXT_SETTINGS)
 @click.option("--offline", is_flag=True, help="Do not try to reach any host.")
 @json_option
 @env_option
 @click.pass_context
 def doctor(context: click.Context, /, offline: bool, as_json: bool, env: str | None) -> None:
-    """Checks the machine."""
+    """Check this machine: packages, files, accounts and hosts, with a remedy for each that is not in order.
+
+    Ends with exit code 1 where something is amiss that a run needs.
+
+    \b
+    Examples:
+      kedro doctor
+      kedro doctor --offline
+      kedro doctor --env=qwen3_4b --json
+    """  # noqa: D301
     with one_clear_error(env=env):
         checks = _examine(offline, env)
         if as_json:
@@ -296,12 +295,12 @@ def check_machines(context: KedroContext) -> Iterator[Check]:
     yield Check("machines", "Studios awake", not studios, False, ", ".join(studios) or "none", remedy)
 
 
-def check_reachable(hosts: Mapping[str, int], timeout_seconds: float = 3.0) -> Iterator[Check]:
+def check_reachable(hosts: Mapping[str, int]) -> Iterator[Check]:
     """Opens a connection to each host and closes it again."""
 
     def connect(host: str) -> str:
         try:
-            socket.create_connection((host, hosts[host]), timeout=timeout_seconds).close()
+            socket.create_connection((host, hosts[host]), timeout=_PATIENCE_SECONDS).close()
         except OSError as error:
             return error.strerror or str(error) or type(error).__name__
         return ""

@@ -100,13 +100,13 @@ def _run(
             options |= {"pipelines": [options["pipeline"]], "pipeline": None}
         _check_environment(context, options)
         _check_runner(context, options)
-        check_selection(options, pipelines)
+        chosen = check_selection(options, pipelines)
         _check_versions(options)
         whole: AbstractContextManager[None] = nullcontext()
         if only_stale:
             from spelling_transfer.commands.stale import choose_stale
 
-            options["node_names"], is_whole = choose_stale(options)
+            options["node_names"], is_whole = choose_stale(options, chosen)
             whole = whole_run() if is_whole else whole
         if only_stale and not options["node_names"]:
             return

@@ -13,12 +13,15 @@ _FEW = 12
 """So many known names are listed where none is close; more would bury the message."""
 
 
-def check_selection(options: Mapping[str, Any], pipelines: Mapping[str, Pipeline]) -> None:
+def check_selection(options: Mapping[str, Any], pipelines: Mapping[str, Pipeline]) -> Pipeline:
     """Checks the options of ``kedro run`` that choose pipelines, nodes, tags, datasets and namespaces.
 
     Args:
         options: The options by name.
         pipelines: The project's pipelines by name.
+
+    Returns:
+        What they choose.
 
     Raises:
         click.BadParameter: A name is not there.
@@ -37,26 +40,17 @@ def check_selection(options: Mapping[str, Any], pipelines: Mapping[str, Pipeline
     _check("from_inputs", "dataset", options["from_inputs"], chosen.datasets(), everything.datasets())
     _check("to_outputs", "output", options["to_outputs"], chosen.all_outputs(), everything.all_outputs())
     try:
-        chosen_nodes(chosen, options)
+        return chosen.filter(
+            tags=options["tags"],
+            from_nodes=options["from_nodes"],
+            to_nodes=options["to_nodes"],
+            node_names=options["node_names"],
+            from_inputs=options["from_inputs"],
+            to_outputs=options["to_outputs"],
+            node_namespaces=options["namespaces"],
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-
-
-def chosen_nodes(pipeline: Pipeline, options: Mapping[str, Any]) -> Pipeline:
-    """Returns what the options of ``kedro run`` leave of a pipeline.
-
-    Raises:
-        ValueError: Nothing is left.
-    """
-    return pipeline.filter(
-        tags=options["tags"],
-        from_nodes=options["from_nodes"],
-        to_nodes=options["to_nodes"],
-        node_names=options["node_names"],
-        from_inputs=options["from_inputs"],
-        to_outputs=options["to_outputs"],
-        node_namespaces=options["namespaces"],
-    )
 
 
 _OPTION = {"node_names": "nodes"}

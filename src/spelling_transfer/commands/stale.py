@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 if TYPE_CHECKING:
-    from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
     from kedro.pipeline import Pipeline
 
@@ -16,11 +15,12 @@ _SHOWN = 3
 """So many reasons of a node are named."""
 
 
-def choose_stale(options: Mapping[str, Any]) -> tuple[list[str], bool]:
+def choose_stale(options: Mapping[str, Any], pipeline: Pipeline) -> tuple[list[str], bool]:
     """Says which of the nodes that a run has chosen are stale.
 
     Args:
         options: The options of ``kedro run`` by name; what they name is there.
+        pipeline: The nodes that they choose.
 
     Returns:
         The names of the nodes to run, and whether they make anything: a check alone makes nothing.
@@ -28,11 +28,17 @@ def choose_stale(options: Mapping[str, Any]) -> tuple[list[str], bool]:
     Raises:
         DatasetError: The storage cannot be reached.
     """
+    from kedro.framework.session import KedroSession
+
     from spelling_transfer.storage.freshness import LEAVES_NOTHING, find_stale
 
-    context, pipeline = _chosen(options)
-    catalog = cast("DataCatalog", context.catalog)
-    stale = find_stale(context, catalog, pipeline)
+    context = KedroSession.create(
+        env=options["env"],
+        conf_source=options["conf_source"],
+        runtime_params=options["params"],
+        save_on_close=False,
+    ).load_context()
+    stale = find_stale(context, cast("DataCatalog", context.catalog), pipeline)
     made = [name for name, reasons in stale.items() if reasons[0] != LEAVES_NOTHING]
     if not made:
         click.echo(f"Nothing has changed: {len(pipeline.nodes) - len(stale)} nodes left what they would leave today.")
@@ -43,22 +49,3 @@ def choose_stale(options: Mapping[str, Any]) -> tuple[list[str], bool]:
         more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
         click.echo(f"  {name}: {', '.join(reasons[:_SHOWN])}{more}")
     return list(stale), bool(made)
-
-
-def _chosen(options: Mapping[str, Any]) -> tuple[KedroContext, Pipeline]:
-    from kedro.framework.project import pipelines
-    from kedro.framework.session import KedroSession
-    from kedro.pipeline import Pipeline
-
-    from spelling_transfer.commands.selection import chosen_nodes
-
-    names = list(options["pipelines"]) or ["__default__"]
-    session = KedroSession.create(
-        env=options["env"],
-        conf_source=options["conf_source"],
-        runtime_params=options["params"],
-        save_on_close=False,
-    )
-    context = session.load_context()
-    whole: Pipeline = sum((pipelines[name] for name in names), Pipeline([]))
-    return context, chosen_nodes(whole, options)

@@ -42,21 +42,8 @@ _REPORTS = {
 _ENGLISH = ("vocabulary", "english", "coverage")
 _TEMPLATE = ("template",)
 
-_HELP = """Analyse the tokenizer: vocabulary, English subset, words in tokens, template.
 
-Without options everything is analysed and a page with a search box is written. Words and examples are prepared first
-where no run has made them yet. Nothing is ever generated.
-
-\b
-Examples:
-  kedro tokens
-  kedro tokens --english-only --analyze-thinking
-  kedro tokens --word=strawberry --word=bookkeeper --json
-  kedro tokens --docs
-"""
-
-
-@click.command("tokens", help=_HELP, context_settings=CONTEXT_SETTINGS)
+@click.command("tokens", context_settings=CONTEXT_SETTINGS)
 @click.option("--english-only", is_flag=True, help="Only the English subset: its rules, its size, what it covers.")
 @click.option(
     "--analyze-thinking", is_flag=True, help="Only the cost of the chat template: renders both modes and counts tokens."
@@ -80,7 +67,18 @@ def tokens(
     as_json: bool,
     env: str | None,
 ) -> None:
-    """Analyses the tokenizer."""
+    """Analyse the tokenizer: vocabulary, English subset, words in tokens, template.
+
+    Without options everything is analysed and a page with a search box is written. Words and examples are prepared
+    first where no run has made them yet. Nothing is ever generated.
+
+    \b
+    Examples:
+      kedro tokens
+      kedro tokens --english-only --analyze-thinking
+      kedro tokens --word=strawberry --word=bookkeeper --json
+      kedro tokens --docs
+    """  # noqa: D301
     parts = (*(_ENGLISH if english_only else ()), *(_TEMPLATE if analyze_thinking else ()))
     if words and (parts or docs):
         raise click.UsageError("--word stands alone: it looks up words and analyses nothing else.")

@@ -20,33 +20,6 @@ from spelling_transfer.files import NAME_RULE, is_name
 from spelling_transfer.statistics.scores import Focus
 from spelling_transfer.study.config import GpuTier, Pruner, Sampler
 
-_HELP = """Search hyperparameters: train configurations on spelling and see what carries over.
-
-Without a mode the study of conf/base/parameters/tuning.yml is run. What it will try and take is printed first;
---dry-run stops there. --resume resumes an interrupted one.
-
-\b
-Modes:
-  single     train the default configuration once
-  grid       vary one setting at a time around the default
-             (--sampler grid: all combinations)
-  random     independent random configurations
-  bayes      learn from the results: TPE, ended early by Hyperband
-  sweep      the same space as a sweep of Weights & Biases
-  lightning  trials as jobs on rented machines, which share a PostgreSQL
-             (--storage) and a bucket (studies_place in globals.yml)
-
-\b
-Examples:
-  kedro tune --mode single --name first
-  kedro tune --mode grid --config mission --space mission --dry-run
-  kedro tune --mode bayes --trials 40 --focus transfer --name transfer_40
-  kedro tune --resume --name transfer_40
-  kedro tune --mode lightning --name rented --env s3 \\
-    --storage postgresql+psycopg://me@host/studies
-  kedro tune --show-config --config data/06_models/tuning/best_config.json
-"""
-
 _STUDY_NODE = "tuning.run_study"
 
 
@@ -65,7 +38,7 @@ def _check_name(_: click.Context, __: click.Parameter, name: str | None) -> str 
     return name
 
 
-@click.group("tune", help=_HELP, context_settings=CONTEXT_SETTINGS, invoke_without_command=True)
+@click.group("tune", context_settings=CONTEXT_SETTINGS, invoke_without_command=True)
 @click.option("--mode", type=click.Choice(sorted(MODES)), help="What kind of study; see above.")
 @click.option(
     "--name", metavar="NAME", callback=_check_name, help="Name of the study; its results and --resume go by it."
@@ -92,7 +65,32 @@ def _check_name(_: click.Context, __: click.Parameter, name: str | None) -> str 
 @env_option
 @click.pass_context
 def tune(context: click.Context, /, **options: Any) -> None:
-    """Runs a study."""
+    """Search hyperparameters: train configurations on spelling and see what carries over.
+
+    Without a mode the study of conf/base/parameters/tuning.yml is run. What it will try and take is printed first;
+    --dry-run stops there. --resume resumes an interrupted one.
+
+    \b
+    Modes:
+      single     train the default configuration once
+      grid       vary one setting at a time around the default
+                 (--sampler grid: all combinations)
+      random     independent random configurations
+      bayes      learn from the results: TPE, ended early by Hyperband
+      sweep      the same space as a sweep of Weights & Biases
+      lightning  trials as jobs on rented machines, which share a PostgreSQL
+                 (--storage) and a bucket (studies_place in globals.yml)
+
+    \b
+    Examples:
+      kedro tune --mode single --name first
+      kedro tune --mode grid --config mission --space mission --dry-run
+      kedro tune --mode bayes --trials 40 --focus transfer --name transfer_40
+      kedro tune --resume --name transfer_40
+      kedro tune --mode lightning --name rented --env s3 \\
+        --storage postgresql+psycopg://me@host/studies
+      kedro tune --show-config --config data/06_models/tuning/best_config.json
+    """  # noqa: D301
     if context.invoked_subcommand is not None:
         if given := [name for name, value in options.items() if value not in (None, False, {})]:
             raise click.UsageError(f"--{given[0].replace('_', '-')} is not an option of {context.invoked_subcommand}.")

@@ -51,12 +51,8 @@ class Plan:
     """A study that is ready to begin.
 
     Attributes:
-        project: The project's folder.
-        env: The environment; ``None`` is Kedro's default.
         settings: Every value with its origin.
-        study: The study.
         trial: The configuration it varies.
-        profile: The model.
         space: What is searched, bound to the machine.
         runtime_params: What a run of the pipeline is given to come to the same.
     """
@@ -209,17 +205,16 @@ def _measured(plan: Plan) -> Measured | None:
     from spelling_transfer.study.estimates import Measured
 
     try:
-        storage_root = str(config_loader(plan.project, plan.env)["globals"].get("storage_root", "data"))
+        catalog = config_loader(plan.project, plan.env)["catalog"]
     except ConfigurationError:
         return None  # a store that is not to be reached now; a plan can do without
-    if "://" in storage_root:
+    places = [str(catalog[name]["filepath"]) for name in ("trials", "trial_seconds", "best_config")]
+    if any("://" in place for place in places):
         return None
-    root = plan.project / storage_root
-    data = root / "07_model_output" / "tuning" / "data"
+    files = [plan.project / place for place in places]
     try:
-        trials = pd.read_parquet(data / "trials.parquet")
-        seconds = pd.read_csv(data / "trial_seconds.csv")
-        best = json.loads((root / "06_models" / "tuning" / "best_config.json").read_text(encoding="utf-8"))
+        trials, seconds = pd.read_parquet(files[0]), pd.read_csv(files[1])
+        best = json.loads(files[2].read_text(encoding="utf-8"))
         training = best["config"]["training"]
         rows = trials.merge(seconds, on="number")
         batch = rows.get("training.batch_size", training["batch_size"])

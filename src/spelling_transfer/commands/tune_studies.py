@@ -18,36 +18,20 @@ if TYPE_CHECKING:
 
     from spelling_transfer.study.interfaces import StudySnapshot
 
-_LIST_HELP = """List the studies: how far they are, what the best trial scored.
-
-\b
-Example:
-  kedro tune list
-"""
-
-_DASHBOARD_HELP = """Show the study NAME in optuna-dashboard, on this machine alone.
-
-\b
-Example:
-  kedro tune dashboard first
-"""
-
-_SYNC_HELP = """Send the trials of the study NAME that Weights & Biases does not have yet.
-
-\b
-Example:
-  kedro tune sync first
-"""
-
 _DONE = ("complete", "stopped", "pruned", "failed")
 _DASHBOARD = "http://127.0.0.1:{port}/dashboard"
 
 
-@click.command("list", help=_LIST_HELP, context_settings=CONTEXT_SETTINGS)
+@click.command("list", context_settings=CONTEXT_SETTINGS)
 @json_option
 @env_option
 def list_studies(as_json: bool, env: str | None) -> None:
-    """List the studies: how far they are, what the best trial scored."""
+    """List the studies: how far they are, what the best trial scored.
+
+    \b
+    Example:
+      kedro tune list
+    """  # noqa: D301
     with one_clear_error(env=env):
         rows = studies(enter_project(), env)
         if as_json:
@@ -122,14 +106,19 @@ def _is_running(study: StudySnapshot) -> bool:
     return any(trial.state == "running" for trial in study.trials)
 
 
-@click.command("dashboard", help=_DASHBOARD_HELP, context_settings=CONTEXT_SETTINGS)
+@click.command("dashboard", context_settings=CONTEXT_SETTINGS)
 @click.argument("name")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 takes a free one."
 )
 @env_option
 def dashboard(name: str, port: int, env: str | None) -> None:
-    """Show the study NAME in optuna-dashboard, on this machine alone."""
+    """Show the study NAME in optuna-dashboard, on this machine alone.
+
+    \b
+    Example:
+      kedro tune dashboard first
+    """  # noqa: D301
     with one_clear_error(env=env):
         server = dashboard_server(enter_project(), env, name, port)
         click.echo(f"{_DASHBOARD.format(port=server.server_port)} (Ctrl-C ends it)")
@@ -178,17 +167,17 @@ def _found(project: Path, env: str | None, name: str) -> tuple[Path, str | None]
     return folder, cast("str | None", settings.get("storage"))
 
 
-@click.command(
-    "sync",
-    short_help="Send the trials of a study to Weights & Biases.",
-    help=_SYNC_HELP,
-    context_settings=CONTEXT_SETTINGS,
-)
+@click.command("sync", short_help="Send the trials of a study to Weights & Biases.", context_settings=CONTEXT_SETTINGS)
 @click.argument("name")
 @json_option
 @env_option
 def sync(name: str, as_json: bool, env: str | None) -> None:
-    """Send to Weights & Biases what it lacks of the study NAME; trials it has are not sent again."""
+    """Send the trials of the study NAME that Weights & Biases does not have yet.
+
+    \b
+    Example:
+      kedro tune sync first
+    """  # noqa: D301
     from spelling_transfer.tracking import read_study, sync_study
 
     with one_clear_error(env=env):

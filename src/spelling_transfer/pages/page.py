@@ -20,7 +20,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from spelling_transfer.pages.tables import Table, TableView, table_view
+from spelling_transfer.pages.tables import Table, table_view
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -31,8 +31,6 @@ class Card:
     """A key figure: a large value under a small label.
 
     Attributes:
-        label: What it is.
-        value: The figure, formatted.
         note: What belongs beside it, such as its interval.
         floor: What it has to be compared with, such as what guessing would score.
         tone: Colours the value; ``neutral`` where no judgement is meant.
@@ -58,6 +56,11 @@ class Link:
     href: str
     note: str = ""
 
+    def __post_init__(self) -> None:
+        scheme, colon, _ = self.href.partition(":")
+        if colon and "/" not in scheme and scheme.lower() not in ("http", "https"):
+            raise ValueError(f"link {self.href!r}: only relative paths and http(s) addresses are allowed.")
+
 
 @dataclass(frozen=True)
 class Section:
@@ -68,11 +71,8 @@ class Section:
     Attributes:
         heading: The heading; empty continues the section before.
         text: A paragraph, or several.
-        cards: Key figures.
         figure: A plotly figure, or its JSON (text or dictionary).
         table: A data frame, or a ``Table`` where formats, labels or a caption are wanted.
-        code: Text kept as it is, such as a configuration.
-        links: Links to other pages.
         html: Trusted HTML, inserted as it is.
         caption: One sentence under the figure.
         alt: What the figure shows, for who cannot see it; otherwise the caption or the heading.
@@ -89,26 +89,10 @@ class Section:
     caption: str = ""
     alt: str = ""
 
-
-@dataclass(frozen=True)
-class _FigureView:
-    json: Markup
-    alt: str
-    height_pixels: int
-
-
-@dataclass(frozen=True)
-class _SectionView:
-    anchor: str
-    heading: str
-    paragraphs: list[str]
-    cards: Sequence[Card]
-    figure: _FigureView | None
-    caption: str
-    table: TableView | None
-    code: str
-    links: Sequence[Link]
-    html: Markup
+    @property
+    def paragraphs(self) -> list[str]:
+        """The text, a paragraph each."""
+        return [text for text in ([self.text] if isinstance(self.text, str) else self.text) if text]
 
 
 PAGES = {
@@ -152,11 +136,8 @@ def render_page(
         repeat: The command that makes the page again.
 
     Raises:
-        ValueError: A link leads neither to a relative path nor to a web address, or a figure is not plotly's.
+        ValueError: A figure is not plotly's.
     """
-    for link in pages:
-        _check_href(link.href)
-    views = [_section_view(section, f"section-{place}") for place, section in enumerate(sections, start=1)]
     return (
         templates()
         .get_template("page.html.j2")
@@ -166,9 +147,8 @@ def render_page(
             lead=lead,
             pages=pages,
             repeat=repeat,
-            sections=views,
-            contents=[view for view in views if view.heading],
-            plotly_js=_plotly_js() if any(view.figure for view in views) else None,
+            sections=sections,
+            plotly_js=_plotly_js() if any(section.figure is not None for section in sections) else None,
         )
     )
 
@@ -206,6 +186,7 @@ def templates(*, markdown: bool = False) -> Environment:
         keep_trailing_newline=markdown,
     )
     environment.globals["asset"] = _asset
+    environment.filters |= {"plot": _plot, "table_view": table_view}
     return environment
 
 
@@ -220,35 +201,8 @@ def _plotly_js() -> Markup:
     return Markup(get_plotlyjs())  # noqa: S704  (the installed package)
 
 
-def _section_view(section: Section, anchor: str) -> _SectionView:
-    for link in section.links:
-        _check_href(link.href)
-    paragraphs = [section.text] if isinstance(section.text, str) else list(section.text)
-    figure = None
-    if section.figure is not None:
-        alt = section.alt or section.caption or section.heading
-        figure = _figure_view(section.figure, alt)
-    return _SectionView(
-        anchor=anchor,
-        heading=section.heading,
-        paragraphs=[paragraph for paragraph in paragraphs if paragraph],
-        cards=section.cards,
-        figure=figure,
-        caption=section.caption,
-        table=None if section.table is None else table_view(section.table),
-        code=section.code,
-        links=section.links,
-        html=Markup(section.html),  # noqa: S704  (documented as trusted)
-    )
-
-
-def _check_href(href: str) -> None:
-    scheme, colon, _ = href.partition(":")
-    if colon and "/" not in scheme and scheme.lower() not in ("http", "https"):
-        raise ValueError(f"link {href!r}: only relative paths and http(s) addresses are allowed.")
-
-
-def _figure_view(figure: Figure | Mapping[str, Any] | str, alt: str) -> _FigureView:
+def _plot(figure: Figure | Mapping[str, Any] | str) -> dict[str, Any]:
+    """Returns a figure's JSON and how high it is drawn."""
     if isinstance(figure, str):
         text = figure
     elif isinstance(figure, Mapping):
@@ -258,8 +212,7 @@ def _figure_view(figure: Figure | Mapping[str, Any] | str, alt: str) -> _FigureV
     content = json.loads(text)
     if not isinstance(content, dict) or "data" not in content:
         raise ValueError("figure: expected a plotly figure or its JSON, with 'data' and 'layout'.")
-    height = content.get("layout", {}).get("height") or 420
-    return _FigureView(json=script_json(text), alt=alt, height_pixels=int(height))
+    return {"json": script_json(text), "height": int(content.get("layout", {}).get("height") or 420)}
 
 
 def script_json(text: str) -> Markup:

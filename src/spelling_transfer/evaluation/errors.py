@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from rapidfuzz.distance import Levenshtein
 
+from spelling_transfer.evaluation.marking import of_first_seed
 from spelling_transfer.evaluation.strata import HELD_OUT
 from spelling_transfer.tasks.registry import CORE_TASKS
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -142,7 +143,7 @@ def side_by_side(described: pd.DataFrame) -> pd.DataFrame:
         One row a question: ``task``, ``question``, ``tokens``, ``answer``, then a column of answers for each arm, and
         ``right``, the arms that have it right.
     """
-    first = described[described["seed"] == described.groupby("arm")["seed"].transform("min")]
+    first = of_first_seed(described)
     questions = first.drop_duplicates("example_id").set_index("example_id")[["task", "question", "tokens", "answer"]]
     outputs = first.pivot(index="example_id", columns="arm", values="output")[first["arm"].unique().tolist()]
     right = first[first["kind"] == ""].groupby("example_id")["arm"].agg(", ".join).rename("right")

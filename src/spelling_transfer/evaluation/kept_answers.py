@@ -49,7 +49,6 @@ class Way:
 
     Attributes:
         name: What it is called, for whoever reads where an answer came from.
-        max_new_tokens: Longest answer.
         sampling: How to draw; ``None`` takes the most likely token each time.
         allowed_ids: Token ids an answer may hold; ``None`` allows all but the think tags.
     """

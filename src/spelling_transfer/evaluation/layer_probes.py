@@ -55,7 +55,6 @@ class ProbedTask:
     """The questions of a task, one a word family; no family is on both sides.
 
     Attributes:
-        task: Its name.
         fitted: Questions a probe is fitted to.
         tested: Questions it is tested on, which every arm answered.
     """

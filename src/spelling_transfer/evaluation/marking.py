@@ -55,6 +55,11 @@ def mark_answers(answers: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFra
     )
 
 
+def of_first_seed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of the first seed of each arm: what is said of one training run rests on one."""
+    return frame[frame["seed"] == frame.groupby("arm")["seed"].transform("min")]
+
+
 def score_answers(marked: pd.DataFrame, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """Sums up marked answers by arm and task, over all questions and by kind of question.
 

@@ -20,14 +20,7 @@ Answer = Literal["yes", "no", "cannot be told"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm against another in one task, on the same questions.
-
-    Attributes:
-        task: The task asked.
-        arm: The arm.
-        reference: The arm it is compared with.
-        found: The difference with its interval, test and counts.
-    """
+    """One arm against another in one task, on the same questions."""
 
     task: str
     arm: str
@@ -45,7 +38,6 @@ class Gate:
 
     Attributes:
         gate: ``arms``, ``treatment`` or ``ceiling``.
-        task: The task that it is about.
         passed: Whether it holds.
         missing: Arms that are not there.
         needed: The difference that the intervals have to lie above.
@@ -65,7 +57,6 @@ class TaskVerdict:
     """What is said of one of the declared tasks.
 
     Attributes:
-        task: The task.
         answer: Whether spelling carried over to it.
         shut: Gates that keep it from being answered.
         comparisons: The spelling arm against base model and form control, as far as they are there.
@@ -98,11 +89,6 @@ class Note:
     """Something a reader has to know of an answer.
 
     ``control fell``, ``assumed spread``, ``no questions``, ``few``, and what ``base_model_notes`` yields.
-
-    Attributes:
-        kind: What it is.
-        subject: The task, arm or stratum that it is about.
-        value: A number that goes with it.
     """
 
     kind: str
@@ -117,13 +103,9 @@ class Verdict:
     Attributes:
         answer: ``yes`` where spelling carried over to a task, ``no`` where it surely carried over to none by more than
             is negligible, and ``cannot be told`` otherwise.
-        gates: What had to hold.
-        tasks: Position and count.
         headline: (spelling - control) / (direct - control), over all tasks with a ceiling together.
         secondary: Other tasks and strata, one row a comparison, adjusted by Benjamini and Hochberg.
-        notes: What a reader has to know.
         seeds: Training seeds of each arm.
-        settings: The rule's settings.
         confidence: Confidence level of intervals; 1 less the level of tests.
     """
 

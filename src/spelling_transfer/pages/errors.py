@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from spelling_transfer.evaluation.errors import KINDS, error_examples, letter_confusions
+from spelling_transfer.evaluation.marking import of_first_seed
 from spelling_transfer.pages.page import Section
 from spelling_transfer.pages.tables import Table
 
@@ -23,7 +24,7 @@ def error_sections(described: pd.DataFrame, errors: pd.DataFrame, side_by_side: 
     """
     if errors.empty:
         return []
-    first = errors[errors["seed"] == errors.groupby("arm")["seed"].transform("min")]
+    first = of_first_seed(errors)
     wide = first.pivot(index=["task", "kind"], columns="arm", values="share").fillna(0.0)[first["arm"].unique()]
     wide = wide.reset_index().sort_values(["task", "kind"], key=_place, kind="stable")
     formats = dict.fromkeys(wide.columns[2:], ".1%")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from spelling_transfer.evaluation.comparison import core_rows, transfer_row
+from spelling_transfer.evaluation.marking import of_first_seed
 from spelling_transfer.evaluation.plotted import ALL, FLOORS
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.pages.findings import describe_comparison, floor_note
@@ -67,18 +68,7 @@ _FIGURES = (
 
 @dataclass(frozen=True)
 class EvaluationResults:
-    """What an evaluation left, as its page needs it.
-
-    Attributes:
-        marked: The marked answers.
-        scores: Scores by arm, seed, task and group.
-        comparison: The paired comparison of the spelling arm with the base.
-        control: That with the form control; no rows without one.
-        verdict: The answer to the question of the study.
-        effects: Every arm against base and form control.
-        floors: What answerers score that do not know how a word is spelled.
-        left_out: Arms that were not asked, kinds of question of which there is none.
-    """
+    """What an evaluation left, as its page needs it."""
 
     marked: pd.DataFrame
     scores: pd.DataFrame
@@ -350,7 +340,7 @@ def _scores_table(scores: pd.DataFrame) -> Table:
 
 
 def _answers_table(marked: pd.DataFrame) -> Table:
-    one = marked[marked["seed"] == marked.groupby("arm")["seed"].transform("min")]
+    one = of_first_seed(marked)
     first, second = (one[one["arm"] == name].set_index("example_id") for name in (BASE, SPELLING_ARM))
     second = second.reindex(first.index)
     became = {

@@ -20,7 +20,6 @@ from spelling_transfer.evaluation import (
     dose_curve,
     empty_strata,
     floors,
-    layer_probes,
     mark_answers,
     missing_arms,
     score_answers,
@@ -31,16 +30,17 @@ from spelling_transfer.evaluation.decodings import changed_answers
 from spelling_transfer.evaluation.decodings import compare_decodings as compare_by_decoding
 from spelling_transfer.evaluation.errors import describe_errors, error_shares, error_table, side_by_side
 from spelling_transfer.evaluation.kept_answers import AnswerTable
+from spelling_transfer.evaluation.marking import of_first_seed
 from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pages import evaluation_figures as figures
-from spelling_transfer.pages import probes as probe_page
 from spelling_transfer.pages.decodings import decoding_sections
 from spelling_transfer.pages.errors import error_sections
 from spelling_transfer.pages.evaluation import EvaluationResults, render_evaluation_page
 from spelling_transfer.pages.page import Section
+from spelling_transfer.pages.probes import probe_sections
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -75,28 +75,6 @@ def answer(
         table=kept_answers,
         english_ids=TokenSubset.from_json(english_subset).answer_ids.tolist() if restricted else (),
         policy_sampling=Sampling(**Policy.model_validate(policy_rules).sampling.model_dump()) if draws else None,
-    )
-
-
-def probe_layers(
-    *,
-    base_model: ModelFolder,
-    arm_adapters: ModelFolder,
-    examples: pd.DataFrame,
-    encoded_examples: pd.DataFrame,
-    answers: pd.DataFrame,
-    model_profile: ModelProfile,
-    settings: EvaluationSettings,
-) -> pd.DataFrame:
-    """Reads the right answers from each layer of every arm, where ``evaluation.layer_probes`` asks for it."""
-    return layer_probes.probe_layers(
-        examples,
-        encoded_examples,
-        answers,
-        settings,
-        base_model=base_model,
-        arm_adapters=arm_adapters,
-        profile=model_profile,
     )
 
 
@@ -144,18 +122,17 @@ def track_tables(
     return {"project": tracking.project, "run": run}
 
 
-def of_one_seed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows of the first seed of each arm: what is said of one training run rests on one."""
-    return frame[frame["seed"] == frame.groupby("arm")["seed"].transform("min")]
-
-
 def compare_arms(
     marked_answers: pd.DataFrame, baselines: pd.DataFrame, settings: EvaluationSettings, study: StudySettings
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Compares the arms question by question, and answers the question of the study where that can be done."""
     held_out = marked_answers[marked_answers["endpoint"] != SPELLED]
     comparison, control = compare_all(
-        of_one_seed(held_out), study.focus, study.weights, settings.bootstrap, seed_spread=settings.verdict.seed_spread
+        of_first_seed(held_out),
+        study.focus,
+        study.weights,
+        settings.bootstrap,
+        seed_spread=settings.verdict.seed_spread,
     )
     guessed = floors(marked_answers, baselines)
     verdict = decide(arm_table(held_out), settings.verdict, confidence=settings.confidence)
@@ -179,17 +156,12 @@ def plot(
 ) -> tuple[Any, Any, Any, Any, Any]:
     """Draws the scores, the arms side by side, their strata, their way there, and what they get wrong."""
     return (
-        figures.plot_scores(of_one_seed(scores)),
+        figures.plot_scores(of_first_seed(scores)),
         figures.plot_arms(arm_effects),
         figures.plot_strata(arm_effects),
         figures.plot_dose(dose_curve),
         figures.plot_errors(error_shares(answer_errors)),
     )
-
-
-def plot_probes(layer_probes: pd.DataFrame) -> Any:
-    """Draws what the layers of each arm know, beside what it answers."""
-    return probe_page.plot_probes(layer_probes)
 
 
 def report(
@@ -216,7 +188,7 @@ def report(
     """Writes the page of the evaluation."""
     drawn = {name.removesuffix("_figure"): figure for name, figure in plots.items()}
     further = [
-        *probe_page.probe_sections(probes, drawn.pop("probes")),
+        *probe_sections(probes, drawn.pop("probes")),
         *decoding_sections(decodings, changed_answers),
         *error_sections(answer_errors, errors, side_by_side),
     ]

@@ -6,6 +6,8 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node, pipeline
 
+from spelling_transfer.evaluation.layer_probes import probe_layers
+from spelling_transfer.pages.probes import plot_probes
 from spelling_transfer.pipelines.evaluation import nodes
 
 _ASKING = ("gpu", "group-asking")
@@ -44,14 +46,14 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=_ASKING,
             ),
             node(
-                nodes.probe_layers,
+                probe_layers,
                 inputs={
                     "base_model": "base_model",
                     "arm_adapters": "arm_adapters",
                     "examples": "examples",
                     "encoded_examples": "encoded_examples",
                     "answers": "answers",
-                    "model_profile": "params:model_profile",
+                    "profile": "params:model_profile",
                     "settings": "params:evaluation",
                 },
                 outputs="layer_probes",
@@ -113,7 +115,7 @@ def _report() -> Pipeline:
                 tags=["report"],
             ),
             node(
-                nodes.plot_probes,
+                plot_probes,
                 inputs="layer_probes",
                 outputs="layer_probes_plot",
                 name="plot_probes",

@@ -19,11 +19,7 @@ class PolicyFileError(PolicyError):
 
 
 class PolicyViolationError(PolicyError):
-    """Something would make the model think; the run stops here.
-
-    Attributes:
-        findings: What was found, one entry for each place.
-    """
+    """Something would make the model think; the run stops here."""
 
     def __init__(self, findings: Sequence[Finding], policy: Policy, *, limit: int = 10) -> None:
         """Builds the message: rule, place, value and remedy of the first ``limit`` findings."""

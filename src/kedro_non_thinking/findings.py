@@ -12,7 +12,6 @@ class Finding:
     """One violation of one rule. The rules make it; whoever knows the place adds it with :meth:`at`.
 
     Attributes:
-        rule: The id of the rule.
         message: What is wrong, in one sentence.
         value: The offending text or value, shortened.
         line: The line in the text that was judged, then in the file, counted from 1; 0 where there are no lines.
@@ -51,7 +50,6 @@ class Unchecked:
     """A file that was not judged, which is not the same as clean.
 
     Attributes:
-        path: The file.
         reason: Why it was not judged.
         blocking: Whether it makes the check fail. Files that cannot hold text (images, weights) do not.
     """
@@ -66,7 +64,6 @@ class UsedExemption:
     """An exemption that let a violation pass.
 
     Attributes:
-        rule: The id of the rule.
         path: The pattern in ``policy.yml``.
         reason: Why it is allowed.
         count: How many violations it let pass.

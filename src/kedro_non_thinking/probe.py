@@ -26,8 +26,6 @@ class ProbeReply:
     """What came back for one attempt.
 
     Attributes:
-        refused: Whether the attempt was refused.
-        content: The answer.
         reasoning: What came in a field of thoughts beside the answer.
         token_ids: Ids of the answer, where they are known.
         prompt_ids: Ids of the prompt that was used, where they are known.
@@ -51,10 +49,8 @@ class ProbeResult:
     """What an attempt led to.
 
     Attributes:
-        name: The attempt.
         outcome: ``"answered"``, ``"refused"``, ``"fault"`` or ``"not applicable"``.
         passed: Whether the policy was kept.
-        problems: What was wrong.
         answer: The answer, shortened.
     """
 

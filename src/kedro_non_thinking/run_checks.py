@@ -25,8 +25,6 @@ class Evidence:
 
     Attributes:
         checked: Names of what was checked, by kind: configuration, datasets, parameters, node inputs.
-        findings: What was found.
-        seconds: How long the checks took.
     """
 
     checked: dict[str, set[str]] = field(default_factory=dict)

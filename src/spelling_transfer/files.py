@@ -6,6 +6,7 @@ What is new has the modes that the user's umask gives, so that others of the gro
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -26,6 +27,12 @@ NAME_RULE = "letters, digits, '_', '-' and '.', at most 100, the first a letter,
 def is_name(text: str) -> bool:
     """Returns whether a name can be a file's or a folder's; ``..`` and what holds a separator cannot."""
     return len(text) <= NAME_LENGTH and re.fullmatch(NAME_PATTERN, text) is not None and not text.endswith("\n")
+
+
+def sha256_of(file: Path) -> str:
+    """Returns the hash of what a file holds."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

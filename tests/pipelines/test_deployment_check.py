@@ -401,10 +401,14 @@ def test_vllm_passes_the_same_checks_and_the_page_compares(with_vllm: DataCatalo
 
 
 def test_a_vllm_that_may_say_anything_is_caught(with_vllm: DataCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spelling_transfer.models.load import load_model
+
     deployable = with_vllm["deployable"].load()
     tokenizer, base, adapter = (with_vllm[name].load() for name in ("tokenizer", "base_model", "best_adapter"))
     ids = json.loads((deployable.path / "allowed_token_ids.json").read_text())
-    reference = Reference.load(base, adapter, PROFILE, tokenizer, read_card(deployable).sampling, ids, "cpu")
+    reference = Reference(
+        load_model(base, PROFILE, adapter, device="cpu"), tokenizer, read_card(deployable).sampling, ids
+    )
     questions = with_vllm["examples"].load()["question"].tolist()
     monkeypatch.setattr(VllmEngine, "forbidden_rows", lambda _: [])
     with running_vllm(deployable, "cpu", 600) as vllm:

@@ -12,6 +12,7 @@ import pytest
 from spelling_transfer.models import generate
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.generate import AnswerHead, Sampling, drawer
+from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.serving import engine as engine_module
@@ -99,7 +100,9 @@ def made(tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def reference(made: Made, tokenizer: ChatTokenizer) -> Reference:
-    return Reference.load(made.base, made.adapters[0], PROFILE, tokenizer, SAMPLING, made.answer_ids, "cpu")
+    return Reference(
+        load_model(made.base, PROFILE, made.adapters[0], device="cpu"), tokenizer, SAMPLING, made.answer_ids
+    )
 
 
 Serve = Callable[[Answer], EndpointClient]

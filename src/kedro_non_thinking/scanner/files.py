@@ -52,8 +52,6 @@ class Source:
 
     Attributes:
         path: What findings call it.
-        text: The whole text.
-        judge: The rules.
         deployment: Whether it belongs to a deployment, where sampling values are fixed.
         first_line: The line of the file in which the text begins, counted from 1.
     """

@@ -67,7 +67,6 @@ class BrokenRow:
 
     Attributes:
         where: File and line, or the row's own number.
-        reason: What is wrong with it.
     """
 
     where: str
@@ -79,8 +78,6 @@ class Contents:
     """What a file held.
 
     Attributes:
-        items: The questions.
-        broken: Rows that were left out.
         hashes: SHA-256 of each file that was read, by its name.
         version: What the hashes say the files are; for a generated set the version of its package.
         prompts: Where the authors' wording came from.

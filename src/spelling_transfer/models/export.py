@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from kedro_non_thinking import non_thinking_template
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
@@ -26,8 +27,10 @@ def export_deployable(
     sampling: Sampling,
     allowed_ids: Sequence[int] | None,
     target: Path,
+    *,
+    beside: Mapping[str, str] = MappingProxyType({}),
 ) -> ModelFolder:
-    """Merges the adapter into its base and writes a folder that can be served.
+    """Merges the adapter into its base and writes a folder that can be served, with the texts of further files.
 
     Args:
         base: The base model.
@@ -65,6 +68,8 @@ def export_deployable(
             notes["template_sha256"] = _take_thinking_out(work, tokenizer, base)
         if allowed_ids is not None:
             (work / ALLOWED_IDS_FILE).write_text(json.dumps(sorted({int(i) for i in allowed_ids})))
+        for name, text in beside.items():
+            (work / name).write_text(text)
     return ModelFolder(target)
 
 

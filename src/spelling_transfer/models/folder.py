@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.files import whole_folder
+from spelling_transfer.files import sha256_of, whole_folder
 
 MANIFEST = "manifest.json"
 _ENDS = 1 << 20
@@ -44,7 +44,6 @@ class ModelFolder:
     """A handle to a folder that holds a model or an adapter; what passes between nodes instead of the model.
 
     Attributes:
-        path: The folder.
         owner: Keeps a temporary folder alive as long as its handle.
     """
 
@@ -79,7 +78,7 @@ class ModelFolder:
             file = path / name
             if not file.is_file():
                 raise ModelFolderError(f"{file}: listed in {MANIFEST} but missing. Restore the folder and run again.")
-            if (actual := _sha256(file)) != expected:
+            if (actual := sha256_of(file)) != expected:
                 raise ModelFolderError(
                     f"{file}: sha256 is {actual}, the manifest says {expected}. The file was altered or cut short; "
                     "restore the folder and run again."
@@ -111,7 +110,7 @@ class ModelFolder:
         tell trained models apart, and read in no time.
         """
         if (self.path / MANIFEST).is_file():
-            return _sha256(self.path / MANIFEST)
+            return sha256_of(self.path / MANIFEST)
         identity = hashlib.sha256()
         for file in sorted(self.path.rglob("*")):
             if file.is_file() and not any(part.startswith(".") for part in file.relative_to(self.path).parts):
@@ -140,7 +139,7 @@ def new_folder(target: Path, notes: dict[str, Any]) -> Iterator[Path]:
 def write_manifest(folder: Path, notes: dict[str, Any]) -> None:
     """Writes the checksums of all files in ``folder`` beside them."""
     files = {
-        str(file.relative_to(folder)): _sha256(file)
+        str(file.relative_to(folder)): sha256_of(file)
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file != folder / MANIFEST
     }
@@ -185,8 +184,3 @@ def _safetensors_bytes(file: Path) -> int | None:
             return 8 + length + max(ends, default=0)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             return None
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

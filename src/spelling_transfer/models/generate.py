@@ -237,7 +237,6 @@ class AnswerHead:
     """The logits of the tokens that an answer may hold.
 
     Attributes:
-        model: The model whose head it is.
         rows: Rows of the head that are computed, shape ``(candidates,)``; ``None`` for all.
         weight: Those rows, shape ``(candidates, hidden)``; ``None`` where the head is more than a matrix.
         mask: Applied to the logits of all rows: the policy's mask.

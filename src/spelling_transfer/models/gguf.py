@@ -7,7 +7,6 @@ A GGUF file keeps tokens, merges and the chat template, but of the rule that cut
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from spelling_transfer.files import sha256_of
 from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError, new_folder
 
 _MAGIC = b"GGUF"
@@ -58,8 +58,7 @@ def _check(file: Path, expected: str) -> None:
     try:
         with file.open("rb") as stream:
             magic = stream.read(len(_MAGIC))
-            stream.seek(0)
-            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+        actual = sha256_of(file)
     except OSError as error:
         raise ModelFolderError(f"{file}: cannot be read ({error.strerror}).") from error
     if magic != _MAGIC:

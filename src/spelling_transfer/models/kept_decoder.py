@@ -43,7 +43,6 @@ class KeptDecoder:
     Attributes:
         key: What it was made for: weights at their addresses, the head's rows, the way of choosing.
         wanted: The size that was asked for; memory may have allowed a smaller one.
-        decoder: The decoder, or the reason that there is none.
     """
 
     key: Hashable

@@ -45,11 +45,7 @@ class RunRecord:
 
     Attributes:
         run_id: Kedro's id of the run.
-        pipelines: The pipelines asked for.
-        env: The Kedro environment.
         command: What was typed, as far as it says what was run.
-        started_at: When it began, UTC.
-        made: Datasets written so far.
     """
 
     run_id: str
@@ -150,19 +146,8 @@ class Results:
         made: Names of the datasets this run wrote; the others are from an earlier one.
         old: Why a dataset is not what a run would make now, by its name; those that are as they would be are not in it.
         unreadable: Why a dataset that is there could not be read, by its name.
-        prep_manifest: The manifest of the prepared data.
-        trials: One row a trial.
-        best_config: The recommended configuration.
-        scores: Scores by arm, task and group.
-        comparison: The paired comparison of the spelling arm with the base.
-        control_comparison: That with the form control; no rows where there is none.
-        verdict: The answer to the question of the study.
-        floors: What answerers score that do not know how a word is spelled.
-        conformance: What the endpoint was checked for.
-        figures: Figures for the summary page.
         pages: Path of each page by its name, as seen from the folder of the summary page.
         policy_report: The evidence of the non-thinking policy, which its hook saves at the end of each run.
-        parameters: All parameters of the run.
     """
 
     made: frozenset[str] = frozenset()

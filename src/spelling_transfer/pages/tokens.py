@@ -22,12 +22,6 @@ class TokenFindings:
     """What the token analysis found, as its nodes left it.
 
     Attributes:
-        vocabulary: ``vocabulary_stats``.
-        english: ``english_stats``.
-        subset: ``english_subset``.
-        words: ``word_stats``.
-        template: ``template_cost``.
-        coverage: ``subset_coverage``.
         probe: ``letter_probe``; empty where the probe is switched off.
     """
 

@@ -21,14 +21,9 @@ class PreparedRequest:
     Choice *i* of ``n`` is drawn with the seed ``seed + i``: it is the answer to a request with that seed.
 
     Attributes:
-        prompt_ids: Token ids of the prompt.
         max_tokens: Longest answer, the end token included.
         seed: Of the first choice.
-        n: How many choices.
-        return_token_ids: Whether the response shows token ids.
-        logprobs: Whether it shows how likely each token was.
         chat: Whether it is a chat completion, else a text completion.
-        stream: Whether each token is sent as it is drawn.
         include_usage: Whether a stream ends with the counts.
     """
 
@@ -65,11 +60,7 @@ class RunningRequest:
     """A request that waits or is being answered.
 
     Attributes:
-        name: Its name.
-        request: What is asked.
-        rows: Rows of the prompt.
         since: When it came, of ``time.monotonic``.
-        answers: Its choices that have begun.
         data: What its owner keeps with it.
     """
 

@@ -23,7 +23,6 @@ class CanaryReport:
     """What the canary questions showed.
 
     Attributes:
-        n_asked: Questions that were asked.
         changed: Those whose answer is not the one of the check: ``question``, ``expected``, ``answer``.
         same_model: Whether the endpoint serves the very deployable that was checked.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from kedro_non_thinking import (
@@ -35,7 +35,6 @@ class Check:
     Attributes:
         id: Stable name, ``group/what``.
         requirement: What must hold, in a sentence.
-        passed: Whether it did.
         evidence: What was seen: status, code and message of a refusal, or the answer.
     """
 
@@ -43,10 +42,6 @@ class Check:
     requirement: str
     passed: bool
     evidence: dict[str, Any] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the check as plain data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

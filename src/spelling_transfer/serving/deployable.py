@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.export import export_deployable
-from spelling_transfer.models.folder import ModelFolder, permissions_explained, write_manifest
+from spelling_transfer.models.folder import ModelFolder, permissions_explained
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.serving.settings import Engine, ServedSettings
@@ -33,8 +33,6 @@ class DeployableCard:
     Attributes:
         model: The name clients send.
         fingerprint: Names the exact folder.
-        sampling: The only way tokens are drawn.
-        settings: Engine, threads, batch and limits.
         profile: How to load the model: in the type its weights were exported in.
     """
 
@@ -71,11 +69,8 @@ def write_deployable(
     Raises:
         ModelFolderError: The adapter belongs to another base, or a folder cannot be loaded.
     """
-    folder = export_deployable(base, adapter, profile, tokenizer, sampling, allowed_ids, target)
-    notes = {name: value for name, value in folder.manifest().items() if name != "files"}
-    (folder.path / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n")
-    write_manifest(folder.path, notes)
-    return folder
+    said = {SETTINGS_FILE: settings.model_dump_json(indent=2) + "\n"}
+    return export_deployable(base, adapter, profile, tokenizer, sampling, allowed_ids, target, beside=said)
 
 
 def read_card(folder: ModelFolder, engine: Engine | None = None) -> DeployableCard:

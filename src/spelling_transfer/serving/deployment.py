@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -104,7 +104,7 @@ def check_deployable(
         "device": reference.loaded.device.type,
         "n_checks": len(checks),
         "n_failed": sum(not check.passed for check in checks),
-        "checks": [check.as_dict() for check in checks],
+        "checks": [asdict(check) for check in checks],
         **said.pop(settings.engines[0]),
         "other_engines": said,
     }

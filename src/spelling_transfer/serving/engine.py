@@ -44,9 +44,6 @@ class BaseEngine:
     """What engines have in common: from a request to the tokens of its prompt, from drawn tokens to a response.
 
     Attributes:
-        card: What the deployable says of itself.
-        tokenizer: The one of training.
-        vocabulary: From token ids to the model's rows.
         allowed_ids: Token ids an answer may hold; ``None`` for all but the think tags.
     """
 

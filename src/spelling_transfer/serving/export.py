@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.files import whole_folder
+from spelling_transfer.files import sha256_of, whole_folder
 from spelling_transfer.models.export_gguf import modelfile, write_gguf
 from spelling_transfer.models.export_plain import write_plain
 from spelling_transfer.models.folder import MANIFEST, ModelFolder
@@ -120,7 +119,7 @@ def write_export(
             conformance=conformance,
         )
         (work / "README.md").write_text(text, encoding="utf-8")
-        sums = [f"{_sha256(file)}  {file.relative_to(work)}" for file in sorted(work.rglob("*")) if file.is_file()]
+        sums = [f"{sha256_of(file)}  {file.relative_to(work)}" for file in sorted(work.rglob("*")) if file.is_file()]
         (work / CHECKSUMS).write_text("\n".join(sums) + "\n", encoding="utf-8")
     return written
 
@@ -138,11 +137,6 @@ def _copy_adapter(adapter: ModelFolder, profile: ModelProfile, target: Path) -> 
     file = target / "adapter_config.json"
     config = {**json.loads(file.read_text(encoding="utf-8")), "base_model_name_or_path": profile.hub_id or "base"}
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _is_export(folder: Path) -> bool:

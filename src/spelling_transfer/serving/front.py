@@ -29,6 +29,7 @@ from spelling_transfer.serving.protocol import (
     ChatRequest,
     CompletionRequest,
     RefusedRequestError,
+    failed,
     forbidden,
     refusal_of_validation,
     rule_of,
@@ -241,8 +242,7 @@ async def _as_response(request: Request, error: Exception) -> Response:
             )
         error = RefusedRequestError(error.status_code, "http_error", said)
     elif not isinstance(error, RefusedRequestError):
-        # What it was stands in the log; the client learns nothing of its inside.
-        error = RefusedRequestError(500, "internal_error", "the endpoint failed at this request; its log says why.")
+        error = failed()
     response: Response = refuse(error, request.state.outcome)
     response.headers.update(headers)
     return response

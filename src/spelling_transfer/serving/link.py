@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from spelling_transfer.serving.messages import line
 from spelling_transfer.serving.protocol import RefusedRequestError
 
 _LOG = logging.getLogger(__name__)
@@ -122,12 +123,12 @@ class WorkerLink:
         finally:
             del self._said[name], self.waiting[name]
             if not ended and self.ready:
-                self._send(name, "gone", "{}")
+                self._send(name, "gone")
 
-    def _send(self, name: str, kind: str, payload: str) -> None:
+    def _send(self, name: str, kind: str, payload: str = "{}") -> None:
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{name} {kind} {payload}\n".encode())
+        self._process.stdin.write(line(name, kind, payload))
 
     async def close(self) -> None:
         """Ends the worker."""

@@ -7,9 +7,8 @@ To the worker: ``chat``, ``text`` or ``ping`` with a request, ``gone`` for a cli
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from spelling_transfer.serving.protocol import error_detail
+from spelling_transfer.serving.protocol import RefusedRequestError
 
 
 def line(name: str, kind: str, payload: str = "{}") -> bytes:
@@ -17,18 +16,12 @@ def line(name: str, kind: str, payload: str = "{}") -> bytes:
     return f"{name} {kind} {payload}\n".encode()
 
 
-def refusal(name: str, status: int, detail: dict[str, Any]) -> bytes:
+def refusal(name: str, refused: RefusedRequestError) -> bytes:
     """Returns the message that a request is refused."""
-    return line(name, "refused", json.dumps({"status": status, "detail": detail}))
+    return line(name, "refused", json.dumps({"status": refused.status, "detail": refused.detail()}))
 
 
 def overdue(name: str, seconds: float) -> bytes:
     """Returns the message that no answer began in time."""
     said = f"the endpoint is busy: no answer began within {seconds:g} s."
-    return refusal(name, 503, error_detail(503, "busy", said))
-
-
-def broken(name: str) -> bytes:
-    """Returns the message that a request failed by a fault of ours."""
-    said = "the endpoint failed at this request; its log says why."
-    return refusal(name, 500, error_detail(500, "internal_error", said))
+    return refusal(name, RefusedRequestError(503, "busy", said))

@@ -13,13 +13,10 @@ class Outcome:
     """What is known of a request when it has ended.
 
     Attributes:
-        method: Of HTTP.
-        path: What was asked for.
         status: HTTP status; 499 where the client went away first (nginx's convention), 0 where nothing was said.
         code: The reason of a refusal; empty for an answer.
         rule: The policy's rule that forbids it; empty where none does.
         key: Name of the key it came with; empty where none is needed or known.
-        prompt_tokens: Tokens of the prompt; 0 for a refusal.
         completion_tokens: Tokens generated, end tokens included.
         finish_reasons: Why each choice ended.
         seconds: From its first line to the last byte of the response.

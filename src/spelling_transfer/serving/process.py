@@ -41,7 +41,6 @@ class StopReport:
         n_processes_left: Processes of its group that were still there at the end.
         port_released: Whether its port can be bound again.
         killed: Whether it had to be killed because it did not end when asked.
-        seconds: How long it took.
     """
 
     n_processes_left: int
@@ -60,11 +59,8 @@ class RunningEndpoint:
     """An endpoint that answers.
 
     Attributes:
-        url: Its address.
-        model: The name to send with each request.
         start_seconds: Time from the start of the process to the first healthy answer.
         process: Its first process, the leader of its group.
-        listen: Where it listens.
         stop_report: How it ended; ``None`` as long as it runs.
     """
 

@@ -29,7 +29,6 @@ class RefusedRequestError(Exception):
     """A request the endpoint does not answer.
 
     Attributes:
-        status: HTTP status.
         code: Short name of the reason, stable for programs.
         message: What is wrong and what is allowed, for people.
         param: The field that is wrong, as a path (``messages[0].role``).
@@ -56,16 +55,14 @@ class RefusedRequestError(Exception):
         self.retry_after = retry_after
 
     def detail(self) -> dict[str, Any]:
-        """Returns what stands under ``error`` in the response."""
-        return error_detail(self.status, self.code, self.message, self.param, self.rule)
+        """Returns OpenAI's ``error`` object (https://platform.openai.com/docs/guides/error-codes) with the rule."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"message": self.message, "type": kind, "param": self.param, "code": self.code, "rule": self.rule}
 
 
-def error_detail(
-    status: int, code: str, message: str, param: str | None = None, rule: str | None = None
-) -> dict[str, Any]:
-    """Returns the ``error`` object of OpenAI's API (https://platform.openai.com/docs/guides/error-codes) and a rule."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return {"message": message, "type": kind, "param": param, "code": code, "rule": rule}
+def failed() -> RefusedRequestError:
+    """Returns what a client learns of a fault of ours; what it was stands in the log."""
+    return RefusedRequestError(500, "internal_error", "the endpoint failed at this request; its log says why.")
 
 
 def forbidden(code: str, message: str, param: str, rule: str) -> RefusedRequestError:

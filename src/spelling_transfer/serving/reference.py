@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling, generate_answers
-from spelling_transfer.models.load import LoadedModel, load_model
-from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.vocabulary import UnknownTokenError
 from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.client import EndpointClient, Reply
@@ -42,8 +40,6 @@ class Reference:
 
     Attributes:
         loaded: Base and adapter, not merged.
-        tokenizer: The one of training.
-        sampling: The policy's values.
         answer_ids: The token ids an answer may hold; ``None`` for all but the think tags.
     """
 
@@ -51,24 +47,6 @@ class Reference:
     tokenizer: ChatTokenizer
     sampling: Sampling
     answer_ids: Sequence[int] | None
-
-    @classmethod
-    def load(
-        cls,
-        base: ModelFolder,
-        adapter: ModelFolder,
-        profile: ModelProfile,
-        tokenizer: ChatTokenizer,
-        sampling: Sampling,
-        answer_ids: Sequence[int] | None,
-        device: str | None = None,
-    ) -> Reference:
-        """Loads base and adapter.
-
-        Raises:
-            ModelFolderError: They do not fit together, or cannot be loaded.
-        """
-        return cls(load_model(base, profile, adapter, device=device), tokenizer, sampling, answer_ids)
 
     @cached_property
     def possible(self) -> np.ndarray:

@@ -96,7 +96,6 @@ class Stream:
     Attributes:
         shared: ``id``, ``created``, ``model`` and ``system_fingerprint``.
         chat: Whether it is a chat completion, else a text completion.
-        include_usage: Whether the counts come at the end.
     """
 
     shared: dict[str, Any]

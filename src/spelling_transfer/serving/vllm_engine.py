@@ -29,9 +29,9 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.vocabulary import Vocabulary
 from spelling_transfer.serving.batch import DrawnAnswer, PreparedRequest, RunningRequest
 from spelling_transfer.serving.engine import BaseEngine, read_parts
-from spelling_transfer.serving.messages import broken, line, overdue, refusal
+from spelling_transfer.serving.messages import line, overdue, refusal
 from spelling_transfer.serving.process import tail
-from spelling_transfer.serving.protocol import AnswerRequest, ChatRequest, RefusedRequestError
+from spelling_transfer.serving.protocol import AnswerRequest, ChatRequest, RefusedRequestError, failed
 from spelling_transfer.serving.settings import API_KEY_VARIABLE, API_KEYS_FILE_VARIABLE
 
 _LOG = logging.getLogger(__name__)
@@ -51,12 +51,7 @@ class VllmError(SpellingTransferError):
 
 
 class VllmEngine(BaseEngine):
-    """Answers requests with vLLM.
-
-    Attributes:
-        process: vLLM's server.
-        version: Which vLLM it is.
-    """
+    """Answers requests with vLLM."""
 
     process: subprocess.Popen[bytes]
     version: str
@@ -312,14 +307,14 @@ class VllmLoop:
                         self._say(*(line(name, "event", event) for event in engine.events(one, answer)))
             self._say(line(name, "answer", engine.completion(one).model_dump_json()))
         except RefusedRequestError as refused:
-            self._say(refusal(name, refused.status, refused.detail()))
+            self._say(refusal(name, refused))
         except TimeoutError:
             self._say(overdue(name, self._timeout))
         except Exception as error:  # noqa: BLE001  one request's fault is not the others'
             if not isinstance(error, httpx.TransportError):
                 _LOG.exception("vLLM failed at a request")
             await self._end_if_dead(client)
-            self._say(broken(name))
+            self._say(refusal(name, failed()))
 
     async def _end_if_dead(self, client: httpx.AsyncClient) -> None:
         with suppress(httpx.HTTPError):

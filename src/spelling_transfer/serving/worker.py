@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.serving.messages import broken, line, overdue, refusal
-from spelling_transfer.serving.protocol import RefusedRequestError
+from spelling_transfer.serving.messages import line, overdue, refusal
+from spelling_transfer.serving.protocol import RefusedRequestError, failed
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class WorkerLoop:
         except Exception:  # noqa: BLE001  whatever it is, those who wait are told, and the worker continues with empty slots
             _LOG.exception("The worker failed at a step")
             # The one it failed on may have left the batch; who has its answer listens no more.
-            said += [broken(each) for each in sorted(self._batch.names() | ({name} - {""}))]
+            said += [refusal(each, failed()) for each in sorted(self._batch.names() | ({name} - {""}))]
             self._batch = self._engine.new_batch()
         if said:
             self._out.write(b"".join(said))
@@ -74,10 +74,10 @@ class WorkerLoop:
             else:
                 self._batch.add(name, self._engine.read(kind, payload))
         except RefusedRequestError as refused:
-            yield refusal(name, refused.status, refused.detail())
+            yield refusal(name, refused)
         except Exception:  # noqa: BLE001  one request's fault is not the others'
             _LOG.exception("The worker failed on a request")
-            yield broken(name)
+            yield refusal(name, failed())
 
     def _say_overdue(self) -> Iterator[bytes]:
         yield from (overdue(one.name, self._timeout) for one in self._batch.overdue(self._timeout))

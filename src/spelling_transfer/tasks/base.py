@@ -72,11 +72,8 @@ class Example:
     """A question about a word with its right answer.
 
     Attributes:
-        task: Name of the task.
-        template: Name of the wording.
         template_held_out: Whether the wording is never trained on.
         word: The word asked about, in lower case.
-        question: What the user says.
         answer: What the model should say, and nothing else.
         argument: The letter or index asked for; empty if the task needs none.
         separator: The characters that must stand between the letters of the answer; empty if there are none.

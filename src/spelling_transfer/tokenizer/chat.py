@@ -40,8 +40,6 @@ class ChatTokenizer:
         template_sha256: Hash of the chat template's text.
         prefix: Text before the question.
         suffix: Text between the question and the answer.
-        prefix_ids: Token ids of ``prefix``.
-        suffix_ids: Token ids of ``suffix``.
         end_id: The token that ends an answer (``<|im_end|>``).
         think_ids: The think tags, which no answer may hold; empty where the tokenizer has none.
         hidden_ids: Tokens that decoding leaves out. The think tags are not among them: an answer that held one would

@@ -75,7 +75,7 @@ def probe_letters(
     as many letters with the highest outputs as the token has are compared with those it has.
 
     Args:
-        vocabulary: The table of :func:`~spelling_transfer.tokenizer.vocabulary.describe_vocabulary`.
+        vocabulary: The table of :func:`~spelling_transfer.tokenizer.vocabulary.vocabulary_table`.
         token_ids: The token of each row of the embedding, shape ``(rows,)``; ids without a token are passed over.
         embedding: The input embedding, float, shape ``(rows, hidden)``.
         settings: How to fit.

@@ -205,7 +205,7 @@ _CONSEQUENCES = {
 
 
 def summarise_vocabulary(vocabulary: pd.DataFrame, report: TokenizerReport, *, embedding_rows: int) -> dict[str, Any]:
-    """Sums up the table of :func:`~spelling_transfer.tokenizer.vocabulary.describe_vocabulary`.
+    """Sums up the table of :func:`~spelling_transfer.tokenizer.vocabulary.vocabulary_table`.
 
     Args:
         vocabulary: The table.

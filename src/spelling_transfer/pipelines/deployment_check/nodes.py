@@ -14,7 +14,7 @@ from spelling_transfer.evaluation.questions import sample_test_examples
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.pages.serving import plot_load, render_deployment_page
+from spelling_transfer.pages.serving import render_deployment_page
 from spelling_transfer.serving import DeploymentCheckSettings, EndpointSettings, LoadSettings, ServedSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -104,17 +104,16 @@ def probe_endpoint(
     per_task = -(-settings.n_questions // real["task"].nunique()) if len(real) else settings.n_questions
     questions = sample_test_examples(real, per_task=per_task, per_other_word_set=0, seed=settings.seed)
     policy = Policy.model_validate(policy_rules)
+    from spelling_transfer.models.load import load_model
     from spelling_transfer.serving import check_deployable
     from spelling_transfer.serving.reference import Reference
 
-    reference = Reference.load(
-        base_model,
-        best_adapter,
-        model_profile,
+    device = None if settings.accelerator == "auto" else settings.accelerator
+    reference = Reference(
+        load_model(base_model, model_profile, best_adapter, device=device),
         tokenizer,
         Sampling(**policy.sampling.model_dump()),
         _answer_ids(english_subset, tokenizer, settings),
-        device=None if settings.accelerator == "auto" else settings.accelerator,
     )
     return check_deployable(
         deployable,
@@ -143,11 +142,6 @@ def _unsure_questions(examples: pd.DataFrame) -> list[str]:
     chosen = sorted(places, key=lambda each: key_of("unsure", *each))[:_MOST_UNSURE]
     alone = [task.make(w, rng, template=task.templates[0], argument=str(place)).question for w, place in chosen]
     return [*alone, *(f"{one} {other}" for one, other in zip(alone[::2], alone[1::2], strict=False))]
-
-
-def plot(load_profile: pd.DataFrame) -> Figure:
-    """Draws the latency against the number of clients at once."""
-    return plot_load(load_profile)
 
 
 def report(

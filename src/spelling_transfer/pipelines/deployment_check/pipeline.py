@@ -6,6 +6,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node, pipeline
 
+from spelling_transfer.pages.serving import plot_load
 from spelling_transfer.pipelines.deployment_check import nodes
 
 
@@ -69,7 +70,7 @@ def _report() -> Pipeline:
     return pipeline(
         [
             node(
-                nodes.plot,
+                plot_load,
                 inputs="load_profile",
                 outputs="deployment_load_plot",
                 name="plot_load",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import tuning_searches as searches
 import tuning_surrogate
+from benchmark_table import markdown
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -50,3 +51,8 @@ def test_the_surrogates_curves_rise_and_their_noise_comes_from_the_seed() -> Non
     other = tuning_surrogate.evaluate(searches.config_of({}, seed=4), 60)
     assert other != curve[-1]
     assert abs(other.spelling - tuning_surrogate.expected_scores(config, 60)["spelling"]) < 0.15
+
+
+def test_the_page_shows_the_committed_figures() -> None:
+    rows = json.loads((BENCHMARKS / "results" / "tuning.json").read_text())
+    assert markdown(rows) in (BENCHMARKS.parent / "docs" / "hyperparameter_tuning.md").read_text()

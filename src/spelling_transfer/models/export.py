@@ -40,6 +40,7 @@ def export_deployable(
         sampling: The policy's values, written out so that no default takes their place.
         allowed_ids: The English subset; ``None`` for no restriction beside the think tags.
         target: Where the folder is to stand.
+        beside: Texts of further files by their names.
 
     Raises:
         ModelFolderError: The adapter belongs to another base, a folder cannot be loaded, or the base's own tokenizer

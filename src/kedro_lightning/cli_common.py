@@ -10,10 +10,8 @@ from typing import Any
 
 import click
 
-from .config import ComputeConfig, load_project_config
-from .costs import Ledger
+from .config import ComputeConfig, config_loader, load_config
 from .errors import ComputeError
-from .platform.client import Connection, connect
 
 env_option = click.option("--env", "-e", default=None, help="Environment of the settings: a folder of conf.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
@@ -64,17 +62,7 @@ def settings(env: str | None) -> tuple[Path, ComputeConfig]:
     if env and folder.is_dir() and not (folder / env).is_dir():
         known = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
         raise click.BadParameter(f"there is no environment {env!r} in {folder}. Known: {known}.", param_hint="--env")
-    return project, load_project_config(project, env)
-
-
-def ledger_of(project: Path, config: ComputeConfig) -> Ledger:
-    """Returns the table of costs of a project."""
-    return Ledger(project / config.ledger)
-
-
-def connection_of(config: ComputeConfig) -> Connection:
-    """Signs in."""
-    return connect(config.teamspace)
+    return project, load_config(config_loader(project, env))
 
 
 def print_json(content: Any) -> None:

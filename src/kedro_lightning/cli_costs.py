@@ -11,11 +11,9 @@ import click
 import pandas as pd
 
 from .cli_common import (
-    connection_of,
     env_option,
     examples,
     json_option,
-    ledger_of,
     megabytes,
     one_message,
     print_json,
@@ -23,7 +21,7 @@ from .cli_common import (
     settings,
 )
 from .config import ComputeConfig, load_config
-from .costs import advice, cost_per_point, read_scores, refresh, summary, write_page
+from .costs import Ledger, advice, cost_per_point, read_scores, refresh, summary, write_page
 from .errors import ComputeError, PlatformError, PreflightError
 from .node_jobs import make_node_jobs
 from .places import check_places, folder_settings
@@ -98,8 +96,8 @@ def cost(
     """Show what was spent on rented machines."""
     with one_message():
         project, config = settings(env)
-        ledger = ledger_of(project, config)
-        unsettled = refresh(ledger, JobsApi(connection_of(config), lists_several=True)) if ask else None
+        ledger = Ledger(project / config.ledger)
+        unsettled = refresh(ledger, JobsApi(connect(config.teamspace), lists_several=True)) if ask else None
         frame = ledger.read()
         if run_id:
             frame = frame[frame["run_id"] == run_id]
@@ -159,7 +157,7 @@ def _show_plan(
     if jobs:
         wanted = {name for job in jobs for name in config.tiers[job.tier].machines}
         prices = _prices(project, config, wanted, offline=offline)
-    times = JobTimes(config, ledger_of(project, config), loader)
+    times = JobTimes(config, Ledger(project / config.ledger), loader)
     made = make_plan(chosen, jobs, context.catalog, config, prices, times)
     if as_json:
         budget = {"budget_run_usd": config.budget.run_usd, "budget_month_usd": config.budget.month_usd}

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from .cli_common import connection_of, env_option, examples, json_option, one_message, print_json, settings
+from .cli_common import env_option, examples, json_option, one_message, print_json, settings
 from .config import ComputeConfig, DeploymentSettings
 from .errors import BudgetError, PreflightError, SettingsError
-from .platform.client import Connection, signed_in
+from .platform.client import Connection, connect, signed_in
 from .platform.deployments import DeploymentsApi, DeploymentView, deployment_of
 from .platform.machines import Machine, PriceList, cached_prices, estimated_prices
 from .platform.studios import StudiosApi, StudioView
@@ -49,7 +49,7 @@ def deploy(
         if dry_run:
             _show(_planned(project, config, name, wanted, release), as_json)
             return
-        connection = connection_of(config)
+        connection = connect(config.teamspace)
         api = DeploymentsApi(connection)
         if stop:
             found = api.stop(name)
@@ -113,7 +113,7 @@ def _planned(
 ) -> dict[str, Any]:
     prices = cached_prices(price_cache(project))
     if signed_in():
-        prices = current_prices(connection_of(config), project)
+        prices = current_prices(connect(config.teamspace), project)
     prices = prices or estimated_prices([wanted.machine])
     machine = _machine(prices, name, wanted)
     studio = StudioView(f"<{config.studio_of(wanted.task).name}>", "", "<its cloud>", "", "", 0.0, True)

@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from .cli_common import connection_of, env_option, examples, json_option, one_message, print_json, print_table, settings
+from .cli_common import env_option, examples, json_option, one_message, print_json, print_table, settings
 from .errors import ComputeError
 from .jobs.starting import STOP_SECONDS, stop_all
 from .jobs.work import run_tag
+from .platform.client import connect
 from .platform.deployments import DeploymentsApi
 from .platform.jobs import MARK, JobsApi, JobView, State
 from .platform.studios import StudiosApi
@@ -29,7 +30,7 @@ def status(run_id: str | None, everything: bool, env: str | None, as_json: bool)
     """Show the jobs of a run, or all jobs of this plugin that run now."""
     with one_message():
         _, config = settings(env)
-        connection = connection_of(config)
+        connection = connect(config.teamspace)
         jobs = JobsApi(connection, lists_several=True).find_all(run_tag(run_id) if run_id else MARK)
         if not (everything or run_id):
             jobs = [job for job in jobs if not job.state.ended]
@@ -69,7 +70,7 @@ def logs(job: str, follow: bool, env: str | None) -> None:
     """Show the log of a JOB, by its name or the beginning of its name; of several, the newest."""
     with one_message():
         _, config = settings(env)
-        api = JobsApi(connection_of(config), lists_several=True)
+        api = JobsApi(connect(config.teamspace), lists_several=True)
         found = _find(api, job)
         if follow and found.state in (State.PENDING, State.RUNNING):
             while (found := _refresh(api, found)).state is State.PENDING:
@@ -99,14 +100,13 @@ def stop(jobs: tuple[str, ...], run_id: str | None, everything: bool, env: str |
         raise click.UsageError("Name jobs, or give --run=RUN_ID, or --all.")
     with one_message():
         _, config = settings(env)
-        connection = connection_of(config)
+        connection = connect(config.teamspace)
         api = JobsApi(connection, lists_several=True)
         tag = run_tag(run_id) if run_id else MARK
         wanted = {_find(api, name).id for name in jobs}
         chosen = [job for job in api.find_all(tag) if not job.state.ended and (job.id in wanted or not jobs)]
-        stopped_studios = (
-            _stop_studios(StudiosApi(connection), {s.name for s in config.studios.values()}) if everything else []
-        )
+        ours = {studio.name for studio in config.studios.values()} if everything else set[str]()
+        stopped_studios = StudiosApi(connection).stop_running(ours)
         left = stop_all(api, tag, chosen, only_known=bool(jobs))
         if as_json:
             print_json({"stopped": [job.name for job in chosen if job.name not in left], "studios": stopped_studios})
@@ -116,13 +116,6 @@ def stop(jobs: tuple[str, ...], run_id: str | None, everything: bool, env: str |
             raise ComputeError(
                 f"Not stopped after {STOP_SECONDS:.0f} seconds: {', '.join(left)}. Stop them on the platform's page."
             )
-
-
-def _stop_studios(api: StudiosApi, names: set[str]) -> list[str]:
-    awake = [studio for studio in api.list() if studio.running and studio.name in names]
-    for studio in awake:
-        api.stop(studio)
-    return [studio.name for studio in awake]
 
 
 def _find(api: JobsApi, name: str) -> JobView:

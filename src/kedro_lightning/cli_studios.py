@@ -6,9 +6,10 @@ import os
 
 import click
 
-from .cli_common import connection_of, env_option, examples, json_option, one_message, print_json, print_table, settings
+from .cli_common import env_option, examples, json_option, one_message, print_json, print_table, settings
 from .config import ComputeConfig, local_secrets
 from .errors import ComputeError, SettingsError
+from .platform.client import connect
 from .platform.machines import known_machine
 from .platform.studios import StudiosApi, StudioView
 from .secret_values import clean_secret
@@ -34,7 +35,7 @@ def list_studios(env: str | None, as_json: bool) -> None:
     """Show each task's Studio: whether it is there, awake, on what machine, and when it goes to sleep."""
     with one_message():
         _, config = settings(env)
-        there = {studio.name: studio for studio in StudiosApi(connection_of(config)).list()}
+        there = {studio.name: studio for studio in StudiosApi(connect(config.teamspace)).list()}
         rows = [_row(task, config, there) for task in config.studios]
         if as_json:
             print_json(rows)
@@ -62,7 +63,7 @@ def create(tasks: tuple[str, ...], everything: bool, env: str | None, as_json: b
         project, config = settings(env)
         for task in tasks:
             config.studio_of(task)
-        api = StudiosApi(connection_of(config))
+        api = StudiosApi(connect(config.teamspace))
         done = [
             set_up(api, config, task, project, say=lambda text: click.echo(text, err=True))
             for task in (tuple(config.studios) if everything else tasks)
@@ -85,7 +86,7 @@ def start(task: str, machine: str | None, env: str | None) -> None:
     with one_message():
         _, config = settings(env)
         slug = _slug(machine or config.studio_of(task).machine)
-        api = StudiosApi(connection_of(config))
+        api = StudiosApi(connect(config.teamspace))
         studio = _find(api, config, task)
         api.start(studio, slug)
         api.set_sleep(studio, config.studios[task].idle_minutes)
@@ -104,7 +105,7 @@ def switch(task: str, machine: str, env: str | None) -> None:
     with one_message():
         _, config = settings(env)
         config.studio_of(task)
-        api = StudiosApi(connection_of(config))
+        api = StudiosApi(connect(config.teamspace))
         studio = _find(api, config, task)
         slug = _slug(machine)
         if not studio.running:
@@ -125,12 +126,9 @@ def stop(tasks: tuple[str, ...], everything: bool, env: str | None) -> None:
         _, config = settings(env)
         for task in tasks:
             config.studio_of(task)
-        api = StudiosApi(connection_of(config))
-        names = {config.studios[task].name for task in (tasks or config.studios)}
-        awake = [studio for studio in api.list() if studio.name in names and studio.running]
-        for studio in awake:
-            api.stop(studio)
-        click.echo(f"Stopped {', '.join(studio.name for studio in awake) or 'none: all of them sleep'}.")
+        api = StudiosApi(connect(config.teamspace))
+        stopped = api.stop_running({config.studios[task].name for task in (tasks or config.studios)})
+        click.echo(f"Stopped {', '.join(stopped) or 'none: all of them sleep'}.")
 
 
 @studios.command(
@@ -146,7 +144,7 @@ def secrets(env: str | None) -> None:
     with one_message():
         project, config = settings(env)
         kept = local_secrets(project, env)
-        api = StudiosApi(connection_of(config))
+        api = StudiosApi(connect(config.teamspace))
         held = api.secret_names()
         missing = []
         for name in config.secrets:

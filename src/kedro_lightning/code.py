@@ -7,7 +7,6 @@ import hashlib
 import io
 import subprocess
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -132,11 +131,8 @@ def bring_code(
     if commit is not None:
         return Source(None, *commit, packages=packages_json(project))
     bundle = make_bundle(project, config.code, config.data.bundled)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "bundle.tar.gz"
-        file.write_bytes(bundle.content)
-        for studio in {studio.id: studio for studio in studios}.values():
-            api.upload(studio, file, bundle.place)
+    for studio in {studio.id: studio for studio in studios}.values():
+        api.upload(studio, bundle.content, bundle.place)
     return Source(bundle)
 
 

@@ -292,11 +292,6 @@ def load_config(loader: AbstractConfigLoader) -> ComputeConfig:
     return parse_config(content, _places(loader))
 
 
-def load_project_config(project: Path, env: str | None = None) -> ComputeConfig:
-    """Reads the settings of the project in a folder, for commands that start no session."""
-    return load_config(config_loader(project, env))
-
-
 def local_secrets(project: Path, env: str | None = None) -> dict[str, str]:
     """Returns the values under ``compute`` in the project's credentials, which are never committed or sent."""
     from kedro.config import MissingConfigException

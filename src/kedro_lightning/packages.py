@@ -64,25 +64,20 @@ def packages_json(project: Path) -> str:
     return json.dumps(package_versions(project), sort_keys=True, indent=1)
 
 
-def differences(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    """Returns how packages of another machine differ from those of this one, a line each."""
+def differences(found: Mapping[str, str], wanted: Mapping[str, str], said: str = "{} there, {} here") -> list[str]:
+    """Returns how packages differ from those that are wanted, a line each; by default of another machine from ours."""
     return [
-        f"{name}: {there.get(name, 'missing')} there, {version} here"
-        for name, version in sorted(here.items())
-        if there.get(name) != version
+        f"{name}: {said.format(found.get(name, 'missing'), version)}"
+        for name, version in sorted(wanted.items())
+        if found.get(name) != version
     ]
 
 
 def differences_from_the_run(project: Path) -> list[str]:
     """Returns, in a job, how the packages of this machine differ from those of the run, a line each."""
     file = project / PACKAGES_FILE
-    here = package_versions(project)
     expected: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return [
-        f"{name}: {here.get(name, 'missing')} here, {version} where the run was started"
-        for name, version in sorted(expected.items())
-        if here.get(name) != version
-    ]
+    return differences(package_versions(project), expected, "{} here, {} where the run was started")
 
 
 def lock_hashes(project: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -70,10 +69,7 @@ class StudioContext:
 
     def upload(self, content: bytes, place: str) -> None:
         """Puts a file among those of the Studio."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "file"
-            file.write_bytes(content)
-            self.api.upload(self.studio, file, place)
+        self.api.upload(self.studio, content, place)
 
 
 class StudioStep(Protocol):

@@ -123,25 +123,6 @@ def test_what_an_environment_extends_takes_the_place_of_what_base_extends(conf):
     assert given == {"layers": 2, "folder": "data/small", "seed": 1}
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (
-            "profile: '${study:models,${globals:model_profile}}'",
-            'profile: {extends: "models/${globals:model_profile}"}',
-        ),
-        ("study: {space: '${study:search_spaces, quick}'}", "space: {extends: quick}"),
-    ],
-)
-def test_the_form_of_earlier_releases_is_refused_with_the_new_one(old, new, conf):
-    (conf / "gpu/parameters/tuning.yml").write_text(old)
-    with pytest.raises(
-        ConfigurationError, match=r"^conf/gpu/parameters/tuning\.yml:(profile|study\.space): "
-    ) as caught:
-        load(conf, "gpu")["parameters"]
-    assert str(caught.value).endswith(f"is the form of earlier releases; write {new}.")
-
-
 def test_every_value_knows_the_place_that_set_it(conf):
     (conf / "gpu/parameters/tuning.yml").write_text("tuning: {trials: 40}\nprofile: {layers: 65}\n")
     layer = load(conf, "gpu", tuning={"seed": 8}).layer()

@@ -140,7 +140,7 @@ def test_online_a_running_trial_is_sent_before_it_ends(tmp_path: Path, server: F
     # What was the last step a moment ago is complete now; the newest one may still grow.
     assert [run.name for run in server.runs.values()] == ["000 r=8 targets=q_proj,v_proj"]
     assert observer._delivery is not None
-    assert observer._delivery._open[0].next_step == 3
+    assert observer._delivery._open[0]._next_step == 3
     observer.close()
 
 

@@ -18,7 +18,8 @@ from ..errors import (
     QuotaError,
 )
 from ..platform.jobs import JobsApi, JobView, State
-from .logs import Cause, LogFollowers, advice, cause_of, describe, interrupted_too_often, no_machine
+from ..platform.machines import Machine
+from .logs import Cause, LogFollowers, advice, cause_of, describe
 from .starting import JobOrder, RunBudget, Starter, keep_oldest, stop_all
 from .work import Entry, Outcome, Tracked, Work, run_tag, was_interrupted
 
@@ -281,34 +282,38 @@ class Dispatcher:
         lines = self._logs.read(tracked, job)
         cause = cause_of(job.message, lines, tracked.seconds, tracked.limit_seconds)
         message = describe(tracked.work.title, job.name, job.message, lines, cause)
-        if cause is Cause.MEMORY and tracked.larger_machine():
+        if cause is Cause.MEMORY and (machine := tracked.larger_machine()):
             logger.warning("%s: out of memory on %s; a larger one.", tracked.work.title, tracked.machine.name)
-            self._again(tracked, cause.value, tracked.move_up)
+            self._again(tracked, cause.value, machine)
             return
         self._give_up(tracked, JobError(message + advice(cause, tracked.limit_seconds)))
 
     def _interrupted(self, tracked: Tracked, reason: str) -> None:
         if tracked.interruptions >= self._max_interruptions:
-            text = interrupted_too_often(tracked.work.title, tracked.interruptions + 1, reason)
+            text = f"{tracked.work.title}: interrupted {tracked.interruptions + 1} times, last since {reason}. See "
+            text += "max_interruptions in compute.yml, or rent a machine that cannot be taken away."
             self._give_up(tracked, InterruptedJobError(text))
             return
         tracked.interruptions += 1
         logger.warning("%s: interrupted (%s); starting again.", tracked.work.title, reason)
-        self._again(tracked, "interrupted", lambda: None)
+        self._again(tracked, "interrupted")
 
     def _waited_too_long(self, tracked: Tracked, job: JobView) -> None:
         self._api.stop(job)
         minutes = self._pending_seconds / 60
-        if tracked.other_machine():
+        if machine := tracked.other_machine():
             logger.warning("%s: no %s within %.0f minutes.", tracked.work.title, tracked.machine.name, minutes)
-            self._again(tracked, "no machine", tracked.move_on)
+            self._again(tracked, "no machine", machine)
             return
-        self._give_up(tracked, JobError(no_machine(tracked.work.title, tracked.machine.name, minutes)))
+        text = f"{tracked.work.title}: no machine of its tier ({tracked.machine.name}) could be had within "
+        text += f"{minutes:.0f} minutes. See tiers and pending_minutes in compute.yml."
+        self._give_up(tracked, JobError(text))
 
-    def _again(self, tracked: Tracked, note: str, change: Callable[[], object]) -> None:
+    def _again(self, tracked: Tracked, note: str, machine: Machine | None = None) -> None:
         self._report(tracked, note)
         self._leave(tracked)
-        change()
+        if machine is not None:
+            tracked.move(machine)
         tracked.attempt += 1
         with self._lock:
             self._queue.append(tracked)

@@ -172,19 +172,3 @@ def advice(cause: Cause, limit_seconds: int) -> str:
         Cause.ENVIRONMENT: "\nSet the Studio up again with 'kedro compute studios create'.",
         Cause.ERROR: "",
     }[cause]
-
-
-def interrupted_too_often(title: str, times: int, reason: str) -> str:
-    """Returns the message about work that kept losing its machine."""
-    return (
-        f"{title}: interrupted {times} times, last since {reason}. "
-        "See max_interruptions in compute.yml, or rent a machine that cannot be taken away."
-    )
-
-
-def no_machine(title: str, machine: str, minutes: float) -> str:
-    """Returns the message about work for which no machine could be had."""
-    return (
-        f"{title}: no machine of its tier ({machine}) could be had within {minutes:.0f} minutes. "
-        "See tiers and pending_minutes in compute.yml."
-    )

@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ..errors import BudgetError, ComputeError, ConflictError, PlatformError, TransientError
+from ..errors import BudgetError, ComputeError, PlatformError
+from ..platform.calls import make_once
 from ..platform.jobs import MARK, JobRequest, JobsApi, JobView
 from .work import Attempt, Tracked, attempt_tag, job_name, run_tag
 
@@ -18,9 +19,6 @@ SHORTEST_SECONDS = 60
 """A job that could not even start within its limit is not worth its price."""
 
 _SIDE_BY_SIDE = 8  # requests at one time; the platform answers one in some tenths of a second
-_ATTEMPTS = 8
-_FIRST_WAIT_SECONDS = 0.25
-_LONGEST_WAIT_SECONDS = 15.0
 STOP_SECONDS = 120.0
 """How long jobs are asked to stop."""
 
@@ -156,24 +154,7 @@ def submit(api: JobsApi, request: JobRequest, run_tag: str, key_tag: str, *, loo
     Raises:
         PlatformError: The platform refused, or did not answer for long.
     """
-    last: PlatformError | None = None
-    for attempt in range(_ATTEMPTS):
-        if (attempt or look_first) and (found := find(api, run_tag, key_tag)) is not None:
-            return found
-        try:
-            return api.create(request)
-        except ConflictError as error:
-            last = error
-            if (found := find(api, run_tag, key_tag)) is not None:
-                return found
-            raise
-        except TransientError as error:
-            last = error
-            logger.info("%s Looking whether it was done.", error)
-            time.sleep(min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2**attempt))
-    if (found := find(api, run_tag, key_tag)) is not None:
-        return found
-    raise last or PlatformError(f"start job {request.name}: the platform did not do it.")
+    return make_once(lambda: find(api, run_tag, key_tag), lambda: api.create(request), look_first=look_first)
 
 
 def find(api: JobsApi, run_tag: str, key_tag: str) -> JobView | None:

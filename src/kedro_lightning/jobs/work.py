@@ -175,13 +175,10 @@ class Tracked:
         """Returns the next machine of the tier that has not been tried."""
         return next((machine for machine in self.work.machines if machine.slug not in self.tried), None)
 
-    def move_up(self) -> None:
-        """Takes the larger machine."""
-        self._move(self.larger_machine())
-
-    def move_on(self) -> None:
-        """Takes the other machine."""
-        self._move(self.other_machine())
+    def move(self, machine: Machine) -> None:
+        """Takes another machine for the next attempt."""
+        self.machine = machine
+        self.tried.add(machine.slug)
 
     def entry(self, note: str = "") -> Entry:
         """Returns what is to be remembered of the job."""
@@ -209,8 +206,3 @@ class Tracked:
         """Ends the work with an error."""
         with suppress(InvalidStateError):
             self.future.set_exception(error)
-
-    def _move(self, machine: Machine | None) -> None:
-        if machine is not None:
-            self.machine = machine
-            self.tried.add(machine.slug)

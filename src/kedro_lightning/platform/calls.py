@@ -82,6 +82,32 @@ class Calls:
             raise translate(what, error, self._hidden) from None
 
 
+def make_once(
+    find: Callable[[], Result | None], make: Callable[[], Result], *, look_first: bool = True, attempts: int = 8
+) -> Result:
+    """Makes something of which there must not be two, unless it is there.
+
+    A request without an answer may have been done. So what was asked for is looked for before it is asked for again.
+    Without ``look_first`` it is asked for at once.
+
+    Raises:
+        PlatformError: The platform refused, or did not answer for long.
+    """
+    for attempt in range(attempts):
+        if (attempt or look_first) and (found := find()) is not None:
+            return found
+        try:
+            return make()
+        except (ConflictError, TransientError) as error:
+            if attempt + 1 == attempts or isinstance(error, ConflictError):
+                if (found := find()) is not None:
+                    return found
+                raise
+            logger.info("%s Looking whether it was done.", error)
+            time.sleep(min(_LONGEST_WAIT_SECONDS, 0.25 * 2**attempt))
+    raise AssertionError("The last attempt returns or raises.")
+
+
 def translate(what: str, error: BaseException, hidden: Iterable[str] = ()) -> PlatformError:
     """Returns our error for one of the SDK's. Its own classes differ by method; the answer is in the context of some.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ComputeError, NotFoundError, TransientError
+from .calls import make_once
 from .client import Connection
 
 _GONE = (None, "CLOUD_SPACE_INSTANCE_STATE_STOPPED")
@@ -62,21 +63,12 @@ class StudiosApi:
             CloudSpaceServiceCreateLightningRunBody,
         )
 
-        last: TransientError | None = None
-        for attempt in range(5):
-            if (studio := self.find(name)) is not None:
-                return studio
-            if attempt:
-                time.sleep(min(8.0, 0.5 * 2**attempt))
-            try:
-                made = self._connection.once(
-                    f"create Studio {name}",
-                    self._client.cloud_space_service_create_cloud_space,
-                    body=CloudSpaceServiceCreateCloudSpaceBody(name=name, display_name=name),
-                )
-            except TransientError as error:
-                last = error
-                continue
+        def make() -> StudioView:
+            made = self._connection.once(
+                f"create Studio {name}",
+                self._client.cloud_space_service_create_cloud_space,
+                body=CloudSpaceServiceCreateCloudSpaceBody(name=name, display_name=name),
+            )
             # The SDK does this after each creation: without it the Studio has no content to start from.
             self._read(
                 f"prepare Studio {name}",
@@ -85,7 +77,8 @@ class StudiosApi:
                 body=CloudSpaceServiceCreateLightningRunBody(cluster_id=made.cluster_id, local_source=True),
             )
             return _view(made)
-        raise last or TransientError(f"create Studio {name}: the platform did not do it.")
+
+        return make_once(lambda: self.find(name), make)
 
     def start(self, studio: StudioView, machine: str, interruptible: bool = False) -> None:
         """Starts a machine for a Studio and waits until it is ready; one that runs already is left as it is."""
@@ -137,6 +130,13 @@ class StudiosApi:
                 f"stop Studio {studio.name}", self._client.cloud_space_service_stop_cloud_space_instance, id=studio.id
             )
 
+    def stop_running(self, names: Collection[str]) -> tuple[str, ...]:
+        """Stops those Studios of some names that run; returns their names."""
+        running = [studio for studio in self.list() if studio.name in names and studio.running] if names else []
+        for studio in running:
+            self.stop(studio)
+        return tuple(studio.name for studio in running)
+
     def set_sleep(self, studio: StudioView, idle_minutes: int) -> None:
         """Puts the Studio to sleep after minutes without work."""
         from lightning_sdk.lightning_cloud.openapi import CloudSpaceServiceUpdateCloudSpaceSleepConfigBody
@@ -172,14 +172,17 @@ class StudiosApi:
         )
         return str(output), int(code)
 
-    def upload(self, studio: StudioView, file: Path, place: str) -> None:
+    def upload(self, studio: StudioView, content: bytes, place: str) -> None:
         """Puts a file among those of a Studio, which need not run; sent again it replaces itself."""
-        self._connection.calls.read(
-            f"upload {place}",
-            self._studio_api().upload_file,
-            studio_id=studio.id, teamspace_id=self._project, cloud_account=studio.cloud, file_path=str(file),
-            remote_path=place, progress_bar=False,
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "file"
+            file.write_bytes(content)
+            self._connection.calls.read(
+                f"upload {place}",
+                self._studio_api().upload_file,
+                studio_id=studio.id, teamspace_id=self._project, cloud_account=studio.cloud, file_path=str(file),
+                remote_path=place, progress_bar=False,
+            )  # fmt: skip
 
     def download(self, studio: StudioView, place: str) -> bytes | None:
         """Returns the content of a file of a Studio, or ``None`` if it has none of this name."""

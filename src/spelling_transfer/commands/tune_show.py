@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -55,7 +56,7 @@ def plan_data(plan: Plan, found: Estimate) -> dict[str, Any]:
         "focus": plan.study.focus,
         "model": plan.profile.name,
         "searched": plan.space.as_data(),
-        "estimate": found.as_dict(),
+        "estimate": asdict(found),
     }
     if plan.study.sweep:
         from spelling_transfer.tracking import sweep_config

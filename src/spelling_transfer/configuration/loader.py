@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,7 +74,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
                 return {name: value for name, value in nest(self.layer()).items() if not name.startswith("_")}
             content = super().__getitem__(key)
             if key == "globals":
-                return check_globals(content, self._names_of_globals, self._place_of_global)
+                return check_globals(content, partial(self._names, _GLOBAL_NAME), self._place_of_global)
             return _from_project(content, self.project) if key == "catalog" else content
         except (MissingConfigException, ConfigurationError):
             raise
@@ -126,9 +127,6 @@ class ProjectConfigLoader(OmegaConfigLoader):
             if environment
         ]
         return Presets(folders, self._fs, shown_from=f"{self.project}/", resolve=self._resolved)
-
-    def _names_of_globals(self) -> set[str]:
-        return self._names(_GLOBAL_NAME)
 
     def _names(self, pattern: re.Pattern[str]) -> set[str]:
         return {name for file in self._files("*.yml") for name in pattern.findall(self._fs.cat_file(file).decode())}

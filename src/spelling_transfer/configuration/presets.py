@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from spelling_transfer.configuration.documents import (
     CONFIG_VERSION,
@@ -22,6 +21,8 @@ from spelling_transfer.configuration.layers import Layer, Setting, merge, nest, 
 from spelling_transfer.files import NAME_RULE, is_name
 
 if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
     from spelling_transfer.study.config import StudySettings, TrialConfig
 
 EXTENDS = "extends"
@@ -35,23 +36,6 @@ _GROUPS = ("study", "trial")
 """What a user's own configuration holds."""
 _RECOMMENDED = "config"
 """Where a recommendation (``best_config.json``) holds its configuration."""
-_EARLIER_FORM = re.compile(r"\$\{study:\s*([\w-]+)\s*,\s*([^}]+?\}?)\s*\}$")
-
-
-class FileSystem(Protocol):
-    """The part of fsspec that is used here."""
-
-    def isfile(self, path: str) -> bool:
-        """Tells whether there is a file."""
-        ...
-
-    def cat_file(self, path: str) -> bytes:
-        """Returns its content."""
-        ...
-
-    def glob(self, path: str) -> list[str]:
-        """Returns the files that match a pattern."""
-        ...
 
 
 class Presets:
@@ -67,7 +51,7 @@ class Presets:
     def __init__(
         self,
         folders: Sequence[str],
-        files: FileSystem,
+        files: AbstractFileSystem,
         *,
         shown_from: str = "",
         resolve: Callable[[str], str] = str,
@@ -97,7 +81,7 @@ class Presets:
             place: Where they stand, for messages and origins.
 
         Raises:
-            ConfigurationError: As `load`; or a group is written in a form of earlier releases.
+            ConfigurationError: As `load`.
         """
         return self._expand(content, place, at=(), group=None, own=None, trail=())
 
@@ -161,7 +145,6 @@ class Presets:
                 empty: Layer = {(key,): Setting({}, place, _dotted((*at, key)))}
                 layer = overlay(layer, under(inner, (key,)) or empty)
             else:
-                _refuse_earlier_form(value, place, (*at, key))
                 layer = overlay(layer, {(key,): Setting(value, place, _dotted((*at, key)))})
         return layer
 
@@ -239,17 +222,6 @@ def _dotted(path: tuple[str, ...]) -> str:
 def _circle(shown: str, trail: list[str]) -> ConfigurationError:
     circle = " extends ".join([*trail, trail[0]])
     return ConfigurationError(f"{shown}: files extend each other in a circle: {circle}.")
-
-
-def _refuse_earlier_form(value: Any, place: str, path: tuple[str, ...]) -> None:
-    if isinstance(value, str) and (found := _EARLIER_FORM.match(value)):
-        folder, name = found.groups()
-        reference = name if GROUP_OF.get(path[-1]) == folder else f"{folder}/{name}"
-        reference = f'"{reference}"' if "$" in reference else reference
-        raise ConfigurationError(
-            f"{Setting(value, place, _dotted(path)).origin}: {value} is the form of earlier releases; write "
-            f"{path[-1]}: {{extends: {reference}}}."
-        )
 
 
 def _groups(content: Mapping[str, Any], shown: str) -> dict[str, Mapping[str, Any]]:

@@ -1,8 +1,7 @@
-"""What a trial does between the steps of its training: it is evaluated, and it says how far it is."""
+"""What a trial does between the steps of its training: it is evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,18 +19,3 @@ class EvaluationCallback(EverySteps):
         """Scores what was resumed."""
         if trainer.global_step and trainer.global_step % self.interval == 0:
             self.on_train_batch_end(trainer)
-
-
-class StepCallback(pl.Callback):
-    """Calls a function with the number of steps done: after the scores, before the checkpoint.
-
-    Args:
-        call: May raise, to end the run; the checkpoint of the step is then written.
-    """
-
-    def __init__(self, call: Callable[[int], None]) -> None:
-        self.call = call
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Calls the function."""
-        self.call(trainer.global_step)

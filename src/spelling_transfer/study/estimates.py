@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from spelling_transfer.models.profile import ModelProfile, ModelShape
 from spelling_transfer.statistics.scores import SCORED_TASKS
@@ -63,10 +62,6 @@ class Estimate:
     tier: str
     workers: int
     basis: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns it as plain values."""
-        return asdict(self)
 
 
 def estimate_study(

@@ -229,7 +229,9 @@ class TrialRunner:
         monitor: Monitor | None,
         arm: TrainedArm = SPELLING_ARM,
     ) -> TrialOutcome:
-        from spelling_transfer.study.callbacks import EvaluationCallback, StepCallback
+        from pytorch_lightning.callbacks import LambdaCallback
+
+        from spelling_transfer.study.callbacks import EvaluationCallback
         from spelling_transfer.training.checkpoints import Checkpoints
         from spelling_transfer.training.run import seeded, train
 
@@ -252,7 +254,9 @@ class TrialRunner:
         callbacks: list[Any] = [EvaluationCallback(self.evaluate_every, evaluate)]
         checkpoints = None
         if monitor is not None:
-            callbacks.append(StepCallback(monitor.progress))
+            # After the scores, before the checkpoint, which is written where this ends the run.
+            report = monitor.progress
+            callbacks.append(LambdaCallback(on_train_batch_end=lambda trainer, *_: report(trainer.global_step)))
             checkpoints = Checkpoints(monitor.folder / "checkpoints", monitor.checkpoint_every)
         with ExitStack() as stack:
             if monitor is None:

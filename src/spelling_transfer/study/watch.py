@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -156,22 +156,14 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._repeating.__exit__()
         self._update()
-        for observer in self._observers:
-            try:
-                observer.close()
-            except Exception as error:  # noqa: BLE001  (an observer never stops a study)
-                self._warn(type(observer).__name__, error)
+        self._tell(lambda observer: observer.close())
 
     def _update(self) -> None:
         try:
             snapshot = self._snapshots.take()
         except StorageError:
             return  # the database is away for a while; the workers wait for it
-        for observer in self._observers:
-            try:
-                observer.update(snapshot)
-            except Exception as error:  # noqa: BLE001  (an observer never stops a study)
-                self._warn(type(observer).__name__, error)
+        self._tell(lambda observer: observer.update(snapshot))
         if self._dashboard is not None:
             from optuna.exceptions import StorageInternalError
 
@@ -181,6 +173,13 @@ class Watch:
                 return
             except Exception as error:  # noqa: BLE001  (the records are the truth; this is a view of them)
                 self._warn("dashboard", error)
+
+    def _tell(self, call: Callable[[StudyObserver], None]) -> None:
+        for observer in self._observers:
+            try:
+                call(observer)
+            except Exception as error:  # noqa: BLE001  (an observer never stops a study)
+                self._warn(type(observer).__name__, error)
 
     def _follow(self, dashboard: sa.URL) -> None:
         """Brings Optuna's own tables up to date, as ``optuna-dashboard`` reads them."""

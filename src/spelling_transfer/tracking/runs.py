@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kedro_lightning import clean_variables
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.storage.errors import first_line
 from spelling_transfer.tracking.rows import Columns, Row
 
 NETWORK_SECONDS = 9.0
@@ -134,11 +135,6 @@ class TrackedRun:
         self._run = _open(target, run_id, name, group, job_type, config, sweep, patience_seconds)
         # A run that is resumed has these rows: sending them again would double them.
         self._next_step = int(self._run.starting_step) if target.online else 0
-
-    @property
-    def next_step(self) -> int:
-        """The first step that it does not have yet."""
-        return self._next_step
 
     def log(self, rows: Sequence[Row]) -> None:
         """Adds the rows that it does not have yet."""
@@ -263,12 +259,6 @@ def _open(
     except Exception as error:
         place = target.base_url or str(target.files)
         raise TrackingError(f"{place}: the run cannot be opened ({first_line(error)})") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Returns what an error says, in one line."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def find_target(settings: TrackingSettings, folder: Path) -> Target | None:

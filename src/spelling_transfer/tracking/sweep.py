@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spelling_transfer.storage.errors import first_line
 from spelling_transfer.study.choices import nearest, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings
 from spelling_transfer.study.entries import Entry, Range
 from spelling_transfer.study.records import Proposal
 from spelling_transfer.study.space import SearchSpace
 from spelling_transfer.tracking.rows import SCORE
-from spelling_transfer.tracking.runs import NETWORK_SECONDS, Target, TrackingError, first_line, load_wandb
+from spelling_transfer.tracking.runs import NETWORK_SECONDS, Target, TrackingError, load_wandb
 
 _LOGGER = logging.getLogger(__name__)
 _REPORT_SECONDS = 10.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from kedro_lightning.errors import (
@@ -27,20 +25,18 @@ def test_a_studio_is_made_once_although_the_answer_was_lost(platform, connection
     assert [entry["id"] for entry in platform.world.studios.values()] == [studio.id]
 
 
-def test_a_missing_file_of_a_studio_is_none_and_a_sent_one_comes_back(platform, connection, studio, tmp_path) -> None:
+def test_a_missing_file_of_a_studio_is_none_and_a_sent_one_comes_back(platform, connection, studio) -> None:
     api = StudiosApi(connection)
-    (tmp_path / "file").write_bytes(b"\x00content")
     platform.fault(r"POST .*/blobs$", status=503)
-    api.upload(studio, tmp_path / "file", "folder/file")
+    api.upload(studio, b"\x00content", "folder/file")
     assert api.download(studio, "folder/file") == b"\x00content"
     assert api.download(studio, "folder/none") is None
 
 
-def test_a_studio_moves_to_another_machine_and_keeps_its_files(platform, connection, tmp_path: Path) -> None:
+def test_a_studio_moves_to_another_machine_and_keeps_its_files(platform, connection) -> None:
     api = StudiosApi(connection)
     studio = api.create("spelling-training")
-    (tmp_path / "file").write_text("kept")
-    api.upload(studio, tmp_path / "file", "notes.txt")
+    api.upload(studio, b"kept", "notes.txt")
     api.start(studio, "cpu-4")
     for machine in ("lit-t4-1", "lit-a100-1"):
         api.switch(studio, machine)

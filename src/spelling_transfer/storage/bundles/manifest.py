@@ -152,6 +152,13 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
     return manifest
 
 
+def read_record(file: Path) -> BundleManifest | None:
+    """Returns the manifest that a folder keeps of itself; ``None`` where there is none, or it is not readable."""
+    with suppress(FileNotFoundError, BundleError):
+        return parse_manifest(file.read_bytes(), str(file))
+    return None
+
+
 def new_manifest(files: Mapping[str, Mapping[str, Any]], root: Path, note: str) -> BundleManifest:
     """Returns the manifest of a folder, its number and parents still to be set.
 

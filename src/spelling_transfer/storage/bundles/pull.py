@@ -22,7 +22,7 @@ from spelling_transfer.storage.bundles.local_files import (
     place_below,
     read_facts,
 )
-from spelling_transfer.storage.bundles.manifest import BundleManifest, check_signature, parse_manifest
+from spelling_transfer.storage.bundles.manifest import BundleManifest, check_signature, read_record
 from spelling_transfer.storage.bundles.stores import BundleStore
 from spelling_transfer.storage.bundles.stores.base import Counter, Progress, no_progress
 from spelling_transfer.storage.bundles.versions import read_version
@@ -108,10 +108,7 @@ def pull_bundle(
 
 def _record(folder: Path) -> BundleManifest | None:
     # While files are put into place, the record of the version before is kept among what was fetched.
-    for file in (folder / RECORD, folder / STAGING / _BEFORE):
-        with suppress(FileNotFoundError, BundleError):
-            return parse_manifest(file.read_bytes(), str(file))
-    return None
+    return read_record(folder / RECORD) or read_record(folder / STAGING / _BEFORE)
 
 
 def _hash_what_is_here(folder: Path, names: set[str]) -> dict[str, str]:

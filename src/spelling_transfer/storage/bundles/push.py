@@ -22,8 +22,8 @@ from spelling_transfer.storage.bundles.local_files import (
 from spelling_transfer.storage.bundles.manifest import (
     BundleManifest,
     new_manifest,
-    parse_manifest,
     read_private_key,
+    read_record,
     sign,
 )
 from spelling_transfer.storage.bundles.stores import BundleStore
@@ -173,10 +173,8 @@ def _publish(
 
 def _held(folder: Path) -> set[str]:
     """Returns the hash of the version that the folder was, before it became what it is now."""
-    try:
-        return {parse_manifest((folder / RECORD).read_bytes(), str(folder / RECORD)).manifest_sha256}
-    except (FileNotFoundError, BundleError):
-        return set()
+    held = read_record(folder / RECORD)
+    return {held.manifest_sha256} if held else set()
 
 
 class _Sender:

@@ -10,8 +10,9 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from spelling_transfer.storage.bundles.local_files import BLOCK_BYTES
 from spelling_transfer.storage.errors import BundleError, RemoteError
 
 FILES, MANIFESTS, LOCKS = "files", "manifests", "locks"
@@ -176,6 +177,15 @@ def check_hash(data: bytes, sha256: str, url: str) -> None:
     """
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ContentChangedError(f"{url}: content {sha256[:12]} is not what its hash says.")
+
+
+def append_rest(content: BinaryIO, target: Path, receive: Receiver) -> None:
+    """Appends to ``target`` what it lacks of some content that is read from its start."""
+    with target.open("ab") as out:
+        content.seek(out.tell())
+        while block := content.read(BLOCK_BYTES):
+            out.write(block)
+            receive(block)
 
 
 def no_progress(_: int) -> Counter:

@@ -18,6 +18,7 @@ from spelling_transfer.storage.bundles.stores.base import (
     Receiver,
     Stored,
     StoreError,
+    append_rest,
     check_hash,
     content_key,
 )
@@ -52,11 +53,8 @@ class FolderStore(BundleStore):
             raise MissingError(
                 f"{source}: a version refers to it, and it is missing. Push the bundle again from a folder that has it."
             ) from error
-        with stream, target.open("ab") as out:
-            stream.seek(out.tell())
-            while block := stream.read(BLOCK_BYTES):
-                out.write(block)
-                receive(block)
+        with stream:
+            append_rest(stream, target, receive)
 
     def clean_up(self, older_than_seconds: float) -> int:
         """Removes partial files that nobody is writing any more."""

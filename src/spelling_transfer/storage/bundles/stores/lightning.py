@@ -7,14 +7,13 @@ cannot remove files either, so nothing is pruned there, and it checks no hashes:
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spelling_transfer.storage.bundles.local_files import BLOCK_BYTES
+from kedro_lightning.platform.client import import_sdk, signed_in
 from spelling_transfer.storage.bundles.stores.base import (
     BundleStore,
     ContentChangedError,
@@ -23,6 +22,7 @@ from spelling_transfer.storage.bundles.stores.base import (
     Receiver,
     Stored,
     StoreError,
+    append_rest,
     check_hash,
     content_key,
 )
@@ -58,11 +58,8 @@ class LightningStore(BundleStore):
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             whole = Path(folder) / "content"
             self._download(content_key(sha256), whole)
-            with whole.open("rb") as stream, target.open("ab") as out:
-                stream.seek(out.tell())
-                while block := stream.read(BLOCK_BYTES):
-                    out.write(block)
-                    receive(block)
+            with whole.open("rb") as stream:
+                append_rest(stream, target, receive)
 
     def clean_up(self, older_than_seconds: float) -> int:
         """Does nothing: what an interrupted upload left is the platform's to remove."""
@@ -136,10 +133,9 @@ class LightningStore(BundleStore):
 
 
 def _find_teamspace(owner: str, name: str, url: str) -> Any:
-    signed_in = os.environ.get("LIGHTNING_API_KEY") or (Path.home() / ".lightning" / "credentials.json").is_file()
-    if not signed_in:  # the library would open a browser and wait
+    if not signed_in():  # the library would open a browser and wait
         raise StoreError(f"{url}: nobody is signed in: set LIGHTNING_API_KEY, or run 'lightning login'.")
-    os.environ.setdefault("LIGHTNING_DISABLE_VERSION_CHECK", "1")  # else the import asks the package index
+    import_sdk()
     from lightning_sdk import Teamspace
 
     try:

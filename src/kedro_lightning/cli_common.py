@@ -25,8 +25,6 @@ def examples(*lines: str) -> str:
 class Refused(click.ClickException):
     """Ends a command with exit code 1 and one message."""
 
-    exit_code = 1
-
 
 @contextmanager
 def one_message() -> Iterator[None]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
-import pandas as pd
 
 from .cli_common import (
     env_option,
@@ -103,7 +102,7 @@ def cost(
             frame = frame[frame["run_id"] == run_id]
         column = _COLUMNS[by]
         rows = summary(frame, column)
-        total = float(pd.to_numeric(frame["cost_usd"]).sum()) if len(frame) else 0.0
+        total = float(frame["cost_usd"].sum())
         a_point = cost_per_point(total, read_scores(trials, score)) if trials else None
         notes = [f"A percentage point of {score}: {a_point:.4f} USD."] if a_point is not None else []
         if trials and a_point is None:

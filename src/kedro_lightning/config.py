@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -210,25 +211,21 @@ class ComputeConfig(_Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> ComputeConfig:
-        for tag, tier in self.tags.items():
-            if tier not in self.tiers:
-                raise ValueError(f"tags.{tag}: there is no tier {tier!r}. Known: {', '.join(self.tiers) or 'none'}")
-        for node, hint in self.nodes.items():
-            if hint.tier is not None and hint.tier not in self.tiers:
-                raise ValueError(f"nodes.{node}.tier: there is no tier {hint.tier!r}. Known: {', '.join(self.tiers)}")
-        if self.trials.tier is not None and self.trials.tier not in self.tiers:
-            raise ValueError(f"trials.tier: there is no tier {self.trials.tier!r}. Known: {', '.join(self.tiers)}")
-        for name, deployment in self.deployments.items():
-            if deployment.task not in self.studios:
-                known = ", ".join(self.studios) or "none"
-                raise ValueError(f"deployments.{name}.task: there is no task {deployment.task!r}. Known: {known}")
+        named: list[tuple[str, str, str | None, Mapping[str, Any]]] = [
+            *((f"tags.{tag}", "tier", tier, self.tiers) for tag, tier in self.tags.items()),
+            *((f"nodes.{node}.tier", "tier", hint.tier, self.tiers) for node, hint in self.nodes.items()),
+            ("trials.tier", "tier", self.trials.tier, self.tiers),
+            *((f"deployments.{name}.task", "task", each.task, self.studios) for name, each in self.deployments.items()),
+            *(
+                (f"studios.{task}.environment", "environment", studio.environment, self.environments)
+                for task, studio in self.studios.items()
+            ),
+        ]
+        for setting, kind, wanted, there in named:
+            if wanted is not None and wanted not in there:
+                raise ValueError(f"{setting}: there is no {kind} {wanted!r}. Known: {', '.join(there) or 'none'}")
         names = [studio.name for studio in self.studios.values()]
         for task, studio in self.studios.items():
-            if studio.environment not in self.environments:
-                known = ", ".join(self.environments) or "none"
-                raise ValueError(
-                    f"studios.{task}.environment: there is no environment {studio.environment!r}. Known: {known}"
-                )
             if names.count(studio.name) > 1:
                 raise ValueError(f"studios.{task}.name: {studio.name!r} is the Studio of two tasks; each has its own")
         if secret := set(self.pass_on) & set(self.secrets):

@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 import fcntl
 import html
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+_NUMBERS: dict[str, Any] = {"cost_usd": float, "seconds": float}
 _SETTLED_AFTER_MINUTES = 10.0
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -56,9 +56,9 @@ class Ledger:
             ComputeError: The file is not such a table.
         """
         if not self.path.is_file():
-            return pd.DataFrame({name: pd.Series(dtype="object") for name in COLUMNS})
+            return pd.DataFrame(columns=COLUMNS, dtype=object).astype(_NUMBERS)
         try:
-            frame = pd.read_csv(self.path, keep_default_na=False, dtype={"note": str, "run_id": str})
+            frame = pd.read_csv(self.path, keep_default_na=False, dtype={"note": str, "run_id": str, **_NUMBERS})
         except (ValueError, OSError) as error:
             raise ComputeError(
                 f"{self.path}: not a table of costs ({error}). Move it away to begin a new one."
@@ -96,13 +96,13 @@ class Ledger:
             frame = frame[frame["run_id"] == run_id]
         if month is not None:
             frame = frame[frame["recorded_at"].astype(str).str.startswith(month)]
-        return float(pd.to_numeric(frame["cost_usd"]).sum()) if len(frame) else 0.0
+        return float(frame["cost_usd"].sum())
 
     def minutes(self, title: str, machine: str) -> float | None:
         """Returns the median minutes of past runs of a node on a machine, or ``None`` if there are none."""
         frame = self.read()
         past = frame[(frame["title"] == title) & (frame["machine"] == machine) & (frame["state"] == "completed")]
-        return statistics.median(pd.to_numeric(past["seconds"])) / 60 if len(past) else None
+        return float(past["seconds"].median()) / 60 if len(past) else None
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -116,10 +116,7 @@ def refresh(ledger: Ledger, api: JobsApi) -> int:
     """Asks the platform for the cost of jobs whose cost may still change, and records it.
 
     The platform may read 0.0 or less than the end for minutes after a job. A cost counts as settled when the job ended
-    a while ago and two readings agree.
-
-    Returns:
-        How many rows are not settled yet.
+    a while ago and two readings agree. Returns how many rows are not settled yet.
     """
     frame = ledger.read()
     open_rows = frame[frame["settled"].astype(str) != "True"]
@@ -147,8 +144,7 @@ def summary(frame: pd.DataFrame, by: str) -> list[dict[str, Any]]:
     """Returns jobs, hours and USD for each value of a column, the dearest first."""
     if frame.empty:
         return []
-    numbers = frame.assign(cost_usd=pd.to_numeric(frame["cost_usd"]), seconds=pd.to_numeric(frame["seconds"]))
-    grouped = numbers.groupby(by).agg(jobs=("job_id", "count"), seconds=("seconds", "sum"), usd=("cost_usd", "sum"))
+    grouped = frame.groupby(by).agg(jobs=("job_id", "count"), seconds=("seconds", "sum"), usd=("cost_usd", "sum"))
     rows = grouped.sort_values("usd", ascending=False).reset_index().to_dict("records")
     return [
         {by: row[by], "jobs": int(row["jobs"]), "hours": round(row["seconds"] / 3600, 4), "usd": round(row["usd"], 4)}
@@ -162,11 +158,8 @@ def advice(frame: pd.DataFrame) -> list[dict[str, Any]]:
     Throughput is measured, not assumed: a machine that costs twice as much may be done in a third of the time.
     """
     done = frame[frame["state"] == "completed"]
-    if done.empty:
-        return []
-    numbers = done.assign(cost_usd=pd.to_numeric(done["cost_usd"]), seconds=pd.to_numeric(done["seconds"]))
     rows = []
-    for title, runs in numbers.groupby("title"):
+    for title, runs in done.groupby("title"):
         usd = {str(machine): float(costs.median()) for machine, costs in runs.groupby("machine")["cost_usd"]}
         seconds = {str(machine): float(times.median()) for machine, times in runs.groupby("machine")["seconds"]}
         cheapest, fastest = min(usd, key=lambda name: usd[name]), min(seconds, key=lambda name: seconds[name])
@@ -209,7 +202,7 @@ def write_page(path: Path, frame: pd.DataFrame, notes: Sequence[str] = ()) -> No
         frame: The table of costs.
         notes: Lines below the total, such as the cost of a point of score.
     """
-    total = float(pd.to_numeric(frame["cost_usd"]).sum()) if len(frame) else 0.0
+    total = float(frame["cost_usd"].sum())
     parts = [f"<p><strong>{total:.2f} USD</strong> for {len(frame)} jobs.</p>"]
     parts += [f"<p>{html.escape(note)}</p>" for note in notes]
     for heading, column in _SECTIONS:

@@ -6,13 +6,13 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, InvalidStateError
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .errors import JobError
 from .jobs.dispatch import Dispatcher
-from .jobs.work import Outcome, Work
+from .jobs.work import Outcome, Work, fail, finish
 from .node_jobs import NodeJob, parents_outside
 
 if TYPE_CHECKING:
@@ -108,12 +108,12 @@ class NodeExecutor(Executor):
             try:
                 node = task.execute()
             except BaseException as error:  # noqa: BLE001  (it is raised again where the run waits)
-                _fail(future, error)
+                fail(future, error)
             else:
                 with self._lock:
                     self._finish([node.name])
                     self._start_ready_jobs()
-                _succeed(future, node)
+                finish(future, node)
 
     # -- elsewhere -----------------------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class NodeExecutor(Executor):
                     self._end(self._tasks[name], self._futures[name])
                 else:
                     _report_error(self._tasks[name], error)
-                    _fail(self._futures[name], error)
+                    fail(self._futures[name], error)
 
     def _begin(self, task: Task) -> None:
         self._begun.add(task.node.name)
@@ -153,10 +153,10 @@ class NodeExecutor(Executor):
                 self._begin(task)
             _end_hooks(task)
         except BaseException as error:  # noqa: BLE001  (a hook of the project, or an output that is not there)
-            _fail(future, error)
+            fail(future, error)
         else:
             self._finish([task.node.name])
-            _succeed(future, task.node)
+            finish(future, task.node)
             self._start_ready_jobs()
 
     def _finish(self, names: list[str]) -> None:
@@ -191,13 +191,3 @@ def _report_error(task: Task, error: BaseException) -> None:
 
 def _hooks(task: Task) -> Any:
     return task.hook_manager.hook  # type: ignore[union-attr]
-
-
-def _succeed(future: Future[Any], value: Any) -> None:
-    with suppress(InvalidStateError):
-        future.set_result(value)
-
-
-def _fail(future: Future[Any], error: BaseException) -> None:
-    with suppress(InvalidStateError):
-        future.set_exception(error)

@@ -85,6 +85,8 @@ def parents_outside(pipeline: Pipeline, job: NodeJob) -> set[str]:
 
 def datasets_across(pipeline: Pipeline, job: NodeJob) -> tuple[list[str], list[str]]:
     """Returns the datasets a job reads from elsewhere, and those it leaves for others; parameters are neither."""
+    from kedro.io.core import is_parameter
+
     inside = [node for node in pipeline.nodes if node.name in job.nodes]
     made = {name for node in inside for name in node.outputs}
     used = {name for node in inside for name in node.inputs}
@@ -92,11 +94,6 @@ def datasets_across(pipeline: Pipeline, job: NodeJob) -> tuple[list[str], list[s
     inputs = sorted(name for name in used - made if not is_parameter(name))
     outputs = sorted(name for name in made if name in elsewhere or name not in used)
     return inputs, outputs
-
-
-def is_parameter(name: str) -> bool:
-    """Returns whether a name stands for parameters, which every machine reads from the configuration."""
-    return name == "parameters" or name.startswith("params:")
 
 
 def machines_of(tier: str, gigabytes: float, asked_by: str, config: ComputeConfig, prices: PriceList) -> list[Machine]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .config import ComputeConfig
-from .node_jobs import NodeJob, datasets_across, is_parameter, machines_of_job
+from .node_jobs import NodeJob, datasets_across, machines_of_job
 from .places import place_of, size_of
 from .platform.machines import Machine, PriceList
 from .times import JobTimes
@@ -127,4 +127,6 @@ def _rented(
 
 
 def _sizes(names: list[str], catalog: CatalogProtocol[Any, Any]) -> tuple[tuple[str, int | None], ...]:
+    from kedro.io.core import is_parameter
+
     return tuple((name, size_of(place_of(name, catalog))) for name in names if not is_parameter(name))

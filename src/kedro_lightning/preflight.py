@@ -128,10 +128,7 @@ def open_market(project: Path, config: ComputeConfig) -> Market:
 def ready_studios(
     project: Path, config: ComputeConfig, api: StudiosApi, tasks: Iterable[str], commit: tuple[str, str] | None
 ) -> tuple[dict[str, StudioView], Source]:
-    """Ensures that the Studios of some tasks are as a job needs them, and brings the code there.
-
-    Returns:
-        Task -> its Studio, and where the machines find the code.
+    """Brings the code to the Studios of some tasks; returns these by task, and where the machines find the code.
 
     Raises:
         PreflightError: A Studio, a secret or a package is missing.

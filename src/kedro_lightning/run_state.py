@@ -46,34 +46,17 @@ class StateFile:
         self.path, self.state = state_path(project, state.run_id), state
         self._lock = threading.Lock()
 
-    def done(self, nodes: Iterable[str]) -> None:
-        """Notes nodes that are done."""
+    def write(self, *, done: Iterable[str] = (), job: Entry | None = None, finished: bool = False) -> None:
+        """Notes nodes that are done, what became of a job, or that the run is over, and writes the state."""
         with self._lock:
-            self.state.done += [node for node in nodes if node not in self.state.done]
-            self._write()
-
-    def job(self, entry: Entry) -> None:
-        """Notes what became of a job."""
-        with self._lock:
-            self.state.jobs[f"{entry.key}#{entry.attempt}"] = asdict(entry)
-            self._write()
-
-    def finish(self) -> None:
-        """Notes that the run is over."""
-        with self._lock:
-            self.state.finished = True
-            self._write()
-
-    def write(self) -> None:
-        """Writes the state as it is."""
-        with self._lock:
-            self._write()
-
-    def _write(self) -> None:
-        ignore = self.path.parents[1] / ".gitignore"
-        if not ignore.is_file():
-            write_whole(ignore, "*\n")
-        write_whole(self.path, json.dumps(asdict(self.state), indent=1, default=str))
+            self.state.done += [node for node in done if node not in self.state.done]
+            self.state.finished |= finished
+            if job is not None:
+                self.state.jobs[f"{job.key}#{job.attempt}"] = asdict(job)
+            ignore = self.path.parents[1] / ".gitignore"
+            if not ignore.is_file():
+                write_whole(ignore, "*\n")
+            write_whole(self.path, json.dumps(asdict(self.state), indent=1, default=str))
 
 
 def state_path(project: Path, run_id: str) -> Path:

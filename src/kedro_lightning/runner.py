@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from kedro.io.core import is_parameter
 from kedro.runner import AbstractRunner, SequentialRunner
 
 from .config import ComputeConfig, load_config
@@ -22,7 +23,7 @@ from .jobs.dispatch import Dispatcher
 from .jobs.logs import ENVIRONMENT_DIFFERS
 from .jobs.work import Entry
 from .node_executor import NodeExecutor
-from .node_jobs import NodeJob, is_parameter, make_node_jobs
+from .node_jobs import NodeJob, make_node_jobs
 from .packages import differences_from_the_run
 from .places import place_of
 from .platform.jobs import MARK, JobsApi, JobView
@@ -109,14 +110,14 @@ class StudioRunner(_PartOfARun, AbstractRunner):
             ready.works,
             _dispatcher(ready, config, jobs, state, context.project, attach=earlier is not None),
             done=_still_done(set(state.state.done), pipeline, catalog),
-            on_done=state.done,
+            on_done=lambda nodes: state.write(done=nodes),
         )
         try:
             with _terminated_like_interrupted():
                 super()._run(pipeline, catalog, hook_manager, run_id)
         finally:
             self._executor = None
-        state.finish()
+        state.write(finished=True)
 
 
 class JobRunner(_PartOfARun, SequentialRunner):
@@ -176,7 +177,7 @@ def _dispatcher(
     lock = threading.Lock()
 
     def on_entry(entry: Entry) -> None:
-        state.job(entry)
+        state.write(job=entry)
         ready.ledger.record(run_id, entry, tiers.get(entry.key, ""))
         if not entry.note:
             price = f" at {entry.usd_per_hour:.2f} USD/h" if entry.state == "running" else ""

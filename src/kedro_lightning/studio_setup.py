@@ -63,10 +63,6 @@ class StudioContext:
             )
         return output
 
-    def succeeds(self, command: str) -> bool:
-        """Returns whether a command in the Studio has exit code 0."""
-        return self.api.run(self.studio, command)[1] == 0
-
     def upload(self, content: bytes, place: str) -> None:
         """Puts a file among those of the Studio."""
         self.api.upload(self.studio, content, place)
@@ -203,7 +199,7 @@ class DataMountStep:
         problems = []
         for name, place in context.config.data.mounts.items():
             probe = shlex.quote(f"{place}/.kedro-compute-probe-{context.task}")
-            if not context.succeeds(f"touch {probe} && rm {probe}"):
+            if context.api.run(context.studio, f"touch {probe} && rm {probe}")[1] != 0:
                 problems.append(f"data.mounts.{name}: {place} cannot be written there")
         secrets = set(context.config.secrets)
         for names in _KEY_NAMES.values():

@@ -21,6 +21,11 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, without its full stop; the error's type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def reinstall_command() -> str:
     """Returns the command that installs this package once more from where it came, with what it depends on.
 

@@ -51,11 +51,11 @@ def test_a_run_goes_on_with_the_options_it_was_started_with(tmp_path, monkeypatc
 
 def test_a_finished_run_has_nothing_to_go_on_with(tmp_path) -> None:
     state = StateFile(tmp_path, RunState("run-1"))
-    state.done(["a", "b"])
-    state.done(["b"])
-    state.job(ENTRY)
+    state.write(done=["a", "b"])
+    state.write(done=["b"])
+    state.write(job=ENTRY)
     assert read_state(tmp_path, "run-1").done == ["a", "b"]
-    state.finish()
+    state.write(finished=True)
     with pytest.raises(ComputeError, match="run-1 is finished"):
         resume_options(tmp_path, "run-1")
     assert (tmp_path / ".kedro-compute/.gitignore").read_text() == "*\n"

@@ -21,7 +21,7 @@ from ..platform.jobs import JobsApi, JobView, State
 from ..platform.machines import Machine
 from .logs import Cause, LogFollowers, advice, cause_of, describe
 from .starting import JobOrder, RunBudget, Starter, keep_oldest, stop_all
-from .work import Entry, Outcome, Tracked, Work, run_tag, was_interrupted
+from .work import Entry, Outcome, Tracked, Work, fail, finish, run_tag, was_interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -135,11 +135,7 @@ class Dispatcher:
         self._wake.set()
 
     def close(self) -> list[str]:
-        """Ends the loop and stops every job that still runs.
-
-        Returns:
-            Names of jobs that could not be stopped; they end by their own time limit.
-        """
+        """Ends the loop and stops all jobs; returns the names of those that end by their own time limit alone."""
         with self._lock:
             self._closed = True
         self._wake.set()
@@ -150,7 +146,7 @@ class Dispatcher:
             unfinished = [tracked for tracked in self._running if tracked.job is not None]
             was_started = self._thread is not None and bool(self._running or self._queue)
             for tracked in [*self._running, *self._queue]:
-                tracked.fail(InterruptedJobError(f"{tracked.work.title}: the run was ended."))
+                fail(tracked.future, InterruptedJobError(f"{tracked.work.title}: the run was ended."))
             self._running.clear()
             self._queue.clear()
         known = [tracked.job for tracked in unfinished if tracked.job is not None]
@@ -171,7 +167,7 @@ class Dispatcher:
             logger.debug("The loop that watches jobs ended.", exc_info=True)
             with self._lock:
                 for tracked in [*self._running, *self._queue]:
-                    tracked.fail(error)
+                    fail(tracked.future, error)
                 self._queue.clear()
                 self._closed = True
 
@@ -265,7 +261,7 @@ class Dispatcher:
             self._leave(tracked)
             ended.append(tracked)
             self._done.add(tracked.work.key)
-            tracked.finish(Outcome(job, tracked.machine, tracked.attempt))
+            finish(tracked.future, Outcome(job, tracked.machine, tracked.attempt))
         elif job.state is State.FAILED:
             self._failed_job(tracked, job)
         elif job.state is State.STOPPED:
@@ -321,7 +317,7 @@ class Dispatcher:
     def _give_up(self, tracked: Tracked, error: ComputeError) -> None:
         self._leave(tracked)
         self._failed.add(tracked.work.key)
-        tracked.fail(error)
+        fail(tracked.future, error)
 
     def _leave(self, tracked: Tracked) -> None:
         with self._lock:

@@ -27,6 +27,7 @@ class RunBudget:
     """The money of a run: what is spent, and what running jobs may still spend before they end themselves.
 
     A job is given no more seconds than its share pays for, so nothing has to be watched for the budget to hold.
+    Without a budget, for tests and free machines, there is no limit; ``spent_usd`` is of earlier parts of the same run.
     """
 
     def __init__(self, budget_usd: float | None, spent_usd: float = 0.0) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from ..platform.jobs import MARK, JobView, State, tag_name
 from ..platform.machines import Machine
@@ -99,6 +100,18 @@ def _digest(*parts: str) -> str:
 def was_interrupted(message: str) -> bool:
     """Returns whether the platform's reason says that the machine went away, which is nobody's mistake."""
     return bool(_INTERRUPTED.search(message))
+
+
+def finish(future: Future[Any], result: Any) -> None:
+    """Ends a future well, unless it has ended."""
+    with suppress(InvalidStateError):
+        future.set_result(result)
+
+
+def fail(future: Future[Any], error: BaseException) -> None:
+    """Ends a future with an error, unless it has ended."""
+    with suppress(InvalidStateError):
+        future.set_exception(error)
 
 
 class Tracked:
@@ -196,13 +209,3 @@ class Tracked:
             seconds=round(self.seconds, 3),
             note=note,
         )
-
-    def finish(self, outcome: Outcome) -> None:
-        """Ends the work well."""
-        with suppress(InvalidStateError):
-            self.future.set_result(outcome)
-
-    def fail(self, error: BaseException) -> None:
-        """Ends the work with an error."""
-        with suppress(InvalidStateError):
-            self.future.set_exception(error)

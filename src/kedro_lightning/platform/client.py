@@ -33,7 +33,6 @@ class Connection:
     """A client that never repeats a request by itself, and the teamspace that is used."""
 
     def __init__(self, client: Any, calls: Calls, teamspace: Teamspace) -> None:
-        """Holds the parts; :func:`connect` makes them."""
         self.client, self.calls, self.teamspace = client, calls, teamspace
 
     def read(self, what: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

@@ -45,7 +45,11 @@ class DeploymentView:
 
 
 class DeploymentsApi:
-    """What can be done with deployments."""
+    """What can be done with deployments.
+
+    Each method raises a `PlatformError` where the platform refuses or does not answer, or there is no deployment of the
+    name that it needs.
+    """
 
     def __init__(self, connection: Connection) -> None:
         """Makes the methods of a connection."""
@@ -55,19 +59,11 @@ class DeploymentsApi:
         self._api = connection.sdk(DeploymentApi)
 
     def get(self, name: str) -> DeploymentView:
-        """Returns a deployment.
-
-        Raises:
-            PlatformError: There is no such deployment, or the platform does not answer.
-        """
+        """Returns a deployment."""
         return _view(self._need(name))
 
     def running(self, names: Iterable[str]) -> list[DeploymentView]:
-        """Returns those of some deployments that have replicas, which cost.
-
-        Raises:
-            PlatformError: The platform does not answer.
-        """
+        """Returns those of some deployments that have replicas, which cost."""
         views = [_view(found) for name in names if (found := self._raw(name)) is not None]
         return [view for view in views if view.ready_replicas or view.min_replicas]
 
@@ -112,21 +108,13 @@ class DeploymentsApi:
         )
 
     def stop(self, name: str) -> DeploymentView:
-        """Takes all replicas away; the deployment, its address and its releases stay.
-
-        Raises:
-            PlatformError: There is no such deployment, or the platform does not answer.
-        """
+        """Takes all replicas away; the deployment, its address and its releases stay."""
         found = self._need(name)
         found.autoscaling.min_replicas = found.autoscaling.max_replicas = 0
         return self._send(found, "stop", replicas=0)
 
     def releases(self, name: str) -> list[ReleaseView]:
-        """Returns the releases of a deployment, the newest first.
-
-        Raises:
-            PlatformError: There is no such deployment, or the platform does not answer.
-        """
+        """Returns the releases of a deployment, the newest first."""
         found = self._need(name)
         answer = self._connection.read(
             "list releases", self._client.jobs_service_list_deployment_releases, deployment_id=found.id
@@ -137,11 +125,7 @@ class DeploymentsApi:
         return sorted(views, key=lambda view: -view.version)
 
     def restore(self, name: str, release: ReleaseView) -> DeploymentView:
-        """Makes an earlier release the one that runs; it takes over as any release does.
-
-        Raises:
-            PlatformError: There is no such release, or the platform does not answer.
-        """
+        """Makes an earlier release the one that runs; it takes over as any release does."""
         from lightning_sdk.lightning_cloud.openapi import JobsServiceRestoreDeploymentReleaseBody
 
         self._connection.once(

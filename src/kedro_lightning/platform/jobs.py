@@ -94,7 +94,7 @@ def tag_name(text: str) -> str:
 
 
 class JobsApi:
-    """What can be done with jobs."""
+    """What can be done with jobs. Each method raises a `PlatformError` where the platform does not answer."""
 
     def __init__(self, connection: Connection, *, lists_several: bool = False) -> None:
         """Makes the methods of a connection.
@@ -138,11 +138,7 @@ class JobsApi:
         return [job for job in map(_view, found) if tag in job.tags]
 
     def exists(self, job: JobView) -> bool:
-        """Returns whether the platform still has a job; only a clear answer counts as a no.
-
-        Raises:
-            PlatformError: The platform does not answer.
-        """
+        """Returns whether the platform still has a job; only a clear answer counts as a no."""
         name = "multi_machine_job" if job.several else "job"
         try:
             self._connection.read("read a job", getattr(self._client, f"jobs_service_get_{name}"), id=job.id)
@@ -151,11 +147,7 @@ class JobsApi:
         return True
 
     def stop(self, job: JobView) -> None:
-        """Asks for a job to be stopped; one that is gone or has ended is no error.
-
-        Raises:
-            PlatformError: The platform does not answer.
-        """
+        """Asks for a job to be stopped; one that is gone or has ended is no error."""
         from lightning_sdk.lightning_cloud.openapi import (
             JobsServiceUpdateJobBody,
             JobsServiceUpdateMultiMachineJobBody,
@@ -171,11 +163,7 @@ class JobsApi:
             self._connection.read(f"stop job {job.name}", function, id=job.id, body=body)
 
     def logs(self, jobs: Sequence[JobView]) -> list[LogLine]:
-        """Returns the lines that jobs have written so far.
-
-        Raises:
-            PlatformError: The platform does not answer.
-        """
+        """Returns the lines that jobs have written so far."""
         single = [job.id for job in jobs if not job.several]
         selectors: list[dict[str, Any]] = [{"job_ids": single}] if single else []
         selectors += [{"mmt_id": job.id} for job in jobs if job.several]

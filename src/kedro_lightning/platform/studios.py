@@ -158,11 +158,7 @@ class StudiosApi:
         self._connection.calls.read(what, api.set_env, held, self._project, dict(variables), partial=True)
 
     def run(self, studio: StudioView, command: str) -> tuple[str, int]:
-        """Runs one command in a running Studio.
-
-        Returns:
-            What it printed, and its exit code. (Several commands would be joined with ``;``: the last code counts.)
-        """
+        """Runs a command in a running Studio; returns what it printed and its exit code, of several the last one's."""
         output, code = self._connection.calls.once(
             f"run a command in Studio {studio.name}",
             self._studio_api().run_studio_commands,

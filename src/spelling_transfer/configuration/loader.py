@@ -52,7 +52,6 @@ class ProjectConfigLoader(OmegaConfigLoader):
     _parameters: tuple[dict[str, Any] | None, Layer] | None = None
 
     def __init__(self, conf_source: str, env: str | None = None, *args: Any, **kwargs: Any) -> None:
-        """Makes the loader of a project; arguments as in Kedro's."""
         # First, as globals may ask a store for the latest run, and Kedro's loader reads them at once.
         self.project = Path(conf_source).parent
         check_environment(Path(conf_source), env, kwargs.get("default_run_env"))

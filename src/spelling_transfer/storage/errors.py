@@ -9,7 +9,7 @@ from typing import Literal
 
 from kedro.io import DatasetError
 
-from spelling_transfer.errors import SpellingTransferError, causes
+from spelling_transfer.errors import SpellingTransferError, causes, first_line
 
 DOCS = "docs/data_transfer.md"
 
@@ -146,8 +146,3 @@ def error_code(error: BaseException) -> str | None:
     if not isinstance(response, dict) or not isinstance(response.get("Error"), dict):
         return None
     return str(response["Error"].get("Code") or "") or None
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, without its full stop; the error's type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import MemoryDataset
+from kedro.io.core import is_parameter
 
 from spelling_transfer import __version__
 from spelling_transfer.storage.history import describe_content, describe_value, read_entries, storage_root_of
@@ -125,8 +126,4 @@ def _describe_parameters(context: KedroContext) -> dict[str, Content]:
 
 
 def _is_kept(name: str, catalog: DataCatalog) -> bool:
-    return not _is_parameter(name) and name in catalog and not isinstance(catalog.get(name), MemoryDataset)
-
-
-def _is_parameter(name: str) -> bool:
-    return name == "parameters" or name.startswith("params:")
+    return not is_parameter(name) and name in catalog and not isinstance(catalog.get(name), MemoryDataset)

@@ -1,8 +1,7 @@
 """Where data come from: who saved a dataset, when, in which run, with which code, and what it was made from.
 
 Each run, and each part of it on another machine, leaves one small file, ``.history/RUN-….json`` below the storage root,
-at its end or when it fails. It lies among
-the data, so it travels with them.
+at its end or when it fails. It lies among the data, so it travels with them.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
+from kedro.io.core import is_parameter
 
 from spelling_transfer import __version__
 from spelling_transfer.storage.access import protocols, write_whole
@@ -151,7 +151,7 @@ class HistoryRecorder:
 
     def _of_input(self, name: str) -> dict[str, Any] | None:
         if name not in self._content:
-            self._content[name] = self._of_parameter(name) if name.startswith("param") else self._describe(name)
+            self._content[name] = self._of_parameter(name) if is_parameter(name) else self._describe(name)
         return self._content[name]
 
     def _of_parameter(self, name: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import posixpath
 import re
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import fsspec
 from kedro.io import AbstractDataset, DatasetError
@@ -34,21 +34,17 @@ _HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "token
 
 
 class _ReadOnly(AbstractDataset[Any, Loaded]):
-    _read_only: ClassVar[str]
-
     def save(self, data: Any) -> NoReturn:
         """Refuses: nothing is written here.
 
         Raises:
             DatasetError: Always.
         """
-        raise DatasetError(self._read_only)
+        raise DatasetError(f"{type(self).__name__} is read only; name another dataset as the node's output")
 
 
 class WordListDataset(_ReadOnly[WordListFile]):
     """A user's text or CSV file of words, as it is. Without a file it stands for the built-in list."""
-
-    _read_only = "a word list is read only; name another dataset as the node's output"
 
     def __init__(
         self,
@@ -109,8 +105,6 @@ class ChatTokenizerDataset(_ReadOnly[ChatTokenizer]):
     Without a folder it is the official Qwen3 tokenizer, which comes with an installed package and needs no network.
     """
 
-    _read_only = "a tokenizer is read only; name another dataset as the node's output"
-
     def __init__(
         self, *, folder: str | None = None, sha256: str | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
@@ -156,8 +150,6 @@ class ChatTokenizerDataset(_ReadOnly[ChatTokenizer]):
 
 class GgufModelDataset(_ReadOnly[Any]):
     """A model folder made from a GGUF file: converted at the first load, kept after that."""
-
-    _read_only = "a GGUF file is read-only here; name another dataset as the node's output"
 
     def __init__(
         self,
@@ -249,8 +241,6 @@ class NotDownloadedError(ModelFolderError):
 
 class HubModelDataset(_ReadOnly[ModelFolder]):
     """A model of the hub: its safetensors at a pinned revision, downloaded once and kept in the hub's own cache."""
-
-    _read_only = "a model of the hub is read-only here; name another dataset as the node's output"
 
     def __init__(
         self,
@@ -363,8 +353,6 @@ class BundleFilesDataset(_ReadOnly[dict[str, dict[str, Any]]]):
     A node that takes it must also take what the nodes that write these files return, so that Kedro runs it after them.
     """
 
-    _read_only = "the files of a bundle are written by their own datasets"
-
     def __init__(
         self,
         *,
@@ -429,8 +417,6 @@ class WorkFolderDataset(_ReadOnly[Path]):
 
     A study's records, checkpoints and workers need a place that outlives a killed run, which no output of a node is.
     """
-
-    _read_only = "a folder to work in is no output: no node can have it as its output"
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         """Points at a folder.

@@ -61,11 +61,7 @@ class StudyPlace:
         return push_bundle(folder, self._material, include=_OF_ALL, exclude=_OF_A_MACHINE, ignore_locks=True).number
 
     def get_material(self, version: int) -> Path:
-        """Returns a folder with the material, which is fetched by the first worker of this machine.
-
-        Raises:
-            BundleError: The place does not answer, or refuses.
-        """
+        """Returns a folder with the material, which is fetched by the first worker of this machine."""
         folder = cache_folder() / "studies" / read_version(self._material, version).manifest_sha256
         if not folder.is_dir():
             try:
@@ -76,11 +72,7 @@ class StudyPlace:
         return folder
 
     def fetch(self, trial: Path) -> None:
-        """Brings a trial's folder to the newest version that is whole; one that is damaged is skipped with a warning.
-
-        Raises:
-            BundleError: The place does not answer, or refuses.
-        """
+        """Brings a trial's folder to the newest version that is whole; a damaged one is skipped with a warning."""
         store = self.store(trial)
         for number in reversed(store.list_manifests()):
             try:

@@ -49,14 +49,7 @@ def confirm(
 ) -> dict[str, Any]:
     """Returns the recommendation with what its configuration scored with new seeds.
 
-    Args:
-        recommendation: What ``recommend`` returns.
-        runs: One row a run of the winner: ``seed``, ``steps``, ``loss``, the task scores, ``transfer_score`` and
-            ``selection_score``.
-        marks: The marks of these runs; ``number`` is the seed.
-        control_marks: The marks of the form control on the same questions; empty without one.
-        study: The study.
-        bootstrap: How word families are resampled.
+    The number of the marks is the seed of a run of the winner; without a form control there are no control marks.
 
     Returns:
         The recommendation; its ``config`` has the seed of the adapter that is kept. ``confirmation`` holds the

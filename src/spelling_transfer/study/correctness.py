@@ -29,11 +29,6 @@ def describe_questions(validation: pd.DataFrame, tokenizer: ChatTokenizer) -> pd
 def read_correctness(curves: pd.DataFrame, questions: pd.DataFrame, base: Evaluation) -> pd.DataFrame:
     """Returns the correctness at the end of each trial.
 
-    Args:
-        curves: One row an evaluation, with ``number``, ``step`` and ``correct``.
-        questions: What ``describe_questions`` returns.
-        base: The evaluation of the base model.
-
     Returns:
         One row a trial and question: ``number``, the columns of ``questions``, ``base`` and ``exact`` (whether the base
         model and the trial have it right). A trial whose evaluations were kept without it has no row.

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from spelling_transfer.study.config import meant, setting_names
 
@@ -152,7 +152,17 @@ Entry = Candidates | Ratio | Range
 class _Constraint(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    names: tuple[str, ...] = Field(description="Dotted names of the settings that take part.")
     reason: str = Field("", description="Why; shown where a value is refused.")
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = setting_names()
+        for name in names:
+            if name not in known:
+                raise ValueError(f"{name}: no such setting of a trial{meant(name, known)}")
+        return names
 
     def _explained(self, text: str) -> str:
         return f"{text} ({self.reason})" if self.reason else text
@@ -161,33 +171,27 @@ class _Constraint(BaseModel):
 class ProductBounds(_Constraint):
     """The product of some settings lies between bounds, such as batch size times accumulation."""
 
-    product: tuple[str, ...] = Field(min_length=1, description="Dotted names of settings.")
+    names: tuple[str, ...] = Field(alias="product", min_length=1, description="Dotted names of settings.")
     at_least: float | None = Field(None, description="Lowest product.")
     at_most: float | None = Field(None, description="Highest product.")
 
     @model_validator(mode="after")
     def _some_bound(self) -> ProductBounds:
-        _check_names(self.product)
         if self.at_least is None and self.at_most is None:
             raise ValueError("a product needs at_least, at_most or both")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise ValueError(f"at_least {self.at_least:g} is above at_most {self.at_most:g}")
         return self
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The settings that take part."""
-        return self.product
-
     def holds(self, value: Callable[[str], Any]) -> bool:
         """Tells whether a configuration obeys, given the value of each setting by name."""
-        product: float = math.prod(value(name) for name in self.product)
+        product: float = math.prod(value(name) for name in self.names)
         low = -math.inf if self.at_least is None else self.at_least
         high = math.inf if self.at_most is None else self.at_most
         return low <= product <= high
 
     def __str__(self) -> str:
-        text = " x ".join(self.product)
+        text = " x ".join(self.names)
         text = text if self.at_least is None else f"{self.at_least:g} <= {text}"
         return self._explained(text if self.at_most is None else f"{text} <= {self.at_most:g}")
 
@@ -195,32 +199,15 @@ class ProductBounds(_Constraint):
 class Increasing(_Constraint):
     """Each setting is at most the next one, such as the steps of the warm-up and all steps."""
 
-    increasing: tuple[str, ...] = Field(min_length=2, description="Dotted names of settings.")
-
-    @model_validator(mode="after")
-    def _known(self) -> Increasing:
-        _check_names(self.increasing)
-        return self
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The settings that take part."""
-        return self.increasing
+    names: tuple[str, ...] = Field(alias="increasing", min_length=2, description="Dotted names of settings.")
 
     def holds(self, value: Callable[[str], Any]) -> bool:
         """Tells whether a configuration obeys, given the value of each setting by name."""
-        values = [value(name) for name in self.increasing]
+        values = [value(name) for name in self.names]
         return all(low <= high for low, high in pairwise(values))
 
     def __str__(self) -> str:
-        return self._explained(" <= ".join(self.increasing))
+        return self._explained(" <= ".join(self.names))
 
 
 Constraint = ProductBounds | Increasing
-
-
-def _check_names(names: tuple[str, ...]) -> None:
-    known = setting_names()
-    for name in names:
-        if name not in known:
-            raise ValueError(f"{name}: no such setting of a trial{meant(name, known)}")

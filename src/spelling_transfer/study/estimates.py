@@ -33,20 +33,9 @@ class Measured:
 class Estimate:
     """What a study will take at most: pruning and patience end trials earlier.
 
-    Attributes:
-        trials: Trials it will run.
-        configurations: Size of the full grid; ``None`` where a range has no end of values.
-        steps: Optimiser steps of all trials.
-        examples: Examples trained on, over all trials.
-        evaluations: Times a trial is scored.
-        hours: Hours of one worker for all trials; ``None`` where nothing is known of the model.
-        hours_with_workers: The same, shared by the workers.
-        cost_usd: Price of these hours on a rented machine of the tier.
-        memory_gib: Memory of the largest trial.
-        machine_gib: Memory of the machine.
-        tier: The tier.
-        workers: Workers.
-        basis: What the time rests on.
+    ``configurations`` is the size of the full grid, ``None`` where a range has no end of values; ``hours`` are those of
+    one worker, ``None`` where nothing is known of the model; ``memory_gib`` is that of the largest trial; ``basis``
+    says what the time rests on.
     """
 
     trials: int

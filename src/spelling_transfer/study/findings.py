@@ -169,12 +169,6 @@ def find_patterns(
     Settings of a search vary together, so a mean by setting is no effect of the setting alone; the importance methods
     look at that. Kinds of questions are compared within the same trials.
 
-    Args:
-        trials: One row a trial; the columns with a dot are the settings that were varied.
-        marks: What ``read_correctness`` returns.
-        base: Exact match of the base model by task.
-        bootstrap: How trials and families are resampled.
-
     Returns:
         One row a pattern, value and task. ``pattern`` is ``setting`` (``name`` is the setting; the interval is from
         resampled trials), ``difficulty`` or ``tokens`` (of the word; the interval is of the mean over trials, from

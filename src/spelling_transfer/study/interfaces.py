@@ -68,13 +68,8 @@ def evaluation_of(row: Mapping[str, Any]) -> Evaluation:
 class TrialOutcome(NamedTuple):
     """What a finished trial leaves.
 
-    Attributes:
-        curve: Scores during training, the last one at the end.
-        final_loss: Training loss of the last step.
-        steps: Optimiser steps taken.
-        verdict: How it ended.
-        plain_lines: Exact match on plain lines of the validation words, of the base model and at the end, where it was
-            measured: whether training left what the model knew of letters.
+    ``plain_lines`` is the exact match on plain lines of the validation words, of the base model and at the end, where
+    it was measured: whether training left what the model knew of letters.
     """
 
     curve: list[Evaluation]
@@ -87,9 +82,7 @@ class TrialOutcome(NamedTuple):
 class Monitor(Protocol):
     """What an objective reports to, and where it learns what an earlier attempt at the same trial left.
 
-    Attributes:
-        folder: The trial's own folder, for checkpoints; it outlives a killed worker.
-        checkpoint_every: Steps between checkpoints.
+    Its folder is the trial's own, for checkpoints, and outlives a killed worker.
     """
 
     folder: Path
@@ -207,11 +200,8 @@ class TrialSnapshot:
 
     Attributes:
         number: Number of the trial in its study; its seed is the study's plus this.
-        state: Where it stands.
-        seed: Its seed.
         choices: What the search chose, by dotted setting name.
         config: The whole configuration, by group.
-        step: Optimiser steps taken.
         max_steps: Optimiser steps it will take at most.
         curve: One row an evaluation: ``step``, ``spelling``, ``position``, ``count`` (accuracies in 0..1) and
             ``transfer_score``.
@@ -219,7 +209,6 @@ class TrialSnapshot:
             ``train/examples_per_second``, ``train/label_tokens_per_second``, ``train/memory_mb``.
         seconds: Seconds of training and scoring, over all attempts.
         attempts: How often it was begun or resumed.
-        error: What went wrong, for a failed one.
         adapter: Folder of its adapter, where it was kept.
     """
 
@@ -242,12 +231,7 @@ class TrialSnapshot:
 class StudySnapshot:
     """All that is known of a study at a moment.
 
-    Attributes:
-        name: Its name.
-        settings: Its settings, as in the configuration.
-        n_trials: Trials planned.
-        trials: Its trials so far, by number.
-        base: Scores of the base model on the same questions: ``spelling``, ``position``, ``count``, ``transfer_score``.
+    ``base`` holds the scores of the base model on the same questions.
     """
 
     name: str

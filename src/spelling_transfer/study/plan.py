@@ -137,10 +137,7 @@ def write_plan(plan: StudyPlan, source: ObjectiveSource) -> None:
 
 
 def read_plan(folder: Path) -> tuple[StudyPlan, str, dict[str, Any]]:
-    """Reads what a study's parent wrote.
-
-    Returns:
-        The plan, ``module:function`` that makes the objective, and its keyword arguments.
+    """Returns the plan that a study's parent wrote, what makes the objective (``module:function``), and its arguments.
 
     Raises:
         StudyError: There is nothing readable, or another version of this project wrote it.

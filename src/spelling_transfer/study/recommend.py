@@ -34,14 +34,6 @@ def recommend(
 ) -> dict[str, Any]:
     """Returns what a study recommends, before it is confirmed with new seeds.
 
-    Args:
-        trials: One row a trial; the columns with a dot are the settings that were varied.
-        marks: What ``read_correctness`` returns.
-        defaults: The configuration the trials varied.
-        study: The study.
-        search_space: The entries of the space by setting name.
-        bootstrap: How word families are resampled.
-
     Returns:
         ``trial`` (its number), ``selection_score`` with its ``interval``, ``runner_up_selection_score``,
         ``transfer_score``, ``config`` (in full), ``choices`` (what the search chose), ``cost``; ``equivalent``: the

@@ -103,15 +103,11 @@ class ClaimLostError(Exception):
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a trial will try.
+    """What a trial will try: values by dotted setting name, and what Optuna has to be shown of them.
 
-    Attributes:
-        choices: Values by dotted setting name.
-        distributions: Optuna's distributions by parameter name, as JSON; empty where no sampler looks at them.
-        params: Optuna's parameters by name.
-        attrs: What the sampler noted on the trial.
-        study_attrs: What it noted on the study, for the trials after this one.
-        notes: Optuna's user attributes of the trial.
+    The distributions, by parameter name, are JSON and empty where no sampler looks at them. ``attrs`` is what the
+    sampler noted on the trial, ``study_attrs`` on the study for the trials after this one; ``notes`` are user
+    attributes.
     """
 
     choices: Mapping[str, Any]
@@ -215,11 +211,7 @@ class Records:
         return self._run(lambda connection: [_row(found) for found in connection.execute(select)])  # type: ignore[no-any-return]
 
     def steps(self, kind: RecordKind, numbers: Collection[int] | None = None) -> dict[int, list[dict[str, Any]]]:
-        """Returns what was recorded by step, of some trials or of all.
-
-        Returns:
-            By trial number the rows in order of steps: what `write` was given, ``step`` and ``correct`` among it.
-        """
+        """Returns, by number of the trial, the rows that `write` was given, in the order of their steps."""
         select = sa.select(_STEPS).where(_STEPS.c.study == self.study, _STEPS.c.kind == kind)
         if numbers is not None:
             select = select.where(_STEPS.c.number.in_(sorted(numbers)))
@@ -237,7 +229,7 @@ class Records:
         *,
         is_dead: Callable[[TrialRow, float], bool],
     ) -> TrialRow | None:
-        """Takes the next trial: one that was released or lost its worker, else a new one.
+        """Takes the next trial: one that was released or lost its worker, else a new one; ``None`` if none is left.
 
         Args:
             owner: Who takes it; unique to this call, so that a repeated one is known.
@@ -245,9 +237,6 @@ class Records:
             propose: What the trial of a number is to try, or ``None`` where it finds the number taken; called only
                 when no earlier trial is free.
             is_dead: Whether a running trial's worker is gone, given its row and the storage's time.
-
-        Returns:
-            The row as claimed, or ``None`` where no trial is left to take now.
         """
         while True:
             taken = self._run(lambda connection: self._claim_existing(connection, owner, is_dead))
@@ -314,11 +303,7 @@ class Records:
     ) -> None:
         """Writes what an attempt knows, all of it or nothing, and says that its worker lives.
 
-        Args:
-            row: The claimed row.
-            steps: Rows to add, each with its ``step``; one that is there already is replaced.
-            wait: Whether to wait for a database that is away; a heartbeat does not.
-            values: Columns to set.
+        A step that is there already is replaced. A heartbeat does not ``wait`` for a database that is away.
 
         Raises:
             ClaimLostError: The trial belongs to another attempt by now.

@@ -154,7 +154,8 @@ class SearchSpace:
             for name, entry in self.entries.items()
         }
         if self.constraints:
-            data[CONSTRAINTS] = [each.model_dump(mode="json", exclude_unset=True) for each in self.constraints]  # type: ignore[assignment]
+            constraints = [each.model_dump(mode="json", exclude_unset=True, by_alias=True) for each in self.constraints]
+            data[CONSTRAINTS] = constraints  # type: ignore[assignment]
         return data
 
     def default(self, name: str) -> Any:

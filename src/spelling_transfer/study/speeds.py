@@ -81,16 +81,9 @@ class Speed:
 
     A time is the longest of three: arithmetic, at the share of the card's peak that the measured card reached; the
     weights' way through memory, at the published bandwidth; and for training what the smallest step takes. Several
-    cards in one machine count as one: no speed of several was measured.
-
-    Attributes:
-        measured: What the figures come from.
-        shape: The model.
-        training_flops: Multiplications and additions a second in training.
-        answering_flops: The same in generation.
-        bytes_per_second: How fast weights are read.
-        basis: ``measured``; ``scaled``, where card or model is another one; ``guess``, where nothing was measured.
-        note: What the figures rest on, a sentence without its capital and full stop.
+    cards in one machine count as one: no speed of several was measured. The flops are multiplications and additions a
+    second. The basis is ``measured``; ``scaled``, where card or model is another one; or ``guess``, where nothing was
+    measured. The note is a sentence without its capital and full stop.
     """
 
     measured: MeasuredSpeed

@@ -32,7 +32,7 @@ from tenacity import (
     wait_fixed,
 )
 
-from spelling_transfer.errors import SpellingTransferError, causes
+from spelling_transfer.errors import SpellingTransferError, causes, first_line
 
 Result = TypeVar("Result")
 
@@ -232,6 +232,4 @@ def now(connection: sa.Connection) -> float:
 
 def short_reason(error: BaseException) -> str:
     """Returns the database's own words, in one line."""
-    original = getattr(error, "orig", None) or error
-    lines = [line.strip() for line in str(original).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(original).__name__
+    return first_line(getattr(error, "orig", None) or error)

@@ -14,9 +14,8 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import write_text
 from spelling_transfer.storage.errors import BundleError
 from spelling_transfer.storage.study_place import StudyPlace
-from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
+from spelling_transfer.study.interfaces import FINISHED_STATES, StudySnapshot, TrialSnapshot
 from spelling_transfer.tracking.rows import (
-    FINISHED,
     SCORE,
     history,
     run_config,
@@ -171,7 +170,7 @@ class Delivery:
         for trial in study.trials:
             if self.ledger.was_sent(self.target.name, trial.number):
                 known += 1
-            elif trial.state in FINISHED:
+            elif trial.state in FINISHED_STATES:
                 self._finish(study, trial)
                 sent.append(trial.number)
             elif live and self.target.online and trial.state == "running":
@@ -179,12 +178,8 @@ class Delivery:
         return Delivered(sent, known, False)
 
     def deliver_study(self, study: StudySnapshot) -> bool:
-        """Sends the study's own run, with its tables and the transfer scatter, unless it was sent with these trials.
-
-        Raises:
-            TrackingError: The server cannot be reached in time.
-        """
-        n_finished = sum(trial.state in FINISHED for trial in study.trials)
+        """Sends the study's own run, with its tables and the transfer scatter, unless it was sent with these trials."""
+        n_finished = sum(trial.state in FINISHED_STATES for trial in study.trials)
         if n_finished <= self.ledger.study_sent(self.target.name):
             return False
         # Online the run of an earlier call is resumed; offline there is one more file for the same run.
@@ -199,11 +194,7 @@ class Delivery:
         return True
 
     def close(self) -> None:
-        """Ends the runs of trials that have not ended; they are resumed when the study is.
-
-        Raises:
-            TrackingError: The server cannot be reached in time.
-        """
+        """Ends the runs of trials that have not ended; they are resumed when the study is."""
         while self._open:
             _, run = self._open.popitem()
             run.finish(failed=True)

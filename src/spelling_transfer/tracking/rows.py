@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
+from spelling_transfer.study.interfaces import FINISHED_STATES, StudySnapshot, TrialSnapshot
 
-FINISHED = ("complete", "stopped", "pruned", "failed")
 SCORE = "selection/score"
 _NAMES = {
     "spelling": "spelling/accuracy",
@@ -85,7 +84,7 @@ class Columns(NamedTuple):
 
 def trial_table(study: StudySnapshot) -> Columns:
     """Returns one row a trial that has ended: what was chosen, and what came of it."""
-    ended = [trial for trial in study.trials if trial.state in FINISHED]
+    ended = [trial for trial in study.trials if trial.state in FINISHED_STATES]
     searched = list(dict.fromkeys(name for trial in ended for name in trial.choices))
     measured = [*_NAMES.values(), *(_GAINS.values() if study.base else ())]
     rows = []
@@ -103,7 +102,7 @@ def transfer_table(study: StudySnapshot) -> Columns:
     rows: list[list[Any]] = []
     for trial in study.trials:
         last = summary(study, trial)
-        if study.base and trial.state in FINISHED and trial.state != "failed" and trial.curve:
+        if study.base and trial.state in FINISHED_STATES and trial.state != "failed" and trial.curve:
             rows.append([trial.number, *(last[key] for key in keys)])
     return Columns(names, rows)
 

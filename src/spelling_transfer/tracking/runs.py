@@ -14,8 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from kedro_lightning import clean_variables
-from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.storage.errors import first_line
+from spelling_transfer.errors import SpellingTransferError, first_line
 from spelling_transfer.tracking.rows import Columns, Row
 
 NETWORK_SECONDS = 9.0
@@ -144,13 +143,7 @@ class TrackedRun:
                 self._next_step = row.step + 1
 
     def log_tables(self, step: int, tables: dict[str, Columns], scatters: dict[str, tuple[str, str, str]]) -> None:
-        """Adds tables, and scatter plots of their columns.
-
-        Args:
-            step: Step of the run; one that it has already is left as it is.
-            tables: Tables by name.
-            scatters: By name of the plot: the table's name and the columns of its axes.
-        """
+        """Adds tables at a step that it has not yet, and scatter plots by name: a table and columns for the axes."""
         if step < self._next_step:
             return
         wandb = load_wandb()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spelling_transfer.storage.errors import first_line
+from spelling_transfer.errors import first_line
 from spelling_transfer.study.choices import nearest, planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings
 from spelling_transfer.study.entries import Entry, Range

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.study.interfaces import StudySnapshot
+from spelling_transfer.study.interfaces import FINISHED_STATES, StudySnapshot
 from spelling_transfer.tracking.delivery import Delivery, Ledger
-from spelling_transfer.tracking.rows import FINISHED
 from spelling_transfer.tracking.runs import (
     NETWORK_SECONDS,
     Target,
@@ -164,7 +163,7 @@ def sync_study(study: StudySnapshot, settings: TrackingSettings, folder: Path) -
     except TrackingError:
         stop_process()
         raise
-    unfinished = sum(trial.state not in FINISHED for trial in study.trials)
+    unfinished = sum(trial.state not in FINISHED_STATES for trial in study.trials)
     return SyncReport(done.trials, done.known, unfinished, sent_study)
 
 

@@ -95,10 +95,10 @@ class BundleManifest(_Part):
         """Size of each content by its hash."""
         return {file.sha256: file.size_bytes for file in self.files.values()}
 
-    def says_the_same(self, other: BundleManifest | None) -> bool:
+    def says_the_same(self, other: BundleManifest) -> bool:
         """Returns whether another version has the same files and says the same of them."""
         ignored = {"number", "created_at", "created_by", "note", "parents", "manifest_sha256", "signature", "code"}
-        return other is not None and self.model_dump(exclude=ignored) == other.model_dump(exclude=ignored)
+        return self.model_dump(exclude=ignored) == other.model_dump(exclude=ignored)
 
     def sealed(self) -> BundleManifest:
         """Returns the manifest with its own hash."""
@@ -205,10 +205,7 @@ def _record(root: Path, files: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def make_keys(private_file: Path) -> Path:
-    """Writes a new pair of keys: the private one, readable by its owner alone, and beside it the public one.
-
-    Returns:
-        The file of the public key: the same name, ending in ``.pub``.
+    """Writes a private key, readable by its owner alone, and beside it the public one (``.pub``); returns its file.
 
     Raises:
         BundleError: One of the files is there already, or cannot be written.

@@ -152,8 +152,7 @@ def _fetch(store: BundleStore, staging: Path, sizes: dict[str, int], jobs: int, 
 def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int, count: Counter) -> int:
     """Fetches content to ``target``, which exists only if its hash is right; resumes an interrupted attempt.
 
-    Returns:
-        The bytes that were fetched now.
+    Returns the bytes that were fetched now.
 
     Raises:
         BundleError: What the store holds is damaged.

@@ -142,8 +142,8 @@ def _unchanged(
     return latest
 
 
-def _says_the_same(manifest: BundleManifest, latest: BundleManifest | None, *, signed: bool) -> bool:
-    return latest is not None and manifest.says_the_same(latest) and (not signed or latest.signature is not None)
+def _says_the_same(manifest: BundleManifest, latest: BundleManifest, *, signed: bool) -> bool:
+    return manifest.says_the_same(latest) and (not signed or latest.signature is not None)
 
 
 def _keep_record(folder: Path, manifest: BundleManifest) -> None:

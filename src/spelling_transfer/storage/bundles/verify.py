@@ -66,13 +66,10 @@ def read_manifest(url: str) -> dict[str, Any]:
 
 
 def verify_bundle(url: str) -> list[Problem]:
-    """Compares every file of a bundle with its manifest.
+    """Returns what differs between the files of a bundle and its manifest, whose URL is given.
 
     Args:
         url: The manifest, a path or a URL.
-
-    Returns:
-        What differs; an empty list if the bundle is whole.
 
     Raises:
         BundleError: There is no manifest to compare with.
@@ -119,7 +116,7 @@ def verify_store(
     jobs: int = 8,
     progress: Progress = no_progress,
 ) -> tuple[BundleManifest, list[Problem]]:
-    """Reads all content of a version and compares it with the manifest.
+    """Reads all content of a version; returns its manifest and what is not as that says.
 
     Args:
         store: The store.
@@ -127,9 +124,6 @@ def verify_store(
         drop_damaged: Remove content whose hash is wrong, so that the next push sends it again.
         jobs: How many files at once.
         progress: Called with the number of bytes to read; returns what counts them.
-
-    Returns:
-        The manifest and what is not as it says.
 
     Raises:
         BundleError: There is no such version, its manifest is damaged, or the store refuses.

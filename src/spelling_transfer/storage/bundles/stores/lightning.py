@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kedro_lightning.platform.client import import_sdk, signed_in
+from spelling_transfer.errors import first_line
 from spelling_transfer.storage.bundles.stores.base import (
     BundleStore,
     ContentChangedError,
@@ -26,7 +27,6 @@ from spelling_transfer.storage.bundles.stores.base import (
     check_hash,
     content_key,
 )
-from spelling_transfer.storage.errors import first_line
 
 
 class LightningStore(BundleStore):

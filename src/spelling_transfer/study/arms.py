@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from spelling_transfer.files import copy_folder
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.vocabulary import UnknownTokenError
 from spelling_transfer.statistics.scores import SCORED_TASKS
@@ -99,7 +99,7 @@ class TrainedArms:
         notes = {"kind": ADAPTERS, "base_sha256": base.sha256, "runs": runs, "missing": self.missing}
         with new_folder(target, notes) as work:
             for (arm, seed), adapter in self.adapters.items():
-                shutil.copytree(adapter.path, work / arm / f"seed-{seed}")
+                copy_folder(adapter.path, work / arm / f"seed-{seed}")
         # The folder lives as long as its handle: until the catalog has copied it.
         return ModelFolder(target, owner=place)
 

@@ -28,7 +28,7 @@ _UNSET_VARIABLE = re.compile(r"\$\{?\w+\}?")
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Tier(_Settings):

@@ -105,6 +105,26 @@ def whole_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies what a folder holds into another, new or not; links are followed.
+
+    ``shutil.copytree`` goes on after a failure and ends with a list of texts, in which it is lost that a disk is full.
+    This ends at the first failure, with its own error.
+
+    Raises:
+        OSError: A file or folder cannot be read or written.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, _, files in os.walk(source, onerror=fail, followlinks=True):
+        place = target / Path(folder).relative_to(source)
+        place.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copy2(Path(folder, file), place)
+
+
 def replace_folder(source: Path, target: Path) -> None:
     """Renames ``source`` to ``target``; an older ``target`` is moved aside first and removed afterwards.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -93,6 +95,23 @@ def test_a_failing_save_leaves_the_old_file(root, tmp_path):
     assert dataset.load() == {"words": 1}
     fs, path = fsspec.url_to_fs(folder)
     assert [Path(file).name for file in fs.ls(path, detail=False)] == ["manifest.json"]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(errno.EACCES, "Permission denied. Nothing"), (errno.ENOSPC, r"No space left on device\. .* make room")],
+)
+def test_a_missing_folder_that_cannot_be_made_says_why(tmp_path, monkeypatch, number, expected):
+    make = os.mkdir
+
+    def refused(path, *arguments):
+        if Path(path).parent == tmp_path:
+            raise OSError(number, os.strerror(number), str(path))
+        make(path, *arguments)
+
+    monkeypatch.setattr(os, "mkdir", refused)
+    with pytest.raises(DatasetFileError, match=f"cannot be written: {expected}"):
+        JSONDataset(filepath=str(tmp_path / "08_reporting" / "evaluation" / "verdict.json")).save({})
 
 
 def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path):

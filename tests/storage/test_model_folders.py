@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import fsspec
@@ -72,6 +75,27 @@ def test_a_broken_source_never_becomes_the_dataset(tmp_path):
         dataset.save(broken)
     assert (dataset.load().path / "model.safetensors").read_bytes() == b"good"
     assert [folder.name for folder in (tmp_path / "models").iterdir()] == ["adapter"]
+
+
+def test_a_full_disk_is_named_with_the_room_that_is_left(tmp_path):
+    script = textwrap.dedent("""
+        import resource, signal, sys
+        from pathlib import Path
+        from spelling_transfer.models.folder import ModelFolder
+        from spelling_transfer.storage import ModelFolderDataset
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            ModelFolderDataset(filepath=sys.argv[2]).save(ModelFolder(Path(sys.argv[1])))
+        except Exception as error:
+            print(error)
+    """)
+    good, target = make_folder(tmp_path / "good", bytes(200_000)), tmp_path / "models" / "adapter"
+    command = [sys.executable, "-c", script, str(good.path), str(target)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert said.startswith(f"{target} cannot be written: File too large. ")
+    assert "MB are free there: make room and run again. Nothing was left half-written." in said
+    assert not list(target.parent.iterdir())
 
 
 def test_a_folder_that_is_gone_is_one_clear_error(tmp_path):

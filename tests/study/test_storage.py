@@ -53,8 +53,21 @@ def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("notes\n" * 1000)
-    with pytest.raises(StorageError, match="not a database"):
+    with pytest.raises(StorageError, match=r"not a database.*remove it to begin the study again"):
         open_engine(storage_url(None, tmp_path))
+
+
+def test_a_database_that_was_cut_short_says_what_to_do_with_the_file(tmp_path: Path) -> None:
+    engine = open_engine(storage_url(None, tmp_path))
+    Records(engine, "study").create("{}", base=False)
+    with engine.connect() as connection:
+        connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+    engine.dispose()
+    file = tmp_path / "study.db"
+    file.write_bytes(file.read_bytes()[:9000])
+    with pytest.raises(StorageError, match=r"malformed.*put a copy back") as damaged:
+        open_engine(storage_url(None, tmp_path))
+    assert "is running" not in str(damaged.value)
 
 
 def test_a_storage_that_fills_says_so_and_keeps_what_it_had(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.tasks.arms import PromptedArm
 from spelling_transfer.tasks.registry import TRAINED_TASK
@@ -13,10 +14,8 @@ from spelling_transfer.tasks.registry import TRAINED_TASK
 Decoding = Literal["policy_sampling", "advised_sampling", "english_subset"]
 
 
-class VerdictSettings(BaseModel):
+class VerdictSettings(FrozenModel):
     """What has to hold before the question of the study is answered, and what counts as an answer."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dose: float = Field(
         0.05,
@@ -61,10 +60,8 @@ class VerdictSettings(BaseModel):
         return self.dose if task == TRAINED_TASK else self.base_room
 
 
-class LayerProbes(BaseModel):
+class LayerProbes(FrozenModel):
     """Whether linear probes read the right answers from each layer of every arm, and what they are fitted to."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = Field(False, description="Whether to probe; the rest of the evaluation does not need it.")
     training_families: int = Field(
@@ -72,10 +69,8 @@ class LayerProbes(BaseModel):
     )
 
 
-class EvaluationSettings(BaseModel):
+class EvaluationSettings(FrozenModel):
     """Which questions are asked in the evaluation, how they are answered and how intervals are made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     examples_per_task: int = Field(
         600, ge=10, le=100_000, description="Questions of each task on words of held-out families, one a family."

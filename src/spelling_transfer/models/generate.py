@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
@@ -36,10 +37,8 @@ def cpu_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Sampling(BaseModel):
+class Sampling(FrozenModel):
     """Sampling values of one request, all four sent explicitly so that no file of the model can override them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     temperature: float = Field(gt=0.0, le=2.0)
     top_p: float = Field(gt=0.0, le=1.0)

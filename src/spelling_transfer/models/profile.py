@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from spelling_transfer.frozen import FrozenModel
 
 
-class ModelShape(BaseModel):
+class ModelShape(FrozenModel):
     """The sizes of a decoder with grouped-query attention and a gated feed-forward layer, such as Qwen3."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
     """What the model is called."""
@@ -72,10 +72,8 @@ class ModelShape(BaseModel):
         return self.layers * (attention + 3 * self.hidden_size * self.feed_forward_size)
 
 
-class VocabularySavings(BaseModel):
+class VocabularySavings(FrozenModel):
     """For which models the savings are computed, beside the one in use."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     reference: ModelShape
     """A published model whose savings are computed from its shape."""
@@ -148,13 +146,11 @@ def measure_head(shape: ModelShape, subset_size: int, settings: VocabularySaving
     }
 
 
-class ModelProfile(BaseModel):
+class ModelProfile(FrozenModel):
     """A causal language model that can be studied.
 
     Where its files are is the business of the ``base_model`` entry in the catalog; this says how to use them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, description="What reports and the endpoint call the model.")
     hub_id: str | None = Field(None, description="Repository on the hub, where the model comes from there.")

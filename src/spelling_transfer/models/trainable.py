@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.models.load import LoadedModel, is_quantised, without_peft_warning
 
 
-class LoraSettings(BaseModel):
+class LoraSettings(FrozenModel):
     """LoRA (Hu et al., 2021, arXiv:2106.09685) as PEFT's ``LoraConfig`` takes it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     r: int = Field(16, ge=1, le=512, description="Rank of the update.")
     alpha: int = Field(32, ge=1, le=1024, description="Scale: the update is multiplied by alpha / r.")

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from spelling_transfer.frozen import FrozenModel
 
 if TYPE_CHECKING:
     import httpx
@@ -153,10 +155,8 @@ def _reply(response: httpx.Response, seconds: float) -> Reply:
     )
 
 
-class LoadSettings(BaseModel):
+class LoadSettings(FrozenModel):
     """How the endpoint is put under load."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     clients: tuple[int, ...] = Field((1, 4, 8), min_length=1, description="Clients at once, one measurement each.")
     n_requests: int = Field(40, ge=1, le=100_000, description="Requests in each measurement.")

@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kedro_lightning import clean_secret
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.frozen import FrozenModel
 
 API_KEY_VARIABLE = "SPELLING_TRANSFER_API_KEY"
 """Environment variable with the keys that clients may send as ``Authorization: Bearer …``, with commas between them;
@@ -70,10 +71,8 @@ def endpoint_keys() -> dict[str, str]:
     return keys
 
 
-class EndpointSettings(BaseModel):
+class EndpointSettings(FrozenModel):
     """Limits and defaults of an endpoint. How tokens are drawn is not among them: the deployable says that."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     default_max_tokens: int = Field(48, ge=1, le=4096, description="Longest answer when the request names none.")
     max_tokens_limit: int = Field(256, ge=1, le=4096, description="Longest answer that a request may set, in tokens.")
@@ -118,10 +117,8 @@ class ServedSettings(EndpointSettings):
     )
 
 
-class ListenSettings(BaseModel):
+class ListenSettings(FrozenModel):
     """Where an endpoint listens."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     # Other interfaces are a choice of the user's, and need a key (`check_key`).
     host: Literal["127.0.0.1", "0.0.0.0", "::"] = Field(  # noqa: S104
@@ -144,10 +141,8 @@ def check_key(listen: ListenSettings) -> None:
         )
 
 
-class DeploymentCheckSettings(BaseModel):
+class DeploymentCheckSettings(FrozenModel):
     """What is exported, how it is checked, and what a failed check means."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     english_only: bool = Field(True, description="Whether answers may hold tokens of the English subset only.")
     n_questions: int = Field(24, ge=20, le=10_000, description="Questions of the test split that are sent.")

@@ -19,7 +19,7 @@ from kedro.io import AbstractVersionedDataset
 from kedro.io.core import Version, get_protocol_and_path
 from kedro_datasets._typing import JSONPreview
 
-from spelling_transfer.files import whole_folder
+from spelling_transfer.files import copy_folder, whole_folder
 from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError, write_manifest
 from spelling_transfer.storage.access import cache_folder, check_transport
 from spelling_transfer.storage.errors import DatasetFileError, DatasetWriteError, cannot_read, cannot_write
@@ -137,9 +137,9 @@ def _copy_folder(source: ModelFolder, target: Path) -> None:
         return
     try:
         with whole_folder(target) as work:
-            shutil.copytree(source.path, work, dirs_exist_ok=True)
+            copy_folder(source.path, work)
             ModelFolder.open(work)
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
         raise DatasetWriteError(cannot_write(str(target), error)) from error
 
 
@@ -157,7 +157,7 @@ def publish_folder(folder: ModelFolder, filesystem: fsspec.AbstractFileSystem, t
     with tempfile.TemporaryDirectory() as place:
         if not (folder.path / MANIFEST).is_file():  # a download from the hub: it gets a manifest on the way
             work = Path(place) / "folder"
-            shutil.copytree(folder.path, work, symlinks=False)
+            copy_folder(folder.path, work)
             write_manifest(work, {})
             folder = ModelFolder(work)
         content, before = folder.sha256, _pointer(filesystem, target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from spelling_transfer.files import copy_folder
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.vocabulary import UnknownTokenError
 from spelling_transfer.statistics.scores import SCORED_TASKS
@@ -24,10 +25,8 @@ ADAPTERS = "adapters"
 """The ``kind`` that the manifest of a folder of adapters notes."""
 
 
-class ArmSettings(BaseModel):
+class ArmSettings(FrozenModel):
     """Which arms are trained once a study has chosen, and how often."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     trained: tuple[TrainedArm, ...] = Field(
         ("spelling", "form_control", "direct_position", "direct_count"),
@@ -99,7 +98,7 @@ class TrainedArms:
         notes = {"kind": ADAPTERS, "base_sha256": base.sha256, "runs": runs, "missing": self.missing}
         with new_folder(target, notes) as work:
             for (arm, seed), adapter in self.adapters.items():
-                shutil.copytree(adapter.path, work / arm / f"seed-{seed}")
+                copy_folder(adapter.path, work / arm / f"seed-{seed}")
         # The folder lives as long as its handle: until the catalog has copied it.
         return ModelFolder(target, owner=place)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import NAME_LENGTH, NAME_PATTERN, NAME_RULE
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.models.trainable import LoraSettings
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import FOCUS_WEIGHTS, Focus, FocusWeights
@@ -25,18 +26,14 @@ class StudyConfigError(SpellingTransferError):
     """A study's settings contradict each other or name something that does not exist."""
 
 
-class TokenizerSettings(BaseModel):
+class TokenizerSettings(FrozenModel):
     """Which tokens take part in training."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     use_english_only_tokens: bool = Field(False, description="Restrict the softmax to the English subset.")
 
 
-class TrialConfig(BaseModel):
+class TrialConfig(FrozenModel):
     """One configuration that can be trained and scored; what a search varies."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     lora: LoraSettings = Field(default_factory=LoraSettings, description="The adapter.")
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="The optimiser and its data.")
@@ -86,20 +83,16 @@ def meant(name: str, known: list[str]) -> str:
     return f"; known are {', '.join(known)}"
 
 
-class LightningSettings(BaseModel):
+class LightningSettings(FrozenModel):
     """The machine a study runs on: one file a tier in ``conf/*/study/lightning/``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     gpu_tier: GpuTier = Field("cpu", description="Class of machine.")
     memory_gib: float = Field(16.0, gt=0, le=4096, description="Memory a model can use: the GPU's, or the machine's.")
     price_usd_per_hour: float = Field(0.0, ge=0, le=1000, description="Price of one machine; 0 for your own.")
 
 
-class StudySettings(BaseModel):
+class StudySettings(FrozenModel):
     """What a study tries, how its trials are compared, and how they are run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(
         "spelling_transfer_exp",
@@ -193,10 +186,8 @@ class StudySettings(BaseModel):
         return self.seed + number
 
 
-class AnalysisSettings(BaseModel):
+class AnalysisSettings(FrozenModel):
     """How the intervals of a study's analysis are made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n_resamples: int = Field(1_999, ge=199, le=100_000, description="Bootstrap resamples of word families and trials.")
     importance_seeds: int = Field(

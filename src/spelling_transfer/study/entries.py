@@ -8,17 +8,16 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.study.config import meant, setting_names
 
 Value = bool | int | float | str
 """What one setting can be; several names, such as layers, are one string with commas."""
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Entry(FrozenModel):
     when: dict[str, tuple[Value, ...]] = Field(
         default_factory=dict, description="Searched only where these settings have one of these values."
     )
@@ -149,9 +148,7 @@ class Range(_Entry):
 Entry = Candidates | Ratio | Range
 
 
-class _Constraint(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Constraint(FrozenModel):
     names: tuple[str, ...] = Field(description="Dotted names of the settings that take part.")
     reason: str = Field("", description="Why; shown where a value is refused.")
 

@@ -8,17 +8,14 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.models.profile import ModelShape
 from spelling_transfer.study.config import StudyConfigError
 
 
-class _Figures(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MeasuredSpeed(_Figures):
+class MeasuredSpeed(FrozenModel):
     """What was measured on one card; ``speeds.yml`` says where each figure comes from."""
 
     card: str
@@ -53,7 +50,7 @@ class MeasuredSpeed(_Figures):
         return 2 * layer_weights * (self.tokens_per_prompt + new_tokens) + 2 * head_weights * new_tokens
 
 
-class Card(_Figures):
+class Card(FrozenModel):
     """What a maker publishes of a card; ``efficiency`` is the share of it that is reached where none was measured."""
 
     teraflops: float = Field(gt=0)
@@ -61,7 +58,7 @@ class Card(_Figures):
     efficiency: float | None = Field(None, gt=0, le=1)
 
 
-class Speeds(_Figures):
+class Speeds(FrozenModel):
     """The content of ``speeds.yml``."""
 
     measured: MeasuredSpeed

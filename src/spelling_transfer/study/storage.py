@@ -44,6 +44,7 @@ _LEAST_FREE_BYTES = 50_000_000
 
 _NO_ROOM_BYTES = 1_000_000
 _STARTING = ("starting up", "shutting down", "recovery mode", "not yet accepting connections")
+_DAMAGED = ("malformed", "not a database")
 _FULL = ("disk is full", "disk full", "no space left", "disk i/o error", "could not extend file", "readonly database")
 
 
@@ -108,10 +109,14 @@ def open_engine(url: sa.URL, *, patience_seconds: float = 5.0) -> sa.Engine:
             engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
         _wait_for(engine, patience_seconds)
     except (SQLAlchemyError, NoSuchModuleError, OSError) as error:
-        raise StorageError(
-            f"study.storage: {shown} cannot be opened: {short_reason(error)}. Check that the database is running and "
-            "that the user may write to it; leave the setting out to keep the study in a file."
-        ) from error
+        reason = short_reason(error)
+        remedy = (
+            "The file was cut short or altered: put a copy back, or remove it to begin the study again."
+            if any(sign in reason for sign in _DAMAGED)
+            else "Check that the database is running and that the user may write to it; leave the setting out to keep "
+            "the study in a file."
+        )
+        raise StorageError(f"study.storage: {shown} cannot be opened: {reason}. {remedy}") from error
     return engine
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.words.randomness import key_of
 
 Difficulty = Literal["easy", "medium", "hard"]
@@ -32,10 +33,8 @@ class MixtureError(SpellingTransferError):
     """A mixture cannot be made from the examples there are."""
 
 
-class MixtureSettings(BaseModel):
+class MixtureSettings(FrozenModel):
     """What a model is trained on; the mission's three spelling settings, and rehearsal."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     spelling_data_ratio: float = Field(
         0.7, ge=0.0, le=1.0, description="Share of spelling; position, count and trained plugin tasks share the rest."

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.tokenizer.byte_level import name_of_special
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.vocabulary import LETTER_CASES, TOKEN_CLASSES, LetterCase, TokenClass
@@ -23,10 +24,8 @@ PROMPT_REASON = "token of the prompt or the end of an answer"
 NAMED_REASON = "named by the rule"
 
 
-class TokenRule(BaseModel):
+class TokenRule(FrozenModel):
     """A rule on the decoded bytes of a token. A token is in if its class is named here and the class's bounds hold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     description: str = Field(min_length=1)
     """What the rule keeps, in a line for people."""
@@ -67,10 +66,8 @@ ENGLISH = TokenRule(
 """The rule ``english`` of ``conf/base/study/token_analysis/rules.yml``, for code that has no ``conf/``."""
 
 
-class TokenRules(BaseModel):
+class TokenRules(FrozenModel):
     """All rules by name, and the one that training, evaluation and serving use."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     use: str = "english"
     """Name of the rule whose tokens are the subset in use."""

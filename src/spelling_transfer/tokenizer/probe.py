@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.statistics import Bootstrap, percentile_interval
 from spelling_transfer.statistics.probes import PENALTIES, read_linearly
 
@@ -28,10 +29,8 @@ class LetterProbeError(SpellingTransferError):
     """There is nothing that a probe could be fitted to."""
 
 
-class LetterProbe(BaseModel):
+class LetterProbe(FrozenModel):
     """How the probe is fitted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = True
     """Whether to probe at all; the rest of the analysis does not need it."""

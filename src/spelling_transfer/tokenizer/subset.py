@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import regex
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.tokenizer.byte_level import TokenBytes, decode_vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.english import ENGLISH, TokenRule, TokenRules, find_english_tokens
@@ -187,10 +188,8 @@ class Segmentation:
         return cls(ids=ids, offsets=np.concatenate(([0], np.cumsum([len(row) for row in rows], dtype=np.int64))))
 
 
-class SubsetCoverage(BaseModel):
+class SubsetCoverage(FrozenModel):
     """What is said of the texts that a subset cannot write."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     top_missing: int = Field(30, ge=1, le=10_000)
     """How many of the missing tokens are listed for each kind of text, the most frequent first."""

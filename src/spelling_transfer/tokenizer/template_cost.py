@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.tokenizer.byte_level import name_of_special
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
@@ -24,10 +25,8 @@ class TemplateCostError(SpellingTransferError):
     """The cost of the template cannot be computed."""
 
 
-class TemplateCost(BaseModel):
+class TemplateCost(FrozenModel):
     """Which questions the two renderings are compared on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     questions: int = Field(1_000, ge=1, le=1_000_000)
     """How many questions are rendered in both modes, spread over the examples."""

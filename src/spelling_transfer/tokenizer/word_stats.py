@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.words import FORM_DESCRIPTIONS, WORD_FORMS
 
 
-class WordAnalysis(BaseModel):
+class WordAnalysis(FrozenModel):
     """How words in tokens are summed up."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     frequency_bands: dict[str, float] = Field(
         {"very frequent": 5.0, "frequent": 4.0, "less frequent": 3.0, "rare": 0.0}, min_length=1

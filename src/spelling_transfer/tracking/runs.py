@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from kedro_lightning import clean_variables
 from spelling_transfer.errors import SpellingTransferError, first_line
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.tracking.rows import Columns, Row
 
 NETWORK_SECONDS = 9.0
@@ -23,13 +24,11 @@ _SLOWEST_BYTES_PER_SECOND = 250_000
 """An upload that is slower than this is given up."""
 
 
-class TrackingSettings(BaseModel):
+class TrackingSettings(FrozenModel):
     """Whether a study is logged to Weights & Biases, and where.
 
     Whatever is chosen, the study's own records are complete: what was not sent is sent by ``kedro tune sync``.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: Literal["auto", "offline", "online", "disabled"] = Field(
         "auto",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from spelling_transfer.frozen import FrozenModel
 
 Optimizer = Literal["adamw", "adamw_8bit", "adafactor", "sgd"]
 Schedule = Literal[
@@ -13,10 +15,8 @@ Schedule = Literal[
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
-class TrainingSettings(BaseModel):
+class TrainingSettings(FrozenModel):
     """How an adapter is trained. Defaults follow the LoRA and QLoRA papers where they name a value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     learning_rate: float = Field(2e-4, gt=0.0, le=1e-2, description="Peak learning rate.")
     batch_size: int = Field(8, ge=1, le=1024, description="Examples of a batch, over all devices.")

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, Vocabulary
@@ -33,10 +34,8 @@ _RESTART_WARMUP = 20
 _IGNORED = -100
 
 
-class PretrainSettings(BaseModel):
+class PretrainSettings(FrozenModel):
     """Shape of the embedded model and how it is trained."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     hidden_size: int = Field(256, ge=32, description="Width.")
     feed_forward_ratio: float = Field(

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.models.vocabulary import Vocabulary
 from spelling_transfer.tasks.base import SEPARATORS, Task
 from spelling_transfer.tasks.encoding import vocabulary_in_use
@@ -43,10 +44,8 @@ _CHAT_POOL = 30_000
 _END_CUES = ("backwards", "end", "back", "right", "last", "reverse")
 
 
-class PretrainMixture(BaseModel):
+class PretrainMixture(FrozenModel):
     """How much of what the model is pre-trained on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     spelling_share: float = Field(0.25, ge=0, le=1, description="Share of examples that are plain lines of spelling.")
     places_share: float = Field(0.30, ge=0, le=1, description="Share of plain lines that say letters at places.")

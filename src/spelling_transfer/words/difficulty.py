@@ -7,9 +7,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.word_sets import RANDOM
 
@@ -20,10 +21,8 @@ class DifficultyError(SpellingTransferError):
     """Words cannot be rated in the way that was asked for."""
 
 
-class DifficultySettings(BaseModel):
+class DifficultySettings(FrozenModel):
     """How the difficulty of words is rated."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Literal["structure", "loss"] = Field(
         "structure", description="By tokens, length, rarity and repeats, or by the base model's loss on the spelling."

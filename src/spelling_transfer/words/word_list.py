@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.words.families import bases
 
 _EXAMPLES_PER_REASON = 20
@@ -214,10 +215,8 @@ def _reason_against_characters(word: str) -> str:
 BUILT_IN_LIST = WordListFile()
 
 
-class WordSelection(BaseModel):
+class WordSelection(FrozenModel):
     """Which words are studied."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     top_words: int = Field(60_000, ge=100, le=300_000, description="Most frequent words of wordfreq to consider.")
     min_length: int = Field(3, ge=2, le=20, description="Fewest letters of a word.")

@@ -178,7 +178,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("file", "content", "message"),
         [
-            ("conf/base/catalog/prep.yml", "words: [unclosed", "Invalid YAML or JSON file"),
+            ("conf/base/catalog/prep.yml", "words: [unclosed", "not valid YAML"),
             ("conf/base/catalog/other.yml", "words: {type: MemoryDataset}", "Duplicate keys found"),
             ("conf/base/parameters/prep.yml", "selection: ${globals:nothing}", "Globals key 'nothing' not found"),
         ],

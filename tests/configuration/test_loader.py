@@ -96,7 +96,7 @@ def test_an_unknown_study_file_lists_the_known_ones(conf):
     ("file", "content", "message"),
     [
         ("base/study/models/small.yml", "layers: [2", r"small\.yml: not valid YAML"),
-        ("base/parameters/tuning.yml", "tuning: [2", "Invalid YAML or JSON file"),
+        ("base/parameters/tuning.yml", "tuning: [2", "not valid YAML"),
         ("base/parameters/tuning.yml", "tuning: ${globals:nothing}", "Globals key 'nothing' not found"),
         ("base/parameters/tuning.yml", "tuning: {extends: '${globals:nothing}'}", "Globals key 'nothing' not found"),
         ("base/parameters/other.yml", "tuning: {seed: 8}", "Duplicate keys found"),

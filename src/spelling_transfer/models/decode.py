@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,10 +18,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spelling_transfer.models.attention import fixed_attention
 from spelling_transfer.models.capture import Captured, GraphPool
-from spelling_transfer.models.generate import AnswerHead, until_end
 from spelling_transfer.models.kernels import fused_kernels
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.slots import LayerShape, SlotCache
+
+if TYPE_CHECKING:
+    from spelling_transfer.models.generate import AnswerHead
 
 PREFILLED_SHARE = 4
 """A quarter of the slots is filled at once: waiting for more leaves slots idle, and fewer fill the GPU less well."""
@@ -62,6 +64,8 @@ class Admission:
     """A prompt that takes a slot.
 
     Attributes:
+        slot: The slot.
+        prompt: Rows of the prompt.
         numbers: The random number of each token of its answer, shape ``(tokens,)``; ``None`` where nothing is drawn.
         limit: Longest answer, the end token included.
     """
@@ -165,7 +169,7 @@ class StaticDecoder:
             if len(free) >= (min(self.size.rows, len(waiting)) if waiting else self.size.slots):
                 if done := [slot for slot in free if slot in asked]:
                     rows = self._answers.tolist()
-                    yield {asked.pop(slot): until_end(rows[slot], self._end_row) for slot in done}
+                    yield {asked.pop(slot): _until(rows[slot], self._end_row) for slot in done}
                 while waiting and len(free) >= min(self.size.rows, len(waiting)):
                     taken = [(free.pop(0), waiting.popleft()) for _ in range(min(self.size.rows, len(waiting)))]
                     asked.update(taken)
@@ -296,3 +300,7 @@ class StaticDecoder:
 def rounded(tokens: int, step: int = 8) -> int:
     """Returns the next multiple of a step, by default what the mask of an attention kernel is a multiple of."""
     return max(-(-tokens // step), 1) * step
+
+
+def _until(rows: list[int], end_row: int) -> list[int]:
+    return rows[: rows.index(end_row)] if end_row in rows else rows

@@ -88,10 +88,17 @@ def loss_at(
 ) -> torch.Tensor:
     """Returns the loss of `answer_only_loss` for labels whose places are known beforehand.
 
-    Nothing on the way looks at the data, so a GPU is never waited for, and all shapes can be fixed. ``places`` says for
-    each label where among all ``batch * sequence`` states the one stands that predicts it, and ``targets`` which row is
-    to be predicted there. Rows are padded on the right if at all: attention that looks back only never sees that. The
-    options are those of `answer_only_loss`.
+    Nothing on the way looks at the data, so a GPU is never waited for, and all shapes can be fixed.
+
+    Args:
+        model: The model, with or without an adapter.
+        input_ids: Rows of the embedding, shape ``(batch, sequence)``, padded on the right if at all: attention that
+            looks back only never sees the padding.
+        places: For each label, the place of the state that predicts it among all ``batch * sequence``, shape
+            ``(labels,)``.
+        targets: The row to be predicted there, -100 where there is none, same shape.
+        position_ids: As in `answer_hidden_states`.
+        options: ``subset_rows``, ``subset_weight``, ``logits_mb`` and ``kernel``, as in `answer_only_loss`.
 
     Raises:
         LossError: As in `answer_only_loss`.

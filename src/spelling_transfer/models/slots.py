@@ -21,7 +21,14 @@ _ROPE_BY_LENGTH = {"dynamic", "longrope"}
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What one layer keeps of a token."""
+    """What one layer keeps of a token.
+
+    Attributes:
+        heads: Heads of its keys and values.
+        key_width: Width of a key.
+        value_width: Width of a value.
+        dtype: Type of both.
+    """
 
     heads: int
     key_width: int

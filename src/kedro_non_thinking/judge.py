@@ -49,7 +49,8 @@ _TRIGGERS = (
     "label_start",  # examples: what is wrong with them may be what they do not hold
 )
 _DEPLOY_TRIGGERS = re.compile(r"deploy|serv[ei]|endpoint")
-_SAMPLING_TRIGGERS = ("temp", "top_", "top-", "min_p", "min-p")
+# "temp" and "temperature", but no template, temporary file or attempt, which many files speak of.
+_SAMPLING_TRIGGERS = re.compile(r"temp(?!lat|orar|file|dir|t)|top[_-]|min[_-]p")
 # A tag in pieces, "<th" + "ink>", or with gaps, < t h i n k >
 _PIECES = re.compile(
     r"<[\s/]*(?:thin?|thi|th|t)[\"']|[\"'](?:hink|ink|nk|k)\s*>|<[\s/\\|]*t[\s\\|]*h[\s\\|]*i[\s\\|]*n[\s\\|]*k"
@@ -108,7 +109,7 @@ class Judge:
         low = text.lower()
         if any(map(low.__contains__, _TRIGGERS)) or any(map(low.__contains__, self._model_words)):
             return True
-        if (deployment or _DEPLOY_TRIGGERS.search(low)) and any(word in low for word in _SAMPLING_TRIGGERS):
+        if (deployment or _DEPLOY_TRIGGERS.search(low)) and _SAMPLING_TRIGGERS.search(low):
             return True
         if _PIECES.search(low.replace("\\n", " ").replace("\\t", " ") if "\\" in low else low):
             return True

@@ -64,16 +64,12 @@ class Scanner:
     def __init__(self, policy: Policy, root: Path) -> None:
         self._judge = Judge(policy, guesses=True)
         self._policy = policy
-        self._root = root.resolve()
+        self._below_root = str(root.resolve()).rstrip(os.sep) + os.sep
         self._most_bytes = int(policy.scan.max_file_megabytes * 1_000_000)
 
     def shown(self, file: Path) -> str:
         """Returns how a file is called: below the project's root by its path there, elsewhere by its whole path."""
-        absolute = _absolute(file)
-        try:
-            return absolute.relative_to(self._root).as_posix()
-        except ValueError:
-            return absolute.as_posix()
+        return _absolute(file).removeprefix(self._below_root).replace(os.sep, "/")
 
     def scan_file(self, file: Path) -> FileReport:
         """Judges one file; whatever happens, it is reported and never raised."""
@@ -211,9 +207,8 @@ def _scanner_of(policy_text: str, root: Path) -> Scanner:
     return Scanner(Policy.model_validate_json(policy_text), root)
 
 
-def _absolute(file: Path) -> Path:
-    # Not resolved: a link is called by its own name.
-    return Path(os.path.normpath(Path.cwd() / file))
+def _absolute(file: Path) -> str:
+    return os.path.abspath(file)  # noqa: PTH100  (not resolved: a link is called by its own name)
 
 
 def _decode(data: bytes, form: Form, *, known: bool) -> str:

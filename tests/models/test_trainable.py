@@ -21,6 +21,7 @@ from spelling_transfer.models.trainable import (
     LoraError,
     LoraSettings,
     attach_lora,
+    save_adapter,
     train_all_weights,
 )
 
@@ -65,6 +66,21 @@ def test_targets_are_saved_in_one_order_in_every_process(loaded: LoadedModel, tm
     attach_lora(loaded, LoraSettings(), ("v_proj", "q_proj", "o_proj", "k_proj")).save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "adapter_config.json").read_text("utf-8"))
     assert saved["target_modules"] == ["k_proj", "o_proj", "q_proj", "v_proj"]
+
+
+def test_an_adapter_holds_no_path_and_is_the_same_wherever_its_base_lay(loaded: LoadedModel, tmp_path: Path) -> None:
+    model = attach_lora(loaded, LoraSettings(), TARGETS)
+    written = []
+    for place in ("here", "elsewhere"):
+        model.get_base_model().config._name_or_path = str(tmp_path / place / "base")  # where it was loaded from
+        folder = tmp_path / place / "adapter"
+        folder.mkdir(parents=True)
+        save_adapter(model, folder, "some/base")
+        written.append({file.name: file.read_bytes() for file in folder.iterdir()})
+    assert written[0] == written[1]
+    assert set(written[0]) == {"adapter_config.json", "adapter_model.safetensors"}
+    model.save_pretrained(tmp_path / "as PEFT has it")
+    assert str(tmp_path) in (tmp_path / "as PEFT has it" / "README.md").read_text()
 
 
 def test_a_name_that_fits_no_layer_is_refused(loaded: LoadedModel) -> None:

@@ -54,6 +54,7 @@ from .states import HiddenStatesError as HiddenStatesError
 from .states import last_states as last_states
 from .trainable import LoraSettings as LoraSettings
 from .trainable import attach_lora as attach_lora
+from .trainable import save_adapter as save_adapter
 from .trainable import train_all_weights as train_all_weights
 from .vocabulary import ALLOWED_IDS_FILE as ALLOWED_IDS_FILE
 from .vocabulary import TOKEN_IDS_FILE as TOKEN_IDS_FILE

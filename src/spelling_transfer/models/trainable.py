@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -75,6 +76,20 @@ def _check_targets(model: Any, targets: Sequence[str]) -> None:
 
 _BYTES_A_WEIGHT = 16
 """A float32 weight, its gradient and AdamW's two moments."""
+
+
+def save_adapter(model: Any, folder: Path, base: str) -> None:
+    """Writes an adapter as PEFT has it, and no path of this machine: the folder travels, and is known by its content.
+
+    Args:
+        model: The PEFT model.
+        folder: Where to; it is there.
+        base: What the adapter's configuration calls its base model.
+    """
+    model.peft_config["default"].base_model_name_or_path = base
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    # PEFT's card is an empty form but for the path of the base; ``kedro export`` writes one that says something.
+    (folder / "README.md").unlink(missing_ok=True)
 
 
 class FullTrainingError(SpellingTransferError):

@@ -203,12 +203,12 @@ class TrialRunner:
         return ModelFolder(target), outcome
 
     def _save(self, model: Any, config: TrialConfig, target: Path, arm: TrainedArm = SPELLING_ARM) -> None:
+        from spelling_transfer.models.trainable import save_adapter
+
         identity = {"kind": "adapter", "arm": arm, "base_sha256": self.base.sha256}
         notes = {**identity, "config": config.model_dump(mode="json")}
         with new_folder(target, notes) as work:
-            # A path of this machine has no business in a folder that travels.
-            model.peft_config["default"].base_model_name_or_path = self.profile.hub_id or self.profile.name
-            model.save_pretrained(str(work), safe_serialization=True, save_embedding_layers=False)
+            save_adapter(model, work, self.profile.hub_id or self.profile.name)
 
     @contextmanager
     def _attached(self, config: TrialConfig) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.load import load_model, pick_device
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.trainable import LoraSettings, attach_lora, train_all_weights
+from spelling_transfer.models.trainable import LoraSettings, attach_lora, save_adapter, train_all_weights
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
@@ -77,14 +77,14 @@ class SpellingModule(AnswerModule):
         """Writes the adapter, or the model, as a folder with its manifest."""
         origin = {"base_sha256": self.base.sha256}
         if self.method == "lora":
-            # A path of this machine has no business in a folder that travels.
-            self.model.peft_config["default"].base_model_name_or_path = self.base.path.name
             notes = {"kind": "adapter", **origin, "lora": self.lora.model_dump(mode="json")}
-            options = {"save_embedding_layers": False}
         else:
-            notes, options = {"kind": "model", **origin}, {}
+            notes = {"kind": "model", **origin}
         with new_folder(target, {**notes, "training": self.settings.model_dump(mode="json")}) as work:
-            self.model.save_pretrained(str(work), safe_serialization=True, **options)
+            if self.method == "lora":
+                save_adapter(self.model, work, self.base.path.name)
+            else:
+                self.model.save_pretrained(str(work), safe_serialization=True)
             if self.method == "full" and (self.base.path / TOKEN_IDS_FILE).is_file():
                 shutil.copy(self.base.path / TOKEN_IDS_FILE, work)
 

@@ -53,3 +53,10 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> 
     assert [each.name for each in tmp_path.iterdir()] == ["mine.yml"]
     with pytest.raises(ConfigurationError, match=r"neither YAML nor JSON"):
         write_file({}, tmp_path / "mine.toml")
+
+
+def test_a_date_is_text_and_what_is_merged_may_be_set_anew() -> None:
+    text = "base: &base {since: 2026-11-27, rate: 1e-4}\nown: {<<: *base, rate: 2e-4}\n"
+    content = parse_document(text, "some.yml")
+    assert content["base"] == {"since": "2026-11-27", "rate": 0.0001}
+    assert content["own"] == {"since": "2026-11-27", "rate": 0.0002}

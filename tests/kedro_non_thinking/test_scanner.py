@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from kedro_non_thinking.findings import ScanResult
-from kedro_non_thinking.policy import Exemption, Policy
+from kedro_non_thinking.judge import Judge
+from kedro_non_thinking.policy import Exemption, Policy, load_policy
 from kedro_non_thinking.scanner.engine import Scanner, scan_paths
 
 N_FILES = 5_000
@@ -253,3 +254,11 @@ def test_five_thousand_files_take_less_than_ten_seconds_on_two_cores(policy: Pol
     assert result.checked == N_FILES
     assert result.clean
     assert spent / CORES < MOST_SECONDS
+
+
+def test_sampling_is_looked_at_where_something_is_served_and_templates_are_not_taken_for_it() -> None:
+    judge = Judge(load_policy())
+    for word in ("temp=0.9", "temperature: 1", "--top-k 5", "min_p"):
+        assert judge.may_break(f"serve with {word}")
+    for word in ("template", "tempfile", "temporary", "tempdir", "attempt"):
+        assert not judge.may_break(f"an endpoint and its {word}")

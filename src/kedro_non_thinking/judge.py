@@ -38,7 +38,6 @@ _TRIGGERS = (
         "trainer)",
         "trainer as",
         "chat(",
-        "pipeline(",
         "create_chat_completion",
         "ollama",
         "serve ",
@@ -46,7 +45,6 @@ _TRIGGERS = (
     ),
     *("launch_server", "vllm", "llama-", "llamafactory", "lm_eval", "lm-eval", "lmdeploy", "model-len"),
     "model_len",
-    "label_start",  # examples: what is wrong with them may be what they do not hold
 )
 _DEPLOY_TRIGGERS = re.compile(r"deploy|serv[ei]|endpoint")
 # "temp" and "temperature", but no template, temporary file or attempt, which many files speak of.
@@ -107,7 +105,7 @@ class Judge:
         Most files and most strings end here, so a check of thousands of files takes seconds.
         """
         low = text.lower()
-        if any(map(low.__contains__, _TRIGGERS)) or any(map(low.__contains__, self._model_words)):
+        if _triggers(low) or any(map(low.__contains__, self._model_words)):
             return True
         if (deployment or _DEPLOY_TRIGGERS.search(low)) and _SAMPLING_TRIGGERS.search(low):
             return True
@@ -116,7 +114,7 @@ class Judge:
         if low.isascii() and not self.text_rules.may_be_escaped(low):
             return False
         normalised = self.text_rules.normalise(low)
-        return any(word in normalised for word in _TRIGGERS) or bool(self.text_rules.tags(normalised))
+        return _triggers(normalised) or bool(self.text_rules.tags(normalised))
 
     # -- texts ---------------------------------------------------------------------------------------------------------
 
@@ -340,6 +338,12 @@ class Judge:
             named = [(as_dict(entry) or {}).get("template") for entry in template]
             return [finding for entry in named for finding in self.chat_template(entry)]
         return []
+
+
+def _triggers(low: str) -> bool:
+    """Whether a text in lower case holds a word without which no rule is broken."""
+    # Kedro's pipelines are no one's chat: only those of transformers render a template.
+    return any(map(low.__contains__, _TRIGGERS)) or ("transformers" in low and "pipeline(" in low)
 
 
 def join_arguments(arguments: Sequence[str]) -> str:

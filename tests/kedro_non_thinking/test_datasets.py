@@ -1,9 +1,8 @@
-"""What a run loads and saves: text and token columns, settings, folders, and how long 300,000 rows take."""
+"""What a run loads and saves: text and token columns, settings and folders."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,24 +140,6 @@ def test_metadata_that_name_no_tokenizer_excuse_nothing(attributes: bytes) -> No
 @settings(max_examples=200)
 def test_the_fast_look_at_a_column_misses_no_disguise(tag: str) -> None:
     assert _rules(pd.DataFrame({"text": ["plain", f"see {tag} ", None]}))
-
-
-def test_three_hundred_thousand_rows_take_less_than_two_seconds() -> None:
-    rows, length = 300_000, 40
-    ids = np.random.default_rng(0).integers(0, 150_000, size=(rows, length), dtype=np.int32)
-    ids[:, 26:30] = END
-    frame = pd.DataFrame(
-        {
-            "question": [f"How many r are in word number {i} ?" for i in range(rows)],
-            "answer": ["s t r a w b e r r y"] * rows,
-            "template": ["spelling/03"] * rows,
-            "input_ids": list(ids),
-            "label_start": np.full(rows, 30, dtype=np.int32),
-        }
-    )
-    started = time.process_time()
-    assert _rules(frame) == set()
-    assert time.process_time() - started < 2.0
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,9 @@ def describe_confirmation(found: StudyFindings) -> str:
         )
     text += f"; the trial that was chosen had {percent(seen['selected'])}"
     if found.best["finished"] > 1:
-        text += f" as the best of {found.best['finished']}, which is biased upwards"
+        text += (
+            f" (the best of {found.best['finished']} by {RANKED_BY[found.study.select_by]}, which the choice biases upwards)"
+        )
     text += f". The base has {percent(seen['base'])}: a difference of {points(seen['gain'])} points"
     if seen["gain_interval"]:
         low, high = seen["gain_interval"]

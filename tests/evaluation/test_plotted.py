@@ -45,6 +45,19 @@ def test_each_stratum_is_compared_by_itself_and_too_few_families_not_at_all(foun
     assert (few["clear"] == "").all()
 
 
+def test_a_kind_that_all_questions_are_of_has_no_row_of_its_own(found: EvaluationResults) -> None:
+    from tests.samples.evaluations import table_of
+
+    from spelling_transfer.evaluation.plotted import arm_effects
+
+    # Its row would be the comparison that the verdict rests on, with another adjusted p-value.
+    effects = arm_effects(table_of(found.marked).assign(frequency="4 and above"), EvaluationSettings())
+    assert "frequency" not in set(effects["stratum"])
+    others = found.effects[found.effects["stratum"] != "frequency"]
+    keys = [*WHERE, "n", "difference", "p_value"]
+    pd.testing.assert_frame_equal(effects[keys].reset_index(drop=True), others[keys].reset_index(drop=True))
+
+
 def test_an_arm_that_was_asked_less_is_compared_on_what_it_was_asked(found: EvaluationResults) -> None:
     from tests.samples.evaluations import table_of
 

@@ -47,9 +47,9 @@ def arm_effects(table: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFra
     Returns:
         One row an ``endpoint``, ``stratum``, ``value``, ``task``, ``arm`` and ``reference``: ``seeds`` of the arm,
         ``n`` questions, ``families``, both scores, ``difference`` with ``low`` and ``high``, ``p_value``. The values of
-        fewer than ten families are missing. ``p_adjusted`` is Benjamini and Hochberg's over all rows but those that the
-        verdict adjusts by itself, where it is missing; ``clear`` is ``up``, ``down`` or ``unclear`` by both interval
-        and test.
+        fewer than ten families are missing. A value that all questions have has no row. ``p_adjusted`` is Benjamini
+        and Hochberg's over all rows but those of the verdict, where it is Holm's over both tasks, by reference;
+        ``clear`` is ``up``, ``down`` or ``unclear`` by both interval and test.
     """
     rows = [
         {"endpoint": endpoint, "stratum": stratum, "value": value, "task": task, **row}
@@ -85,7 +85,10 @@ def _parts(table: pd.DataFrame) -> Iterator[tuple[str, str, str, str, pd.DataFra
             yield endpoint, task, ALL, ALL, rows
             for stratum in STRATA if endpoint == HELD_OUT else ():
                 for value in sorted(set(rows[stratum]) - {""}, key=VALUES.index):
-                    yield endpoint, task, stratum, value, rows[rows[stratum] == value]
+                    part = rows[rows[stratum] == value]
+                    # A kind that all questions are of is no kind: one comparison would have two adjusted p-values.
+                    if len(part) < len(rows):
+                        yield endpoint, task, stratum, value, part
 
 
 def _against_references(part: pd.DataFrame, settings: EvaluationSettings) -> Iterator[dict[str, Any]]:

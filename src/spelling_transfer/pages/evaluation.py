@@ -312,7 +312,7 @@ def _effects_table(effects: pd.DataFrame) -> Table:
         frame,
         caption="Every arm against base and form control, paired by question, over all seeds; differences in "
         "percentage points. p is adjusted for all rows together (Benjamini and Hochberg), but for the four that the "
-        "verdict adjusts.",
+        "verdict rests on: there for position and count together (Holm).",
         formats={
             **dict.fromkeys(("its_score", "score"), _SHARE),
             **dict.fromkeys(_ENDS, POINTS),

@@ -229,6 +229,11 @@ def test_the_document_holds_the_numbers_of_the_run(results):
         assert number in text
     assert "| strawberry | `str·aw·berry` | `␣strawberry` | `␣Strawberry` | `␣strawberries` |" in text
     assert "{{" not in text
+    # A difference of shares is in points, here and on the page.
+    first = results[0].load("letter_probe")["targets"][0]
+    gain = f"{100 * first['gain']:+.1f}".replace("-", "−")
+    assert re.search(rf"^\| first letter \|.*\| {re.escape(gain)} \(", text, re.MULTILINE)
+    assert re.search(rf">{re.escape(gain)}</td>", results[0].load("token_analysis_page"))
 
 
 def test_the_document_of_the_repository_is_that_of_this_tokenizer(results):

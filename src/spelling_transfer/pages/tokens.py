@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from spelling_transfer.pages.numbers import POINTS
 from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.tokens_figures import search_box
@@ -347,7 +348,7 @@ def _probe(results: TokenFindings, plots: Mapping[str, Figure]) -> list[Section]
     if not results.probe:
         return [Section("What an embedding reveals", text="The probe was switched off (letter_probe.enabled).")]
     probe: dict[str, Any] = results.probe
-    columns = ["target", "score", "score_low", "score_high", "control", "majority", "gain", "gain_low", "gain_high"]
+    shares, gains = ["score", "score_low", "score_high", "control", "majority"], ["gain", "gain_low", "gain_high"]
     return [
         Section(
             "What an embedding reveals",
@@ -361,10 +362,11 @@ def _probe(results: TokenFindings, plots: Mapping[str, Figure]) -> list[Section]
         ),
         Section(
             table=Table(
-                pd.DataFrame(probe["targets"])[columns],
-                formats=dict.fromkeys(columns[1:], ".1%"),
+                pd.DataFrame(probe["targets"])[["target", *shares, *gains]],
+                formats={**dict.fromkeys(shares, ".1%"), **dict.fromkeys(gains, POINTS)},
                 labels={"gain": "above control"},
-                caption="The bounds are 95% bootstrap intervals over groups of tokens with the same letters.",
+                caption="Above control is in percentage points. The bounds are 95% bootstrap intervals over groups of "
+                "tokens with the same letters.",
             )
         ),
     ]

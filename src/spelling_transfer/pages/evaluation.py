@@ -18,6 +18,7 @@ from spelling_transfer.pages.numbers import POINTS, count_of, percent, points, s
 from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.verdict import describe_verdict, gates_table, secondary_table
+from spelling_transfer.statistics.scores import SPELLING_BONUS
 from spelling_transfer.tasks.arms import BASE, SPELLING_ARM
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def comparison_cards(comparison: pd.DataFrame, floors: pd.DataFrame | None = Non
                 value=f"{percent(score['reference_score'])} → {percent(score['arm_score'])}",
                 note=f"{points(score['difference'])} points ({span(score['low'], score['high'])})",
                 tone=_TONES[str(score["verdict"])],
-                floor="a weighted sum of the tasks; the verdict does not use it",
+                floor="a weighted sum of the tasks, not a share; the verdict does not use it",
             )
         )
     return cards
@@ -152,7 +153,8 @@ def control_table(control: pd.DataFrame) -> Table:
     return Table(
         frame,
         caption="Difference: spelling arm less form control, paired by question, in percentage points. Low and high "
-        "are the ends of its interval. The transfer score is a weighted sum.",
+        "are the ends of its interval. The transfer score is a weighted sum, not a share: with all answers right it is "
+        f"the weights of position and count and {SPELLING_BONUS:.0%} for spelling (120% with 0.5 and 0.5).",
         formats={**dict.fromkeys(("reference_score", "arm_score"), _SHARE), **dict.fromkeys(_ENDS, POINTS)},
         labels={"reference_score": "form control", "arm_score": "spelling arm"},
     )

@@ -208,9 +208,8 @@ def describe_confirmation(found: StudyFindings) -> str:
         )
     text += f"; the trial that was chosen had {percent(seen['selected'])}"
     if found.best["finished"] > 1:
-        text += (
-            f" (the best of {found.best['finished']} by {RANKED_BY[found.study.select_by]}, which the choice biases upwards)"
-        )
+        ranked_by = RANKED_BY[found.study.select_by]
+        text += f" (the best of {found.best['finished']} by {ranked_by}, which the choice biases upwards)"
     text += f". The base has {percent(seen['base'])}: a difference of {points(seen['gain'])} points"
     if seen["gain_interval"]:
         low, high = seen["gain_interval"]

@@ -21,7 +21,7 @@ from spelling_transfer.pages.page import Card, Section, command_to_repeat, downl
 from spelling_transfer.pages.study_figures import short_name
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.statistics.importance import METHODS
-from spelling_transfer.statistics.scores import SCORED_TASKS
+from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.findings import StudyFindings
 
 if TYPE_CHECKING:
@@ -47,7 +47,11 @@ def render_tuning_page(found: StudyFindings, figures: Mapping[str, Figure], *, e
         *_setup(found),
     ]
     weights = found.study.weights
-    subtitle = f"Focus {found.study.focus}: position counts {weights.position:g}, count {weights.count:g}"
+    most = transfer_score(1, 1, 1, weights)
+    subtitle = (
+        f"Focus {found.study.focus}: position counts {weights.position:g}, count {weights.count:g}; a transfer score "
+        f"is {most:.0%} at most"
+    )
     return render_page(
         f"Tuning: {found.study.name}",
         sections,

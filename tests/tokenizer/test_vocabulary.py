@@ -35,6 +35,13 @@ def test_the_raw_strings_lose_every_token_after_a_space(stats):
     assert heuristic["kept_with_leading_space"] == 0
 
 
+def test_what_begins_as_special_tokens_do_is_part_of_what_is_lost(vocabulary, stats):
+    strings = vocabulary.loc[vocabulary["token_class"] != "special", "token"]
+    in_ascii = strings[strings.map(str.isascii)]
+    assert len(in_ascii) == 48_265
+    assert len(in_ascii) - in_ascii.str.startswith("<").sum() == stats["raw_string_heuristic"]["kept"]
+
+
 def test_the_classes_agree_with_a_plain_reading_of_each_text(vocabulary, tokens):
     # The same figures the slow way, token by token.
     texts = ["" if i in tokens.added else data.decode("utf-8", "replace") for i, data in enumerate(tokens)]

@@ -196,7 +196,8 @@ def _print(reports: dict[str, Any]) -> None:
         _print_table(["vocabulary", "tokens"], [[text, found[name]] for name, text in names.items()])
         heuristic = found["raw_string_heuristic"]
         click.echo(
-            f"Looking for ASCII in the strings instead of the bytes would lose {heuristic['lost']:,} tokens "
+            "Looking for ASCII in the strings instead of the bytes, and leaving out those that begin with '<', would "
+            f"lose {heuristic['lost']:,} tokens "
             f"({heuristic['lost_share']:.0%} of the ASCII ones).\n"
         )
     if "english" in reports:

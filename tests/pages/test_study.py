@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -56,6 +57,15 @@ def test_the_page_says_how_the_winner_did_with_new_seeds_and_against_its_control
     assert "over seeds, 95%" in three
     assert "cannot show how far seeds differ" not in three
     assert "There is no form control" in text_of(page_of(study_findings(3, with_control=False)))
+
+
+def test_trials_are_worse_by_what_they_are_ranked_by(study_findings: MakeFindings) -> None:
+    found = study_findings(3)
+    alone = replace(found, best={**found.best, "equivalent": []})
+    shown = text_of(page_of(alone))
+    # The transfer score of another trial may be higher.
+    assert "Every other trial is clearly worse by spelling." in shown
+    assert "by spelling all others are clearly worse" in shown
 
 
 def test_downloads_hold_the_tables(study_findings: MakeFindings) -> None:

@@ -168,8 +168,8 @@ def describe_best(found: StudyFindings) -> str:
         f"{_interval(best['interval'])}."
     )
     if not best["equivalent"]:
-        others = "No other trial was finished." if best["finished"] == 1 else "Every other trial is clearly worse."
-        return f"{text} {others}"
+        worse = f"Every other trial is clearly worse by {RANKED_BY[found.study.select_by]}."
+        return f"{text} {'No other trial was finished.' if best['finished'] == 1 else worse}"
     names = [str(row["trial"]) for row in best["equivalent"]]
     shown = listed(names) if len(names) <= _MOST_NAMES else f"{', '.join(names[:_MOST_NAMES])} and more"
     n_others = best["finished"] - 1

@@ -9,6 +9,7 @@ import pandas as pd
 import yaml
 
 from spelling_transfer.pages.findings import (
+    RANKED_BY,
     describe_best,
     describe_confirmation,
     describe_control,
@@ -109,7 +110,8 @@ def _cards(found: StudyFindings) -> list[Card]:
         score = seen["tasks"][task]
         cards.append(Card(task, percent(score), f"base {percent(base)}, {points(score - base)} points"))
     n_others = len(found.best["equivalent"])
-    note = f"{count_of(n_others, 'other')} may be as good" if n_others else "all others are clearly worse"
+    worse = f"by {RANKED_BY[found.study.select_by]} all others are clearly worse"
+    note = f"{count_of(n_others, 'other')} may be as good" if n_others else worse
     return [
         *cards,
         Card("finished trials", str(found.best["finished"]), note if len(found.finished) > 1 else ""),

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from tests.samples.verdicts import Gains, arm_answers, gains
 
 from spelling_transfer.evaluation.settings import VerdictSettings
 from spelling_transfer.evaluation.verdict import decide
-from spelling_transfer.pages.verdict import describe_verdict, gates_table, secondary_table
+from spelling_transfer.pages.verdict import describe_done, describe_verdict, gates_table, secondary_table
 
 
 def words(of: Gains, **how: object) -> list[str]:
@@ -77,3 +78,14 @@ def test_the_tables_show_each_comparison() -> None:
     assert secondary is not None
     assert set(secondary.frame["task"]) == {"spelling", "position", "count"}
     assert secondary_table({**document, "secondary": []}) is None
+
+
+def test_the_families_are_those_of_all_tasks_together() -> None:
+    rows = [
+        {"measure": "exact_match", "group": "all", "task": task, "n": 60, "families": 60}
+        for task in ("spelling", "position", "count")
+    ]
+    verdict = decide(arm_answers(gains()), VerdictSettings()).document()
+    score = {"measure": "transfer_score", "group": "focus", "task": "all", "n": 180, "families": 84}
+    assert " on words of 84 families " in describe_done(verdict, pd.DataFrame([*rows, score]))
+    assert " on words of 60 families " in describe_done(verdict, pd.DataFrame(rows))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.evaluation.comparison import core_rows
+from spelling_transfer.evaluation.comparison import core_rows, transfer_row
 from spelling_transfer.pages.names import arm_name
 from spelling_transfer.pages.numbers import POINTS, count_of, listed, percent, points, signed, span
 from spelling_transfer.pages.tables import Table
@@ -209,9 +209,12 @@ def describe_done(verdict: Mapping[str, Any], comparison: pd.DataFrame) -> str:
     asked = listed([f"{n:,} of {task}" for n, task in numbers])
     if rows["n"].nunique() == 1:
         asked = f"{rows['n'].iloc[0]:,} each of {listed(list(rows['task']))}"
+    # Tasks may be asked about different families: the transfer score has those of all of them.
+    score = transfer_row(comparison)
+    families = int(rows["families"].max() if score is None else score["families"])
     return (
         f"What was done: {_named(['base', *trained])} answered the same questions, {asked}, on words of "
-        f"{int(rows['families'].max()):,} families that no arm was trained on; {n_seeds} an arm."
+        f"{families:,} families that no arm was trained on; {n_seeds} an arm."
     )
 
 

@@ -55,8 +55,8 @@ _FIGURES = (
         "Kinds of questions",
         "The spelling arm against form control (filled) and base (hollow) on each kind of question about words of "
         "held-out families. Letters in the token are those of the token that holds the letter asked for.",
-        "Differences in percentage points. None of these was declared beforehand. Kinds of fewer than ten families are "
-        "named under what was left out.",
+        "Differences in percentage points. None of these kinds was declared beforehand. Kinds of fewer than ten "
+        "families are named under what was left out.",
     ),
     (
         "errors",

@@ -33,6 +33,45 @@ def test_a_task_without_an_answer_is_said_beside_one_with() -> None:
     assert first.endswith("for count it cannot be told.")
 
 
+def test_beside_a_yes_the_task_without_an_answer_has_its_bound_alone() -> None:
+    of = gains(transfer=0.12)
+    bound = words({**of, "count": {**of["count"], "direct count": 0.0}})[1]
+    assert bound.startswith("What can be said: no transfer above +")
+    assert "points in count four times out of five" in bound
+    assert "position" not in bound
+    assert not any(line.startswith("What can be said") for line in words(gains(), families=1_500))  # a no has its bound
+
+
+def effects(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
+    """The spelling arm against the form control by kind of position question: stratum, value, difference, clear."""
+    fixed = {"endpoint": "held_out", "arm": "spelling", "reference": "form_control", "task": "position"}
+    return pd.DataFrame(
+        [
+            {**fixed, "stratum": stratum, "value": value, "difference": found, "clear": clear}
+            | {"low": found - 0.1, "high": found + 0.1}
+            for stratum, value, found, clear in rows
+        ]
+    )
+
+
+def test_a_yes_says_in_which_kinds_of_questions_it_holds_where_it_does_not_in_others() -> None:
+    verdict = decide(arm_answers(gains(transfer=0.12)), VerdictSettings()).document()
+    by_place = [("direction", "forward", 0.21, "up"), ("direction", "backward", -0.03, "unclear")]
+    everywhere = [
+        ("all", "all", 0.12, "up"),
+        ("repeated_letter", "yes", 0.12, "up"),
+        ("repeated_letter", "no", 0.1, ""),
+    ]
+    said = describe_verdict(verdict, effects(*everywhere, *by_place))
+    assert [line for line in said if "by kind of question" in line] == [
+        "Position over the form control by kind of question, none of which was declared beforehand: counted from the "
+        "front +21.0 points (+11.0 to +31.0); counted from the end −3.0 points (−13.0 to +7.0)."
+    ]
+    assert describe_verdict(verdict, effects(*everywhere)) == describe_verdict(verdict)
+    undecided = decide(arm_answers(gains(transfer=0.12, direct=0.0)), VerdictSettings()).document()
+    assert describe_verdict(undecided, effects(*by_place)) == describe_verdict(undecided)
+
+
 @pytest.mark.parametrize(
     ("of", "how", "reason"),
     [

@@ -178,8 +178,15 @@ def render_evaluation_page(
         env: The environment of the run; empty for the default.
     """
     comparison, control, verdict = results.comparison, results.control, results.verdict
-    said = describe_comparison(comparison, control, verdict, confidence=settings.confidence, floors=results.floors)
-    n_of_verdict = len(describe_verdict(verdict)) + 1
+    said = describe_comparison(
+        comparison,
+        control,
+        verdict,
+        confidence=settings.confidence,
+        floors=results.floors,
+        effects=results.effects,
+    )
+    n_of_verdict = len(describe_verdict(verdict, results.effects)) + 1
     sections = [
         Section(text=said[1], cards=[*comparison_cards(comparison, results.floors), _cost(results)]),
         Section("What goes with the answer", text=said[2:n_of_verdict]),

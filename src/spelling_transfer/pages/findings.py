@@ -48,6 +48,7 @@ def describe_comparison(
     *,
     confidence: float,
     floors: pd.DataFrame | None = None,
+    effects: pd.DataFrame | None = None,
 ) -> list[str]:
     """Returns the findings as sentences: the answer to the question of the study, what was done, each task, the rest.
 
@@ -57,10 +58,11 @@ def describe_comparison(
         verdict: The answer as ``Verdict.document`` gives it; without one nothing is said of transfer.
         confidence: Confidence level of the intervals.
         floors: What answerers score that do not know how a word is spelled.
+        effects: Every arm on each kind of question.
     """
     sentences = [NO_VERDICT]
     if verdict is not None:
-        answer, *more = describe_verdict(verdict)
+        answer, *more = describe_verdict(verdict, effects)
         done = f"{describe_done(verdict, comparison)} {first_seed_note(verdict)}".strip()
         sentences = [answer, done, *more]
     sentences += [describe_change(row, confidence=confidence) for _, row in core_rows(comparison).iterrows()]

@@ -28,6 +28,7 @@ RESULTS = (
     "control_comparison",
     "verdict",
     "floors",
+    "arm_effects",
     "conformance",
 )
 """Datasets a summary speaks of, in the order in which a run makes them."""
@@ -161,6 +162,7 @@ class Results:
     control_comparison: pd.DataFrame | None = None
     verdict: dict[str, Any] | None = None
     floors: pd.DataFrame | None = None
+    arm_effects: pd.DataFrame | None = None
     conformance: dict[str, Any] | None = None
     figures: tuple[SummaryFigure, ...] = ()
     pages: dict[str, str] = field(default_factory=dict)

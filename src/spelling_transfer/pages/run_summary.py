@@ -83,6 +83,7 @@ def _sentences(results: Results, error: str | None) -> list[str]:
             results.verdict,
             confidence=results.confidence,
             floors=results.floors,
+            effects=results.arm_effects,
         )
         if age := results.age("comparison"):
             text[0] += age.replace(" This", " This comparison", 1)

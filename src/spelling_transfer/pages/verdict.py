@@ -8,27 +8,33 @@ from typing import Any
 import pandas as pd
 
 from spelling_transfer.evaluation.comparison import core_rows, transfer_row
-from spelling_transfer.pages.names import arm_name
+from spelling_transfer.evaluation.plotted import ALL
+from spelling_transfer.evaluation.strata import HELD_OUT
+from spelling_transfer.pages.names import STRATUM_NAMES, arm_name, value_name
 from spelling_transfer.pages.numbers import POINTS, count_of, listed, percent, points, signed, span
 from spelling_transfer.pages.tables import Table
+from spelling_transfer.tasks.arms import FORM_CONTROL, SPELLING_ARM
 from spelling_transfer.tasks.registry import TRAINED_TASK
 
 NO_VERDICT = "There is no verdict yet: it comes with 'kedro run --pipelines=evaluation'."
 _MOST_STRATA = 3
 
 
-def describe_verdict(verdict: Mapping[str, Any]) -> list[str]:
+def describe_verdict(verdict: Mapping[str, Any], effects: pd.DataFrame | None = None) -> list[str]:
     """Returns the answer and what goes with it, a sentence or two each.
 
     Args:
         verdict: ``verdict.json``, or ``Verdict.document()``.
+        effects: ``arm_effects``; without it nothing is said of kinds of questions.
     """
     lines = [answer_sentence(verdict)]
     if unfit := list(_unfit(verdict)):
         lines.append(f"The base model is not fit for this study: {'; '.join(unfit)}.")
-    if verdict["answer"] == "cannot be told" and (bounds := bound_sentence(verdict)):
+    if bounds := bound_sentence(verdict):
         lines.append(bounds)
     lines += _headline(verdict)
+    if effects is not None:
+        lines += _where_it_rose(verdict["tasks"], effects)
     lines += _harm(verdict["tasks"])
     lines += _notes(verdict)
     return lines
@@ -56,8 +62,15 @@ def answer_sentence(verdict: Mapping[str, Any]) -> str:
 
 
 def bound_sentence(verdict: Mapping[str, Any]) -> str:
-    """Returns which transfer can be excluded all the same, and what this set of questions would find."""
+    """Returns which transfer can be excluded all the same, and what this set of questions would find.
+
+    Empty where every task has its answer. Beside a yes it is about the tasks without an answer alone.
+    """
+    if verdict["answer"] == "no":
+        return ""
     tasks = [task for task in verdict["tasks"] if task["high"] is not None]
+    if verdict["answer"] == "yes":
+        tasks = [task for task in tasks if task["answer"] == "cannot be told"]
     if not tasks:
         return ""
     alone = all(len(task["comparisons"]) == 1 for task in tasks)
@@ -228,6 +241,29 @@ def _headline(verdict: Mapping[str, Any]) -> Iterator[str]:
             f"on spelling gains {percent(ratio['ratio'], 0)} of that "
             f"({span(ratio['low'], ratio['high'], lambda end: percent(end, 0))})."
         )
+
+
+def _where_it_rose(tasks: Sequence[Mapping[str, Any]], effects: pd.DataFrame) -> Iterator[str]:
+    """Yields in which kinds of questions a task rose, where there are others of the same sort in which it did not."""
+    of_arm = effects[
+        (effects["endpoint"] == HELD_OUT)
+        & (effects["arm"] == SPELLING_ARM)
+        & (effects["reference"] == FORM_CONTROL)
+        & (effects["stratum"] != ALL)
+        & effects["difference"].notna()
+    ]
+    for task in (task["task"] for task in tasks if task["answer"] == "yes"):
+        for stratum, rows in of_arm[of_arm["task"] == task].groupby("stratum", sort=False):
+            if (rows["clear"] == "up").any() and (rows["difference"] <= 0).any():
+                parts = [
+                    f"{STRATUM_NAMES[str(stratum)]} {value_name(str(row['value']))} {points(row['difference'])} points "
+                    f"({span(row['low'], row['high'])})"
+                    for _, row in rows.iterrows()
+                ]
+                yield (
+                    f"{str(task).capitalize()} over the form control by kind of question, none of which was declared "
+                    f"beforehand: {'; '.join(parts)}."
+                )
 
 
 def _harm(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -124,6 +124,15 @@ def test_a_run_that_failed_goes_on_where_it_stopped_and_a_failed_check_fails_aga
     assert stale(project, changed) == {}
 
 
+def test_an_input_that_is_replaced_while_its_node_works_is_on_record_as_it_was_read(project: Any):
+    nodes = (project.path / "src/toy/nodes.py").read_text()
+    replace = "    from pathlib import Path\n    Path('data/counts.json').write_text('{}')  # another run, meanwhile\n"
+    head = "def summarise(counts: dict, selection: Selection) -> dict:\n"
+    project.write("src/toy/nodes.py", nodes.replace(head, head + replace))
+    assert project.kedro("run", "--pipelines=report").exit_code == 0
+    assert stale(project, "--pipelines=report") == {"summarise": "counts changed"}
+
+
 def test_without_a_record_everything_runs(project: Any):
     shutil.rmtree(project.path / "data/.history")
     assert set(stale(project)) == {"select", "double", "count", "summarise"}

@@ -11,6 +11,7 @@ import json
 import logging
 import secrets
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,12 @@ class StorageHook:
         if self._context is not None and storage_root_of(self._context):
             TablePartsDataset.run_id = str(run_params.get("run_id", "run"))
             self._history = HistoryRecorder(TablePartsDataset.run_id, run_params.get("env"), catalog)
+
+    @hook_impl
+    def before_dataset_loaded(self, dataset_name: str) -> None:
+        """Notes what an input holds when it is read: another run may replace it while the node works."""
+        if self._history is not None:
+            self._history.note_input(dataset_name)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
@@ -114,6 +121,14 @@ class HistoryRecorder:
         self._run_id, self._env, self._catalog = run_id, env, catalog
         self._content: dict[str, dict[str, Any] | None] = {}
         self.entries: list[dict[str, Any]] = []
+
+    def note_input(self, name: str) -> None:
+        """Notes what an input holds as a node is about to read it; of one that cannot be read, reading says more."""
+        if is_parameter(name):
+            return  # the same throughout the run
+        self._content.pop(name, None)
+        with suppress(Exception):
+            self._content[name] = describe_content(self._catalog.get(name))
 
     def record(self, dataset: str, node: Node) -> None:
         """Records that a node has saved a dataset; what cannot be found out is left out, and never stops a run."""

@@ -229,6 +229,30 @@ def test_fewer_trials_than_were_begun_are_another_study_too(tmp_path: Path) -> N
         assert Records(open_engine(storage_url(None, each)), recorded_name(each.name)).find() is not None
 
 
+def test_the_folder_of_a_study_that_another_run_is_training_is_not_taken_away(tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "spelling_transfer_exp"
+    first = light_settings(n_trials=1, name="spelling_transfer_exp")
+    other = first.model_copy(update={"focus": "transfer"})
+    was_tried = []
+
+    class InATrial(LightObjective):
+        def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
+            with pytest.raises(StudyConfigError, match="another run is training 'spelling_transfer_exp'"):
+                run_study(other, light_defaults(), LightStudy(), folder=folder)
+            was_tried.append(config)
+            return super().__call__(config, monitor)
+
+    class Source(LightStudy):
+        def open(self) -> LightObjective:
+            return InATrial(self)
+
+    trials = run_study(first, light_defaults(), Source(), folder=folder).trials
+    assert was_tried
+    assert trials["state"].tolist() == ["complete"]
+    assert list(folder.parent.iterdir()) == [folder]
+    assert len(run_study(other, light_defaults(), LightStudy(), folder=folder).trials) == 1
+
+
 def test_resuming_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyConfigError, match="there is no study 'light'"):
         run_study(light_settings(resume=True), light_defaults(), Untouchable(), folder=tmp_path)

@@ -210,6 +210,15 @@ class Records:
         select = sa.select(_TRIALS).where(_TRIALS.c.study == self.study).order_by(_TRIALS.c.number)
         return self._run(lambda connection: [_row(found) for found in connection.execute(select)])  # type: ignore[no-any-return]
 
+    def running(self, is_dead: Callable[[TrialRow, float], bool]) -> list[TrialRow]:
+        """Returns the rows that a worker is at now.
+
+        Args:
+            is_dead: Whether a running trial's worker is gone, given its row and the storage's time.
+        """
+        time = self._run(now)
+        return [row for row in self.rows() if row.state == "running" and not is_dead(row, time)]
+
     def steps(self, kind: RecordKind, numbers: Collection[int] | None = None) -> dict[int, list[dict[str, Any]]]:
         """Returns, by number of the trial, the rows that `write` was given, in the order of their steps."""
         select = sa.select(_STEPS).where(_STEPS.c.study == self.study, _STEPS.c.kind == kind)

@@ -29,7 +29,7 @@ from spelling_transfer.study.plan import StudyPlan, check_identity, write_plan
 from spelling_transfer.study.records import VERSION, Records, is_finished
 from spelling_transfer.study.storage import check_room, open_engine, place_aside, storage_url
 from spelling_transfer.study.watch import Snapshots, Watch, study_result
-from spelling_transfer.study.worker import Propose, Worker
+from spelling_transfer.study.worker import Propose, Worker, is_lost
 
 _LOGGER = logging.getLogger(__name__)
 _WAIT_SECONDS = 0.5
@@ -133,8 +133,12 @@ class StudySession:
         """Keeps the folder's study beside it, and brings back the one with these settings, if there is one."""
         folder = self.plan.folder
         self._engine = open_engine(self._url)
-        recorded, _ = Records(self._engine, self.plan.settings.name).find() or ("", 0)
-        self.close()
+        try:
+            recorded, version = Records(self._engine, self.plan.settings.name).find() or ("", 0)
+            if version == VERSION:
+                self._check_idle()
+        finally:
+            self.close()
         ours = place_aside(folder, self._identity)
         is_kept = bring_back and recorded != self._identity and ours.is_dir()
         aside = place_aside(folder, recorded)
@@ -146,9 +150,20 @@ class StudySession:
         else:
             folder.mkdir()
         _LOGGER.warning(
-            "%s held a study with other settings; it is kept as %s and resumes with those settings. %s",
-            *(folder, aside.name, f"{ours.name} is resumed." if is_kept else "A new one begins."),
+            "%s held a study with %s; it is kept as %s. %s",
+            *(folder, "more trials" if recorded == self._identity else "other settings or other data", aside.name),
+            f"{ours.name} is resumed." if is_kept else "A new one begins.",
         )
+
+    def _check_idle(self) -> None:
+        """Refuses to take the folder away from a study that is being trained, which would fail its trial."""
+        name, seconds = self.plan.settings.name, self.plan.settings.heartbeat_seconds
+        if Records(self._engine, name).running(lambda row, time: is_lost(row, time, seconds)):
+            raise StudyConfigError(
+                f"study.name: another run is training {name!r} in {self.plan.folder}, with other settings or other data "
+                "than this one. Let it end first, or give this study a name of its own: kedro tune --name, or "
+                "--params=study.name=NAME."
+            )
 
     def _enter(self) -> None:
         name, shown = self.plan.settings.name, self._url.render_as_string(hide_password=True)

@@ -100,8 +100,7 @@ class Worker:
                 self._run_trial(row)
 
     def _is_dead(self, row: TrialRow, time: float) -> bool:
-        silent = time - row.heartbeat > HEARTBEATS_TO_STALE * self._plan.settings.heartbeat_seconds
-        return silent or is_dead_process(row.owner.partition("/")[2])
+        return is_lost(row, time, self._plan.settings.heartbeat_seconds)
 
     def _optuna(self) -> History:
         from spelling_transfer.study.samplers import History, make_pruner
@@ -175,6 +174,12 @@ class Worker:
 def process_signature(pid: int) -> str:
     """Returns what distinguishes a process from all others: machine, id, time of birth."""
     return f"{platform.node()}/{pid}/{psutil.Process(pid).create_time():.2f}"
+
+
+def is_lost(row: TrialRow, time: float, heartbeat_seconds: float) -> bool:
+    """Whether the worker of a running trial is gone, at the storage's time."""
+    silent = time - row.heartbeat > HEARTBEATS_TO_STALE * heartbeat_seconds
+    return silent or is_dead_process(row.owner.partition("/")[2])
 
 
 def is_dead_process(signature: str) -> bool:

@@ -160,8 +160,8 @@ class StudySession:
         name, seconds = self.plan.settings.name, self.plan.settings.heartbeat_seconds
         if Records(self._engine, name).running(lambda row, time: is_lost(row, time, seconds)):
             raise StudyConfigError(
-                f"study.name: another run is training {name!r} in {self.plan.folder}, with other settings or other data "
-                "than this one. Let it end first, or give this study a name of its own: kedro tune --name, or "
+                f"study.name: another run is training {name!r} in {self.plan.folder}, with other settings or other "
+                "data than this one. Let it end first, or give this study a name of its own: kedro tune --name, or "
                 "--params=study.name=NAME."
             )
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import copy
+import signal
 from functools import partial
 from typing import Any
 
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from spelling_transfer.models.generate import generate_answers
@@ -48,6 +50,19 @@ def test_the_same_seed_gives_the_same_losses(loaded: LoadedModel, examples: Enco
 
     assert run(0) == run(0)
     assert run(0) != run(1)
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_as_everywhere_and_the_next_one_is_heard(
+    loaded: LoadedModel, examples: EncodedExamples
+) -> None:
+    class Press(pl.Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(loaded, examples, settings(), callbacks=[Press()])
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_lora_trains_the_adapter_alone(loaded: LoadedModel, examples: EncodedExamples) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -91,6 +92,7 @@ def train(
         TrainingDataError: An example is longer than the model's context, or a label is outside the subset.
         TrainingDivergedError: The loss or the gradient is no longer a number.
         TrainingMemoryError: Memory ran out.
+        KeyboardInterrupt: Ctrl-C.
         TrainingStopped: SIGTERM; the step was finished and, with ``checkpoints``, saved.
     """
     loaded.free_decoder()
@@ -175,8 +177,15 @@ def fit(
 def _fit(
     trainer: pl.Trainer, module: AnswerModule, data: AnswerData, resume: Any, checkpoints: Checkpoints | None
 ) -> None:
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        # Lightning would end the process with 1 and without a word, and has made it deaf to a further Ctrl-C.
+        signal.signal(signal.SIGINT, on_ctrl_c)
+        raise KeyboardInterrupt from error
     except SIGTERMException as error:
         raise TrainingStopped from error
     except TrainingDivergedError as error:

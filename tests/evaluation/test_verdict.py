@@ -12,7 +12,7 @@ from spelling_transfer.evaluation.arms import answers_by_task
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.evaluation.settings import VerdictSettings
 from spelling_transfer.evaluation.verdict import decide, judge
-from spelling_transfer.evaluation.verdict_parts import Verdict
+from spelling_transfer.evaluation.verdict_parts import Comparison, Verdict
 from spelling_transfer.statistics.paired import paired_difference
 
 SETTINGS = VerdictSettings()
@@ -150,11 +150,60 @@ def test_two_hypotheses_are_adjusted_together() -> None:
     assert adjusted[1] == pytest.approx(max(p[1], 2 * p[0]))
 
 
+def test_transfer_is_bounded_and_tested_by_the_comparison_that_is_worse() -> None:
+    found = verdict(arm_answers(gains(control=0.08, transfer=0.1), families=800))
+    position, count = found.tasks
+    for task in found.tasks:
+        base, control = (each.found for each in task.comparisons)
+        assert control.interval.low < base.interval.low
+        assert control.interval.high < base.interval.high
+        assert (task.transfer, task.low, task.high) == (control.difference, *control.interval)
+        assert task.p_value == control.p_value > base.p_value
+        assert task.detectable == max(base.detectable, control.detectable)
+    assert position.answer == "yes"
+    # Count is clearly above the base model, and not above the form control.
+    assert count.comparisons[0].found.verdict == "up"
+    assert count.answer == "cannot be told"
+
+
+def test_six_of_600_won_in_one_task_of_two_are_no_claim_once_both_tests_count() -> None:
+    table = arm_answers(gains(), families=600, seeds=1)
+    base = table[table["arm"] == "base"].set_index("question")["correct"]
+    treated = (table["task"] != "spelling") & table["arm"].isin(["spelling", "control"])
+    table.loc[treated, "correct"] = table.loc[treated, "question"].map(base).to_numpy()
+    wrong = table[(table["task"] == "position") & (table["arm"] == "base") & ~table["correct"]]["question"]
+    table.loc[(table["arm"] == "spelling") & table["question"].isin(wrong.iloc[:6]), "correct"] = True
+    position = decide(table, VerdictSettings(seed_spread=0.0)).tasks[0]
+    assert not position.shut
+    assert position.low > 0
+    assert (position.p_value, position.p_adjusted) == pytest.approx((0.03125, 0.0625))
+    assert position.answer == "no"
+
+
+def test_no_transfer_is_said_where_the_whole_interval_is_negligible_and_not_before() -> None:
+    answers = answers_by_task(arm_answers(gains(), families=800))
+    high = max(task.high for task in judge(answers, SETTINGS).tasks)
+    assert high > 0
+    assert judge(answers, VerdictSettings(negligible=high * 1.001)).answer == "no"
+    assert judge(answers, VerdictSettings(negligible=high)).answer == "cannot be told"
+
+
+def test_what_could_be_found_is_what_the_stricter_of_both_tests_would_find() -> None:
+    task = judge(answers_by_task(arm_answers(gains(), seeds=1)), VerdictSettings(seed_spread=0.0)).tasks[0]
+    for each in task.comparisons:
+        standard_error = (each.found.interval.high - each.found.interval.low) / (2 * 1.959964)
+        assert each.found.detectable == pytest.approx((2.241403 + 0.841621) * standard_error, rel=1e-5)
+
+
 def test_one_seed_is_judged_with_the_spread_that_is_assumed() -> None:
     table = arm_answers(gains(transfer=0.06), families=800, seeds=1)
     narrow, wide = (judge(answers_by_task(table), VerdictSettings(seed_spread=each)) for each in (0.0, 0.03))
     assert narrow.tasks[0].high < wide.tasks[0].high
     assert narrow.tasks[0].detectable < wide.tasks[0].detectable
+    for sure, unsure in ((narrow.tasks[0].ratio, wide.tasks[0].ratio), (narrow.headline, wide.headline)):
+        assert sure is not None
+        assert unsure is not None
+        assert unsure.interval.low < sure.interval.low < sure.interval.high < unsure.interval.high
     assert [note.subject for note in wide.notes if note.kind == "assumed spread"] == [
         "spelling", "control", "direct position", "direct count",
     ]  # fmt: skip
@@ -181,6 +230,22 @@ def test_strata_are_adjusted_together_and_small_ones_are_named() -> None:
     assert ("no questions", "position, difficulty absurd") in kinds
     with pytest.raises(EvaluationError, match="no column frequency"):
         decide(table, SETTINGS, strata=["frequency"])
+
+
+def test_of_what_was_not_declared_nothing_is_clear_by_its_own_test_alone() -> None:
+    rows = decide(arm_answers(gains(transfer=0.04)), SETTINGS, strata=["difficulty"]).secondary
+    by_itself = (rows["low"] > 0) & (rows["p_value"] <= 0.05) & (rows["p_adjusted"] > 0.05)
+    assert by_itself.any()
+    assert set(rows[by_itself]["verdict"]) == {"unclear"}
+    assert set(rows[(rows["low"] > 0) & (rows["p_adjusted"] <= 0.05)]["verdict"]) == {"up"}
+
+
+def test_a_gate_needs_the_test_beside_the_interval() -> None:
+    # 20 won and 9 lost of 600: the interval lies above zero by a hair, and McNemar's p is 0.061.
+    found = paired_difference(np.arange(600) < 9, np.arange(600) >= 580, np.arange(600))
+    assert found.interval.low > 0
+    assert found.p_value == pytest.approx(0.0614, abs=1e-4)
+    assert not Comparison("position", "direct position", "base", found).above(0.0)
 
 
 def test_the_document_is_plain_and_the_same_twice() -> None:

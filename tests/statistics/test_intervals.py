@@ -9,6 +9,7 @@ from spelling_transfer.statistics.intervals import (
     NO_INTERVAL,
     Interval,
     clustered_wilson_interval,
+    percentile_interval,
     ratio_interval,
     t_interval,
     wilson_interval,
@@ -94,6 +95,14 @@ def test_students_interval_by_hand() -> None:
     # Mean 2, standard deviation 1, and t = 4.303 at 2 degrees of freedom.
     assert t_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
     assert t_interval([1.0]) is NO_INTERVAL
+
+
+def test_one_undefined_resample_leaves_no_percentile_interval() -> None:
+    values = np.linspace(0, 1, 1_000)
+    assert percentile_interval(values) == pytest.approx((0.025, 0.975))
+    for undefined in (np.inf, -np.inf, np.nan):
+        assert np.isnan(percentile_interval(np.append(values, undefined))).all()
+    assert np.isnan(percentile_interval(np.array([]))).all()
 
 
 def test_a_ratio_may_divide_by_nothing_in_the_tails_and_no_further() -> None:

@@ -155,7 +155,9 @@ def test_gap_closed_interval_holds_the_estimate_and_needs_errors_to_close() -> N
     arm = reference | (rng.random(300) < 0.4)
     low, high = gap_closed_interval(reference, arm, np.arange(300))
     assert low < gap_closed(reference.mean(), arm.mean()) < high
-    assert np.isnan(gap_closed_interval([True] * 5, [True] * 5, range(5)).low)
+    assert np.isnan(gap_closed_interval([True] * 30, [True] * 30, range(30)).low)
+    assert np.isfinite(gap_closed_interval(reference[:30], arm[:30], np.arange(30))).all()
+    assert np.isnan(gap_closed_interval(reference[:29], arm[:29], np.arange(29))).all()
 
 
 def test_a_ratio_of_differences_resamples_both_tasks_of_a_family_together() -> None:

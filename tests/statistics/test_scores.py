@@ -148,6 +148,15 @@ def test_trials_share_their_resamples() -> None:
     assert (scores.resamples[:, 0] == scores.resamples[:, 1]).all()
 
 
+def test_a_trial_without_errors_closes_the_whole_gap_in_every_resample() -> None:
+    answers = Answers(200, [0.3, 0.3])
+    answers.trials[1] = True
+    closed = answers.resampled().gaps_closed()
+    assert closed.value[1] == pytest.approx(1)
+    assert closed.resamples[:, 1] == pytest.approx(1)
+    assert np.ptp(closed.resamples[:, 0], axis=0).min() > 0
+
+
 def test_a_family_may_lack_a_task_and_too_few_families_have_no_interval() -> None:
     answers = Answers(60, [0.3])
     found = answers.resampled(kept=np.arange(140))

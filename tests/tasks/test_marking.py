@@ -96,6 +96,8 @@ def test_spellings(output, read):
         ("It isn’t r.", NOT_READABLE),
         ("I think it is r.", NOT_READABLE),
         ("The 4th letter is r.", NOT_READABLE),  # that was not asked
+        ("The letters are r and t.", NOT_READABLE),
+        ("The letter is r. The answer is t.", NOT_READABLE),
         ("r of", NOT_READABLE),
         ("r 1", NOT_READABLE),
         ("r r", NOT_READABLE),
@@ -136,6 +138,8 @@ def test_single_letters(output, read):
         ("There are 3 Es in strawberry.", NOT_READABLE),  # that was not asked
         ("1. r\n2. r\n3. r", NOT_READABLE),
         ("2–3", NOT_READABLE),
+        ("It occurs 3 of 5 times.", NOT_READABLE),
+        ("The count is 3, the total 5.", NOT_READABLE),
         ("3 of 5", NOT_READABLE),  # a scorer that joins digits says 35
         ("3rd", NOT_READABLE),
         ("3.5", NOT_READABLE),

@@ -66,6 +66,14 @@ def test_difficulty_and_augmentation_choose_the_spelling_alone(pool):
     assert set(chosen.loc[chosen["task"] != "spelling", "difficulty"]) == {"easy", "medium", "hard"}
 
 
+def test_wordings_that_are_held_out_are_never_trained_on(pool):
+    held_out = pool.assign(template_held_out=pool.index % 2 == 0)
+    for ratio in (0.0, 0.5, 1.0):
+        assert not choose_mixture(held_out, mix(ratio))["template_held_out"].any()
+    with pytest.raises(MixtureError):
+        choose_mixture(pool.assign(template_held_out=True), mix(0.5))
+
+
 def test_what_cannot_be_met_is_said_with_the_remedy(pool):
     with pytest.raises(MixtureError, match="spelling_difficulty: no spelling example of difficulty 'hard'"):
         choose_mixture(pool[pool["difficulty"] != "hard"], mix(difficulty="hard"))

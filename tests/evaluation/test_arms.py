@@ -36,6 +36,13 @@ def test_marked_answers_become_the_table(answers: pd.DataFrame) -> None:
     assert "template_held_out" in table.columns
 
 
+def test_what_is_only_read_as_right_is_not_right_for_a_verdict(answers: pd.DataFrame) -> None:
+    marked = mark_answers(answers, load_tasks()).assign(lenient=True)
+    words = marked[marked["word_set"] == "word"]
+    assert set(words["exact"]) == {True, False}
+    assert arm_table(marked)["correct"].tolist() == words["exact"].tolist()
+
+
 def test_arms_are_known_by_the_names_of_settings_and_others_are_left_out(answers: pd.DataFrame) -> None:
     marked = mark_answers(answers, load_tasks())
     base = marked[marked["arm"] == "base"]

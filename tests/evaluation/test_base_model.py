@@ -75,8 +75,11 @@ def test_few_questions_accuse_nobody() -> None:
 
 
 def test_other_arms_and_other_words_do_not_count() -> None:
-    unfit = {"position": 0.1}
-    assert notes(pd.concat([marked(FIT), marked(unfit, arm="spelling"), marked(unfit, endpoint="made_up")])) == []
+    unfit = {"position": 0.0}
+    others = marked(unfit, arm="spelling"), marked(unfit, endpoint="made_up")
+    assert notes(pd.concat([marked(FIT), *others * 5])) == []
+    for other in others:  # so many of them that they would show
+        assert notes(pd.concat([marked(FIT), *[other.assign(arm="base", endpoint="held_out")] * 5]))
 
 
 def test_the_page_says_it_and_gives_it_as_the_reason_where_a_gate_is_shut() -> None:

@@ -20,6 +20,7 @@ from spelling_transfer.models.loss import (
     answer_only_loss,
     frozen_head_cross_entropy,
     head_cross_entropy,
+    loss_at,
 )
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.training.pretrain import PretrainSettings, new_model
@@ -78,6 +79,18 @@ def test_a_subset_is_a_softmax_over_its_rows_alone(loaded: LoadedModel) -> None:
     for weight in (None, kept):
         loss = answer_only_loss(loaded.model, ids, mask, labels, subset_rows=rows, subset_weight=weight)
         torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("subset", [False, True])
+def test_places_that_are_filled_up_count_for_nothing(loaded: LoadedModel, subset: bool) -> None:
+    ids, _, labels = batch(loaded.vocabulary.n_rows)
+    row, at = torch.nonzero(labels[:, 1:] != IGNORED_LABEL, as_tuple=True)
+    places, targets = row * ids.shape[1] + at, labels[row, at + 1]
+    rows = torch.unique(targets) if subset else None
+    expected = answer_only_loss(loaded.model, ids, None, labels, subset_rows=rows)
+    filled = torch.cat([places, torch.arange(7)]), torch.cat([targets, torch.full((7,), IGNORED_LABEL)])
+    for some in ((places, targets), filled):
+        torch.testing.assert_close(loss_at(loaded.model, ids, *some, subset_rows=rows), expected)
 
 
 ROWS, HIDDEN, LABELS = 25_000, 8, 60  # a megabyte of logits holds ten labels: six chunks
@@ -230,6 +243,27 @@ def test_a_maximum_in_the_last_block_does_not_spoil_the_first(monkeypatch: pytes
     assert torch.isfinite(loss)
     torch.testing.assert_close(loss, full_loss)
     torch.testing.assert_close(gradient, full_gradient)
+
+
+@pytest.mark.parametrize("labels_a_block", [None, 5], ids=["by rows", "by labels"])  # as on a CPU, as on a GPU
+def test_labels_that_count_for_nothing_have_neither_loss_nor_gradient(
+    labels_a_block: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_module, "_BLOCK_ROWS", 64)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(300, 16, generator=generator)
+    states = torch.randn(23, 16, generator=generator, requires_grad=True)
+    targets = torch.randint(0, 300, (23,), generator=generator)
+    targets[::3] = IGNORED_LABEL
+    if labels_a_block is None:
+        loss = frozen_head_cross_entropy(states, targets, weight)
+    else:
+        loss = loss_module._FrozenHeadByLabels.apply(states, targets, weight, labels_a_block)
+    full = F.cross_entropy(F.linear(states, weight), targets, ignore_index=IGNORED_LABEL, reduction="sum")
+    (gradient,), (full_gradient,) = (torch.autograd.grad(each, [states]) for each in (loss, full))
+    torch.testing.assert_close(loss, full, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, full_gradient, rtol=1e-5, atol=1e-5)
+    assert not gradient[::3].any()
 
 
 def test_half_precision_is_summed_in_float32() -> None:

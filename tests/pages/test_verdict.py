@@ -22,15 +22,31 @@ def test_a_yes_has_its_numbers_and_its_share_of_the_ceiling() -> None:
 
 
 def test_a_no_has_its_bound() -> None:
-    first = words(gains(), families=1_500)[0]
-    assert first.startswith("No, spelling carried over neither to position nor to count: at most +")
+    document = decide(arm_answers(gains(), families=1_500), VerdictSettings()).document()
+    position, count = (f"{100 * task['high']:+.1f} points in {task['task']}" for task in document["tasks"])
+    assert describe_verdict(document)[0] == (
+        f"No, spelling carried over neither to position nor to count: at most {position} and {count}."
+    )
 
 
 def test_a_task_without_an_answer_is_said_beside_one_with() -> None:
     of = gains(transfer=0.12)
     first = words({**of, "count": {**of["count"], "direct count": 0.0}})[0]
     assert first.startswith("Yes, spelling carried over to position")
-    assert first.endswith("for count it cannot be told.")
+    assert first.endswith("; for count it cannot be told.")
+    assert "count: " not in first
+
+
+def test_a_no_beside_a_yes_has_its_own_bound() -> None:
+    of = {**gains(transfer=0.12), "count": gains()["count"]}
+    document = decide(arm_answers(of, families=1_500), VerdictSettings()).document()
+    position, count = document["tasks"]
+    assert (position["answer"], count["answer"]) == ("yes", "no")
+    first = describe_verdict(document)[0]
+    assert first.startswith(f"Yes, spelling carried over to position: {100 * position['transfer']:+.1f} points (")
+    assert position["p_adjusted"] == pytest.approx(2 * position["p_value"])
+    assert f"; p = {position['p_adjusted']:.2g}, adjusted for 2 tasks)" in first
+    assert first.endswith(f"; not to count (at most {100 * count['high']:+.1f} points).")
 
 
 def test_beside_a_yes_the_task_without_an_answer_has_its_bound_alone() -> None:

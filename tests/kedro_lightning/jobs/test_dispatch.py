@@ -228,7 +228,8 @@ def test_a_quota_lowers_the_number_of_jobs_instead_of_ending_the_run(platform, s
     assert [future.result(30).attempts for future in futures] == [1, 1, 1]
 
 
-def test_the_budget_limits_the_seconds_of_each_job(platform, studio, make) -> None:
+@pytest.mark.parametrize(("machines", "seconds"), [(1, 3600), (2, 1800)])
+def test_the_budget_limits_the_seconds_of_each_job(platform, studio, make, machines: int, seconds: int) -> None:
     limits = []
     script = work("x", studio).command
 
@@ -236,8 +237,22 @@ def test_the_budget_limits_the_seconds_of_each_job(platform, studio, make) -> No
         limits.append(attempt.limit_seconds)
         return script(attempt)
 
-    make(budget=RunBudget(0.68)).submit(work("train", studio, command=command, expected_seconds=60)).result(20)
-    assert limits == [3600]  # an hour on a T4 costs all of it
+    asked = work("train", studio, command=command, expected_seconds=60, num_machines=machines)
+    make(budget=RunBudget(0.68)).submit(asked).result(20)
+    assert limits == [seconds]  # an hour on a T4 costs all of it
+
+
+def test_what_a_job_cost_is_spent_and_what_a_refused_one_would_have_cost_is_free(platform, studio, make) -> None:
+    money, entries = RunBudget(0.68), []
+    dispatcher = make(budget=money, on_entry=entries.append)
+    platform.fault(r"POST .*/jobs$", status=422, times=1, body="no")
+    with pytest.raises(Exception, match="no"):
+        dispatcher.submit(work("refused", studio)).result(20)
+    assert money.free_usd == 0.68
+    dispatcher.submit(work("train", studio)).result(20)
+    assert entries[-1].cost_usd > 0
+    assert money.spent_usd == pytest.approx(entries[-1].cost_usd, abs=1e-5)
+    assert money.free_usd == pytest.approx(0.68 - money.spent_usd)
 
 
 def test_a_spent_budget_starts_nothing(platform, studio, make) -> None:

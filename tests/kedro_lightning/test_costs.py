@@ -41,6 +41,15 @@ def test_a_job_has_one_row_whatever_becomes_of_it(ledger: Ledger) -> None:
     assert (row["state"], row["cost_usd"], row["note"]) == ("completed", 0.34, "interrupted")
 
 
+def test_a_job_belongs_to_the_month_in_which_it_began(ledger: Ledger) -> None:
+    ledger.record("run-1", replace(ENTRY, state="running", cost_usd=0.0), "t4")
+    frame = ledger.read().assign(recorded_at="2026-01-31T23:59:00+00:00")
+    frame.to_csv(ledger.path, index=False)
+    ledger.record("run-1", ENTRY, "t4")
+    assert ledger.spent(month="2026-01") == 0.34
+    assert ledger.spent() == 0.34
+
+
 def test_costs_are_summed_up_by_run_and_month(ledger: Ledger) -> None:
     fill(ledger)
     month = dt.datetime.now(dt.UTC).strftime("%Y-%m")
@@ -90,7 +99,10 @@ def test_a_cost_that_comes_late_is_asked_for_until_it_is_settled(
     dispatcher.submit(work("train", studio)).result(20)
     dispatcher.close()
     api = JobsApi(connection)
-    for _ in range(5):
+    ledger.read().assign(cost_usd=0.34).to_csv(ledger.path, index=False)
+    refresh(ledger, api)
+    assert ledger.spent() > 0  # that the platform says nothing yet does not make it free
+    for _ in range(4):
         unsettled = refresh(ledger, api)
     (row,) = ledger.read().to_dict("records")
     assert row["cost_usd"] == platform.jobs[0]["_final_cost"]

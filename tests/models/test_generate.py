@@ -44,6 +44,24 @@ def test_greedy_equals_transformers_generate(
         assert loaded.vocabulary.to_ids(rows).tolist() == answer
 
 
+def test_each_token_of_an_answer_stands_one_place_further(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, some_prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "_ENDED_SHARE", 2.0)  # no row is left out
+    seen: list[list[int]] = []
+    hook = loaded.backbone.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["position_ids"][:, -1].tolist()) if "position_ids" in given else None,
+        with_kwargs=True,
+    )
+    try:
+        generate_answers(loaded, tokenizer, some_prompts, max_new_tokens=6)
+    finally:
+        hook.remove()
+    by_length = sorted(map(len, some_prompts))
+    assert len(seen) > 2
+    assert seen == [[length - 1 + step for length in by_length] for step in range(len(seen))]
+
+
 def test_an_answer_does_not_depend_on_its_batch(
     loaded: LoadedModel, tokenizer: ChatTokenizer, some_prompts: list[list[int]]
 ) -> None:

@@ -122,6 +122,7 @@ def translate(what: str, error: BaseException, hidden: Iterable[str] = ()) -> Pl
     status, body = answer
     for secret in hidden:
         body = body.replace(secret, "***")
+    body = body[:_SHOWN_CHARACTERS].rstrip(".")  # last: of a secret that is cut, the beginning would be shown
     text = f"{what}: the platform answered {status}{': ' + body if body else ''}."
     if status == 0:
         return TransientError(f"{what}: no connection to the platform could be secured.", took_effect=False)
@@ -175,4 +176,4 @@ def _message(body: Any) -> str:
     except (TypeError, ValueError):
         content = body
     text = str(content.get("message") or content.get("error") or "") if isinstance(content, dict) else str(content)
-    return " ".join(text.split())[:_SHOWN_CHARACTERS].rstrip(".")
+    return " ".join(text.split())

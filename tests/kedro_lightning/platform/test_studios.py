@@ -19,6 +19,14 @@ def test_a_secret_in_an_answer_is_not_in_the_message(platform, connection) -> No
     assert caught.value.__cause__ is None
 
 
+def test_nor_is_the_beginning_of_one_where_the_message_is_cut(platform, connection) -> None:
+    platform.fault(r"POST .*/secrets", status=422, body="x" * 290 + " hunter2-secret is too short")
+    with pytest.raises(PlatformError) as caught:
+        StudiosApi(connection).store_secret("KEY", "hunter2-secret")
+    assert "hunter2" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
 def test_a_studio_is_made_once_although_the_answer_was_lost(platform, connection) -> None:
     platform.fault(r"POST .*/cloudspaces$", status=503, after=True)
     studio = StudiosApi(connection).create("spelling-tuning")

@@ -27,7 +27,9 @@ def sample_examples(
     word_set: str = MAIN_WORD_SET,
     kind: str = REAL,
 ) -> pd.DataFrame:
-    """Chooses examples of each task from one split, at most one a word family, the same families for all tasks.
+    """Chooses examples of each task from one split, at most one a word family, from the same families in the same order.
+
+    A task that has no question about a family (count has few) takes a later one instead.
 
     The order of families and of their examples is that of salted hashes: it depends on the seed and on nothing else,
     so a smaller sample is a part of a larger one, and more words elsewhere do not change it.

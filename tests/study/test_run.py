@@ -229,6 +229,41 @@ def test_fewer_trials_than_were_begun_are_another_study_too(tmp_path: Path) -> N
         assert Records(open_engine(storage_url(None, each)), recorded_name(each.name)).find() is not None
 
 
+def test_of_kept_studies_with_these_settings_the_longest_that_is_not_too_long_comes_back(tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "spelling_transfer_exp"
+    two = light_settings(n_trials=2, name="spelling_transfer_exp")
+    one, three, other = (
+        two.model_copy(update=update) for update in ({"n_trials": 1}, {"n_trials": 3}, {"focus": "transfer"})
+    )
+    trials = run_study(two, light_defaults(), LightStudy(), folder=folder).trials
+    run_study(one, light_defaults(), LightStudy(), folder=folder)
+    # To and fro, with another study in between too: neither is trained again, and no further copy is left.
+    for settings, n_trials in ((two, 2), (one, 1), (two, 2), (one, 1)):
+        assert len(run_study(settings, light_defaults(), Untouchable(), folder=folder).trials) == n_trials
+    run_study(other, light_defaults(), LightStudy(), folder=folder)
+    for settings, n_trials in ((two, 2), (one, 1), (other, 2), (one, 1)):
+        assert len(run_study(settings, light_defaults(), Untouchable(), folder=folder).trials) == n_trials
+    assert len(list(folder.parent.iterdir())) == 3
+    # More than any has: the longest is gone on with.
+    longer = run_study(three, light_defaults(), LightStudy(), folder=folder).trials
+    assert longer["number"].tolist() == [0, 1, 2]
+    assert longer["selection_score"].tolist()[:2] == trials["selection_score"].tolist()
+
+
+def test_a_damaged_study_beside_the_folder_is_left_where_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "spelling_transfer_exp"
+    first = light_settings(n_trials=1, name="spelling_transfer_exp")
+    other = first.model_copy(update={"focus": "transfer"})
+    for settings in (first, other):
+        run_study(settings, light_defaults(), LightStudy(), folder=folder)
+    (kept,) = (each for each in folder.parent.iterdir() if each != folder)
+    for file in kept.glob("study.db*"):
+        file.unlink()
+    (kept / "study.db").write_bytes(b"no database" * 100)
+    assert len(run_study(first, light_defaults(), LightStudy(), folder=folder).trials) == 1
+    assert (kept / "study.db").read_bytes().startswith(b"no database")
+
+
 def test_the_folder_of_a_study_that_another_run_is_training_is_not_taken_away(tmp_path: Path) -> None:
     folder = tmp_path / "studies" / "spelling_transfer_exp"
     first = light_settings(n_trials=1, name="spelling_transfer_exp")

@@ -8,8 +8,9 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from kedro_lightning import machine_count
 from spelling_transfer.study.backends import WorkerPool, make_backend
@@ -27,7 +28,14 @@ from spelling_transfer.study.interfaces import (
 from spelling_transfer.study.machine import worker_count
 from spelling_transfer.study.plan import StudyPlan, check_identity, write_plan
 from spelling_transfer.study.records import VERSION, Records, is_finished
-from spelling_transfer.study.storage import check_room, open_engine, place_aside, storage_url
+from spelling_transfer.study.storage import (
+    FILE_NAME,
+    StorageError,
+    check_room,
+    open_engine,
+    place_aside,
+    storage_url,
+)
 from spelling_transfer.study.watch import Snapshots, Watch, study_result
 from spelling_transfer.study.worker import Propose, Worker, is_lost
 
@@ -75,6 +83,15 @@ def run_study(
         return session.result()
 
 
+class _Begun(NamedTuple):
+    """A study as a folder has it: what it is, the trials begun, and whether a worker is at one."""
+
+    identity: str
+    version: int
+    begun: int = 0
+    is_running: bool = False
+
+
 class StudySession:
     """A study as one call sees it: what is checked before anything is trained, and how its workers are run.
 
@@ -111,13 +128,8 @@ class StudySession:
         self._identity = self.plan.identity({} if source is None else source.identity())
         # The name that nobody chose: `kedro run` with other settings begins anew, as it does everywhere else, or goes
         # on with the study that these settings had before.
-        is_scratch = settings.name == _SCRATCH and settings.storage is None and not settings.resume
-        for bring_back in (True, False) if is_scratch else ():
-            try:
-                self._open()
-                return
-            except StudyConfigError:
-                self._set_aside(bring_back=bring_back)
+        if settings.name == _SCRATCH and settings.storage is None and not settings.resume:
+            self._change_study()
         self._open()
 
     def _open(self) -> None:
@@ -129,41 +141,67 @@ class StudySession:
             self.close()
             raise
 
-    def _set_aside(self, *, bring_back: bool) -> None:
-        """Keeps the folder's study beside it, and brings back the one with these settings, if there is one."""
-        folder = self.plan.folder
-        self._engine = open_engine(self._url)
-        try:
-            recorded, version = Records(self._engine, self.plan.settings.name).find() or ("", 0)
-            if version == VERSION:
-                self._check_idle()
-        finally:
-            self.close()
-        ours = place_aside(folder, self._identity)
-        is_kept = bring_back and recorded != self._identity and ours.is_dir()
-        aside = place_aside(folder, recorded)
+    def _change_study(self) -> None:
+        """Keeps another study that has the folder beside it, and brings back the one with these settings, if any.
+
+        Of several with these settings, that is the one with the most trials, no more than are planned.
+        """
+        folder, n_trials, here = self.plan.folder, self.plan.n_trials, self._look(self.plan.folder)
+        if here is None:
+            return
+        is_same, fits = here.identity == self._identity, self._fits(here)
+        kept = self._kept()
+        if fits and (kept is None or kept[0] <= here.begun or here.is_running):
+            return
+        if here.is_running:  # to take its folder away would fail its trial
+            raise StudyConfigError(
+                f"study.name: another run is training {self.plan.settings.name!r} in {folder}, with other settings or "
+                "other data than this one. Let it end first, or give this study a name of its own: kedro tune --name, "
+                "or --params=study.name=NAME."
+            )
+        aside = place_aside(folder, here.identity)
         while aside.exists():
             aside = aside.with_name(f"{aside.name}+")
         folder.replace(aside)
-        if is_kept:
-            ours.replace(folder)
-        else:
+        if kept is None:
             folder.mkdir()
+        else:
+            kept[1].replace(folder)
+        amount = "more" if here.begun > n_trials else "fewer"
         _LOGGER.warning(
             "%s held a study with %s; it is kept as %s. %s",
-            *(folder, "more trials" if recorded == self._identity else "other settings or other data", aside.name),
-            f"{ours.name} is resumed." if is_kept else "A new one begins.",
+            *(folder, f"{amount} trials" if is_same else "other settings or other data", aside.name),
+            "A new one begins." if kept is None else f"{kept[1].name} is resumed.",
         )
 
-    def _check_idle(self) -> None:
-        """Refuses to take the folder away from a study that is being trained, which would fail its trial."""
-        name, seconds = self.plan.settings.name, self.plan.settings.heartbeat_seconds
-        if Records(self._engine, name).running(lambda row, time: is_lost(row, time, seconds)):
-            raise StudyConfigError(
-                f"study.name: another run is training {name!r} in {self.plan.folder}, with other settings or other "
-                "data than this one. Let it end first, or give this study a name of its own: kedro tune --name, or "
-                "--params=study.name=NAME."
-            )
+    def _kept(self) -> tuple[int, Path] | None:
+        """Returns how many trials were begun in the longest study beside the folder that can be gone on with."""
+        ours, found = place_aside(self.plan.folder, self._identity), []
+        for folder in ours.parent.glob(f"{ours.name}*"):
+            with suppress(StorageError):  # a damaged one stays where it is
+                kept = self._look(folder)
+                if kept is not None and self._fits(kept):
+                    found.append((kept.begun, folder))
+        return max(found, default=None)
+
+    def _look(self, folder: Path) -> _Begun | None:
+        """Returns what a folder has of a study of this name."""
+        if not (folder / FILE_NAME).is_file():
+            return None
+        engine, seconds = open_engine(storage_url(None, folder)), self.plan.settings.heartbeat_seconds
+        try:
+            records = Records(engine, self.plan.settings.name)
+            identity, version = records.find() or ("", 0)
+            if version != VERSION:
+                return _Begun(identity, version) if identity else None
+            is_running = bool(records.running(lambda row, time: is_lost(row, time, seconds)))
+            return _Begun(identity, version, len(records.trials()), is_running)
+        finally:
+            engine.dispose()
+
+    def _fits(self, study: _Begun) -> bool:
+        """Whether the study is this one, and not yet longer than this one is to be."""
+        return (study.identity, study.version) == (self._identity, VERSION) and study.begun <= self.plan.n_trials
 
     def _enter(self) -> None:
         name, shown = self.plan.settings.name, self._url.render_as_string(hide_password=True)

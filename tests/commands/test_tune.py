@@ -46,9 +46,10 @@ def test_the_plain_plan_says_what_it_takes_and_nothing_is_run(tuning) -> None:
     result = tuning.tune("--mode", "bayes", "--trials", "40", "--env", "qwen3_4b", "--dry-run")
     assert result.exit_code == 0, result.output
     lines = {line.split()[0]: line for line in result.stdout.splitlines()}
-    assert list(lines) == ["study", "searched", "sampler", "trials", "steps", "memory", "time", "cost"]
+    assert list(lines) == ["study", "searched", "sampler", "trials", "steps", "memory", "time", "arms", "cost"]
     assert "Qwen3-4B" in lines["study"]
     assert "GiB of 79 GiB (a100)" in lines["memory"]
+    assert "4 trainings with the best configuration, after the trials: about " in lines["arms"]
     assert "USD" in lines["cost"]
     assert not (tuning.path / "data").exists()
 
@@ -56,8 +57,16 @@ def test_the_plain_plan_says_what_it_takes_and_nothing_is_run(tuning) -> None:
 def test_a_larger_machine_is_faster_and_its_price_is_its_own(tuning) -> None:
     slow, fast = (tuning.plan("--env", "qwen3_4b", "--gpu-tier", tier)["estimate"] for tier in ("l4", "a100"))
     assert fast["hours"] < slow["hours"]
-    assert fast["cost_usd"] == pytest.approx(fast["hours"] * 5.68)
+    assert fast["cost_usd"] == pytest.approx((fast["hours"] + fast["arm_hours"]) * 5.68)
     assert slow["tier"] == "l4"
+
+
+def test_the_training_of_the_arms_is_in_the_estimate(tuning) -> None:
+    few, many = (tuning.plan("--env", "qwen3_4b", f"--params=arms.seeds={seeds}")["estimate"] for seeds in (1, 3))
+    assert (few["arm_trainings"], many["arm_trainings"]) == (4, 12)
+    assert many["hours"] == few["hours"]
+    assert many["arm_hours"] > 2 * few["arm_hours"] > 0
+    assert many["cost_usd"] > few["cost_usd"]
 
 
 def test_what_does_not_fit_the_machine_is_refused_before_anything_is_trained(tuning, assert_refused) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.study.arms import ArmSettings
 from spelling_transfer.study.config import LightningSettings, StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.estimates import (
     Measured,
@@ -85,6 +86,21 @@ def test_what_was_measured_replaces_what_was_computed() -> None:
     found = estimate_study(space(STEPS), study(), SHAPELESS, measured=Measured(0.01, 5))
     assert found.hours == pytest.approx(0.01 * found.examples / 3600)
     assert found.basis == "measured on 5 trials here"
+
+
+def test_the_arms_take_as_long_as_trials_do_on_average() -> None:
+    arms = ArmSettings(trained=("spelling", "form_control"), seeds=3)
+    grid = study(sampler="grid", n_trials=None, transfer_eval_frequency=100)
+    found = estimate_study(space(STEPS), grid, SHAPELESS, arms=arms, measured=Measured(0.01, 5))
+    assert found.arm_trainings == 6
+    hours, arm_hours = found.hours or 0, found.arm_hours or 0
+    assert arm_hours == pytest.approx(6 * hours / 2)
+    assert found.cost_usd == pytest.approx((hours + arm_hours) * grid.lightning.price_usd_per_hour)
+    # Computed, trial and arm differ by the imports, which each process does once, and by how often they are scored.
+    one = study(sampler="one_at_a_time", n_trials=1, transfer_eval_frequency=500)
+    computed = estimate_study(space({}), one, PROFILE, arms=ArmSettings(trained=("spelling",), seeds=1, evaluations=2))
+    assert computed.arm_hours == pytest.approx(computed.hours)
+    assert estimate_study(space({}), one, SHAPELESS, arms=arms).arm_hours is None
 
 
 def test_nothing_is_made_up_for_a_model_of_unknown_shape() -> None:

@@ -178,6 +178,7 @@ def parameters(project: Path, env: str | None) -> dict[str, Any]:
 
 def estimate(plan: Plan) -> Estimate:
     """Estimates a plan; what an earlier study measured here is used where it runs here again."""
+    from spelling_transfer.study.arms import ArmSettings
     from spelling_transfer.study.estimates import check_memory, estimate_study
     from spelling_transfer.study.machine import fitting_workers
 
@@ -186,7 +187,9 @@ def estimate(plan: Plan) -> Estimate:
     count = fitting_workers(plan.trial.training.threads, 0) if workers == "auto" else int(workers)
     is_here = plan.study.backend == "local" and plan.study.lightning.gpu_tier == "cpu"
     measured = _measured(plan) if is_here else None
-    return estimate_study(plan.space, plan.study, plan.profile, measured=measured, workers=count)
+    known = config_loader(plan.project, plan.env, plan.runtime_params)["parameters"]
+    arms = ArmSettings.model_validate(known["arms"])
+    return estimate_study(plan.space, plan.study, plan.profile, arms=arms, measured=measured, workers=count)
 
 
 def _resolved(project: Path, env: str | None, above: Layer) -> Layer:

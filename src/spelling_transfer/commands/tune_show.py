@@ -78,6 +78,7 @@ def print_plan(plan: Plan, found: Estimate, *, err: bool) -> None:
         "steps": f"at most {found.steps:,}, {found.examples:,} examples, {found.evaluations:,} evaluations",
         "memory": _memory(found),
         "time": _time(found),
+        "arms": _arms(found),
         "cost": _cost(plan, found),
     }
     if study.sweep:
@@ -96,6 +97,12 @@ def _time(found: Estimate) -> str:
         return found.basis
     shared = f", {_duration(found.hours_with_workers)} with {found.workers} workers" if found.workers > 1 else ""
     return f"about {_duration(found.hours)}{shared} ({found.basis})"
+
+
+def _arms(found: Estimate) -> str:
+    number = found.arm_trainings
+    said = f"{number} training{'' if number == 1 else 's'} with the best configuration, after the trials"
+    return said if found.arm_hours is None else f"{said}: about {_duration(found.arm_hours)} more"
 
 
 def _cost(plan: Plan, found: Estimate) -> str:

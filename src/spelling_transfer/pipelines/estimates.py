@@ -11,7 +11,7 @@ from spelling_transfer.evaluation.decodings import DECODED_ARMS
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.study.arms import ArmSettings
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
-from spelling_transfer.study.estimates import check_memory, planned_configs, study_seconds, trial_seconds
+from spelling_transfer.study.estimates import arms_seconds, check_memory, planned_configs, study_seconds
 from spelling_transfer.study.space import read_space
 from spelling_transfer.study.speeds import Speed, find_speed
 from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS, load_tasks
@@ -55,10 +55,7 @@ def _run_study(parameters: Parameters, speed: Speed) -> float:
 
 
 def _train_arms(parameters: Parameters, speed: Speed) -> float:
-    """Returns the seconds of training every arm; what is recommended is not known yet, so the study's mean."""
-    configs, study, arms = _configs(parameters), _study(parameters), _arms(parameters)
-    seconds = sum(trial_seconds(config, arms.evaluations, study, speed) for config in configs) / len(configs)
-    return speed.measured.import_s + len(arms.trained) * arms.seeds * seconds
+    return arms_seconds(_configs(parameters), _arms(parameters), _study(parameters), speed)
 
 
 def _answer(parameters: Parameters, speed: Speed) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from spelling_transfer.models.profile import ModelProfile, ModelShape
 from spelling_transfer.statistics.scores import SCORED_TASKS
@@ -12,6 +13,9 @@ from spelling_transfer.study.config import StudyConfigError, StudySettings, Tria
 from spelling_transfer.study.entries import Range
 from spelling_transfer.study.space import SearchSpace
 from spelling_transfer.study.speeds import Speed, find_speed
+
+if TYPE_CHECKING:
+    from spelling_transfer.study.arms import ArmSettings
 
 _SHAPELESS = "unknown: model_profile.shape is not set"
 
@@ -31,11 +35,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study will take at most: pruning and patience end trials earlier.
+    """What a study and the training of its arms will take at most: pruning and patience end trials earlier.
 
     ``configurations`` is the size of the full grid, ``None`` where a range has no end of values; ``hours`` are those of
-    one worker, ``None`` where nothing is known of the model; ``memory_gib`` is that of the largest trial; ``basis``
-    says what the time rests on.
+    one worker, ``None`` where nothing is known of the model; ``arm_trainings`` are those with what was best, one after
+    the other when the trials are done, and ``arm_hours`` theirs; ``cost_usd`` is of both; ``memory_gib`` is that of the
+    largest trial; ``basis`` says what the times rest on.
     """
 
     trials: int
@@ -45,6 +50,8 @@ class Estimate:
     evaluations: int
     hours: float | None
     hours_with_workers: float | None
+    arm_trainings: int
+    arm_hours: float | None
     cost_usd: float | None
     memory_gib: float | None
     machine_gib: float
@@ -58,6 +65,7 @@ def estimate_study(
     settings: StudySettings,
     profile: ModelProfile,
     *,
+    arms: ArmSettings | None = None,
     measured: Measured | None = None,
     workers: int = 1,
 ) -> Estimate:
@@ -70,6 +78,7 @@ def estimate_study(
         space: What is searched.
         settings: The study.
         profile: The model; its shape is needed for memory, and for time where nothing is measured.
+        arms: Which arms are trained with what is best; ``None`` for none.
         measured: What an earlier study took here.
         workers: Trials side by side.
 
@@ -83,6 +92,8 @@ def estimate_study(
     evaluations = sum(evaluations_of(config, settings) for config in configs)
     hours, basis = _hours(configs, settings, profile.shape, measured, examples)
     shared = None if hours is None else hours / max(min(workers, trials), 1)
+    trainings = 0 if arms is None else len(arms.trained) * arms.seeds
+    arm_hours = None if hours is None else _arm_hours(configs, settings, profile.shape, measured, arms)
     return Estimate(
         trials=trials,
         configurations=None if _is_endless(space) else space.grid_size,
@@ -91,7 +102,9 @@ def estimate_study(
         evaluations=evaluations,
         hours=hours,
         hours_with_workers=shared,
-        cost_usd=None if hours is None else hours * settings.lightning.price_usd_per_hour,
+        arm_trainings=trainings,
+        arm_hours=arm_hours,
+        cost_usd=None if hours is None else (hours + (arm_hours or 0.0)) * settings.lightning.price_usd_per_hour,
         memory_gib=_memory(configs, profile),
         machine_gib=settings.lightning.memory_gib,
         tier=settings.lightning.gpu_tier,
@@ -140,6 +153,30 @@ def study_seconds(configs: list[TrialConfig], settings: StudySettings, speed: Sp
     """Returns the seconds of all trials of a study, one after the other in one process."""
     trials = sum(trial_seconds(config, evaluations_of(config, settings), settings, speed) for config in configs)
     return speed.measured.import_s + trials
+
+
+def arms_seconds(configs: list[TrialConfig], arms: ArmSettings, settings: StudySettings, speed: Speed) -> float:
+    """Returns the seconds of training every arm; what is best is not known yet, so the mean of what is tried."""
+    seconds = sum(trial_seconds(config, arms.evaluations, settings, speed) for config in configs) / len(configs)
+    return speed.measured.import_s + len(arms.trained) * arms.seeds * seconds
+
+
+def _arm_hours(
+    configs: list[TrialConfig],
+    settings: StudySettings,
+    shape: ModelShape | None,
+    measured: Measured | None,
+    arms: ArmSettings | None,
+) -> float | None:
+    if arms is None:
+        return 0.0
+    if measured is not None:
+        examples = sum(examples_of(config) for config in configs) / len(configs)
+        return len(arms.trained) * arms.seeds * measured.seconds_per_example * examples / 3600
+    if shape is None:
+        return None
+    speed = find_speed(settings.lightning.gpu_tier.upper(), shape)
+    return arms_seconds(configs, arms, settings, speed) / 3600
 
 
 def _hours(

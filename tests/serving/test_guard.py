@@ -193,6 +193,16 @@ def test_a_worker_that_ends_in_the_middle_of_a_line_leaves_nobody_waiting(
     assert asyncio.run(asyncio.wait_for(asked(), 60)) == "worker_restarts"
 
 
+def test_who_asks_before_the_model_is_loaded_is_not_told_that_it_ended() -> None:
+    async def asked() -> str:
+        async for _ in WorkerLink({}).ask("ping"):
+            pass
+        return "answered"
+
+    with pytest.raises(RefusedRequestError, match="still starting"):
+        asyncio.run(asked())
+
+
 def test_a_body_of_no_announced_length_is_bounded_too(guarded: RunningEndpoint) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(64):

@@ -106,7 +106,7 @@ class WorkerLink:
         ended = False
         try:
             if not self.ready:
-                raise _lost()
+                raise _lost("is still starting, or ended and is started again")
             self._send(name, kind, payload)
             while not ended:
                 what, said = await queue.get()
@@ -144,7 +144,5 @@ class WorkerLink:
             await self._process.wait()
 
 
-def _lost() -> RefusedRequestError:
-    return RefusedRequestError(
-        503, "worker_restarts", "the process with the model ended and is started again; retry.", retry_after=10
-    )
+def _lost(what: str = "ended and is started again") -> RefusedRequestError:
+    return RefusedRequestError(503, "worker_restarts", f"the process with the model {what}; retry.", retry_after=10)

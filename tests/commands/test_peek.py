@@ -76,12 +76,22 @@ def test_it_says_what_is_there_and_which_run_saved_it(project):
     )
     assert project.kedro("run").exit_code == 0
     report = peek(project, "words")
+    assert report["stale"] == []
+    assert "  old " not in project.kedro("peek", "words").output
     assert len(report["hash"]) == 64
     assert report["saved"]["node"] == "select"
     file = project.path / "data" / "counts.json"
     file.write_text(file.read_text() + "\n")
     assert peek(project, "counts")["saved"] is None
     assert "no run that is recorded here saved what is there now" in project.kedro("peek", "counts").output
+    # What was made from other settings, or follows from it, is old, as the list says.
+    assert project.kedro("run").exit_code == 0
+    project.write("conf/local/parameters.yml", "selection: {max_length: 9}\n")
+    assert peek(project, "words")["stale"] == listed(project)["words"]["stale"] == ["params:selection changed"]
+    assert peek(project, "counts")["stale"] == listed(project)["counts"]["stale"] == ["follows select"]
+    output = project.kedro("peek", "words").output
+    assert "old       params:selection changed: 'kedro run --only-stale' makes it again" in output
+    assert peek(project, "params:selection")["stale"] == []
 
 
 def test_the_history_of_answers_says_which_run_each_came_from(project):

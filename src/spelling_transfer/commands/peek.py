@@ -33,6 +33,9 @@ Examples:
 """
 
 _CELL = 40
+_REASONS = 3
+"""So many reasons of an old dataset are named."""
+_AGAIN = "'kedro run --only-stale' makes it again"
 
 
 def _print_catalog_schema(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -117,6 +120,7 @@ def describe_dataset(name: str, rows: int, context: KedroContext) -> dict[str, A
         "bytes": stored.bytes,
         "modified": stored.modified.isoformat(timespec="seconds") if stored.modified else None,
         **_saved(name, dataset, context),
+        "stale": _stale(name, context) if stored.exists else [],
         "made_by": made_by or [str(each) for each in [metadata.get(MADE_BY)] if each],
         "made_by_others": metadata.get(MADE_BY),
         "used_by": used_by,
@@ -184,6 +188,20 @@ def _saved(name: str, dataset: AbstractDataset[Any, Any], context: KedroContext)
         "hash": content.get("sha256") or content.get("etag"),
         "saved": None if saved is None else {key: saved[key] for key in keys},
     }
+
+
+def _stale(name: str, context: KedroContext) -> list[str]:
+    """Returns why the node that makes a dataset would have to run again, as `kedro peek` lists it."""
+    from kedro.framework.project import pipelines
+    from kedro.pipeline import Pipeline
+
+    from spelling_transfer.storage.freshness import find_stale
+
+    everything: Pipeline = sum(pipelines.values(), Pipeline([]))
+    maker = next((node.name for node in everything.nodes if name in node.outputs), None)
+    if maker is None:
+        return []
+    return find_stale(context, cast("DataCatalog", context.catalog), everything.to_nodes(maker)).get(maker, [])
 
 
 def _check_name(name: str, catalog: DataCatalog) -> None:
@@ -283,6 +301,7 @@ def _print(report: dict[str, Any]) -> None:
         "modified": report["modified"],
         "hash": report["hash"],
         "saved": _saved_line(report),
+        "old": f"{', '.join(report['stale'][:_REASONS])}: {_AGAIN}" if report["stale"] else None,
         "layer": report["layer"],
         "made by": ", ".join(report["made_by"]) or "nothing here: it is an input",
         "used by": ", ".join(report["used_by"]) or "nothing",

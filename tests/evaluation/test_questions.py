@@ -1,12 +1,19 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pandas as pd
 import pytest
 
+from spelling_transfer.evaluation.answering import check_tokens
 from spelling_transfer.evaluation.questions import (
     EvaluationError,
     core_questions,
     sample_examples,
     sample_test_examples,
 )
+from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 
 
 def test_one_question_a_family_and_task(examples: pd.DataFrame) -> None:
@@ -77,3 +84,23 @@ def test_questions_about_trained_words_come_along(examples: pd.DataFrame) -> Non
         **{("asked", task): 4 for task in ("spelling", "position", "count")},
         **{("real", task): 10 for task in ("spelling", "position", "count")},
     }
+
+
+def test_a_task_that_asks_with_tokens_a_trimmed_model_lacks_is_named_before_anything_is_asked(tmp_path: Path) -> None:
+    tokenizer = load_chat_tokenizer()
+    texts = {"count": "How many e are in letter?", "vowels": "How many vowels are in letter?"}
+    ids = {task: tokenizer.tokenizer.encode(text).ids for task, text in texts.items()}
+    questions = pd.DataFrame({"example_id": list(texts), "task": list(texts)})
+    encoded = pd.DataFrame(
+        {
+            "example_id": list(texts),
+            "input_ids": list(ids.values()),
+            "label_start": [len(each) for each in ids.values()],
+        }
+    )
+    base: Any = SimpleNamespace(path=tmp_path)
+    check_tokens(questions, encoded, base, tokenizer)  # a full model has them all
+    (tmp_path / "token_ids.json").write_text(json.dumps(sorted(ids["count"])))
+    check_tokens(questions[:1], encoded, base, tokenizer)
+    with pytest.raises(EvaluationError, match=r"^vowels: its questions need tokens .* does not have: ' vowels'\. Word"):
+        check_tokens(questions, encoded, base, tokenizer)

@@ -11,6 +11,7 @@ import yaml
 from spelling_transfer.tasks.base import Task
 from spelling_transfer.tasks.mixture import MixtureSettings
 from spelling_transfer.tasks.registry import load_tasks
+from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 from spelling_transfer.words.word_list import WordSelection, select_words
 
 ROOT = Path(__file__).parents[2]
@@ -97,3 +98,11 @@ def test_the_manifest_in_the_catalog_is_where_the_command_looks():
     catalog = yaml.safe_load((ROOT / "conf/base/catalog/local_prep.yml").read_text())
     assert catalog["prep_manifest"]["filepath"].endswith("05_model_input/prep_manifest.json")
     assert json.dumps(catalog["prep_files"]["files"]).count("parquet") == 3
+
+
+def test_the_task_that_is_shown_asks_with_tokens_of_the_embedded_model() -> None:
+    known = set(json.loads((ROOT / "data/01_raw/models/tiny-qwen3/token_ids.json").read_text()))
+    (source,) = re.findall(r"```python\n(# vowels\.py.*?)```", TASKS, re.DOTALL)
+    wordings = [text.replace("{word}", "garden") for text in re.findall(r'"([^"\n]*\{word\}[^"\n]*)"', source)]
+    assert len(wordings) == 3
+    assert {each for text in wordings for each in load_chat_tokenizer().tokenizer.encode(text).ids} <= known

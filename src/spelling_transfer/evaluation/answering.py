@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from spelling_transfer.evaluation.strata import HELD_OUT, NO_SEED, endpoint_of
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling, cpu_threads
 from spelling_transfer.models.profile import ModelProfile
+from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.tasks.arms import BASE, FORM_CONTROL, PROMPTED_ARMS, SPELLING_ARM
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -71,7 +73,7 @@ def answer_questions(
         model's hash); and the answers under other decodings, see ``decodings.answers_by_decoding``.
 
     Raises:
-        EvaluationError: The adapters belong to another base model.
+        EvaluationError: The adapters belong to another base model, or it lacks tokens that a task asks with.
     """
     sample = sample_test_examples(
         examples,
@@ -80,6 +82,7 @@ def answer_questions(
         per_trained_words=settings.examples_per_trained_words,
         seed=settings.seed,
     )
+    check_tokens(sample, encoded_examples, base_model, tokenizer)
     core = core_questions(sample)
     runs = adapters_of(arm_adapters, base_model)
     first_seeds = {arm: seed for arm, seed, _ in reversed(runs)} | {BASE: NO_SEED}
@@ -116,6 +119,30 @@ def answer_questions(
                 frames.append(answer_examples(asked, prompts, respondent=respondent, arm=prompted, seed=seed, **limits))
     answers = pd.concat(frames, ignore_index=True).assign(model=base_model.sha256)
     return answers, pd.concat(decoded, ignore_index=True)
+
+
+def check_tokens(
+    questions: pd.DataFrame, encoded_examples: pd.DataFrame, base_model: ModelFolder, tokenizer: ChatTokenizer
+) -> None:
+    """Checks that a trimmed model has the tokens of all questions, before any is asked.
+
+    Raises:
+        EvaluationError: It has not; the message names the task and what it lacks.
+    """
+    file = base_model.path / TOKEN_IDS_FILE
+    if not file.is_file():
+        return
+    known = set(json.loads(file.read_text(encoding="utf-8")))
+    for task, asked in questions.groupby("task"):
+        lacking = sorted({each for prompt in prompts_of(asked, encoded_examples) for each in prompt} - known)
+        if lacking:
+            shown = ", ".join(repr(tokenizer.decode([each])) for each in lacking[:5])
+            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+            raise EvaluationError(
+                f"{task}: its questions need tokens that the trimmed vocabulary of {base_model.path} does not have: "
+                f"{shown}{more}. Word them otherwise and run 'kedro run --pipelines=local_prep' again, or evaluate a "
+                "model with the full vocabulary."
+            )
 
 
 def adapters_of(arm_adapters: ModelFolder, base_model: ModelFolder) -> list[tuple[str, int, ModelFolder]]:

@@ -89,6 +89,19 @@ def test_a_rate_is_a_keys_own_and_grows_back(monkeypatch: pytest.MonkeyPatch) ->
     keys.spend("a")
     with pytest.raises(RefusedRequestError):
         keys.spend("a")
+    now[0] += 3600  # what is not asked for is not saved up
+    keys.spend("a")
+    keys.spend("a")
+    with pytest.raises(RefusedRequestError):
+        keys.spend("a")
+
+
+@pytest.mark.parametrize("sent", ["Basic x", "x", "x x", "Bearerx", "Bearer", "Bearer z", ""])
+def test_a_key_is_one_only_after_its_scheme(sent: str) -> None:
+    with pytest.raises(RefusedRequestError) as caught:
+        Keys({"a": "x"}, per_minute=None).name(sent)
+    assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
+    assert Keys({}, per_minute=None).name(sent) == ""
 
 
 @pytest.fixture(scope="module")

@@ -153,6 +153,18 @@ def test_a_violation_in_the_configuration_stops_the_run_before_any_node(
     assert not (project.path / "data/frame.parquet").exists()
 
 
+def test_what_a_node_of_the_deployment_loads_is_judged_as_the_deployments(project: Stranger) -> None:
+    # Settings in a file may sample as they like until a node of the deployment reads them.
+    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"].replace("params:settings", "options")
+    project.write("conf/base/catalog_more.yml", "options: {type: json.JSONDataset, filepath: data/options.json}\n")
+    project.write("data/options.json", '{"temperature": 0.7}')
+    project.write(f"src/{PACKAGE}/pipeline_registry.py", registry.replace(', tags="deployment"', ""))
+    project.run()
+    project.write(f"src/{PACKAGE}/pipeline_registry.py", registry)
+    with pytest.raises(PolicyViolationError, match="deployment-sampling at dataset:options"):
+        project.run()
+
+
 def test_a_violation_says_rule_place_value_and_remedy(project: Stranger) -> None:
     project.write("conf/base/parameters.yml", "answers: {texts: [a]}\nsettings:\n  enable_thinking: true\n")
     with pytest.raises(PolicyViolationError) as caught:

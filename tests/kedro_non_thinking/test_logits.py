@@ -155,6 +155,13 @@ def test_masked_scores_are_otherwise_the_same(data: st.DataObject) -> None:
     assert torch.equal(scores, before)
 
 
+def test_one_mask_serves_models_of_several_sizes() -> None:
+    mask = ThinkTokenMask([3], allowed_ids=[1, 3, 6])
+    for size, allowed in ((5, [1]), (9, [1, 6]), (5, [1])):
+        masked = mask(None, torch.zeros(2, size))
+        assert [row.isfinite().nonzero().ravel().tolist() for row in masked] == [allowed, allowed]
+
+
 @pytest.mark.parametrize("kind", [ThinkTokenMask, MlxThinkTokenMask])
 def test_an_answer_of_think_tokens_alone_is_refused(kind: type[ThinkTokenMask | MlxThinkTokenMask]) -> None:
     with pytest.raises(PolicyError, match="allowed_ids"):

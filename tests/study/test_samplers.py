@@ -115,6 +115,32 @@ def test_what_was_learnt_is_used() -> None:
     assert wins >= 4
 
 
+@pytest.mark.parametrize(
+    ("state", "scores", "shown"),
+    [
+        ("complete", [0.3, 0.2], ("COMPLETE", 0.2)),
+        ("stopped", [0.3, 0.2], ("COMPLETE", 0.2)),
+        ("pruned", [0.3, 0.2], ("PRUNED", 0.2)),
+        ("failed", [0.3], ("FAIL", None)),
+        ("complete", [], ("FAIL", None)),
+    ],
+)
+def test_optuna_is_told_how_a_trial_ended(state: str, scores: list[float], shown: tuple[str, float | None]) -> None:
+    records = Records(open_engine(sa.URL.create("sqlite")), "s")
+    records.create("{}", base=False)
+    study, storage = settings("tpe"), optuna.storages.InMemoryStorage()
+    history = History(records, storage=storage)
+    row = records.claim("a", 1, lambda number: history.propose(number, study, space()), is_dead=lambda *_: False)
+    assert row is not None
+    evaluations = [("evaluation", {"step": step, "selection_score": each}) for step, each in enumerate(scores, start=1)]
+    records.write(row, steps=evaluations, state=state)  # type: ignore[arg-type]
+    history.follow()
+    (trial,) = optuna.load_study(study_name="s", storage=storage).trials
+    assert (trial.state.name, trial.value) == shown
+    assert trial.intermediate_values == dict(enumerate(scores, start=1))
+    records.engine.dispose()
+
+
 def test_a_moved_draw_says_so() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     moved = 0

@@ -12,6 +12,7 @@ from s3_fixtures import use_identity
 from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import StoreError, open_store
+from spelling_transfer.storage.bundles.stores.base import content_key
 from spelling_transfer.storage.bundles.stores.s3 import S3Store
 from spelling_transfer.storage.bundles.verify import verify_store
 from spelling_transfer.storage.bundles.versions import prune
@@ -67,6 +68,16 @@ def test_an_upload_that_somebody_else_ends_is_no_error(s3: str, tmp_path: Path, 
     result = push_bundle(folder, store)
     assert (result.number, result.is_new) == (1, not completed)
     assert verify_store(store)[1] == []
+
+
+def test_only_uploads_begun_long_ago_are_ended(s3: str):
+    store = S3Store(s3)
+    key = store._prefix + content_key("a" * 64)
+    store._client.create_multipart_upload(Bucket=store._bucket, Key=key)
+    assert store.clean_up(3600) == 0
+    assert len(store._client.list_multipart_uploads(Bucket=store._bucket, Prefix=key)["Uploads"]) == 1
+    assert store.clean_up(-60) == 1
+    assert "Uploads" not in store._client.list_multipart_uploads(Bucket=store._bucket, Prefix=key)
 
 
 def test_the_server_refuses_other_bytes_than_the_hash_says(s3: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,42 @@ def test_a_pull_that_was_cut_off_while_putting_files_into_place_is_resumed(
     pull_bundle(store, target)
     assert content(target) == content(source)
     assert verify_bundle(str(target / RECORD)) == []
+
+
+@pytest.mark.parametrize(("ending", "left"), [("", b"damaged"), (".partial", b"dam"), (".partial", b"much more than that")])
+def test_what_an_earlier_pull_left_is_not_trusted(
+    store: BundleStore, source: Path, tmp_path: Path, ending: str, left: bytes
+):
+    push_bundle(source, store)
+    manifest = read_version(store)
+    facts = manifest.files["06_models/adapter/model.safetensors"]
+    staging = tmp_path / "target" / STAGING
+    staging.mkdir(parents=True)
+    (staging / f"{facts.sha256}{ending}").write_bytes(left)
+    counted: dict[int, int] = {}
+
+    def progress(total: int) -> Callable[[int], None]:
+        counted[total] = 0
+
+        def count(n_bytes: int) -> None:
+            counted[total] += n_bytes
+
+        return count
+
+    pull_bundle(store, tmp_path / "target", jobs=1, progress=progress)
+    assert content(tmp_path / "target") == content(source)
+    assert list(counted) == list(counted.values()) == [sum(manifest.hashes.values())]
+
+
+def test_files_that_are_there_already_as_the_version_has_them_are_taken_over(
+    store: BundleStore, source: Path, tmp_path: Path
+):
+    push_bundle(source, store)
+    same = tmp_path / "target/06_models/adapter/model.safetensors"
+    same.parent.mkdir(parents=True)
+    same.write_bytes(b"weights")
+    pull_bundle(store, tmp_path / "target")
+    assert content(tmp_path / "target") == content(source)
 
 
 def forge(store: BundleStore, source: Path, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,34 @@ def test_a_result_that_was_written_although_the_answer_was_lost_can_be_written_a
         records.write(row, steps=[("evaluation", {"step": 1, "score": 0.5})], state="complete", loss=0.25)
     assert [(each.state, each.loss) for each in records.trials()] == [("complete", 0.25)]
     assert records.steps("evaluation") == {0: [{"step": 1, "score": 0.5}]}
+
+
+def test_a_trial_that_has_ended_ends_no_other_way(records: Records) -> None:
+    row = claim(records, "worker")
+    assert row is not None
+    records.write(row, state="complete", loss=0.25)
+    for values in ({}, {"state": "failed"}, {"state": "waiting"}, {"step": 7}):
+        with pytest.raises(ClaimLostError):
+            records.write(row, steps=[("evaluation", {"step": 1})], **values)
+    (ended,) = records.trials()
+    assert (ended.state, ended.loss, ended.step) == ("complete", 0.25, 0)
+    assert records.steps("evaluation") == {}
+
+
+def test_a_worker_that_says_it_lives_while_its_trial_is_being_taken_keeps_it(records: Records) -> None:
+    first = claim(records, "first", planned=1)
+    assert first is not None
+
+    @sa.event.listens_for(records.engine, "before_cursor_execute")
+    def beat(connection: object, cursor: sqlite3.Cursor, statement: str, *_: object) -> None:
+        # What another connection may do between two statements of this one, where the database locks rows alone.
+        if statement.startswith("UPDATE"):
+            cursor.connection.execute(f"UPDATE {statement.split()[1]} SET heartbeat = heartbeat + 1")
+
+    assert claim(records, "second", planned=1, dead=("first",)) is None
+    sa.event.remove(records.engine, "before_cursor_execute", beat)
+    records.write(first, state="complete")
+    assert [(row.owner, row.attempt) for row in records.trials()] == [("first", 1)]
 
 
 def test_the_correctness_of_each_question_is_kept_as_it_was(records: Records) -> None:

@@ -48,6 +48,11 @@ def test_inflections_lead_to_their_base(word, base):
     assert base in bases(word)
 
 
+@pytest.mark.parametrize("ending", ["s", "es", "ed", "er", "ing", "ies", "ly", "men", ""])
+def test_an_ending_alone_is_no_inflection(ending):
+    assert bases(ending) in ([], ["man"])
+
+
 def test_a_family_is_closed_under_chains_and_links_outside_the_list():
     families = find_families(
         ["runner", "runners", "running", "amortized", "amortizing", "care", "caring", "cars"],
@@ -56,6 +61,19 @@ def test_a_family_is_closed_under_chains_and_links_outside_the_list():
     assert families["runner"] == families["runners"] == families["running"] == "run"
     assert families["amortized"] == families["amortizing"]
     assert len({families[word] for word in ("care", "caring", "cars")}) == 1  # "caring" could be either's
+
+
+@pytest.mark.parametrize(
+    ("words", "dictionary", "stem"),
+    [
+        (["caring"], {"care", "car"}, "car"),  # the shortest of several bases
+        (["taught"], {"teach"}, "teach"),  # the shortest, though "taught" comes first in the alphabet
+        (["eat", "ate"], set(), "ate"),  # of two that are as short the first in the alphabet
+        (["kindlier"], {"kindly", "kind"}, "kind"),  # through a word that is not on the list
+    ],
+)
+def test_a_family_has_the_name_of_its_shortest_member_or_link(words, dictionary, stem):
+    assert find_families(words, dictionary) == dict.fromkeys(words, stem)
 
 
 def test_families_do_not_depend_on_the_order_of_words():
@@ -67,6 +85,8 @@ def test_a_leak_is_found_without_trusting_the_families():
     assert find_leaks({"walk": "train", "walked": "test"}) == [("walk", "walked")]
     assert find_leaks({"walks": "train", "walked": "test"}, {"walk"}) == [("walked", "walks")]
     assert find_leaks({"walk": "train", "walked": "train"}) == []
+    assert find_leaks({"walks": "train", "walked": "train"}, {"walk"}) == []
+    assert find_leaks({"walks": "test", "walk": "test", "walked": "train"}, {"walk"}) == [("walk", "walked")]
 
 
 def test_the_split_is_that_of_the_stem_and_has_the_promised_shares():

@@ -38,6 +38,27 @@ def test_prune_keeps_what_kept_versions_need(store: BundleStore, source: Path, t
         prune(store, 0)
 
 
+def test_a_prune_that_is_cut_off_leaves_no_version_without_its_content(
+    store: BundleStore, source: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for text in ("one", "two"):
+        (source / "note.txt").write_text(text)
+        push_bundle(source, store)
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("delete_manifest", "delete_content"):
+        with monkeypatch.context() as patched:
+            patched.setattr(store, name, cut)
+            with pytest.raises(KeyboardInterrupt):
+                prune(store, 1)
+        for number in store.list_manifests():
+            assert verify_store(store, number)[1] == []
+    assert store.list_manifests() == [2]
+    assert prune(store, 1).removed_bytes == len("one")
+
+
 def test_nothing_is_removed_while_somebody_pushes(store: BundleStore, source: Path):
     push_bundle(source, store)
     with locked(store, "push"):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from spelling_transfer.files import is_name, replace_folder, whole_file, whole_folder, write_bytes, write_text
+from spelling_transfer.files import copy_folder, is_name, replace_folder, whole_file, whole_folder, write_bytes, write_text
 
 WRITE_HALF = """
 import sys
@@ -197,3 +197,22 @@ def test_what_leads_elsewhere_names_no_file(name: str):
 def test_what_stays_in_its_folder_is_a_name(name: str, tmp_path: Path):
     assert is_name(name)
     assert (tmp_path / name).resolve().parent == tmp_path.resolve()
+
+
+def test_a_folder_is_copied_with_what_its_links_lead_to(tmp_path: Path):
+    for name in ("source/inner", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.txt").write_text(name)
+    (tmp_path / "source/link").symlink_to(tmp_path / "elsewhere")
+    copy_folder(tmp_path / "source", tmp_path / "target")
+    assert {file.relative_to(tmp_path / "target").as_posix() for file in (tmp_path / "target").rglob("*.txt")} == {
+        "inner/a.txt",
+        "link/a.txt",
+    }
+    assert not (tmp_path / "target/link").is_symlink()
+    assert (tmp_path / "target/link/a.txt").read_text() == "elsewhere"
+
+
+def test_a_folder_that_cannot_be_read_is_not_copied_as_an_empty_one(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        copy_folder(tmp_path / "nothing", tmp_path / "target")

@@ -49,6 +49,7 @@ def refusal(**fields: Any) -> RefusedRequestError:
         ({"reasoning_effort": False}, "reasoning_effort"),
         ({"extra_body": {"reasoning_effort": "none"}}, "extra_body.reasoning_effort"),
         ({"metadata": {"thinking": "on"}}, "metadata.thinking"),
+        ({"metadata": {"\uff54hinking": "on"}}, "metadata.\uff54hinking"),  # a letter of another width
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "spell it /think"}]}]},
             "messages[0].content",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
@@ -12,7 +13,7 @@ from kedro.io import DatasetError
 from spelling_transfer.storage import (
     JSONDataset,
 )
-from spelling_transfer.storage.access import check_endpoint, set_up_stores
+from spelling_transfer.storage.access import check_endpoint, check_transport, set_up_stores
 from spelling_transfer.storage.errors import RemoteError
 
 
@@ -67,9 +68,28 @@ class TestCredentials:
 def test_a_store_elsewhere_needs_encryption():
     for allowed in ("https://s3.example.org", "http://127.0.0.1:8333", "http://localhost:8333", "http://[::1]:8333"):
         check_endpoint(allowed)
-    for refused in ("http://s3.example.org", "http://127.0.0.1.example.org", "ftp://a", "s3.example.org"):
+    for refused in ("http://s3.example.org", "http://127.0.0.1.example.org", "ftp://a", "s3.example.org", "https://", "http://10.0.0.1"):
         with pytest.raises(RemoteError, match="is not encrypted"):
             check_endpoint(refused)
+
+
+@pytest.mark.parametrize("where", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "endpoint_url", "client_kwargs"])
+def test_an_endpoint_is_looked_at_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch, where: str):
+    class Store:
+        protocol = ("s3", "s3a")
+        storage_options: ClassVar[dict[str, Any]] = {}
+
+    plain = "http://192.0.2.1:8333"
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    check_transport(Store())
+    if where.startswith("AWS"):
+        monkeypatch.setenv(where, plain)
+    else:
+        entry = plain if where == "endpoint_url" else {"endpoint_url": plain}
+        monkeypatch.setattr(Store, "storage_options", {where: entry})
+    with pytest.raises(RemoteError, match="is not encrypted"):
+        check_transport(Store())
 
 
 def test_a_dataset_does_not_send_to_a_plain_endpoint_elsewhere(s3: str, monkeypatch: pytest.MonkeyPatch):

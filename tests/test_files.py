@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from spelling_transfer.files import copy_folder, is_name, replace_folder, whole_file, whole_folder, write_bytes, write_text
+from spelling_transfer.files import (
+    copy_folder,
+    is_name,
+    replace_folder,
+    whole_file,
+    whole_folder,
+    write_bytes,
+    write_text,
+)
 
 WRITE_HALF = """
 import sys

@@ -68,7 +68,14 @@ class TestCredentials:
 def test_a_store_elsewhere_needs_encryption():
     for allowed in ("https://s3.example.org", "http://127.0.0.1:8333", "http://localhost:8333", "http://[::1]:8333"):
         check_endpoint(allowed)
-    for refused in ("http://s3.example.org", "http://127.0.0.1.example.org", "ftp://a", "s3.example.org", "https://", "http://10.0.0.1"):
+    for refused in (
+        "http://s3.example.org",
+        "http://127.0.0.1.example.org",
+        "ftp://a",
+        "s3.example.org",
+        "https://",
+        "http://10.0.0.1",
+    ):
         with pytest.raises(RemoteError, match="is not encrypted"):
             check_endpoint(refused)
 

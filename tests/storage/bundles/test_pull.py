@@ -92,7 +92,9 @@ def test_a_pull_that_was_cut_off_while_putting_files_into_place_is_resumed(
     assert verify_bundle(str(target / RECORD)) == []
 
 
-@pytest.mark.parametrize(("ending", "left"), [("", b"damaged"), (".partial", b"dam"), (".partial", b"much more than that")])
+@pytest.mark.parametrize(
+    ("ending", "left"), [("", b"damaged"), (".partial", b"dam"), (".partial", b"much more than that")]
+)
 def test_what_an_earlier_pull_left_is_not_trusted(
     store: BundleStore, source: Path, tmp_path: Path, ending: str, left: bytes
 ):

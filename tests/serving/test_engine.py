@@ -115,6 +115,11 @@ def test_what_this_model_cannot_do_is_refused(
     assert (caught.value.status, caught.value.code, caught.value.param) == (status, code, param)
 
 
+def test_a_question_that_is_too_long_is_refused_before_it_is_cut_into_tokens(engine: AnswerEngine) -> None:
+    with pytest.raises(RefusedRequestError, match="8001 characters; at most 8000 are accepted"):
+        engine.prepare(ask(question="a" * 8001))
+
+
 def test_the_policys_own_values_are_accepted(engine: AnswerEngine) -> None:
     assert engine.prepare(ask(**SAMPLING.model_dump())).max_tokens == 8
 

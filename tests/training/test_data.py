@@ -52,6 +52,22 @@ def test_label_rows_are_those_of_the_labels(
     assert set(loaded.vocabulary.to_ids(examples.label_rows()).tolist()) == expected
 
 
+def test_an_example_whose_answer_needs_another_token_is_found(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
+) -> None:
+    examples = EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id)
+    rows = examples.label_rows()
+    assert examples.labelled_outside(rows).tolist() == []
+    first = loaded.vocabulary.to_rows([encoded["input_ids"][0][encoded["label_start"][0]]])[0]
+    needs = [
+        i
+        for i, (ids, start) in enumerate(zip(encoded["input_ids"], encoded["label_start"], strict=True))
+        if first in loaded.vocabulary.to_rows(ids[start:])
+    ]
+    assert 0 in needs
+    assert examples.labelled_outside(rows[rows != first]).tolist() == needs
+
+
 def test_examples_that_cannot_be_trained_on_are_refused(
     loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
 ) -> None:

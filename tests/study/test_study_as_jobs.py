@@ -101,7 +101,8 @@ def test_a_trial_whose_machine_is_taken_away_goes_on_elsewhere_from_its_newest_c
     pd.testing.assert_frame_equal(found.curves, undisturbed.curves)
     assert found.base == undisturbed.base
     assert platform.running == []
-    assert len(platform.jobs) >= 3  # two workers, and one in place of that which was lost
+    # A third takes the place of the lost one, unless the other has done what was left by then.
+    assert len(platform.jobs) >= 2
     records = Records(open_engine(storage_url(settings.storage, folder)), "rented")
     attempts = {row.number: row.attempt for row in records.trials()}
     assert attempts == {number: attempt + (number == lost) for number in range(4)}

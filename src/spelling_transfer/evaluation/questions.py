@@ -27,7 +27,7 @@ def sample_examples(
     word_set: str = MAIN_WORD_SET,
     kind: str = REAL,
 ) -> pd.DataFrame:
-    """Chooses examples of each task from one split, at most one a word family, from the same families in the same order.
+    """Chooses examples of each task from one split, at most one a word family, from the same families in one order.
 
     A task that has no question about a family (count has few) takes a later one instead.
 

@@ -166,7 +166,8 @@ def find_leaks(splits: Mapping[str, str], dictionary: Iterable[str] = ()) -> lis
 _PREFIXES = ("out", "over", "under", "re", "un", "mis", "fore", "with", "up", "inter", "be", "off", "down", "broad")
 _COMPOUND_ENDINGS = {"men": "man", "feet": "foot", "teeth": "tooth", "mice": "mouse", "children": "child"}
 _PARTICIPLE_MINIMUM = 4
-"""Shorter irregular forms ("led", "met", "ran") end too many unrelated words to be looked for behind a prefix."""
+"""Shorter irregular forms ("led", "met", "ran") end too many unrelated words to be looked for behind a prefix: verbs
+that have one there ("misled", "oversaw") stand in the list themselves."""
 
 
 @cache
@@ -234,6 +235,7 @@ flee fled
 fling flung
 fly flew flown flies
 forbid forbade forbidden
+foresee foresaw
 forget forgot forgotten
 forgive forgave forgiven
 forsake forsook forsaken
@@ -264,9 +266,18 @@ lose lost
 make made
 mean meant
 meet met
+mislead misled
 mow mown
+outdo outdid
+outrun outran
+overdo overdid
+overeat overate
+overrun overran
+oversee oversaw
 pay paid
 prove proven
+redo redid
+rerun reran
 ride rode ridden
 ring rang rung
 rise rose risen
@@ -324,6 +335,7 @@ tell told
 think thought
 throw threw thrown
 tread trod trodden
+undo undid
 wake woke woken
 wear wore worn
 weave wove woven

@@ -156,7 +156,7 @@ def describe_search(found: StudyFindings) -> str:
     searched = f"with the {found.study.sampler} sampler over {', '.join(found.settings)}"
     return (
         f"{trials} {searched if found.settings else 'of the default configuration'}, each scored on "
-        f"{found.study.validation_words} validation words a task. Training and scoring took "
+        f"at most {found.study.validation_words} validation words a task. Training and scoring took "
         f"{duration(found.total_seconds)} in all."
     )
 

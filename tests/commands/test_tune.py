@@ -61,12 +61,14 @@ def test_a_larger_machine_is_faster_and_its_price_is_its_own(tuning) -> None:
     assert slow["tier"] == "l4"
 
 
-def test_the_training_of_the_arms_is_in_the_estimate(tuning) -> None:
+def test_the_training_of_the_arms_is_in_the_estimate(tuning, assert_refused) -> None:
     few, many = (tuning.plan("--env", "qwen3_4b", f"--params=arms.seeds={seeds}")["estimate"] for seeds in (1, 3))
     assert (few["arm_trainings"], many["arm_trainings"]) == (4, 12)
     assert many["hours"] == few["hours"]
     assert many["arm_hours"] > 2 * few["arm_hours"] > 0
     assert many["cost_usd"] > few["cost_usd"]
+    refused = tuning.tune("--params=arms.seeds=0", "--dry-run")
+    assert_refused(refused, 1, "arms.seeds: 0 should be greater than or equal to 1 (--params)")
 
 
 def test_what_does_not_fit_the_machine_is_refused_before_anything_is_trained(tuning, assert_refused) -> None:

@@ -54,6 +54,7 @@ class Plan:
         settings: Every value with its origin.
         trial: The configuration it varies.
         space: What is searched, bound to the machine.
+        above: What was given above the files of the environment, of all groups.
         runtime_params: What a run of the pipeline is given to come to the same.
     """
 
@@ -64,6 +65,7 @@ class Plan:
     trial: TrialConfig
     profile: ModelProfile
     space: SearchSpace
+    above: Layer
     runtime_params: dict[str, Any]
 
     @property
@@ -143,7 +145,7 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
         sweep_config(study, space)  # a sampler that sweeps lack is refused before anything is run
     # Whole groups, so that a run comes to the same: no file has a say in them any more.
     others = {path: each for path, each in above.items() if path[0] not in values}
-    return Plan(project, env, settings, study, trial, profile, space, nest(others | settings))
+    return Plan(project, env, settings, study, trial, profile, space, above, nest(others | settings))
 
 
 def studies_folder(project: Path, env: str | None) -> Path:
@@ -177,7 +179,12 @@ def parameters(project: Path, env: str | None) -> dict[str, Any]:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Estimates a plan; what an earlier study measured here is used where it runs here again."""
+    """Estimates a plan; what an earlier study measured here is used where it runs here again.
+
+    Raises:
+        StudyConfigError: Not even one example fits the machine's memory.
+        ConfigurationError: A setting of the arms is not valid.
+    """
     from spelling_transfer.study.arms import ArmSettings
     from spelling_transfer.study.estimates import check_memory, estimate_study
     from spelling_transfer.study.machine import fitting_workers
@@ -187,8 +194,8 @@ def estimate(plan: Plan) -> Estimate:
     count = fitting_workers(plan.trial.training.threads, 0) if workers == "auto" else int(workers)
     is_here = plan.study.backend == "local" and plan.study.lightning.gpu_tier == "cpu"
     measured = _measured(plan) if is_here else None
-    known = config_loader(plan.project, plan.env, plan.runtime_params)["parameters"]
-    arms = ArmSettings.model_validate(known["arms"])
+    known = config_loader(plan.project, plan.env, nest(plan.above)).settings({"arms": ArmSettings}, plan.above)
+    arms = ArmSettings.model_validate(nest(known)["arms"])
     return estimate_study(plan.space, plan.study, plan.profile, arms=arms, measured=measured, workers=count)
 
 

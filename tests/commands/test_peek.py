@@ -91,7 +91,8 @@ def test_it_says_what_is_there_and_which_run_saved_it(project):
     assert peek(project, "counts")["stale"] == listed(project)["counts"]["stale"] == ["follows select"]
     output = project.kedro("peek", "words").output
     assert "old       params:selection changed: 'kedro run --only-stale' makes it again" in output
-    assert peek(project, "params:selection")["stale"] == []
+    together = json.loads(project.kedro("peek", "words", "counts", "params:selection", "--json").output)
+    assert [each["stale"] for each in together] == [["params:selection changed"], ["follows select"], []]
 
 
 def test_the_history_of_answers_says_which_run_each_came_from(project):

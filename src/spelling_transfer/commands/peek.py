@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -71,8 +72,11 @@ def peek(datasets: tuple[str, ...], rows: int, history: bool, as_json: bool, env
             return
         for name in datasets:
             _check_name(name, cast("DataCatalog", context.catalog))
-        describe = describe_history if history else describe_dataset
-        reports = [describe(name, rows, context) for name in datasets]
+        if history:
+            reports = [describe_history(name, rows, context) for name in datasets]
+        else:
+            stale = _stale(datasets, context)
+            reports = [describe_dataset(name, rows, context, stale.get(name, [])) for name in datasets]
         if as_json:
             print_json(reports[0] if len(reports) == 1 else reports)
             return
@@ -94,13 +98,14 @@ def _list(context: KedroContext, env: str | None, as_json: bool) -> None:
         print_list(lines)
 
 
-def describe_dataset(name: str, rows: int, context: KedroContext) -> dict[str, Any]:
+def describe_dataset(name: str, rows: int, context: KedroContext, stale: list[str]) -> dict[str, Any]:
     """Returns everything about a catalog entry as plain values.
 
     Args:
         name: A dataset or parameter.
         rows: How many rows, entries or lines of its content to return.
         context: The project.
+        stale: Why the node that makes it would have to run again.
 
     Raises:
         DatasetError: The entry was never made, or its file is damaged.
@@ -120,7 +125,7 @@ def describe_dataset(name: str, rows: int, context: KedroContext) -> dict[str, A
         "bytes": stored.bytes,
         "modified": stored.modified.isoformat(timespec="seconds") if stored.modified else None,
         **_saved(name, dataset, context),
-        "stale": _stale(name, context) if stored.exists else [],
+        "stale": stale if stored.exists else [],
         "made_by": made_by or [str(each) for each in [metadata.get(MADE_BY)] if each],
         "made_by_others": metadata.get(MADE_BY),
         "used_by": used_by,
@@ -190,18 +195,21 @@ def _saved(name: str, dataset: AbstractDataset[Any, Any], context: KedroContext)
     }
 
 
-def _stale(name: str, context: KedroContext) -> list[str]:
-    """Returns why the node that makes a dataset would have to run again, as `kedro peek` lists it."""
+def _stale(names: Sequence[str], context: KedroContext) -> dict[str, list[str]]:
+    """Returns why the nodes that make some datasets would have to run again, as `kedro peek` lists it, by dataset."""
     from kedro.framework.project import pipelines
     from kedro.pipeline import Pipeline
 
     from spelling_transfer.storage.freshness import find_stale
 
     everything: Pipeline = sum(pipelines.values(), Pipeline([]))
-    maker = next((node.name for node in everything.nodes if name in node.outputs), None)
-    if maker is None:
-        return []
-    return find_stale(context, cast("DataCatalog", context.catalog), everything.to_nodes(maker)).get(maker, [])
+    makers = {name: node.name for node in everything.nodes for name in node.outputs if name in names}
+    if not makers:
+        return {}
+    # All at once: each look reads the whole record of past runs.
+    wanted = everything.to_nodes(*dict.fromkeys(makers.values()))
+    found = find_stale(context, cast("DataCatalog", context.catalog), wanted)
+    return {name: found.get(maker, []) for name, maker in makers.items()}
 
 
 def _check_name(name: str, catalog: DataCatalog) -> None:

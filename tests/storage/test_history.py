@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kedro.io import DataCatalog
+from kedro.pipeline import node
+
+from spelling_transfer.storage import JSONDataset
+from spelling_transfer.storage.history import HistoryRecorder
 
 
 @pytest.fixture
@@ -43,6 +48,22 @@ def test_other_parameters_are_another_origin_and_the_latest_comes_first(project:
     assert latest["inputs"]["params:selection"] != first["inputs"]["params:selection"]
     assert latest["inputs"]["params:profile"] == first["inputs"]["params:profile"]
     assert len(history(project, "words", "--rows=1")["history"]) == 1
+
+
+def test_each_node_has_on_record_what_it_read_itself(tmp_path: Path):
+    # As where a runner works at several nodes at once, and another run replaces what both of them read.
+    files = {name: JSONDataset(filepath=str(tmp_path / f"{name}.json")) for name in ("words", "one", "two")}
+    nodes = [node(lambda words: words, "words", name, name=name) for name in ("one", "two")]
+    catalog, written = DataCatalog(files), []
+    recorder = HistoryRecorder("run", None, catalog)
+    for text, reader in zip(("before", "after"), nodes, strict=True):
+        catalog.save("words", text)
+        written.append(hashlib.sha256((tmp_path / "words.json").read_bytes()).hexdigest())
+        recorder.note_input("words", reader)
+    for saver in nodes:
+        catalog.save(saver.name, "made")
+        recorder.record(saver.name, saver)
+    assert [entry["inputs"]["words"]["sha256"] for entry in recorder.entries] == written
 
 
 def test_a_file_that_was_altered_since_is_not_what_a_run_left(project: Any):

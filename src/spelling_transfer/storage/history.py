@@ -60,10 +60,10 @@ class StorageHook:
             self._history = HistoryRecorder(TablePartsDataset.run_id, run_params.get("env"), catalog)
 
     @hook_impl
-    def before_dataset_loaded(self, dataset_name: str) -> None:
+    def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
         """Notes what an input holds when it is read: another run may replace it while the node works."""
         if self._history is not None:
-            self._history.note_input(dataset_name)
+            self._history.note_input(dataset_name, node)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
@@ -120,22 +120,21 @@ class HistoryRecorder:
     def __init__(self, run_id: str, env: str | None, catalog: DataCatalog) -> None:
         self._run_id, self._env, self._catalog = run_id, env, catalog
         self._content: dict[str, dict[str, Any] | None] = {}
+        self._read: dict[tuple[str, str], dict[str, Any] | None] = {}  # by node and input
         self.entries: list[dict[str, Any]] = []
 
-    def note_input(self, name: str) -> None:
+    def note_input(self, name: str, node: Node) -> None:
         """Notes what an input holds as a node is about to read it; of one that cannot be read, reading says more."""
-        if is_parameter(name):
-            return  # the same throughout the run
-        self._content.pop(name, None)
-        with suppress(Exception):
-            self._content[name] = describe_content(self._catalog.get(name))
+        if not is_parameter(name):  # those are the same throughout the run
+            with suppress(Exception):
+                self._read[node.name, name] = describe_content(self._catalog.get(name))
 
     def record(self, dataset: str, node: Node) -> None:
         """Records that a node has saved a dataset; what cannot be found out is left out, and never stops a run."""
         self._content[dataset] = content = self._describe(dataset)
         if content is None:
             return
-        inputs = {name: self._of_input(name) for name in sorted(node.inputs)}
+        inputs = {name: self._of_input(name, node) for name in sorted(node.inputs)}
         self.entries.append(
             {
                 "dataset": dataset,
@@ -164,7 +163,10 @@ class HistoryRecorder:
         except Exception as error:  # noqa: BLE001 - the data are saved; a missing line of history is no reason to fail
             logger.warning("The history of this run could not be written to %s: %s", path, error)
 
-    def _of_input(self, name: str) -> dict[str, Any] | None:
+    def _of_input(self, name: str, node: Node) -> dict[str, Any] | None:
+        if (node.name, name) in self._read:
+            return self._read[node.name, name]
+        # A parameter, or the input of a node that read it on another machine.
         if name not in self._content:
             self._content[name] = self._of_parameter(name) if is_parameter(name) else self._describe(name)
         return self._content[name]

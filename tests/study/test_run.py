@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -250,6 +251,20 @@ def test_of_kept_studies_with_these_settings_the_longest_that_is_not_too_long_co
     assert longer["selection_score"].tolist()[:2] == trials["selection_score"].tolist()
 
 
+def test_records_in_another_format_are_kept_beside_and_called_that(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "studies" / "spelling_transfer_exp"
+    settings = light_settings(n_trials=1, name="spelling_transfer_exp")
+    run_study(settings, light_defaults(), LightStudy(), folder=folder)
+    with sqlite3.connect(folder / "study.db") as connection:
+        connection.execute("UPDATE spelling_transfer_studies SET version = version - 1")
+    connection.close()
+    assert len(run_study(settings, light_defaults(), LightStudy(), folder=folder).trials) == 1
+    assert "held a study with records in another format; it is kept as spelling_transfer_exp." in caplog.text
+    assert len(list(folder.parent.iterdir())) == 2
+
+
 def test_a_damaged_study_beside_the_folder_is_left_where_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "studies" / "spelling_transfer_exp"
     first = light_settings(n_trials=1, name="spelling_transfer_exp")
@@ -266,14 +281,18 @@ def test_a_damaged_study_beside_the_folder_is_left_where_it_is(tmp_path: Path) -
 
 def test_the_folder_of_a_study_that_another_run_is_training_is_not_taken_away(tmp_path: Path) -> None:
     folder = tmp_path / "studies" / "spelling_transfer_exp"
-    first = light_settings(n_trials=1, name="spelling_transfer_exp")
-    other = first.model_copy(update={"focus": "transfer"})
+    first = light_settings(n_trials=2, name="spelling_transfer_exp")
+    shorter = first.model_copy(update={"n_trials": 1})
+    other = first.model_copy(update={"n_trials": 1, "focus": "transfer"})
     was_tried = []
 
     class InATrial(LightObjective):
         def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
-            with pytest.raises(StudyConfigError, match="another run is training 'spelling_transfer_exp'"):
-                run_study(other, light_defaults(), LightStudy(), folder=folder)
+            # A study of one trial is this one, until it has begun the second.
+            tried = [(other, "other settings or other data"), (shorter, "more trials")][: len(was_tried) + 1]
+            for changed, difference in tried:
+                with pytest.raises(StudyConfigError, match=f"another run is training .*, with {difference} than this"):
+                    run_study(changed, light_defaults(), LightStudy(), folder=folder)
             was_tried.append(config)
             return super().__call__(config, monitor)
 
@@ -282,8 +301,8 @@ def test_the_folder_of_a_study_that_another_run_is_training_is_not_taken_away(tm
             return InATrial(self)
 
     trials = run_study(first, light_defaults(), Source(), folder=folder).trials
-    assert was_tried
-    assert trials["state"].tolist() == ["complete"]
+    assert len(was_tried) == 2
+    assert trials["state"].tolist() == ["complete", "complete"]
     assert list(folder.parent.iterdir()) == [folder]
     assert len(run_study(other, light_defaults(), LightStudy(), folder=folder).trials) == 1
 

@@ -149,15 +149,19 @@ class StudySession:
         folder, n_trials, here = self.plan.folder, self.plan.n_trials, self._look(self.plan.folder)
         if here is None:
             return
-        is_same, fits = here.identity == self._identity, self._fits(here)
-        kept = self._kept()
+        fits, kept = self._fits(here), self._kept()
         if fits and (kept is None or kept[0] <= here.begun or here.is_running):
             return
+        difference = "fewer trials" if here.begun < n_trials else "more trials"
+        if here.version != VERSION:
+            difference = "records in another format"
+        if here.identity != self._identity:
+            difference = "other settings or other data"
         if here.is_running:  # to take its folder away would fail its trial
             raise StudyConfigError(
-                f"study.name: another run is training {self.plan.settings.name!r} in {folder}, with other settings or "
-                "other data than this one. Let it end first, or give this study a name of its own: kedro tune --name, "
-                "or --params=study.name=NAME."
+                f"study.name: another run is training {self.plan.settings.name!r} in {folder}, with {difference} than "
+                "this one. Let it end first, or give this study a name of its own: kedro tune --name, or "
+                "--params=study.name=NAME."
             )
         aside = place_aside(folder, here.identity)
         while aside.exists():
@@ -167,10 +171,9 @@ class StudySession:
             folder.mkdir()
         else:
             kept[1].replace(folder)
-        amount = "more" if here.begun > n_trials else "fewer"
         _LOGGER.warning(
             "%s held a study with %s; it is kept as %s. %s",
-            *(folder, f"{amount} trials" if is_same else "other settings or other data", aside.name),
+            *(folder, difference, aside.name),
             "A new one begins." if kept is None else f"{kept[1].name} is resumed.",
         )
 

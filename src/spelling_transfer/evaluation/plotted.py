@@ -24,9 +24,9 @@ from spelling_transfer.tasks.balance import SMALLEST_CHECKED_SET
 from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
 
 ALL = "all"
+"""The stratum, and its value, of all questions of an endpoint."""
 _QUESTIONS_EACH = 10
 """Questions to each letter or place, without which its most frequent answer is right by chance."""
-"""The stratum, and its value, of all questions of an endpoint."""
 FLOORS = {
     "commonest": "the majority answer",
     "random_letter": "a random letter of the word",

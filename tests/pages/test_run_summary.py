@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -83,3 +84,24 @@ def test_the_page_of_a_run_has_its_command_and_what_each_pipeline_took() -> None
     rows = " ".join(body.split())
     assert "tuning all of it 4.00 tuning read 2.00 tuning train 2.00 evaluation all of it 2.00" in rows
     assert "time of this run" in rows
+
+
+def test_kinds_of_questions_of_an_earlier_verdict_are_not_shown_with_a_new_one() -> None:
+    verdict = decide(arm_answers(gains(transfer=0.12)), VerdictSettings()).document()
+    fixed: dict[str, Any] = {"endpoint": "held_out", "arm": "spelling", "reference": "form_control"}
+    fixed |= {"task": "position", "stratum": "direction", "low": -0.1, "high": 0.3}
+    effects = pd.DataFrame(
+        [
+            {**fixed, "value": value, "difference": found, "clear": clear}
+            for value, found, clear in (("forward", 0.2, "up"), ("backward", 0.0, "unclear"))
+        ]
+    )
+    results = Results(comparison=COMPARISON, verdict=verdict, arm_effects=effects)
+    record = RunRecord("today", ["evaluation"], "local", "kedro run")
+    for old, is_shown in (
+        ([], True),
+        (["arm_effects"], False),
+        (["arm_effects", "verdict"], True),
+    ):
+        page = render_summary_page(record, replace(results, old=dict.fromkeys(old, "scores changed")))
+        assert ("by kind of question" in page) == is_shown

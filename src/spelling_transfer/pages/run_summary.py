@@ -77,13 +77,15 @@ def _sentences(results: Results, error: str | None) -> list[str]:
             QUESTION,
         ]
     else:
+        # Where a run stopped between the two, kinds of questions are those of an earlier verdict.
+        is_outdated = "arm_effects" in results.old and "verdict" not in results.old
         text = describe_comparison(
             results.comparison,
             results.control_comparison,
             results.verdict,
             confidence=results.confidence,
             floors=results.floors,
-            effects=results.arm_effects,
+            effects=None if is_outdated else results.arm_effects,
         )
         if age := results.age("comparison"):
             text[0] += age.replace(" This", " This comparison", 1)

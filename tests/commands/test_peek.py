@@ -91,6 +91,9 @@ def test_it_says_what_is_there_and_which_run_saved_it(project):
     assert peek(project, "counts")["stale"] == listed(project)["counts"]["stale"] == ["follows select"]
     output = project.kedro("peek", "words").output
     assert "old       params:selection changed: 'kedro run --only-stale' makes it again" in output
+    in_env = "'kedro run --only-stale --env=local' makes"
+    assert f"{in_env} it again" in project.kedro("peek", "words", "--env=local").output
+    assert f"{in_env} them again" in " ".join(project.kedro("peek", "--env=local").output.split())
     together = json.loads(project.kedro("peek", "words", "counts", "params:selection", "--json").output)
     assert [each["stale"] for each in together] == [["params:selection changed"], ["follows select"], []]
 

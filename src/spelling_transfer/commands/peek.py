@@ -36,7 +36,6 @@ Examples:
 _CELL = 40
 _REASONS = 3
 """So many reasons of an old dataset are named."""
-_AGAIN = "'kedro run --only-stale' makes it again"
 
 
 def _print_catalog_schema(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -83,7 +82,10 @@ def peek(datasets: tuple[str, ...], rows: int, history: bool, as_json: bool, env
         for number, report in enumerate(reports):
             if number:
                 click.echo()
-            (_print_history if history else _print)(report)
+            if history:
+                _print_history(report)
+            else:
+                _print(report, env)
 
 
 def _list(context: KedroContext, env: str | None, as_json: bool) -> None:
@@ -95,7 +97,7 @@ def _list(context: KedroContext, env: str | None, as_json: bool) -> None:
     if as_json:
         print_json([line.document() for line in lines])
     else:
-        print_list(lines)
+        print_list(lines, env)
 
 
 def describe_dataset(name: str, rows: int, context: KedroContext, stale: list[str]) -> dict[str, Any]:
@@ -297,9 +299,11 @@ def _saved_line(report: dict[str, Any]) -> str | None:
     return "{saved_at} by {by}, run {run_id}, node {node}".format(**report["saved"])
 
 
-def _print(report: dict[str, Any]) -> None:
+def _print(report: dict[str, Any], env: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from spelling_transfer.commands.peek_list import again_command
 
     console = Console(highlight=False)
     console.print(f"[bold]{report['name']}[/bold]  {report['type']}", soft_wrap=True)
@@ -309,7 +313,9 @@ def _print(report: dict[str, Any]) -> None:
         "modified": report["modified"],
         "hash": report["hash"],
         "saved": _saved_line(report),
-        "old": f"{', '.join(report['stale'][:_REASONS])}: {_AGAIN}" if report["stale"] else None,
+        "old": f"{why}: '{again_command(env)}' makes it again"
+        if (why := ", ".join(report["stale"][:_REASONS]))
+        else None,
         "layer": report["layer"],
         "made by": ", ".join(report["made_by"]) or "nothing here: it is an input",
         "used by": ", ".join(report["used_by"]) or "nothing",

@@ -102,7 +102,7 @@ def list_datasets(context: KedroContext, pipelines: Mapping[str, Pipeline], env:
     }
     everything: Pipeline = sum(pipelines.values(), Pipeline([]))
     stale = find_stale(context, catalog, everything)
-    in_env = f" --env={env}" if env else ""
+    in_env = _in_env(env)
     lines = []
     for name in names:
         metadata = getattr(datasets[name], "metadata", None) or {}
@@ -175,8 +175,13 @@ def size(n_bytes: int | None) -> str:
     return f"{max(round(n_bytes / 1e3), 1):,} kB" if n_bytes < 1e6 else f"{n_bytes / 1e6:,.1f} MB"
 
 
-def print_list(lines: list[Listed]) -> None:
-    """Prints the lines as tables that fit 80 columns, one for each pipeline, headed by the command that makes them."""
+def print_list(lines: list[Listed], env: str | None) -> None:
+    """Prints the lines as tables that fit 80 columns, one for each pipeline, headed by the command that makes them.
+
+    Args:
+        lines: What is listed.
+        env: The environment, for the command that makes old ones again.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -199,8 +204,17 @@ def print_list(lines: list[Listed]) -> None:
         console.print(table)
     there = sum(line.stored.exists for line in lines)
     old = sum(bool(line.stale) for line in lines)
-    again = f" {old} of them are old: 'kedro run --only-stale' makes them again." if old else ""
+    again = f" {old} of them are old: '{again_command(env)}' makes them again." if old else ""
     console.print(f"{there} of {len(lines)} datasets are there.{again} 'kedro peek NAME' shows one.", style="dim")
+
+
+def again_command(env: str | None) -> str:
+    """Returns the command that makes again what is old in an environment."""
+    return f"kedro run --only-stale{_in_env(env)}"
+
+
+def _in_env(env: str | None) -> str:
+    return f" --env={env}" if env else ""
 
 
 def _groups(lines: list[Listed]) -> Iterator[tuple[str, list[Listed]]]:

@@ -80,7 +80,8 @@ def spent(work: Callable[[], None]) -> float:
 
 def check_files(folder: Path, policy: Policy) -> None:
     """Judges every file, on two processes."""
-    assert scan_paths([folder], policy, folder, jobs=CORES).clean
+    if not scan_paths([folder], policy, folder, jobs=CORES).clean:
+        raise RuntimeError("a file breaks the policy: what was measured is another thing")
 
 
 def parse_files(folder: Path) -> None:
@@ -92,7 +93,8 @@ def parse_files(folder: Path) -> None:
 
 def check_table(frame: pd.DataFrame, judge: Judge) -> None:
     """Judges a table of examples."""
-    assert not list(judge_data(frame, judge))
+    if list(judge_data(frame, judge)):
+        raise RuntimeError("an example breaks the policy: what was measured is another thing")
 
 
 def write_files(folder: Path, count: int) -> None:

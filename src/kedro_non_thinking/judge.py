@@ -14,7 +14,7 @@ from .rendering import judge_commands, judge_mapping
 from .settings import SettingRules, is_count_table, is_off, is_on, normalise_key
 from .template import judge_template
 from .text import TextRules, cut, excerpt, line_of, plain_part, runs_with
-from .tokens import judge_ids
+from .tokens import LABEL_START, judge_ids
 from .trees import Keys, as_dict, pairs
 
 
@@ -99,13 +99,14 @@ class Judge:
         # A plain part of each pattern: a name without any of them is no such model.
         self._model_words = tuple({plain_part(pattern): None for pattern in patterns})
 
-    def may_break(self, text: str, *, deployment: bool = False) -> bool:
+    def may_break(self, text: str, *, deployment: bool = False, code: bool = False) -> bool:
         """Returns whether a text could break a rule at all: fast, and true more often than need be.
 
-        Most files and most strings end here, so a check of thousands of files takes seconds.
+        Most files and most strings end here, so a check of thousands of files takes seconds. Of ``code`` it is known
+        that it holds no examples.
         """
         low = text.lower()
-        if _triggers(low) or any(map(low.__contains__, self._model_words)):
+        if _triggers(low, code) or any(map(low.__contains__, self._model_words)):
             return True
         if (deployment or _DEPLOY_TRIGGERS.search(low)) and _SAMPLING_TRIGGERS.search(low):
             return True
@@ -114,7 +115,7 @@ class Judge:
         if low.isascii() and not self.text_rules.may_be_escaped(low):
             return False
         normalised = self.text_rules.normalise(low)
-        return _triggers(normalised) or bool(self.text_rules.tags(normalised))
+        return _triggers(normalised, code) or bool(self.text_rules.tags(normalised))
 
     # -- texts ---------------------------------------------------------------------------------------------------------
 
@@ -340,10 +341,15 @@ class Judge:
         return []
 
 
-def _triggers(low: str) -> bool:
+def _triggers(low: str, code: bool) -> bool:
     """Whether a text in lower case holds a word without which no rule is broken."""
-    # Kedro's pipelines are no one's chat: only those of transformers render a template.
-    return any(map(low.__contains__, _TRIGGERS)) or ("transformers" in low and "pipeline(" in low)
+    # What is wrong with examples may be what they do not hold. Kedro's pipelines are no one's chat: only those of
+    # transformers render a template.
+    return (
+        any(map(low.__contains__, _TRIGGERS))
+        or ("transformers" in low and "pipeline(" in low)
+        or (not code and LABEL_START in low)
+    )
 
 
 def join_arguments(arguments: Sequence[str]) -> str:

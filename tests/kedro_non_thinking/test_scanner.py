@@ -243,6 +243,13 @@ def test_a_pipeline_is_looked_at_where_it_may_be_one_of_transformers() -> None:
     assert not judge.may_break("def create_pipeline() -> Pipeline:\n    return Pipeline([node(clean)])")
 
 
+def test_examples_are_looked_at_in_data_and_not_in_code() -> None:
+    judge = Judge(load_policy())
+    for key in ("label_start", "Label_Start", "label\\u005fstart"):
+        assert judge.may_break(f'{{"{key}": 3}}')
+        assert not judge.may_break(f'{{"{key}": 3}}', code=True)
+
+
 BLOCK = [151667, 271, 151668, 271]
 """The empty think block at the end of a prompt."""
 

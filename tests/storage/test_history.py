@@ -66,6 +66,20 @@ def test_each_node_has_on_record_what_it_read_itself(tmp_path: Path):
     assert [entry["inputs"]["words"]["sha256"] for entry in recorder.entries] == written
 
 
+def test_a_node_that_reads_elsewhere_has_its_inputs_on_record_as_they_were_when_its_job_began(tmp_path: Path):
+    files = {name: JSONDataset(filepath=str(tmp_path / f"{name}.json")) for name in ("words", "one")}
+    catalog, job = DataCatalog(files), node(lambda words: words, "words", "one", name="one")
+    recorder = HistoryRecorder("run", None, catalog)
+    catalog.save("words", "before")
+    begun = hashlib.sha256((tmp_path / "words.json").read_bytes()).hexdigest()
+    recorder.note_inputs(job)
+    catalog.save("words", "after")  # by another run, while the job works
+    recorder.note_inputs(job)
+    catalog.save("one", "made")
+    recorder.record("one", job)
+    assert recorder.entries[0]["inputs"]["words"]["sha256"] == begun
+
+
 def test_a_file_that_was_altered_since_is_not_what_a_run_left(project: Any):
     (project.path / "data/counts.json").write_text("{}")
     assert history(project, "counts")["history"][0]["is_there_now"] is False

@@ -14,7 +14,6 @@ from ..errors import PolicyFileError, UncheckableError
 from ..findings import FileReport, Finding, ScanResult, Unchecked, by_place
 from ..judge import Judge, Mode
 from ..policy import POLICY_FILE, Exemptions, Policy, matches_any, parse_policy
-from ..tokens import LABEL_START
 from ..trees import check_yaml, read_json, read_toml
 from .configuration import scan_env, scan_json, scan_toml, scan_yaml
 from .data import scan_json_lines, scan_parquet, scan_table_text
@@ -102,9 +101,7 @@ class Scanner:
             message = "an environment with a policy of its own"
             return [Finding("policy-off", message, path, path=path)] if _OTHER_POLICY.fullmatch(path) else []
         deployment = matches_any(self._policy.rules.deployment_sampling.deployment_paths, path)
-        # What is wrong with examples may be what they do not hold; code holds none.
-        examples = form is not Form.PYTHON and LABEL_START in text.lower()
-        if examples or self._judge.may_break(text, deployment=deployment):
+        if self._judge.may_break(text, deployment=deployment, code=form is Form.PYTHON):
             source = Source(path, text, self._judge, deployment)
             if path.endswith(".txt") and _PROMPT_FILE.search(path.lower()):
                 return list(source.judged(Mode.SETTING))

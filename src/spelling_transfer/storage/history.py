@@ -66,6 +66,12 @@ class StorageHook:
             self._history.note_input(dataset_name, node)
 
     @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Notes the inputs of a node that reads them elsewhere, as they are when its job begins."""
+        if self._history is not None:
+            self._history.note_inputs(node)
+
+    @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Records who saved what, and from what."""
         if self._history is not None:
@@ -128,6 +134,12 @@ class HistoryRecorder:
         if not is_parameter(name):  # those are the same throughout the run
             with suppress(Exception):
                 self._read[node.name, name] = describe_content(self._catalog.get(name))
+
+    def note_inputs(self, node: Node) -> None:
+        """Notes what the inputs of a node hold, but for those that it has read itself."""
+        for name in node.inputs:
+            if (node.name, name) not in self._read:
+                self.note_input(name, node)
 
     def record(self, dataset: str, node: Node) -> None:
         """Records that a node has saved a dataset; what cannot be found out is left out, and never stops a run."""

@@ -1,5 +1,7 @@
 """The rules, what they take in, and why."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +43,8 @@ def test_encoding_any_word_of_the_list_needs_no_token_outside_english(english_to
         ("7", True, "class digits is in"),
         ("?", True, "class punctuation is in"),
         (".\n\n", True, "class punctuation is in"),
+        (" .\n\n", True, "class punctuation is in"),  # the space in front is none of the blanks
+        ("...", True, "class punctuation is in"),
         ("};\n", False, "has a sign that the rule does not name"),
         ("....", False, "more than 3 signs"),
         ("    ", False, "more than 2 blanks"),
@@ -82,11 +86,29 @@ def test_a_rule_of_ones_own_needs_no_code(vocabulary, tokenizer):
     assert not {"Str", " raw", "tea", "?"} & texts
 
 
+def test_letters_behind_a_sign_are_bound_to_the_list_only_where_letters_are(vocabulary, tokenizer):
+    rule = TokenRule(description="free letters", classes=("letters",), joined_signs="(\t")
+    bound = rule.model_copy(update={"letters_of_words": True})
+    table = find_english_tokens(vocabulary, ["the"], tokenizer, TokenRules(use="a", rules={"a": rule, "b": bound}))
+    rows = table.set_index("text").loc[["(the", "(ptr", "_the", "\tthe"]]
+    assert rows["in_a"].tolist() == [True, True, False, False]  # a tab is white space, no sign
+    assert rows["in_b"].tolist() == [True, False, False, False]
+
+
+def test_the_end_of_an_answer_is_a_token_of_the_prompt_where_the_prompt_does_not_hold_it(vocabulary, tokenizer):
+    without = replace(tokenizer, suffix_ids=tuple(token for token in tokenizer.suffix_ids if token != tokenizer.end_id))
+    rule = TokenRule(description="prompts", classes=("digits",), prompt_tokens=True)
+    table = find_english_tokens(vocabulary, ["the"], without, TokenRules(use="own", rules={"own": rule}))
+    assert bool(table.set_index("token_id").loc[tokenizer.end_id, "in_own"])
+
+
 def test_the_counts_of_a_rule_are_those_of_its_table(english_tokens, rules):
     for row in summarise_english(english_tokens, rules):
         assert row["tokens"] == english_tokens[f"in_{row['rule']}"].sum() == sum(c["inside"] for c in row["classes"])
         assert sum(reason["tokens"] for reason in row["reasons"]) == len(english_tokens)
         assert sum(reason["tokens"] for reason in row["reasons"] if reason["inside"]) == row["tokens"]
+        order = [(reason["inside"], reason["tokens"]) for reason in row["reasons"]]
+        assert order == sorted(order, reverse=True)  # what is in comes first, and of each the most frequent
 
 
 def test_an_unknown_rule_lists_the_known_ones(rules):

@@ -1,6 +1,7 @@
 """A subset of the vocabulary: its mask, its hash, its file, and what texts need that it lacks."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,7 @@ def test_the_hash_is_that_of_the_tokens(ids, others):
     same = subset_of(ids, set()).sha256 == subset_of(others, set()).sha256
     assert same == (ids == others)
     assert subset_of(ids, set()).sha256 != subset_of(ids, set(), "b" * 64).sha256
+    assert (subset_of(ids, ids).sha256 == subset_of(ids, set()).sha256) == (not ids)
 
 
 def test_the_highest_logit_under_the_mask_is_a_token_of_the_subset(english, tokenizer):
@@ -95,6 +97,13 @@ def test_only_a_subset_that_can_write_a_prompt_is_usable(english, english_tokens
         english.check_usable(chat(byte_level()))
 
 
+def test_a_subset_that_cannot_end_an_answer_is_not_usable(english, tokenizer):
+    without = replace(english, ids=english.ids[english.ids != tokenizer.end_id])
+    chat = replace(tokenizer, suffix_ids=tuple(token for token in tokenizer.suffix_ids if token != tokenizer.end_id))
+    with pytest.raises(TokenSubsetError, match=rf"lacks 1 tokens of the prompt \(first: \[{tokenizer.end_id}\]\)"):
+        without.check_usable(chat)
+
+
 def test_an_unknown_rule_lists_the_known_ones(english_tokens, tokenizer):
     with pytest.raises(TokenSubsetError, match="'germanic' is no rule; known are ascii, letters, english"):
         TokenSubset.of_tokens(english_tokens, "germanic", tokenizer)
@@ -103,6 +112,13 @@ def test_an_unknown_rule_lists_the_known_ones(english_tokens, tokenizer):
 def test_a_head_without_the_row_of_a_token_is_refused(english):
     with pytest.raises(TokenSubsetError, match="beyond the 1000 rows"):
         english.mask(1_000)
+    with pytest.raises(TokenSubsetError, match="its id 5 is beyond the 5 rows"):
+        subset_of({1, 5}, {5}).mask(5)
+    assert subset_of({1, 5}, {5}).mask(6).tolist() == [False, True, False, False, False, False]
+
+
+def test_ids_beyond_the_vocabulary_are_not_in_it():
+    assert subset_of({1, 5}, set()).contains(5).tolist() == [False, True, False, False, False]
 
 
 def test_missing_tokens_are_counted_and_named(tokenizer, tokens, english):
@@ -129,11 +145,14 @@ def test_special_tokens_are_named_not_written_out(tokenizer, tokens, english_tok
 
 def test_examples_are_cut_at_their_label():
     frame = pd.DataFrame(
-        {"input_ids": [np.array([1, 2, 3, 4]), np.array([5]), np.array([6, 7])], "label_start": [2, 1, 0]}
+        {
+            "input_ids": [np.array([1, 2, 3, 4]), np.array([5]), np.array([6, 7]), np.array([8])],
+            "label_start": [2, 1, 0, 3],  # the last was cut before its answer
+        }
     )
     parts = encoded_parts(frame)
-    assert (parts["prompts"].ids.tolist(), parts["prompts"].offsets.tolist()) == ([1, 2, 5], [0, 2, 3, 3])
-    assert (parts["answers"].ids.tolist(), parts["answers"].offsets.tolist()) == ([3, 4, 6, 7], [0, 2, 2, 4])
+    assert (parts["prompts"].ids.tolist(), parts["prompts"].offsets.tolist()) == ([1, 2, 5, 8], [0, 2, 3, 3, 4])
+    assert (parts["answers"].ids.tolist(), parts["answers"].offsets.tolist()) == ([3, 4, 6, 7], [0, 2, 2, 4, 4])
 
 
 def test_a_text_is_taken_sentence_by_sentence():

@@ -52,6 +52,11 @@ def test_the_scale_is_that_of_the_papers(loaded: LoadedModel, use_rslora: bool, 
     assert layer.scaling["default"] == pytest.approx(scale)
 
 
+def test_the_dropout_is_that_of_the_settings(loaded: LoadedModel) -> None:
+    model = attach_lora(loaded, LoraSettings(dropout=0.25), TARGETS)
+    assert {module.p for name, module in model.named_modules() if name.endswith("lora_dropout.default")} == {0.25}
+
+
 def test_dora_trains_the_magnitudes_too(loaded: LoadedModel) -> None:
     names = trainable(attach_lora(loaded, LoraSettings(r=4, alpha=8, use_dora=True), TARGETS))
     assert any("lora_magnitude_vector" in name for name in names)

@@ -124,6 +124,18 @@ def test_what_is_there_is_not_trained_again(tmp_path: Path) -> None:
     assert (found.final_loss, found.steps, found.verdict) == (0.25, 60, "complete")
 
 
+def test_machines_that_train_together_take_nothing_over_and_leave_each_other_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spelling_transfer.study.confirm.machine_count", lambda: 2)
+    material, paths = Material(), set[Path]()
+    for rank in ("0", "1", "0"):
+        monkeypatch.setenv("NODE_RANK", rank)
+        paths.add(Retraining(material, tmp_path).run(config(1))[0].path)
+    assert material.trained == [1, 1, 1]
+    assert len(paths) == 2
+
+
 def test_another_configuration_or_other_data_is_another_run(tmp_path: Path) -> None:
     material, other = Material(), Material("other words")
     paths = {Retraining(material, tmp_path).run(config(seed))[0].path for seed in (1, 2)}

@@ -6,12 +6,17 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.interfaces import Evaluation, TrialOutcome
+from spelling_transfer.study.monitor import TrialMonitor
+from spelling_transfer.study.plan import StudyPlan
 from spelling_transfer.study.records import (
     MAX_FAILED_ATTEMPTS,
     ClaimLostError,
@@ -19,7 +24,7 @@ from spelling_transfer.study.records import (
     Records,
     TrialRow,
 )
-from spelling_transfer.study.storage import open_engine
+from spelling_transfer.study.storage import StorageError, open_engine
 
 
 def records_in(folder: Path) -> Records:
@@ -131,6 +136,29 @@ def test_a_claim_that_is_repeated_gets_the_same_trial(records: Records) -> None:
     assert len(records.trials()) == 1
 
 
+def test_the_base_models_row_comes_first_and_is_none_of_the_trials(tmp_path: Path) -> None:
+    records = Records(open_engine(sa.URL.create("sqlite", database=str(tmp_path / "study.db"))), "study")
+    records.create("{}", base=True)
+    taken = [claim(records, f"worker-{place}", planned=2) for place in range(4)]
+    assert [row and row.number for row in taken] == [-1, 0, 1, None]
+    assert [row.number for row in records.trials()] == [0, 1]
+    records.engine.dispose()
+
+
+def test_a_number_that_is_taken_while_it_is_proposed_is_asked_for_again(records: Records) -> None:
+    answers = [None, Proposal({"lora.r": 4})]
+    row = records.claim("worker", 1, lambda _: answers.pop(0), is_dead=lambda *_: False)
+    assert row is not None
+    assert row.proposal.choices == {"lora.r": 4}
+
+
+def test_the_trials_of_a_worker_with_a_similar_name_are_not_released(records: Records) -> None:
+    for owner in ("host_1-a", "hostx1-b"):
+        assert claim(records, owner) is not None
+    records.release("host_1")
+    assert {row.owner: row.heartbeat == 0 for row in records.trials()} == {"host_1-a": True, "hostx1-b": False}
+
+
 def test_a_trial_that_kills_its_workers_fails_in_the_end_and_the_study_goes_on(records: Records) -> None:
     for attempt in range(MAX_FAILED_ATTEMPTS):
         row = claim(records, f"worker-{attempt}")
@@ -153,6 +181,63 @@ def test_a_trial_that_gets_on_is_taken_up_as_often_as_it_takes(records: Records)
         records.write(row, step=row.step + 1)
         records.release(f"worker-{attempt}")
     assert records.trials()[0].state == "running"
+
+
+def monitor_of(records: Records, folder: Path, owner: str = "first", **claimed: Any) -> TrialMonitor:
+    row = claim(records, owner, **claimed)
+    assert row is not None
+    settings = StudySettings.model_validate({"space": {"lora.r": {"values": [4]}}, "patience": 1})
+    return TrialMonitor(row, records, None, StudyPlan(settings, TrialConfig(), folder), threading.Event())
+
+
+def test_metrics_wait_for_a_storage_that_is_away(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise StorageError("away")
+
+    monitor = monitor_of(records, tmp_path)
+    monitor.metrics({"step": 1, "loss": 2.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", away)
+        monitor.heartbeat()
+    monitor.metrics({"step": 2, "loss": 1.0})
+    monitor.heartbeat()
+    assert records.steps("metrics") == {0: [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]}
+
+
+def test_a_trial_that_is_taken_up_again_keeps_its_time_and_is_no_further_back(records: Records, tmp_path: Path) -> None:
+    first = claim(records, "first")
+    assert first is not None
+    records.write(first, step=10, seconds=100.0)
+    monitor = monitor_of(records, tmp_path, "second", dead=("first",))
+    monitor.progress(8)  # from its last checkpoint on
+    monitor.heartbeat()
+    (row,) = records.trials()
+    assert row.step == 10
+    assert 100.0 <= row.seconds < 200.0
+
+
+def test_a_worker_that_learns_from_its_heartbeat_that_its_trial_is_gone_stops(records: Records, tmp_path: Path) -> None:
+    monitor = monitor_of(records, tmp_path)
+    assert claim(records, "second", dead=("first",)) is not None
+    monitor.heartbeat()
+    with pytest.raises(ClaimLostError):
+        monitor.progress(1)
+
+
+def test_a_score_that_is_only_reached_again_is_no_gain_and_the_end_is_recorded_unasked(
+    records: Records, tmp_path: Path
+) -> None:
+    monitor = monitor_of(records, tmp_path)
+    curve = [Evaluation(step, 0.5, 0.5, 0.5) for step in (10, 20, 30)]
+    assert [monitor(each) for each in curve[:2]] == ["complete", "stopped"]
+    monitor.finish(TrialOutcome(curve, 0.25, 30, "stopped"))
+    assert [(row["step"], row["verdict"]) for row in records.steps("evaluation")[0]] == [
+        (10, "complete"),
+        (20, "stopped"),
+        (30, "stopped"),
+    ]
 
 
 _EVENTS = st.lists(st.tuples(st.sampled_from(["claim", "die", "finish", "zombie", "release"]), st.integers(0, 3)))

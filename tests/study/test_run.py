@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -29,6 +30,7 @@ from spelling_transfer.study.interfaces import (
     TrialOutcome,
     Verdict,
 )
+from spelling_transfer.study.plan import StudyPlan, read_plan, write_plan
 from spelling_transfer.study.records import Records
 from spelling_transfer.study.run import run_study
 from spelling_transfer.study.storage import StorageError, open_engine, recorded_name, storage_url
@@ -191,6 +193,7 @@ def test_a_name_in_use_with_other_settings_or_data_is_refused_before_anything_is
     others = [
         (light_settings(n_trials=1, space={"lora.r": {"values": [4, 8]}}), light_defaults(), Untouchable(), "space"),
         (light_settings(n_trials=1, focus="transfer"), light_defaults(), Untouchable(), 'study.focus is "balanced"'),
+        (light_settings(n_trials=1, patience=3), light_defaults(), Untouchable(), "study.patience is null there and 3"),
         (settings, light_defaults(max_steps=31), Untouchable(), "trial.training.max_steps is 30 there and 31 here"),
         (settings, light_defaults(), Untouchable(data="other"), "data.data"),
     ]
@@ -200,7 +203,18 @@ def test_a_name_in_use_with_other_settings_or_data_is_refused_before_anything_is
         assert difference in str(refused.value)
         assert "another name" in str(refused.value)
     changes = {"workers": 2, "heartbeat_seconds": 5, "checkpoint_every": 3}
-    run_study(light_settings(n_trials=1, **changes), light_defaults(), Untouchable(), folder=tmp_path)
+    same = light_defaults().varied({"training.log_every_steps": 7})
+    run_study(light_settings(n_trials=1, **changes), same, Untouchable(), folder=tmp_path)
+
+
+def test_a_worker_does_not_read_what_another_version_planned(tmp_path: Path) -> None:
+    plan = StudyPlan(light_settings(), light_defaults(), tmp_path)
+    write_plan(plan, LightStudy())
+    assert read_plan(tmp_path)[0] == plan
+    file = tmp_path / "launch.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "version": 1}))
+    with pytest.raises(StudyError, match="another version of this project"):
+        read_plan(tmp_path)
 
 
 def test_the_study_without_a_name_of_its_own_begins_anew_and_loses_none_of_those_before(tmp_path: Path) -> None:

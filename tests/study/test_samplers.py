@@ -141,6 +141,21 @@ def test_optuna_is_told_how_a_trial_ended(state: str, scores: list[float], shown
     records.engine.dispose()
 
 
+def test_a_number_that_another_worker_took_is_not_proposed_and_what_was_asked_for_it_is_no_trial() -> None:
+    records = Records(open_engine(sa.URL.create("sqlite")), "s")
+    records.create("{}", base=False)
+    study, mine, others = settings("random"), History(records), History(records)
+    assert mine.propose(1, study, space()) is None  # the trial before it is not there
+    assert mine.propose(0, study, space()) is not None
+    other = settings("random", seed=7)
+    row = records.claim("b", 1, lambda number: others.propose(number, other, space()), is_dead=lambda *_: False)
+    assert row is not None
+    mine.follow()
+    assert [trial.params for trial in mine._study.trials] == [row.proposal.params]
+    assert mine.propose(0, study, space()) is None
+    records.engine.dispose()
+
+
 def test_a_moved_draw_says_so() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     moved = 0

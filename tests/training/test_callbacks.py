@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.loss import loss_at
@@ -72,6 +73,17 @@ def test_throughput_counts_examples_and_their_labels_but_no_evaluation(
     result = train(loaded, examples, settings(), callbacks=[EverySteps(3, evaluate)])
     assert [row["train/examples_per_second"] for row in result.metrics] == [len(examples)] * 3
     assert [row["train/label_tokens_per_second"] for row in result.metrics] == [label_tokens] * 3
+
+
+def test_a_call_between_steps_finds_the_model_at_rest_and_takes_back_no_stop() -> None:
+    model = torch.nn.Linear(1, 1).train()
+    trainer = SimpleNamespace(global_step=4, should_stop=False, lightning_module=model)
+    seen: list[bool] = []
+    for answer, stops in ((False, False), (True, True), (False, True)):
+        EverySteps(2, lambda _, answer=answer: seen.append(model.training) or answer).on_train_batch_end(trainer)
+        assert trainer.should_stop is stops
+        assert model.training
+    assert not any(seen)
 
 
 def test_a_resumed_run_reports_the_rows_of_the_whole_one(

@@ -12,7 +12,7 @@ import pytest
 from spelling_transfer.storage import BundleFilesDataset, ChatTokenizerDataset, WordListDataset, freshness, history
 
 _NODES = """
-def summarise(counts: dict, selection: Selection) -> dict:
+def summarise(counts: dict, selection: Selection, profile: Profile | None = None) -> dict:
     return {"longest": selection.max_length, **counts}
 
 
@@ -109,6 +109,41 @@ def test_what_was_altered_or_lost_since_is_made_again_with_what_no_file_keeps(pr
     assert (project.path / "data/words.parquet").read_bytes() == words
 
 
+def test_what_two_runs_made_alike_is_fresh_for_both(project: Any):
+    fancy = "--params=selection.shape.kind=fancy"  # no node looks at it
+    assert project.kedro("run", fancy).exit_code == 0
+    assert stale(project) == stale(project, fancy) == {}
+    # What differs is said against the latest of them.
+    assert stale(project, "--params=profile.layers=3")["select"] == "params:profile changed, params:selection changed"
+
+
+def test_a_node_of_another_name_or_with_other_inputs_runs_again(project: Any):
+    project.write("src/toy/pipeline_registry.py", _REGISTRY.replace('name="summarise"', 'name="sum_up"'))
+    assert stale(project) == {"sum_up": "made by summarise"}
+    more = _REGISTRY.replace('["counts", "params:selection"]', '["counts", "params:selection", "params:profile"]')
+    project.write("src/toy/pipeline_registry.py", more)
+    assert stale(project) == {"summarise": "params:profile is not on record"}
+    shutil.rmtree(project.path / "data")
+    assert project.kedro("run").exit_code == 0
+    project.write("src/toy/pipeline_registry.py", _REGISTRY)
+    assert stale(project) == {"summarise": "params:profile is not on record"}
+
+
+def test_what_no_file_keeps_is_made_again_however_long_the_way_back(project: Any):
+    again = 'node(nodes.double, "in_memory", "again", name="again"),\n        node(nodes.count, "again", '
+    project.write("src/toy/pipeline_registry.py", _REGISTRY.replace('node(nodes.count, "in_memory", ', again))
+    assert stale(project) == {}
+    (project.path / "data/counts.json").unlink()
+    assert stale(project) == {
+        "double": "again reads in_memory, which is not kept",
+        "again": "count reads again, which is not kept",
+        "count": "counts is missing",
+        "summarise": "counts is not on record",
+    }
+    assert project.kedro("run", "--only-stale").exit_code == 0
+    assert json.loads((project.path / "data/counts.json").read_text()) == {"words": 8, "layers": 2}
+
+
 def test_another_version_makes_everything_again(project: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(freshness, "__version__", "9.9")
     assert stale(project)["select"] == f"made by version {history.__version__}"
@@ -127,7 +162,7 @@ def test_a_run_that_failed_goes_on_where_it_stopped_and_a_failed_check_fails_aga
 def test_an_input_that_is_replaced_while_its_node_works_is_on_record_as_it_was_read(project: Any):
     nodes = (project.path / "src/toy/nodes.py").read_text()
     replace = "    from pathlib import Path\n    Path('data/counts.json').write_text('{}')  # another run, meanwhile\n"
-    head = "def summarise(counts: dict, selection: Selection) -> dict:\n"
+    head = "def summarise(counts: dict, selection: Selection, profile: Profile | None = None) -> dict:\n"
     project.write("src/toy/nodes.py", nodes.replace(head, head + replace))
     assert project.kedro("run", "--pipelines=report").exit_code == 0
     assert stale(project, "--pipelines=report") == {"summarise": "counts changed"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,18 @@ def test_nothing_on_record_is_no_error(toy_project: Any):
     assert history(toy_project, "words") == {"name": "words", "saves": 0, "history": []}
 
 
+def test_a_run_of_chosen_nodes_or_one_that_failed_is_not_the_latest(project: Any, monkeypatch: pytest.MonkeyPatch):
+    from spelling_transfer.storage.runs import read_latest
+
+    project.write("conf/base/globals.yml", "model_profile: small\nstorage_root: ${run_folder:data}\n")
+    runs = (("one", (), "one"), ("two", ("--nodes=select",), "one"), ("three", ("--pipelines=prep,stop",), "one"))
+    # What has changed are chosen nodes as well, and yet a run of its own.
+    for name, chosen, latest in (*runs, ("four", ("--pipelines=prep",), "four"), ("five", ("--only-stale",), "five")):
+        monkeypatch.setenv("SPELLING_TRANSFER_RUN", name)
+        assert project.kedro("run", *chosen).exit_code == (130 if name == "three" else 0)
+        assert read_latest(str(project.path / "data")) == latest
+
+
 def test_the_history_is_kept_on_s3_too(project: Any, s3: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SPELLING_TRANSFER_RUN", "one")
     project.write("conf/cloud/globals.yml", f"storage_root: ${{run_folder:{s3}}}\n")
@@ -122,6 +135,29 @@ def test_the_history_is_kept_on_s3_too(project: Any, s3: str, monkeypatch: pytes
     (entry,) = history(project, "counts", "--env=cloud")["history"]
     assert entry["inputs"]["words"]["etag"]
     assert entry["is_there_now"] is True
+
+
+def test_what_is_the_same_is_known_as_the_same_and_a_changed_folder_is_not(tmp_path: Path):
+    from kedro_datasets.text import TextDataset
+
+    from spelling_transfer.storage.history import describe_content, describe_value
+
+    assert describe_value({"a": 1, "b": [2]}) == describe_value({"b": [2], "a": 1}) != describe_value({"a": 1})
+    file = tmp_path / "folder/file.txt"
+    file.parent.mkdir()
+    file.write_text("same size")
+    dataset = TextDataset(filepath=str(file.parent))
+    before = describe_content(dataset)
+    assert before == describe_content(dataset)
+    os.utime(file, (0, 0))
+    assert describe_content(dataset) != before
+
+
+def test_the_history_is_found_from_a_folder_of_the_project_too(project: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(project.path / "src")
+    assert project.kedro("run").exit_code == 0
+    assert history(project, "counts")["saves"] == 2
+    assert not (project.path / "src/data").exists()
 
 
 def test_the_history_travels_with_the_data(project: Any, tmp_path: Path):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
+from spelling_transfer.storage.bundles import versions
 from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore, open_store
 from spelling_transfer.storage.bundles.verify import verify_store
-from spelling_transfer.storage.bundles.versions import StoreBusyError, list_versions, locked, prune
+from spelling_transfer.storage.bundles.versions import StoreBusyError, list_versions, locked, prune, read_version
 from spelling_transfer.storage.errors import BundleError
 
 
@@ -74,6 +77,48 @@ def test_nothing_is_removed_while_somebody_pushes(store: BundleStore, source: Pa
     with pytest.raises(StoreBusyError, match="elsewhere"):
         prune(store, 1)
     prune(store, 1, ignore_locks=True)
+
+
+def test_a_lock_of_yesterday_or_of_a_process_whose_number_is_anothers_now_hinders_nobody(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
+    store = open_store(str(tmp_path / "store"))
+    push_bundle(source, store)
+    store.put_lock("push-old", b'{"host": "elsewhere"}')
+    (file,) = (tmp_path / "store").rglob("push-old*")
+    for hours, hinders in ((23, True), (25, False)):
+        os.utime(file, (time.time() - hours * 3600,) * 2)
+        if hinders:
+            with pytest.raises(StoreBusyError, match="elsewhere"):
+                prune(store, 1)
+        else:
+            prune(store, 1)
+    store.put_lock("push-x", json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "began": 1.0}).encode())
+    prune(store, 1)
+    assert list(store.list_locks()) == ["push-old"]
+
+
+def test_a_lock_that_is_held_long_is_written_again(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
+    store = open_store(str(tmp_path / "store"))
+    with locked(store, "push") as lock:
+        (file,) = (tmp_path / "store").rglob("push-*")
+        os.utime(file, (0, 0))
+        lock.refresh()
+        assert file.stat().st_mtime == 0  # written less than an hour ago, by this process's clock
+        monkeypatch.setattr(versions, "_REFRESH_SECONDS", -1)
+        lock.refresh()
+        assert time.time() - file.stat().st_mtime < 60
+    assert store.list_locks() == {}
+
+
+def test_a_manifest_under_another_versions_number_is_refused(store: BundleStore, source: Path):
+    push_bundle(source, store)
+    store.create_manifest(2, store.read_manifest(1))
+    with pytest.raises(BundleError, match="version 2: the manifest is that of version 1"):
+        read_version(store)
+    assert read_version(store, 1).number == 1
 
 
 def test_a_damaged_manifest_stops_a_prune_before_anything_goes(tmp_path: Path, source: Path, monkeypatch):

@@ -174,6 +174,20 @@ def test_without_a_record_everything_runs(project: Any):
     assert stale(project, "--nodes=summarise") == {"summarise": "summary is not as a run on record left it"}
 
 
+def test_a_run_of_one_pipeline_sees_the_parameters_of_the_others_as_their_own_runs_do(project: Any):
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+
+    alone = 'return {"alone": pipeline([node(nodes.check, "summary", None, name="check")]), '
+    project.write("src/toy/pipeline_registry.py", _REGISTRY.replace("return {", alone))
+    assert stale(project) == {}
+    context = KedroSession.create(project_path=project.path, save_on_close=False).load_context()
+    context._pipelines_to_validate = ["alone"]  # as Kedro says at the beginning of a run
+    found = freshness.find_stale(context, context.catalog, pipelines["__default__"])
+    assert found == {"check": [freshness.LEAVES_NOTHING]}
+    assert context._pipelines_to_validate == ["alone"]
+
+
 def test_a_run_is_not_resumed_and_chosen_anew_at_once(project: Any):
     assert project.kedro("run", "--only-stale", "--resume=x").exit_code == 2
 

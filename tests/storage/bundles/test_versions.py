@@ -140,3 +140,13 @@ def test_a_damaged_manifest_stops_a_prune_before_anything_goes(tmp_path: Path, s
 def test_a_prune_makes_no_store(tmp_path: Path):
     assert prune(open_store(str(tmp_path / "nothing")), 1).kept == []
     assert not (tmp_path / "nothing").exists()
+
+
+def test_where_there_is_no_version_yet_the_content_of_the_first_push_stays(store: BundleStore, source: Path):
+    push_bundle(source, store)
+    store.delete_manifest(1)
+    n_contents = len(store.list_content())
+    for dry_run in (True, False):
+        done = prune(store, 1, dry_run=dry_run)
+        assert (done.kept, done.removed_files, done.removed_bytes) == ([], 0, 0)
+    assert len(store.list_content()) == n_contents > 0

@@ -159,6 +159,29 @@ def test_the_trials_of_a_worker_with_a_similar_name_are_not_released(records: Re
     assert {row.owner: row.heartbeat == 0 for row in records.trials()} == {"host_1-a": True, "hostx1-b": False}
 
 
+def test_studies_in_one_storage_know_nothing_of_each_other(tmp_path: Path) -> None:
+    engine = open_engine(sa.URL.create("sqlite", database=str(tmp_path / "study.db")))
+    one, other = (Records(engine, name) for name in ("one", "other"))
+    for each in (one, other):
+        each.create("{}", base=True)
+    taken = [claim(one, f"w-{place}", planned=1) for place in range(2)]
+    assert [row and row.number for row in taken] == [-1, 0]
+    assert [(row.number, row.state) for row in other.rows()] == [(-1, "waiting")]
+    assert taken[1] is not None
+    one.write(taken[1], steps=[("evaluation", {"step": 1, "score": 0.5})], step=1)
+    assert [row and row.number for row in (claim(other, f"w-{place}", planned=1) for place in (2, 3))] == [-1, 0]
+    assert other.steps("evaluation") == {}
+    one.release("w")
+    assert [row.heartbeat == 0 for row in (*one.rows(), *other.rows())] == [True, True, False, False]
+    engine.dispose()
+
+
+def test_a_worker_that_is_gone_is_at_no_trial(records: Records) -> None:
+    for owner in ("first", "second"):
+        claim(records, owner)
+    assert [row.owner for row in records.running(lambda row, _: row.owner == "first")] == ["second"]
+
+
 def test_a_trial_that_kills_its_workers_fails_in_the_end_and_the_study_goes_on(records: Records) -> None:
     for attempt in range(MAX_FAILED_ATTEMPTS):
         row = claim(records, f"worker-{attempt}")
@@ -218,6 +241,20 @@ def test_a_trial_that_is_taken_up_again_keeps_its_time_and_is_no_further_back(re
     assert 100.0 <= row.seconds < 200.0
 
 
+def test_what_a_checkpoint_will_not_report_again_is_recorded_before_it_and_a_verdict_stands(
+    records: Records, tmp_path: Path
+) -> None:
+    monitor = monitor_of(records, tmp_path)
+    assert [monitor(Evaluation(step, 0.5, 0.5, 0.5)) for step in (1, 2)] == ["complete", "stopped"]
+    monitor.metrics({"step": 3, "loss": 2.0})
+    monitor.progress(monitor.checkpoint_every)
+    assert records.steps("metrics") == {0: [{"step": 3, "loss": 2.0}]}
+    before = records.steps("evaluation")
+    again = monitor_of(records, tmp_path, "second", dead=("first",))
+    assert again(Evaluation(2, 0.9, 0.9, 0.9)) == "stopped"
+    assert records.steps("evaluation") == before
+
+
 def test_a_worker_that_learns_from_its_heartbeat_that_its_trial_is_gone_stops(records: Records, tmp_path: Path) -> None:
     monitor = monitor_of(records, tmp_path)
     assert claim(records, "second", dead=("first",)) is not None
@@ -233,6 +270,7 @@ def test_a_score_that_is_only_reached_again_is_no_gain_and_the_end_is_recorded_u
     curve = [Evaluation(step, 0.5, 0.5, 0.5) for step in (10, 20, 30)]
     assert [monitor(each) for each in curve[:2]] == ["complete", "stopped"]
     monitor.finish(TrialOutcome(curve, 0.25, 30, "stopped"))
+    assert [(row.state, row.step, row.loss) for row in records.trials()] == [("stopped", 30, 0.25)]
     assert [(row["step"], row["verdict"]) for row in records.steps("evaluation")[0]] == [
         (10, "complete"),
         (20, "stopped"),

@@ -69,8 +69,11 @@ def test_nothing_is_removed_while_somebody_pushes(store: BundleStore, source: Pa
             prune(store, 1)
         push_bundle(source, store)  # another push is no hindrance
     (source / "more.txt").write_text("more")
-    with locked(store, "prune"), pytest.raises(StoreBusyError, match="a prune is under way"):
-        push_bundle(source, store)
+    with locked(store, "prune"):
+        with pytest.raises(StoreBusyError, match="a prune is under way"):
+            push_bundle(source, store)
+        with pytest.raises(StoreBusyError, match="a prune is under way"):
+            prune(store, 1)
     assert store.list_locks() == {}
     store.put_lock("push-of-a-killed-process", json.dumps({"host": os.uname().nodename, "pid": 2**22 + 1}).encode())
     store.put_lock("push-of-another-machine", b'{"host": "elsewhere"}')
@@ -97,6 +100,19 @@ def test_a_lock_of_yesterday_or_of_a_process_whose_number_is_anothers_now_hinder
     store.put_lock("push-x", json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "began": 1.0}).encode())
     prune(store, 1)
     assert list(store.list_locks()) == ["push-old"]
+
+
+def test_a_lock_that_cannot_be_read_counts_and_uploads_of_today_are_left_alone(
+    store: BundleStore, source: Path, monkeypatch: pytest.MonkeyPatch
+):
+    push_bundle(source, store)
+    store.put_lock("push-x", b"{")
+    with pytest.raises(StoreBusyError, match="on a machine"):
+        prune(store, 1)
+    ages: list[float] = []
+    monkeypatch.setattr(store, "clean_up", lambda seconds: ages.append(seconds) or 3)
+    assert prune(store, 1, ignore_locks=True).ended_uploads == 3
+    assert ages == [7 * 24 * 3600]
 
 
 def test_a_lock_that_is_held_long_is_written_again(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch):

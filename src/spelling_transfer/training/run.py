@@ -180,14 +180,14 @@ def _fit(
     on_ctrl_c = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-    except SystemExit as error:
+    except SIGTERMException as error:
+        raise TrainingStopped from error
+    except SystemExit as error:  # SIGTERMException is one, too
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
         # Lightning would end the process with 1 and without a word, and has made it deaf to a further Ctrl-C.
         signal.signal(signal.SIGINT, on_ctrl_c)
         raise KeyboardInterrupt from error
-    except SIGTERMException as error:
-        raise TrainingStopped from error
     except TrainingDivergedError as error:
         last = latest_checkpoint(checkpoints, module.fingerprint) if checkpoints else None
         kept = f"The last good checkpoint is {last[0]} (step {last[1]})." if last else "No checkpoint was kept."

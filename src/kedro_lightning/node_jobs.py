@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,12 +87,10 @@ def datasets_across(pipeline: Pipeline, job: NodeJob) -> tuple[list[str], list[s
     """Returns the datasets a job reads from elsewhere, and those it leaves for others; parameters are neither."""
     from kedro.io.core import is_parameter
 
-    inside = [node for node in pipeline.nodes if node.name in job.nodes]
-    made = {name for node in inside for name in node.outputs}
-    used = {name for node in inside for name in node.inputs}
-    elsewhere = {name for node in pipeline.nodes if node.name not in job.nodes for name in node.inputs}
-    inputs = sorted(name for name in used - made if not is_parameter(name))
-    outputs = sorted(name for name in made if name in elsewhere or name not in used)
+    inside = pipeline.only_nodes(*job.nodes)
+    elsewhere = (pipeline - inside).all_inputs()
+    inputs = sorted(name for name in inside.inputs() if not is_parameter(name))
+    outputs = sorted(inside.outputs() | (inside.all_outputs() & elsewhere))
     return inputs, outputs
 
 
@@ -159,7 +157,7 @@ def work_of_job(
     """
     tier = config.tiers[job.tier]
     machines = tuple(machines_of_job(job, config, prices))
-    command = kedro_run(job.nodes, context.env, context.params)
+    command = kedro_run(job.nodes, context.env)
     variables = {**config.variables_of(job.task), **params_variable(context.params), RUN_ID_VARIABLE: run_id}
 
     def script(attempt: Attempt) -> str:
@@ -181,52 +179,35 @@ def work_of_job(
     )
 
 
-def kedro_run(nodes: Collection[str], env: str | None, params: Mapping[str, object]) -> list[str]:
-    """Returns the ``kedro run`` of some nodes; parameters that ``--params`` cannot hold are in no argument."""
+def kedro_run(nodes: Collection[str], env: str | None) -> list[str]:
+    """Returns the ``kedro run`` of some nodes in a job; parameters come in a variable."""
     command = ["kedro", "run", f"--nodes={','.join(nodes)}", f"--runner={JOB_RUNNER}"]
-    if env:
-        command.append(f"--env={env}")
-    if params and not params_variable(params):
-        command.append(f"--params={','.join(parameter_list(params))}")
-    return command
+    return [*command, f"--env={env}"] if env else command
 
 
 def params_variable(params: Mapping[str, object]) -> dict[str, str]:
-    """Returns the variable that carries parameters which ``--params`` cannot hold, such as lists; else nothing.
+    """Returns the variable that gives a job the parameters of its run; nothing where there are none.
 
     Raises:
-        ValueError: A value cannot be written down at all; the message is its name.
+        ValueError: A value would not come back as it was; the message is its name.
     """
-    try:
-        parameter_list(params)
-    except ValueError as error:
-        try:
-            text = json.dumps(params)
-            if json.loads(text) == params:
-                return {PARAMS_VARIABLE: text}
-        except (TypeError, ValueError):
-            pass
-        raise error from None
-    return {}
+    if lost := next(_lost(params), None):
+        raise ValueError(lost)
+    return {PARAMS_VARIABLE: json.dumps(params)} if params else {}
 
 
-def parameter_list(params: Mapping[str, object], prefix: str = "") -> list[str]:
-    """Returns parameters as ``--params`` takes them.
-
-    Raises:
-        ValueError: A value cannot be written so that it would be read back the same.
-    """
-    found: list[str] = []
+def _lost(params: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    """Yields the names of values that JSON does not give back as they were."""
     for name, value in params.items():
-        path = f"{prefix}{name}"
         if isinstance(value, Mapping):
-            found += parameter_list(value, f"{path}.")
+            yield from _lost(value, f"{prefix}{name}.")
             continue
-        text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-        if isinstance(value, list | tuple) or "," in text or "\n" in text:
-            raise ValueError(path)
-        found.append(f"{path}={text}")
-    return found
+        try:
+            comes_back = json.loads(json.dumps(value)) == value
+        except (TypeError, ValueError):
+            comes_back = False
+        if not comes_back:
+            yield f"{prefix}{name}"
 
 
 def _tier_of(node: Node, config: ComputeConfig) -> str | None:
@@ -249,13 +230,5 @@ def _group_of(node: Node, config: ComputeConfig) -> str | None:
 
 def _between(pipeline: Pipeline, inside: set[str]) -> set[str]:
     """Returns the nodes outside that come after one node of a group and before another."""
-    parents = {node.name: {parent.name for parent in found} for node, found in pipeline.node_dependencies.items()}
-    after: set[str] = set()
-    for node in pipeline.nodes:  # in an order of execution, so parents come first
-        if parents.get(node.name, set()) & (inside | after):
-            after.add(node.name)
-    before: set[str] = set()
-    for node in reversed(pipeline.nodes):
-        if node.name in inside or node.name in before:
-            before |= parents.get(node.name, set())
-    return (after & before) - inside
+    after, before = pipeline.from_nodes(*inside), pipeline.to_nodes(*inside)
+    return {node.name for node in (after & before).nodes} - inside

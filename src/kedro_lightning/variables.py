@@ -8,7 +8,7 @@ RUN_ID_VARIABLE = "KEDRO_COMPUTE_RUN_ID"
 """The run that this process does a part of: in a job, and in a driver that resumes the run."""
 
 PARAMS_VARIABLE = "KEDRO_COMPUTE_PARAMS"
-"""Parameters of a job's run, as JSON, where ``--params`` could not hold them."""
+"""Parameters of a job's run, as JSON: ``--params`` cannot hold all of them, such as lists."""
 
 MACHINES_VARIABLE = "KEDRO_COMPUTE_MACHINES"
 """How many machines do this job together. What trains there spreads over one device on each."""

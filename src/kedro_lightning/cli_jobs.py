@@ -79,8 +79,8 @@ def logs(job: str, follow: bool, env: str | None) -> None:
                 click.echo(line)
             found = _refresh(api, found)
         else:
-            for entry in api.logs([found]):
-                click.echo(entry.text)
+            for line in api.logs([found])[found.id]:
+                click.echo(line)
         if found.state is State.FAILED:
             raise ComputeError(f"Job {found.name} failed: {found.message or 'the platform gives no reason'}.")
 

@@ -69,7 +69,7 @@ class LogFollowers:
     def read(self, tracked: Tracked, job: JobView) -> list[str]:
         """Returns the whole log of an ended job, or what was seen of it where it cannot be read."""
         try:
-            lines = [line.text for line in self._api.logs([job])]
+            lines = self._api.logs([job])[job.id]
         except PlatformError as error:
             logger.warning("%s: its log cannot be read: %s", tracked.work.title, error)
             return tracked.lines
@@ -78,19 +78,14 @@ class LogFollowers:
 
     def read_all(self, ended: Sequence[Tracked]) -> None:
         """Passes on what is left of the logs of ended jobs; a single request reads all those on one machine."""
-        single = {tracked.job.id: tracked for tracked in ended if tracked.job is not None and not tracked.job.several}
-        for tracked in ended:
-            if tracked.job is not None and tracked.job.several:
-                self.read(tracked, tracked.job)
-        if not single:
-            return
         try:
-            lines = self._api.logs([tracked.job for tracked in single.values() if tracked.job is not None])
+            logs = self._api.logs([tracked.job for tracked in ended if tracked.job is not None])
         except PlatformError as error:
             logger.warning("Logs cannot be read: %s", error)
             return
-        for job_id, tracked in single.items():
-            self.complete(tracked, [line.text for line in lines if line.job_id == job_id])
+        for tracked in ended:
+            if tracked.job is not None:
+                self.complete(tracked, logs[tracked.job.id])
 
     def close(self) -> None:
         """Stops reading."""

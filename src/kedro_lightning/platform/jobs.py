@@ -80,14 +80,6 @@ class JobView:
         return self.num_machines > 1
 
 
-@dataclass(frozen=True)
-class LogLine:
-    """A line that a job wrote."""
-
-    job_id: str
-    text: str
-
-
 def tag_name(text: str) -> str:
     """Returns a tag as the platform will store it: lower case, no blanks."""
     return re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")
@@ -162,17 +154,18 @@ class JobsApi:
         with contextlib.suppress(NotFoundError):
             self._connection.read(f"stop job {job.name}", function, id=job.id, body=body)
 
-    def logs(self, jobs: Sequence[JobView]) -> list[LogLine]:
-        """Returns the lines that jobs have written so far."""
+    def logs(self, jobs: Sequence[JobView]) -> dict[str, list[str]]:
+        """Returns the lines that jobs have written so far, by the job's id."""
+        found: dict[str, list[str]] = {job.id: [] for job in jobs}
         single = [job.id for job in jobs if not job.several]
-        selectors: list[dict[str, Any]] = [{"job_ids": single}] if single else []
-        selectors += [{"mmt_id": job.id} for job in jobs if job.several]
-        return [
-            LogLine(str(entry.resource_id), str(entry.message))
-            for selector in selectors
-            for answer in self._connection.pages("read logs", self._client.jobs_service_get_logs, **selector)
-            for entry in answer.entries or []
-        ]
+        # Of a request for one job all lines are that job's.
+        asked: list[tuple[dict[str, Any], str]] = [({"mmt_id": job.id}, job.id) for job in jobs if job.several]
+        asked += [({"job_ids": single}, single[0] if len(single) == 1 else "")] if single else []
+        for selector, of in asked:
+            for answer in self._connection.pages("read logs", self._client.jobs_service_get_logs, **selector):
+                for entry in answer.entries or []:
+                    found.setdefault(of or str(entry.resource_id), []).append(str(entry.message))
+        return found
 
     def follow(self, job: JobView, stop: Callable[[], bool]) -> Iterable[str]:
         """Yields the lines of a running job as they come, until ``stop`` says so or the connection ends.

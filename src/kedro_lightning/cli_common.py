@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .config import ComputeConfig, config_loader, load_config
-from .errors import ComputeError
+from .errors import ComputeError, PlatformError
+
+if TYPE_CHECKING:
+    from .platform.machines import PriceList
 
 env_option = click.option("--env", "-e", default=None, help="Environment of the settings: a folder of conf.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
@@ -22,21 +25,13 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
 
 
-class Refused(click.ClickException):
-    """Ends a command with exit code 1 and one message."""
-
-
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Turns the errors of the plugin into one message.
-
-    Raises:
-        Refused: In place of an error of the plugin.
-    """
+    """Turns an error of the plugin into one message and exit code 1."""
     try:
         yield
     except ComputeError as error:
-        raise Refused(str(error)) from error
+        raise click.ClickException(str(error)) from error
 
 
 def project_folder() -> Path:
@@ -61,6 +56,22 @@ def settings(env: str | None) -> tuple[Path, ComputeConfig]:
         known = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
         raise click.BadParameter(f"there is no environment {env!r} in {folder}. Known: {known}.", param_hint="--env")
     return project, load_config(config_loader(project, env))
+
+
+def prices_to_show(
+    project: Path, config: ComputeConfig, machines: Collection[str], *, offline: bool = False
+) -> PriceList:
+    """Returns prices for a reader, not for money that is spent: of today, kept from before, or estimates."""
+    from .platform.client import connect, signed_in
+    from .platform.machines import cached_prices, estimated_prices
+    from .preflight import current_prices, price_cache
+
+    if not offline and signed_in():
+        try:
+            return current_prices(connect(config.teamspace), project)
+        except PlatformError as error:
+            click.echo(f"{error} Prices kept from before, or estimates, are shown.", err=True)
+    return cached_prices(price_cache(project)) or estimated_prices(machines)
 
 
 def print_json(content: Any) -> None:

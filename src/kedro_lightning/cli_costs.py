@@ -15,20 +15,20 @@ from .cli_common import (
     json_option,
     megabytes,
     one_message,
+    prices_to_show,
     print_json,
     print_table,
     settings,
 )
 from .config import ComputeConfig, load_config
 from .costs import Ledger, advice, cost_per_point, read_scores, refresh, summary, write_page
-from .errors import ComputeError, PlatformError, PreflightError
+from .errors import ComputeError, PreflightError
 from .node_jobs import make_node_jobs
 from .places import check_places, folder_settings
 from .plan import Plan, make_plan
-from .platform.client import connect, signed_in
+from .platform.client import connect
 from .platform.jobs import JobsApi
-from .platform.machines import PriceList, cached_prices, estimated_prices
-from .preflight import current_prices, price_cache
+from .platform.machines import PriceList
 from .run_state import selection_of
 from .times import JobTimes
 
@@ -53,17 +53,9 @@ _COLUMNS = {"run": "run_id", "node": "title", "trial": "key", "tier": "tier", "m
 def plan(env: str | None, pipelines: str, tags: str, nodes: str, offline: bool, datasets: bool, as_json: bool) -> None:
     """Show what would run where, for how long and for how much. Nothing is started."""
     with one_message():
-        from kedro.framework.session import KedroSession
-        from kedro.framework.startup import bootstrap_project
-
         project, _ = settings(env)
-        bootstrap_project(project)
-        with KedroSession.create(project_path=project, env=env) as session:
-            context = cast("Any", session).load_context()
-            selection: dict[str, Any] = {
-                "pipeline_names": _split(pipelines), "tags": _split(tags), "node_names": _split(nodes),
-            }  # fmt: skip
-            _show_plan(context, selection, offline=offline, datasets=datasets, as_json=as_json)
+        selection = {"pipeline_names": _split(pipelines), "tags": _split(tags), "node_names": _split(nodes)}
+        _show_plan(project, {"env": env}, selection, offline=offline, datasets=datasets, as_json=as_json)
 
 
 @click.command(
@@ -132,16 +124,12 @@ def show_plan(project: Path, options: Mapping[str, Any]) -> None:
     Raises:
         ComputeError: The settings do not fit the pipeline.
     """
-    from kedro.framework.session import KedroSession
-
-    made_from: dict[str, Any] = {"env": options.get("env"), "runtime_params": options.get("params")}
-    with KedroSession.create(project_path=project, **made_from) as session:
-        context = cast("Any", session).load_context()
-        _show_plan(context, selection_of(options))
+    _show_plan(project, {"env": options.get("env"), "runtime_params": options.get("params")}, selection_of(options))
 
 
 def _show_plan(
-    context: Any,
+    project: Path,
+    started_with: Mapping[str, Any],
     selection: Mapping[str, Any],
     *,
     offline: bool = False,
@@ -149,13 +137,17 @@ def _show_plan(
     as_json: bool = False,
 ) -> None:
     """Prints the plan of a selection of nodes, and what would keep them from starting, as far as can be seen here."""
-    loader, project = context.config_loader, Path(context.project_path)
+    from kedro.framework.session import KedroSession
+
+    with KedroSession.create(project_path=project, **started_with) as session:
+        context = cast("Any", session).load_context()
+    loader = context.config_loader
     chosen, config = _chosen(selection), load_config(loader)
     jobs = make_node_jobs(chosen, config)
     prices = PriceList((), "", "none")
     if jobs:
         wanted = {name for job in jobs for name in config.tiers[job.tier].machines}
-        prices = _prices(project, config, wanted, offline=offline)
+        prices = prices_to_show(project, config, wanted, offline=offline)
     times = JobTimes(config, Ledger(project / config.ledger), loader)
     made = make_plan(chosen, jobs, context.catalog, config, prices, times)
     if as_json:
@@ -217,15 +209,6 @@ def _print_plan(made: Plan, config: ComputeConfig, *, datasets: bool) -> None:
     click.echo()
     for line in lines:
         click.echo(textwrap.fill(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False))
-
-
-def _prices(project: Path, config: ComputeConfig, wanted: set[str], *, offline: bool) -> PriceList:
-    if not offline and signed_in():
-        try:
-            return current_prices(connect(config.teamspace), project)
-        except PlatformError as error:
-            click.echo(f"{error} The plan uses prices kept from before, or estimates.", err=True)
-    return cached_prices(price_cache(project)) or estimated_prices(wanted)
 
 
 def _number(minutes: float) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from .cli_common import env_option, examples, json_option, one_message, print_json, settings
+from .cli_common import env_option, examples, json_option, one_message, prices_to_show, print_json, settings
 from .config import ComputeConfig, DeploymentSettings
 from .errors import BudgetError, PreflightError, SettingsError
-from .platform.client import Connection, connect, signed_in
+from .platform.client import Connection, connect
 from .platform.deployments import DeploymentsApi, DeploymentView, deployment_of
-from .platform.machines import Machine, PriceList, cached_prices, estimated_prices
+from .platform.machines import Machine, PriceList
 from .platform.studios import StudiosApi, StudioView
-from .preflight import current_prices, price_cache
+from .preflight import current_prices
 
 
 @click.command(
@@ -94,27 +94,15 @@ def _start(
             f"replicas on {machine.name} cost {most:.2f} USD an hour. Raise it, or lower max_replicas."
         )
     studios = StudiosApi(connection)
-    studio = studios.find(config.studio_of(wanted.task).name)
-    if studio is None:
-        raise PreflightError(
-            f"compute: deployments.{name}: there is no Studio {config.studio_of(wanted.task).name!r}. Make it with "
-            "'kedro compute studios create'."
-        )
-    if missing := sorted(set(wanted.secrets) - studios.secret_names()):
-        raise PreflightError(
-            f"compute: deployments.{name}: the platform's store lacks {', '.join(missing)}. Store each with "
-            "'kedro compute studios secrets'."
-        )
+    studio = studios.of_tasks([wanted.task], config)[wanted.task]
+    studios.check_secrets(f"deployments.{name}.secrets", wanted.secrets)
     return api.deploy(name, wanted, studio, machine.slug, release)
 
 
 def _planned(
     project: Path, config: ComputeConfig, name: str, wanted: DeploymentSettings, release: str
 ) -> dict[str, Any]:
-    prices = cached_prices(price_cache(project))
-    if signed_in():
-        prices = current_prices(connect(config.teamspace), project)
-    prices = prices or estimated_prices([wanted.machine])
+    prices = prices_to_show(project, config, [wanted.machine])
     machine = _machine(prices, name, wanted)
     studio = StudioView(f"<{config.studio_of(wanted.task).name}>", "", "<its cloud>", "", "", 0.0, True)
     body = deployment_of(name, wanted, studio, machine.slug, release, "<teamspace>")

@@ -61,19 +61,15 @@ def create(tasks: tuple[str, ...], everything: bool, env: str | None, as_json: b
         raise click.UsageError("Name tasks, or give --all.")
     with one_message():
         project, config = settings(env)
-        for task in tasks:
-            config.studio_of(task)
+        names = {task: config.studio_of(task).name for task in (tasks or config.studios)}
         api = StudiosApi(connect(config.teamspace))
-        done = [
-            set_up(api, config, task, project, say=lambda text: click.echo(text, err=True))
-            for task in (tuple(config.studios) if everything else tasks)
-        ]
+        done = {task: set_up(api, config, task, project, lambda text: click.echo(text, err=True)) for task in names}
         if as_json:
-            print_json([{"task": one.task, "name": one.name, "problems": list(one.problems)} for one in done])
+            print_json([{"task": task, "name": names[task], "problems": found} for task, found in done.items()])
         else:
-            for one in done:
-                click.echo(f"{one.name}: {'as declared' if not one.problems else ''}{'; '.join(one.problems)}")
-        if any(one.problems for one in done):
+            for task, problems in done.items():
+                click.echo(f"{names[task]}: {'; '.join(problems) or 'as declared'}")
+        if any(done.values()):
             raise ComputeError("Not every Studio is as declared.")
 
 
@@ -87,7 +83,7 @@ def start(task: str, machine: str | None, env: str | None) -> None:
         _, config = settings(env)
         slug = _slug(machine or config.studio_of(task).machine)
         api = StudiosApi(connect(config.teamspace))
-        studio = _find(api, config, task)
+        studio = api.of_tasks([task], config)[task]
         api.start(studio, slug)
         api.set_sleep(studio, config.studios[task].idle_minutes)
         click.echo(f"{studio.name} is awake; it sleeps after {config.studios[task].idle_minutes} idle minutes.")
@@ -104,9 +100,8 @@ def switch(task: str, machine: str, env: str | None) -> None:
     """Move the running Studio of a TASK to another MACHINE: CPU to write code, T4 to try it, A100 to train."""
     with one_message():
         _, config = settings(env)
-        config.studio_of(task)
         api = StudiosApi(connect(config.teamspace))
-        studio = _find(api, config, task)
+        studio = api.of_tasks([task], config)[task]
         slug = _slug(machine)
         if not studio.running:
             raise ComputeError(f"Studio {studio.name} is asleep. Wake it with 'kedro compute studios start {task}'.")
@@ -124,10 +119,8 @@ def stop(tasks: tuple[str, ...], everything: bool, env: str | None) -> None:
         raise click.UsageError("Name tasks, or give --all.")
     with one_message():
         _, config = settings(env)
-        for task in tasks:
-            config.studio_of(task)
-        api = StudiosApi(connect(config.teamspace))
-        stopped = api.stop_running({config.studios[task].name for task in (tasks or config.studios)})
+        names = {config.studio_of(task).name for task in (tasks or config.studios)}
+        stopped = StudiosApi(connect(config.teamspace)).stop_running(names)
         click.echo(f"Stopped {', '.join(stopped) or 'none: all of them sleep'}.")
 
 
@@ -168,14 +161,6 @@ def _row(task: str, config: ComputeConfig, there: dict[str, StudioView]) -> dict
         "task": task, "name": declared.name, "state": state, "machine": studio.machine if studio else "",
         "idle_minutes": f"{idle:g}" if studio is None or studio.sleeps else "never", "nodes": list(declared.nodes),
     }  # fmt: skip
-
-
-def _find(api: StudiosApi, config: ComputeConfig, task: str) -> StudioView:
-    name = config.studio_of(task).name
-    studio = api.find(name)
-    if studio is None:
-        raise ComputeError(f"There is no Studio {name}. Run 'kedro compute studios create {task}'.")
-    return studio
 
 
 def _slug(name: str) -> str:

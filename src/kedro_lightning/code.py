@@ -29,7 +29,6 @@ class Bundle:
 
     content: bytes
     sha256: str
-    files: tuple[str, ...]
 
     @property
     def place(self) -> str:
@@ -84,7 +83,7 @@ def make_bundle(project: Path, settings: CodeSettings, data_folders: Sequence[st
             f"compute: code.include and data.bundled: {len(content) / 1e6:.0f} MB to send, more than "
             f"{_LARGEST_BUNDLE_MEGABYTES} MB. Keep data on a storage that every machine reaches (data.shared)."
         )
-    return Bundle(content, hashlib.sha256(content).hexdigest(), tuple(names))
+    return Bundle(content, hashlib.sha256(content).hexdigest())
 
 
 def pushed_commit(project: Path, data_folders: Sequence[str] = ()) -> tuple[str, str]:

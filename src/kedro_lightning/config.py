@@ -276,12 +276,9 @@ def load_config(loader: AbstractConfigLoader) -> ComputeConfig:
     """
     from kedro.config import MissingConfigException
 
-    patterns = getattr(loader, "config_patterns", None)
-    if patterns is not None:
-        patterns.setdefault(KIND, list(_FILES))
-    strategies = getattr(loader, "merge_strategy", None)
-    if strategies is not None:
-        strategies.setdefault(KIND, "soft")
+    # Another loader than Kedro's may have neither.
+    getattr(loader, "config_patterns", {}).setdefault(KIND, list(_FILES))
+    getattr(loader, "merge_strategy", {}).setdefault(KIND, "soft")
     try:
         content: dict[str, Any] = loader[KIND]
     except (MissingConfigException, KeyError):

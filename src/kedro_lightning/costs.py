@@ -6,8 +6,8 @@ import contextlib
 import datetime as dt
 import fcntl
 import html
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-_NUMBERS: dict[str, Any] = {"cost_usd": float, "seconds": float}
+_NUMBERS: dict[str, Any] = {"usd_per_hour": float, "cost_usd": float, "seconds": float}
+_TYPES: dict[str, Any] = {name: _NUMBERS.get(name, str) for name in COLUMNS if name not in ("attempt", "settled")}
 _SETTLED_AFTER_MINUTES = 10.0
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -58,7 +59,7 @@ class Ledger:
         if not self.path.is_file():
             return pd.DataFrame(columns=COLUMNS, dtype=object).astype(_NUMBERS)
         try:
-            frame = pd.read_csv(self.path, keep_default_na=False, dtype={"note": str, "run_id": str, **_NUMBERS})
+            frame = pd.read_csv(self.path, keep_default_na=False, dtype=_TYPES)
         except (ValueError, OSError) as error:
             raise ComputeError(
                 f"{self.path}: not a table of costs ({error}). Move it away to begin a new one."
@@ -73,12 +74,8 @@ class Ledger:
         """Adds a job or changes its row."""
         if not entry.job_id:
             return
-        row: dict[str, Any] = {
-            "run_id": run_id, "title": entry.title, "key": entry.key, "attempt": entry.attempt, "job_id": entry.job_id,
-            "name": entry.name, "tier": tier, "machine": entry.machine, "usd_per_hour": entry.usd_per_hour,
-            "state": entry.state, "seconds": entry.seconds, "cost_usd": entry.cost_usd, "settled": settled,
-            "recorded_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "note": entry.note,
-        }  # fmt: skip
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        row = {**asdict(entry), "run_id": run_id, "tier": tier, "settled": settled, "recorded_at": now}
         with self._locked():
             frame = self.read()
             known = frame[frame["job_id"] == entry.job_id]
@@ -125,7 +122,7 @@ def refresh(ledger: Ledger, api: JobsApi) -> int:
         jobs = {job.id: job for job in api.find_all(run_tag(str(run_id)))}
         for row in rows.to_dict("records"):
             job = jobs.get(str(row["job_id"]))
-            entry = _entry(row)
+            entry = Entry(**{each.name: row[each.name] for each in fields(Entry)})
             if job is None:
                 ledger.record(str(run_id), replace(entry, note=entry.note or "gone"), str(row["tier"]), settled=True)
                 continue
@@ -234,11 +231,3 @@ def _table(rows: list[dict[str, Any]], bar: str = "") -> str:
 
 def _kind(value: Any) -> str:
     return ' class="number"' if isinstance(value, int | float) else ""
-
-
-def _entry(row: Mapping[Any, Any]) -> Entry:
-    return Entry(
-        key=str(row["key"]), title=str(row["title"]), job_id=str(row["job_id"]), name=str(row["name"]),
-        attempt=int(row["attempt"]), machine=str(row["machine"]), usd_per_hour=float(row["usd_per_hour"]),
-        state=str(row["state"]), cost_usd=float(row["cost_usd"]), seconds=float(row["seconds"]), note=str(row["note"]),
-    )  # fmt: skip

@@ -58,19 +58,4 @@ class QuotaError(PlatformError):
 
 
 class TransientError(PlatformError):
-    """The request may work in a moment: an outage, a cut connection, too many requests.
-
-    ``took_effect`` says what is known about a request that changes something: ``False`` where it was refused before it
-    did anything, ``None`` where nobody can say.
-    """
-
-    def __init__(self, message: str, status: int | None = None, *, took_effect: bool | None = None) -> None:
-        """Makes the error.
-
-        Args:
-            message: What a user needs to know.
-            status: HTTP status of the answer; ``None`` without an answer.
-            took_effect: Whether the request changed anything.
-        """
-        super().__init__(message, status)
-        self.took_effect = took_effect
+    """The request may work in a moment: an outage, a cut connection, too many requests."""

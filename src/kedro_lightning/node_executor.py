@@ -38,7 +38,7 @@ class NodeExecutor(Executor):
         dispatcher: Dispatcher,
         *,
         done: set[str],
-        on_done: Callable[[list[str]], None],
+        on_done: Callable[[str], None],
     ) -> None:
         """Makes an executor for one run.
 
@@ -48,7 +48,7 @@ class NodeExecutor(Executor):
             works: The work of each job, by its name.
             dispatcher: Starts and watches the jobs.
             done: Nodes that an earlier driver of the same run has done.
-            on_done: Called with nodes that are done.
+            on_done: Called with each node that is done.
         """
         self._jobs, self._job_of = jobs, {node: job for job in jobs for node in job.nodes}
         self._works, self._dispatcher = works, dispatcher
@@ -111,7 +111,7 @@ class NodeExecutor(Executor):
                 fail(future, error)
             else:
                 with self._lock:
-                    self._finish([node.name])
+                    self._finish(node.name)
                     self._start_ready_jobs()
                 finish(future, node)
 
@@ -155,15 +155,14 @@ class NodeExecutor(Executor):
         except BaseException as error:  # noqa: BLE001  (a hook of the project, or an output that is not there)
             fail(future, error)
         else:
-            self._finish([task.node.name])
+            self._finish(task.node.name)
             finish(future, task.node)
             self._start_ready_jobs()
 
-    def _finish(self, names: list[str]) -> None:
-        new = [name for name in names if name not in self._finished]
-        self._finished.update(new)
-        if new:
-            self._on_done(new)
+    def _finish(self, name: str) -> None:
+        if name not in self._finished:
+            self._finished.add(name)
+            self._on_done(name)
 
 
 def _end_hooks(task: Task) -> None:

@@ -39,11 +39,11 @@ class PlanRow:
     def as_record(self) -> dict[str, Any]:
         """Returns the row as plain values."""
         return {
-            "name": self.name, "nodes": list(self.nodes), "task": self.task, "tier": self.tier,
-            "machine": self.machine.name if self.machine else HERE, "interruptible": self.interruptible,
-            "usd_per_hour": self.usd_per_hour, "minutes": self.minutes, "estimated_from": self.estimated_from,
-            "notes": list(self.notes), "usd": self.usd, "inputs": dict(self.inputs), "outputs": dict(self.outputs),
-        }  # fmt: skip
+            **vars(self),
+            "machine": self.machine.name if self.machine else HERE,
+            "inputs": dict(self.inputs),
+            "outputs": dict(self.outputs),
+        }
 
 
 @dataclass(frozen=True)

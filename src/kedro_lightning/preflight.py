@@ -133,8 +133,8 @@ def ready_studios(
     Raises:
         PreflightError: A Studio, a secret or a package is missing.
     """
-    studios = _find_studios(tasks, config, api)
-    check_secrets(config, api)
+    studios = api.of_tasks(tasks, config)
+    api.check_secrets("secrets", config.secrets)
     if config.code.check_packages:
         check_installed(project, studios, api)
     return studios, bring_code(project, config, api, studios.values(), commit)
@@ -188,19 +188,6 @@ def check_money(plan: Plan, config: ComputeConfig, ledger: Ledger, run_id: str, 
     return RunBudget(limit, spent)
 
 
-def check_secrets(config: ComputeConfig, api: StudiosApi) -> None:
-    """Checks that the platform's store holds the secrets the jobs need.
-
-    Raises:
-        PreflightError: Names those that it does not.
-    """
-    if config.secrets and (missing := sorted(set(config.secrets) - api.secret_names())):
-        raise PreflightError(
-            f"compute: secrets: the platform's store has no {', '.join(missing)}. Set the variable here and run "
-            "'kedro compute studios secrets', which stores it without showing it."
-        )
-
-
 def _check_params(params: Mapping[str, object]) -> None:
     try:
         params_variable(params)
@@ -209,15 +196,3 @@ def _check_params(params: Mapping[str, object]) -> None:
             f"--params: {error}: this value cannot be passed on to another machine in writing. Put it into a file of "
             "the environment."
         ) from None
-
-
-def _find_studios(tasks: Iterable[str], config: ComputeConfig, api: StudiosApi) -> dict[str, StudioView]:
-    there = {studio.name: studio for studio in api.list()}
-    names = {task: config.studios[task].name for task in tasks}
-    missing = [f"{name} (for {task})" for task, name in names.items() if name not in there]
-    if missing:
-        raise PreflightError(
-            f"compute: studios: there is no Studio {', '.join(missing)}. "
-            "Set them up with 'kedro compute studios create'."
-        )
-    return {task: there[name] for task, name in names.items()}

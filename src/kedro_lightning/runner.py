@@ -110,7 +110,7 @@ class StudioRunner(_PartOfARun, AbstractRunner):
             ready.works,
             _dispatcher(ready, config, jobs, state, context.project, attach=earlier is not None),
             done=_still_done(set(state.state.done), pipeline, catalog),
-            on_done=lambda nodes: state.write(done=nodes),
+            on_done=lambda node: state.write(done=[node]),
         )
         try:
             with _terminated_like_interrupted():

@@ -84,21 +84,13 @@ class StudioStep(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class SetUp:
-    """What became of a Studio; it is as declared if there are no problems."""
-
-    task: str
-    name: str
-    problems: tuple[str, ...]
-
-
 def set_up(
     api: StudiosApi, config: ComputeConfig, task: str, project: Path, say: Callable[[str], None] = lambda text: None
-) -> SetUp:
+) -> list[str]:
     """Makes one Studio what the settings declare; running it again repairs what differs.
 
-    The machine is stopped at the end whatever happens, unless it ran before.
+    The machine is stopped at the end whatever happens, unless it ran before. Returns what is wrong then, a line each;
+    nothing if the Studio is as declared.
 
     Raises:
         ComputeError: A step failed.
@@ -124,7 +116,7 @@ def set_up(
     finally:
         if not studio.running:  # as it was before
             api.stop(studio)
-    return SetUp(task, settings.name, tuple(problems))
+    return problems
 
 
 class EnvironmentStep:

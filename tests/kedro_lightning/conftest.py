@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from lightning_platform import Platform, connection, fake_platform, platform, until, whole_project
 
-from kedro_lightning.jobs.work import EXIT_MARK, Work
+from kedro_lightning.cli import compute
+from kedro_lightning.jobs.work import EXIT_MARK, Entry, Work
 from kedro_lightning.platform.client import Connection
 from kedro_lightning.platform.machines import Machine
 from kedro_lightning.platform.studios import StudiosApi, StudioView
@@ -21,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 __all__ = ["connection", "fake_platform", "platform", "until", "whole_project"]
 
 T4 = Machine("T4", "lit-t4-1", "T4", 1, 16.0, 0.68, 0.30)
+ENTRY = Entry("train", "train", "job-1", "train-1", 1, "T4", 0.68, "completed", 0.34, 1800.0)
 A100 = Machine("A100", "lit-a100-1", "A100", 1, 40.0, 1.55, 1.0)
 
 
@@ -174,6 +178,13 @@ class ToyProject:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(content), encoding="utf-8")
 
+    def edit(self, name: str, *changes: tuple[str, str]) -> None:
+        """Puts texts in place of others in a file; in place of none, the text comes at its end."""
+        content = (self.path / name).read_text(encoding="utf-8")
+        for old, new in changes:
+            content = content.replace(old, new) if old else content + new
+        self.write(name, content)
+
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         environment = {
             **os.environ, "SHARED": str(self.shared), "HOOKS_FILE": str(self.hooks), "PYTHONPATH": "", **variables,
@@ -197,6 +208,21 @@ def toy(platform: Platform, connection: Connection, tmp_path: Path) -> ToyProjec
     """A project whose Studio is there."""
     StudiosApi(connection).create("toy-training")
     return ToyProject(tmp_path / "project", platform)
+
+
+@pytest.fixture
+def invoke(toy: ToyProject, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs ``kedro compute`` in the toy."""
+    monkeypatch.chdir(toy.path)
+    monkeypatch.setenv("SHARED", str(toy.shared))
+    return lambda *arguments: CliRunner().invoke(compute, list(arguments), prog_name="kedro compute")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Runs git in a folder and returns what it printed."""
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.test"]
+    done = subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 @pytest.fixture

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from tests.kedro_lightning.test_costs import fill
 
 from kedro_lightning.cli import compute
 from kedro_lightning.costs import Ledger
 from kedro_lightning.jobs.work import run_tag
 from kedro_lightning.platform.jobs import JobRequest, JobsApi
-
-
-@pytest.fixture
-def invoke(toy, monkeypatch: pytest.MonkeyPatch) -> Iterator:
-    monkeypatch.chdir(toy.path)
-    monkeypatch.setenv("SHARED", str(toy.shared))
-
-    def invoke(*arguments: str) -> Result:
-        return CliRunner().invoke(compute, list(arguments), prog_name="kedro compute")
-
-    return invoke
 
 
 def start(connection, studio_id: str, command: str = "sleep 60", run: str = "run-1", name: str = "train-1"):
@@ -57,9 +45,8 @@ def test_the_plan_has_machines_minutes_and_prices_and_starts_nothing(toy, invoke
 
 
 def test_long_names_are_cut_until_the_plan_fits_80_columns(toy) -> None:
-    registry = (toy.path / "src/toy/pipeline_registry.py").read_text()
     name = "a_namespace." * 6 + "train_with_care"
-    (toy.path / "src/toy/pipeline_registry.py").write_text(registry.replace('name="train"', f'name="{name}"'))
+    toy.edit("src/toy/pipeline_registry.py", ('name="train"', f'name="{name}"'))
     shown = toy.kedro("compute", "plan", "--datasets", PYTHONPATH=os.environ.get("PYTHONPATH", ""))
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout[shown.stdout.index("NODE") :].splitlines()
@@ -151,8 +138,7 @@ def test_studios_are_listed_started_switched_and_put_to_sleep(toy, invoke) -> No
 
 
 def test_a_secret_that_is_nowhere_is_named(toy, invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (toy.path / "conf/base/compute.yml").read_text()
-    toy.write("conf/base/compute.yml", text + "secrets: [KEY_A, KEY_B]\n")
+    toy.edit("conf/base/compute.yml", ("", "secrets: [KEY_A, KEY_B]\n"))
     monkeypatch.setenv("KEY_A", "value-of-a\n")
     shown = invoke("studios", "secrets")
     assert shown.exit_code == 1

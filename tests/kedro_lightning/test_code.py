@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
+from tests.kedro_lightning.conftest import git
 
 from kedro_lightning.code import make_bundle, pushed_commit
 from kedro_lightning.config import CodeSettings
@@ -48,15 +48,10 @@ def test_the_same_files_are_the_same_bundle_and_another_line_is_another(source_p
 
 
 def test_what_git_ignores_stays_at_home(source_project: Path) -> None:
-    subprocess.run(["git", "init", "-q", str(source_project)], check=True)
+    git(source_project, "init", "-q")
     (source_project / ".gitignore").write_text("notes.txt\n")
     (source_project / "src/notes.txt").write_text("private")
     assert "src/notes.txt" not in names(make_bundle(source_project, CodeSettings()).content)
-
-
-def git(source_project: Path, *arguments: str) -> None:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.test"]
-    subprocess.run(["git", "-C", str(source_project), *identity, *arguments], check=True, capture_output=True)
 
 
 def test_a_commit_must_be_all_there_is_and_be_pushed(source_project: Path, tmp_path_factory) -> None:

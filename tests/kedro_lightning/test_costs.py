@@ -7,18 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.kedro_lightning.conftest import work
+from tests.kedro_lightning.conftest import ENTRY, work
 
 from kedro_lightning.config import ComputeConfig
 from kedro_lightning.costs import Ledger, advice, cost_per_point, refresh, summary, write_page
 from kedro_lightning.errors import BudgetError, ComputeError
 from kedro_lightning.jobs.dispatch import Dispatcher
-from kedro_lightning.jobs.work import Entry
 from kedro_lightning.plan import Plan
 from kedro_lightning.platform.jobs import JobsApi
 from kedro_lightning.preflight import check_money
-
-ENTRY = Entry("train", "train", "job-1", "train-1", 1, "T4", 0.68, "completed", 0.34, 1800.0)
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ import json
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from kedro_lightning.cli import compute
 from kedro_lightning.config import parse_config
 from kedro_lightning.errors import SettingsError
 
@@ -19,14 +18,12 @@ DEPLOYMENT = {
 
 
 @pytest.fixture
-def deploy(toy, monkeypatch):
+def deploy(toy, invoke):
     """Runs the command in a project with one deployment, of which some settings may be changed."""
-    monkeypatch.chdir(toy.path)
-    monkeypatch.setenv("SHARED", str(toy.shared))
 
     def run(*arguments: str, **changes: object) -> Result:
         toy.write("conf/local/compute.yml", yaml.safe_dump({"deployments": {"speller": {**DEPLOYMENT, **changes}}}))
-        return CliRunner().invoke(compute, ["deploy", "speller", *arguments], prog_name="kedro compute")
+        return invoke("deploy", "speller", *arguments)
 
     return run
 
@@ -57,20 +54,19 @@ def test_without_an_account_the_price_is_an_estimate(deploy, monkeypatch) -> Non
 
 
 @pytest.mark.usefixtures("key")
-def test_it_is_started_changed_taken_back_and_stopped(deploy, platform) -> None:
+def test_it_is_started_changed_taken_back_and_stopped(deploy, invoke, platform) -> None:
     assert "release fp_1, 1 replicas ready of 1 to 2" in deploy("--release=fp_1").output
     second = deploy("--release=fp_2")
     assert "release 2 fp_2 (runs)" in second.output
     assert "release 1 fp_1 (kept)" in second.output
-    status = CliRunner().invoke(compute, ["status"], prog_name="kedro compute")
-    assert "Deployment speller serves with 1 replicas." in status.output
+    assert "Deployment speller serves with 1 replicas." in invoke("status").output
     back = deploy("--back")
     assert back.exit_code == 0, back.output
     assert "release fp_1," in back.output
     assert "no release before" in deploy("--back").output
     assert "release fp_1," in deploy("--status").output
     assert json.loads(deploy("--stop", "--json").output)["state"] == "stopped"
-    assert "Deployment" not in CliRunner().invoke(compute, ["status"], prog_name="kedro compute").output
+    assert "Deployment" not in invoke("status").output
     assert "hush" not in platform.said()
 
 
@@ -80,7 +76,7 @@ def test_it_is_started_changed_taken_back_and_stopped(deploy, platform) -> None:
         ({"most_usd_per_hour": None}, "2 replicas on T4 cost 1.36 USD an hour"),
         ({"most_usd_per_hour": 1.0}, "2 replicas on T4 cost 1.36 USD an hour"),
         ({"machine": "Z80"}, "'Z80' is not offered. Known: "),
-        ({}, "the platform's store lacks ENDPOINT_KEY"),
+        ({}, "deployments.speller.secrets: the platform's store has no ENDPOINT_KEY"),
     ],
 )
 def test_what_is_missing_is_named_before_anything_is_rented(deploy, platform, changes, message) -> None:
@@ -90,11 +86,10 @@ def test_what_is_missing_is_named_before_anything_is_rented(deploy, platform, ch
     assert platform.world.deployments == {}
 
 
-def test_one_thing_at_a_time_and_only_what_is_declared(deploy) -> None:
+def test_one_thing_at_a_time_and_only_what_is_declared(deploy, invoke) -> None:
     assert deploy("--back", "--stop").exit_code == 2
     assert "Start it with" in deploy("--status").output
-    unknown = CliRunner().invoke(compute, ["deploy", "other"], prog_name="kedro compute")
-    assert "there is no 'other'. Known: speller" in unknown.output
+    assert "there is no 'other'. Known: speller" in invoke("deploy", "other").output
 
 
 @pytest.mark.parametrize(

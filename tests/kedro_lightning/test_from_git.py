@@ -7,22 +7,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.kedro_lightning.conftest import git
 
 _IGNORED = "data/\n.kedro-compute/\n.viz/\nhooks.jsonl\nconf/local/\n__pycache__/\n"
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.test"]
-    done = subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 @pytest.fixture
 def pushed(toy, tmp_path: Path):
     """The toy as a repository that was pushed to a bare one; it goes by the name of an installed distribution."""
-    compute = (toy.path / "conf/base/compute.yml").read_text()
-    toy.write("conf/base/compute.yml", compute + "code: {mode: git}\n")
-    toy.write("pyproject.toml", (toy.path / "pyproject.toml").read_text().replace('"toy"', '"spelling-transfer"', 1))
+    toy.edit("conf/base/compute.yml", ("", "code: {mode: git}\n"))
+    toy.edit("pyproject.toml", ('name = "toy"\n[', 'name = "spelling-transfer"\n['))
     toy.write(".gitignore", _IGNORED)
     subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "remote.git")], check=True)
     git(toy.path, "init", "-q", "-b", "main")

@@ -9,6 +9,7 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline, node, pipeline
+from tests.kedro_lightning.conftest import ENTRY
 
 from kedro_lightning.config import ComputeConfig
 from kedro_lightning.costs import Ledger
@@ -162,8 +163,6 @@ def test_data_in_memory_is_a_reason(platform, studio, tmp_path: Path) -> None:
 
 
 def test_what_the_run_spent_before_is_counted(platform, studio, tmp_path: Path) -> None:
-    from tests.kedro_lightning.test_costs import ENTRY
-
     Ledger(tmp_path / "data/08_reporting/compute/ledger.csv").record("run-1", ENTRY)
     assert attempt(tmp_path).budget.free_usd == pytest.approx(2 - 0.34)
 

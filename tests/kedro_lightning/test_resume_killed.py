@@ -14,10 +14,8 @@ def ours(toy):
     """The toy with this project's `kedro run`, whose runner is the default one, and its GPU nodes in one job."""
     toy.write("src/toy/cli.py", "from spelling_transfer.cli import cli\n")
     toy.write(".kedro.yml", "run:\n  runner: kedro_lightning.runner.StudioRunner\n")
-    text = (toy.path / "src/toy/pipeline_registry.py").read_text()
-    toy.write("src/toy/pipeline_registry.py", text.replace('["gpu"]', '["gpu", "group-both"]'))
-    compute = (toy.path / "conf/base/compute.yml").read_text()
-    toy.write("conf/base/compute.yml", compute + "pass_on: [RUN_FOLDER]\n")
+    toy.edit("src/toy/pipeline_registry.py", ('["gpu"]', '["gpu", "group-both"]'))
+    toy.edit("conf/base/compute.yml", ("", "pass_on: [RUN_FOLDER]\n"))
     toy.write("conf/other/parameters.yml", "n: 5\n")
     return toy
 

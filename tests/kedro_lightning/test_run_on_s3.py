@@ -5,15 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "platform"))
-
 from s3_server import WRITER, S3Server
 
 _TINY = (
@@ -40,24 +35,18 @@ environments:
 """
 
 
-@pytest.fixture
-def server() -> Iterator[S3Server]:
-    with S3Server() as started:
-        yield started
-
-
 @pytest.mark.skipif(not os.environ.get("SPELLING_LONG_TESTS"), reason="several minutes: set SPELLING_LONG_TESTS=1")
 def test_gpu_nodes_as_jobs_read_and_write_s3_and_leave_what_a_local_run_leaves(
-    platform: Any, whole_project: Any, server: S3Server, tmp_path: Path
+    platform: Any, whole_project: Any, s3_server: S3Server, tmp_path: Path
 ) -> None:
     conf = whole_project.path / "conf" / "rented_s3"
     conf.mkdir()
-    (conf / "compute.yml").write_text(_ENVIRONMENT % server.endpoint)
+    (conf / "compute.yml").write_text(_ENVIRONMENT % s3_server.endpoint)
     (conf / "globals.yml").write_text("storage_root: ${run_folder:s3://data/study}\n")
     # Nothing of the driver's folder is known to a machine; the keys come from the platform's store alone.
     platform.world.extra_env = {"DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
     keys = {
-        **server.environment(), "SPELLING_TRANSFER_RUN": "new", "SPELLING_TRANSFER_CACHE": str(tmp_path / "cache"),
+        **s3_server.environment(), "SPELLING_TRANSFER_RUN": "new", "SPELLING_TRANSFER_CACHE": str(tmp_path / "cache"),
     }  # fmt: skip
     for command in (["create", "tuning", "training", "evaluation"], ["secrets"]):
         made = whole_project.kedro("compute", "studios", *command, "--env=rented_s3", **keys)
@@ -68,7 +57,7 @@ def test_gpu_nodes_as_jobs_read_and_write_s3_and_leave_what_a_local_run_leaves(
     assert platform.running == []
     names = sorted(job["name"].rsplit("-", 2)[0] for job in platform.jobs)
     assert names == ["group-asking", "tuning-run-study", "tuning-train-arms"]
-    client = server.client()
+    client = s3_server.client()
     # The run's folder was named on the driver, and every job worked in it.
     run = json.loads(client.get_object(Bucket="data", Key="study/latest.json")["Body"].read())["run"]
     pages = client.get_paginator("list_objects_v2").paginate(Bucket="data", Prefix="study/runs/")

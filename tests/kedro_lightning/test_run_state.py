@@ -6,13 +6,12 @@ import json
 import os
 
 import pytest
+from tests.kedro_lightning.conftest import ENTRY
 
 from kedro_lightning.errors import ComputeError
-from kedro_lightning.jobs.work import Entry
 from kedro_lightning.run_state import RunState, StateFile, read_state, resume_options
 from kedro_lightning.variables import RUN_ID_VARIABLE
 
-ENTRY = Entry("train", "train", "job-1", "train-1", 1, "T4", 0.68, "running", 0.0, 0.0)
 COMPUTE = """
     tags: {quick: t4}
     tiers: {t4: {machines: [T4]}}

@@ -36,8 +36,7 @@ def starts(toy) -> list[str]:
 @pytest.fixture
 def grouped(toy):
     """Both GPU nodes in one group, so that they share a machine."""
-    text = (toy.path / "src/toy/pipeline_registry.py").read_text()
-    toy.write("src/toy/pipeline_registry.py", text.replace('["gpu"]', '["gpu", "group-both"]'))
+    toy.edit("src/toy/pipeline_registry.py", ('["gpu"]', '["gpu", "group-both"]'))
     return toy
 
 
@@ -72,24 +71,6 @@ def test_a_group_is_one_job_on_one_machine(grouped) -> None:
     assert [event[1] for event in hooks_of(grouped) if event[0] == "after"] == ["make", "train", "score", "report"]
 
 
-def test_a_driver_that_was_killed_is_replaced_by_one_that_attaches_to_its_job(grouped) -> None:
-    (grouped.shared / "hold").touch()
-    driver = grouped.start("run", "--runner=kedro_lightning.runner.StudioRunner", "--params=n=6")
-    wait_for(lambda: (grouped.shared / "starts.txt").exists() and starts(grouped))
-    driver.send_signal(signal.SIGKILL)
-    driver.communicate()
-    assert len(grouped.platform.running) == 1  # nobody could stop it; it has its own time limit
-    assert "timeout --kill-after" in grouped.platform.jobs[0]["spec"]["command"]
-    (run_file,) = (grouped.path / ".kedro-compute" / "runs").glob("*.json")
-
-    (grouped.shared / "hold").unlink()
-    again = grouped.run("--params=n=6", KEDRO_COMPUTE_RUN_ID=run_file.stem)
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert len(grouped.platform.jobs) == 1
-    assert starts(grouped) == [f"train {run_file.stem}"]
-    assert json.loads((grouped.shared / "r.json").read_text())["r"] == 14
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_driver_leaves_no_machine_running(grouped, how: signal.Signals) -> None:
     (grouped.shared / "hold").touch()
@@ -103,8 +84,7 @@ def test_an_interrupted_driver_leaves_no_machine_running(grouped, how: signal.Si
 
 
 def test_a_failing_node_is_one_error_with_its_log_and_the_rest_is_stopped(grouped) -> None:
-    text = (grouped.path / "src/toy/nodes.py").read_text()
-    grouped.write("src/toy/nodes.py", text.replace('print("training with", n)', 'raise ValueError("no such letter")'))
+    grouped.edit("src/toy/nodes.py", ('print("training with", n)', 'raise ValueError("no such letter")'))
     done = grouped.run()
     assert done.returncode == 1
     assert "no such letter" in done.stderr + done.stdout
@@ -117,19 +97,11 @@ def test_nothing_of_a_secret_reaches_the_platform_but_its_own_store(grouped) -> 
     secret = "hunter2-0123456789"
     grouped.write("conf/local/credentials.yml", f"bucket:\n  secret: {secret}\n")
     grouped.write(".env", f"AWS_SECRET_ACCESS_KEY={secret}\n")
-    compute = (grouped.path / "conf/base/compute.yml").read_text()
-    grouped.write("conf/base/compute.yml", compute + "secrets: [AWS_SECRET_ACCESS_KEY]\n")
+    grouped.edit("conf/base/compute.yml", ("", "secrets: [AWS_SECRET_ACCESS_KEY]\n"))
     stored = grouped.kedro("compute", "studios", "secrets", AWS_SECRET_ACCESS_KEY=secret)
     assert stored.returncode == 0, stored.stderr
-    text = (grouped.path / "src/toy/nodes.py").read_text()
-    grouped.write(
-        "src/toy/nodes.py",
-        text.replace(
-            'return {"t"',
-            "Path(os.environ['SHARED'], 'seen').write_text("
-            "os.environ.get('AWS_SECRET_ACCESS_KEY', ''))\n    return {\"t\"",
-        ),
-    )
+    seen = "Path(os.environ['SHARED'], 'seen').write_text(os.environ.get('AWS_SECRET_ACCESS_KEY', ''))"
+    grouped.edit("src/toy/nodes.py", ('return {"t"', f'{seen}\n    return {{"t"'))
     grouped.platform.fault(r"POST /v1/projects/p-1/jobs$", status=503, after=True)
     grouped.platform.fault(r"GET /v1/projects/p-1/jobs", status=500)
     done = grouped.run(AWS_SECRET_ACCESS_KEY=secret)
@@ -188,10 +160,8 @@ with KedroSession.create(project_path=Path.cwd(), runtime_params=params) as sess
 
 
 def test_parameters_that_no_argument_can_hold_reach_a_job_and_chosen_nodes_run_here(toy) -> None:
-    text = (toy.path / "src/toy/nodes.py").read_text().replace("def train(x, n):", "def train(x, n, space):")
-    toy.write("src/toy/nodes.py", text.replace('"run": os', '"space": space, "run": os'))
-    text = (toy.path / "src/toy/pipeline_registry.py").read_text()
-    toy.write("src/toy/pipeline_registry.py", text.replace('["x", "params:n"]', '["x", "params:n", "params:space"]'))
+    toy.edit("src/toy/nodes.py", ("train(x, n):", "train(x, n, space):"), ('"run": os', '"space": space, "run": os'))
+    toy.edit("src/toy/pipeline_registry.py", ('["x", "params:n"]', '["x", "params:n", "params:space"]'))
     toy.write("conf/base/parameters.yml", "n: 1\nspace: {}\n")
     toy.write("by_program.py", _BY_PROGRAM)
     environment = {**os.environ, "SHARED": str(toy.shared), "HOOKS_FILE": str(toy.hooks), "PYTHONPATH": "src"}

@@ -63,10 +63,11 @@ def test_two_machines_train_one_model_together(toy) -> None:
     expected = json.loads((toy.shared / "t.json").read_text())
     assert expected["rank"] == "alone"
 
-    compute = (toy.path / "conf/base/compute.yml").read_text()
-    pair = "tiers: {t4: {machines: [T4, A100]}, pair: {machines: [T4], num_machines: 2}}"
-    compute = compute.replace("tiers: {t4: {machines: [T4, A100]}}", pair)
-    toy.write("conf/base/compute.yml", compute.replace("train: {minutes: 10}", "train: {minutes: 10, tier: pair}"))
+    toy.edit(
+        "conf/base/compute.yml",
+        ("tiers: {", "tiers: {pair: {machines: [T4], num_machines: 2}, "),
+        ("train: {minutes: 10}", "train: {minutes: 10, tier: pair}"),
+    )
     done = toy.run()
     assert done.returncode == 0, done.stderr[-3000:]
     (job,) = toy.platform.world.mmts.values()

@@ -35,7 +35,7 @@ def test_a_studio_becomes_what_is_declared_and_sleeps_again(platform, connection
     api = StudiosApi(connection)
     settings = config(tmp_path, startup=["echo $GREETING > started.txt"])
     for _ in range(2):  # again changes nothing
-        assert set_up(api, settings, "tuning", project).problems == ()
+        assert set_up(api, settings, "tuning", project) == []
     (studio,) = platform.world.studios.values()
     assert studio["codeConfig"]["idleShutdownSeconds"] == 7 * 60
     assert studio["codeConfig"]["disableAutoShutdown"] is False
@@ -61,10 +61,9 @@ def test_other_packages_are_a_problem_that_is_named(platform, connection, projec
 
     monkeypatch.setattr(StudiosApi, "run", run)
     monkeypatch.setattr(studio_setup, "package_versions", lambda project: {"kedro": "0.0.1"})
-    done = set_up(StudiosApi(connection), config(tmp_path), "tuning", project)
+    (problem,) = set_up(StudiosApi(connection), config(tmp_path), "tuning", project)
     assert "kedro==0.0.1" in installed[0]
-    assert len(done.problems) == 1
-    assert done.problems[0].endswith("0.0.1 here")
+    assert problem.endswith("0.0.1 here")
 
 
 def test_a_step_that_fails_is_named_and_the_machine_is_stopped(platform, connection, project, tmp_path: Path) -> None:
@@ -85,9 +84,9 @@ def test_a_mount_that_cannot_be_written_is_a_problem(platform, connection, proje
 
 def test_half_a_key_is_a_problem(platform, connection, project, tmp_path: Path) -> None:
     settings = ComputeConfig.model_validate({**config(tmp_path).model_dump(), "secrets": ["AWS_ACCESS_KEY_ID"]})
-    assert set_up(StudiosApi(connection), settings, "tuning", project).problems == (
-        "secrets: AWS_ACCESS_KEY_ID without AWS_SECRET_ACCESS_KEY",
-    )
+    assert set_up(StudiosApi(connection), settings, "tuning", project) == [
+        "secrets: AWS_ACCESS_KEY_ID without AWS_SECRET_ACCESS_KEY"
+    ]
 
 
 def test_an_unknown_plugin_and_an_unknown_task_are_named(platform, connection, project, tmp_path: Path) -> None:

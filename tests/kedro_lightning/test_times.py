@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kedro_lightning.conftest import ENTRY
 
 from kedro_lightning import NodeTime
 from kedro_lightning.config import parse_config
@@ -18,7 +20,6 @@ from kedro_lightning.platform.machines import Machine
 from kedro_lightning.times import GUESS_MINUTES, JobTimes
 
 L4 = Machine("L4", "lit-l4-1", "L4", 1, 24.0, 0.48)
-PAST = Entry("train", "train", "job-1", "train-1", 1, "L4", 0.48, "completed", 0.34, 1800.0)
 PROJECT = """
 from kedro_lightning import NodeTime
 
@@ -59,7 +60,7 @@ def test_a_figure_in_the_settings_comes_before_it_and_past_runs_before_both(time
     given = {"nodes": {"train": {"minutes": 7}}}
     found = times(**given).of(job("train"), L4)
     assert (found.minutes, found.basis) == (7.0, "compute.yml")
-    found = times(past=PAST, **given).of(job("train"), L4)
+    found = times(past=replace(ENTRY, machine="L4"), **given).of(job("train"), L4)
     assert (found.minutes, found.basis) == (30.0, "past runs")
 
 

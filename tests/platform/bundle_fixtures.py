@@ -9,9 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from spelling_transfer.storage.bundles.local_files import (
-    RECORD,
-)
+from spelling_transfer.storage.bundles.local_files import RECORD
 from spelling_transfer.storage.bundles.stores import BundleStore, open_store
 from spelling_transfer.storage.bundles.stores.base import content_key
 

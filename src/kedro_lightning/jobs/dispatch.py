@@ -143,13 +143,12 @@ class Dispatcher:
             self._thread.join(timeout=60)
         self._logs.close()
         with self._lock:
-            unfinished = [tracked for tracked in self._running if tracked.job is not None]
+            known = [tracked.job for tracked in self._running if tracked.job is not None]
             was_started = self._thread is not None and bool(self._running or self._queue)
             for tracked in [*self._running, *self._queue]:
                 fail(tracked.future, InterruptedJobError(f"{tracked.work.title}: the run was ended."))
             self._running.clear()
             self._queue.clear()
-        known = [tracked.job for tracked in unfinished if tracked.job is not None]
         return stop_all(self._api, self._tag, known) if was_started else []
 
     # -- the loop ------------------------------------------------------------------------------------------------------

@@ -132,35 +132,21 @@ class Starter:
         return made
 
     def _create(self, order: JobOrder) -> JobView | ComputeError:
-        tag = run_tag(self._run_id)
+        """Returns the job for an order, making it unless it is there, or the reason it could not be had.
+
+        A request without an answer may have made a job. It is looked for by the tag that no other attempt carries
+        before anything is asked again; where two are found in the end, the older one stays. After a driver was killed
+        it is looked for before anything is asked at all.
+        """
+
+        def find() -> JobView | None:
+            there = self._api.find_all(run_tag(self._run_id))
+            return keep_oldest(self._api, [job for job in there if order.key_tag in job.tags])
+
         try:
-            return submit(self._api, order.request, tag, order.key_tag, look_first=self._attach)
+            return make_once(find, lambda: self._api.create(order.request), look_first=self._attach)
         except ComputeError as error:
             return error
-
-
-def submit(api: JobsApi, request: JobRequest, run_tag: str, key_tag: str, *, look_first: bool = False) -> JobView:
-    """Returns the job for a request, making it unless it is there.
-
-    A request without an answer may have made a job. It is looked for by the tag that no other attempt carries before
-    anything is asked again; where two are found in the end, the older one stays.
-
-    Args:
-        api: The platform's jobs.
-        request: The job, ``run_tag`` and ``key_tag`` among its tags.
-        run_tag: Tag of the run, by which jobs are listed.
-        key_tag: Tag of this attempt alone.
-        look_first: Look before asking at all, as one must after a driver was killed.
-
-    Raises:
-        PlatformError: The platform refused, or did not answer for long.
-    """
-    return make_once(lambda: find(api, run_tag, key_tag), lambda: api.create(request), look_first=look_first)
-
-
-def find(api: JobsApi, run_tag: str, key_tag: str) -> JobView | None:
-    """Returns the job of an attempt, the oldest if there are several, which it stops but for that one."""
-    return keep_oldest(api, [job for job in api.find_all(run_tag) if key_tag in job.tags])
 
 
 def keep_oldest(api: JobsApi, jobs: list[JobView]) -> JobView | None:

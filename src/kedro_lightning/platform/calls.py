@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
@@ -29,10 +28,10 @@ _STATUS = re.compile(r"(?:HTTP|Status code:) (\d{3})\b")
 
 
 class Calls:
-    """Makes requests, counts them and translates what goes wrong."""
+    """Makes requests and translates what goes wrong."""
 
     def __init__(self, timeout_seconds: tuple[float, float] = (10.0, 30.0), first_wait_seconds: float = 0.5) -> None:
-        """Makes a counter of requests.
+        """Makes requests with these limits.
 
         Args:
             timeout_seconds: To connect, and to read an answer.
@@ -40,9 +39,7 @@ class Calls:
         """
         self.timeout_seconds = timeout_seconds
         self._first_wait_seconds = first_wait_seconds
-        self._lock = threading.Lock()
         self._hidden: set[str] = set()
-        self.count = 0
 
     def hide(self, secret: str) -> None:
         """Keeps a value out of every message, also where the platform repeats it in its answer."""
@@ -72,8 +69,6 @@ class Calls:
         Raises:
             PlatformError: The platform refused, or nobody knows whether it did what was asked.
         """
-        with self._lock:
-            self.count += 1
         try:
             return function(*args, **kwargs)
         except PlatformError:
@@ -125,7 +120,7 @@ def translate(what: str, error: BaseException, hidden: Iterable[str] = ()) -> Pl
     body = body[:_SHOWN_CHARACTERS].rstrip(".")  # last: of a secret that is cut, the beginning would be shown
     text = f"{what}: the platform answered {status}{': ' + body if body else ''}."
     if status == 0:
-        return TransientError(f"{what}: no connection to the platform could be secured.", took_effect=False)
+        return TransientError(f"{what}: no connection to the platform could be secured.")
     if status == 401:
         return NotSignedInError(
             f"{text} The key is not valid (any more); run 'lightning login' or set LIGHTNING_API_KEY.", status
@@ -140,9 +135,7 @@ def translate(what: str, error: BaseException, hidden: Iterable[str] = ()) -> Pl
         if any(word in body.lower() for word in ("quota", "limit", "balance", "credit")):
             return QuotaError(f"{text} A limit of the account is reached.", status)
         return PlatformError(text, status)
-    if status in (408, 425, 429):
-        return TransientError(text, status, took_effect=False)
-    if status >= 500:
+    if status in (408, 425, 429) or status >= 500:
         return TransientError(text, status)
     return PlatformError(text, status)
 

@@ -30,33 +30,25 @@ class Teamspace:
 
 
 class Connection:
-    """A client that never repeats a request by itself, and the teamspace that is used."""
+    """A client that never repeats a request by itself, and the teamspace that is used.
+
+    Each request raises a `PlatformError` where the platform refuses or does not answer; there is never an empty answer
+    in its place.
+    """
 
     def __init__(self, client: Any, calls: Calls, teamspace: Teamspace) -> None:
         self.client, self.calls, self.teamspace = client, calls, teamspace
 
     def read(self, what: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """Makes a request about the teamspace that changes nothing, or does no more when it is repeated.
-
-        Raises:
-            PlatformError: The platform refused, or did not answer any of several attempts.
-        """
+        """Makes a request about the teamspace that changes nothing, or does no more when it is repeated."""
         return self.calls.read(what, function, *arguments, **self._with(named))
 
     def once(self, what: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """Makes a request about the teamspace a single time, as one must that creates something.
-
-        Raises:
-            PlatformError: The platform refused, or nobody knows whether it did what was asked.
-        """
+        """Makes a request about the teamspace a single time, as one must that creates something."""
         return self.calls.once(what, function, *arguments, **self._with(named))
 
     def pages(self, what: str, function: Callable[..., Any], **named: Any) -> Iterator[Any]:
-        """Yields the answers to a request that lists something, page by page.
-
-        Raises:
-            PlatformError: The platform does not answer; never an empty list in its place.
-        """
+        """Yields the answers to a request that lists something, page by page."""
         token = ""
         while True:
             answer = self.read(what, function, **named, **({"page_token": token} if token else {}))
@@ -92,7 +84,11 @@ def connect(teamspace: str | None, calls: Calls | None = None) -> Connection:
         PreflightError: The teamspace is not set, or is not one of ours.
         PlatformError: The platform does not answer.
     """
-    require_credentials()
+    if not signed_in():
+        raise NotSignedInError(
+            f"Not signed in to Lightning AI: {KEY_VARIABLE} is not set and {credentials_file()} has no key. "
+            "Run 'lightning login', or set LIGHTNING_USER_ID and LIGHTNING_API_KEY."
+        )
     wanted = teamspace or os.environ.get(TEAMSPACE_VARIABLE)
     if not wanted:
         raise PreflightError(
@@ -114,16 +110,8 @@ def connect(teamspace: str | None, calls: Calls | None = None) -> Connection:
         )
     entry = found[0]
     balance = getattr(entry, "balance", None)
-    return Connection(
-        client,
-        calls,
-        Teamspace(
-            str(entry.project_id),
-            str(entry.name),
-            str(entry.owner_id),
-            None if balance is None else float(balance),
-        ),
-    )
+    usd = None if balance is None else float(balance)
+    return Connection(client, calls, Teamspace(str(entry.project_id), str(entry.name), str(entry.owner_id), usd))
 
 
 def credentials_file() -> Path:
@@ -143,19 +131,6 @@ def signed_in() -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and bool(content.get("api_key") or content.get("auth_token"))
-
-
-def require_credentials() -> None:
-    """Checks that there is a key.
-
-    Raises:
-        NotSignedInError: There is none.
-    """
-    if not signed_in():
-        raise NotSignedInError(
-            f"Not signed in to Lightning AI: {KEY_VARIABLE} is not set and {credentials_file()} has no key. "
-            "Run 'lightning login', or set LIGHTNING_USER_ID and LIGHTNING_API_KEY."
-        )
 
 
 def import_sdk() -> None:
@@ -185,16 +160,9 @@ def _make_client() -> Any:
 
 
 def _owner(client: Any, calls: Calls, entry: Any) -> str:
-    timeout = {"_request_timeout": calls.timeout_seconds}
+    what, timeout = "look up the owner of a teamspace", {"_request_timeout": calls.timeout_seconds}
     if str(entry.owner_type).lower().endswith("organization"):
-        answer = calls.read(
-            "look up the owner of a teamspace",
-            client.organizations_service_get_organization,
-            id=entry.owner_id,
-            **timeout,
-        )
+        answer = calls.read(what, client.organizations_service_get_organization, id=entry.owner_id, **timeout)
         return str(answer.name)
-    answer = calls.read(
-        "look up the owner of a teamspace", client.user_service_search_users, query=entry.owner_id, **timeout
-    )
+    answer = calls.read(what, client.user_service_search_users, query=entry.owner_id, **timeout)
     return str(answer.users[0].username) if answer.users else ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ComputeError, NotFoundError, TransientError
+from ..config import ComputeConfig
+from ..errors import ComputeError, NotFoundError, PreflightError, TransientError
 from .calls import make_once
 from .client import Connection
 
@@ -52,6 +53,23 @@ class StudiosApi:
         """Returns a Studio by name, or ``None``."""
         return next((studio for studio in self.list() if studio.name == name), None)
 
+    def of_tasks(self, tasks: Iterable[str], config: ComputeConfig) -> dict[str, StudioView]:
+        """Returns the Studio of each task.
+
+        Raises:
+            SettingsError: There is no such task.
+            PreflightError: Names each Studio that is not there.
+        """
+        names = {task: config.studio_of(task).name for task in tasks}
+        there = {studio.name: studio for studio in self.list()}
+        if missing := {task: name for task, name in names.items() if name not in there}:
+            raise PreflightError(
+                "compute: studios: there is no Studio "
+                f"{', '.join(f'{name} (for {task})' for task, name in missing.items())}. "
+                f"Set up what is missing with 'kedro compute studios create {' '.join(missing)}'."
+            )
+        return {task: there[name] for task, name in names.items()}
+
     def create(self, name: str) -> StudioView:
         """Returns the Studio of this name, and makes it where there is none; an unclear answer never makes two.
 
@@ -80,7 +98,7 @@ class StudiosApi:
 
         return make_once(lambda: self.find(name), make)
 
-    def start(self, studio: StudioView, machine: str, interruptible: bool = False) -> None:
+    def start(self, studio: StudioView, machine: str) -> None:
         """Starts a machine for a Studio and waits until it is ready; one that runs already is left as it is."""
         from lightning_sdk.lightning_cloud.openapi import (
             CloudSpaceServiceStartCloudSpaceInstanceBody,
@@ -93,16 +111,16 @@ class StudiosApi:
                     f"start Studio {studio.name}",
                     self._client.cloud_space_service_start_cloud_space_instance,
                     body=CloudSpaceServiceStartCloudSpaceInstanceBody(
-                        compute_config=V1UserRequestedComputeConfig(name=machine, spot=interruptible)
+                        compute_config=V1UserRequestedComputeConfig(name=machine, spot=False)
                     ),
                     id=studio.id,
                 )
             except TransientError:
                 if self._phase(studio.id) in _GONE:
                     raise
-        self._wait(studio, "start", lambda status: _ready(status.in_use))
+        self._wait(studio, "start", lambda status: _has(status.in_use, "top_up_restore_finished"))
 
-    def switch(self, studio: StudioView, machine: str, interruptible: bool = False) -> None:
+    def switch(self, studio: StudioView, machine: str) -> None:
         """Moves a running Studio to another machine; its files stay."""
         from lightning_sdk.lightning_cloud.openapi import (
             CloudSpaceServiceUpdateCloudSpaceInstanceConfigBody,
@@ -114,14 +132,14 @@ class StudiosApi:
             self._client.cloud_space_service_update_cloud_space_instance_config,
             id=studio.id,
             body=CloudSpaceServiceUpdateCloudSpaceInstanceConfigBody(
-                compute_config=V1UserRequestedComputeConfig(name=machine, spot=interruptible)
+                compute_config=V1UserRequestedComputeConfig(name=machine, spot=False)
             ),
         )
-        self._wait(studio, "switch", lambda status: status.requested is not None and _restored(status.requested))
+        self._wait(studio, "switch", lambda status: _has(status.requested, "initial_restore_finished"))
         self._read(
             f"switch Studio {studio.name}", self._client.cloud_space_service_switch_cloud_space_instance, id=studio.id
         )
-        self._wait(studio, "switch", lambda status: _ready(status.in_use))
+        self._wait(studio, "switch", lambda status: _has(status.in_use, "top_up_restore_finished"))
 
     def stop(self, studio: StudioView) -> None:
         """Stops the machine of a Studio; its files stay."""
@@ -204,6 +222,18 @@ class StudiosApi:
         )
         return {str(entry.name) for entry in [*(answer.secrets or []), *(user.secrets or [])]}
 
+    def check_secrets(self, setting: str, names: Collection[str]) -> None:
+        """Checks that the platform's store holds the secrets that a setting names.
+
+        Raises:
+            PreflightError: Names those that it does not.
+        """
+        if names and (missing := sorted(set(names) - self.secret_names())):
+            raise PreflightError(
+                f"compute: {setting}: the platform's store has no {', '.join(missing)}. Set the variable here and run "
+                "'kedro compute studios secrets', which stores it without showing it."
+            )
+
     def store_secret(self, name: str, value: str) -> None:
         """Puts a secret into the platform's own store; the value is in no message of ours, whatever happens."""
         from lightning_sdk.api.teamspace_api import TeamspaceApi
@@ -236,14 +266,9 @@ class StudiosApi:
             wait = min(10.0, wait * 1.5)
 
 
-def _ready(instance: Any) -> bool:
-    status = getattr(instance, "startup_status", None)
-    return bool(status is not None and status.top_up_restore_finished)
-
-
-def _restored(instance: Any) -> bool:
-    status = getattr(instance, "startup_status", None)
-    return bool(status is not None and status.initial_restore_finished)
+def _has(instance: Any, stage: str) -> bool:
+    """Whether the start of a machine has got so far."""
+    return bool(getattr(getattr(instance, "startup_status", None), stage, False))
 
 
 def _view(entry: Any) -> StudioView:

@@ -163,7 +163,7 @@ def test_a_job_ends_itself_at_its_limit(platform, studio, make) -> None:
     from kedro_lightning.code import Bundle, Source
     from kedro_lightning.job_script import job_script
 
-    source = Source(Bundle(b"", "0" * 64, ()))
+    source = Source(Bundle(b"", "0" * 64))
 
     def command(attempt):
         script = job_script(["sleep", "60"], source, {}, attempt.limit_seconds, "x")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
-from kedro_lightning.errors import (
-    TransientError,
-)
+from kedro_lightning.errors import TransientError
 from kedro_lightning.platform.client import connect
-from kedro_lightning.platform.machines import choose, estimated_prices, read_prices
+from kedro_lightning.platform.machines import PriceList, choose, estimated_prices, read_prices
 
 
 def test_prices_are_the_platforms_and_the_cheapest_fitting_machine_comes_first(platform, connection) -> None:
@@ -22,12 +21,9 @@ def test_prices_are_the_platforms_and_the_cheapest_fitting_machine_comes_first(p
 
 
 def test_price_decides_and_not_the_order_of_the_tier() -> None:
-    prices = estimated_prices(["A100", "H100"])
-    cheap = [
-        machine if machine.name == "A100" else machine.__class__(**{**machine.__dict__, "usd_per_hour": 1.0})
-        for machine in prices.machines
-    ]
-    ladder = choose(prices.__class__(tuple(cheap), "", ""), ["A100", "H100"], 0, False)
+    dear, cheap = estimated_prices(["A100", "H100"]).machines
+    prices = PriceList((dear, replace(cheap, usd_per_hour=1.0)), "", "")
+    ladder = choose(prices, ["A100", "H100"], 0, False)
     assert [machine.name for machine in ladder] == ["H100", "A100"]
 
 
@@ -45,8 +41,6 @@ def test_an_outage_is_not_an_empty_list_of_machines(platform, connection) -> Non
 @pytest.mark.live
 @pytest.mark.skipif(not os.environ.get("LIGHTNING_API_KEY"), reason="nobody is signed in to the real platform")
 def test_the_real_platform_tells_machines_and_prices() -> None:
-    from kedro_lightning.platform.machines import read_prices
-
     prices = read_prices(connect(None))
     machine = prices.find("T4")
     assert machine is not None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kedro_lightning.errors import (
-    PlatformError,
-)
+from kedro_lightning.errors import PlatformError
 from kedro_lightning.platform.studios import StudiosApi
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,15 +180,10 @@ def _progress(wanted: bool) -> Iterator[Callable[[int, int], None] | None]:
     if not (wanted and sys.stderr.isatty()):
         yield None
         return
-    bar: Any = None
-    with ExitStack() as stack:
+    with click.progressbar(length=1, label="Checking", file=sys.stderr, hidden=True) as bar:
 
         def step(done: int, total: int) -> None:
-            nonlocal bar
-            if total < _SHOW_PROGRESS_FROM:
-                return
-            if bar is None:
-                bar = stack.enter_context(click.progressbar(length=total, label="Checking", file=sys.stderr))
+            bar.hidden, bar.length = total < _SHOW_PROGRESS_FROM, total
             bar.update(done - bar.pos)
 
         yield step

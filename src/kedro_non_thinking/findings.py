@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 _LONGEST_VALUE = 120
 
@@ -40,9 +41,8 @@ class Finding:
         return {name: getattr(self, name) for name in ("path", "line", "rule", "message", "value")}
 
 
-def by_place(finding: Finding) -> tuple[str, int, str, str, str]:
-    """Returns what findings are sorted by."""
-    return finding.path, finding.line, finding.rule, finding.message, finding.value
+by_place = attrgetter("path", "line", "rule", "message", "value")
+"""Returns what findings are sorted by."""
 
 
 @dataclass(frozen=True, order=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -32,17 +33,7 @@ class Mode(Enum):
 _TRIGGERS = (
     *("think", "reasoning", "151667", "151668", "chat_template", "chat-template", "template_kwargs", "render_jinja"),
     *("generation_prompt", "disable_hooks", "<|im_start|>", ".chat(", " -re", "fromhex", "b64decode"),
-    *(
-        "qwen",
-        "trainer(",
-        "trainer)",
-        "trainer as",
-        "chat(",
-        "create_chat_completion",
-        "ollama",
-        "serve ",
-        "mlx_lm",
-    ),
+    *("qwen", "trainer(", "trainer)", "trainer as", "chat(", "create_chat_completion", "ollama", "serve ", "mlx_lm"),
     *("launch_server", "vllm", "llama-", "llamafactory", "lm_eval", "lm-eval", "lmdeploy", "model-len"),
     "model_len",
 )
@@ -201,7 +192,7 @@ class Judge:
                 finding = self.settings.judge(match[1].replace("-", "_"), judged)
                 if finding is not None:
                     line = line_of(normalised, match.start())
-                    yield match.start(), Finding(finding.rule, finding.message, shorten(match[0]), line)
+                    yield match.start(), replace(finding, value=shorten(match[0]), line=line)
         if any(word in normalised for word in ("think", "rea", "template")):
             yield from self._flags_in(normalised)
 
@@ -222,8 +213,7 @@ class Judge:
                 value = value[1:-1] if value[:1] in "\"'" and value[-1:] == value[:1] else value
             finding = self.settings.judge_flag(flag, value)
             if finding is not None:
-                line = line_of(text, match.start())
-                yield match.start(), Finding(finding.rule, finding.message, finding.value, line)
+                yield match.start(), replace(finding, line=line_of(text, match.start()))
 
     # -- names of models -----------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from .findings import Finding, shorten
@@ -83,7 +84,7 @@ class SettingRules:
         }
         self._arguments = frozenset(rules.template_arguments.keys)
         self._clear_by_length = sorted(clear, key=len, reverse=True)
-        self._names: dict[str, str | None] = {}
+        self.canonical = lru_cache(_MOST_KEYS)(self._canonical)
         spelled = "|".join(name.replace("_", "[_-]?") for name in self._clear_by_length)
         # A setting inside a text: enable_thinking=True, "enable_thinking": true, ENABLE_THINKING: 1, enableThinking:!0
         self._assignment = re.compile(
@@ -103,19 +104,12 @@ class SettingRules:
                     end = match.end()
                     yield match
 
-    def canonical(self, key: str) -> str | None:
+    def _canonical(self, key: str) -> str | None:
         """Returns the name of the setting that a key stands for, or ``None`` if no rule knows it.
 
         ``VLLM_ENABLE_THINKING`` stands for ``enable_thinking``; ``analyze_thinking_mode`` stands for nothing, since
         ``thinking_mode`` has other uses too.
         """
-        if key not in self._names:
-            if len(self._names) > _MOST_KEYS:
-                self._names.clear()
-            self._names[key] = self._find_canonical(key)
-        return self._names[key]
-
-    def _find_canonical(self, key: str) -> str | None:
         name = normalise_key(key)
         if name in self._checks:
             return name

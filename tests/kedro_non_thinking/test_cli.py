@@ -16,9 +16,7 @@ from click.testing import CliRunner, Result
 from kedro_non_thinking.cli import commands
 from kedro_non_thinking.policy import load_policy
 
-from .conftest import ROOT
-
-DEFAULT = ROOT / "src/kedro_non_thinking/default_policy.yml"
+from .conftest import DEFAULT, ROOT
 
 
 @pytest.fixture

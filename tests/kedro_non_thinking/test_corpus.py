@@ -17,6 +17,8 @@ from kedro_non_thinking.policy import Policy
 from kedro_non_thinking.scanner import python_context, python_rendering, shell
 from kedro_non_thinking.scanner.engine import Scanner
 
+from .conftest import seen
+
 CORPUS = Path(__file__).parent / "corpus"
 FEWEST = 150
 MOST_FALSE_ALARMS = 2
@@ -39,7 +41,7 @@ LOOK_ALIKES = _cases("look_alikes_*.yml")
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in VIOLATIONS])
 def test_violation_is_found_by_its_rule(scanner: Scanner, case: dict[str, Any]) -> None:
-    found = {finding.rule for finding in scanner.scan_text(case["text"], case["file"])}
+    found = {finding.rule for finding in seen(scanner, case["text"], case["file"])}
     assert set(case["rules"]) <= found
 
 
@@ -48,7 +50,7 @@ def _is_missed(policy: Policy, root: Path) -> bool:
     scanner = Scanner(policy, root)
     wanted = [case for name, case in VIOLATIONS if "rendering" in name or "deployment-sampling" in case["rules"]]
     return any(
-        not set(case["rules"]) <= {finding.rule for finding in scanner.scan_text(case["text"], case["file"])}
+        not set(case["rules"]) <= {finding.rule for finding in seen(scanner, case["text"], case["file"])}
         for case in wanted
     )
 
@@ -115,7 +117,7 @@ def test_each_rule_is_needed_to_find_a_violation(
     ],
 )
 def test_a_model_that_cannot_be_known_is_listed_and_is_no_violation(scanner: Scanner, file: str, text: str) -> None:
-    assert scanner.scan_text(text, file) == []
+    assert seen(scanner, text, file) == []
     (unseen,) = scanner.look_at(text, file)
     assert unseen.rule == "template-call"
     assert not unseen.seen
@@ -124,7 +126,7 @@ def test_a_model_that_cannot_be_known_is_listed_and_is_no_violation(scanner: Sca
 def test_look_alikes_raise_at_most_two_false_alarms(scanner: Scanner) -> None:
     alarms = {}
     for name, case in LOOK_ALIKES:
-        found = scanner.scan_text(case["text"], case["file"])
+        found = seen(scanner, case["text"], case["file"])
         if found:
             alarms[name] = [(finding.rule, finding.value) for finding in found]
     assert len(alarms) <= MOST_FALSE_ALARMS, alarms

@@ -20,10 +20,10 @@ from kedro_non_thinking.errors import PolicyFileError, PolicyViolationError
 from kedro_non_thinking.hook import UNCHANGED, NonThinkingPolicyHook, policy_hook
 from spelling_transfer import settings
 
-from .conftest import ROOT
+from .conftest import DEFAULT
 
-DEFAULT = ROOT / "src/kedro_non_thinking/default_policy.yml"
 PACKAGE = "stranger"
+REGISTRY = f"src/{PACKAGE}/pipeline_registry.py"
 FILES = {
     "pyproject.toml": """
         [tool.kedro]
@@ -34,7 +34,7 @@ FILES = {
     ".telemetry": "consent: false\n",
     f"src/{PACKAGE}/__init__.py": "",
     f"src/{PACKAGE}/settings.py": "from kedro_non_thinking.hook import policy_hook\nHOOKS = (policy_hook,)\n",
-    f"src/{PACKAGE}/pipeline_registry.py": """
+    REGISTRY: """
         import pandas as pd
         from kedro.pipeline import node, pipeline
 
@@ -155,12 +155,12 @@ def test_a_violation_in_the_configuration_stops_the_run_before_any_node(
 
 def test_what_a_node_of_the_deployment_loads_is_judged_as_the_deployments(project: Stranger) -> None:
     # Settings in a file may sample as they like until a node of the deployment reads them.
-    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"].replace("params:settings", "options")
+    registry = FILES[REGISTRY].replace("params:settings", "options")
     project.write("conf/base/catalog_more.yml", "options: {type: json.JSONDataset, filepath: data/options.json}\n")
     project.write("data/options.json", '{"temperature": 0.7}')
-    project.write(f"src/{PACKAGE}/pipeline_registry.py", registry.replace(', tags="deployment"', ""))
+    project.write(REGISTRY, registry.replace(', tags="deployment"', ""))
     project.run()
-    project.write(f"src/{PACKAGE}/pipeline_registry.py", registry)
+    project.write(REGISTRY, registry)
     with pytest.raises(PolicyViolationError, match="deployment-sampling at dataset:options"):
         project.run()
 
@@ -197,8 +197,8 @@ def test_a_parameter_of_the_command_line_is_judged(project: Stranger) -> None:
 def test_a_thought_in_the_data_is_not_saved(project: Stranger) -> None:
     project.write("conf/base/parameters.yml", "answers: {texts: [a, '<thi', nk>]}\nsettings: {}\n")
     project.run()  # pieces are no tag
-    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"].replace('answers["texts"]}', '["".join(answers["texts"])]}')
-    project.write(f"src/{PACKAGE}/pipeline_registry.py", registry)
+    registry = FILES[REGISTRY].replace('answers["texts"]}', '["".join(answers["texts"])]}')
+    project.write(REGISTRY, registry)
     (project.path / "data/frame.parquet").unlink()
     with pytest.raises(PolicyViolationError, match="think-tag at dataset:frame#answer"):
         project.run()
@@ -208,7 +208,7 @@ def test_a_thought_in_the_data_is_not_saved(project: Stranger) -> None:
 
 def test_a_file_that_changed_since_it_was_saved_is_judged_again(project: Stranger) -> None:
     # A node that has nothing to do with the file rewrites it before the next one loads it.
-    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"]
+    registry = FILES[REGISTRY]
     registry = registry.replace('"frame", name="write"),', '"frame", name="write"), node(spoil, "frame", "x"),')
     registry = registry.replace('["frame", "params:settings"]', '["frame", "params:settings", "x"]')
     registry = registry.replace("def count(frame, settings):", "def count(frame, settings, x):")
@@ -217,7 +217,7 @@ def test_a_file_that_changed_since_it_was_saved_is_judged_again(project: Strange
         "def spoil(frame):\n            frame.assign(answer='<think>').to_parquet('data/frame.parquet')\n"
         "            return 1\n\n\n        def register_pipelines",
     )
-    project.write(f"src/{PACKAGE}/pipeline_registry.py", registry)
+    project.write(REGISTRY, registry)
     with pytest.raises(PolicyViolationError, match="think-tag at dataset:frame#answer"):
         project.run()
     assert project.left("counts.json") is None
@@ -225,9 +225,9 @@ def test_a_file_that_changed_since_it_was_saved_is_judged_again(project: Strange
 
 def test_a_file_of_an_earlier_run_is_judged_when_it_is_loaded(project: Stranger) -> None:
     project.run()
-    registry = FILES[f"src/{PACKAGE}/pipeline_registry.py"]
+    registry = FILES[REGISTRY]
     only_count = registry.replace('node(write, "params:answers", "frame", name="write"),', "")
-    project.write(f"src/{PACKAGE}/pipeline_registry.py", only_count)
+    project.write(REGISTRY, only_count)
     project.run()
     assert "dataset:frame" in project.left("policy_report.json")["checked"]["loaded"]
 

@@ -12,9 +12,7 @@ import yaml
 from kedro_non_thinking.errors import PolicyFileError
 from kedro_non_thinking.policy import Policy, find_policy_file, load_policy, parse_policy
 
-from .conftest import ROOT
-
-DEFAULT = ROOT / "src/kedro_non_thinking/default_policy.yml"
+from .conftest import DEFAULT, ROOT
 
 
 def _changed(change: Callable[[dict[str, Any]], object]) -> str:

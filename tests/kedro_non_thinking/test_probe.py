@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from json_server import Answer, json_server
 
 from kedro_non_thinking.attempts import ProbeCase, probe_cases
 from kedro_non_thinking.cli import commands
@@ -20,7 +18,6 @@ from kedro_non_thinking.probe import ProbeReply, ask_endpoint, ask_model, run_pr
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 
 END = [151667, 271, 151668, 271]
-Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any] | str]]
 
 
 def _message(content: str = "w o r d", **extra: Any) -> dict[str, Any]:
@@ -37,37 +34,6 @@ def _obedient(body: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
     return 200, _message()
 
 
-@contextmanager
-def _endpoint(answer: Answer) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def _send(self, status: int, content: dict[str, Any] | str) -> None:
-            data = (content if isinstance(content, str) else json.dumps(content)).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def do_GET(self) -> None:
-            self._send(200, {"data": [{"id": "tiny"}]})
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self._send(*answer(body))
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def test_the_attempts_cover_every_attack_and_every_tag_and_switch_of_the_rules(policy: Policy) -> None:
     cases = probe_cases(policy)
     attacks = {case.name.split("/")[0] for case in cases}
@@ -81,7 +47,7 @@ def test_the_attempts_cover_every_attack_and_every_tag_and_switch_of_the_rules(p
 
 
 def test_an_endpoint_that_obeys_passes(policy: Policy) -> None:
-    with _endpoint(_obedient) as url:
+    with json_server(_obedient) as url:
         report = run_probe(ask_endpoint(url), policy)
     failed = [(result.name, result.problems) for result in report.results if not result.passed]
     assert failed == []
@@ -129,7 +95,7 @@ def _last(body: dict[str, Any]) -> str:
     ],
 )
 def test_an_endpoint_that_thinks_is_found(policy: Policy, answer: Answer, found: str) -> None:
-    with _endpoint(answer) as url:
+    with json_server(answer) as url:
         report = run_probe(ask_endpoint(url, model="tiny"), policy)
     assert not report.passed
     failed = {result.name: result.problems for result in report.results if not result.passed}
@@ -143,7 +109,7 @@ def test_an_endpoint_that_does_not_know_token_ids_is_asked_without(policy: Polic
         status, content = _obedient(body)
         return status, content
 
-    with _endpoint(answer) as url:
+    with json_server(answer) as url:
         assert run_probe(ask_endpoint(url), policy).passed
 
 
@@ -155,7 +121,7 @@ def test_nobody_there_is_an_error_that_names_the_address() -> None:
 @pytest.mark.parametrize(("answer", "code"), [(_obedient, 0), (lambda body: (200, _message("<think>")), 1)])
 def test_the_command_ends_as_the_probe_does(answer: Answer, code: int, tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    with _endpoint(answer) as url:
+    with json_server(answer) as url:
         result = CliRunner().invoke(commands, ["policy", "probe", url, "--format", "json"])
     assert result.exit_code == code
     assert json.loads(result.output)["passed"] is (code == 0)

@@ -16,6 +16,8 @@ from kedro_non_thinking.policy import Exemption, Policy, load_policy
 from kedro_non_thinking.scanner.engine import Scanner, scan_paths
 from kedro_non_thinking.tokens import judge_ids
 
+from .conftest import seen
+
 MANY = 300
 """Files enough for several processes."""
 
@@ -52,7 +54,7 @@ def _scan(policy: Policy, root: Path, *paths: Path) -> ScanResult:
     ],
 )
 def test_a_finding_names_the_line(scanner: Scanner, file: str, text: str, line: int) -> None:
-    assert [finding.line for finding in scanner.scan_text(text, file)] == [line]
+    assert [finding.line for finding in seen(scanner, text, file)] == [line]
 
 
 def test_a_finding_in_a_notebook_names_the_line_of_the_file(scanner: Scanner) -> None:
@@ -61,7 +63,7 @@ def test_a_finding_in_a_notebook_names_the_line_of_the_file(scanner: Scanner) ->
         {"cell_type": "code", "source": ["x = 1\n", "ask(enable_thinking=True)"], "outputs": []},
     ]
     text = json.dumps({"cells": cells, "nbformat": 4}, indent=1)
-    (finding,) = scanner.scan_text(text, "a.ipynb")
+    (finding,) = seen(scanner, text, "a.ipynb")
     assert "enable_thinking=True" in text.splitlines()[finding.line - 1]
 
 
@@ -107,6 +109,7 @@ def _link_to_the_folder_above(folder: Path) -> None:
         (lambda folder: (folder / "a.py").write_bytes(b"x = 1\0"), "no text"),
         (lambda folder: (folder / "a.json").write_text("{"), "not valid JSON"),
         (lambda folder: (folder / "a.json").write_text("[" * 100_000), "not valid JSON"),
+        (lambda folder: (folder / "a.json").write_text('{"think":' * 500 + "1" + "}" * 500), "nested too deeply"),
         (lambda folder: (folder / "a.toml").write_text("a = "), "not valid TOML"),
         (lambda folder: (folder / "a.ipynb").write_text("{}"), None),
         (lambda folder: (folder / "a.ipynb").write_text('{"think": 1}'), "not a notebook"),
@@ -177,11 +180,11 @@ def test_aliases_that_grow_without_bounds_do_not(policy: Policy, tmp_path: Path)
 def test_names_that_refer_to_each_other_do_not_keep_the_scanner_busy(scanner: Scanner) -> None:
     lines = ["enable_thinking = False", "a = b + a + c", "b = a + b + c", "c = a + b + c + d"]
     lines += [f"n{i} = n{i - 1} + n{i - 1}" for i in range(1, 60)]
-    assert scanner.scan_text("\n".join(lines), "a.py") == []
+    assert seen(scanner, "\n".join(lines), "a.py") == []
 
 
 def test_a_second_key_of_the_same_name_is_judged_too(scanner: Scanner) -> None:
-    assert scanner.scan_text("enable_thinking: true\nenable_thinking: false\n", "a.yml")
+    assert seen(scanner, "enable_thinking: true\nenable_thinking: false\n", "a.yml")
 
 
 # -- exemptions --------------------------------------------------------------------------------------------------------

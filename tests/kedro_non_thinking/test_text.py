@@ -76,6 +76,9 @@ def test_lines_stay_where_they_are(text: str) -> None:
         "(/think)",
         "a\n/think",
         "／think",
+        "/\u200bthink",
+        "⁄think",
+        "/thı́nk",
         "/THINK!",
     ],
 )

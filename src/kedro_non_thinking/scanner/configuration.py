@@ -54,11 +54,8 @@ def scan_env(source: Source) -> Iterator[Finding]:
 
 
 def _tree(source: Source, value: Any, line_of: Callable[[Keys], int]) -> Iterator[Finding]:
-    try:
-        for keys, finding in source.judge.tree(value, deployment=source.deployment):
-            yield from source.place([finding], line_of(keys))
-    except RecursionError as error:
-        raise UncheckableError("nested too deeply") from error
+    for keys, finding in source.judge.tree(value, deployment=source.deployment):
+        yield from source.place([finding], line_of(keys))
 
 
 def _nearest(lines: dict[Keys, int], keys: Keys) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +95,8 @@ def scan_table_text(source: Source) -> Iterator[Finding]:
         ids = np.asarray([int(number) for number in re.findall(r"\d+", match[0])], dtype=np.int64)
         found = judge_prompts(ids, judge.policy, "a list of ids")
         if found is not None:
-            finding = Finding(found.rule, found.message, shorten(match[0]), line_of(normalised, match.start()))
-            yield from source.place([finding])
+            place = line_of(normalised, match.start())
+            yield from source.place([replace(found, value=shorten(match[0]), line=place)])
 
 
 def scan_parquet(file: Path, shown: str, judge: Judge) -> list[Finding]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UncheckableError
@@ -44,17 +43,6 @@ _LANGUAGES: dict[str, Reader] = {
 }
 
 
-@dataclass(frozen=True)
-class _Block:
-    """A code block: where it begins and ends, its language, its text and the line it begins in."""
-
-    start: int
-    end: int
-    language: str
-    text: str
-    first_line: int
-
-
 def scan_document(source: Source) -> Iterator[Finding]:
     """Judges a document: its front matter, its code blocks, its prose."""
     text = source.text
@@ -62,13 +50,13 @@ def scan_document(source: Source) -> Iterator[Finding]:
     if front:
         yield from _scan_block(source.part(front[1], 2), "yaml")
         text = _blank(text, front.start(), front.end())
-    blocks = list(_blocks(text))
+    blocks = list(_blocks(source.part(text)))
     lowered = text.lower()
-    for block in blocks:
-        if not introduced_as_refused(lowered, block.start):
-            yield from _scan_block(source.part(block.text, block.first_line), block.language)
-    for block in blocks:
-        text = _blank(text, block.start, block.end)
+    for start, _, language, code in blocks:
+        if not introduced_as_refused(lowered, start):
+            yield from _scan_block(code, language)
+    for start, end, *_ in blocks:
+        text = _blank(text, start, end)
     yield from source.part(text).judged(Mode.DOCUMENT)
 
 
@@ -98,13 +86,14 @@ def _scan_block(source: Source, language: str) -> list[Finding]:
     if scan is not None:
         try:
             return list(scan(source))
-        except UncheckableError:
+        except (UncheckableError, RecursionError):
             pass  # a piece of code with "…" in it; judged as text
     return list(source.judged(Mode.SNIPPET))
 
 
-def _blocks(text: str) -> Iterator[_Block]:
-    position = 0
+def _blocks(source: Source) -> Iterator[tuple[int, int, str, Source]]:
+    """Yields where each code block begins and ends, its language and its code."""
+    text, position = source.text, 0
     while (opening := _FENCE.search(text, position)) is not None:
         mark = opening["mark"]
         closing = re.compile(rf"^[ \t>]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$", re.MULTILINE).search(
@@ -115,7 +104,8 @@ def _blocks(text: str) -> Iterator[_Block]:
         indent = len(opening["indent"])
         lines = [line[indent:] if not line[:indent].strip(" \t>") else line for line in inner.split("\n")]
         first_line = text.count("\n", 0, opening.end()) + 2
-        yield _Block(opening.start(), end, (opening["language"] or "").lower(), "\n".join(lines), first_line)
+        code = source.part("\n".join(lines), first_line)
+        yield opening.start(), end, (opening["language"] or "").lower(), code
         position = end
     for directive in _DIRECTIVE.finditer(text):
         indent = len(directive["indent"])
@@ -124,8 +114,8 @@ def _blocks(text: str) -> Iterator[_Block]:
             lines = body[0].split("\n")[1:]
             margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
             first_line = text.count("\n", 0, directive.end()) + 2
-            dedented = "\n".join(line[margin:] for line in lines)
-            yield _Block(directive.start(), body.end(), directive["language"].lower(), dedented, first_line)
+            code = source.part("\n".join(line[margin:] for line in lines), first_line)
+            yield directive.start(), body.end(), directive["language"].lower(), code
 
 
 def _blank(text: str, start: int, end: int) -> str:
@@ -171,7 +161,7 @@ def _scan_cell(part: Source) -> Iterator[Finding]:
         yield from scan_shell(part.part(commands))
     try:
         yield from scan_python(part.part(_MAGIC.sub(r"\1pass", part.text)))
-    except UncheckableError:
+    except (UncheckableError, RecursionError):
         yield from part.judged(Mode.SETTING)  # a cell in another language, judged as text
 
 

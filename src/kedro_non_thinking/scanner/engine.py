@@ -85,16 +85,12 @@ class Scanner:
             report.unchecked = Unchecked(shown, "nested too deeply")
         return report
 
-    def scan_text(self, text: str, path: str) -> list[Finding]:
-        """Judges a text as if it were a file of this path.
+    def look_at(self, text: str, path: str) -> list[Finding]:
+        """Judges a text as if it were a file of this path; what cannot be seen is among what it returns.
 
         Raises:
             UncheckableError: The text is not what the path says it is.
         """
-        return [finding for finding in self.look_at(text, path) if finding.seen]
-
-    def look_at(self, text: str, path: str) -> list[Finding]:
-        """Judges as :meth:`scan_text` does, and returns what cannot be seen, too."""
         form = form_of(Path(path), text[:200])
         if path.rsplit("/", 1)[-1] in _POLICY_FILES and _is_policy(text):
             # Its own lists of what is forbidden are no violation; that there is another one is.

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import UncheckableError
 from ..findings import Finding, shorten
 from ..judge import Mode, join_arguments
 from ..settings import UNKNOWN, is_off, normalise_key
@@ -51,10 +50,7 @@ def scan_python(source: Source) -> list[Finding]:
     with reading("Python"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tree = ast.parse(source.text)
-    try:
-        return list(dict.fromkeys(_PythonScan(tree, source).run()))
-    except RecursionError as error:
-        raise UncheckableError("nested too deeply") from error
+    return list(dict.fromkeys(_PythonScan(tree, source).run()))
 
 
 class _PythonScan:

@@ -100,7 +100,7 @@ def _judge_command(source: Source) -> Iterator[Finding]:
         if finding is not None:
             yield finding
     for match in _INLINE_PYTHON.finditer(command):
-        with suppress(UncheckableError):
+        with suppress(UncheckableError, RecursionError):
             yield from scan_python(source.part(match[2]))
 
 

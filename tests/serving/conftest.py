@@ -1,13 +1,14 @@
 """A deployable that wants to think, and one endpoint that serves it to all tests that only ask."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from json_server import Answer, json_server
 
 from spelling_transfer.models.export import ALLOWED_IDS_FILE
 from spelling_transfer.models.folder import ModelFolder, new_folder
@@ -20,7 +21,10 @@ from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 SAMPLING = Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0)
-Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
+MakeDeployable = Callable[..., ModelFolder]
+Serve = Callable[[Answer], EndpointClient]
+patient_endpoint = partial(running_endpoint, start_timeout_seconds=600, stop_timeout_seconds=120, accelerator="cpu")
+"""Starts an endpoint; a busy machine is no failure."""
 QUESTION = "How do you spell apple ?"
 KNOWN_TEXTS = (
     QUESTION,
@@ -33,7 +37,7 @@ KNOWN_TEXTS = (
 
 
 @pytest.fixture(scope="session")
-def make_deployable(tokenizer: ChatTokenizer) -> Callable[..., ModelFolder]:
+def make_deployable(tokenizer: ChatTokenizer) -> MakeDeployable:
     """A random Qwen3 with a trimmed vocabulary, whose logit of ``<think>`` is 50 above where it was."""
 
     def make(target: Path, settings: ServedSettings | None = None, allowed_ids: list[int] | None = None) -> ModelFolder:
@@ -87,7 +91,7 @@ def make_deployable(tokenizer: ChatTokenizer) -> Callable[..., ModelFolder]:
 
 
 @pytest.fixture(scope="session")
-def deployable(make_deployable: Callable[..., ModelFolder], tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+def deployable(make_deployable: MakeDeployable, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     settings = ServedSettings(
         default_max_tokens=8,
         max_tokens_limit=32,
@@ -101,60 +105,31 @@ def deployable(make_deployable: Callable[..., ModelFolder], tmp_path_factory: py
 
 @pytest.fixture(scope="session")
 def endpoint(deployable: ModelFolder) -> Iterator[RunningEndpoint]:
-    with running_endpoint(
-        deployable,
-        start_timeout_seconds=600,  # a busy machine is no failure
-        stop_timeout_seconds=120,
-        accelerator="cpu",
-        environment={"OMP_NUM_THREADS": "1"},
-    ) as running:
+    with patient_endpoint(deployable, environment={"OMP_NUM_THREADS": "1"}) as running:
         yield running
     assert running.stop_report is not None
     assert running.stop_report.clean
 
 
+def patient_client(endpoint: RunningEndpoint) -> EndpointClient:
+    return EndpointClient(endpoint.url, endpoint.model, timeout_seconds=600)
+
+
 @pytest.fixture
 def client(endpoint: RunningEndpoint) -> Iterator[EndpointClient]:
-    with EndpointClient(endpoint.url, endpoint.model, timeout_seconds=600) as opened:
+    with patient_client(endpoint) as opened:
         yield opened
 
 
 @pytest.fixture
-def served_by() -> Iterator[Callable[[Answer], EndpointClient]]:
+def served_by() -> Iterator[Serve]:
     """Starts small servers that answer each request as a function says, however wrong."""
-    servers: list[ThreadingHTTPServer] = []
-    clients: list[EndpointClient] = []
+    with ExitStack() as opened:
 
-    def start(answer: Answer) -> EndpointClient:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self._send(*answer(body))
+        def start(answer: Answer) -> EndpointClient:
+            return opened.enter_context(EndpointClient(opened.enter_context(json_server(answer)), "m"))
 
-            def do_GET(self) -> None:
-                self._send(200, {"model": {"settings": {"max_choices": 64}}})
-
-            def _send(self, status: int, body: dict[str, Any]) -> None:
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: Any) -> None: ...
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        servers.append(server)
-        clients.append(EndpointClient(f"http://127.0.0.1:{server.server_port}", "m"))
-        return clients[-1]
-
-    yield start
-    for client in clients:
-        client.__exit__(None, None, None)
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 def completion(text: str, **beside: Any) -> tuple[int, dict[str, Any]]:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.serving.batch import PreparedRequest, RunningBatch
 from spelling_transfer.serving.engine import AnswerEngine
@@ -15,13 +14,13 @@ from spelling_transfer.serving.protocol import ChatRequest, CompletionRequest
 from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-from .conftest import QUESTION, SAMPLING
+from .conftest import QUESTION, SAMPLING, MakeDeployable
 
 SETTINGS = ServedSettings(max_batch_size=3, max_tokens_limit=64, default_max_tokens=64, threads=1)
 
 
 @pytest.fixture(scope="module")
-def engine(make_deployable: Callable[..., ModelFolder], tmp_path_factory: pytest.TempPathFactory) -> AnswerEngine:
+def engine(make_deployable: MakeDeployable, tmp_path_factory: pytest.TempPathFactory) -> AnswerEngine:
     engine = AnswerEngine.load(make_deployable(tmp_path_factory.mktemp("batch") / "model", SETTINGS), device="cpu")
     with torch.no_grad():  # an answer goes on until its limit, which makes steps countable
         row = int(engine.loaded.vocabulary.to_rows([engine.tokenizer.end_id])[0])

@@ -1,6 +1,5 @@
 """The checks find a server that breaks the contract, and each way to give in to an attack; ours withstands all."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,11 +17,11 @@ from spelling_transfer.serving.client import EndpointClient
 from spelling_transfer.serving.process import RunningEndpoint
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-from .conftest import QUESTION, SAMPLING, Answer, completion
+from .conftest import QUESTION, SAMPLING, Serve, completion
 
 
 def test_a_server_that_ignores_what_it_does_not_know_fails_every_refusal(
-    served_by: Callable[[Answer], EndpointClient],
+    served_by: Serve,
 ) -> None:
     checks = list(check_refusals(served_by(lambda body: completion("t h i n k")), SAMPLING))
     assert len(checks) == 8
@@ -30,7 +29,7 @@ def test_a_server_that_ignores_what_it_does_not_know_fails_every_refusal(
     assert all(check.evidence["status"] == 200 for check in checks)
 
 
-def test_a_refusal_that_does_not_say_why_is_not_enough(served_by: Callable[[Answer], EndpointClient]) -> None:
+def test_a_refusal_that_does_not_say_why_is_not_enough(served_by: Serve) -> None:
     checks = list(check_refusals(served_by(lambda body: (400, {"error": {"message": "bad request"}})), SAMPLING))
     assert not any(check.passed for check in checks)
 
@@ -55,7 +54,7 @@ def test_a_server_that_is_gone_fails_instead_of_ending_the_check(tokenizer: Chat
     ],
 )
 def test_each_fault_of_an_answer_is_found(
-    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer, reply: dict[str, Any], failing: str
+    served_by: Serve, tokenizer: ChatTokenizer, reply: dict[str, Any], failing: str
 ) -> None:
     prompt = tokenizer.encode_prompts([QUESTION])[0]
     usage = {"prompt_tokens": len(prompt), "completion_tokens": 1, "total_tokens": len(prompt) + 1}
@@ -106,7 +105,7 @@ def test_our_own_endpoint_withstands_every_attack(endpoint: RunningEndpoint, tok
 
 
 def test_a_server_that_ignores_what_it_does_not_know_fails_every_attack_by_a_field(
-    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer
+    served_by: Serve, tokenizer: ChatTokenizer
 ) -> None:
     checks = attacked(served_by(lambda body: answered(tokenizer, body)), tokenizer)
     by_field = [
@@ -119,7 +118,7 @@ def test_a_server_that_ignores_what_it_does_not_know_fails_every_attack_by_a_fie
 
 
 def test_a_refusal_that_names_another_field_or_has_another_code_is_not_enough(
-    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer
+    served_by: Serve, tokenizer: ChatTokenizer
 ) -> None:
     checks = attacked(served_by(lambda body: REFUSAL), tokenizer)
     assert not checks["setting/reasoning_effort"].passed
@@ -130,16 +129,14 @@ def test_a_refusal_that_names_another_field_or_has_another_code_is_not_enough(
 
 @pytest.mark.parametrize("error", [{}, {"error": "no"}, {"error": {"message": "no"}}])
 def test_a_refusal_without_a_reason_is_not_enough(
-    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer, error: dict[str, Any]
+    served_by: Serve, tokenizer: ChatTokenizer, error: dict[str, Any]
 ) -> None:
     checks = attacked(served_by(lambda body: (400, error)), tokenizer)
     assert not checks["setting/enable_thinking"].passed
     assert not checks["soft-switch/end"].passed
 
 
-def test_markup_that_became_tokens_is_found(
-    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer
-) -> None:
+def test_markup_that_became_tokens_is_found(served_by: Serve, tokenizer: ChatTokenizer) -> None:
     def parse_markup(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         # The end of the prompt inside the question is read as what it looks like: a turn, and an empty block.
         content = str(body["messages"][-1]["content"])
@@ -159,9 +156,7 @@ def test_markup_that_became_tokens_is_found(
 @pytest.mark.parametrize(
     "beside", [{"message": {"reasoning_content": "hm"}}, {"message": {"content": "<think>"}}, {"token_ids": [151667]}]
 )
-def test_a_thought_under_an_attack_is_found(
-    served_by: Callable[[Answer], EndpointClient], tokenizer: ChatTokenizer, beside: dict[str, Any]
-) -> None:
+def test_a_thought_under_an_attack_is_found(served_by: Serve, tokenizer: ChatTokenizer, beside: dict[str, Any]) -> None:
     def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return answered(tokenizer, body, **(beside if "Denke" in str(body) else {}))
 

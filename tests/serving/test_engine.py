@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.protocol import ChatRequest, RefusedRequestError
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-from .conftest import QUESTION, SAMPLING
+from .conftest import QUESTION, SAMPLING, MakeDeployable
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +79,7 @@ def test_prompts_are_those_of_training(engine: AnswerEngine, tokenizer: ChatToke
 
 
 def test_answers_hold_allowed_tokens_only(
-    make_deployable: Callable[..., ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+    make_deployable: MakeDeployable, tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
     allowed = [ids[0] for ids in tokenizer.encode_texts([" a", " b", " c"])]
     engine = AnswerEngine.load(make_deployable(tmp_path / "model", allowed_ids=allowed), device="cpu")
@@ -215,7 +214,7 @@ def test_an_unknown_word_is_named_as_a_word(engine: AnswerEngine) -> None:
 
 
 def test_a_filter_that_leaves_nothing_to_say_is_an_error_at_load(
-    make_deployable: Callable[..., ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+    make_deployable: MakeDeployable, tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
     useless = [*tokenizer.think_ids, tokenizer.end_id, 10**6]
     folder = make_deployable(tmp_path / "model", allowed_ids=useless)

@@ -19,7 +19,7 @@ from kedro_non_thinking.datasets import judge_folder
 from kedro_non_thinking.scanner.engine import scan_paths
 from kedro_non_thinking.template import render
 from spelling_transfer.models.folder import ModelFolder, new_folder
-from spelling_transfer.models.generate import Sampling, generate_answers
+from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.gguf import convert_gguf
 from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
@@ -31,7 +31,8 @@ from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer, embedded_folder, load_chat_tokenizer
 from spelling_transfer.tokenizer.plain import plain_tokenizer
 
-SAMPLING = Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0)
+from .conftest import SAMPLING
+
 EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data" / "01_raw" / "models" / "tiny-qwen3")
 TINY = ModelProfile(name="tiny-qwen3", licence="apache-2.0")
 QUESTIONS = (

@@ -1,51 +1,28 @@
 """The checks on keys and on clients that misbehave find an endpoint that lets all in or is held up by one."""
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from http.server import HTTPServer
 
-import pytest
+from json_server import json_server
 
 from spelling_transfer.serving.client import EndpointClient
 from spelling_transfer.serving.faults import check_faults, check_key
 from spelling_transfer.serving.process import RunningEndpoint
 
-from .conftest import QUESTION, Answer, completion
+from .conftest import QUESTION, Serve, completion
 
 
-def test_an_endpoint_that_asks_for_no_key_fails(served_by: Callable[[Answer], EndpointClient]) -> None:
+def test_an_endpoint_that_asks_for_no_key_fails(served_by: Serve) -> None:
     client = served_by(lambda body: completion("a"))
     checks = {check.id: check for check in check_key(str(client._http.base_url), client, QUESTION)}
     assert {name for name, check in checks.items() if check.passed} == {"key/right"}
 
 
-@pytest.fixture
-def one_at_a_time() -> Iterator[str]:
-    """A server that reads one request after the other, so that a slow client holds up all others."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            status, body = completion("a")
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_an_endpoint_that_one_client_can_hold_up_fails(one_at_a_time: str) -> None:
-    with EndpointClient(one_at_a_time, "m", timeout_seconds=0.5) as client:
-        checks = {check.id: check for check in check_faults(one_at_a_time, client, QUESTION)}
+def test_an_endpoint_that_one_client_can_hold_up_fails() -> None:
+    with (
+        json_server(lambda body: completion("a"), HTTPServer) as url,
+        EndpointClient(url, "m", timeout_seconds=0.5) as client,
+    ):
+        checks = {check.id: check for check in check_faults(url, client, QUESTION)}
     assert not checks["faults/half-a-header"].passed
     assert not checks["faults/no-words"].passed
     assert not checks["faults/large-question"].passed

@@ -6,9 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -16,10 +14,10 @@ import pytest
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.client import EndpointClient
 from spelling_transfer.serving.faults import InFlight, check_stopped_worker
-from spelling_transfer.serving.process import RunningEndpoint, running_endpoint
+from spelling_transfer.serving.process import RunningEndpoint
 from spelling_transfer.serving.settings import ServedSettings
 
-from .conftest import QUESTION
+from .conftest import QUESTION, MakeDeployable, Serve, patient_client, patient_endpoint
 
 SETTINGS = ServedSettings(
     default_max_tokens=96,
@@ -34,37 +32,20 @@ SETTINGS = ServedSettings(
 )
 
 
-class AlwaysWell(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None: ...
-
-
-@contextmanager
-def served(folder: ModelFolder, stop_seconds: float = 120) -> Iterator[RunningEndpoint]:
-    with running_endpoint(
-        folder, start_timeout_seconds=600, stop_timeout_seconds=stop_seconds, accelerator="cpu"
-    ) as endpoint:
-        yield endpoint
-
-
 @pytest.fixture(scope="module")
-def folder(make_deployable: Callable[..., ModelFolder], tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+def folder(make_deployable: MakeDeployable, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     return make_deployable(tmp_path_factory.mktemp("front") / "deployable", SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def strained(folder: ModelFolder) -> Iterator[RunningEndpoint]:
-    with served(folder) as endpoint:
+    with patient_endpoint(folder) as endpoint:
         yield endpoint
 
 
 @pytest.fixture
 def asker(strained: RunningEndpoint) -> Iterator[EndpointClient]:
-    with EndpointClient(strained.url, strained.model, timeout_seconds=600) as client:
+    with patient_client(strained) as client:
         yield client
 
 
@@ -112,14 +93,10 @@ def test_a_stopped_worker_is_not_well_and_a_full_queue_says_when_to_ask_again(
     assert health(strained) == 200
 
 
-def test_the_check_sees_that_health_notices(strained: RunningEndpoint, asker: EndpointClient) -> None:
+def test_the_check_sees_that_health_notices(strained: RunningEndpoint, asker: EndpointClient, served_by: Serve) -> None:
     (check,) = check_stopped_worker(asker, strained.worker())
     assert check.passed, check.evidence
-    with HTTPServer(("127.0.0.1", 0), AlwaysWell) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with EndpointClient(f"http://127.0.0.1:{server.server_port}", "m") as client:
-            (check,) = check_stopped_worker(client, strained.worker())
-        server.shutdown()
+    (check,) = check_stopped_worker(served_by(lambda body: (200, {})), strained.worker())  # always well
     assert not check.passed
 
 
@@ -161,9 +138,8 @@ def test_a_killed_worker_is_replaced_and_those_who_waited_are_told(
 
 def test_the_end_loses_no_answer_in_flight(folder: ModelFolder) -> None:
     with ExitStack() as afterwards:
-        with served(folder) as endpoint:
-            client = afterwards.enter_context(EndpointClient(endpoint.url, endpoint.model, timeout_seconds=600))
-            in_flight = InFlight(client, QUESTION, 12)
+        with patient_endpoint(folder) as endpoint:
+            in_flight = InFlight(afterwards.enter_context(patient_client(endpoint)), QUESTION, 12)
         check = in_flight.check()
     assert check.passed, check.evidence
     assert check.evidence["n_taken"] > 4
@@ -173,11 +149,8 @@ def test_the_end_loses_no_answer_in_flight(folder: ModelFolder) -> None:
 
 def test_an_end_without_a_wait_is_found(folder: ModelFolder) -> None:
     with ExitStack() as afterwards:
-        with running_endpoint(
-            folder, start_timeout_seconds=600, stop_timeout_seconds=0.0, accelerator="cpu"
-        ) as endpoint:
-            client = afterwards.enter_context(EndpointClient(endpoint.url, endpoint.model, timeout_seconds=600))
-            in_flight = InFlight(client, QUESTION, 12)
+        with patient_endpoint(folder, stop_timeout_seconds=0.0) as endpoint:
+            in_flight = InFlight(afterwards.enter_context(patient_client(endpoint)), QUESTION, 12)
         check = in_flight.check()
     assert not check.passed
     assert check.evidence["n_lost"] > 0

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from spelling_transfer.serving import link as link_module
 from spelling_transfer.serving.guard import CLIENT_GONE, Guard, Keys
 from spelling_transfer.serving.link import WorkerLink
 from spelling_transfer.serving.outcome import Outcome
-from spelling_transfer.serving.process import RunningEndpoint, running_endpoint
+from spelling_transfer.serving.process import RunningEndpoint
 from spelling_transfer.serving.protocol import RefusedRequestError
 from spelling_transfer.serving.settings import (
     API_KEY_VARIABLE,
@@ -26,7 +26,7 @@ from spelling_transfer.serving.settings import (
     endpoint_keys,
 )
 
-from .conftest import QUESTION
+from .conftest import QUESTION, MakeDeployable, patient_endpoint
 
 SETTINGS = ServedSettings(
     default_max_tokens=4, max_tokens_limit=32, read_timeout_seconds=1, requests_per_minute=5, threads=1
@@ -105,19 +105,13 @@ def test_a_key_is_one_only_after_its_scheme(sent: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(make_deployable: Callable[..., ModelFolder], tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+def folder(make_deployable: MakeDeployable, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     return make_deployable(tmp_path_factory.mktemp("guard") / "deployable", SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def guarded(folder: ModelFolder) -> Iterator[RunningEndpoint]:
-    with running_endpoint(
-        folder,
-        start_timeout_seconds=600,
-        stop_timeout_seconds=60,
-        accelerator="cpu",
-        environment={API_KEY_VARIABLE: "alice:first-secret,second-secret"},
-    ) as endpoint:
+    with patient_endpoint(folder, environment={API_KEY_VARIABLE: "alice:first-secret,second-secret"}) as endpoint:
         yield endpoint
 
 
@@ -227,12 +221,10 @@ def test_a_body_of_no_announced_length_is_bounded_too(guarded: RunningEndpoint) 
 
 
 def test_a_model_that_changes_on_disk_is_neither_used_nor_loaded(
-    make_deployable: Callable[..., ModelFolder], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    make_deployable: MakeDeployable, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = make_deployable(tmp_path / "model", SETTINGS.model_copy(update={"requests_per_minute": None}))
-    with running_endpoint(
-        folder, start_timeout_seconds=600, stop_timeout_seconds=60, accelerator="cpu", show_log=True
-    ) as endpoint:
+    with patient_endpoint(folder, show_log=True) as endpoint:
         before = ask(endpoint, seed=1, max_tokens=16).json()["choices"]
         weights = folder.path / "model.safetensors"
         with weights.open("r+b") as file:

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import httpx
 import pytest
 import yaml
 from click.testing import CliRunner
+from json_server import Answer
 from prometheus_client.parser import text_string_to_metric_families
-from tests.serving.conftest import QUESTION, Answer, completion
+from tests.serving.conftest import QUESTION, MakeDeployable, Serve, completion, patient_endpoint
 
 from spelling_transfer.commands.canary import canary
 from spelling_transfer.models.folder import ModelFolder
@@ -24,7 +24,7 @@ from spelling_transfer.serving.client import EndpointClient
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.metrics import EndpointMetrics
 from spelling_transfer.serving.outcome import Outcome
-from spelling_transfer.serving.process import RunningEndpoint, running_endpoint
+from spelling_transfer.serving.process import RunningEndpoint
 from spelling_transfer.serving.settings import API_KEY_VARIABLE
 
 MONITORING = Path(__file__).parents[2] / "docs" / "monitoring"
@@ -79,10 +79,7 @@ def test_what_is_asked_is_counted(endpoint: RunningEndpoint, client: EndpointCli
 
 def test_metrics_need_the_key_and_never_show_it(deployable: ModelFolder) -> None:
     key = "a-key-nobody-must-see"
-    with running_endpoint(
-        deployable, start_timeout_seconds=600, stop_timeout_seconds=120, accelerator="cpu",
-        environment={API_KEY_VARIABLE: key},
-    ) as endpoint:  # fmt: skip
+    with patient_endpoint(deployable, environment={API_KEY_VARIABLE: key}) as endpoint:
         assert read(endpoint).status_code == 401
         with EndpointClient(endpoint.url, endpoint.model, api_key="wrong") as client:
             assert client.ask(QUESTION).status == 401
@@ -91,9 +88,7 @@ def test_metrics_need_the_key_and_never_show_it(deployable: ModelFolder) -> None
     assert key not in response.text
 
 
-def test_the_subset_is_named_and_its_share_is_counted(
-    make_deployable: Callable[..., ModelFolder], tmp_path: Path
-) -> None:
+def test_the_subset_is_named_and_its_share_is_counted(make_deployable: MakeDeployable, tmp_path: Path) -> None:
     folder = make_deployable(tmp_path / "deployable")
     token_ids = json.loads((folder.path / "token_ids.json").read_text())
     folder = make_deployable(tmp_path / "english", allowed_ids=[*token_ids[:10], 151_000])
@@ -171,9 +166,7 @@ def test_an_endpoint_that_is_what_was_checked_shows_no_drift(
 
 
 @pytest.mark.parametrize("status", [401, 429, 503])
-def test_an_endpoint_that_is_busy_or_down_says_nothing_of_drift(
-    served_by: Callable[[Answer], EndpointClient], status: int
-) -> None:
+def test_an_endpoint_that_is_busy_or_down_says_nothing_of_drift(served_by: Serve, status: int) -> None:
     before = [{"question": QUESTION, "output": "a", "token_ids": [1]}]
     client = served_by(lambda _: (status, {"error": {"message": "not now"}}))
     with pytest.raises(CanaryError, match="not now"):
@@ -190,9 +183,7 @@ def test_an_endpoint_that_is_busy_or_down_says_nothing_of_drift(
     ],
     ids=["same", "other answer", "other model", "refused"],
 )
-def test_what_counts_as_drift(
-    served_by: Callable[[Answer], EndpointClient], answer: Answer, changed: int, same_model: bool
-) -> None:
+def test_what_counts_as_drift(served_by: Serve, answer: Answer, changed: int, same_model: bool) -> None:
     before = [{"question": QUESTION, "output": "a", "token_ids": [1]}]
     report = ask_canaries(served_by(answer), {"fingerprint": "fp", "answers": before})
     assert (len(report.changed), report.same_model) == (changed, same_model)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -14,6 +13,8 @@ import pytest
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
 from spelling_transfer.serving.process import EndpointError, can_bind, running_endpoint
 
+from .conftest import MakeDeployable, patient_endpoint
+
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
 
@@ -22,9 +23,7 @@ def group_of(leader: int) -> list[psutil.Process]:
 
 
 def test_an_endpoint_that_will_not_end_is_killed_and_the_report_says_so(deployable: ModelFolder) -> None:
-    with running_endpoint(
-        deployable, start_timeout_seconds=600, stop_timeout_seconds=0.3, accelerator="cpu", environment=ENVIRONMENT
-    ) as endpoint:
+    with patient_endpoint(deployable, stop_timeout_seconds=0.3, environment=ENVIRONMENT) as endpoint:
         members = group_of(endpoint.process.pid)
         assert len(members) == 2
         assert endpoint.memory_mib() > 50
@@ -65,15 +64,13 @@ def test_an_endpoint_does_not_outlive_a_killed_run(deployable: ModelFolder, tmp_
     assert [member for member in left if member.status() != psutil.STATUS_ZOMBIE] == []
 
 
-def test_an_endpoint_that_cannot_load_its_model_says_why(
-    make_deployable: Callable[..., ModelFolder], tmp_path: Path
-) -> None:
+def test_an_endpoint_that_cannot_load_its_model_says_why(make_deployable: MakeDeployable, tmp_path: Path) -> None:
     broken = make_deployable(tmp_path / "broken")
     notes = {name: value for name, value in broken.manifest().items() if name != "files"}
     write_manifest(broken.path, {**notes, "tokenizer_sha256": "0" * 64})
     with (
         pytest.raises(EndpointError, match="the tokenizer is not the one") as caught,
-        running_endpoint(broken, start_timeout_seconds=600, accelerator="cpu"),
+        patient_endpoint(broken),
     ):
         pytest.fail("an endpoint without its tokenizer must not start")
     assert str(broken.path) in str(caught.value)
@@ -88,9 +85,7 @@ def test_a_slow_start_is_given_up(deployable: ModelFolder) -> None:
         pytest.fail("nothing starts that fast")
 
 
-def test_an_altered_folder_is_refused_before_anything_starts(
-    make_deployable: Callable[..., ModelFolder], tmp_path: Path
-) -> None:
+def test_an_altered_folder_is_refused_before_anything_starts(make_deployable: MakeDeployable, tmp_path: Path) -> None:
     altered = make_deployable(tmp_path / "altered")
     with (altered.path / "model.safetensors").open("ab") as weights:
         weights.write(b"x")

@@ -14,7 +14,6 @@ from spelling_transfer.serving.protocol import (
     NON_THINKING_ONLY,
     ChatRequest,
     RefusedRequestError,
-    holds_soft_switch,
     refusal_of_validation,
 )
 
@@ -28,63 +27,59 @@ def refusal(**fields: Any) -> RefusedRequestError:
 
 
 @pytest.mark.parametrize(
-    ("fields", "param"),
+    ("fields", "param", "rule"),
     [
-        ({"enable_thinking": True}, "enable_thinking"),
-        ({"enable_thinking": None}, "enable_thinking"),
-        ({"enable_thinking": 0}, "enable_thinking"),
-        ({"enable_thinking": "false"}, "enable_thinking"),
-        ({"Enable-Thinking": True}, "Enable-Thinking"),
-        ({"chat_template_kwargs": {"enable_thinking": True}}, "chat_template_kwargs.enable_thinking"),
-        ({"extra_body": {"enable_thinking": True}}, "extra_body.enable_thinking"),
+        ({"enable_thinking": True}, "enable_thinking", "thinking-switch"),
+        ({"enable_thinking": None}, "enable_thinking", "thinking-switch"),
+        ({"enable_thinking": 0}, "enable_thinking", "thinking-switch"),
+        ({"enable_thinking": "false"}, "enable_thinking", "thinking-switch"),
+        ({"Enable-Thinking": True}, "Enable-Thinking", "thinking-switch"),
+        (
+            {"chat_template_kwargs": {"enable_thinking": True}},
+            "chat_template_kwargs.enable_thinking",
+            "template-arguments",
+        ),
+        ({"extra_body": {"enable_thinking": True}}, "extra_body.enable_thinking", "thinking-switch"),
         (
             {"extra_body": {"chat_template_kwargs": {"enable_thinking": True}}},
             "extra_body.chat_template_kwargs.enable_thinking",
+            "template-arguments",
         ),
-        ({"metadata": [{"a": [{"thinking": 1}]}]}, "metadata[0].a[0].thinking"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 9}}, "thinking"),
-        ({"reasoning_effort": "high"}, "reasoning_effort"),
-        ({"reasoning_effort": "minimal"}, "reasoning_effort"),
-        ({"reasoning_effort": None}, "reasoning_effort"),
-        ({"reasoning_effort": False}, "reasoning_effort"),
-        ({"extra_body": {"reasoning_effort": "none"}}, "extra_body.reasoning_effort"),
-        ({"metadata": {"thinking": "on"}}, "metadata.thinking"),
-        ({"metadata": {"\uff54hinking": "on"}}, "metadata.\uff54hinking"),  # a letter of another width
+        ({"metadata": [{"a": [{"thinking": 1}]}]}, "metadata[0].a[0].thinking", "thinking-switch"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 9}}, "thinking", "thinking-switch"),
+        ({"thinking_budget": 5}, "thinking_budget", "thinking-budget"),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "thinking-budget"),
+        ({"reasoning_effort": "minimal"}, "reasoning_effort", "thinking-budget"),
+        ({"reasoning_effort": None}, "reasoning_effort", "thinking-budget"),
+        ({"reasoning_effort": False}, "reasoning_effort", "thinking-budget"),
+        ({"extra_body": {"reasoning_effort": "none"}}, "extra_body.reasoning_effort", "thinking-budget"),
+        ({"metadata": {"thinking": "on"}}, "metadata.thinking", "thinking-switch"),
+        # A letter of another width.
+        ({"metadata": {"\uff54hinking": "on"}}, "metadata.\uff54hinking", "thinking-switch"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "spell it /think"}]}]},
             "messages[0].content",
+            "soft-switch",
         ),
-        ({"include_reasoning": True}, "include_reasoning"),
-        ({"chat_template": "{{ messages }}"}, "chat_template"),
-        ({"messages": [{"role": "user", "content": "x", "reasoning_content": "y"}]}, "messages[0].reasoning_content"),
-        ({"messages": [{"role": "user", "content": "spell apple /think"}]}, "messages[0].content"),
-        ({"messages": [{"role": "system", "content": "spell /think"}]}, "messages[0].content"),
+        ({"include_reasoning": True}, "include_reasoning", "thinking-switch"),
+        ({"chat_template": "{{ messages }}"}, "chat_template", "chat-template"),
+        (
+            {"messages": [{"role": "user", "content": "x", "reasoning_content": "y"}]},
+            "messages[0].reasoning_content",
+            "reasoning-content",
+        ),
+        ({"messages": [{"role": "user", "content": "spell apple /think"}]}, "messages[0].content", "soft-switch"),
+        ({"messages": [{"role": "system", "content": "spell /think"}]}, "messages[0].content", "soft-switch"),
     ],
 )
-def test_every_way_of_switching_thinking_on_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+def test_every_way_of_switching_thinking_on_is_refused_by_name(fields: dict[str, Any], param: str, rule: str) -> None:
     refused = refusal(**fields)
     assert (refused.status, refused.code, refused.param) == (422, NON_THINKING_ONLY, param)
     assert param in refused.message
-    assert refused.rule in load_policy().by_id
-    assert refused.detail()["rule"] == refused.rule
-    assert str(refused.rule) in refused.message
+    assert rule in load_policy().by_id
+    assert refused.detail()["rule"] == refused.rule == rule
+    assert rule in refused.message
     assert "non-thinking mode only" in refused.message
-
-
-@pytest.mark.parametrize(
-    ("fields", "rule"),
-    [
-        ({"enable_thinking": True}, "thinking-switch"),
-        ({"extra_body": {"chat_template_kwargs": {"enable_thinking": True}}}, "template-arguments"),
-        ({"reasoning_effort": "high"}, "thinking-budget"),
-        ({"thinking_budget": 5}, "thinking-budget"),
-        ({"chat_template": "{{ messages }}"}, "chat-template"),
-        ({"messages": [{"role": "user", "content": "x", "reasoning_content": "y"}]}, "reasoning-content"),
-        ({"messages": [{"role": "user", "content": "spell apple /think"}]}, "soft-switch"),
-    ],
-)
-def test_a_refusal_names_the_rule_that_forbids(fields: dict[str, Any], rule: str) -> None:
-    assert refusal(**fields).rule == rule
 
 
 JSON = st.recursive(
@@ -255,31 +250,6 @@ def test_a_missing_model_is_named() -> None:
     with pytest.raises(ValidationError) as caught:
         ChatRequest.model_validate({"messages": PLAIN["messages"]})
     assert refusal_of_validation(caught.value.errors()).param == "model"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "/think",
-        "spell apple /think",
-        "/THINK spell",
-        "／think",
-        "/\u200bthink",
-        "spell (/think)",
-        "⁄think",
-        "3+4?/think",
-        "/thı́nk",
-    ],
-)
-def test_soft_switches_are_seen_through_disguises(text: str) -> None:
-    assert holds_soft_switch(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["/no_think", "</think>", "and/think", "https://example.org/think", "/thinking", "a/b"]
-)
-def test_what_only_looks_like_a_soft_switch_is_not_one(text: str) -> None:
-    assert not holds_soft_switch(text)
 
 
 def test_a_long_name_is_not_copied_for_each_entry_below_it() -> None:

@@ -33,7 +33,7 @@ from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-from .conftest import SAMPLING, Answer
+from .conftest import SAMPLING, Serve
 
 WORDS = ("apple", "banana", "garden", "window", "letter", "orange", "summer", "winter")
 PROFILE = ModelProfile(name="tiny-random")
@@ -103,9 +103,6 @@ def reference(made: Made, tokenizer: ChatTokenizer) -> Reference:
     return Reference(
         load_model(made.base, PROFILE, made.adapters[0], device="cpu"), tokenizer, SAMPLING, made.answer_ids
     )
-
-
-Serve = Callable[[Answer], EndpointClient]
 
 
 def all_checks(engine: AnswerEngine, serve: Serve, reference: Reference, questions: list[str]) -> dict[str, Check]:

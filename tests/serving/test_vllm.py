@@ -21,12 +21,12 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.serving import vllm_engine
 from spelling_transfer.serving.client import EndpointClient
-from spelling_transfer.serving.process import EndpointError, RunningEndpoint, running_endpoint
+from spelling_transfer.serving.process import EndpointError, RunningEndpoint
 from spelling_transfer.serving.settings import API_KEY_VARIABLE, ServedSettings
 from spelling_transfer.serving.vllm_engine import VLLM_PYTHON_VARIABLE, VllmEngine, VllmError, running_vllm
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-from .conftest import QUESTION, SAMPLING
+from .conftest import QUESTION, SAMPLING, MakeDeployable, patient_client, patient_endpoint
 
 STAND_IN = Path(__file__).parent / "vllm_stand_in.py"
 SETTINGS = ServedSettings(
@@ -67,7 +67,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 @pytest.fixture(scope="module")
 def folder(
-    make_deployable: Callable[..., ModelFolder], tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory
+    make_deployable: MakeDeployable, tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory
 ) -> ModelFolder:
     letters = sorted({token for ids in tokenizer.encode_texts(["a b c d e f g"]) for token in ids})
     return make_deployable(tmp_path_factory.mktemp("vllm") / "deployable", SETTINGS, letters)
@@ -82,7 +82,7 @@ def rows(folder: ModelFolder) -> Callable[..., list[int]]:
 
 @pytest.fixture
 def served(folder: ModelFolder, stand_in: StandIn) -> Iterator[RunningEndpoint]:
-    with running_endpoint(folder, start_timeout_seconds=600, stop_timeout_seconds=120) as endpoint:
+    with patient_endpoint(folder) as endpoint:
         yield endpoint
     assert endpoint.stop_report is not None
     assert endpoint.stop_report.clean
@@ -90,7 +90,7 @@ def served(folder: ModelFolder, stand_in: StandIn) -> Iterator[RunningEndpoint]:
 
 @pytest.fixture
 def asker(served: RunningEndpoint) -> Iterator[EndpointClient]:
-    with EndpointClient(served.url, served.model, timeout_seconds=600) as client:
+    with patient_client(served) as client:
         yield client
 
 
@@ -174,7 +174,7 @@ def test_vllm_gets_tokens_alone_no_key_and_a_socket_that_only_this_user_may_open
 
 
 def test_without_a_filter_the_think_tags_alone_are_forbidden(
-    make_deployable: Callable[..., ModelFolder], stand_in: StandIn, tokenizer: ChatTokenizer, tmp_path: Path
+    make_deployable: MakeDeployable, stand_in: StandIn, tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
     folder = make_deployable(tmp_path / "unfiltered", SETTINGS)
     ids = json.loads((folder.path / TOKEN_IDS_FILE).read_text())
@@ -222,14 +222,11 @@ def test_what_vllm_says_wrong_is_an_error_of_ours_and_ends_nothing(
 
 
 def test_an_answer_that_does_not_begin_in_time_is_refused(
-    make_deployable: Callable[..., ModelFolder], stand_in: StandIn, tmp_path: Path
+    make_deployable: MakeDeployable, stand_in: StandIn, tmp_path: Path
 ) -> None:
     settings = SETTINGS.model_copy(update={"queue_timeout_seconds": 0.5})
     folder = make_deployable(tmp_path / "impatient", settings)
-    with (
-        running_endpoint(folder, start_timeout_seconds=600, stop_timeout_seconds=120) as endpoint,
-        EndpointClient(endpoint.url, endpoint.model, timeout_seconds=600) as client,
-    ):
+    with patient_endpoint(folder) as endpoint, patient_client(endpoint) as client:
         stand_in.says([], waits=True)
         reply = client.ask(QUESTION)
     assert (reply.status, reply.error["code"]) == (503, "busy")
@@ -242,7 +239,7 @@ def test_without_vllm_the_way_to_it_is_said(folder: ModelFolder, monkeypatch: py
     monkeypatch.setenv(VLLM_PYTHON_VARIABLE, "/no/such/python")
     with (
         pytest.raises(EndpointError, match="'/no/such/python', which is no program"),
-        running_endpoint(folder, start_timeout_seconds=600),
+        patient_endpoint(folder),
     ):
         pytest.fail("an endpoint without vLLM must not start")
 

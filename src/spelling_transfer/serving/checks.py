@@ -44,20 +44,13 @@ class Check:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    name: str
-    named: str
-    change: dict[str, Any]
-    code: str
-
-
 # What has nothing to do with thoughts; every attempt to make the model think is in kedro_non_thinking/attempts.py.
-_REFUSALS = (
-    _Refusal("unknown-field", "no_such_field", {"no_such_field": 1}, "unknown_field"),
-    _Refusal("stop-words", "stop", {"stop": ["e"]}, "invalid_value"),
-    _Refusal("other-model", "model", {"model": "no-such-model"}, "model_not_found"),
-    _Refusal("answer-too-long", "max_tokens", {"max_tokens": 10**6}, "invalid_value"),
+# Name, the field to be named, what is changed, the code of the refusal.
+_REFUSALS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
+    ("unknown-field", "no_such_field", {"no_such_field": 1}, "unknown_field"),
+    ("stop-words", "stop", {"stop": ["e"]}, "invalid_value"),
+    ("other-model", "model", {"model": "no-such-model"}, "model_not_found"),
+    ("answer-too-long", "max_tokens", {"max_tokens": 10**6}, "invalid_value"),
 )
 
 
@@ -68,26 +61,20 @@ def check_refusals(client: EndpointClient, sampling: Sampling) -> Iterator[Check
         client: An open client.
         sampling: The policy's values, from which requests deviate one at a time.
     """
-    deviations = [
-        _Refusal(f"sampling-{name}", name, {name: value}, "sampling_is_fixed")
+    deviations = (
+        (f"sampling-{name}", name, {name: value}, "sampling_is_fixed")
         for name, value in _other_values(sampling).items()
-    ]
-    for refusal in (*_REFUSALS, *deviations):
-        reply = client.ask(PROBE_QUESTION, **refusal.change)
-        error = reply.error
-        message = str(error.get("message", ""))
-        is_named = refusal.named in message or str(error.get("param")).startswith(refusal.named)
-        passed = 400 <= reply.status < 500 and is_named and refusal.code == error.get("code")
+    )
+    for name, named, change, code in (*_REFUSALS, *deviations):
+        reply = client.ask(PROBE_QUESTION, **change)
+        found, message = reply.error.get("code"), str(reply.error.get("message", ""))
+        is_named = named in message or str(reply.error.get("param")).startswith(named)
+        sent = json.dumps(change)
         yield Check(
-            f"refuses/{refusal.name}",
-            f"Such a request is refused, and the message names {refusal.named}.",
-            passed,
-            {
-                "sent": json.dumps(refusal.change),
-                "status": reply.status,
-                "code": error.get("code"),
-                "message": message or reply.text,
-            },
+            f"refuses/{name}",
+            f"Such a request is refused, and the message names {named}.",
+            400 <= reply.status < 500 and is_named and found == code,
+            {"sent": sent, "status": reply.status, "code": found, "message": message or reply.text},
         )
 
 

@@ -98,16 +98,14 @@ def read_card(folder: ModelFolder, engine: Engine | None = None) -> DeployableCa
             config = json.loads((folder.path / "config.json").read_text())
         profile = ModelProfile(name=manifest["model"], dtype=config["dtype"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        detail = "; ".join(_lines(error)) if isinstance(error, ValidationError) else repr(error)
+        detail = repr(error)
+        if isinstance(error, ValidationError):
+            detail = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise DeployableError(
             f"{folder.path}: does not say how it may be served ({detail}). "
             "Export it again with 'kedro run --pipelines=deployment_check'."
         ) from error
     return DeployableCard(profile.name, f"fp_{folder.sha256[:12]}", sampling, settings, profile)
-
-
-def _lines(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}" for entry in error.errors()]
 
 
 _REMEDY = "Check it with 'kedro run --pipelines=deployment_check', or serve it unchecked with --unchecked."

@@ -131,7 +131,7 @@ class _Served:
         key = secrets.token_hex(24)
         versions = {name: version(name) for name in _ENGINE_PACKAGES}
         with ExitStack() as afterwards:
-            checks = _check_model(self.deployable, reference, questions, settings, masks=engine == "slots")
+            checks = self._check_model(masks=engine == "slots")
             if engine == "vllm":
                 checks += self._check_vllm(versions)
             with running_endpoint(
@@ -167,6 +167,23 @@ class _Served:
         checks += [_check_load(profile), _check_stop(endpoint.stop_report)]
         return checks, replies, profile, versions
 
+    def _check_model(self, *, masks: bool) -> list[Check]:
+        """Checks what can be checked without an endpoint, with the engine that answers in it."""
+        import torch
+
+        wanted, reference, questions = self.settings.accelerator, self.reference, self.questions
+        engine = AnswerEngine.load(self.deployable, None if wanted == "auto" else wanted)
+        checks = [
+            _check_subset(engine, reference),
+            *check_merge(reference, engine.loaded, questions),
+            *(check_masks(engine, reference, questions) if masks else ()),
+        ]
+        on_gpu = engine.loaded.device.type == "cuda"
+        del engine
+        if on_gpu:
+            torch.cuda.empty_cache()  # the endpoint's process needs the place
+        return checks
+
     def _check_vllm(self, versions: dict[str, str]) -> list[Check]:
         from spelling_transfer.serving.vllm_checks import check_vllm
         from spelling_transfer.serving.vllm_engine import running_vllm
@@ -175,30 +192,6 @@ class _Served:
         with running_vllm(self.deployable, device, self.settings.start_timeout_seconds) as vllm:
             versions["vllm"] = vllm.version
             return list(check_vllm(vllm, self.reference, self.questions))
-
-
-def _check_model(
-    deployable: ModelFolder,
-    reference: Reference,
-    questions: Sequence[str],
-    settings: DeploymentCheckSettings,
-    *,
-    masks: bool,
-) -> list[Check]:
-    """Checks what can be checked without an endpoint, with the engine that answers in it."""
-    import torch
-
-    engine = AnswerEngine.load(deployable, None if settings.accelerator == "auto" else settings.accelerator)
-    checks = [
-        _check_subset(engine, reference),
-        *check_merge(reference, engine.loaded, questions),
-        *(check_masks(engine, reference, questions) if masks else ()),
-    ]
-    on_gpu = engine.loaded.device.type == "cuda"
-    del engine
-    if on_gpu:
-        torch.cuda.empty_cache()  # the endpoint's process needs the place
-    return checks
 
 
 def _check_subset(engine: AnswerEngine, reference: Reference) -> Check:

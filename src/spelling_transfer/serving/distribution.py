@@ -137,7 +137,6 @@ class ChosenPrompts:
 def choose_prompts(
     distributions: Sequence[np.ndarray],
     wrong: Sequence[Mapping[str, np.ndarray]],
-    n_draws: Sequence[int] = N_DRAWS,
     at_most: int = MOST_PROMPTS,
 ) -> ChosenPrompts:
     """Chooses the fewest draws, and for these the fewest prompts, that reject every required rival, and others too.
@@ -145,11 +144,10 @@ def choose_prompts(
     Args:
         distributions: The right probabilities at each candidate.
         wrong: Those of each rival at each candidate.
-        n_draws: Numbers of draws at each chosen prompt to try, the smallest first.
         at_most: How many may be chosen.
     """
-    for n in n_draws:
-        chosen = _choose(distributions, wrong, n, at_most)
+    for n_draws in N_DRAWS:
+        chosen = _choose(distributions, wrong, n_draws, at_most)
         if not chosen.unseen:
             break
     return chosen

@@ -123,7 +123,7 @@ class Front:
             raise RefusedRequestError(429, "queue_full", said, retry_after=max(1, math.ceil(oldest)))
         outcome: Outcome = request.state.outcome
         events = _noted(self._link.ask(kind, body.model_dump_json(exclude_unset=True)), outcome)
-        first = asyncio.create_task(_next(events))
+        first = asyncio.ensure_future(anext(events))
         gone = asyncio.create_task(_disconnected(request))
         streams = False
         try:
@@ -191,10 +191,6 @@ class Front:
                 return bool(await anext(events))
         except RefusedRequestError:
             return False
-
-
-async def _next(events: Events) -> tuple[bytes, bytes]:
-    return await anext(events)
 
 
 async def _noted(events: Events, outcome: Outcome) -> Events:

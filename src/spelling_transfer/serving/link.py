@@ -63,28 +63,25 @@ class WorkerLink:
             OSError: The system has no room for another worker.
         """
         try:
-            await self._run()
+            while self._process is not None and self._process.stdout is not None:
+                async for sent in self._process.stdout:
+                    if not sent.endswith(b"\n"):
+                        break  # it was killed in the middle of a line
+                    name, kind, payload = sent.split(b" ", 2)
+                    self.answered_at = time.monotonic()
+                    if kind == b"ready":
+                        self.ready = True
+                    elif (queue := self._said.get(name.decode())) is not None:
+                        queue.put_nowait((kind, payload))
+                status = await self._process.wait()
+                could_load, self.ready = self.ready, False
+                self._lose()
+                if self._closing or not could_load:
+                    return
+                _LOG.error("The process with the model ended (status %s); it is started again.", status)
+                await self.start()
         finally:
             self._lose()
-
-    async def _run(self) -> None:
-        while self._process is not None and self._process.stdout is not None:
-            async for sent in self._process.stdout:
-                if not sent.endswith(b"\n"):
-                    break  # it was killed in the middle of a line
-                name, kind, payload = sent.split(b" ", 2)
-                self.answered_at = time.monotonic()
-                if kind == b"ready":
-                    self.ready = True
-                elif (queue := self._said.get(name.decode())) is not None:
-                    queue.put_nowait((kind, payload))
-            status = await self._process.wait()
-            could_load, self.ready = self.ready, False
-            self._lose()
-            if self._closing or not could_load:
-                return
-            _LOG.error("The process with the model ended (status %s); it is started again.", status)
-            await self.start()
 
     def _lose(self) -> None:
         """Tells everybody who waits that the worker is gone."""
@@ -114,11 +111,7 @@ class WorkerLink:
                 if what == b"lost":
                     raise _lost()
                 if what == b"refused":
-                    refusal = json.loads(said)
-                    detail = refusal["detail"]
-                    raise RefusedRequestError(
-                        refusal["status"], detail["code"], detail["message"], detail["param"], detail["rule"]
-                    )
+                    raise RefusedRequestError(**json.loads(said))
                 yield what, said
         finally:
             del self._said[name], self.waiting[name]

@@ -7,6 +7,7 @@ To the worker: ``chat``, ``text`` or ``ping`` with a request, ``gone`` for a cli
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from spelling_transfer.serving.protocol import RefusedRequestError
 
@@ -18,7 +19,7 @@ def line(name: str, kind: str, payload: str = "{}") -> bytes:
 
 def refusal(name: str, refused: RefusedRequestError) -> bytes:
     """Returns the message that a request is refused."""
-    return line(name, "refused", json.dumps({"status": refused.status, "detail": refused.detail()}))
+    return line(name, "refused", json.dumps(asdict(refused)))
 
 
 def overdue(name: str, seconds: float) -> bytes:

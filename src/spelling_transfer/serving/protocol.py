@@ -9,8 +9,9 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -25,6 +26,7 @@ _OWN_CODES = frozenset({"single_turn_only", "unsupported_role"})
 _NO_OBJECT = frozenset({"model_type", "model_attributes_type", "dict_type"})
 
 
+@dataclass(eq=False)
 class RefusedRequestError(Exception):
     """A request the endpoint does not answer.
 
@@ -36,23 +38,15 @@ class RefusedRequestError(Exception):
         retry_after: Seconds after which it may be asked again; ``None`` where that is no remedy.
     """
 
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        param: str | None = None,
-        rule: str | None = None,
-        *,
-        retry_after: int | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.param = param
-        self.rule = rule
-        self.retry_after = retry_after
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    rule: str | None = None
+    retry_after: int | None = field(default=None, kw_only=True)
+
+    def __str__(self) -> str:
+        return self.message
 
     def detail(self) -> dict[str, Any]:
         """Returns OpenAI's ``error`` object (https://platform.openai.com/docs/guides/error-codes) with the rule."""
@@ -159,7 +153,8 @@ _CHAT_ALONE = frozenset(
 
 
 def _fit_question(text: str) -> str:
-    if holds_soft_switch(text):
+    rules = text_rules()
+    if rules.switches(rules.normalise(text)):  # "/no_think" is none: it asks for what happens anyway
         raise PydanticCustomError(
             NON_THINKING_ONLY,
             "the text holds the soft switch '/think'; this endpoint serves non-thinking mode only. "
@@ -170,10 +165,12 @@ def _fit_question(text: str) -> str:
     return text
 
 
-class ChatMessage(BaseModel):
-    """The question."""
-
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ChatMessage(_Strict):
+    """The question."""
 
     role: str = Field(json_schema_extra={"enum": ["user"]})
     content: str = Field(min_length=1, description="A text, or a list of text parts.")
@@ -208,31 +205,27 @@ class ChatMessage(BaseModel):
     _question_is_one = field_validator("content")(_fit_question)
 
 
-class TemplateArguments(BaseModel):
+class TemplateArguments(_Strict):
     """``chat_template_kwargs`` as vLLM and SGLang know it, with the one value that is allowed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     enable_thinking: Literal[False]  # no default: by itself the template would think
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(_Strict):
     """``stream_options``: whether the counts come as a last chunk."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     include_usage: bool = False
     include_obfuscation: bool = False  # of OpenAI's client; there is nothing to hide here
 
 
-class AnswerRequest(BaseModel):
+class AnswerRequest(_Strict):
     """What requests have in common: nothing that would change how a question is asked.
 
     Sampling values are accepted when they are the endpoint's own (`AnswerEngine.prepare` compares them), so that a
     client that sends them explicitly works.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = _NEUTRAL
     asked_in: ClassVar[str] = ""
@@ -354,15 +347,6 @@ class CompletionRequest(AnswerRequest):
         return self.prompt
 
 
-def holds_soft_switch(text: str) -> bool:
-    """Says whether a text holds a soft switch such as Qwen3's ``/think``, also in disguise, by the policy's rules.
-
-    ``/no_think`` is not one: it asks for what the endpoint does anyway.
-    """
-    rules = text_rules()
-    return bool(rules.switches(rules.normalise(text)))
-
-
 @cache
 def text_rules() -> TextRules:
     """Returns the rules on text that come with the policy."""
@@ -390,9 +374,8 @@ _LONGEST_PATH = 200
 
 def _thinking_fields(data: Any) -> Iterator[tuple[str, Any]]:
     """Yields path and value of every field, at any depth, that would set a thinking mode."""
-    for place, value in _entries(data):
-        if isinstance(place.key, str) and _THINKING_FIELD.search(_letters(place.key)):
-            path = place.path()
+    for path, key, value in _entries(data):
+        if isinstance(key, str) and _THINKING_FIELD.search(_letters(key)):
             allowed = (path in ("enable_thinking", "chat_template_kwargs.enable_thinking") and value is False) or (
                 path == "reasoning_effort" and value in _NEUTRAL[path]
             )
@@ -406,41 +389,27 @@ def _letters(name: str) -> str:
 
 def _broken_texts(data: Any) -> Iterator[tuple[str, str]]:
     """Yields path and half character of every text, key or value, that is none: JSON can spell what UTF-8 cannot."""
-    for place, value in _entries(data):
-        for text in (place.key, value):
+    for path, key, value in _entries(data):
+        for text in (key, value):
             if isinstance(text, str) and (half := re.search(r"[\ud800-\udfff]", text)):
-                yield place.path(), half[0]
+                yield path, half[0]
 
 
-class _Place(NamedTuple):
-    """Where an entry stands: its key or index, and the place around it. Paths are long where a client wants them so."""
+def _entries(data: Any) -> Iterator[tuple[str, str | int, Any]]:
+    """Yields path, key and value of everything inside a request, at any depth; of what is no object, nothing.
 
-    around: _Place | None
-    key: str | int
-
-    def path(self) -> str:
-        parts: list[str] = []
-        place: _Place | None = self
-        while place is not None and sum(map(len, parts)) < _LONGEST_PATH:
-            key = str(place.key)[:_LONGEST_PATH]
-            parts.append(f"[{key}]" if isinstance(place.key, int) else f".{key}")
-            place = place.around
-        path = "".join(reversed(parts)).removeprefix(".")
-        return path if place is None else f"…{path}"
-
-
-def _entries(data: Any) -> Iterator[tuple[_Place, Any]]:
-    """Yields place and value of everything inside a request, at any depth; of a request that is no object, nothing."""
+    Of a long path the end is shown: a client could make each as long as its whole request.
+    """
     # No recursion: the depth is the client's choice.
-    open_nodes: list[tuple[_Place | None, Any]] = [(None, data)] if isinstance(data, dict | list) else []
+    open_nodes: list[tuple[str, Any]] = [("", data)] if isinstance(data, dict | list) else []
     while open_nodes:
         around, node = open_nodes.pop()
         entries = node.items() if isinstance(node, dict) else enumerate(node)
         for key, value in entries:
-            place = _Place(around, key)
-            yield place, value
+            path = around + (f"[{key}]" if isinstance(key, int) else f".{key[:_LONGEST_PATH]}")
+            yield path.removeprefix("."), key, value
             if isinstance(value, dict | list):
-                open_nodes.append((place, value))
+                open_nodes.append((path if len(path) <= _LONGEST_PATH else f"…{path[-_LONGEST_PATH:]}", value))
 
 
 def _shown(value: Any) -> str:

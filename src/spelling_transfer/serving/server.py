@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
@@ -125,11 +124,9 @@ def _end_with(descriptor: int) -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serves as a child: settings come as one line of JSON on standard input, which then stays open."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = ModelFolder(parser.parse_args(arguments).folder)
+def main() -> int:
+    """Serves the folder of its argument: settings come as a line of JSON on standard input, which then stays open."""
+    folder = ModelFolder(Path(sys.argv[1]))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     sent = json.loads(_read_line(0))

@@ -24,17 +24,6 @@ def view(studio):
     return {**public(studio), "codeStatus": status(studio)}
 
 
-@route("GET", "/v1/cloudspaces/environment-templates/managed")
-def managed_templates(request):
-    config = {"allowedMachines": [], "defaultMachine": "cpu-4"}
-    return {"templates": [{"id": "tpl-1", "name": "PyTorch", "disabled": False, "userId": "u-1", "config": config}]}
-
-
-@route("GET", "/v1/cloudspaces/environment-templates")
-def templates(request):
-    return {"templates": []}
-
-
 @route("GET", "/v1/projects/{p}/cloudspaces")
 def studios(request, p):
     name = request.q("name")

@@ -53,11 +53,12 @@ def judge_ids(ids: Sequence[int], policy: Policy) -> Finding | None:
         return None
     if len(ids) > _SHORTEST_TABLE and all(before < after for before, after in itertools.pairwise(ids)):
         return None  # in order and each once: a table of ids, not a text
-    import numpy as np
-
-    if judge_prompts(np.asarray(ids), policy, "a list") is None:
+    ids, block = list(ids), list(policy.rules.think_token.prompt_end_ids)  # numpy is not worth its import for one list
+    starts = [start for start in range(len(ids)) if ids[start : start + len(block)] == block]
+    inside = {start + offset for start in starts for offset in range(len(block))}
+    if all(place in inside for place, token in enumerate(ids) if token in think_ids):
         return None
-    return Finding("think-token", "think token outside the end of a prompt", f"{list(ids[:12])}")
+    return Finding("think-token", "think token outside the end of a prompt", f"{ids[:12]}")
 
 
 def judge_column(

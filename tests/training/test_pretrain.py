@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
 import re
@@ -23,7 +22,7 @@ from spelling_transfer.training import pretrain, pretrain_data, pretrain_wording
 from spelling_transfer.training.pretrain import PretrainSettings
 from spelling_transfer.training.pretrain_data import PretrainData, PretrainMixture, pretraining_vocabulary
 from spelling_transfer.training.pretrain_making import make_model
-from spelling_transfer.training.pretrain_measure import Probe, floors, make_probes, measure, score_probe
+from spelling_transfer.training.pretrain_measure import make_probes, measure, score_probe
 from spelling_transfer.words.families import bucket_of
 
 SPLITS = {
@@ -211,7 +210,7 @@ def test_all_wordings_have_rows(words: pd.DataFrame, tokenizer: ChatTokenizer, v
         vocabulary.to_rows(tokenizer.encode_texts([text])[0])
 
 
-def test_probes_are_marked_and_floors_need_no_spelling(tokenizer: ChatTokenizer) -> None:
+def test_probes_are_marked(tokenizer: ChatTokenizer) -> None:
     probes = {probe.name: probe for probe in make_probes(["face", "tree", "deaf"], TASKS, tokenizer)}
     assert set(probes) == {
         *("plain spelling", "plain place", "plain count"),
@@ -223,20 +222,6 @@ def test_probes_are_marked_and_floors_need_no_spelling(tokenizer: ChatTokenizer)
         assert not any(wrong.right)
         assert all(wrong.invalid)
     assert {example.template_held_out for example in probes["count, held out"].asked} == {True}
-    position = Probe(
-        "position",
-        ["face", "tree"],
-        [[1], [1]],
-        ["f", "e"],
-        8,
-        [dataclasses.replace(probes["position"].asked[0], argument=argument) for argument in ("1", "3")],
-    )
-    assert floors(position, lambda word: word[0]) == {
-        "majority": 0.5,
-        "by argument": 1.0,
-        "first letter": 0.5,
-        "letter of the word": (1 / 4 + 2 / 4) / 2,
-    }
 
 
 def test_training_lowers_the_loss_and_the_rate_ends_at_zero(model: LoadedModel, data: PretrainData) -> None:

@@ -2,6 +2,7 @@ from .attention import NotStaticError as NotStaticError
 from .attention import check_attention as check_attention
 from .attention import fixed_attention as fixed_attention
 from .attention import without_plans as without_plans
+from .capture import Captured as Captured
 from .capture import CaptureError as CaptureError
 from .capture import GraphPool as GraphPool
 from .capture import free_bytes as free_bytes

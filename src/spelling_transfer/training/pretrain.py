@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,19 +93,22 @@ class Trainer:
         model: The model, on its device.
         settings: Learning rate and weight decay.
         label_rows: Rows that can be a label; the softmax is over these alone until :meth:`widen`.
-        graphs: Whether to use CUDA graphs where there is CUDA.
     """
 
-    def __init__(self, model: Any, settings: PretrainSettings, label_rows: np.ndarray, *, graphs: bool = True) -> None:
+    def __init__(self, model: Any, settings: PretrainSettings, label_rows: np.ndarray) -> None:
         import torch
+
+        from spelling_transfer.models.capture import GraphPool
 
         self._model = model
         self._device = next(model.parameters()).device
         self._cuda = self._device.type == "cuda"
-        self._graphs = graphs and self._cuda
         if self._cuda:  # cuDNN's attention plans each shape for seconds and gains nothing on heads this small
             torch.backends.cuda.enable_cudnn_sdp(False)
         self._settings = settings
+        self._pool = GraphPool(self._device, enabled=self._cuda)
+        self._batch: list[torch.Tensor] = []
+        self._loss = torch.zeros((), device=self._device)
         self._optimizer = self._new_optimizer()
         self._narrow(label_rows)
 
@@ -138,15 +141,16 @@ class Trainer:
     def _narrow(self, label_rows: np.ndarray | None) -> None:
         import torch
 
+        from spelling_transfer.models.capture import Captured
+
         n_rows = self._model.get_input_embeddings().weight.shape[0]
         place = torch.arange(n_rows) if label_rows is None else torch.zeros(n_rows, dtype=torch.long)
         if label_rows is not None:
             place[torch.from_numpy(label_rows)] = torch.arange(len(label_rows))
         self._place = place.to(self._device)
         self._rows = None if label_rows is None else torch.from_numpy(label_rows).to(self._device)
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._loss: torch.Tensor | None = None
-        self._eager_steps = 0
+        # What is allocated once, at the first steps, must not be part of the graph.
+        self._run = Captured(self._pool, calls_before=3)
 
     def step(
         self, ids: torch.Tensor, is_label: torch.Tensor, places: torch.Tensor, learning_rate: float
@@ -166,38 +170,20 @@ class Trainer:
                 group["lr"].fill_(learning_rate)
             else:
                 group["lr"] = learning_rate
-        if self._cuda:  # from pinned memory the copy continues while the next batch is made
-            ids, is_label, places = ids.pin_memory(), is_label.pin_memory(), places.pin_memory()
         batch = (ids, is_label, places)
-        if not self._graphs:
-            return self._take(*(each.to(self._device) for each in batch))
-        if self._eager_steps == 0:
-            self._batch = tuple(each.to(self._device) for each in batch)
-            self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._batch = self._batch or [torch.empty_like(each, device=self._device) for each in batch]
         for kept, each in zip(self._batch, batch, strict=True):
-            kept.copy_(each, non_blocking=True)
-        if self._graph is not None and self._loss is not None:
-            self._graph.replay()
-            return self._loss.clone()
-        if self._eager_steps < 3:  # what is allocated once, at the first steps, must not be part of the graph
-            self._eager_steps += 1
-            self._stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self._stream):
-                loss = self._take(*self._batch)
-            torch.cuda.current_stream().wait_stream(self._stream)
-            return loss
-        self._optimizer.zero_grad(set_to_none=True)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._loss = self._take(*self._batch)
-        self._graph = graph
-        graph.replay()
+            # From pinned memory the copy continues while the next batch is made.
+            kept.copy_(each.pin_memory() if self._cuda else each, non_blocking=True)
+        self._run(self._take)
         return self._loss.clone()
 
-    def _take(self, ids: torch.Tensor, is_label: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    def _take(self) -> None:
+        """Takes a step on the batch that is kept, and keeps its loss."""
         import torch
         import torch.nn.functional as F
 
+        ids, is_label, places = self._batch
         self._optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._cuda):
             weight = self._model.get_input_embeddings().weight
@@ -220,7 +206,7 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         self._optimizer.step()
-        return loss.detach()
+        self._loss.copy_(loss.detach())
 
 
 def _attention_mask(places: torch.Tensor) -> torch.Tensor:
@@ -257,35 +243,23 @@ def restart_rate_at(step: int, settings: PretrainSettings) -> float:
     return settings.restart_rate * left * min(1.0, (step + 1) / _RESTART_WARMUP)
 
 
-@dataclass(frozen=True)
-class _Batches:
-    """The batches of a run in order, as a data set of PyTorch."""
-
-    data: PretrainData
-    settings: PretrainSettings
-
-    def __len__(self) -> int:
-        return self.settings.steps + self.settings.restart_steps
-
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        if number >= len(self):
-            raise IndexError(number)
-        return self.data.batch(number, self.settings.batch_rows, self.settings.row_tokens)
-
-
 def batches_of(
     data: PretrainData, settings: PretrainSettings
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Yields the batches of a run, in the same order whatever the number of processes that make them."""
+    import torch
     from torch.utils.data import DataLoader
 
-    loader: Any = DataLoader(
-        _Batches(data, settings),  # type: ignore[arg-type]
+    numbers: Any = range(settings.steps + settings.restart_steps)
+    loader = DataLoader(
+        numbers,
         batch_size=None,
+        collate_fn=partial(data.batch, rows=settings.batch_rows, width=settings.row_tokens),
         num_workers=settings.workers,
         prefetch_factor=16 if settings.workers else None,
     )
-    yield from loader
+    for ids, is_label, places in loader:
+        yield torch.from_numpy(ids), torch.from_numpy(is_label), torch.from_numpy(places)
 
 
 def pretrain(

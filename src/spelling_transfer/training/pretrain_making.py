@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.vocabulary import Vocabulary
 from spelling_transfer.tasks.base import Task
 from spelling_transfer.tasks.registry import CORE_TASKS
@@ -33,7 +32,7 @@ def make_model(
     command: str = "",
     say: Callable[[str], None] = print,
 ) -> ModelFolder:
-    """Makes the embedded model and writes its folder.
+    """Makes the embedded model, measures it on validation words, and writes its folder with its card.
 
     Args:
         words: Columns ``word``, ``stem`` and ``split``, the most frequent first; real words only.
@@ -59,58 +58,12 @@ def make_model(
     minutes = (time.perf_counter() - started) / 60
     place = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {os.cpu_count()} CPU cores"
     machine = f"{place}, torch {torch.__version__}"
-    return write_model(
-        loaded,
-        data,
-        words,
-        core,
-        tokenizer,
-        settings,
-        target,
-        command=command,
-        minutes=minutes,
-        machine=machine,
-        say=say,
-    )
-
-
-def write_model(
-    loaded: LoadedModel,
-    data: PretrainData,
-    words: pd.DataFrame,
-    tasks: Mapping[str, Task],
-    tokenizer: ChatTokenizer,
-    settings: PretrainSettings,
-    target: Path,
-    *,
-    command: str,
-    minutes: float,
-    machine: str,
-    say: Callable[[str], None] = print,
-) -> ModelFolder:
-    """Measures a trained model on validation words and writes its folder with its card.
-
-    Args:
-        loaded: The model as it was trained.
-        data: What it was trained on.
-        words: Columns ``word``, ``stem`` and ``split``.
-        tasks: The core tasks.
-        tokenizer: The Qwen3 tokenizer.
-        settings: Shape and training.
-        target: The folder to write.
-        command: What the card says the model was made by.
-        minutes: How long the training took.
-        machine: Where it was trained, and with which torch.
-        say: Told what was measured.
-    """
-    import torch
-
     # What is measured is what is written: weights of bfloat16, on the CPU.
     loaded.model.to("cpu").to(torch.bfloat16).float()
     asked = words.loc[words["split"] == "validation", "word"]
     lined = set(data.lined)
-    known = measure(loaded, tokenizer, tasks, [word for word in asked if word in lined])
-    unknown = measure(loaded, tokenizer, tasks, [word for word in asked if word not in lined])
+    known = measure(loaded, tokenizer, core, [word for word in asked if word in lined])
+    unknown = measure(loaded, tokenizer, core, [word for word in asked if word not in lined])
     say(known.to_string(index=False))
     notes = {
         "made_by": {"command": command, "minutes": round(minutes, 1), "machine": machine},
@@ -126,8 +79,8 @@ def write_model(
         known,
         unknown,
         n_words=len(words),
-        n_rows=loaded.model.get_input_embeddings().weight.shape[0],
-        n_parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
+        n_rows=len(ids),
+        n_parameters=n_parameters,
         minutes=minutes,
         machine=machine,
     )

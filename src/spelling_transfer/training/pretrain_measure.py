@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 _SPELLED_TOKENS = 26
 _CHAT_TOKENS = 28
 _SEED = 1
+_BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,6 @@ class Probe:
 
     Attributes:
         name: ``plain spelling``, ``plain place``, ``plain count``, or task and wordings, as in ``count, held out``.
-        words: The word of each question.
         prompts: Token ids of each question.
         answers: The right answers.
         max_new_tokens: Longest answer.
@@ -34,7 +35,6 @@ class Probe:
     """
 
     name: str
-    words: list[str]
     prompts: list[list[int]]
     answers: list[str]
     max_new_tokens: int
@@ -44,19 +44,18 @@ class Probe:
 def make_probes(words: Sequence[str], tasks: Mapping[str, Task], tokenizer: ChatTokenizer) -> list[Probe]:
     """Returns the questions about words: three of plain lines, and each task in wordings trained on and held out."""
     rng = random.Random(_SEED)
-    words = list(words)
     lines = tokenizer.encode_texts([f" {word}:\n" for word in words])
-    probes = [Probe("plain spelling", words, lines, [" ".join(word) for word in words], _SPELLED_TOKENS)]
+    probes = [Probe("plain spelling", lines, [" ".join(word) for word in words], _SPELLED_TOKENS)]
     places = [rng.choice([*range(1, len(word) + 1), *range(-len(word), 0)]) for word in words]
     lines = tokenizer.encode_texts([f" {word}\n{place}:\n" for word, place in zip(words, places, strict=True)])
     letters = [word[place - 1 if place > 0 else place] for word, place in zip(words, places, strict=True)]
-    probes.append(Probe("plain place", words, lines, letters, 1))
+    probes.append(Probe("plain place", lines, letters, 1))
     spreader = Spreader(tasks["count"])
     template = tasks["count"].templates[0]
     letters = [spreader.draw(word, template, rng) for word in words]
     lines = tokenizer.encode_texts([f" {word}\n{letter}:\n" for word, letter in zip(words, letters, strict=True)])
     counts = [str(word.count(letter)) for word, letter in zip(words, letters, strict=True)]
-    probes.append(Probe("plain count", words, lines, counts, 1))
+    probes.append(Probe("plain count", lines, counts, 1))
     for name in CORE_TASKS:
         for held_out in (False, True):
             templates = [template for template in tasks[name].templates if template.held_out == held_out]
@@ -64,7 +63,7 @@ def make_probes(words: Sequence[str], tasks: Mapping[str, Task], tokenizer: Chat
             prompts = tokenizer.encode_prompts([example.question for example in asked])
             answers = [example.answer for example in asked]
             name_of = f"{name}, held out" if held_out else name
-            probes.append(Probe(name_of, words, prompts, answers, _CHAT_TOKENS, asked))
+            probes.append(Probe(name_of, prompts, answers, _CHAT_TOKENS, asked))
     return probes
 
 
@@ -78,8 +77,7 @@ def _ask(task: Task, words: Sequence[str], templates: Sequence[Template], rng: r
     ]
 
 
-@dataclass(frozen=True)
-class ProbeScore:
+class ProbeScore(NamedTuple):
     """What came of a probe.
 
     Attributes:
@@ -99,40 +97,8 @@ def score_probe(probe: Probe, outputs: Sequence[str], tasks: Mapping[str, Task])
     return ProbeScore([mark.exact for mark in marks], [mark.invalid for mark in marks])
 
 
-def floors(probe: Probe, first_letter: Callable[[str], str]) -> dict[str, float]:
-    """Returns what answers without knowing the word's spelling score, each the best of its kind on these questions.
-
-    - ``majority``: the most frequent answer.
-    - ``by argument``: the most frequent answer to the letter or place asked for.
-    - ``letter of the word``: a random letter of the word, expected; for counts and spelling not defined.
-    - ``first letter``: the first letter of the word's first token.
-
-    Args:
-        probe: Questions in the chat form.
-        first_letter: The first letter of a word's first token.
-    """
-    frame = pd.DataFrame(
-        {"answer": probe.answers, "argument": [each.argument for each in probe.asked], "word": probe.words}
-    )
-    best = frame.groupby("argument")["answer"].agg(lambda answers: answers.value_counts().iloc[0])
-    scores = {
-        "majority": float(frame["answer"].value_counts().iloc[0] / len(frame)),
-        "by argument": float(best.sum() / len(frame)),
-        "first letter": float((frame["answer"] == frame["word"].map(first_letter)).mean()),
-    }
-    if probe.name.startswith("position"):
-        shares = [word.count(answer) / len(word) for word, answer in zip(frame["word"], frame["answer"], strict=True)]
-        scores["letter of the word"] = float(sum(shares) / len(shares))
-    return scores
-
-
 def measure(
-    loaded: LoadedModel,
-    tokenizer: ChatTokenizer,
-    tasks: Mapping[str, Task],
-    words: Sequence[str],
-    *,
-    batch_size: int = 256,
+    loaded: LoadedModel, tokenizer: ChatTokenizer, tasks: Mapping[str, Task], words: Sequence[str]
 ) -> pd.DataFrame:
     """Asks a model every probe about some words.
 
@@ -141,7 +107,6 @@ def measure(
         tokenizer: Its tokenizer.
         tasks: The core tasks.
         words: Words it was never asked about in the chat form.
-        batch_size: Questions that are answered side by side.
 
     Returns:
         One row a probe: ``probe``, ``questions``, ``right`` and ``invalid`` (shares, NaN where there is
@@ -150,10 +115,10 @@ def measure(
     rows = []
     for probe in make_probes(words, tasks, tokenizer):
         ids = generate_answers(
-            loaded, tokenizer, probe.prompts, max_new_tokens=probe.max_new_tokens, batch_size=batch_size
+            loaded, tokenizer, probe.prompts, max_new_tokens=probe.max_new_tokens, batch_size=_BATCH_SIZE
         )
         score = score_probe(probe, [tokenizer.decode(answer) for answer in ids], tasks)
-        rows.append((probe.name, len(probe.words), _share(score.right), _share(score.invalid)))
+        rows.append((probe.name, len(probe.prompts), _share(score.right), _share(score.invalid)))
     return pd.DataFrame(rows, columns=["probe", "questions", "right", "invalid"])
 
 

@@ -121,7 +121,7 @@ def test_the_first_of_each_kind():
 
 def test_a_package_brings_a_set_and_a_wrong_one_is_named(monkeypatch):
     found = [EntryPoint("doubles", "x:Doubles", registry.ENTRY_POINT_GROUP)]
-    monkeypatch.setattr(registry, "entry_points", lambda group: found)
+    monkeypatch.setattr("spelling_transfer.tasks.registry.entry_points", lambda group: found)
     monkeypatch.setattr(EntryPoint, "load", lambda self: globals()[self.value.rpartition(":")[2]])
     monkeypatch.setattr(registry, "load_sets", registry.load_sets.__wrapped__)
     assert list(registry.load_sets()) == ["doubles"]
@@ -129,7 +129,7 @@ def test_a_package_brings_a_set_and_a_wrong_one_is_named(monkeypatch):
         registry.choose_set("cute")
     for name, target, message in [
         ("other", "Doubles", "must be equal"),
-        ("x", "item", "no public benchmark"),
+        ("x", "item", "not a public benchmark"),
         ("x", "y", "KeyError"),
     ]:
         found[:] = [EntryPoint(name, f"x:{target}", registry.ENTRY_POINT_GROUP)]

@@ -15,10 +15,7 @@ from spelling_transfer.tasks.arm_examples import (
 )
 from spelling_transfer.tasks.encoding import encode_examples, encode_lines, vocabulary_in_use
 from spelling_transfer.tasks.registry import load_tasks
-
-
-def tokens_in(words: pd.DataFrame) -> set[int]:
-    return {int(token) for column in ("ids_bare", "ids_spaced") for ids in words[column] for token in ids}
+from spelling_transfer.words.word_sets import tokens_in
 
 
 def test_rehearsal_is_of_words_that_nothing_else_is_about(examples, words, tokenizer):
@@ -105,7 +102,7 @@ def test_tokens_of_held_out_words_stay_unseen(words, tokenizer, examples):
     trained = words[words["split"] == "train"]
     tokens = {token for token, _, _ in tokens_of([*trained["ids_bare"], *trained["ids_spaced"]], tokenizer)}
     held_out = words[words["word_set"] == "token_held_out"]
-    assert not tokens & {token for column in ("ids_bare", "ids_spaced") for ids in held_out[column] for token in ids}
+    assert not tokens & tokens_in(held_out)
 
 
 def test_a_short_list_without_words_for_plain_lines_gives_none(words: pd.DataFrame) -> None:

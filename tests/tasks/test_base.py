@@ -34,10 +34,6 @@ def test_an_example_is_the_same_for_the_same_seed_and_word(task):
     assert task.make("straw", random.Random(7)) == task.make("straw", random.Random(7))
 
 
-def test_only_spelling_is_trained_by_default():
-    assert [task.name for task in TASKS if task.trained_by_default] == ["spelling"]
-
-
 def test_a_word_may_be_shown_in_another_case_but_is_spelled_in_lower_case():
     spelling = load_tasks()["spelling"]
     example = spelling.make("straw", random.Random(0), template=spelling.templates[0], shown="STRAW")

@@ -52,12 +52,6 @@ def test_a_mixture_depends_on_ids_and_seed_alone(pool):
     )
 
 
-def test_a_smaller_mixture_is_part_of_a_larger_one(pool):
-    small, large = (set(choose_mixture(pool, mix(0.5), size=size)["example_id"]) for size in (20, 60))
-    assert small < large
-    assert (len(small), len(large)) == (20, 60)
-
-
 def test_difficulty_and_augmentation_choose_the_spelling_alone(pool):
     chosen = choose_mixture(pool, mix(0.6, augmentation=False, difficulty="hard"))
     spelling = chosen[chosen["task"] == "spelling"]
@@ -79,5 +73,3 @@ def test_what_cannot_be_met_is_said_with_the_remedy(pool):
         choose_mixture(pool[pool["difficulty"] != "hard"], mix(difficulty="hard"))
     with pytest.raises(MixtureError, match=r"spelling_data_ratio: 0.5 leaves a share .*direct_per_word"):
         choose_mixture(pool[pool["task"] == "spelling"], mix(0.5))
-    with pytest.raises(MixtureError, match=r"Ask for 240 at most"):
-        choose_mixture(pool, mix(0.5), size=10_000)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from tests.tasks.test_marking import LIKE_ANSWERS, wrong_answer
 
 from spelling_transfer.tasks import base, marking
 from spelling_transfer.tasks.base import Example, Task
@@ -16,16 +17,10 @@ _LETTER_NAMES = """
 ay bee cee dee ee eff gee aitch haitch jay kay ell em en oh pee cue queue ar are ess tee tea you vee double ex why wye
 zed zee eye sea see be
 """.split()  # noqa: SIM905 - as a list it takes a line for each
-_NUMERALS = marking._NUMERALS.split()
-_LIKE_ANSWERS = [
-    *("yes", "no", "not", "once", "twice", "thrice"),
-    *_NUMERALS,
-    *_LETTER_NAMES,
-    *marking._ORDINALS.split(),
-    *sorted(word for word in marking.FRAME | marking._HEDGES if word.isalpha()),
-]
+_LIKE_ANSWERS = [*LIKE_ANSWERS, *_LETTER_NAMES]
 _FORMS = ("{0}", '"{0}"', "“{0}”", "**{0}**", "{0}.", "`{0}`", "\n{0}\n", "*{0}*!")
-_NUMBERS = {**{word: str(number) for number, word in enumerate(_NUMERALS)}, "once": "1", "twice": "2", "thrice": "3"}
+_NUMBERS = {word: str(number) for number, word in enumerate(marking._NUMERALS.split())}
+_NUMBERS |= {"once": "1", "twice": "2", "thrice": "3"}
 
 
 def _said_back_is_right(task: str, example: Example) -> bool:
@@ -35,16 +30,6 @@ def _said_back_is_right(task: str, example: Example) -> bool:
     if task in ("spelling", "reverse", "substitute"):
         return not example.separator and example.word == example.answer
     return task == "contains" and example.word == example.answer
-
-
-def _wrong(example: Example) -> str:
-    """A wrong answer of the same form."""
-    answer = example.answer
-    if answer in ("yes", "no"):
-        return {"yes": "no", "no": "yes"}[answer]
-    if answer.isdigit():
-        return str(int(answer) + 1)
-    return answer[:-1] + chr(ord("a") + (ord(answer[-1]) - ord("a") + 1) % 26)
 
 
 def _words() -> list[str]:
@@ -80,7 +65,7 @@ def _read_wrong_as_right(words: list[str]) -> list[tuple[str, Example, str]]:
                     found.append((name, example, output))
         if example.word in alike or (number + len(name)) % 4 == 0:
             for form in forms:
-                output = form.format(_wrong(example))
+                output = form.format(wrong_answer(example.answer))
                 if task.mark(example, output).lenient:
                     found.append((name, example, output))
     return found

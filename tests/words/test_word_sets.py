@@ -14,12 +14,16 @@ from spelling_transfer.words.word_sets import (
     make_random_words,
     split_words,
     token_overlap,
+    tokens_in,
     without_lines,
 )
 
 
 def test_words_are_described_in_both_forms(tokenizer):
-    frame = describe_words(["strawberry", "cat"], tokenizer).set_index("word")
+    described = describe_words(["strawberry", "cat"], tokenizer)
+    encoded = tokenizer.encode_texts(["strawberry", "cat", " strawberry", " cat"])
+    assert tokens_in(described) == {token for ids in encoded for token in ids}
+    frame = described.set_index("word")
     assert list(frame["n_tokens_bare"]) == [3, 1]
     assert list(frame["n_tokens_spaced"]) == [1, 1]
     assert list(frame["repeated_letters"]) == [True, False]
@@ -46,13 +50,11 @@ def test_a_leak_would_stop_the_run(tokenizer, monkeypatch):
 
 
 def test_held_out_tokens_occur_in_no_training_word(words):
-    trained = words[words["split"] == "train"]
-    seen = {token for column in ("ids_bare", "ids_spaced") for ids in trained[column] for token in ids}
+    seen = tokens_in(words[words["split"] == "train"])
     held_out = words[words["word_set"] == "token_held_out"]
     assert len(held_out) > 10
     assert (held_out["split"] == "test").all()
-    for column in ("ids_bare", "ids_spaced"):
-        assert not seen & {token for ids in held_out[column] for token in ids}
+    assert not seen & tokens_in(held_out)
     others = words[(words["split"] == "test") & (words["word_set"] == "word")]
     assert all(seen & {*bare, *spaced} for bare, spaced in zip(others["ids_bare"], others["ids_spaced"], strict=True))
 
@@ -81,8 +83,7 @@ def test_random_strings_are_no_words_but_made_of_known_tokens(words):
     assert len(random_words) > 100
     assert (random_words["split"] == "test").all()
     assert not set(random_words["word"]) & dictionary_words()
-    known = {token for column in ("ids_bare", "ids_spaced") for ids in real[column] for token in ids}
-    assert all(known.issuperset(ids) for column in ("ids_bare", "ids_spaced") for ids in random_words[column])
+    assert tokens_in(random_words) <= tokens_in(real)
 
 
 def test_random_strings_have_the_lengths_of_test_words(tokenizer):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import entry_points
 
 from spelling_transfer.bench.base import BenchError, PublicSet
 from spelling_transfer.errors import reinstall_command
+from spelling_transfer.tasks.registry import load_registered
 
 ENTRY_POINT_GROUP = "spelling_transfer.public_sets"
 
@@ -18,21 +18,8 @@ def load_sets() -> dict[str, PublicSet]:
     Raises:
         BenchError: An entry point cannot be loaded, is no public benchmark, takes a taken name, or there is none.
     """
-    sets: dict[str, PublicSet] = {}
-    for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda each: (each.name, each.value)):
-        origin = f"Entry point {entry_point.name!r} = {entry_point.value!r} of group {ENTRY_POINT_GROUP!r}"
-        try:
-            loaded = entry_point.load()
-            found = loaded() if isinstance(loaded, type) else loaded
-        except Exception as error:  # a plugin's import may fail in any way
-            raise BenchError(f"{origin} cannot be loaded: {type(error).__name__}: {error}") from error
-        if not isinstance(found, PublicSet):
-            raise BenchError(
-                f"{origin} is no public benchmark: it needs all members of spelling_transfer.bench.PublicSet."
-            )
-        if found.name != entry_point.name or found.name in sets:
-            raise BenchError(f"{origin} is a set named {found.name!r}: the two names must be equal, and each its own.")
-        sets[found.name] = found
+    registered = load_registered(ENTRY_POINT_GROUP, PublicSet, "public benchmark", BenchError)
+    sets: dict[str, PublicSet] = {name: found for name, _, found in registered}
     if not sets:
         raise BenchError(f"No public benchmark is registered: installation reads them. Run {reinstall_command()!r}.")
     return sets

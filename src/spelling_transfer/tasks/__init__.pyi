@@ -48,6 +48,7 @@ from .position import FROM_END as FROM_END
 from .registry import CORE_TASKS as CORE_TASKS
 from .registry import TRAINED_TASK as TRAINED_TASK
 from .registry import UNTRAINED_TASKS as UNTRAINED_TASKS
+from .registry import load_registered as load_registered
 from .registry import load_tasks as load_tasks
 from .schemas import ENCODED_EXAMPLES as ENCODED_EXAMPLES
 from .schemas import EXAMPLES as EXAMPLES

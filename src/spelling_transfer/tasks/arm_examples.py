@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 
 from spelling_transfer.errors import SpellingTransferError
@@ -15,7 +14,7 @@ from spelling_transfer.tasks.base import DEFAULT_SEPARATOR, Example, Template, m
 from spelling_transfer.tasks.mixture import INDEXED, REAL, REHEARSAL, SPELLING, TOKEN_LETTERS, WRONG_LETTERS
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.randomness import shuffled
-from spelling_transfer.words.word_sets import TOKEN_HELD_OUT, WORD
+from spelling_transfer.words.word_sets import TOKEN_HELD_OUT, WORD, tokens_in, without_tokens
 
 PLAIN_LINE = " {word}:\n"
 """Before a word's letters outside the chat format, as in running text."""
@@ -101,23 +100,14 @@ def _next_of_another_family(circle: Sequence[str], place: int, stems: Mapping[st
     return None
 
 
-def _tokens_in(words: pd.DataFrame) -> set[int]:
-    return {token for column in ("ids_bare", "ids_spaced") for ids in words[column] for token in ids}
-
-
 def rehearsal_lines(words: pd.DataFrame) -> pd.DataFrame:
     """Returns plain lines of words that no arm is trained on and no question is about, so that letters stay known.
 
     They are words of the ``pretrain`` split without a token of the words whose tokens are to stay unseen. ``question``
     is the line, outside the chat format, so these rows are no part of the encoded examples.
     """
-    unseen = _tokens_in(words[words["word_set"] == TOKEN_HELD_OUT])
     spare = words[words["split"] == "pretrain"]
-    free = [
-        unseen.isdisjoint(bare) and unseen.isdisjoint(spaced)
-        for bare, spaced in zip(spare["ids_bare"], spare["ids_spaced"], strict=True)
-    ]
-    spare = spare[np.array(free, dtype=bool)]  # also of a short list, which has none
+    spare = spare[without_tokens(spare, tokens_in(words[words["word_set"] == TOKEN_HELD_OUT]))]
     return pd.DataFrame(
         {
             "example_id": f"{REHEARSAL}-" + spare["word"],

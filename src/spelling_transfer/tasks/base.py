@@ -15,6 +15,7 @@ from spelling_transfer.tasks.marking import (
     Mark,
     echo_of,
     is_bare,
+    read_number,
     read_spelling,
     spelling_similarity,
 )
@@ -234,6 +235,19 @@ def make_templates(
         text, variant = (entry, "") if isinstance(entry, str) else entry
         templates.append(Template(f"{task}/{number:02d}", text, number >= len(trained), variant))
     return tuple(templates)
+
+
+class NumberTask(WordTask):
+    """A task that is answered by a whole number."""
+
+    def read(self, asked: Asked, output: str) -> str | None:
+        """Reads the one number an output commits itself to; see :func:`~.marking.read_number`."""
+        number = read_number(output, echo_of(asked))
+        return None if number is None else str(number)
+
+    def measure(self, asked: Asked, read: str | None, output: str) -> dict[str, float]:
+        """Returns ``absolute_error``; nothing where no number could be read."""
+        return {} if read is None else {"absolute_error": float(abs(int(read) - int(asked.answer)))}
 
 
 class SpelledTask(WordTask):

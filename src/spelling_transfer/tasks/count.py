@@ -5,15 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from spelling_transfer.tasks.base import LETTERS, Template, WordTask, make_templates
-from spelling_transfer.tasks.marking import Asked, echo_of, read_number
+from spelling_transfer.tasks.base import LETTERS, NumberTask, Template, make_templates
 
 _ENGLISH_FREQUENCY = dict(zip("etaoinshrdlcumwfgypbvkjxqz", range(26, 0, -1), strict=True))
 """Weight of each letter when one that does not occur is drawn: common letters must be absent as often as rare ones,
 or else a rare letter would give the answer away."""
 
 
-class Count(WordTask):
+class Count(NumberTask):
     """``How many times does the letter r occur in strawberry?`` → ``3``. The argument is the letter."""
 
     name = "count"
@@ -63,12 +62,3 @@ class Count(WordTask):
     def gold(self, word: str, argument: str, separator: str) -> str:
         """Returns how often the letter occurs."""
         return str(word.count(argument))
-
-    def read(self, asked: Asked, output: str) -> str | None:
-        """Reads the one number an output commits itself to; see :func:`~.marking.read_number`."""
-        number = read_number(output, echo_of(asked))
-        return None if number is None else str(number)
-
-    def measure(self, asked: Asked, read: str | None, output: str) -> dict[str, float]:
-        """Returns ``absolute_error``; nothing where no number could be read."""
-        return {} if read is None else {"absolute_error": float(abs(int(read) - int(asked.answer)))}

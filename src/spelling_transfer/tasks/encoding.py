@@ -104,9 +104,7 @@ def _encode(examples: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFrame:
     return encoded
 
 
-def vocabulary_in_use(
-    words: Iterable[str], tasks: Mapping[str, Task], tokenizer: ChatTokenizer, *, case_variants: bool = False
-) -> set[int]:
+def vocabulary_in_use(words: Iterable[str], tasks: Mapping[str, Task], tokenizer: ChatTokenizer) -> set[int]:
     """Returns every token id that a prompt or a right answer can hold, over all words, wordings and separators.
 
     The tokenizer cuts text at the edges of a word, so the ids of a question are those of the word and those of the
@@ -116,13 +114,9 @@ def vocabulary_in_use(
         words: Every word that may be asked about, in lower case.
         tasks: The tasks in use.
         tokenizer: The tokenizer.
-        case_variants: Whether capitalised and upper-case words are asked about too.
     """
     words = list(words)
     forms = [*words, *(f" {word}" for word in words)]
-    if case_variants:
-        cased = [form for word in words for form in (word.capitalize(), word.upper())]
-        forms += [*cased, *(f" {form}" for form in cased)]
     longest = max(map(len, words))
     # Words of one letter, repeated, bring every letter to every place and every count up to the longest word.
     probes = [letter * length for letter in LETTERS for length in {longest, min(longest, 2)}]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from spelling_transfer.tasks.base import WordTask, make_templates
-from spelling_transfer.tasks.marking import Asked, echo_of, read_number
+from spelling_transfer.tasks.base import NumberTask, make_templates
 
 
-class Length(WordTask):
+class Length(NumberTask):
     """``How many letters does cat have?`` → ``3``."""
 
     name = "length"
@@ -29,12 +28,3 @@ class Length(WordTask):
     def gold(self, word: str, argument: str, separator: str) -> str:
         """Returns the number of letters."""
         return str(len(word))
-
-    def read(self, asked: Asked, output: str) -> str | None:
-        """Reads the one number an output commits itself to; see :func:`~.marking.read_number`."""
-        number = read_number(output, echo_of(asked))
-        return None if number is None else str(number)
-
-    def measure(self, asked: Asked, read: str | None, output: str) -> dict[str, float]:
-        """Returns ``absolute_error``; nothing where no number could be read."""
-        return {} if read is None else {"absolute_error": float(abs(int(read) - int(asked.answer)))}

@@ -13,7 +13,6 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.words.randomness import key_of
 
-Difficulty = Literal["easy", "medium", "hard"]
 SpellingDifficulty = Literal["easy", "medium", "hard", "all"]
 
 REAL, POOL, ASKED = "real", "pool", "asked"
@@ -50,23 +49,20 @@ class MixtureSettings(FrozenModel):
     )
 
 
-def choose_mixture(
-    examples: pd.DataFrame, settings: MixtureSettings, *, seed: int = 0, size: int | None = None
-) -> pd.DataFrame:
-    """Chooses the rows that a model is trained on, in their order in the frame.
+def choose_mixture(examples: pd.DataFrame, settings: MixtureSettings, *, seed: int = 0) -> pd.DataFrame:
+    """Chooses the rows that a model is trained on, as many as the shares allow, in their order in the frame.
 
     The share of spelling is exact to half an example; the other tasks share the rest equally, to one example. Rows are
-    chosen by hashes of their ids, so a smaller mixture of the same settings is a part of a larger one.
+    chosen by hashes of their ids.
 
     Args:
         examples: The examples or the encoded examples; only rows of the training split of kind ``real`` or ``pool``
             are looked at.
         settings: Share, variants and difficulty.
         seed: Salt of the hashes.
-        size: Number of examples; as many as the shares allow if not given.
 
     Raises:
-        MixtureError: There is no example of a task or difficulty that the settings ask for, or there are too few.
+        MixtureError: There is no example of a task or difficulty that the settings ask for.
     """
     pool = examples[
         (examples["split"] == "train") & examples["kind"].isin([REAL, POOL]) & ~examples["template_held_out"]
@@ -76,7 +72,7 @@ def choose_mixture(
     if settings.spelling_difficulty != "all":
         spelling = spelling[spelling["difficulty"] == settings.spelling_difficulty]
     others = [rows["example_id"] for _, rows in pool[~is_spelling].groupby("task", sort=True)]
-    n_spelling, n_others = _sizes(settings, len(spelling), list(map(len, others)), size)
+    n_spelling, n_others = _sizes(settings, len(spelling), list(map(len, others)))
     chosen = [first_by_hash(spelling["example_id"], n_spelling, seed)]
     for place, ids in enumerate(others):
         share = n_others // len(others) + (place < n_others % len(others))
@@ -94,7 +90,7 @@ def first_by_hash(ids: pd.Series, count: int, seed: int) -> list[int]:
     return [label for _, label in keys[:count]]
 
 
-def _sizes(settings: MixtureSettings, n_spelling: int, n_others: Sequence[int], size: int | None) -> tuple[int, int]:
+def _sizes(settings: MixtureSettings, n_spelling: int, n_others: Sequence[int]) -> tuple[int, int]:
     ratio = settings.spelling_data_ratio
     most_others = len(n_others) * min(n_others, default=0)
     if ratio > 0 and not n_spelling:
@@ -108,14 +104,8 @@ def _sizes(settings: MixtureSettings, n_spelling: int, n_others: Sequence[int], 
             f"spelling_data_ratio: {ratio} leaves a share to other tasks, but the examples hold none of them for "
             "training. Set example_mix.direct_per_word to 1 or more and run 'kedro run --pipelines=local_prep'."
         )
-    most = int(min(n_spelling / ratio if ratio > 0 else math.inf, most_others / (1 - ratio) if ratio < 1 else math.inf))
-    total = most + 1 if size is None else size
+    most = min(n_spelling / ratio if ratio > 0 else math.inf, most_others / (1 - ratio) if ratio < 1 else math.inf)
+    total = int(most) + 1
     while round(total * ratio) > n_spelling or total - round(total * ratio) > most_others:
-        if size is not None:
-            raise MixtureError(
-                f"A mixture of {size} examples with spelling_data_ratio {ratio} needs {round(size * ratio)} of "
-                f"spelling and {size - round(size * ratio)} of other tasks; there are {n_spelling} and {most_others}. "
-                f"Ask for {most} at most, or raise example_mix.spelling_per_word and example_mix.direct_per_word."
-            )
         total -= 1
     return round(total * ratio), total - round(total * ratio)

@@ -23,4 +23,6 @@ from .word_sets import WORD_SETS as WORD_SETS
 from .word_sets import describe_splits as describe_splits
 from .word_sets import describe_words as describe_words
 from .word_sets import split_words as split_words
+from .word_sets import tokens_in as tokens_in
 from .word_sets import without_lines as without_lines
+from .word_sets import without_tokens as without_tokens

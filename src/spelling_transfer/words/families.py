@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 Split = Literal["train", "validation", "test", "pretrain"]
 
@@ -19,15 +19,8 @@ _VARIANTS = (("isation", "ization"), ("our", "or"), ("tre", "ter"), ("ise", "ize
 """British and American spellings of one word count as one family."""
 
 
-class SplitBoundaries(NamedTuple):
-    """Upper bounds (exclusive) of a family's bucket, 0 to 100, in the order test, validation, pretrain."""
-
-    test: int = 17
-    validation: int = 34
-    pretrain: int = 40
-
-
-DEFAULT_BOUNDARIES = SplitBoundaries()
+_BOUNDS: dict[Split, int] = {"test": 17, "validation": 34, "pretrain": 40, "train": 100}
+"""Upper bound (exclusive) of a family's bucket in each split."""
 
 
 def bases(word: str) -> list[str]:
@@ -128,14 +121,10 @@ def bucket_of(stem: str) -> int:
     return int(hashlib.sha256(stem.encode()).hexdigest(), 16) % 100
 
 
-def split_of(stem: str, boundaries: SplitBoundaries = DEFAULT_BOUNDARIES) -> Split:
+def split_of(stem: str) -> Split:
     """Returns the split of a family, from its bucket: the same on every machine and for every list."""
     bucket = bucket_of(stem)
-    if bucket < boundaries.test:
-        return "test"
-    if bucket < boundaries.validation:
-        return "validation"
-    return "pretrain" if bucket < boundaries.pretrain else "train"
+    return next(split for split, bound in _BOUNDS.items() if bucket < bound)
 
 
 def find_leaks(splits: Mapping[str, str], dictionary: Iterable[str] = ()) -> list[tuple[str, str]]:

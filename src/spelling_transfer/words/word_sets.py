@@ -17,14 +17,7 @@ import pandas as pd
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.words.families import (
-    DEFAULT_BOUNDARIES,
-    SplitBoundaries,
-    bases,
-    find_families,
-    find_leaks,
-    split_of,
-)
+from spelling_transfer.words.families import bases, find_families, find_leaks, split_of
 from spelling_transfer.words.randomness import key_of, random_for
 from spelling_transfer.words.word_list import WordSelection, dictionary_words
 
@@ -64,19 +57,13 @@ def _id_arrays(texts: list[str], tokenizer: ChatTokenizer) -> pd.Series:
     return pd.Series([np.array(ids, dtype=np.int32) for ids in tokenizer.encode_texts(texts)], dtype=object)
 
 
-def split_words(
-    words: pd.DataFrame,
-    tokenizer: ChatTokenizer,
-    selection: WordSelection,
-    boundaries: SplitBoundaries = DEFAULT_BOUNDARIES,
-) -> pd.DataFrame:
+def split_words(words: pd.DataFrame, tokenizer: ChatTokenizer, selection: WordSelection) -> pd.DataFrame:
     """Adds stem, split and word set to each word, and the random strings as rows of their own.
 
     Args:
         words: The frame of :func:`~spelling_transfer.words.words.describe_words`.
         tokenizer: The tokenizer, for the random strings.
         selection: How many random strings, and their seed; the share of families of unknown spelling.
-        boundaries: Shares of the splits in percent of families.
 
     Raises:
         LeakError: Two splits share an inflection, which would be a fault of this package.
@@ -84,8 +71,7 @@ def split_words(
     dictionary = dictionary_words()
     stems = find_families(list(words["word"]), dictionary)
     frame = words.assign(stem=words["word"].map(stems))
-    split_of_stem = {stem: split_of(stem, boundaries) for stem in frame["stem"].unique()}
-    frame = frame.assign(split=frame["stem"].map(split_of_stem), word_set=WORD)
+    frame = frame.assign(split=frame["stem"].map(split_of), word_set=WORD)
     leaks = find_leaks(dict(zip(frame["word"], frame["split"], strict=True)), dictionary)
     if leaks:
         raise LeakError(f"{len(leaks)} pairs of words in different splits are inflections, for instance {leaks[:3]}.")
@@ -100,15 +86,21 @@ def split_words(
     return frame
 
 
+def tokens_in(words: pd.DataFrame) -> set[int]:
+    """Returns the token ids that occur in words, bare or after a space."""
+    return {token for column in ("ids_bare", "ids_spaced") for ids in words[column] for token in ids}
+
+
+def without_tokens(words: pd.DataFrame, tokens: set[int]) -> np.ndarray:
+    """Returns which words have none of these tokens, bare or after a space; bool, shape ``(words,)``."""
+    pairs = zip(words["ids_bare"], words["ids_spaced"], strict=True)
+    return np.array([tokens.isdisjoint(bare) and tokens.isdisjoint(spaced) for bare, spaced in pairs], dtype=bool)
+
+
 def _has_unseen_tokens_alone(frame: pd.DataFrame) -> pd.Series:
-    """Marks known test words none of whose tokens, bare or after a space, occurs in a training word in either form."""
-    trained = frame[_is_trained(frame)]
-    seen = {token for column in ("ids_bare", "ids_spaced") for ids in trained[column] for token in ids}
-    unseen = [
-        seen.isdisjoint(bare) and seen.isdisjoint(spaced)
-        for bare, spaced in zip(frame["ids_bare"], frame["ids_spaced"], strict=True)
-    ]
-    return pd.Series(unseen, index=frame.index) & (frame["split"] == "test") & (frame["word_set"] == WORD)
+    """Marks known test words that have no token of a training word."""
+    is_test = (frame["split"] == "test") & (frame["word_set"] == WORD)
+    return is_test & without_tokens(frame, tokens_in(frame[_is_trained(frame)]))
 
 
 def _is_trained(frame: pd.DataFrame) -> pd.Series:
@@ -129,7 +121,7 @@ def make_random_words(frame: pd.DataFrame, tokenizer: ChatTokenizer, count: int,
     """
     dictionary = dictionary_words()
     related = {*frame["word"], *(base for word in frame["word"] for base in bases(word))}
-    known_tokens = {token for column in ("ids_bare", "ids_spaced") for ids in frame[column] for token in ids}
+    known_tokens = tokens_in(frame)
     lengths = sorted(frame.loc[frame["split"] == "test", "length"]) or sorted(frame["length"])
     wanted = Counter(random_for("lengths of random words", seed).choices(lengths, k=count))
     made: list[str] = []

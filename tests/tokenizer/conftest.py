@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from spelling_transfer.tokenizer.byte_level import BYTE_CHARACTERS, TokenBytes, bytes_to_token, decode_vocabulary
+from spelling_transfer.tokenizer.byte_level import BYTE_CHARACTERS, TokenBytes, decode_vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.english import TokenRules, find_english_tokens
 from spelling_transfer.tokenizer.vocabulary import vocabulary_table
@@ -55,7 +55,7 @@ def byte_level() -> Callable[..., Tokenizer]:
         vocabulary = {character: byte for byte, character in enumerate(BYTE_CHARACTERS)}
         merges = []
         for word in words:
-            text = bytes_to_token(word.encode())
+            text = "".join(BYTE_CHARACTERS[byte] for byte in word.encode())
             for end in range(2, len(text) + 1):
                 if text[:end] not in vocabulary:
                     merges.append((text[: end - 1], text[end - 1]))

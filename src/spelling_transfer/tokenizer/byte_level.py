@@ -88,11 +88,6 @@ def token_to_bytes(token: str) -> bytes:
         ) from None
 
 
-def bytes_to_token(data: bytes) -> str:
-    """Returns how a byte-level vocabulary writes ``data``; the inverse of :func:`token_to_bytes`."""
-    return "".join(BYTE_CHARACTERS[byte] for byte in data)
-
-
 def decode_vocabulary(tokenizer: Tokenizer) -> TokenBytes:
     """Decodes every token of a byte-level BPE tokenizer.
 

@@ -252,14 +252,10 @@ def encoded_parts(encoded_examples: pd.DataFrame) -> dict[str, Segmentation]:
     Returns:
         ``prompts`` and ``answers``, a text an example.
     """
-    whole = Segmentation.of_rows(encoded_examples["input_ids"].tolist())
-    lengths = np.diff(whole.offsets)
-    prompt_lengths = np.minimum(encoded_examples["label_start"].to_numpy(dtype=np.int64), lengths)
-    place = np.arange(len(whole.ids)) - np.repeat(whole.offsets[:-1], lengths)
-    is_prompt = place < np.repeat(prompt_lengths, lengths)
+    rows = list(zip(encoded_examples["input_ids"], encoded_examples["label_start"], strict=True))
     return {
-        "prompts": Segmentation(whole.ids[is_prompt], np.concatenate(([0], np.cumsum(prompt_lengths)))),
-        "answers": Segmentation(whole.ids[~is_prompt], np.concatenate(([0], np.cumsum(lengths - prompt_lengths)))),
+        "prompts": Segmentation.of_rows([ids[:start] for ids, start in rows]),
+        "answers": Segmentation.of_rows([ids[start:] for ids, start in rows]),
     }
 
 

@@ -13,6 +13,8 @@ from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.words import FORM_DESCRIPTIONS, WORD_FORMS
 
+_QUESTIONS_A_TEMPLATE = 50
+
 
 class WordAnalysis(FrozenModel):
     """How words in tokens are summed up."""
@@ -175,22 +177,19 @@ def segmentation_in_contexts(
     ]
 
 
-def segmentation_in_templates(
-    tokenizer: ChatTokenizer, examples: pd.DataFrame, *, per_template: int = 50
-) -> list[dict[str, Any]]:
+def segmentation_in_templates(tokenizer: ChatTokenizer, examples: pd.DataFrame) -> list[dict[str, Any]]:
     """Compares the tokens of the words in real questions with those of the word after a space and alone.
 
     Args:
         tokenizer: The tokenizer.
-        examples: Columns ``task``, ``template``, ``word``, ``question``.
-        per_template: How many examples of each template are looked at, the first ones.
+        examples: Columns ``task``, ``template``, ``word``, ``question``; the first 50 of each template are looked at.
 
     Returns:
         A row a template, with the shares of :func:`segmentation_in_contexts`.
     """
     rows = []
     for (task, template), group in examples.groupby(["task", "template"], sort=True, observed=True):
-        sample = group.head(per_template)
+        sample = group.head(_QUESTIONS_A_TEMPLATE)
         texts, words = sample["question"].tolist(), sample["word"].tolist()
         places = [place_of_word(text, word) for text, word in zip(texts, words, strict=True)]
         shares = _shares(tokenizer, texts, words, places)

@@ -15,14 +15,7 @@ import torch
 from tests.samples.answers import make_examples
 
 from spelling_transfer.evaluation import kept_answers
-from spelling_transfer.evaluation.kept_answers import (
-    KeptAnswers,
-    Respondent,
-    Way,
-    content_sha256,
-    origins,
-    written_at_the_end,
-)
+from spelling_transfer.evaluation.kept_answers import KeptAnswers, Respondent, Way, content_sha256, origins
 from spelling_transfer.models.folder import MANIFEST, ModelFolder, new_folder
 from spelling_transfer.models.generate import Sampling, generate_answers
 from spelling_transfer.models.load import load_model
@@ -92,8 +85,7 @@ def test_a_second_evaluation_asks_what_is_new_and_says_what_a_fresh_one_says(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     for number in (16, 24, 24):
-        kept = KeptAnswers(table(tmp_path))
-        with written_at_the_end(kept):
+        with KeptAnswers(table(tmp_path)) as kept:
             found = respondent(folder, tokenizer, kept, adapter=adapter).answer(prompts[:number], WAY)
     assert len(asked) == len(prompts)
     assert found["ids"].tolist() == fresh(folder, tokenizer, prompts, adapter=adapter)
@@ -116,8 +108,7 @@ def test_an_interrupted_evaluation_goes_on_with_the_same_batches(
         if done == 15:
             raise KeyboardInterrupt
 
-    kept = KeptAnswers(table(tmp_path))
-    with pytest.raises(KeyboardInterrupt), written_at_the_end(kept):
+    with pytest.raises(KeyboardInterrupt), KeptAnswers(table(tmp_path)) as kept:
         respondent(folder, tokenizer, kept, adapter=adapter).answer(prompts, WAY, progress=interrupt)
     first = len(asked)
     kept = KeptAnswers(table(tmp_path))

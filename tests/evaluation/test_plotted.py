@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from tests.samples.evaluations import evaluation
+from tests.samples.evaluations import evaluation, table_of
 
-from spelling_transfer.evaluation.plotted import ALL, dose_curve, floors
+from spelling_transfer.evaluation.plotted import ALL, arm_effects, dose_curve, floors
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.pages.evaluation import EvaluationResults
 
@@ -46,10 +46,6 @@ def test_each_stratum_is_compared_by_itself_and_too_few_families_not_at_all(foun
 
 
 def test_a_kind_that_all_questions_are_of_has_no_row_of_its_own(found: EvaluationResults) -> None:
-    from tests.samples.evaluations import table_of
-
-    from spelling_transfer.evaluation.plotted import arm_effects
-
     # Its row would be the comparison that the verdict rests on, with another adjusted p-value.
     effects = arm_effects(table_of(found.marked).assign(frequency="4 and above"), EvaluationSettings())
     assert "frequency" not in set(effects["stratum"])
@@ -59,10 +55,6 @@ def test_a_kind_that_all_questions_are_of_has_no_row_of_its_own(found: Evaluatio
 
 
 def test_an_arm_that_was_asked_less_is_compared_on_what_it_was_asked(found: EvaluationResults) -> None:
-    from tests.samples.evaluations import table_of
-
-    from spelling_transfer.evaluation.plotted import arm_effects
-
     table = table_of(found.marked)
     asked = sorted(table.loc[table["task"] == "count", "example_id"].unique())[:40]
     part = table[(table["arm"] == "base") & table["example_id"].isin(asked)].assign(arm="few_shots", correct=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 
 from spelling_transfer.bench.base import (
@@ -20,6 +19,7 @@ from spelling_transfer.bench.base import (
 )
 from spelling_transfer.evaluation.kept_answers import GREEDY
 from spelling_transfer.evaluation.strata import NO_SEED
+from spelling_transfer.evaluation.verdict_parts import plain_row
 from spelling_transfer.models.generate import Sampling, generate_answers
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.vocabulary import Vocabulary
@@ -281,7 +281,4 @@ def _kinds(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def as_documents(frame: pd.DataFrame) -> list[Mapping[str, Any]]:
     """Returns a frame's rows as plain values for JSON, without NaN."""
-    return [
-        {str(key): None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}
-        for row in frame.to_dict(orient="records")
-    ]
+    return [plain_row(row) for row in frame.to_dict(orient="records")]

@@ -9,14 +9,7 @@ from typing import Any
 import pandas as pd
 
 from spelling_transfer.evaluation.decodings import DECODED_ARMS, answers_by_decoding
-from spelling_transfer.evaluation.kept_answers import (
-    GREEDY,
-    AnswerTable,
-    KeptAnswers,
-    Respondent,
-    Way,
-    written_at_the_end,
-)
+from spelling_transfer.evaluation.kept_answers import GREEDY, AnswerTable, KeptAnswers, Respondent, Way
 from spelling_transfer.evaluation.prompting import prompts_after_turns, questions_for
 from spelling_transfer.evaluation.questions import EvaluationError, core_questions, prompts_of, sample_test_examples
 from spelling_transfer.evaluation.settings import EvaluationSettings
@@ -86,10 +79,9 @@ def answer_questions(
     core = core_questions(sample)
     runs = adapters_of(arm_adapters, base_model)
     first_seeds = {arm: seed for arm, seed, _ in reversed(runs)} | {BASE: NO_SEED}
-    kept = KeptAnswers(table, ask_again=settings.ask_again)
     limits: dict[str, Any] = {"tokenizer": tokenizer, "max_new_tokens": settings.max_new_tokens}
     frames, decoded = [], []
-    with cpu_threads(settings.threads), written_at_the_end(kept):
+    with cpu_threads(settings.threads), KeptAnswers(table, ask_again=settings.ask_again) as kept:
         for arm, seed, adapter in [(BASE, NO_SEED, None), *runs]:
             asked = sample if arm in (BASE, SPELLING_ARM) else core
             # Two large models do not fit on one device: the last arm's is released before this one's is loaded.

@@ -6,7 +6,7 @@ The arms of the experiment by name: ``base``, ``spelling`` (the treatment), ``co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,17 +50,16 @@ class TaskAnswers:
         return TaskAnswers(self.families[rows], {arm: right[:, rows] for arm, right in self.arms.items()})
 
 
-def arm_table(marked: pd.DataFrame, strata: Sequence[str] = STRATA) -> pd.DataFrame:
+def arm_table(marked: pd.DataFrame) -> pd.DataFrame:
     """Returns the table of a verdict from marked answers on real words; other word sets carry no claim.
 
     Args:
         marked: What ``mark_answers`` returns; with a column ``seed`` where an arm was trained with several. Arms may
             also be called ``form_control``, ``direct_position``, ``direct_count``; no verdict rests on others, which
             are left out.
-        strata: Columns to keep, where there are such.
     """
     words = marked[(marked["word_set"] == MAIN_WORD_SET) & marked["arm"].replace(_NAMES).isin(ARMS)]
-    kept = [name for name in (*strata, "model") if name in words.columns]
+    kept = [name for name in (*STRATA, "model") if name in words.columns]
     return pd.DataFrame(
         {
             "question": words["example_id"],

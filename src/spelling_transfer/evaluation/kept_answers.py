@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -69,7 +68,7 @@ class Way:
 
 
 class KeptAnswers:
-    """The answers that are known, and the table that new ones are added to.
+    """The answers that are known, and the table that new ones are added to: at the end of its block, if not before.
 
     Args:
         table: Where they are kept; ``None`` keeps them as long as this object.
@@ -87,6 +86,12 @@ class KeptAnswers:
             known = known.assign(**dict.fromkeys(missing))[:0]
         self._known: dict[str, dict[str, Any]] = {}
         self._keep(known)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:  # also by an error or Ctrl-C
+        self.write()
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Returns what is known of an answer: its token ``ids``, ``seconds`` and what else was measured with it."""
@@ -108,15 +113,6 @@ class KeptAnswers:
     def _keep(self, rows: pd.DataFrame) -> None:
         facts = rows[list(_COLUMNS)].to_dict(orient="records")
         self._known.update({fact["key"]: {**fact, "ids": [int(token) for token in fact["ids"]]} for fact in facts})
-
-
-@contextmanager
-def written_at_the_end(kept: KeptAnswers) -> Iterator[None]:
-    """Writes what is not written yet when the block ends, by an error or Ctrl-C too."""
-    try:
-        yield
-    finally:
-        kept.write()
 
 
 class Respondent:

@@ -127,8 +127,8 @@ class Verdict:
             "gates": [_gate_document(gate) for gate in self.gates],
             "tasks": [_task_document(task) for task in self.tasks],
             "headline": _ratio_document(self.headline),
-            "secondary": [_plain(row) for row in self.secondary.to_dict("records")],
-            "notes": [_plain(asdict(note)) for note in self.notes],
+            "secondary": [plain_row(row) for row in self.secondary.to_dict("records")],
+            "notes": [plain_row(asdict(note)) for note in self.notes],
             "seeds": dict(self.seeds),
             "settings": self.settings.model_dump(),
             "confidence": self.confidence,
@@ -145,14 +145,8 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
 
 
 def _gate_document(gate: Gate) -> dict[str, Any]:
-    return {
-        "gate": gate.gate,
-        "task": gate.task,
-        "passed": gate.passed,
-        "missing": list(gate.missing),
-        "needed": gate.needed,
-        "comparisons": [_plain(comparison_document(each)) for each in gate.comparisons],
-    }
+    compared = [plain_row(comparison_document(each)) for each in gate.comparisons]
+    return {**vars(gate), "missing": list(gate.missing), "comparisons": compared}
 
 
 def _task_document(task: TaskVerdict) -> dict[str, Any]:
@@ -161,9 +155,9 @@ def _task_document(task: TaskVerdict) -> dict[str, Any]:
         "task": task.task,
         "answer": task.answer,
         "shut": list(task.shut),
-        **_plain({name: getattr(task, name) for name in numbers}),
+        **plain_row({name: getattr(task, name) for name in numbers}),
         "fell": task.fell,
-        "comparisons": [_plain(comparison_document(each)) for each in task.comparisons],
+        "comparisons": [plain_row(comparison_document(each)) for each in task.comparisons],
         "ratio": _ratio_document(task.ratio),
     }
 
@@ -171,16 +165,12 @@ def _task_document(task: TaskVerdict) -> dict[str, Any]:
 def _ratio_document(ratio: Ratio | None) -> dict[str, float] | None:
     if ratio is None:
         return None
-    return {
-        "numerator": ratio.numerator,
-        "denominator": ratio.denominator,
-        "ratio": ratio.ratio,
-        "low": ratio.interval.low,
-        "high": ratio.interval.high,
-    }
+    *numbers, interval = ratio
+    return dict(zip(("numerator", "denominator", "ratio", "low", "high"), (*numbers, *interval), strict=True))
 
 
-def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns a row for JSON: what is not a finite number is ``None``."""
     return {
         str(name): None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in row.items()

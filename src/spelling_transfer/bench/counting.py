@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from spelling_transfer.bench.base import BenchError, Contents, Item, RowError, as_task
-from spelling_transfer.bench.files import Row, agree, cell, check, fill, table, whole_number
+from spelling_transfer.bench.base import Contents, Item, RowError, as_task
+from spelling_transfer.bench.files import Row, agree, cell, check, fill, needed, table, whole_number
 
 _NUMBER_WORDS = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
@@ -21,7 +22,34 @@ _VERSIONS = {
 }
 
 
-class TaseCount:
+class _Table:
+    """What these sets share: a table with a question a row.
+
+    Attributes:
+        columns: Columns that the table must have.
+        prompts: Where the wording of the questions comes from.
+        versions: Hash of each file known, with what it is.
+        version: What stands for a version where no file is known.
+    """
+
+    name: str
+    needs: str
+    columns: tuple[str, ...]
+    prompts: str
+    versions: Mapping[str, str] = _VERSIONS
+    version = ""
+
+    def read(self, path: Path | None, size: int) -> Contents:
+        """Reads the table."""
+        contents, path = Contents(prompts=self.prompts, version=self.version), needed(path, self.name, self.needs)
+        fill(contents, table(path, self.columns, contents), self._item)
+        return check(contents, path, self.versions)
+
+    def _item(self, row: Row) -> Item:
+        raise NotImplementedError
+
+
+class TaseCount(_Table):
     """TASE's component count, the English file: how often a letter occurs in one to three words together."""
 
     name = "tase_count"
@@ -29,16 +57,11 @@ class TaseCount:
     source = "https://github.com/cyzcz/Tase, tasks/token_structure/component_count/english.csv; arXiv:2508.05468"
     licence = "Apache-2.0"
     needs = "your copy of english.csv"
+    columns = ("input", "answer")
+    prompts = "the authors' question; how to answer is said in our words, and not as system turn"
 
     _QUESTION = re.compile(r'How many times does the letter "(.)" appear in ([^?]+)\?')
     _IN_OUR_WORDS = " Write the resulting number between <answer> and </answer>."
-
-    def read(self, path: Path | None, size: int) -> Contents:
-        """Reads the table: ``input`` is the question, ``answer`` the count."""
-        contents = Contents(prompts="the authors' question; how to answer is said in our words, and not as system turn")
-        path = needed(self, path)
-        fill(contents, table(path, ("input", "answer"), contents), self._item)
-        return check(contents, path, _VERSIONS)
 
     def _item(self, row: Row) -> Item:
         question, answer = cell(row, "input"), whole_number(row, "answer")
@@ -65,7 +88,7 @@ class TaseCount:
         return bool(numbers) and numbers[-1] == item.answer
 
 
-class CharBench:
+class CharBench(_Table):
     """CharBench: counts and indexes of characters in words of four to ten letters, capitals kept apart."""
 
     name = "charbench"
@@ -73,18 +96,12 @@ class CharBench:
     source = "https://huggingface.co/datasets/omriuz/CharBench; Uzan and Pinter, 2025, arXiv:2508.02591"
     licence = "MIT (the code; its words come from MiniPile)"
     needs = "benchmark.csv, as the authors' script makes it or as the hub has it (CSV or Parquet)"
+    columns = ("question", "answer", "word", "character", "task")  # no character where distinct ones are counted
+    prompts = "the authors' question; what stands before it is in our words, and not as system turn"
+    versions: Mapping[str, str] = {}
+    version = "the set has no versions: its hash stands for it"
 
     _IN_OUR_WORDS = "Capitals and small letters are different characters. Answer with the number and nothing else.\n\n"
-
-    def read(self, path: Path | None, size: int) -> Contents:
-        """Reads the table: ``question``, ``answer``, ``word``, ``character`` (empty for distinct ones) and ``task``."""
-        contents = Contents(
-            version="the set has no versions: its hash stands for it",
-            prompts="the authors' question; what stands before it is in our words, and not as system turn",
-        )
-        path = needed(self, path)
-        fill(contents, table(path, ("question", "answer", "word", "character", "task"), contents), self._item)
-        return check(contents, path, {})
 
     def _item(self, row: Row) -> Item:
         word, kind, answer = cell(row, "word"), cell(row, "task"), whole_number(row, "answer")
@@ -117,7 +134,7 @@ class CharBench:
             return False
 
 
-class StrawberryBench:
+class StrawberryBench(_Table):
     """StrawberryBench of F. Leuerer (2026): a letter in words, names, sentences and passages. Others bear the name."""
 
     name = "strawberrybench"
@@ -127,17 +144,10 @@ class StrawberryBench:
     )
     licence = "CC-BY-4.0 (data), MIT (code)"
     needs = "dataset.jsonl, dataset.csv, dataset.json, or the hub's Parquet file"
+    columns = ("id", "word", "letter", "question", "answer", "difficulty")
+    prompts = "the authors' question without examples; what stands before it is in our words, not as system turn"
 
     _IN_OUR_WORDS = "Answer with the number alone.\n\n"
-
-    def read(self, path: Path | None, size: int) -> Contents:
-        """Reads the rows: ``id``, ``word``, ``letter``, ``question``, ``answer``, ``difficulty``."""
-        contents = Contents(
-            prompts="the authors' question without examples; what stands before it is in our words, not as system turn"
-        )
-        path = needed(self, path)
-        fill(contents, table(path, ("id", "word", "letter", "question", "answer", "difficulty"), contents), self._item)
-        return check(contents, path, _VERSIONS)
 
     def _item(self, row: Row) -> Item:
         word, letter, answer = cell(row, "word"), cell(row, "letter"), whole_number(row, "answer")
@@ -163,15 +173,3 @@ class StrawberryBench:
             return int(found[1]) == int(item.answer)
         said = [n for n, word in enumerate(_NUMBER_WORDS.split()) if re.search(rf"\b{word}\b", output.lower())]
         return said[:1] == [int(item.answer)]
-
-
-def needed(public_set: object, path: Path | None) -> Path:
-    """Returns the path of a set that cannot be generated.
-
-    Raises:
-        BenchError: None was given.
-    """
-    if path is None:
-        name, needs = getattr(public_set, "name"), getattr(public_set, "needs")  # noqa: B009
-        raise BenchError(f"{name}: --file has to name {needs}.")
-    return path

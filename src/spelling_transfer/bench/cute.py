@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from spelling_transfer.bench.base import BenchError, Contents, Item, Reads, RowError, as_task
-from spelling_transfer.bench.files import Row, agree, cell, check, decode, fill, load, table
+from spelling_transfer.bench.files import Row, agree, cell, check, decode, fill, load, needed, table
 
 PREFILL = ' Answer: "'
 _RANDOM = "_rand"
@@ -62,8 +62,7 @@ class Cute:
 
         Tables about the words of sentences (``del_word`` and its like) ask nothing of letters and are passed over.
         """
-        if path is None:
-            raise BenchError(f"cute: --file has to name {self.needs}.")
+        path = needed(path, self.name, self.needs)
         files = [file for file in (sorted(path.glob("*.tsv")) if path.is_dir() else [path]) if _kind(file) in _WORDINGS]
         if not files:
             raise BenchError(

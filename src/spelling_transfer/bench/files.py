@@ -21,6 +21,17 @@ _DELIMITERS = "\t,;"
 Row = Mapping[str, Any]
 
 
+def needed(path: Path | None, name: str, needs: str) -> Path:
+    """Returns the path of a set that cannot be generated.
+
+    Raises:
+        BenchError: None was given.
+    """
+    if path is None:
+        raise BenchError(f"{name}: --file has to name {needs}.")
+    return path
+
+
 def load(path: Path, contents: Contents) -> bytes:
     """Returns a file's bytes and notes its hash.
 

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 from spelling_transfer.bench.base import BenchError, Contents, Item, RowError, as_task
-from spelling_transfer.bench.counting import needed
-from spelling_transfer.bench.files import Row, agree, check, decode, fill, load, parse_json
+from spelling_transfer.bench.files import Row, agree, check, decode, fill, load, needed, parse_json
 
 _ENDS = {"first_letter": 0, "last_letter": -1}
 _COMMIT = "the authors' commit 646ae90 (June 2023)"
@@ -28,7 +27,7 @@ class LMentry:
 
     def read(self, path: Path | None, size: int) -> Contents:
         """Reads the file: ``settings.name`` says the task, ``examples`` holds the questions by number."""
-        contents, path = Contents(prompts="the authors' own, from the file"), needed(self, path)
+        contents, path = Contents(prompts="the authors' own, from the file"), needed(path, self.name, self.needs)
         document = parse_json(path, decode(load(path, contents), path))
         try:
             end, examples = document["settings"]["name"], document["examples"].items()

@@ -1,8 +1,48 @@
-"""The rows that each benchmark writes, ours beside a peer's, and how they are printed."""
+"""What benchmarks share: their options, the rows that each writes, ours beside a peer's, and what a process takes."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
+
+
+def parser_of(description: str | None, quick: str | None = None) -> argparse.ArgumentParser:
+    """Returns a parser with ``--json``, and with ``--quick`` where a benchmark has a short form, which is described."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if quick is not None:
+        parser.add_argument("--quick", action="store_true", help=f"{quick}: shows that it runs, proves nothing")
+    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    return parser
+
+
+def finish(rows: list[dict[str, Any]], file: Path | None) -> None:
+    """Prints the rows, and writes them where ``--json`` names a file."""
+    show(rows)
+    if file is not None:
+        file.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def in_own_process(
+    script: str | Path, *options: object, python: Path | None = None, environment: dict[str, str] | None = None
+) -> Any:
+    """Runs a part of a benchmark in a process of its own and returns what it printed last, which is JSON."""
+    command = [str(python or sys.executable), str(script), *map(str, options)]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def memory_mb(field: str = "VmHWM") -> float:
+    """Returns what this process holds (``VmRSS``), or by default the most that it has held, in 10^6 bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # what getrusage says of a new process on Linux is at least what its parent held
+        line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+        return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def row(

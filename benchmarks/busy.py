@@ -23,8 +23,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from benchmark_table import finish, in_own_process, parser_of
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "data" / "01_raw" / "models" / "tiny-qwen3"
@@ -39,11 +42,9 @@ _SPIN = "import hashlib, threading\n" + (
 
 def main() -> None:
     """Measures and prints the table; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few questions: shows that it runs, proves nothing")
+    parser = parser_of(__doc__, "a few questions")
     parser.add_argument("--part", choices=("pipelines", "evaluation", "serving"), help="one alone")
     parser.add_argument("--waiting", choices=tuple(WAITING), action="append", help="one alone; both by default")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     parser.add_argument("--run", nargs=2, metavar=("PART", "QUESTIONS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.run:
@@ -58,11 +59,7 @@ def main() -> None:
     ]
     if arguments.part in (None, "pipelines"):
         rows += compare_pipelines(arguments.quick)
-    from benchmark_table import show
-
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, arguments.json)
 
 
 def compare(part: str, waiting: str, quick: bool) -> dict[str, Any]:
@@ -71,13 +68,7 @@ def compare(part: str, waiting: str, quick: bool) -> dict[str, Any]:
     environment = {**os.environ, "OMP_WAIT_POLICY": WAITING[waiting], "PYTHONPATH": str(ROOT / "src")}
     if waiting == "spinning":
         environment["KMP_BLOCKTIME"] = "200"
-    command = [sys.executable, __file__, "--run", part, str(n_questions)]
-
-    def run() -> dict[str, Any]:
-        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return found
-
+    run = partial(in_own_process, __file__, "--run", part, n_questions, environment=environment)
     load_before = os.getloadavg()[0]
     idle = run()
     with neighbour():

@@ -10,8 +10,6 @@ its own; ours and Kedro's take turns, and the median counts. Half as long again 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmark_table import row, show
+from benchmark_table import finish, parser_of, row
 
 ROOT = Path(__file__).parents[1]
 KEDRO = Path(sys.executable).with_name("kedro")
@@ -62,18 +60,14 @@ _BARE = {
 
 def main() -> None:
     """Measures and prints the table; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one round: shows that it runs, proves nothing")
+    parser = parser_of(__doc__, "one round")
     parser.add_argument("--rounds", type=int, default=15, help="rounds; the median counts")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     arguments = parser.parse_args()
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="commands-benchmark-") as folder:
         rows = compare(make_bare(Path(folder)), 1 if arguments.quick else arguments.rounds)
     rows.append(row("load of the machine before and after", load_before, os.getloadavg()[0], "after"))
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, arguments.json)
 
 
 def compare(bare: Path, rounds: int) -> list[dict[str, Any]]:

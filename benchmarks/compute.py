@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark_table import row, show
+from benchmark_table import finish, memory_mb, parser_of, row
 
 ROOT = Path(__file__).parents[1]
 GOAL_SECONDS, GOAL_MB, GOAL_CALLS = 2.0, 300.0, 10.0
@@ -38,10 +37,8 @@ FAULTS = {"match": ".", "rate": 0.1, "times": 10**9, "status": [429, 500, 502, 5
 
 def main() -> None:
     """Runs all parts and prints them; ``--json FILE`` also writes them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few short jobs: shows that it runs, proves nothing")
+    parser = parser_of(__doc__, "few short jobs")
     parser.add_argument("--jobs", type=int, default=None, help="jobs of the part with faults (200)")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     parser.add_argument(SDK_ONLY, nargs=2, metavar=("JOBS", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.sdk_only:
@@ -52,12 +49,10 @@ def main() -> None:
         rows = measure_overhead(platform, Path(folder), *few)
         jobs = arguments.jobs or (10 if arguments.quick else 200)
         rows += measure_faults(platform, Path(folder), jobs, seconds=2 if arguments.quick else 40)
-        rows += [row("memory of the driver, peak", peak_mb(), unit="MB", goal=GOAL_MB)]
+        rows += [row("memory of the driver, peak", memory_mb(), unit="MB", goal=GOAL_MB)]
         if not arguments.quick:
             rows += compare_sdk(platform, Path(folder), jobs=20)
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, arguments.json)
 
 
 class Platform:
@@ -221,11 +216,6 @@ def run_with_sdk(jobs: int, folder: Path) -> None:
             Job.run(name=f"sdk-{number}", machine=Machine.T4, command="sleep 1", studio=studio)
         except Exception as error:  # noqa: BLE001  (bare exceptions are what it raises)
             print(f"sdk-{number}: {type(error).__name__}", file=sys.stderr)
-
-
-def peak_mb() -> float:
-    """Returns the most memory this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
 
 
 if __name__ == "__main__":

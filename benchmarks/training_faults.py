@@ -10,8 +10,6 @@ being exchanged).
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import random
 import signal
@@ -22,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmark_table import row, show
+from benchmark_table import finish, parser_of, row
 
 _STEPS = 24
 _EVERY_STEPS = 4
@@ -31,16 +29,13 @@ _WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "b
 
 def main() -> None:
     """Runs the rounds and prints what was found; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=50, help="how many runs to disturb")
     parser.add_argument("--quick", action="store_true", help="two rounds")
     parser.add_argument("--seed", type=int, default=0, help="seed of moments and signals")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     given = parser.parse_args()
     rows = disturb(2 if given.quick else given.rounds, given.seed)
-    show(rows)
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, given.json)
     if any(each["goal"] not in (None, each["ours"]) for each in rows):
         sys.exit(1)
 

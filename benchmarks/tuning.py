@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark_table import row, show
+from benchmark_table import finish, in_own_process, parser_of, row
 
 HERE = Path(__file__).parent
 SHARE_OF_BEST = 0.99
@@ -35,12 +34,8 @@ PARTS = ("search", "overhead", "workers")
 
 def main() -> None:
     """Runs the comparison and prints it; ``--json FILE`` also writes it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--quick", action="store_true", help="few seeds, no training: shows that it runs, proves nothing"
-    )
+    parser = parser_of(__doc__, "few seeds, no training")
     parser.add_argument("--only", choices=PARTS, help="one part alone")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     parser.add_argument("--timed-study", nargs=3, metavar=("FOLDER", "WORKERS", "TRIALS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -57,9 +52,7 @@ def main() -> None:
             rows += measure_overhead(trials=8 if arguments.quick else 40)
         else:
             rows += measure_workers()
-    show(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    finish(rows, arguments.json)
 
 
 def compare_searches(*, seeds: int) -> list[dict[str, Any]]:
@@ -122,7 +115,7 @@ def measure_overhead(*, trials: int) -> list[dict[str, Any]]:
     metric = f"executor's time a trial, six evaluations each, study of {trials} trials"
     return [
         row(metric, ours, seconds_a_trial(optuna_alone, trials), "Optuna with SQLite, no checkpoints or records", "s"),
-        {**row(metric, ours, None, None, "s"), "goal": OVERHEAD_GOAL_SECONDS},
+        row(metric, ours, unit="s", goal=OVERHEAD_GOAL_SECONDS),
     ]
 
 
@@ -151,16 +144,20 @@ def measure_workers(trials: int = 40) -> list[dict[str, Any]]:
     found = {}
     for workers in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, __file__, "--timed-study", folder, str(workers), str(trials)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            found[workers] = json.loads(done.stdout.splitlines()[-1])
+            found[workers] = in_own_process(__file__, "--timed-study", folder, workers, trials)
     assert found[1]["scores"] == found[2]["scores"], "the scores depend on the number of workers"
     share = seconds_a_trial(run_light_study, 40) / (found[1]["training_seconds"] / trials)
     metric = f"study of {trials} trials of the embedded model"
     return [
-        row(f"{metric}: two workers beside one", found[2]["seconds"], found[1]["seconds"], "one worker", "s")
-        | {"goal": WORKERS_GOAL},
-        {**row("executor's time a trial as a share of its training", share, None, None, ""), "goal": SHARE_GOAL},
+        row(
+            f"{metric}: two workers beside one",
+            found[2]["seconds"],
+            found[1]["seconds"],
+            "one worker",
+            "s",
+            goal=WORKERS_GOAL,
+        ),
+        row("executor's time a trial as a share of its training", share, goal=SHARE_GOAL),
     ]
 
 

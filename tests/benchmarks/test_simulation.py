@@ -16,6 +16,7 @@ from simulation import (
     CountedBootstrap,
     World,
     count_claims,
+    newcombe_interval,
     one_seed_cell,
     open_gates,
     other_cell,
@@ -24,6 +25,7 @@ from simulation import (
 )
 from simulation_tables import RESULTS, is_ours, tables
 
+from spelling_transfer.statistics.intervals import wilson_interval
 from spelling_transfer.statistics.resampling import Bootstrap, family_bootstrap
 
 STUDIES = 300
@@ -68,6 +70,17 @@ def test_walds_interval_and_the_bootstrap_are_seen_not_to_cover_where_few_answer
     assert rows["difference"] >= 0.93
     for narrow in ("difference, Wald", "difference, percentile bootstrap"):
         assert rows[narrow] < 0.93 - slack(0.93)
+
+
+def test_newcombes_interval_is_that_of_the_package_contingencytables_of_r_and_by_hand() -> None:
+    # Complete response before and after consolidation therapy (Cavo et al. 2012): -0.0621 (-0.1186 to -0.0046).
+    assert newcombe_interval(59, 16, 6, 80) == pytest.approx((-0.1186, -0.0046), abs=5e-5)
+    # Where the association is negative (36 * 0 - 2 * 12), no continuity correction applies.
+    phi = -24 / math.sqrt(38 * 12 * 48 * 2)
+    (l1, u1), (l2, u2) = wilson_interval(38, 50), wilson_interval(48, 50)
+    low = 0.2 - math.sqrt((0.96 - l2) ** 2 - 2 * phi * (0.96 - l2) * (u1 - 0.76) + (u1 - 0.76) ** 2)
+    high = 0.2 + math.sqrt((u2 - 0.96) ** 2 - 2 * phi * (u2 - 0.96) * (0.76 - l1) + (0.76 - l1) ** 2)
+    assert newcombe_interval(36, 2, 12, 0) == pytest.approx((low, high), abs=1e-9)
 
 
 def test_newcombes_interval_is_seen_not_to_cover_where_both_arms_have_half_right() -> None:

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-COLUMNS = ["metric", "ours", "peer", "peer_name", "unit", "ratio", "goal"]
 
-
-def rows_of(script: str, *options: str, folder: Path) -> list[dict[str, Any]]:
-    file = folder / "rows.json"
-    subprocess.run([sys.executable, BENCHMARKS / script, *options, "--json", file], check=True, capture_output=True)
-    rows: list[dict[str, Any]] = json.loads(file.read_text())
-    assert all(list(row) == COLUMNS for row in rows)
-    return rows
-
-
-def test_it_compares_bundles_with_the_aws_command_line(tmp_path: Path):
+def test_it_compares_bundles_with_the_aws_command_line(rows_of) -> None:
     pytest.importorskip("awscli", reason="the command line of AWS belongs to the extra 'bench'")
-    push, pull, second, sent, memory = rows_of("storage.py", "--quick", folder=tmp_path)
+    push, pull, second, sent, memory = rows_of("storage.py", "--quick")
     assert {push["peer_name"], pull["peer_name"], second["peer_name"]} == {"aws s3 sync"}
     assert (push["goal"], pull["goal"], second["goal"], memory["goal"]) == (0.8, 0.8, 2.0, 300)
     assert abs(push["ratio"] - push["ours"] / push["peer"]) < 0.02
@@ -32,8 +15,8 @@ def test_it_compares_bundles_with_the_aws_command_line(tmp_path: Path):
     assert memory["ours"] > 30
 
 
-def test_it_plays_rounds_of_faults(tmp_path: Path):
-    rounds, interrupted, failures, ratio = rows_of("storage_faults.py", "--rounds=1", folder=tmp_path)
+def test_it_plays_rounds_of_faults(rows_of) -> None:
+    rounds, interrupted, failures, ratio = rows_of("storage_faults.py", "--rounds=1")
     assert (rounds["ours"], failures["ours"], failures["goal"]) == (1, 0, 0)
     assert interrupted["ours"] in (0, 1)
     assert ratio["ours"] <= ratio["goal"] == 1.1

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import tuning_searches as searches
 import tuning_surrogate
 from benchmark_table import markdown
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-COLUMNS = ["metric", "ours", "peer", "peer_name", "unit", "ratio", "goal"]
+from .conftest import BENCHMARKS
 
 
-def test_the_executors_cost_is_measured_beside_optunas(tmp_path: Path) -> None:
-    file = tmp_path / "rows.json"
-    command = [sys.executable, str(BENCHMARKS / "tuning.py"), "--quick", "--only", "overhead", "--json", str(file)]
-    subprocess.run(command, check=True, capture_output=True)
-    beside, alone = json.loads(file.read_text())
-    assert list(beside) == list(alone) == COLUMNS
+def test_the_executors_cost_is_measured_beside_optunas(rows_of) -> None:
+    beside, alone = rows_of("tuning.py", "--quick", "--only", "overhead")
     assert beside["ratio"] == pytest.approx(beside["peer"] / beside["ours"], rel=0.05)
     assert (alone["goal"], alone["unit"]) == (0.5, "s")
 

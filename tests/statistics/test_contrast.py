@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spelling_transfer.statistics.contrast import Contrast, contrast, family_values, quantile, seed_effect
+from spelling_transfer.statistics.contrast import Contrast, contrast, family_values, seed_effect
 
 
 def test_without_differences_between_seeds_only_families_matter() -> None:
@@ -98,8 +98,3 @@ def test_families_of_unequal_size_have_the_variance_of_a_ratio() -> None:
     residual = np.bincount(families, weights=change - change.mean())
     assert found.estimate == pytest.approx(change.mean())
     assert found.standard_error == pytest.approx(np.sqrt((residual**2).sum()) / n)
-
-
-def test_quantiles_are_those_of_scipy() -> None:
-    assert quantile(0.95) == pytest.approx(stats.norm.ppf(0.975))
-    assert quantile(0.9, 4.3) == pytest.approx(stats.t.ppf(0.95, 4.3))

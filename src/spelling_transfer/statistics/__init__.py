@@ -22,7 +22,6 @@ from spelling_transfer.statistics.paired import (
     bonett_price_interval,
     gap_closed,
     gap_closed_interval,
-    newcombe_paired_interval,
     paired_difference,
 )
 from spelling_transfer.statistics.probes import read_linearly
@@ -60,7 +59,6 @@ __all__ = [
     "gap_closed_interval",
     "holm",
     "mcnemar_exact",
-    "newcombe_paired_interval",
     "paired_difference",
     "percentile_interval",
     "rate_importance",

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from spelling_transfer.statistics.contrast import contrast, family_values
 from spelling_transfer.statistics.exact import sign_flip_exact
-from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval, wilson_interval
+from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval
 from spelling_transfer.statistics.resampling import (
     FEWEST_FAMILIES,
     STANDARD,
@@ -130,41 +130,6 @@ def bonett_price_interval(n: int, only_reference: int, only_arm: int, *, confide
         return NO_INTERVAL
     change = np.repeat([1.0, -1.0, 0.0], [only_arm, only_reference, n - only_arm - only_reference])
     return contrast([change[np.newaxis]], [1.0]).interval(confidence)
-
-
-def newcombe_paired_interval(
-    both: int, only_reference: int, only_arm: int, neither: int, *, confidence: float = CONFIDENCE
-) -> Interval:
-    """Returns Newcombe's score interval of a paired difference ``arm - reference`` from the four counts.
-
-    It joins the Wilson intervals (l, u) of both shares by their correlation φ:
-    ``d - sqrt((p2-l2)² - 2φ(p2-l2)(u1-p1) + (u1-p1)²)`` and the mirror image above, with the continuity correction of
-    φ for positive association. It needs no resampling and has width where all differences are equal.
-
-    Source: R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on
-    paired data", Statistics in Medicine 17 (1998), method 10.
-    """
-    n = both + only_reference + only_arm + neither
-    if n == 0:
-        return NO_INTERVAL
-    reference, arm = (both + only_reference) / n, (both + only_arm) / n
-    reference_low, reference_high = wilson_interval(both + only_reference, n, confidence=confidence)
-    arm_low, arm_high = wilson_interval(both + only_arm, n, confidence=confidence)
-    margins = (both + only_reference) * (only_arm + neither) * (both + only_arm) * (only_reference + neither)
-    association = float(both * neither - only_reference * only_arm)
-    if association > 0:
-        association = max(association - n / 2, 0)
-    phi = association / margins**0.5 if margins else 0.0
-
-    def distance(first: float, second: float) -> float:
-        # Rounding can leave a tiny negative number where the true value is 0.
-        return float(max(first**2 - 2 * phi * first * second + second**2, 0.0) ** 0.5)
-
-    difference = arm - reference
-    return Interval(
-        difference - distance(arm - arm_low, reference_high - reference),
-        difference + distance(arm_high - arm, reference - reference_low),
-    )
 
 
 def gap_closed(reference: float, arm: float) -> float:

@@ -169,7 +169,7 @@ def contrast(
 
     Two pseudo-families are added, one for and one against, as large as the differences that were seen. With one seed
     and one question a family this is the interval of Bonett and Price. Where few answers differ, the plain interval
-    (Wald's) and the percentile bootstrap are too narrow: ``benchmarks/statistics.py`` shows both.
+    (Wald's) and the percentile bootstrap are too narrow: ``benchmarks/simulation.py`` shows both.
 
     Source: D. G. Bonett and R. M. Price, "Adjusted Wald confidence interval for a difference of binomial proportions
     based on paired data", Journal of Educational and Behavioral Statistics 37 (2012). Degrees of freedom of several

@@ -61,7 +61,7 @@ def split_words(words: pd.DataFrame, tokenizer: ChatTokenizer, selection: WordSe
     """Adds stem, split and word set to each word, and the random strings as rows of their own.
 
     Args:
-        words: The frame of :func:`~spelling_transfer.words.words.describe_words`.
+        words: The frame of :func:`~spelling_transfer.words.word_sets.describe_words`.
         tokenizer: The tokenizer, for the random strings.
         selection: How many random strings, and their seed; the share of families of unknown spelling.
 

@@ -83,7 +83,8 @@ def compare(*, quick: bool) -> list[dict[str, Any]]:
 
     with tempfile.TemporaryDirectory() as folder:
         done = in_own_process(__file__, PREPARE, folder, *(["--quick"] if quick else []))
-        examples = pd.read_parquet(Path(folder) / "examples.parquet", columns=["question", "answer"])
+        examples = pd.read_parquet(Path(folder) / "examples.parquet", columns=["kind", "question", "answer"])
+        examples = examples[examples["kind"] != "rehearsal"]  # plain lines have no prompt
         ours = pd.read_parquet(Path(folder) / "encoded_examples.parquet", columns=["input_ids", "label_start"])
     if not quick:
         assert done["words"] >= GOAL_WORDS

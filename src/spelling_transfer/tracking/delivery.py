@@ -8,7 +8,7 @@ import logging
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import write_text
@@ -120,24 +120,9 @@ class Ledger:
 
     def _write(self) -> None:
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.file, json.dumps(self._data, indent=2) + "\n")
         except OSError as error:
             raise LedgerError(f"{self.file}: cannot be written ({error.strerror}).") from error
-
-
-class Delivered(NamedTuple):
-    """What one delivery did.
-
-    Attributes:
-        trials: Numbers of the trials that are there as a whole now and were not before.
-        known: How many were there before.
-        study: Whether the study's own run was sent.
-    """
-
-    trials: list[int]
-    known: int
-    study: bool
 
 
 class Delivery:
@@ -156,12 +141,15 @@ class Delivery:
         self._open: dict[int, TrackedRun] = {}
         self._steps: dict[int, int] = {}
 
-    def deliver(self, study: StudySnapshot, *, live: bool) -> Delivered:
+    def deliver(self, study: StudySnapshot, *, live: bool) -> tuple[list[int], int]:
         """Sends what is new.
 
         Args:
             study: Where the study stands.
             live: Whether running trials are sent as well.
+
+        Returns:
+            Numbers of the trials that are there as a whole now and were not before, and how many were there before.
 
         Raises:
             TrackingError: The server cannot be reached in time; what was sent until then is noted.
@@ -175,7 +163,7 @@ class Delivery:
                 sent.append(trial.number)
             elif live and self.target.online and trial.state == "running":
                 self._follow(study, trial)
-        return Delivered(sent, known, False)
+        return sent, known
 
     def deliver_study(self, study: StudySnapshot) -> bool:
         """Sends the study's own run, with its tables and the transfer scatter, unless it was sent with these trials."""

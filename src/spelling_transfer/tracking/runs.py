@@ -129,8 +129,52 @@ class TrackedRun:
         sweep: str | None = None,
         upload_bytes: int = 0,
     ) -> None:
-        patience_seconds = NETWORK_SECONDS + upload_bytes / _SLOWEST_BYTES_PER_SECOND
-        self._run = _open(target, run_id, name, group, job_type, config, sweep, patience_seconds)
+        wandb = load_wandb()
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            # Earlier than the end of a study gives up, so that there is time to write offline what could not be sent.
+            init_timeout=NETWORK_SECONDS * 2 / 3,
+            finish_timeout=NETWORK_SECONDS + upload_bytes / _SLOWEST_BYTES_PER_SECOND,
+            finish_timeout_raises=True,
+            x_graphql_timeout_seconds=NETWORK_SECONDS / 3,
+            x_graphql_retry_max=1,
+            x_graphql_retry_wait_max_seconds=0.5,
+            # What is sent is what is logged here: nothing of this machine, its code or its packages.
+            host="",
+            sweep_id=sweep,
+            disable_git=True,
+            disable_code=True,
+            save_code=False,
+            symlink=False,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
+        )
+        target.files.mkdir(parents=True, exist_ok=True)
+        if not target.online:
+            # An earlier file of this run holds less than this one will.
+            for earlier in target.files.glob(f"wandb/offline-run-*-{run_id}"):
+                shutil.rmtree(earlier, ignore_errors=True)
+        try:
+            self._run = wandb.init(
+                project=target.settings.project,
+                entity=target.settings.entity,
+                group=group,
+                job_type=job_type,
+                name=name,
+                id=run_id,
+                config=config,
+                dir=str(target.files),
+                mode="online" if target.online else "offline",
+                resume="allow" if target.online else None,
+                reinit="create_new",
+                settings=settings,
+            )
+        except Exception as error:
+            place = target.base_url or str(target.files)
+            raise TrackingError(f"{place}: the run cannot be opened ({first_line(error)})") from error
         # A run that is resumed has these rows: sending them again would double them.
         self._next_step = int(self._run.starting_step) if target.online else 0
 
@@ -193,64 +237,6 @@ def stop_process() -> None:
     # The other end of its connection is gone; it would end this process, too.
     with suppress(Exception, SystemExit):
         wandb.teardown()
-
-
-def _open(
-    target: Target,
-    run_id: str,
-    name: str,
-    group: str,
-    job_type: str,
-    config: dict[str, Any],
-    sweep: str | None,
-    patience_seconds: float,
-) -> Any:
-    wandb = load_wandb()
-    settings = wandb.Settings(
-        silent=True,
-        console="off",
-        # Earlier than the end of a study gives up, so that there is time to write offline what could not be sent.
-        init_timeout=NETWORK_SECONDS * 2 / 3,
-        finish_timeout=patience_seconds,
-        finish_timeout_raises=True,
-        x_graphql_timeout_seconds=NETWORK_SECONDS / 3,
-        x_graphql_retry_max=1,
-        x_graphql_retry_wait_max_seconds=0.5,
-        # What is sent is what is logged here: nothing of this machine, its code or its packages.
-        host="",
-        sweep_id=sweep,
-        disable_git=True,
-        disable_code=True,
-        save_code=False,
-        symlink=False,
-        x_disable_meta=True,
-        x_disable_stats=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
-    )
-    target.files.mkdir(parents=True, exist_ok=True)
-    if not target.online:
-        # An earlier file of this run holds less than this one will.
-        for earlier in target.files.glob(f"wandb/offline-run-*-{run_id}"):
-            shutil.rmtree(earlier, ignore_errors=True)
-    try:
-        return wandb.init(
-            project=target.settings.project,
-            entity=target.settings.entity,
-            group=group,
-            job_type=job_type,
-            name=name,
-            id=run_id,
-            config=config,
-            dir=str(target.files),
-            mode="online" if target.online else "offline",
-            resume="allow" if target.online else None,
-            reinit="create_new",
-            settings=settings,
-        )
-    except Exception as error:
-        place = target.base_url or str(target.files)
-        raise TrackingError(f"{place}: the run cannot be opened ({first_line(error)})") from error
 
 
 def find_target(settings: TrackingSettings, folder: Path) -> Target | None:

@@ -158,13 +158,13 @@ def sync_study(study: StudySnapshot, settings: TrackingSettings, folder: Path) -
     target = require_target(settings, folder)
     delivery = Delivery(target, Ledger(folder))
     try:
-        done = delivery.deliver(study, live=False)
+        sent, known = delivery.deliver(study, live=False)
         sent_study = delivery.deliver_study(study)
     except TrackingError:
         stop_process()
         raise
     unfinished = sum(trial.state not in FINISHED_STATES for trial in study.trials)
-    return SyncReport(done.trials, done.known, unfinished, sent_study)
+    return SyncReport(sent, known, unfinished, sent_study)
 
 
 def read_study(name: str, folder: Path, storage: str | None = None) -> StudySnapshot:

@@ -16,7 +16,7 @@ from spelling_transfer.evaluation.plotted import ALL
 from spelling_transfer.evaluation.strata import ENDPOINTS, HELD_OUT, STRATA, VALUES
 from spelling_transfer.pages.names import ENDPOINT_NAMES, STRATUM_NAMES, arm_name, value_name
 from spelling_transfer.pages.numbers import percent, points, span
-from spelling_transfer.pages.style import ARM_COLOURS, COLOURS, GREY, error_bars, style_figure
+from spelling_transfer.pages.style import ARM_COLOURS, COLOURS, GREY, error_bars, new_figure, style_figure
 from spelling_transfer.tasks.arms import BASE, FORM_CONTROL, SPELLING_ARM
 from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
 
@@ -42,10 +42,8 @@ _KIND_COLOURS = {
 
 def plot_scores(scores: pd.DataFrame) -> Figure:
     """Draws exact match by task and arm with Wilson intervals, and what always giving one answer would score."""
-    import plotly.graph_objects as go
-
     main = scores[scores["group"] == "all"]
-    figure = go.Figure()
+    figure = new_figure()
     for arm, rows in main.groupby("arm", sort=False):
         figure.add_bar(
             name=arm_name(str(arm)),
@@ -68,7 +66,7 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
     top = max(0.05, float(main["high"].max()), float(majority["majority"].max()))
     figure.update_yaxes(title="exact match", tickformat=".0%", range=[0, min(1.02, 1.08 * top)])
     figure.update_xaxes(showgrid=False)
-    return _styled(figure, 440)
+    return style_figure(figure, height_pixels=440, legend_below=True)
 
 
 def plot_arms(effects: pd.DataFrame) -> Figure:
@@ -107,13 +105,11 @@ def _ordered(effects: pd.DataFrame) -> list[str]:
 
 def _forest(blocks: Sequence[tuple[str, Sequence[tuple[str, pd.DataFrame]]]]) -> Figure:
     """Draws rows of differences in blocks, a panel a task: filled against the form control, hollow against the base."""
-    from plotly.subplots import make_subplots
-
     lines: list[tuple[str, pd.DataFrame | None]] = []
     for title, block in blocks:
         lines += [(f"<b>{title}</b>", None), *block]
     tasks = [task for task in _PANELS if any(rows is not None and (rows["task"] == task).any() for _, rows in lines)]
-    figure = make_subplots(cols=max(len(tasks), 1), subplot_titles=tasks, shared_yaxes=True, horizontal_spacing=0.03)
+    figure = new_figure(tasks, horizontal_spacing=0.03)
     placed = [rows.assign(place=-place, label=label) for place, (label, rows) in enumerate(lines) if rows is not None]
     every = pd.concat(placed, ignore_index=True) if placed else pd.DataFrame({"task": [], "arm": []})
     for column, task in enumerate(tasks, start=1):
@@ -163,7 +159,7 @@ def _forest(blocks: Sequence[tuple[str, Sequence[tuple[str, pd.DataFrame]]]]) ->
         showgrid=False,
         zeroline=False,
     )
-    return _styled(figure, 150 + _ROW_PIXELS * len(lines))
+    return style_figure(figure, height_pixels=150 + _ROW_PIXELS * len(lines), legend_below=True)
 
 
 def plot_dose(curve: pd.DataFrame) -> Figure:
@@ -172,11 +168,9 @@ def plot_dose(curve: pd.DataFrame) -> Figure:
     Args:
         curve: What ``dose_curve`` returns.
     """
-    from plotly.subplots import make_subplots
-
     titles = [*CORE_TASKS, *(f"{task} over spelling" for task in UNTRAINED_TASKS)]
-    figure = make_subplots(rows=2, cols=3, subplot_titles=titles, vertical_spacing=0.22, horizontal_spacing=0.08,
-                           specs=[[{}, {}, {}], [{}, {}, None]])  # fmt: skip
+    figure = new_figure(titles, rows=2, cols=3, shared_yaxes=False, vertical_spacing=0.22, horizontal_spacing=0.08,
+                        specs=[[{}, {}, {}], [{}, {}, None]])  # fmt: skip
     for arm, of_arm in curve.groupby("arm", sort=False):
         for place, task in enumerate(titles):
             over_spelling = place >= len(CORE_TASKS)
@@ -204,7 +198,7 @@ def plot_dose(curve: pd.DataFrame) -> Figure:
     figure.update_yaxes(title="gained, points", row=2, col=1)
     for column in range(1, len(UNTRAINED_TASKS) + 1):
         figure.add_hline(y=0, line={"dash": "dot", "width": 1.5, "color": GREY}, row=2, col=column)
-    return _styled(figure, 620)
+    return style_figure(figure, height_pixels=620, legend_below=True)
 
 
 def plot_errors(errors: pd.DataFrame) -> Figure:
@@ -213,10 +207,8 @@ def plot_errors(errors: pd.DataFrame) -> Figure:
     Args:
         errors: What ``evaluation.errors.error_shares`` returns.
     """
-    from plotly.subplots import make_subplots
-
     tasks = [task for task in _PANELS if (errors["task"] == task).any()]
-    figure = make_subplots(cols=max(len(tasks), 1), subplot_titles=tasks, shared_yaxes=True, horizontal_spacing=0.05)
+    figure = new_figure(tasks, horizontal_spacing=0.05)
     arms = list(errors["arm"].unique())[::-1]
     for kind, colour in _KIND_COLOURS.items():
         for column, task in enumerate(tasks, start=1):
@@ -240,10 +232,4 @@ def plot_errors(errors: pd.DataFrame) -> Figure:
     figure.update_xaxes(tickformat=".0%", range=[0, 1], dtick=0.5, showgrid=False, title="answers")
     figure.update_yaxes(categoryorder="array", categoryarray=[arm_name(str(arm)) for arm in arms])
     figure.update_layout(barmode="stack")
-    return _styled(figure, 220 + 30 * len(arms))
-
-
-def _styled(figure: Figure, height_pixels: int) -> Figure:
-    """Gives a figure its look, with the legend below, where it is in the way of no panel's title."""
-    below = {"y": -92 / height_pixels, "yanchor": "top", "x": 0}
-    return style_figure(figure, height_pixels=height_pixels).update_layout(legend=below)
+    return style_figure(figure, height_pixels=220 + 30 * len(arms), legend_below=True)

@@ -10,7 +10,7 @@ from spelling_transfer.evaluation.layer_probes import NO_LAYER, best_layers
 from spelling_transfer.pages.names import arm_name
 from spelling_transfer.pages.numbers import POINTS, listed, percent, points, span
 from spelling_transfer.pages.page import Section
-from spelling_transfer.pages.style import COLOURS, GREY, error_bars, style_figure
+from spelling_transfer.pages.style import COLOURS, GREY, error_bars, new_figure, style_figure
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.tasks.arms import BASE, SPELLING_ARM
 
@@ -108,20 +108,15 @@ def _best_table(probes: pd.DataFrame) -> Table:
 
 def plot_probes(probes: pd.DataFrame) -> Figure:
     """Draws by layer what is read, beside what is answered: a row of panels a task, a column an arm."""
-    from plotly.subplots import make_subplots
-
     probed = probes[probes["layer"] != NO_LAYER]
     if probed.empty:
-        from plotly.graph_objects import Figure
-
-        return style_figure(Figure().add_annotation(text="not probed", showarrow=False))
+        return style_figure(new_figure().add_annotation(text="not probed", showarrow=False))
     tasks, arms = list(probed["task"].unique()), list(probed["arm"].unique())
-    figure = make_subplots(
+    figure = new_figure(
+        [f"{arm_name(arm)}<br>{task}" for task in tasks for arm in arms],
         rows=len(tasks),
         cols=len(arms),
         shared_xaxes=True,
-        shared_yaxes=True,
-        subplot_titles=[f"{arm_name(arm)}<br>{task}" for task in tasks for arm in arms],
         horizontal_spacing=0.02,
         vertical_spacing=0.2,
     )
@@ -151,6 +146,4 @@ def plot_probes(probes: pd.DataFrame) -> Figure:
     figure.update_yaxes(title="share right", col=1)
     figure.update_xaxes(title="layer", row=len(tasks))
     figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    height_pixels = 130 + 270 * len(tasks)
-    below = {"y": -92 / height_pixels, "yanchor": "top", "x": 0}
-    return style_figure(figure, height_pixels=height_pixels).update_layout(legend=below, margin_t=60)
+    return style_figure(figure, height_pixels=130 + 270 * len(tasks), legend_below=True).update_layout(margin_t=60)

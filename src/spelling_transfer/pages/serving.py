@@ -9,7 +9,7 @@ import pandas as pd
 
 from spelling_transfer.pages.numbers import number
 from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
-from spelling_transfer.pages.style import COLOURS, style_figure
+from spelling_transfer.pages.style import COLOURS, new_figure, style_figure
 from spelling_transfer.pages.tables import Table
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ _GROUPS = {
 
 def plot_load(load_profile: pd.DataFrame) -> Figure:
     """Draws latency percentiles against the number of clients at once."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = new_figure()
     several = load_profile["engine"].nunique() > 1
     names = [
         f"{n} at once" + (f", {engine}" if several else "")
@@ -182,14 +180,8 @@ def _merge_section(merge_probe: Mapping[str, Any]) -> Section:
         text="Before the export, the model was prompted to think, without the endpoint's mask on think tokens. "
         "Refused: texts that it has no tokens for, or that exceed its context.",
         table=Table(
-            pd.DataFrame(
-                {
-                    "attempt": [result["name"] for result in asked],
-                    "outcome": [result["outcome"] for result in asked],
-                    "passed": [result["passed"] for result in asked],
-                    "it said": [result["answer"] for result in asked],
-                }
-            )
+            pd.DataFrame(asked, columns=["name", "outcome", "passed", "answer"]),
+            labels={"name": "attempt", "answer": "it said"},
         ),
     )
 
@@ -214,15 +206,8 @@ def _failures(checks: pd.DataFrame) -> list[Section]:
 
 
 def _check_table(checks: pd.DataFrame) -> Table:
-    frame = pd.DataFrame(
-        {
-            "check": checks["id"],
-            "requirement": checks["requirement"],
-            "passed": checks["passed"],
-            "seen": [_seen(evidence) for evidence in checks["evidence"]],
-        }
-    )
-    return Table(frame)
+    frame = checks.assign(seen=checks["evidence"].map(_seen))
+    return Table(frame[["id", "requirement", "passed", "seen"]], labels={"id": "check"})
 
 
 def _seen(evidence: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spelling_transfer.pages.numbers import span
-from spelling_transfer.pages.style import COLOURS, GREY, TASK_COLOURS, error_bars, style_figure
+from spelling_transfer.pages.style import COLOURS, GREY, TASK_COLOURS, error_bars, new_figure, style_figure
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.interfaces import COUNTED_STATES, counted
 from spelling_transfer.tasks.registry import UNTRAINED_TASKS
@@ -36,10 +36,8 @@ def plot_learning_curves(curves: pd.DataFrame, base: Mapping[str, float], best: 
         base: Scores of the base.
         best: The trial to draw on top of the others.
     """
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(cols=3, subplot_titles=[*SCORED_TASKS], shared_yaxes=True, horizontal_spacing=0.03)
-    numbers = sorted(curves["number"].unique(), key=lambda number: (number == best, number))
+    figure = new_figure([*SCORED_TASKS], horizontal_spacing=0.03)
+    numbers = _numbers(curves, best)
     for column, task in enumerate(SCORED_TASKS, start=1):
         for number in numbers:
             curve = curves[curves["number"] == number]
@@ -62,6 +60,11 @@ def plot_learning_curves(curves: pd.DataFrame, base: Mapping[str, float], best: 
     return style_figure(figure, height_pixels=380)
 
 
+def _numbers(curves: pd.DataFrame, best: int | None) -> list[int]:
+    """Returns the trials in the order in which they are drawn: the best on top of the others."""
+    return sorted(curves["number"].unique(), key=lambda number: (number == best, number))
+
+
 def plot_transfer(changes: pd.DataFrame, best: int | None = None) -> Figure:
     """Draws each trial's gain in spelling against its gain in position and count, in points, with intervals.
 
@@ -69,10 +72,8 @@ def plot_transfer(changes: pd.DataFrame, best: int | None = None) -> Figure:
         changes: What ``measure_changes`` returns.
         best: The trial to mark.
     """
-    import plotly.graph_objects as go
-
     spelling = changes[changes["task"] == "spelling"].set_index("number")
-    figure = go.Figure()
+    figure = new_figure()
     figure.add_hline(y=0, line={"dash": "dot", "width": 1.5, "color": GREY})
     with_bars = len(spelling) <= _MOST_ERROR_BARS
     for task in UNTRAINED_TASKS:
@@ -111,10 +112,8 @@ def plot_transfer_paths(curves: pd.DataFrame, base: Mapping[str, float], best: i
         base: Scores of the base.
         best: The trial to draw on top of the others.
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    numbers = sorted(curves["number"].unique(), key=lambda number: (number == best, number))
+    figure = new_figure()
+    numbers = _numbers(curves, best)
     for number in numbers:
         curve = curves[curves["number"] == number]
         is_best = bool(number == best)
@@ -137,10 +136,8 @@ def plot_transfer_paths(curves: pd.DataFrame, base: Mapping[str, float], best: i
 
 def plot_patterns(patterns: pd.DataFrame) -> Figure:
     """Draws the mean gain over trials by difficulty and by tokens of the word, a panel each, with intervals."""
-    from plotly.subplots import make_subplots
-
     panels = [("difficulty", "difficulty of the word"), ("tokens", "tokens of the word")]
-    figure = make_subplots(cols=2, subplot_titles=[title for _, title in panels], shared_yaxes=True)
+    figure = new_figure([title for _, title in panels])
     for column, (pattern, _) in enumerate(panels, start=1):
         figure.add_hline(y=0, line={"dash": "dot", "width": 1.5, "color": GREY}, row=1, col=column)
         for task in SCORED_TASKS:
@@ -187,9 +184,7 @@ def plot_pareto(trials: pd.DataFrame, base: Mapping[str, float], best: int | Non
         base: Exact match of the base by task.
         best: The trial to mark.
     """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = new_figure()
     front = pareto_front(trials)
     figure.add_scatter(
         x=front["spelling"],
@@ -239,12 +234,10 @@ def _state_marker(state: Any, **more: Any) -> dict[str, Any]:
 
 def plot_history(trials: pd.DataFrame, seconds: pd.DataFrame) -> Figure:
     """Draws each trial's score against the training time spent so far, and the best score so far."""
-    import plotly.graph_objects as go
-
     rows = trials.merge(seconds, on="number").sort_values("number", kind="stable")
     rows["minutes"] = rows["seconds"].cumsum() / 60
     kept = counted(rows)
-    figure = go.Figure()
+    figure = new_figure()
     figure.add_scatter(
         name="best so far",
         x=kept["minutes"],
@@ -271,9 +264,7 @@ def plot_history(trials: pd.DataFrame, seconds: pd.DataFrame) -> Figure:
 
 def plot_importance(importance: pd.DataFrame) -> Figure:
     """Draws the importance of each setting by both methods, with its spread over resampled trials."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
+    figure = new_figure()
     if importance.empty:
         figure.add_annotation(text="Too few trials, or nothing varied.", showarrow=False, x=0.5, y=0.5)
     for method, rows in importance.iloc[::-1].groupby("method", sort=False):
@@ -283,14 +274,14 @@ def plot_importance(importance: pd.DataFrame) -> Figure:
             x=rows["importance"],
             y=rows["setting"],
             marker_color=_METHOD_COLOURS[str(method)],
-            error_x={
-                "type": "data",
-                # The spread is of other samples of trials; the value itself may lie outside it.
-                "array": (rows["high"] - rows["importance"]).clip(lower=0),
-                "arrayminus": (rows["importance"] - rows["low"]).clip(lower=0),
-                "thickness": 1.5,
-                "width": 4,
-            },
+            # The spread is of other samples of trials; the value itself may lie outside it.
+            error_x=error_bars(
+                rows["importance"],
+                rows["low"].clip(upper=rows["importance"]),
+                rows["high"].clip(lower=rows["importance"]),
+                thickness=1.5,
+                width=4,
+            ),
             customdata=rows[["low", "high"]],
             hovertemplate="%{y}: %{x:.0%} (%{customdata[0]:.0%} to %{customdata[1]:.0%})",
         )
@@ -307,20 +298,16 @@ def plot_parallel(trials: pd.DataFrame, search_space: dict[str, Any]) -> Figure:
         trials: One row a trial.
         search_space: The entries of the space by setting name.
     """
-    import plotly.graph_objects as go
-
     kept = counted(trials).dropna(subset=["transfer_score"])
     names = [name for name in kept.columns if "." in name and kept[name].notna().any()]
     dimensions = [_dimension(kept[name], name, search_space.get(name)) for name in names]
     dimensions += [_score_axis(task, 100 * kept[task], 1) for task in SCORED_TASKS]
     dimensions.append(_score_axis("transfer score", kept["transfer_score"], 3))
-    figure = go.Figure(
-        go.Parcoords(
-            dimensions=dimensions,
-            line={"color": kept["transfer_score"], "colorscale": _LOW_TO_HIGH, "showscale": False},
-            labelangle=-12,
-            unselected={"line": {"opacity": 0.1}},
-        )
+    figure = new_figure().add_parcoords(
+        dimensions=dimensions,
+        line={"color": kept["transfer_score"], "colorscale": _LOW_TO_HIGH, "showscale": False},
+        labelangle=-12,
+        unselected={"line": {"opacity": 0.1}},
     )
     figure = style_figure(figure, height_pixels=440)
     return figure.update_layout(margin={"l": 70, "r": 50, "t": 90, "b": 24})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,9 +74,27 @@ def figure_template() -> layout.Template:
     )
 
 
-def style_figure(figure: Figure, *, height_pixels: int = 420) -> Figure:
+def new_figure(panels: Sequence[str] = (), **how: Any) -> Figure:
+    """Returns an empty figure; plotly is imported when the first one is drawn.
+
+    Args:
+        panels: Titles of panels that stand beside each other; without any, the figure has one and no title.
+        how: What else ``plotly.subplots.make_subplots`` is to be told.
+    """
+    if not (panels or how):
+        import plotly.graph_objects as go
+
+        return go.Figure()
+    from plotly.subplots import make_subplots
+
+    return make_subplots(**{"cols": max(len(panels), 1), "subplot_titles": panels, "shared_yaxes": True, **how})
+
+
+def style_figure(figure: Figure, *, height_pixels: int = 420, legend_below: bool = False) -> Figure:
     """Gives a figure the project's look, in place, and returns it.
 
-    A legend stands above the plot, so a figure with a legend should leave its title to the page's heading.
+    A legend stands above the plot, so a figure with a legend should leave its title to the page's heading; or below,
+    where it is in the way of no panel's title.
     """
-    return figure.update_layout(template=figure_template(), height=height_pixels)
+    legend = {"y": -92 / height_pixels, "yanchor": "top", "x": 0} if legend_below else {}
+    return figure.update_layout(template=figure_template(), height=height_pixels, legend=legend)

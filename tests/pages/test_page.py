@@ -79,21 +79,6 @@ def test_a_figure_is_carried_as_data_that_cannot_end_its_script(figure: go.Figur
     assert plot["style"] == "min-height: 300px"
 
 
-@pytest.mark.parametrize("form", ["figure", "json", "dictionary"])
-def test_a_figure_may_come_as_json(figure: go.Figure, form: str) -> None:
-    given = {"figure": figure, "json": figure.to_json(), "dictionary": figure.to_plotly_json()}[form]
-    if form == "dictionary":
-        given = json.loads(json.dumps(given, default=list))
-    page = _Reader(render_page("t", [Section("a", figure=given)]))
-    data = next(text for attrs, text in page.scripts if attrs.get("type") == "application/json")
-    assert json.loads(data)["data"][0]["type"] == "bar"
-
-
-def test_something_else_than_a_figure_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a plotly figure"):
-        render_page("t", [Section("a", figure='{"no": "figure"}')])
-
-
 def test_nothing_is_loaded_from_elsewhere(figure: go.Figure) -> None:
     page = _Reader(render_page("t", [Section("a", figure=figure, links=[Link("b", "../b/index.html")])]))
     for tag, attribute in (("script", "src"), ("img", "src"), ("iframe", "src"), ("form", "action")):
@@ -134,11 +119,6 @@ def test_a_long_table_can_be_filtered_and_says_how_much_it_shows() -> None:
     assert len(page.all("input")) == 1
     assert "First 1,000 of 1,500 rows." in page.text
     assert len(page.all("td")) == 1000
-
-
-def test_the_same_content_gives_the_same_page(figure: go.Figure) -> None:
-    sections = [Section("a", text="x", figure=figure, table=pd.DataFrame({"a": [1]}))]
-    assert render_page("t", sections) == render_page("t", sections)
 
 
 @given(st.text(max_size=80))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from spelling_transfer.pages.numbers import POINTS
-from spelling_transfer.pages.page import Section
+from spelling_transfer.pages.page import Section, continued
 from spelling_transfer.pages.tables import Table
 
 _NAMES = {
@@ -54,5 +54,5 @@ def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame) -> list[Se
     subset = changed[changed["decoding"] == "english_subset"].drop(columns="decoding")
     if len(subset):
         caption = "Every answer that the English subset changes, beside the one from the whole vocabulary."
-        sections.append(Section(table=Table(subset, caption=caption, labels={"output": "output_subset"})))
+        sections.append(continued(subset, caption, labels={"output": "output_subset"}))
     return sections

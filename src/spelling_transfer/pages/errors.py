@@ -6,7 +6,7 @@ import pandas as pd
 
 from spelling_transfer.evaluation.errors import KINDS, error_examples, letter_confusions
 from spelling_transfer.evaluation.marking import of_first_seed
-from spelling_transfer.pages.page import Section
+from spelling_transfer.pages.page import Section, continued
 from spelling_transfer.pages.tables import Table
 
 _ORDER = [*KINDS, "at a token border", "inside a token", "too short", "too long"]
@@ -38,18 +38,11 @@ def error_sections(described: pd.DataFrame, errors: pd.DataFrame, side_by_side: 
     columns = ["arm", "task", "kind", "question", "tokens", "answer", "output"]
     return [
         Section("What is wrong with wrong answers", table=Table(wide, caption=caption, formats=formats)),
-        Section(
-            table=Table(
-                confused.reset_index().head(_MOST_CONFUSED),
-                caption="Letters that are taken for others, most often first.",
-            )
-        ),
-        Section(
-            table=Table(
-                error_examples(described)[columns],
-                caption="Three of each kind, chosen by the hash of their identifiers.",
-                max_rows=_MOST_QUESTIONS,
-            )
+        continued(confused.reset_index().head(_MOST_CONFUSED), "Letters that are taken for others, most often first."),
+        continued(
+            error_examples(described)[columns],
+            "Three of each kind, chosen by the hash of their identifiers.",
+            max_rows=_MOST_QUESTIONS,
         ),
         Section(
             "Answers side by side",

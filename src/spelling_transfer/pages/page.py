@@ -8,7 +8,6 @@ the same content gives the same bytes.
 from __future__ import annotations
 
 import base64
-import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ class Section:
     Attributes:
         heading: The heading; empty continues the section before.
         text: A paragraph, or several.
-        figure: A plotly figure, or its JSON (text or dictionary).
+        figure: A plotly figure.
         table: A data frame, or a ``Table`` where formats, labels or a caption are wanted.
         html: Trusted HTML, inserted as it is.
         caption: One sentence under the figure.
@@ -81,7 +80,7 @@ class Section:
     heading: str = ""
     text: str | Sequence[str] = ()
     cards: Sequence[Card] = ()
-    figure: Figure | Mapping[str, Any] | str | None = None
+    figure: Figure | None = None
     table: Table | pd.DataFrame | None = None
     code: str = ""
     links: Sequence[Link] = ()
@@ -93,6 +92,11 @@ class Section:
     def paragraphs(self) -> list[str]:
         """The text, a paragraph each."""
         return [text for text in ([self.text] if isinstance(self.text, str) else self.text) if text]
+
+
+def continued(frame: pd.DataFrame, caption: str, **how: Any) -> Section:
+    """Returns a section that continues the one before with a table; ``how`` are further fields of ``Table``."""
+    return Section(table=Table(frame, caption, **how))
 
 
 PAGES = {
@@ -134,9 +138,6 @@ def render_page(
         lead: What the page has to say, in a sentence; empty where it has nothing.
         pages: Links to the other pages; the one without an address is this one.
         repeat: The command that makes the page again.
-
-    Raises:
-        ValueError: A figure is not plotly's.
     """
     return (
         templates()
@@ -201,18 +202,9 @@ def _plotly_js() -> Markup:
     return Markup(get_plotlyjs())  # noqa: S704  (the installed package)
 
 
-def _plot(figure: Figure | Mapping[str, Any] | str) -> dict[str, Any]:
+def _plot(figure: Figure) -> dict[str, Any]:
     """Returns a figure's JSON and how high it is drawn."""
-    if isinstance(figure, str):
-        text = figure
-    elif isinstance(figure, Mapping):
-        text = json.dumps(figure)
-    else:
-        text = figure.to_json() or ""
-    content = json.loads(text)
-    if not isinstance(content, dict) or "data" not in content:
-        raise ValueError("figure: expected a plotly figure or its JSON, with 'data' and 'layout'.")
-    return {"json": script_json(text), "height": int(content.get("layout", {}).get("height") or 420)}
+    return {"json": script_json(figure.to_json() or ""), "height": int(figure.layout.height or 420)}
 
 
 def script_json(text: str) -> Markup:

@@ -34,14 +34,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Column:
-    """A heading and whether the values under it are numbers (aligned right, sorted by value)."""
-
-    label: str
-    numeric: bool
-
-
-@dataclass(frozen=True)
 class Cell:
     """A value as it is read and as it is sorted."""
 
@@ -55,25 +47,20 @@ class Cell:
         return any(len(word) > _LONGEST_WORD for word in self.text.split())
 
 
-@dataclass(frozen=True)
-class TableView:
-    """What the template needs to draw a table."""
+def table_view(table: Table | pd.DataFrame) -> dict[str, Any]:
+    """Returns what the template draws of a table.
 
-    columns: list[Column]
-    rows: list[list[Cell]]
-    caption: str
-    n_rows: int
-
-
-def table_view(table: Table | pd.DataFrame) -> TableView:
-    """Returns the cells of a table, ready for the template."""
+    Returns:
+        ``columns``: the ``label`` of each, and whether its values are ``numeric`` (aligned right, sorted by value);
+        ``rows``: the cells of each; ``caption``; ``n_rows``, of which not all need be shown.
+    """
     if isinstance(table, pd.DataFrame):
         table = Table(table)
     frame = table.frame
     numeric = [_is_numeric(frame.iloc[:, place]) for place in range(frame.shape[1])]
     names = [str(name) for name in frame.columns]
     columns = [
-        Column(label=table.labels.get(name, name.replace("_", " ")), numeric=is_number)
+        {"label": table.labels.get(name, name.replace("_", " ")), "numeric": is_number}
         for name, is_number in zip(names, numeric, strict=True)
     ]
     shown = frame.head(table.max_rows)
@@ -84,7 +71,7 @@ def table_view(table: Table | pd.DataFrame) -> TableView:
         ]
         for row in shown.itertuples(index=False, name=None)
     ]
-    return TableView(columns=columns, rows=rows, caption=table.caption, n_rows=len(frame))
+    return {"columns": columns, "rows": rows, "caption": table.caption, "n_rows": len(frame)}
 
 
 def _is_numeric(column: pd.Series[Any]) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from spelling_transfer.pages.numbers import POINTS
-from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
+from spelling_transfer.pages.page import Card, Section, command_to_repeat, continued, links_from, render_page
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.tokens_figures import search_box
 from spelling_transfer.tokenizer.words import WORD_FORMS
@@ -90,228 +90,169 @@ def _lead(results: TokenFindings) -> str:
     )
 
 
-def _vocabulary(results: TokenFindings, plots: Mapping[str, Figure]) -> list[Section]:
+def _vocabulary(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Section]:
     found = results.vocabulary
     heuristic = found["raw_string_heuristic"]
     examples = ", ".join(f"“{text}”" for text in heuristic["lost_examples"][:5])
-    return [
-        Section(
-            "The vocabulary",
-            text=found["tokenizer"]["statements"],
-            cards=[
-                Card("Base tokens", f"{found['base_tokens']:,}", f"and {found['added_tokens']} added ones"),
-                Card("Valid UTF-8", f"{found['valid_utf8']:,}", "the rest are parts of characters"),
-                Card("Pure ASCII", f"{found['ascii']:,}"),
-                Card(
-                    "Letters a to z",
-                    f"{found['letters']:,}",
-                    f"{found['letters_bare']:,} bare, {found['letters_spaced']:,} after a space",
-                ),
-                Card(
-                    "Rows without a token",
-                    f"{found['rows_without_token']:,}",
-                    f"of the {found['embedding_rows']:,} of the published embedding",
-                ),
-            ],
-            figure=plots["token_classes"],
-            caption="Tokens by what their bytes are, and how many of them are in the subset in use.",
-        ),
-        Section(
-            text=(
-                "Looking for ASCII in the strings of the vocabulary file, instead of in the bytes, and leaving out "
-                f"those that begin with “<”, as special tokens do, would keep {heuristic['kept']:,} tokens and lose "
-                f"{heuristic['lost']:,} ({heuristic['lost_share']:.0%}) of the ASCII ones, among them every token that "
-                f"begins a word after a space ({examples})."
+    yield Section(
+        "The vocabulary",
+        text=found["tokenizer"]["statements"],
+        cards=[
+            Card("Base tokens", f"{found['base_tokens']:,}", f"and {found['added_tokens']} added ones"),
+            Card("Valid UTF-8", f"{found['valid_utf8']:,}", "the rest are parts of characters"),
+            Card("Pure ASCII", f"{found['ascii']:,}"),
+            Card(
+                "Letters a to z",
+                f"{found['letters']:,}",
+                f"{found['letters_bare']:,} bare, {found['letters_spaced']:,} after a space",
             ),
-            figure=plots["token_lengths"],
-            caption="Tokens of letters by their length.",
-        ),
-        Section(figure=plots["token_scripts"], caption="Scripts by the Unicode property of a token's letters."),
-        Section(
-            table=Table(pd.DataFrame(found["classes"]), labels={"token_class": "class"}, caption="Classes of tokens."),
-        ),
-    ]
+            Card(
+                "Rows without a token",
+                f"{found['rows_without_token']:,}",
+                f"of the {found['embedding_rows']:,} of the published embedding",
+            ),
+        ],
+        figure=plots["token_classes"],
+        caption="Tokens by what their bytes are, and how many of them are in the subset in use.",
+    )
+    yield Section(
+        text="Looking for ASCII in the strings of the vocabulary file, instead of in the bytes, and leaving out "
+        f"those that begin with “<”, as special tokens do, would keep {heuristic['kept']:,} tokens and lose "
+        f"{heuristic['lost']:,} ({heuristic['lost_share']:.0%}) of the ASCII ones, among them every token that "
+        f"begins a word after a space ({examples}).",
+        figure=plots["token_lengths"],
+        caption="Tokens of letters by their length.",
+    )
+    yield Section(figure=plots["token_scripts"], caption="Scripts by the Unicode property of a token's letters.")
+    yield continued(pd.DataFrame(found["classes"]), "Classes of tokens.", labels={"token_class": "class"})
 
 
-def _subset(results: TokenFindings) -> list[Section]:
+def _subset(results: TokenFindings) -> Iterator[Section]:
     use = results.rule["rule"]
-    reasons = pd.DataFrame(results.rule["reasons"])
     rules = pd.DataFrame(results.english)[["rule", "tokens", "description"]]
-    return [
-        Section(
-            "The English subset",
-            text=(
-                f"The rule “{use}” is in use. Its hash, which training, evaluation and serving record, is "
-                f"{results.subset['sha256']}. {len(results.subset['prompt_only'])} of its tokens stand in prompts "
-                "only; no answer may hold them."
-            ),
-            table=Table(rules, caption="Rules and what they keep (conf/base/study/token_analysis/rules.yml)."),
-        ),
-        Section(table=Table(reasons, caption=f"Why tokens are in or out of “{use}”.")),
-    ]
+    yield Section(
+        "The English subset",
+        text=f"The rule “{use}” is in use. Its hash, which training, evaluation and serving record, is "
+        f"{results.subset['sha256']}. {len(results.subset['prompt_only'])} of its tokens stand in prompts "
+        "only; no answer may hold them.",
+        table=Table(rules, caption="Rules and what they keep (conf/base/study/token_analysis/rules.yml)."),
+    )
+    yield continued(pd.DataFrame(results.rule["reasons"]), f"Why tokens are in or out of “{use}”.")
 
 
-def _words(results: TokenFindings, plots: Mapping[str, Figure]) -> list[Section]:
-    """Returns how words are cut, by form, frequency and length."""
+def _words(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Section]:
+    """Yields how words are cut, by form, frequency and length."""
+    yield Section(
+        "Words in tokens",
+        text=f"{results.words['words']:,} words in four forms. A space in front changes the tokens: the same word "
+        f"is a single token in {results.form('spaced')['single_token_share']:.0%} of cases after a space, in "
+        f"{results.form('bare')['single_token_share']:.0%} without one.",
+        figure=plots["tokens_per_word"],
+        caption="Mean number of tokens of a word by its frequency.",
+    )
     forms = pd.DataFrame(results.words["forms"]).drop(columns=["tokens", "description", "single_token"])
     shares = {column: ".1%" for column in forms.columns if column.endswith("_share")}
-    frequent = _all_forms(results.words["multi_token_words"])
-    bands = pd.DataFrame(results.words["by_frequency"]).pivot(index="band", columns="form", values="mean_tokens")
-    bands = bands.loc[list(dict.fromkeys(row["band"] for row in results.words["by_frequency"]))]
-    lengths = pd.DataFrame(results.words["by_length"]).pivot(index="length", columns="form", values="mean_tokens")
-    bands, lengths = (table.reindex(columns=WORD_FORMS).reset_index() for table in (bands, lengths))
-    return [
-        Section(
-            "Words in tokens",
-            text=(
-                f"{results.words['words']:,} words in four forms. A space in front changes the tokens: the same word "
-                f"is a single token in {results.form('spaced')['single_token_share']:.0%} of cases after a space, in "
-                f"{results.form('bare')['single_token_share']:.0%} without one."
-            ),
-            figure=plots["tokens_per_word"],
-            caption="Mean number of tokens of a word by its frequency.",
-        ),
-        Section(
-            table=Table(
-                forms,
-                formats={**shares, "mean_tokens": ".3f", "median_ways": ".0f"},
-                labels={
-                    "splits_double_letter_share": "border in a double letter",
-                    "letters_in_several_tokens_share": "a letter in several tokens",
-                    "not_shortest_share": "a shorter cut exists",
-                    "several_shortest_share": "several shortest cuts",
-                    "median_ways": "ways to cut (median)",
-                },
-                caption=(
-                    "Plurals are counted where they are on the list; all forms but the bare one stand after a space. "
-                    "The last five columns are about words of more than one token: how borders cross their letters, "
-                    "and how else they could be cut into tokens."
-                ),
-            )
-        ),
-        Section(table=Table(bands, formats=dict.fromkeys(WORD_FORMS, ".2f"), caption="Mean tokens by frequency.")),
-        Section(
-            table=Table(lengths, formats=dict.fromkeys(WORD_FORMS, ".2f"), caption="Mean tokens by number of letters.")
-        ),
-        Section(
-            table=Table(
-                frequent,
-                formats={"zipf_frequency": ".2f"},
-                labels={"zipf_frequency": "Zipf", "letters_in_several_tokens": "letters in several tokens"},
-                caption="The most frequent words of more than one token, in each form.",
-            )
-        ),
-        Section(
-            table=Table(
-                _all_forms(results.words["ambiguous_words"]),
-                formats={"zipf_frequency": ".2f"},
-                labels={
-                    "zipf_frequency": "Zipf",
-                    "n_tokens": "tokens",
-                    "fewest_tokens": "fewest possible",
-                    "shortest_ways": "ways with so few",
-                    "ways": "ways in all",
-                },
-                caption="Frequent words that fewer tokens of the vocabulary could write than the tokenizer takes.",
-            )
-        ),
-    ]
+    yield continued(
+        forms,
+        "Plurals are counted where they are on the list; all forms but the bare one stand after a space. "
+        "The last five columns are about words of more than one token: how borders cross their letters, "
+        "and how else they could be cut into tokens.",
+        formats={**shares, "mean_tokens": ".3f", "median_ways": ".0f"},
+        labels={
+            "splits_double_letter_share": "border in a double letter",
+            "letters_in_several_tokens_share": "a letter in several tokens",
+            "not_shortest_share": "a shorter cut exists",
+            "several_shortest_share": "several shortest cuts",
+            "median_ways": "ways to cut (median)",
+        },
+    )
+    for key, index, caption in (
+        ("by_frequency", "band", "Mean tokens by frequency."),
+        ("by_length", "length", "Mean tokens by number of letters."),
+    ):
+        rows = pd.DataFrame(results.words[key])
+        means = rows.pivot(index=index, columns="form", values="mean_tokens")
+        means = means.reindex(index=rows[index].unique(), columns=WORD_FORMS)
+        yield continued(means.reset_index(), caption, formats=dict.fromkeys(WORD_FORMS, ".2f"))
+    yield continued(
+        _all_forms(results.words["multi_token_words"]),
+        "The most frequent words of more than one token, in each form.",
+        formats={"zipf_frequency": ".2f"},
+        labels={"zipf_frequency": "Zipf", "letters_in_several_tokens": "letters in several tokens"},
+    )
+    yield continued(
+        _all_forms(results.words["ambiguous_words"]),
+        "Frequent words that fewer tokens of the vocabulary could write than the tokenizer takes.",
+        formats={"zipf_frequency": ".2f"},
+        labels={
+            "zipf_frequency": "Zipf",
+            "n_tokens": "tokens",
+            "fewest_tokens": "fewest possible",
+            "shortest_ways": "ways with so few",
+            "ways": "ways in all",
+        },
+    )
 
 
 def _all_forms(rows_of: Mapping[str, list[dict[str, Any]]]) -> pd.DataFrame:
     return pd.DataFrame([{"form": form, **row} for form, rows in rows_of.items() for row in rows])
 
 
-def _contexts(results: TokenFindings) -> list[Section]:
-    """Returns what the text around a word changes."""
-    columns = ["spaced_share", "bare_share", "other_share", "glued_share"]
+def _contexts(results: TokenFindings) -> Iterator[Section]:
+    """Yields what the text around a word changes."""
     labels = {
         "spaced_share": "as after a space",
         "bare_share": "as alone",
         "other_share": "otherwise",
         "glued_share": "joined to what stands in front",
     }
-    sections = [
-        Section(
-            "The text around a word",
-            text="What stands directly in front of a word decides how it is cut; what follows it does not.",
-            table=Table(
-                pd.DataFrame(results.words["contexts"]),
-                formats=dict.fromkeys(columns, ".1%"),
-                labels=labels,
-                caption="Words put into texts: share that is cut as after a space, as alone, or in another way.",
-            ),
-        )
-    ]
+    how: dict[str, Any] = {"formats": dict.fromkeys(labels, ".1%"), "labels": labels}
+    yield Section(
+        "The text around a word",
+        text="What stands directly in front of a word decides how it is cut; what follows it does not.",
+        table=Table(
+            pd.DataFrame(results.words["contexts"]),
+            "Words put into texts: share that is cut as after a space, as alone, or in another way.",
+            **how,
+        ),
+    )
     if results.words["templates"]:
-        sections.append(
-            Section(
-                table=Table(
-                    pd.DataFrame(results.words["templates"]),
-                    formats=dict.fromkeys(columns, ".1%"),
-                    labels=labels,
-                    caption="The same in the templates of the tasks.",
-                )
-            )
-        )
-    return sections
+        yield continued(pd.DataFrame(results.words["templates"]), "The same in the templates of the tasks.", **how)
 
 
-def _coverage(results: TokenFindings, plots: Mapping[str, Figure]) -> list[Section]:
-    coverage = pd.DataFrame(results.coverage["coverage"])
-    missing = pd.DataFrame(
-        [
-            {"corpus": row["corpus"], "rule": row["rule"], **example, "text": _visible(example["text"])}
-            for row in results.coverage["coverage"]
-            for example in row["examples"]
-        ]
-    )
+def _coverage(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Section]:
+    found = results.coverage
     saved, reference = results.savings
-    savings = pd.DataFrame(results.coverage["savings"])
-    sections = [
-        Section(
-            "What the subset covers and saves",
-            text=(
-                f"Trimmed to the subset in use, {reference['model']} would need {reference['saved_mb']:,.0f} MB less "
-                f"and {reference['work_saved_share']:.1%} less work for each generated token; {saved['model']} "
-                f"{saved['saved_mb']:,.0f} MB and {saved['work_saved_share']:.1%}. These are computed from the shapes "
-                "of the models, with the whole vocabulary as the start; nothing was run for them."
-            ),
-            figure=plots["coverage"],
-            caption=(
-                "Texts with at least one token outside a subset: a trimmed model cannot read them, a mask cannot write "
-                "them. The rules without prompt tokens cannot write a prompt at all."
-            ),
-        ),
-        Section(
-            table=Table(
-                coverage.drop(columns=["examples"]),
-                formats={"covered_tokens_share": ".2%", "lost_texts_share": ".2%"},
-                caption="Coverage by kind of text.",
-            )
-        ),
-    ]
-    if len(missing):
-        sections.append(Section(table=Table(missing, caption="Missing tokens, the most frequent first.")))
-    sections.append(
-        Section(
-            table=Table(
-                savings,
-                formats={"head_share": ".1%", "work_saved_share": ".1%"},
-                caption="Embedding and head with the whole vocabulary and with each subset, computed from the shape.",
-            )
-        )
+    yield Section(
+        "What the subset covers and saves",
+        text=f"Trimmed to the subset in use, {reference['model']} would need {reference['saved_mb']:,.0f} MB less "
+        f"and {reference['work_saved_share']:.1%} less work for each generated token; {saved['model']} "
+        f"{saved['saved_mb']:,.0f} MB and {saved['work_saved_share']:.1%}. These are computed from the shapes "
+        "of the models, with the whole vocabulary as the start; nothing was run for them.",
+        figure=plots["coverage"],
+        caption="Texts with at least one token outside a subset: a trimmed model cannot read them, a mask cannot write "
+        "them. The rules without prompt tokens cannot write a prompt at all.",
     )
-    if results.coverage["measured"]:
-        sections.append(
-            Section(
-                table=Table(
-                    pd.DataFrame(results.coverage["measured"]),
-                    caption="Time of the head alone on the machine of this run, best of three products.",
-                )
-            )
-        )
-    return sections
+    yield continued(
+        pd.DataFrame(found["coverage"]).drop(columns=["examples"]),
+        "Coverage by kind of text.",
+        formats={"covered_tokens_share": ".2%", "lost_texts_share": ".2%"},
+    )
+    missing = [
+        {"corpus": row["corpus"], "rule": row["rule"], **example, "text": _visible(example["text"])}
+        for row in found["coverage"]
+        for example in row["examples"]
+    ]
+    if missing:
+        yield continued(pd.DataFrame(missing), "Missing tokens, the most frequent first.")
+    yield continued(
+        pd.DataFrame(found["savings"]),
+        "Embedding and head with the whole vocabulary and with each subset, computed from the shape.",
+        formats={"head_share": ".1%", "work_saved_share": ".1%"},
+    )
+    if found["measured"]:
+        caption = "Time of the head alone on the machine of this run, best of three products."
+        yield continued(pd.DataFrame(found["measured"]), caption)
 
 
 def _visible(text: str) -> str:
@@ -320,54 +261,41 @@ def _visible(text: str) -> str:
     return marked.replace(" ", "␣") if not marked.strip() else "␣" * marked.startswith(" ") + marked.lstrip(" ")
 
 
-def _template(results: TokenFindings) -> list[Section]:
+def _template(results: TokenFindings) -> Iterator[Section]:
     cost = results.template
     extra = ", ".join(f"{row['per_prompt']:g} × {row['text']!r} ({row['token_id']})" for row in cost["extra"])
-    return [
-        Section(
-            "What the template costs",
-            text=(
-                f"The same {cost['questions']:,} questions, rendered in both modes of the template and counted, never "
-                f"answered. The non-thinking prompt has {cost['extra_tokens']:g} tokens more"
-                f"{' in every prompt' if cost['extra_is_constant'] else ' on average'}: {extra or 'none'}. They are "
-                "the empty block that keeps the model from thinking; what thinking itself would cost is not measured."
-            ),
-            table=pd.DataFrame(
-                [
-                    {"rendering": name, **cost[key], "question_tokens": cost["question_tokens"]}
-                    for key, name in (
-                        ("non_thinking", "non-thinking, in use"),
-                        ("other_mode", "thinking, counted only"),
-                    )
-                ]
-            ),
-        )
-    ]
+    yield Section(
+        "What the template costs",
+        text=f"The same {cost['questions']:,} questions, rendered in both modes of the template and counted, never "
+        f"answered. The non-thinking prompt has {cost['extra_tokens']:g} tokens more"
+        f"{' in every prompt' if cost['extra_is_constant'] else ' on average'}: {extra or 'none'}. They are "
+        "the empty block that keeps the model from thinking; what thinking itself would cost is not measured.",
+        table=pd.DataFrame(
+            [
+                {"rendering": name, **cost[key], "question_tokens": cost["question_tokens"]}
+                for key, name in (("non_thinking", "non-thinking, in use"), ("other_mode", "thinking, counted only"))
+            ]
+        ),
+    )
 
 
-def _probe(results: TokenFindings, plots: Mapping[str, Figure]) -> list[Section]:
-    if not results.probe:
-        return [Section("What an embedding reveals", text="The probe was switched off (letter_probe.enabled).")]
-    probe: dict[str, Any] = results.probe
+def _probe(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Section]:
+    if not (probe := results.probe):
+        yield Section("What an embedding reveals", text="The probe was switched off (letter_probe.enabled).")
+        return
+    yield Section(
+        "What an embedding reveals",
+        text=f"A linear probe reads the letters of {probe['tokens']:,} tokens from the embedding of "
+        f"{probe['model']}, before any training; cross-validated in {probe['folds']} parts, with tokens of "
+        "the same letters in one part. What it reads beyond the control with shuffled labels, the model knows.",
+        figure=plots["probe"],
+        caption="Share right with 95% intervals. For the letter set: share of a token's letters that are found.",
+    )
     shares, gains = ["score", "score_low", "score_high", "control", "majority"], ["gain", "gain_low", "gain_high"]
-    return [
-        Section(
-            "What an embedding reveals",
-            text=(
-                f"A linear probe reads the letters of {probe['tokens']:,} tokens from the embedding of "
-                f"{probe['model']}, before any training; cross-validated in {probe['folds']} parts, with tokens of "
-                "the same letters in one part. What it reads beyond the control with shuffled labels, the model knows."
-            ),
-            figure=plots["probe"],
-            caption="Share right with 95% intervals. For the letter set: share of a token's letters that are found.",
-        ),
-        Section(
-            table=Table(
-                pd.DataFrame(probe["targets"])[["target", *shares, *gains]],
-                formats={**dict.fromkeys(shares, ".1%"), **dict.fromkeys(gains, POINTS)},
-                labels={"gain": "above control"},
-                caption="Above control is in percentage points. The bounds are 95% bootstrap intervals over groups of "
-                "tokens with the same letters.",
-            )
-        ),
-    ]
+    yield continued(
+        pd.DataFrame(probe["targets"])[["target", *shares, *gains]],
+        "Above control is in percentage points. The bounds are 95% bootstrap intervals over groups of "
+        "tokens with the same letters.",
+        formats={**dict.fromkeys(shares, ".1%"), **dict.fromkeys(gains, POINTS)},
+        labels={"gain": "above control"},
+    )

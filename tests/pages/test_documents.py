@@ -25,11 +25,6 @@ def test_the_document_holds_the_numbers_and_valid_tables(study_findings: Callabl
     assert TrialConfig.model_validate(config)
 
 
-def test_the_same_study_gives_the_same_document(study_findings: Callable[..., StudyFindings]) -> None:
-    found = study_findings(12)
-    assert write_study_document(found) == write_study_document(found)
-
-
 def test_the_answer_stands_before_the_study() -> None:
     found = evaluation(EvaluationSettings(n_resamples=999))
     text = with_answer("# What tuning found\n\n## The study\n\nA search.\n", found.verdict, found.effects)

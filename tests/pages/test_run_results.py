@@ -35,9 +35,3 @@ def test_the_hash_of_the_parameters_knows_no_order() -> None:
     assert one.parameters_sha256 != Results(parameters={"a": 1, "b": {"c": 2, "d": 4}}).parameters_sha256
     named = Results(parameters={"a": 1, "b": {"c": 2, "d": 3}, "run_env": "mac"})
     assert one.parameters_sha256 == named.parameters_sha256
-
-
-def test_what_an_earlier_run_made_is_left_out_when_asked() -> None:
-    results = Results(made=frozenset({"conformance"}), conformance={"checks": []}, best_config={"trial": 0})
-    now = results.only_made_now()
-    assert (now.conformance, now.best_config) == ({"checks": []}, None)

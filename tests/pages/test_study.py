@@ -86,8 +86,3 @@ def test_differences_are_in_points_as_the_captions_say(study_findings: MakeFindi
     assert "in percentage points" in page
     assert re.findall(r">[+−]\d+\.\d</td>", page)
     assert re.findall(r">\+[\d.]+%</td>", page) == []  # a share has no sign, unless it is negative
-
-
-def test_the_same_study_gives_the_same_page(study_findings: MakeFindings) -> None:
-    found = study_findings(12)
-    assert page_of(found) == page_of(found)

@@ -17,7 +17,6 @@ from spelling_transfer.pages.page import templates
 from spelling_transfer.pages.tokens import TokenFindings
 from spelling_transfer.pages.verdict import describe_verdict
 from spelling_transfer.statistics.importance import METHODS
-from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.findings import StudyFindings
 from spelling_transfer.tasks.arms import BASE
 
@@ -33,7 +32,6 @@ def write_study_document(found: StudyFindings) -> str:
         "tuning_results.md.j2",
         found=found,
         words=findings,
-        tasks=SCORED_TASKS,
         methods=METHODS,
         top=top.head(_BEST_TRIALS).to_dict("records"),
         changes=found.changes[found.changes["number"] == found.best["trial"]].to_dict("records"),

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from spelling_transfer.evaluation.comparison import core_rows, transfer_row
 from spelling_transfer.evaluation.marking import of_first_seed
 from spelling_transfer.evaluation.plotted import ALL, FLOORS
 from spelling_transfer.evaluation.settings import EvaluationSettings
-from spelling_transfer.pages.findings import describe_comparison, floor_note
+from spelling_transfer.pages.findings import describe_comparison, floor_note, is_score, told_rows
 from spelling_transfer.pages.names import ENDPOINT_NAMES, STRATUM_NAMES, arm_name, value_name
-from spelling_transfer.pages.numbers import POINTS, count_of, percent, points, span
+from spelling_transfer.pages.numbers import POINTS, count_of, in_points, percent
 from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.verdict import describe_verdict, gates_table, secondary_table
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 _TONES: Mapping[str, Literal["neutral", "good", "bad"]] = {"up": "good", "down": "bad", "unclear": "neutral"}
 _SHARE = ".1%"
+_NO_SHARE = "a weighted sum of the tasks, not a share; the verdict does not use it"
 _SAMPLES_PER_KIND = 8
 _GROUP_NAMES = {"asked": "letter or place", "endpoint": "words", "n_tokens": "tokens", "template_held_out": "wording"}
 _ENDS = ("difference", "low", "high")
@@ -83,65 +83,38 @@ class EvaluationResults:
 
 def comparison_cards(comparison: pd.DataFrame, floors: pd.DataFrame | None = None) -> list[Card]:
     """Returns a card a core task: from which score to which, the difference, and whether guessing does as well."""
-    cards = [
+    return [
         Card(
-            label=f"{row['task']}: base → spelling arm",
+            label=f"transfer score ({row['value']} focus)" if is_score(row) else f"{row['task']}: base → spelling arm",
             value=f"{percent(row['reference_score'])} → {percent(row['arm_score'])}",
-            note=f"{points(row['difference'])} points ({span(row['low'], row['high'])})",
+            note=in_points(row),
             tone=_TONES[str(row["verdict"])],
-            floor=floor_note(row, floors),
+            floor=_NO_SHARE if is_score(row) else floor_note(row, floors),
         )
-        for _, row in core_rows(comparison).iterrows()
+        for row in told_rows(comparison)
     ]
-    score = transfer_row(comparison)
-    if score is not None:
-        cards.append(
-            Card(
-                label=f"transfer score ({score['value']} focus)",
-                value=f"{percent(score['reference_score'])} → {percent(score['arm_score'])}",
-                note=f"{points(score['difference'])} points ({span(score['low'], score['high'])})",
-                tone=_TONES[str(score["verdict"])],
-                floor="a weighted sum of the tasks, not a share; the verdict does not use it",
-            )
-        )
-    return cards
 
 
 def comparison_table(comparison: pd.DataFrame) -> Table:
     """Returns the whole comparison as a table."""
-    frame = pd.DataFrame(
-        {
-            "task": comparison["task"],
-            "questions": [
-                "all" if group == "all" else str(value).replace("_", " ")
-                for group, value in zip(comparison["group"], comparison["value"], strict=True)
-            ],
-            "n": comparison["n"],
-            "base": comparison["reference_score"],
-            "spelling arm": comparison["arm_score"],
-            "difference": comparison["difference"],
-            "low": comparison["low"],
-            "high": comparison["high"],
-            "only_base_right": comparison["only_reference"],
-            "only_arm_right": comparison["only_arm"],
-            "p_value": comparison["p_value"],
-            "p_adjusted": comparison["p_adjusted"],
-            "gap_closed": comparison["gap_closed"],
-        }
-    )
-    frame = frame[comparison["measure"] == "exact_match"]
+    rows = comparison[comparison["measure"] == "exact_match"]
+    kinds = rows["value"].astype(str).str.replace("_", " ").where(rows["group"] != "all", "all")
+    shares, counts, tests = ("reference_score", "arm_score"), ("only_reference", "only_arm"), ("p_value", "p_adjusted")
+    columns = ["task", "questions", "n", *shares, *_ENDS, *counts, *tests, "gap_closed"]
     formats = {
-        **dict.fromkeys(("base", "spelling arm", "gap_closed"), _SHARE),
+        **dict.fromkeys((*shares, "gap_closed"), _SHARE),
         **dict.fromkeys(_ENDS, POINTS),
-        **dict.fromkeys(("only_base_right", "only_arm_right"), ".0f"),
-        **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
+        **dict.fromkeys(counts, ".0f"),
+        **dict.fromkeys(tests, ".2g"),
     }
+    labels = {"reference_score": "base", "arm_score": "spelling arm", "p_value": "p", "p_adjusted": "p, adjusted"}
+    labels |= {"only_reference": "only base right", "only_arm": "only arm right"}
     caption = (
         "Differences are in percentage points; low and high are the ends of their intervals. p is the test of no "
         "difference, adjusted for position and count together (Holm) or for all else (Benjamini and Hochberg); the gap "
         "closed is the share of the base's errors that are gone."
     )
-    return Table(frame, caption=caption, formats=formats, labels={"p_value": "p", "p_adjusted": "p, adjusted"})
+    return Table(rows.assign(questions=kinds)[columns], caption=caption, formats=formats, labels=labels)
 
 
 def control_table(control: pd.DataFrame) -> Table:

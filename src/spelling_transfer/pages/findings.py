@@ -65,35 +65,34 @@ def describe_comparison(
         answer, *more = describe_verdict(verdict, effects)
         done = f"{describe_done(verdict, comparison)} {first_seed_note(verdict)}".strip()
         sentences = [answer, done, *more]
-    sentences += [describe_change(row, confidence=confidence) for _, row in core_rows(comparison).iterrows()]
-    score = transfer_row(comparison)
-    if score is not None:
-        sentences.append(describe_transfer_score(score, confidence=confidence))
+    sentences += [describe_change(row, confidence=confidence) for row in told_rows(comparison)]
     others = describe_other_tasks(comparison, floors)
     ratio = [] if control is None else _ratio(control)
     return [*sentences, *([others] if others else []), *ratio]
 
 
+def told_rows(comparison: pd.DataFrame) -> list[pd.Series[Any]]:
+    """Returns the rows that every summary speaks of: the tasks of the research question, then the transfer score."""
+    score = transfer_row(comparison)
+    return [*(row for _, row in core_rows(comparison).iterrows()), *([] if score is None else [score])]
+
+
+def is_score(row: pd.Series[Any]) -> bool:
+    """Whether a row of a comparison is of the transfer score, and of no task."""
+    return bool(row["measure"] == "transfer_score")
+
+
 def describe_change(row: pd.Series[Any], *, confidence: float) -> str:
-    """Returns a sentence on how a task's score changed."""
-    return _change(
-        str(row["task"]).capitalize(),
-        str(row["verdict"]),
-        f"from {percent(row['reference_score'])} to {percent(row['arm_score'])} of {row['n']:,} questions",
-        f"{points(row['difference'])} points",
-        f"{confidence:.0%} interval {span(row['low'], row['high'])}",
-    )
-
-
-def describe_transfer_score(row: pd.Series[Any], *, confidence: float) -> str:
-    """Returns a sentence on the transfer score of both arms."""
-    return _change(
-        f"The transfer score ({row['value']} focus)",
-        str(row["verdict"]),
-        f"from {percent(row['reference_score'])} to {percent(row['arm_score'])}",
-        f"{points(row['difference'])} points",
-        "no interval" if pd.isna(row["low"]) else f"{confidence:.0%} interval {span(row['low'], row['high'])}",
-    )
+    """Returns a sentence on how the score of a task changed, or the transfer score."""
+    what, asked = str(row["task"]).capitalize(), f" of {row['n']:,} questions"
+    if is_score(row):
+        what, asked = f"The transfer score ({row['value']} focus)", ""
+    values = f"from {percent(row['reference_score'])} to {percent(row['arm_score'])}{asked}"
+    interval = "no interval" if pd.isna(row["low"]) else f"{confidence:.0%} interval {span(row['low'], row['high'])}"
+    difference = f"{points(row['difference'])} points ({interval})"
+    if row["verdict"] == "unclear":
+        return f"{what} shows no clear change: {values}, {difference}."
+    return f"{what} {'rose' if row['verdict'] == 'up' else 'fell'} {values}: {difference}."
 
 
 def floor_note(row: pd.Series[Any], floors: pd.DataFrame | None) -> str:
@@ -112,12 +111,6 @@ def floor_note(row: pd.Series[Any], floors: pd.DataFrame | None) -> str:
     if row["arm_low"] <= of_task[best]:
         return f"cannot do this task: not above {FLOORS[best]} ({percent(of_task[best])})"
     return f"above every guess (at best {percent(of_task[best])})"
-
-
-def _change(what: str, verdict: str, values: str, difference: str, interval: str) -> str:
-    if verdict == "unclear":
-        return f"{what} shows no clear change: {values}, {difference} ({interval})."
-    return f"{what} {'rose' if verdict == 'up' else 'fell'} {values}: {difference} ({interval})."
 
 
 def describe_other_tasks(comparison: pd.DataFrame, floors: pd.DataFrame | None = None) -> str:

@@ -6,7 +6,7 @@ A minus is a minus sign and no hyphen, thousands have a comma, and what is missi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,11 @@ def span(low: float, high: float, write: Callable[[float], str] = points) -> str
     if pd.isna(low) or pd.isna(high):
         return "no interval"
     return f"{write(low)} to {write(high)}"
+
+
+def in_points(row: Mapping[Any, Any] | pd.Series[Any]) -> str:
+    """Writes the ``difference`` of a comparison with its interval: ``+5.0 points (+2.0 to +8.1)``."""
+    return f"{points(row['difference'])} points ({span(row['low'], row['high'])})"
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,8 @@ RESULTS = (
 _PAGE, _PLOT = "_page", "_plot"
 SUMMARY_PAGE = "summary_page"
 POLICY_REPORT = "policy_report"
+_CHOOSING = ("tags", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "namespaces")
+"""Parameters of a run that choose its nodes; single nodes, ``node_names``, are a part of another run."""
 _ENVIRONMENT = "run_env"
 """The parameter that names the environment: pages show it, and nothing is computed from it."""
 
@@ -88,12 +90,7 @@ def command_of(run_params: Mapping[str, Any]) -> str:
     options = {
         "pipelines": sorted(run_params.get("pipeline_names") or []),
         "env": None if run_params.get("env") in (None, "local") else [run_params["env"]],
-        "tags": run_params.get("tags"),
-        "from-nodes": run_params.get("from_nodes"),
-        "to-nodes": run_params.get("to_nodes"),
-        "from-inputs": run_params.get("from_inputs"),
-        "to-outputs": run_params.get("to_outputs"),
-        "namespaces": run_params.get("namespaces"),
+        **{name.replace("_", "-"): run_params.get(name) for name in _CHOOSING},
         "params": settings,
     }
     given = [f"--{name}={','.join(map(str, values))}" for name, values in options.items() if values]
@@ -243,7 +240,8 @@ def collect_results(
         **found,
         figures=figures,
         pages=dict(_pages(catalog)),
-        parameters=_plain(parameters),
+        # Kedro turns validated parameter groups into the models of the nodes' hints.
+        parameters=to_jsonable_python(parameters, fallback=str),
     )
 
 
@@ -280,14 +278,3 @@ def _pages(catalog: DataCatalog) -> Iterator[tuple[str, str]]:
 
 def _names(catalog: DataCatalog, end: str) -> list[str]:
     return sorted(name for name in catalog if name.endswith(end))
-
-
-def _plain(value: Any) -> Any:
-    # Kedro turns validated parameter groups into the models of the nodes' hints.
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kedro_non_thinking import report_rows
 from spelling_transfer import __version__
-from spelling_transfer.evaluation.comparison import core_rows, main_rows, transfer_row
+from spelling_transfer.evaluation.comparison import core_rows, main_rows
 from spelling_transfer.pages.evaluation import comparison_cards, comparison_table, control_table
 from spelling_transfer.pages.findings import (
     QUESTION,
@@ -18,8 +18,10 @@ from spelling_transfer.pages.findings import (
     describe_data,
     describe_endpoint,
     describe_training,
+    is_score,
+    told_rows,
 )
-from spelling_transfer.pages.numbers import count_of, duration, percent, points, span
+from spelling_transfer.pages.numbers import count_of, duration, in_points, percent
 from spelling_transfer.pages.page import PAGES, Card, Link, Section, render_page
 from spelling_transfer.pages.run_results import RESULTS, Results, RunRecord
 from spelling_transfer.pages.tables import Table
@@ -315,24 +317,13 @@ def _compared(comparison: pd.DataFrame, verdict: dict[str, Any] | None) -> list[
     rows, shown = main_rows(comparison), core_rows(comparison)
     lines = [
         Line(
-            str(row["task"]),
-            f"{percent(row['reference_score'])} → {percent(row['arm_score'])}, {points(row['difference'])} points "
-            f"({span(row['low'], row['high'])}): {VERDICTS[str(row['verdict'])]}",
+            "score" if is_score(row) else str(row["task"]),
+            f"{percent(row['reference_score'])} → {percent(row['arm_score'])}, {in_points(row)}: "
+            + (f"transfer score, {row['value']} focus" if is_score(row) else VERDICTS[str(row["verdict"])]),
             str(row["verdict"]),
         )
-        for _, row in shown.iterrows()
+        for row in told_rows(comparison)
     ]
-    score = transfer_row(comparison)
-    if score is not None:
-        change = f"{points(score['difference'])} points ({span(score['low'], score['high'])})"
-        lines.append(
-            Line(
-                "score",
-                f"{percent(score['reference_score'])} → {percent(score['arm_score'])}, {change}: transfer score, "
-                f"{score['value']} focus",
-                str(score["verdict"]),
-            )
-        )
     others = f"; {len(rows) - len(shown)} more tasks are on the page" if len(rows) > len(shown) else ""
     said = NO_VERDICT if verdict is None else answer_sentence(verdict)
     lines.append(Line(ANSWER, said.removesuffix(".") + others))

@@ -11,7 +11,7 @@ from spelling_transfer.evaluation.comparison import core_rows, transfer_row
 from spelling_transfer.evaluation.plotted import ALL
 from spelling_transfer.evaluation.strata import HELD_OUT
 from spelling_transfer.pages.names import STRATUM_NAMES, arm_name, value_name
-from spelling_transfer.pages.numbers import POINTS, count_of, listed, percent, points, signed, span
+from spelling_transfer.pages.numbers import POINTS, count_of, in_points, listed, percent, points, signed, span
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.tasks.arms import FORM_CONTROL, SPELLING_ARM
 from spelling_transfer.tasks.registry import TRAINED_TASK
@@ -256,8 +256,7 @@ def _where_it_rose(tasks: Sequence[Mapping[str, Any]], effects: pd.DataFrame) ->
         for stratum, rows in of_arm[of_arm["task"] == task].groupby("stratum", sort=False):
             if (rows["clear"] == "up").any() and (rows["difference"] <= 0).any():
                 parts = [
-                    f"{STRATUM_NAMES[str(stratum)]} {value_name(str(row['value']))} {points(row['difference'])} points "
-                    f"({span(row['low'], row['high'])})"
+                    f"{STRATUM_NAMES[str(stratum)]} {value_name(str(row['value']))} {in_points(row)}"
                     for _, row in rows.iterrows()
                 ]
                 yield (
@@ -270,10 +269,7 @@ def _harm(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for task in tasks:
         if task["fell"]:
             base = next(each for each in task["comparisons"] if each["reference"] == "base")
-            yield (
-                f"Training on spelling cost {task['task']} {points(base['difference'])} points "
-                f"({span(base['low'], base['high'])}) against the base."
-            )
+            yield f"Training on spelling cost {task['task']} {in_points(base)} against the base."
 
 
 def _notes(verdict: Mapping[str, Any]) -> Iterator[str]:

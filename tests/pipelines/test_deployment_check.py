@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog
 from kedro.runner import SequentialRunner
+from tests.samples.catalogs import CONF, project_catalog, put
 
 from kedro_non_thinking import PROBE_QUESTION, RunChecks, load_policy
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
@@ -38,7 +39,6 @@ from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
 
-CONF = Path(__file__).parents[2] / "conf" / "base"
 WORDS = ("apple", "banana", "garden", "window", "letter", "orange", "summer", "winter")
 PROFILE = ModelProfile(name="tiny-random")
 
@@ -127,21 +127,17 @@ def catalog(
     parameters: dict[str, Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> DataCatalog:
-    return make_catalog(examples, english_subset, models, tokenizer, parameters, tmp_path_factory.mktemp("data"))
+    inputs = inputs_of(examples, english_subset, models, tokenizer)
+    return project_catalog("deployment_check", tmp_path_factory.mktemp("data"), {**inputs, **parameters})
 
 
-def make_catalog(
+def inputs_of(
     examples: pd.DataFrame,
     english_subset: TokenSubset,
     models: tuple[ModelFolder, ModelFolder],
     tokenizer: ChatTokenizer,
-    parameters: dict[str, Any],
-    root: Path,
-) -> DataCatalog:
-    text = (CONF / "catalog" / "deployment_check.yml").read_text()
-    text = text.replace("${globals:storage_root}", str(root))
-    catalog = DataCatalog.from_config(yaml.safe_load(text))
-    inputs = {
+) -> dict[str, Any]:
+    return {
         "base_model": models[0],
         "best_adapter": models[1],
         "tokenizer": tokenizer,
@@ -149,11 +145,7 @@ def make_catalog(
         "english_subset": english_subset.to_json(tokenizer),
         "policy_rules": yaml.safe_load((CONF / "policy.yml").read_text()),
         "params:model_profile": PROFILE,
-        **parameters,
     }
-    for name, value in inputs.items():
-        catalog[name] = MemoryDataset(value, copy_mode="assign")
-    return catalog
 
 
 @pytest.fixture(scope="module")
@@ -241,14 +233,10 @@ def test_a_violation_is_written_and_shown_before_it_ends_the_run(
 ) -> None:
     conformance = ran["conformance"].load()
     checks = [{**check, "passed": check["id"] != "refuses/setting/enable_thinking"} for check in conformance["checks"]]
-    text = (CONF / "catalog" / "deployment_check.yml").read_text().replace("${globals:storage_root}", str(tmp_path))
-    catalog = DataCatalog.from_config(yaml.safe_load(text))
+    catalog = project_catalog("deployment_check", tmp_path, parameters)
     catalog["conformance"].save({**conformance, "checks": checks, "obeys": False, "n_failed": 1})
     catalog["load_profile"].save(ran["load_profile"].load())
     catalog["merge_probe"].save(ran["merge_probe"].load())
-    settings = parameters["params:deployment_check"]
-    catalog["params:deployment_check"] = MemoryDataset(settings, copy_mode="assign")
-    catalog["params:run_env"] = MemoryDataset("")
     rest = create_pipeline().only_nodes(
         *(f"deployment_check.{name}" for name in ("report.plot_load", "report.report_conformance", "enforce"))
     )
@@ -257,8 +245,8 @@ def test_a_violation_is_written_and_shown_before_it_ends_the_run(
     page = catalog["deployment_page"].load()
     assert "must not be served" in page
     assert "What failed" in page
-    lenient = settings.model_copy(update={"fail_on_violation": False})
-    catalog["params:deployment_check"] = MemoryDataset(lenient, copy_mode="assign")
+    lenient = parameters["params:deployment_check"].model_copy(update={"fail_on_violation": False})
+    put(catalog, {"params:deployment_check": lenient})
     SequentialRunner().run(rest, catalog)
 
 
@@ -304,13 +292,13 @@ def test_a_merged_model_that_thinks_stops_the_export_and_nothing_is_written(
     ran: DataCatalog, models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
     before = {name: ran[name].load() for name in ("deployable", "merge_probe")}
-    ran["base_model"] = MemoryDataset(_that_thinks(models[0], tokenizer, tmp_path / "base"), copy_mode="assign")
-    ran["best_adapter"] = MemoryDataset(_for_any_base(models[1], tmp_path / "adapter"), copy_mode="assign")
+    base = _that_thinks(models[0], tokenizer, tmp_path / "base")
+    put(ran, {"base_model": base, "best_adapter": _for_any_base(models[1], tmp_path / "adapter")})
     try:
         with pytest.raises(ModelThinksError, match=r"control/question: .*1 think tokens in the answer"):
             SequentialRunner().run(create_pipeline().only_nodes("deployment_check.export"), ran)
     finally:
-        ran["base_model"], ran["best_adapter"] = (MemoryDataset(model, copy_mode="assign") for model in models)
+        put(ran, {"base_model": models[0], "best_adapter": models[1]})
     assert ran["deployable"].load().sha256 == before["deployable"].sha256
     assert ran["merge_probe"].load() == before["merge_probe"]
     beside = [path.name for path in before["deployable"].path.parent.iterdir()]
@@ -360,7 +348,7 @@ def test_a_failed_export_keeps_the_deployable_that_was_there(
     ran: DataCatalog, models: tuple[ModelFolder, ModelFolder]
 ) -> None:
     before = ran["deployable"].load().sha256
-    ran["base_model"] = MemoryDataset(ModelFolder(models[0].path / "gone"), copy_mode="assign")
+    put(ran, {"base_model": ModelFolder(models[0].path / "gone")})
     with pytest.raises(ModelFolderError):
         SequentialRunner().run(create_pipeline().only_nodes("deployment_check.export"), ran)
     assert ran["deployable"].load().sha256 == before
@@ -380,8 +368,8 @@ def with_vllm(
     root = tmp_path_factory.mktemp("vllm")
     models = make_models(examples, tokenizer, root, hidden_size=128)  # vLLM takes no heads below 32
     check = parameters["params:deployment_check"].model_copy(update={"engines": ("slots", "vllm")})
-    parameters = {**parameters, "params:deployment_check": check}
-    catalog = make_catalog(examples, english_subset, models, tokenizer, parameters, root / "data")
+    inputs = inputs_of(examples, english_subset, models, tokenizer) | parameters | {"params:deployment_check": check}
+    catalog = project_catalog("deployment_check", root / "data", inputs)
     SequentialRunner().run(create_pipeline(), catalog)
     return catalog
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog
 from kedro.runner import SequentialRunner
+from tests.samples.catalogs import CONF, project_catalog, put
 
 from spelling_transfer.evaluation.errors import KINDS
 from spelling_transfer.evaluation.questions import EvaluationError
@@ -31,8 +31,6 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
 from spelling_transfer.tracking import TrackingSettings
 
-CONF = Path(__file__).parents[2] / "conf" / "base"
-CATALOG = CONF / "catalog" / "evaluation.yml"
 WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe", "cede", "dead"]
 MORE = sorted({"".join(letters) for letters in itertools.product("abcdef", repeat=3)} - set(WORDS))[:130]
 """Words enough for probes: 30 to test on and 100 to fit to."""
@@ -134,9 +132,6 @@ def catalog(
     tokenizer: ChatTokenizer,
     tmp_path: Path,
 ) -> DataCatalog:
-    text = CATALOG.read_text().replace("${globals:storage_root}", str(tmp_path))
-    entries = yaml.safe_load(re.sub(r"\$\{globals:answers_root,(.*)\}", r"\1", text))
-    catalog = DataCatalog.from_config(entries)
     ids = np.unique(np.concatenate([np.asarray(row) for row in encoded_examples["input_ids"]]))
     subset = TokenSubset("english", tokenizer.sha256, ids, np.array(sorted(tokenizer.think_ids)))
     settings = EvaluationSettings(
@@ -173,9 +168,7 @@ def catalog(
         "tuning_studies": tmp_path,
         "params:study": StudySettings(focus="transfer", space={"lora.r": [4]}),
     }
-    for name, value in inputs.items():
-        catalog[name] = MemoryDataset(value, copy_mode="assign")
-    return catalog
+    return project_catalog("evaluation", tmp_path, inputs)
 
 
 def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCatalog) -> None:
@@ -239,7 +232,7 @@ def test_answers_are_computed_with_the_threads_that_are_set(
 
     monkeypatch.setattr(torch.nn.Embedding, "forward", count)
     settings = catalog["params:evaluation"].load().model_copy(update={"threads": asked})
-    catalog["params:evaluation"] = MemoryDataset(settings, copy_mode="assign")
+    put(catalog, {"params:evaluation": settings})
     with cpu_threads(2):
         SequentialRunner().run(create_pipeline().only_nodes("evaluation.answer"), catalog)
         assert torch.get_num_threads() == 2
@@ -283,7 +276,7 @@ def test_draws_follow_the_policy_of_the_project(catalog: DataCatalog) -> None:
     changed = {}
     for top_k in (20, 1):
         rules = yaml.safe_load((CONF / "policy.yml").read_text().replace("top_k: 20", f"top_k: {top_k}"))
-        catalog["policy_rules"] = MemoryDataset(rules, copy_mode="assign")
+        put(catalog, {"policy_rules": rules})
         SequentialRunner().run(answer + compare, catalog)
         table = catalog["decodings"].load()
         changed[top_k] = table.loc[table["decoding"] == "policy_sampling", "changed"].max()
@@ -295,7 +288,7 @@ def test_without_a_control_arm_nothing_is_claimed(
     catalog: DataCatalog, models: tuple[ModelFolder, ModelFolder]
 ) -> None:
     alone = of_runs(models, "spelling").folder(models[0])
-    catalog["arm_adapters"] = MemoryDataset(alone, copy_mode="assign")
+    put(catalog, {"arm_adapters": alone})
     SequentialRunner().run(create_pipeline(), catalog)
     assert set(catalog["answers"].load()["arm"]) == {"base", "spelling", "spell_first"}
     assert catalog["control_comparison"].load().empty
@@ -316,10 +309,10 @@ def test_arms_of_another_base_and_answers_of_another_model_are_named(
     catalog: DataCatalog, models: tuple[ModelFolder, ModelFolder], tmp_path: Path
 ) -> None:
     other = of_runs(models, "spelling").folder(models[1])
-    catalog["arm_adapters"] = MemoryDataset(other, copy_mode="assign")
+    put(catalog, {"arm_adapters": other})
     with pytest.raises(EvaluationError, match="trained on another base model"):
         SequentialRunner().run(create_pipeline().only_nodes("evaluation.answer"), catalog)
-    catalog["arm_adapters"] = MemoryDataset(models[1], copy_mode="assign")
+    put(catalog, {"arm_adapters": models[1]})
     SequentialRunner().run(create_pipeline().only_nodes("evaluation.answer"), catalog)
     catalog["answers"].save(catalog["answers"].load().assign(model="0" * 64))
     with pytest.raises(EvaluationError, match="answers: they were given by another base model"):
@@ -346,7 +339,7 @@ def test_every_arm_is_asked_with_the_prompts_of_training(
 
 
 def test_examples_that_were_not_encoded_are_an_error(catalog: DataCatalog, encoded_examples: pd.DataFrame) -> None:
-    catalog["encoded_examples"] = MemoryDataset(encoded_examples.iloc[:5])
+    put(catalog, {"encoded_examples": encoded_examples.iloc[:5]})
     with pytest.raises(EvaluationError, match=r"test examples are missing.*local_prep"):
         SequentialRunner().run(create_pipeline(), catalog)
 
@@ -365,8 +358,7 @@ def probing(catalog: DataCatalog, examples: pd.DataFrame, **changed: Any) -> pd.
             update={"layer_probes": LayerProbes(enabled=True), "examples_per_task": 40, "prompted": (), **changed}
         )
     )
-    catalog["params:evaluation"] = MemoryDataset(settings, copy_mode="assign")
-    catalog["examples"] = MemoryDataset(examples, copy_mode="assign")
+    put(catalog, {"params:evaluation": settings, "examples": examples})
     SequentialRunner().run(create_pipeline(), catalog)
     return catalog["layer_probes"].load()
 

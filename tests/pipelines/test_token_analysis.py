@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 from browser import dom_of, needs_browser
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog
 from kedro.runner import SequentialRunner
 from pydantic import TypeAdapter
+from tests.samples.catalogs import CONF, project_catalog
 
 from spelling_transfer.configuration.loader import ProjectConfigLoader
 from spelling_transfer.models.folder import ModelFolder
@@ -32,8 +33,6 @@ from spelling_transfer.tokenizer.template_cost import TemplateCost
 from spelling_transfer.tokenizer.word_stats import WordAnalysis
 from spelling_transfer.words.word_list import WordSelection, select_words
 from spelling_transfer.words.word_sets import describe_words, split_words
-
-CONF = Path(__file__).parents[2] / "conf" / "base"
 
 MODELS = {
     "token_rules": TokenRules,
@@ -110,10 +109,7 @@ def model_folder(folder: Path, words: pd.DataFrame) -> ModelFolder:
 
 
 def run(inputs: dict[str, object], folder: Path) -> DataCatalog:
-    text = (CONF / "catalog" / "token_analysis.yml").read_text()
-    catalog = DataCatalog.from_config(yaml.safe_load(text.replace("${globals:storage_root}", str(folder))))
-    for name, value in inputs.items():
-        catalog[name] = MemoryDataset(value, copy_mode="assign")
+    catalog = project_catalog("token_analysis", folder, inputs)
     SequentialRunner().run(create_pipeline(), catalog)
     return catalog
 

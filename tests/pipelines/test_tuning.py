@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
+from tests.samples.catalogs import project_catalog
 
 from spelling_transfer.pipelines.tuning import create_pipeline
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
 from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 
-CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog" / "tuning.yml"
 SPACE = {"lora.r": {"values": [4, 8, 16]}, "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
 NODES = ("analyse_transfer", "rate_settings", "recommend", "confirm", "report.plot_trials", "report.report_trials")
 FAMILIES = 60
@@ -54,9 +53,6 @@ def scored(marks: pd.DataFrame) -> pd.DataFrame:
 @pytest.fixture
 def catalog(tmp_path: Path) -> DataCatalog:
     """The entries of the project, with the trials of a study and the runs of its winner."""
-    catalog = DataCatalog.from_config(
-        yaml.safe_load(CATALOG.read_text().replace("${globals:storage_root}", str(tmp_path)))
-    )
     numbers = list(range(6))
     marks = marks_of(numbers, seed=0)
     trials = scored(marks).assign(
@@ -80,16 +76,15 @@ def catalog(tmp_path: Path) -> DataCatalog:
         "confirmation_marks": runs,
         "control_marks": marks_of([6], seed=1),
     }  # fmt: skip
-    for name, value in saved.items():
-        catalog[name].save(value)
     settings = {
         "params:study": StudySettings(space=SPACE, sampler="random"),
         "params:trial": TrialConfig(),
         "params:run_env": "standard",
         "params:analysis": AnalysisSettings(n_resamples=199, importance_seeds=2),
     }
-    for name, value in settings.items():
-        catalog[name] = MemoryDataset(value, copy_mode="assign")
+    catalog = project_catalog("tuning", tmp_path, settings)
+    for name, value in saved.items():
+        catalog[name].save(value)
     return catalog
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -14,16 +14,12 @@ from spelling_transfer.evaluation.questions import sample_test_examples
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.pages.serving import render_deployment_page
 from spelling_transfer.serving import DeploymentCheckSettings, EndpointSettings, LoadSettings, ServedSettings
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.subset import TokenSubset
 from spelling_transfer.words.randomness import key_of, random_for
 from spelling_transfer.words.word_sets import RANDOM, UNKNOWN_SPELLING
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _MOST_UNSURE = 150
 """Questions about words that the model does not know; it is asked others beside them."""
@@ -142,17 +138,6 @@ def _unsure_questions(examples: pd.DataFrame) -> list[str]:
     chosen = sorted(places, key=lambda each: key_of("unsure", *each))[:_MOST_UNSURE]
     alone = [task.make(w, rng, template=task.templates[0], argument=str(place)).question for w, place in chosen]
     return [*alone, *(f"{one} {other}" for one, other in zip(alone[::2], alone[1::2], strict=False))]
-
-
-def report(
-    conformance: dict[str, Any],
-    merge_probe: dict[str, Any],
-    load_profile: pd.DataFrame,
-    load_plot: Figure,
-    run_env: str,
-) -> str:
-    """Writes the page of the deployment check."""
-    return render_deployment_page(conformance, merge_probe, load_profile, load_plot, env=run_env)
 
 
 def enforce(conformance: dict[str, Any], deployment_page: str, settings: DeploymentCheckSettings) -> None:

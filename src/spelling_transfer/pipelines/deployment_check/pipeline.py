@@ -6,7 +6,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from spelling_transfer.pages.serving import plot_load
+from spelling_transfer.pages.serving import plot_load, render_deployment_page
 from spelling_transfer.pipelines.deployment_check import nodes
 
 
@@ -77,8 +77,14 @@ def _report() -> Pipeline:
                 tags=["report"],
             ),
             node(
-                nodes.report,
-                inputs=["conformance", "merge_probe", "load_profile", "deployment_load_plot", "params:run_env"],
+                render_deployment_page,
+                inputs={
+                    "conformance": "conformance",
+                    "merge_probe": "merge_probe",
+                    "load_profile": "load_profile",
+                    "load_plot": "deployment_load_plot",
+                    "env": "params:run_env",
+                },
                 outputs="deployment_page",
                 name="report_conformance",
                 tags=["report"],

@@ -41,6 +41,7 @@ from spelling_transfer.pages.errors import error_sections
 from spelling_transfer.pages.evaluation import EvaluationResults, render_evaluation_page
 from spelling_transfer.pages.page import Section
 from spelling_transfer.pages.probes import probe_sections
+from spelling_transfer.pipelines.reports import take_figures
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -166,15 +167,8 @@ def plot(
 
 def report(
     *,
-    marked: pd.DataFrame,
-    scores: pd.DataFrame,
-    comparison: pd.DataFrame,
-    control: pd.DataFrame,
-    verdict: dict[str, Any],
-    effects: pd.DataFrame,
-    floors: pd.DataFrame,
-    left_out: dict[str, Any],
     probes: pd.DataFrame,
+    probes_drawn: Any,
     decodings: pd.DataFrame,
     changed_answers: pd.DataFrame,
     answer_errors: pd.DataFrame,
@@ -183,22 +177,16 @@ def report(
     tracked_tables: dict[str, Any],
     settings: EvaluationSettings,
     run_env: str,
-    **plots: Any,
+    **inputs: Any,
 ) -> str:
-    """Writes the page of the evaluation."""
-    drawn = {name.removesuffix("_figure"): figure for name, figure in plots.items()}
+    """Writes the page of the evaluation; the inputs that are not named here are those of ``EvaluationResults``."""
+    drawn = take_figures(inputs)
     further = [
-        *probe_sections(probes, drawn.pop("probes")),
+        *probe_sections(probes, probes_drawn),
         *decoding_sections(decodings, changed_answers),
         *error_sections(answer_errors, errors, side_by_side),
     ]
     if tracked_tables["run"]:
         text = f"Run {tracked_tables['run']} of project {tracked_tables['project']} has scores, comparison and errors."
         further.append(Section("On Weights & Biases", text=text))
-    return render_evaluation_page(
-        EvaluationResults(marked, scores, comparison, control, verdict, effects, floors, left_out),
-        drawn,
-        settings,
-        further,
-        env=run_env,
-    )
+    return render_evaluation_page(EvaluationResults(**inputs), drawn, settings, further, env=run_env)

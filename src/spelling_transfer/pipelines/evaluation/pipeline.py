@@ -9,6 +9,7 @@ from kedro.pipeline import Pipeline, node, pipeline
 from spelling_transfer.evaluation.layer_probes import probe_layers
 from spelling_transfer.pages.probes import plot_probes
 from spelling_transfer.pipelines.evaluation import nodes
+from spelling_transfer.pipelines.reports import figure_inputs
 
 _ASKING = ("gpu", "group-asking")
 """One rented machine for both: probes that are not enabled rent none."""
@@ -141,8 +142,8 @@ def _report() -> Pipeline:
                     "tracked_tables": "tracked_tables",
                     "settings": "params:evaluation",
                     "run_env": "params:run_env",
-                    "probes_figure": "layer_probes_plot",
-                    **{f"{name}_figure": dataset for name, dataset in _FIGURES.items()},
+                    "probes_drawn": "layer_probes_plot",
+                    **figure_inputs(_FIGURES),
                 },
                 outputs="evaluation_page",
                 name="report_scores",

@@ -13,6 +13,7 @@ from spelling_transfer.models.profile import ModelProfile, ModelShape, Vocabular
 from spelling_transfer.pages import tokens_figures as figures
 from spelling_transfer.pages.documents import write_token_document
 from spelling_transfer.pages.tokens import TokenFindings, render_token_page
+from spelling_transfer.pipelines.reports import take_figures
 from spelling_transfer.tokenizer.byte_level import decode_vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.tokenizer.english import TokenRules, summarise_english
@@ -147,30 +148,11 @@ def plot(
     )
 
 
-def report(
-    *,
-    vocabulary_stats: dict[str, Any],
-    english_stats: list[dict[str, Any]],
-    english_subset: dict[str, Any],
-    word_tokens: pd.DataFrame,
-    word_stats: dict[str, Any],
-    template_cost: dict[str, Any],
-    subset_coverage: dict[str, Any],
-    letter_probe: dict[str, Any],
-    run_env: str,
-    **plots: Figure,
-) -> tuple[str, str]:
-    """Writes the page with the search box, and the document with the findings."""
-    found = TokenFindings(
-        vocabulary=vocabulary_stats,
-        english=english_stats,
-        subset=english_subset,
-        words=word_stats,
-        template=template_cost,
-        coverage=subset_coverage,
-        probe=letter_probe,
-    )
-    return render_token_page(found, word_tokens, plots, env=run_env), write_token_document(found, word_tokens)
+def report(*, word_tokens: pd.DataFrame, run_env: str, **inputs: Any) -> tuple[str, str]:
+    """Writes the page with the search box, and the document; the further inputs are those of ``TokenFindings``."""
+    drawn = take_figures(inputs)
+    found = TokenFindings(**inputs)
+    return render_token_page(found, word_tokens, drawn, env=run_env), write_token_document(found, word_tokens)
 
 
 def real_words(words: pd.DataFrame) -> pd.DataFrame:

@@ -6,10 +6,20 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node, pipeline
 
+from spelling_transfer.pipelines.reports import figure_inputs
 from spelling_transfer.pipelines.token_analysis import nodes
 
 ENGLISH, WORDS, TEMPLATE, PROBE, REPORT = "english", "words", "template", "probe", "report"
 """Tags: parts of the analysis that ``kedro tokens`` can run by themselves."""
+_FIGURES = {
+    "token_classes": "token_classes_plot",
+    "token_lengths": "token_lengths_plot",
+    "token_scripts": "token_scripts_plot",
+    "tokens_per_word": "tokens_per_word_plot",
+    "coverage": "subset_coverage_plot",
+    "probe": "letter_probe_plot",
+}
+"""The dataset of each figure, in the order in which ``nodes.plot`` returns them."""
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
@@ -89,35 +99,23 @@ def _report() -> Pipeline:
                     "subset_coverage",
                     "letter_probe",
                 ],
-                outputs=[
-                    "token_classes_plot",
-                    "token_lengths_plot",
-                    "token_scripts_plot",
-                    "tokens_per_word_plot",
-                    "subset_coverage_plot",
-                    "letter_probe_plot",
-                ],
+                outputs=list(_FIGURES.values()),
                 name="plot_tokens",
                 tags=[REPORT],
             ),
             node(
                 nodes.report,
                 inputs={
-                    "vocabulary_stats": "vocabulary_stats",
-                    "english_stats": "english_stats",
-                    "english_subset": "english_subset",
+                    "vocabulary": "vocabulary_stats",
+                    "english": "english_stats",
+                    "subset": "english_subset",
+                    "words": "word_stats",
+                    "template": "template_cost",
+                    "coverage": "subset_coverage",
+                    "probe": "letter_probe",
                     "word_tokens": "word_tokens",
-                    "word_stats": "word_stats",
-                    "template_cost": "template_cost",
-                    "subset_coverage": "subset_coverage",
-                    "letter_probe": "letter_probe",
-                    "token_classes": "token_classes_plot",
-                    "token_lengths": "token_lengths_plot",
-                    "token_scripts": "token_scripts_plot",
-                    "tokens_per_word": "tokens_per_word_plot",
-                    "coverage": "subset_coverage_plot",
-                    "probe": "letter_probe_plot",
                     "run_env": "params:run_env",
+                    **figure_inputs(_FIGURES),
                 },
                 outputs=["token_analysis_page", "token_findings"],
                 name="report_tokens",

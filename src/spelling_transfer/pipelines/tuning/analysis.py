@@ -9,6 +9,7 @@ import pandas as pd
 from spelling_transfer.pages import study_figures as figures
 from spelling_transfer.pages.documents import write_study_document
 from spelling_transfer.pages.study import render_tuning_page
+from spelling_transfer.pipelines.reports import take_figures
 from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm
 from spelling_transfer.study.correctness import resample_correctness
@@ -104,37 +105,8 @@ def plot(
     )
 
 
-def report(
-    *,
-    trials: pd.DataFrame,
-    curves: pd.DataFrame,
-    seconds: pd.DataFrame,
-    analysis: dict[str, Any],
-    changes: pd.DataFrame,
-    patterns: pd.DataFrame,
-    importance: pd.DataFrame,
-    best: dict[str, Any],
-    search_space: dict[str, Any],
-    environment: dict[str, Any],
-    study: StudySettings,
-    defaults: TrialConfig,
-    run_env: str,
-    **plots: Figure,
-) -> tuple[str, str]:
-    """Writes the page of the study, and its findings as a document."""
-    found = StudyFindings(
-        trials=trials,
-        curves=curves,
-        seconds=seconds,
-        analysis=analysis,
-        changes=changes,
-        patterns=patterns,
-        importance=importance,
-        best=best,
-        search_space=search_space,
-        environment=environment,
-        study=study,
-        defaults=defaults,
-    )
-    named = {name.removesuffix("_figure"): figure for name, figure in plots.items()}
-    return render_tuning_page(found, named, env=run_env), write_study_document(found)
+def report(*, study: StudySettings, defaults: TrialConfig, run_env: str, **inputs: Any) -> tuple[str, str]:
+    """Writes the page of the study, and its findings as a document; the inputs are those of ``StudyFindings``."""
+    drawn = take_figures(inputs)
+    found = StudyFindings(study=study, defaults=defaults, **inputs)
+    return render_tuning_page(found, drawn, env=run_env), write_study_document(found)

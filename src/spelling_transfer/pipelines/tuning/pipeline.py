@@ -6,6 +6,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline, node, pipeline
 
+from spelling_transfer.pipelines.reports import figure_inputs
 from spelling_transfer.pipelines.tuning import analysis, nodes
 
 _MATERIAL = ["base_model", "tokenizer", "examples", "encoded_examples", "english_subset"]
@@ -146,7 +147,7 @@ def _report() -> Pipeline:
                     "study": "params:study",
                     "defaults": "params:trial",
                     "run_env": "params:run_env",
-                    **{f"{name}_figure": dataset for name, dataset in _FIGURES.items()},
+                    **figure_inputs(_FIGURES),
                 },
                 outputs=["tuning_page", "tuning_findings"],
                 name="report_trials",

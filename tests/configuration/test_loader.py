@@ -156,26 +156,3 @@ def test_a_search_space_is_replaced_as_a_whole(conf):
     given = load(conf, "gpu", study={"space": {"r": [2]}})["parameters"]["study"]
     assert given == {"seed": 1, "space": {"r": [2]}}
     assert load(conf, "gpu", study={"space": {}})["parameters"]["study"]["space"] == {}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("extends: large", r"study/models/small\.yml: files extend each other in a circle"),
-        ("extends: medium", r"small\.yml: extends: study/models: there is no 'medium'\. Known: large, small\."),
-        ("version: 2", r"study/models/small\.yml: version: 2 is not the version this release reads"),
-    ],
-)
-def test_what_a_study_file_cannot_extend_is_one_clear_error(content, message, conf):
-    (conf / "base/study/models/small.yml").write_text(content)
-    (conf / "base/study/models/large.yml").write_text("extends: small")
-    with pytest.raises(ConfigurationError, match=message):
-        load(conf)["parameters"]
-
-
-def test_a_group_that_names_no_folder_is_told_to(conf):
-    (conf / "base/parameters/tuning.yml").write_text("profile: {extends: small}\n")
-    with pytest.raises(
-        ConfigurationError, match=r"^conf/base/parameters/tuning\.yml:profile\.extends: 'small' names no"
-    ):
-        load(conf)["parameters"]

@@ -19,7 +19,7 @@ from spelling_transfer.configuration.environment import check_environment
 from spelling_transfer.configuration.globals import check_globals
 from spelling_transfer.configuration.layers import Layer, Setting, leaves, merge, nest, value_at
 from spelling_transfer.configuration.presets import Presets
-from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.errors import SpellingTransferError, first_line
 from spelling_transfer.storage import set_up_stores
 
 if TYPE_CHECKING:
@@ -201,7 +201,8 @@ class ProjectConfigLoader(OmegaConfigLoader):
                     return ConfigurationError(
                         f"{self._shown(Path(file))}: not UTF-8 (byte {problem.start}). Save it as UTF-8."
                     )
-        return ConfigurationError(str(_raised_inside(error) or f"{self.conf_source}: {_first_line(error)}"))
+        # OmegaConf puts the full key and object type on further lines; the first says what is wrong.
+        return ConfigurationError(str(_raised_inside(error) or f"{self.conf_source}: {first_line(error)}"))
 
 
 def _from_project(catalog: dict[str, Any], project: Path) -> dict[str, Any]:
@@ -234,11 +235,6 @@ def _completed(layer: Layer, model: type[BaseModel], at: tuple[str, ...]) -> Ite
             plain = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
             for rest, value in leaves({name: plain}, at).items():
                 yield rest, Setting(value, f"default of {model.__name__}")
-
-
-def _first_line(error: BaseException) -> str:
-    # OmegaConf puts the full key and object type on further lines; the first says what is wrong.
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _raised_inside(error: BaseException | None) -> SpellingTransferError | None:

@@ -73,17 +73,52 @@ class Presets:
         """
         return nest(self._layer(group, name, first=0, trail=()))
 
-    def expand(self, content: Mapping[str, Any], place: str) -> Layer:
+    def expand(
+        self,
+        content: Mapping[str, Any],
+        place: str,
+        *,
+        at: tuple[str, ...] = (),
+        group: str | None = None,
+        own: tuple[str, str, int] | None = None,
+        trail: tuple[str, ...] = (),
+    ) -> Layer:
         """Returns the settings of nested groups, with what each of them extends.
 
         Args:
             content: The groups.
             place: Where they stand, for messages and origins.
+            at: Their path in that place.
+            group: The folder in which a name without one is looked up.
+            own: Of a ready file: its folder, its name, and the place of its ``study`` folder among all.
+            trail: The files that led there.
 
         Raises:
             ConfigurationError: As `load`.
         """
-        return self._expand(content, place, at=(), group=None, own=None, trail=())
+        layer: Layer = {}
+        for reference in _references(content, where := f"{place}:{_dotted((*at, EXTENDS))}"):
+            folder, _, name = self._resolve(reference).rpartition("/")
+            folder = folder or group or ""
+            if not folder:
+                raise ConfigurationError(f"{where}: {name!r} names no folder; write one such as training/{name}.")
+            # A file that extends its own name means the one it stands before: that of the base environment.
+            first = own[2] + 1 if own is not None and own[:2] == (folder, name) else 0
+            layer = overlay(layer, self._layer(folder, name, first, trail))
+        layer = {path: each._replace(extended=()) for path, each in layer.items()}
+        for key, value in content.items():
+            if key == EXTENDS:
+                continue
+            is_entry = group == SPACES  # an entry of a search space is one value, since half a range is none
+            if is_entry and value is None:
+                layer.pop((key,), None)  # an inherited setting is no longer searched
+            elif isinstance(value, Mapping) and value and not is_entry:
+                inner = self.expand(value, place, at=(*at, key), group=GROUP_OF.get(key), trail=trail)
+                empty: Layer = {(key,): Setting({}, place, _dotted((*at, key)))}
+                layer = overlay(layer, under(inner, (key,)) or empty)
+            else:
+                layer = overlay(layer, {(key,): Setting(value, place, _dotted((*at, key)))})
+        return layer
 
     def experiment(self, reference: str, folder: Path) -> Layer:
         """Reads a configuration of a study: a file, or the name of a ready one.
@@ -114,40 +149,6 @@ class Presets:
             found |= set(entry_points(group=ENTRY_POINT_GROUP).names)
         return sorted(found)
 
-    def _expand(
-        self,
-        content: Mapping[str, Any],
-        place: str,
-        *,
-        at: tuple[str, ...],
-        group: str | None,
-        own: tuple[str, str, int] | None,
-        trail: tuple[str, ...],
-    ) -> Layer:
-        layer: Layer = {}
-        for reference in _references(content, where := f"{place}:{_dotted((*at, EXTENDS))}"):
-            folder, _, name = self._resolve(reference).rpartition("/")
-            folder = folder or group or ""
-            if not folder:
-                raise ConfigurationError(f"{where}: {name!r} names no folder; write one such as training/{name}.")
-            # A file that extends its own name means the one it stands before: that of the base environment.
-            first = own[2] + 1 if own is not None and own[:2] == (folder, name) else 0
-            layer = overlay(layer, self._layer(folder, name, first, trail))
-        layer = {path: each._replace(extended=()) for path, each in layer.items()}
-        for key, value in content.items():
-            if key == EXTENDS:
-                continue
-            is_entry = group == SPACES  # an entry of a search space is one value, since half a range is none
-            if is_entry and value is None:
-                layer.pop((key,), None)  # an inherited setting is no longer searched
-            elif isinstance(value, Mapping) and value and not is_entry:
-                inner = self._expand(value, place, at=(*at, key), group=GROUP_OF.get(key), own=None, trail=trail)
-                empty: Layer = {(key,): Setting({}, place, _dotted((*at, key)))}
-                layer = overlay(layer, under(inner, (key,)) or empty)
-            else:
-                layer = overlay(layer, {(key,): Setting(value, place, _dotted((*at, key)))})
-        return layer
-
     def _layer(self, group: str, name: str, first: int, trail: tuple[str, ...]) -> Layer:
         if not all(is_name(part) for part in (*group.split("/"), name)):
             by = f"{self._shown(trail[-1])}: " if trail else ""
@@ -165,9 +166,9 @@ class Presets:
                 except UnicodeDecodeError as error:
                     raise ConfigurationError(f"{shown}: not UTF-8.") from error
                 content, own = parse_document(text, shown), (group, name, place_in_order)
-                return self._expand(content, shown, at=(), group=group, own=own, trail=(*trail, file))
+                return self.expand(content, shown, group=group, own=own, trail=(*trail, file))
         if group == SPACES and (plugin := _plugin(name)) is not None:
-            return self._expand(plugin, f"entry point {name}", at=(), group=group, own=None, trail=trail)
+            return self.expand(plugin, f"entry point {name}", group=group, trail=trail)
         raise self._missing(group, name, trail)
 
     def _experiment(self, file: Path, shown: str, trail: tuple[Path, ...]) -> Layer:

@@ -38,26 +38,23 @@ __version__ = "0.1.0"
 
 # Not by a stub as in the rooms: lazy_loader reads the package's own names alone, and some are the plugins'.
 _HOMES = {
-    "ChatTokenizer": "spelling_transfer.tokenizer",
-    "Example": "spelling_transfer.tasks",
-    "Mark": "spelling_transfer.tasks",
-    "MlxThinkTokenMask": "kedro_non_thinking",
-    "PairedDifference": "spelling_transfer.statistics",
-    "StudioRunner": "kedro_lightning",
-    "Task": "spelling_transfer.tasks",
-    "ThinkTokenMask": "kedro_non_thinking",
-    "TokenSubset": "spelling_transfer.tokenizer",
-    "WordSelection": "spelling_transfer.words",
-    "WordTask": "spelling_transfer.tasks",
-    "answer_only_loss": "spelling_transfer.models",
-    "compare_transfer_scores": "spelling_transfer.statistics",
-    "english_subset": "spelling_transfer.tokenizer",
-    "load_chat_tokenizer": "spelling_transfer.tokenizer",
-    "load_tasks": "spelling_transfer.tasks",
-    "paired_difference": "spelling_transfer.statistics",
-    "select_words": "spelling_transfer.words",
-    "transfer_score": "spelling_transfer.statistics",
-    "wilson_interval": "spelling_transfer.statistics",
+    name: module
+    for module, names in {
+        "kedro_lightning": ("StudioRunner",),
+        "kedro_non_thinking": ("MlxThinkTokenMask", "ThinkTokenMask"),
+        "spelling_transfer.models": ("answer_only_loss",),
+        "spelling_transfer.statistics": (
+            "PairedDifference",
+            "compare_transfer_scores",
+            "paired_difference",
+            "transfer_score",
+            "wilson_interval",
+        ),
+        "spelling_transfer.tasks": ("Example", "Mark", "Task", "WordTask", "load_tasks"),
+        "spelling_transfer.tokenizer": ("ChatTokenizer", "TokenSubset", "english_subset", "load_chat_tokenizer"),
+        "spelling_transfer.words": ("WordSelection", "select_words"),
+    }.items()
+    for name in names
 }
 __all__ = list(_HOMES)
 

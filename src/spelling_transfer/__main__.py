@@ -1,8 +1,8 @@
 """``python -m spelling_transfer …`` and ``spelling-transfer …``: Kedro's commands, from any folder of the project.
 
 Kedro reads ``conf/logging.yml`` in the current folder alone, before any code of a project runs; elsewhere its first log
-line goes to standard output. Here the project's file is named before Kedro is imported, so that what ``--json`` prints
-stands alone. The commands are the same as those of ``kedro``. Everywhere ``new`` makes a project.
+line goes to standard output. Here the project's file is named before Kedro's framework is imported, so that what
+``--json`` prints stands alone. The commands are the same as those of ``kedro``. Everywhere ``new`` makes a project.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import os
 import sys
 from pathlib import Path
 
+from kedro.utils import find_kedro_project
+
 
 def main() -> None:
     """Runs ``kedro`` with the logging of the project that the current folder belongs to."""
-    project = _project(Path.cwd())
+    project = find_kedro_project(Path.cwd())
     if project is None or sys.argv[1:2] == ["new"]:
         from spelling_transfer.commands.new import outside
 
@@ -24,14 +26,6 @@ def main() -> None:
     from kedro.framework.cli import main as kedro
 
     kedro()
-
-
-def _project(folder: Path) -> Path | None:
-    for each in (folder, *folder.parents):
-        settings = each / "pyproject.toml"
-        if settings.is_file() and "[tool.kedro]" in settings.read_text(encoding="utf-8", errors="replace"):
-            return each
-    return None
 
 
 if __name__ == "__main__":

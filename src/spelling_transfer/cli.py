@@ -40,19 +40,23 @@ class LazyCommand(click.Command):
 
 
 _COMMANDS = {
-    "bench": ("commands.bench:bench", "Evaluate on public benchmarks; export our tasks to other harnesses."),
-    "bundle": ("commands.bundle:bundle", "Push, pull, verify and prune files that travel together."),
-    "canary": ("commands.canary:canary", "Compare the endpoint's answers with those of its check."),
-    "doctor": ("commands.doctor:doctor", "Check packages, files, accounts and hosts of this machine."),
-    "export": ("commands.export:export", "Export the trained model to the formats of other tools."),
-    "peek": ("commands.peek:peek", "List datasets, or show schema, size, head and origin of some."),
-    "pretrain": ("commands.pretrain:pretrain", "Make the embedded base model tiny-qwen3 again."),
-    "registry": ("commands.registry:registry", "List or describe the pipelines of this project."),
-    "run": ("commands.run:run", "Run the pipelines of this project."),
-    "serve": ("commands.serve:serve", "Serve the trained model, in non-thinking mode only."),
-    "tokens": ("commands.tokens:tokens", "Analyse the tokenizer: English subset, words in tokens, template."),
-    "tune": ("commands.tune:tune", "Search hyperparameters: run, resume and list studies."),
+    "bench": "Evaluate on public benchmarks; export our tasks to other harnesses.",
+    "bundle": "Push, pull, verify and prune files that travel together.",
+    "canary": "Compare the endpoint's answers with those of its check.",
+    "compute": "Rent machines for the nodes that need them, and give them back.",
+    "doctor": "Check packages, files, accounts and hosts of this machine.",
+    "export": "Export the trained model to the formats of other tools.",
+    "peek": "List datasets, or show schema, size, head and origin of some.",
+    "policy": "Keep the model in non-thinking mode: check, probe, checklist.",
+    "pretrain": "Make the embedded base model tiny-qwen3 again.",
+    "registry": "List or describe the pipelines of this project.",
+    "run": "Run the pipelines of this project.",
+    "serve": "Serve the trained model, in non-thinking mode only.",
+    "tokens": "Analyse the tokenizer: English subset, words in tokens, template.",
+    "tune": "Search hyperparameters: run, resume and list studies.",
 }
+_OF_PLUGINS = {"compute": "kedro_lightning.cli:compute", "policy": "kedro_non_thinking.cli:policy"}
+"""Where a command is that is in no module of its name below ``commands``."""
 
 
 class ProjectGroup(click.Group):
@@ -95,18 +99,9 @@ def cli() -> None:
     """Commands of the project."""
 
 
-for _name, (_path, _summary) in _COMMANDS.items():
-    cli.add_command(LazyCommand(_name, f"spelling_transfer.{_path}", _summary))
-cli.add_command(
-    LazyCommand(
-        "compute", "kedro_lightning.cli:compute", "Rent machines for the nodes that need them, and give them back."
-    )
-)
-cli.add_command(
-    LazyCommand(
-        "policy", "kedro_non_thinking.cli:policy", "Keep the model in non-thinking mode: check, probe, checklist."
-    )
-)
+for _name, _summary in _COMMANDS.items():
+    _path = _OF_PLUGINS.get(_name, f"spelling_transfer.commands.{_name}:{_name}")
+    cli.add_command(LazyCommand(_name, _path, _summary))
 
 
 if _IS_PROCESS:

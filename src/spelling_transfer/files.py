@@ -29,6 +29,11 @@ def is_name(text: str) -> bool:
     return len(text) <= NAME_LENGTH and re.fullmatch(NAME_PATTERN, text) is not None and not text.endswith("\n")
 
 
+def from_here(path: str) -> str:
+    """Returns a path as seen from the current folder where it lies below that; a URL stays as it is."""
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
+
+
 def sha256_of(file: Path) -> str:
     """Returns the hash of what a file holds."""
     with file.open("rb") as stream:

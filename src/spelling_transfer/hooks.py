@@ -13,6 +13,7 @@ from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
 from kedro.utils import find_kedro_project
 
+from spelling_transfer.files import from_here
 from spelling_transfer.storage.runs import is_part_of_a_run
 
 if TYPE_CHECKING:
@@ -197,25 +198,17 @@ def _print(record: RunRecord, results: Results, catalog: DataCatalog) -> None:
     from rich.text import Text
 
     from spelling_transfer.pages.numbers import duration
+    from spelling_transfer.pages.run_results import location
     from spelling_transfer.pages.run_summary import ANSWER, MAX_LINES, Line, summary_lines
 
     found = summary_lines(results.only_made_now())
     # Whoever reads one line reads the answer, and whoever reads two knows where the rest is.
     lines = [line for line in found if line.label == ANSWER]
     if PAGE in catalog:
-        lines.append(Line("open", _readable_location(catalog)))
+        lines.append(Line("open", from_here(location(catalog[PAGE]))))
     lines += [line for line in found if line.label != ANSWER]
     lines += [Line("unread", f"{name}: {why}", "down") for name, why in results.unreadable.items()]
     lines.append(Line("took", duration(record.seconds)))
     console = Console(highlight=False, soft_wrap=True)
     for line in lines[:MAX_LINES]:
         console.print(Text.assemble((f"{line.label:<10}", "bold"), (line.text, _STYLES.get(line.tone, ""))))
-
-
-def _readable_location(catalog: DataCatalog) -> str:
-    from spelling_transfer.pages.run_results import location
-
-    place = location(catalog[PAGE])
-    with suppress(ValueError):
-        return str(Path(place).relative_to(Path.cwd()))
-    return place

@@ -12,14 +12,7 @@ if TYPE_CHECKING:
 
 
 class ProgressHandle:
-    """Counts what is done; called with the number of items done since the last call.
-
-    Args:
-        bar: The bar to draw.
-        task: Its task.
-        after_seconds: How long to wait before drawing.
-        line_every_seconds: How often to write a line where nothing can be drawn.
-    """
+    """Counts what is done; called with the number of items done since the last call. `progress_bar` makes it."""
 
     def __init__(self, bar: Progress, task: TaskID, after_seconds: float, line_every_seconds: float) -> None:
         self._bar = bar

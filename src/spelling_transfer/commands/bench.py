@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
-from spelling_transfer.commands.bench_engines import engines
+from spelling_transfer.commands.bench_engines import engines, tokenizer_of
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import json_option, load_catalog, print_json
 
@@ -191,7 +191,6 @@ def _answerers(
     from spelling_transfer.evaluation.answering import adapters_of
     from spelling_transfer.evaluation.strata import NO_SEED
     from spelling_transfer.models import ModelFolder, ModelProfile, load_model
-    from spelling_transfer.tokenizer import load_chat_tokenizer
 
     if url is not None:
         with open_endpoint(url) as client:
@@ -201,8 +200,7 @@ def _answerers(
     limits: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": settings.batch_size}
     if folder is not None:
         opened = ModelFolder.open(folder)
-        own = (folder / "tokenizer.json").is_file()
-        tokenizer = load_chat_tokenizer(folder) if own else catalog.load("tokenizer")
+        tokenizer = tokenizer_of(catalog, folder)
         yield folder.name, NO_SEED, local_answerer(load_model(opened), tokenizer, name=folder.name, **limits)
         return
     base, tokenizer = catalog.load("base_model"), catalog.load("tokenizer")
@@ -260,6 +258,8 @@ def _print(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from spelling_transfer.pages.numbers import format_value
+
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{report['set']}[/bold]  {report['title']}")
     console.print(f"  version  {report['version']}", markup=False)
@@ -284,7 +284,7 @@ def _print(report: dict[str, Any]) -> None:
     for row in report["scores"]:
         arm = row["arm"] if row["seed"] < 0 else f"{row['arm']}/{row['seed']}"
         interval = "" if row["low"] is None else f" ({100 * row['low']:.0f}–{100 * row['high']:.0f})"
-        right, lenient, unread = (_percent(row[name]) for name in ("correct", "lenient", "invalid"))
+        right, lenient, unread = (format_value(row[name], ".1%") for name in ("correct", "lenient", "invalid"))
         cells = [row["kind"], row["form"], arm, row["items"], f"{row['n']:,}", right + interval, lenient, unread]
         table.add_row(*cells)
     console.print(table)
@@ -293,7 +293,3 @@ def _print(report: dict[str, Any]) -> None:
             f"{row['arm']} - {row['reference']}, {row['form']}, {row['items']} items: {100 * row['difference']:+.1f} "
             f"points ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}), n = {row['n']:,}, p = {row['p_value']:.2g}"
         )
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}%"

@@ -70,7 +70,7 @@ def engines(
         catalog = load_catalog(env)
         settings = EvaluationSettings.model_validate(catalog.load("params:evaluation"))
         sample = _questions(catalog, settings, limit)
-        tokenizer = _tokenizer(catalog, folder)
+        tokenizer = tokenizer_of(catalog, folder)
         prompts: dict[str, dict[int, int]] = {}
         with cpu_threads(settings.threads):
             opened = _opened(specs, catalog, arm, folder, tokenizer, settings, sample["question"].tolist(), prompts)
@@ -111,7 +111,8 @@ def _questions(catalog: DataCatalog, settings: EvaluationSettings, limit: int | 
     )
 
 
-def _tokenizer(catalog: DataCatalog, folder: Path | None) -> Any:
+def tokenizer_of(catalog: DataCatalog, folder: Path | None) -> Any:
+    """Returns the tokenizer of a model folder that has one; else the project's."""
     from spelling_transfer.tokenizer import load_chat_tokenizer
 
     own = folder is not None and (folder / "tokenizer.json").is_file()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from kedro.utils import find_kedro_project
 from rich.filesize import decimal
 
 from spelling_transfer.commands.errors import one_clear_error
@@ -306,8 +307,6 @@ def _open_place(url: str, env: str | None, encryption: str = "none", jobs: int =
 
 def _set_up(env: str | None) -> None:
     """Makes the credentials of a Kedro environment known, where this is a Kedro project."""
-    from kedro.utils import find_kedro_project
-
     from spelling_transfer.configuration.environment import check_environment
     from spelling_transfer.storage import set_up_stores
 
@@ -322,8 +321,6 @@ def _datasets_of(folder: Path, env: str | None) -> Callable[[Path], bool]:
 
     Of a folder that belongs to no project nobody knows what is needed, so everything is.
     """
-    from kedro.utils import find_kedro_project
-
     from spelling_transfer.storage.bundles.local_files import everything_is_needed
 
     folder = folder.resolve()
@@ -385,8 +382,6 @@ def _manifest_of_project(env: str | None) -> str:
     Raises:
         BundleError: This is no project, or its catalog has no such dataset.
     """
-    from kedro.utils import find_kedro_project
-
     from spelling_transfer.storage import BundleError
 
     if find_kedro_project(Path.cwd()) is None:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import click
-from kedro.config import MissingConfigException
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
@@ -72,11 +71,13 @@ def doctor(context: click.Context, /, offline: bool, as_json: bool, env: str | N
 def _examine(offline: bool, env: str | None) -> list[Check]:
     from rich.console import Console
 
+    from spelling_transfer.storage.history import storage_root_of
+
     context = cache(lambda: load_context(env))  # after the packages that it needs have been looked at
     groups: dict[str, Callable[[], Iterator[Check]]] = {
         "packages": check_installed,
         "files": lambda: check_files(cast("DataCatalog", context().catalog), offline=offline),
-        "places": lambda: check_places(_storage_root(context()), offline=offline),
+        "places": lambda: check_places(storage_root_of(context()) or "data", offline=offline),
         "accounts": check_signed_in,
     }
     if not offline:
@@ -238,13 +239,6 @@ def _problem_of_writing(place: str) -> str:
     except Exception as error:  # noqa: BLE001 - whatever keeps a run from writing is the finding
         return explain_remote(error, place, "write") or str(error.__cause__ or error)
     return ""
-
-
-def _storage_root(context: KedroContext) -> str:
-    try:
-        return str(context.config_loader["globals"].get("storage_root", "data"))
-    except MissingConfigException:
-        return "data"
 
 
 def check_signed_in(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> Iterator[Check]:

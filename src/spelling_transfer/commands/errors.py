@@ -29,8 +29,6 @@ INTERRUPTED = 130
 class CommandError(click.ClickException):
     """Ends a command with exit code 1 and a message in red."""
 
-    exit_code = 1
-
     def show(self, file: IO[Any] | None = None) -> None:
         """Prints the message on standard error."""
         click.secho(f"Error: {self.format_message()}", file=file, err=file is None, fg="red")

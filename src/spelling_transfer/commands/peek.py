@@ -171,15 +171,9 @@ def _kept_rows(catalog: DataCatalog, name: str) -> dict[str, Any]:
 
 
 def _history(name: str, context: KedroContext) -> list[dict[str, Any]]:
-    from kedro.config import MissingConfigException
+    from spelling_transfer.storage.history import read_history, storage_root_of
 
-    from spelling_transfer.storage.history import read_history
-
-    try:
-        root = str(context.config_loader["globals"].get("storage_root", "data"))
-    except MissingConfigException:
-        root = "data"
-    return read_history(name, root, Path(context.project_path))
+    return read_history(name, storage_root_of(context) or "data", Path(context.project_path))
 
 
 def _saved(name: str, dataset: AbstractDataset[Any, Any], context: KedroContext) -> dict[str, Any]:

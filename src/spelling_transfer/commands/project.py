@@ -65,11 +65,16 @@ def config_loader(
     )
 
 
-def load_context(env: str | None = None) -> KedroContext:
-    """Returns the project around the current folder, its configuration and catalog."""
+def load_context(env: str | None = None, **session: Any) -> KedroContext:
+    """Returns the project around the current folder, its configuration and catalog.
+
+    Args:
+        env: The environment.
+        session: What else ``KedroSession.create`` is to be told.
+    """
     from kedro.framework.session import KedroSession
 
-    return KedroSession.create(env=env, save_on_close=False).load_context()
+    return KedroSession.create(env=env, save_on_close=False, **session).load_context()
 
 
 def load_catalog(env: str | None = None) -> DataCatalog:
@@ -140,6 +145,5 @@ def write_document(project: Path, file: Path, text: str) -> Path:
     from spelling_transfer.files import write_text
 
     target = project / file  # an absolute path stays as it is
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, text)
     return target

@@ -33,27 +33,19 @@ def check_selection(options: Mapping[str, Any], pipelines: Mapping[str, Pipeline
         chosen += pipelines[name]
     everything = sum(pipelines.values(), Pipeline([]))
     nodes, every_node = ([node.name for node in each.nodes] for each in (chosen, everything))
-    for option in ("node_names", "from_nodes", "to_nodes"):
-        _check(_OPTION.get(option, option), "node", options[option], nodes, every_node)
+    for option, name in (("nodes", "node_names"), ("from_nodes", "from_nodes"), ("to_nodes", "to_nodes")):
+        _check(option, "node", options[name], nodes, every_node)
     tags, every_tag = ({tag for node in each.nodes for tag in node.tags} for each in (chosen, everything))
     _check("tags", "tag", options["tags"], tags, every_tag)
     _check("from_inputs", "dataset", options["from_inputs"], chosen.datasets(), everything.datasets())
     _check("to_outputs", "output", options["to_outputs"], chosen.all_outputs(), everything.all_outputs())
     try:
-        return chosen.filter(
-            tags=options["tags"],
-            from_nodes=options["from_nodes"],
-            to_nodes=options["to_nodes"],
-            node_names=options["node_names"],
-            from_inputs=options["from_inputs"],
-            to_outputs=options["to_outputs"],
-            node_namespaces=options["namespaces"],
-        )
+        return chosen.filter(node_namespaces=options["namespaces"], **{name: options[name] for name in _FILTERS})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
 
-_OPTION = {"node_names": "nodes"}
+_FILTERS = ("tags", "node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs")
 
 
 def _check(option: str, kind: str, given: Iterable[str] | None, known: Iterable[str], elsewhere: Iterable[str]) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from spelling_transfer.commands.project import load_context
+
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
     from kedro.pipeline import Pipeline
@@ -28,22 +30,15 @@ def choose_stale(options: Mapping[str, Any], pipeline: Pipeline) -> tuple[list[s
     Raises:
         DatasetError: The storage cannot be reached.
     """
-    from kedro.framework.session import KedroSession
-
     from spelling_transfer.storage.freshness import LEAVES_NOTHING, find_stale
 
-    context = KedroSession.create(
-        env=options["env"],
-        conf_source=options["conf_source"],
-        runtime_params=options["params"],
-        save_on_close=False,
-    ).load_context()
+    context = load_context(options["env"], conf_source=options["conf_source"], runtime_params=options["params"])
     stale = find_stale(context, cast("DataCatalog", context.catalog), pipeline)
     made = [name for name, reasons in stale.items() if reasons[0] != LEAVES_NOTHING]
+    fresh = len(pipeline.nodes) - len(stale)
     if not made:
-        click.echo(f"Nothing has changed: {len(pipeline.nodes) - len(stale)} nodes left what they would leave today.")
+        click.echo(f"Nothing has changed: {fresh} nodes left what they would leave today.")
     else:
-        fresh = len(pipeline.nodes) - len(stale)
         click.echo(f"{len(stale)} of {len(pipeline.nodes)} nodes run again; {fresh} left what they would leave today.")
     for name, reasons in stale.items():
         more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""

@@ -20,6 +20,7 @@ from spelling_transfer.commands.project import (
     run_pipeline,
     write_document,
 )
+from spelling_transfer.files import from_here
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -234,7 +235,7 @@ def _print(reports: dict[str, Any]) -> None:
         _print_table([f"read from the embedding of {reports['probe']['model']}", "right", "control", "above"], rows)
     for name in ("page", "document"):
         if name in reports:
-            click.echo(f"{name:<9} {_shorter(reports[name])}")
+            click.echo(f"{name:<9} {from_here(reports[name])}")
 
 
 def _print_coverage(coverage: dict[str, Any], rule: str) -> None:
@@ -273,10 +274,3 @@ def _console() -> Console:
     # Where the output is no terminal, a narrow default width would only break the lines.
     width = None if Console().is_terminal else max(shutil.get_terminal_size().columns, 120)
     return Console(highlight=False, width=width)
-
-
-def _shorter(path: str) -> str:
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except ValueError:
-        return path

@@ -173,11 +173,6 @@ def check_workers(plan: Plan) -> None:
         check(plan.project, plan.env)
 
 
-def parameters(project: Path, env: str | None) -> dict[str, Any]:
-    """Returns the merged parameters of an environment."""
-    return config_loader(project, env)["parameters"]
-
-
 def estimate(plan: Plan) -> Estimate:
     """Estimates a plan; what an earlier study measured here is used where it runs here again.
 

@@ -10,8 +10,8 @@ import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
-from spelling_transfer.commands.project import enter_project, json_option, print_json
-from spelling_transfer.commands.tune_plan import configurations, parameters, studies_folder
+from spelling_transfer.commands.project import config_loader, enter_project, json_option, print_json
+from spelling_transfer.commands.tune_plan import configurations, studies_folder
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from spelling_transfer.study.interfaces import StudySnapshot
 
 _DONE = ("complete", "stopped", "pruned", "failed")
-_DASHBOARD = "http://127.0.0.1:{port}/dashboard"
 
 
 @click.command("list", context_settings=CONTEXT_SETTINGS)
@@ -90,7 +89,8 @@ def _progress(study: StudySnapshot, planned: int) -> dict[str, Any]:
     counted = [trial for trial in done if trial.state in ("complete", "stopped") and trial.curve]
     scores = [trial.curve[-1]["selection_score"] for trial in counted]
     planned = max(planned, len(study.trials))
-    state = "finished" if len(done) == planned else "running" if _is_running(study) else "can be resumed"
+    running = any(trial.state == "running" for trial in study.trials)
+    state = "finished" if len(done) == planned else "running" if running else "can be resumed"
     return {
         "sampler": study.settings["sampler"],
         "focus": study.settings["focus"],
@@ -100,10 +100,6 @@ def _progress(study: StudySnapshot, planned: int) -> dict[str, Any]:
         "best_score": max(scores, default=None),
         "state": state,
     }
-
-
-def _is_running(study: StudySnapshot) -> bool:
-    return any(trial.state == "running" for trial in study.trials)
 
 
 @click.command("dashboard", context_settings=CONTEXT_SETTINGS)
@@ -121,7 +117,7 @@ def dashboard(name: str, port: int, env: str | None) -> None:
     """  # noqa: D301
     with one_clear_error(env=env):
         server = dashboard_server(enter_project(), env, name, port)
-        click.echo(f"{_DASHBOARD.format(port=server.server_port)} (Ctrl-C ends it)")
+        click.echo(f"http://127.0.0.1:{server.server_port}/dashboard (Ctrl-C ends it)")
         try:
             server.serve_forever()
         finally:
@@ -178,16 +174,11 @@ def sync(name: str, as_json: bool, env: str | None) -> None:
     Example:
       kedro tune sync first
     """  # noqa: D301
-    from spelling_transfer.tracking import read_study, sync_study
+    from spelling_transfer.tracking import TrackingSettings, read_study, sync_study
 
     with one_clear_error(env=env):
         project = enter_project()
         folder, storage = _found(project, env, name)
-        report = sync_study(read_study(name, folder, storage), _tracking(project, env), folder)
+        tracking = TrackingSettings.model_validate(config_loader(project, env)["parameters"].get("tracking", {}))
+        report = sync_study(read_study(name, folder, storage), tracking, folder)
         click.echo(json.dumps(report._asdict()) if as_json else str(report))
-
-
-def _tracking(project: Path, env: str | None) -> Any:
-    from spelling_transfer.tracking import TrackingSettings
-
-    return TrackingSettings.model_validate(parameters(project, env).get("tracking", {}))

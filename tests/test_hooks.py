@@ -190,14 +190,6 @@ def test_a_summary_that_cannot_be_written_does_not_hide_the_first_error(catalog:
         _run(pipeline([node(_fails, None, "trials", name="train")]), catalog)
 
 
-def test_a_run_of_single_nodes_leaves_the_summary_alone(
-    catalog: DataCatalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _run(DEPLOYMENT, catalog, node_names=["probe_policy"])
-    assert not (tmp_path / "08_reporting" / "run_summary.json").exists()
-    assert capsys.readouterr().out == ""
-
-
 def test_a_project_without_the_entries_runs_as_before(capsys: pytest.CaptureFixture[str]) -> None:
     _run(pipeline([node(_gives(pd.DataFrame({"a": [1]})), None, "other", name="other")]), DataCatalog())
     assert "took" in capsys.readouterr().out

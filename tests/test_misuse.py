@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
-from kedro.framework.cli.cli import KedroCLI
 
-from kedro_lightning.cli import compute
-from kedro_non_thinking.cli import policy
 from spelling_transfer.cli import LazyCommand, cli
 
 ROOT = Path(__file__).parents[1]
@@ -43,14 +38,9 @@ def commands(group: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tupl
                 yield from commands(command, (*path, name))
 
 
-def all_commands() -> list[tuple[tuple[str, ...], click.Command]]:
-    own = [each for name in cli.commands for each in commands(cli.commands[name], (name,))]
-    return [*own, *commands(compute, ("compute",)), *commands(policy, ("policy",))]
-
-
 def misuses() -> Iterator[tuple[tuple[str, ...], str]]:
     """Yields the words of a call, and what its error must name."""
-    for path, command in all_commands():
+    for path, command in (each for name in cli.commands for each in commands(cli.commands[name], (name,))):
         group = isinstance(command, click.Group)
         if not group or getattr(command, "invoke_without_command", False):
             yield (*path, f"--{UNKNOWN}"), UNKNOWN
@@ -117,18 +107,15 @@ CASES = sorted({(words, named) for words, named in misuses()})
 def project(copy_project, tmp_path_factory):
     made = copy_project(tmp_path_factory.mktemp("misuse"))
     with contextlib.chdir(made.path):
-        made.cli = KedroCLI(made.path)  # once: it imports every plugin
+        made.cli = made.commands_here()  # once: it imports every plugin
     return made
 
 
 def call(project, words):
-    with contextlib.chdir(project.path), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", list(sys.path))
-        patch.setenv("DO_NOT_TRACK", "1")
-        for name in ("KEDRO_ENV", "LIGHTNING_API_KEY"):
-            patch.delenv(name, raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("LIGHTNING_API_KEY", raising=False)
         patch.setenv("HOME", str(project.path))
-        return CliRunner().invoke(project.cli, list(words), prog_name="kedro")
+        return project.kedro_here(*words, commands=project.cli)
 
 
 def assert_one_clear_error(result, named):

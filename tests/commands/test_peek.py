@@ -228,24 +228,6 @@ def test_an_unknown_name_is_misuse_with_a_suggestion(project):
     assert "there is no dataset 'wrods'. Did you mean 'words'" in " ".join(result.stderr.split())
 
 
-def test_a_dataset_that_was_never_made_names_its_pipeline(toy_project):
-    result = toy_project.kedro("peek", "words")
-    assert result.exit_code == 1
-    assert "'words' is made by 'kedro run --pipelines=prep'." in result.stderr
-
-
-def test_a_damaged_file_is_one_clear_error(project):
-    file = project.path / "data" / "words.parquet"
-    file.write_bytes(file.read_bytes()[:-9])
-    result = project.kedro("peek", "words")
-    assert result.exit_code == 1
-    assert "cut short or altered: delete it" in result.stderr
-
-
-def test_the_help_holds_an_example(project):
-    assert "kedro peek scores --rows=20" in project.kedro("peek", "--help").output
-
-
 @pytest.mark.parametrize("kind", ["ParquetDataset", "JSONDataset", "ModelFolderDataset"])
 def test_a_store_that_cannot_be_reached_is_one_clear_line(toy_project, monkeypatch, kind):
     for name, value in {

@@ -1,6 +1,5 @@
 """Wherever a command is typed, and in whatever terminal: the same project, clear output, one clear error."""
 
-import contextlib
 import json
 import os
 import subprocess
@@ -8,8 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from kedro.framework.cli.cli import KedroCLI
 
 COMMANDS = [
     ["tune", "--dry-run"],
@@ -26,12 +23,8 @@ COMMANDS = [
 ]
 
 
-def call(project, *arguments, folder="docs", **streams):
-    with contextlib.chdir(project.path / folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", list(sys.path))
-        patch.setenv("DO_NOT_TRACK", "1")
-        patch.delenv("KEDRO_ENV", raising=False)
-        return CliRunner(**streams).invoke(KedroCLI(project.path), list(arguments), prog_name="kedro")
+def call(project, *arguments, folder="docs"):
+    return project.kedro_here(*arguments, place=folder)
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +97,6 @@ def test_folders_of_datasets_begin_at_the_project_from_elsewhere(project, tmp_pa
     model, root = result.stdout.splitlines()[-2:]
     assert Path(model) == project.path / "data/smollm2/01_raw/models/smollm2-135m-instruct"
     assert Path(root) == project.path / "data/smollm2"
-
-
-def test_the_endpoint_looks_for_its_model_in_the_project(project):
-    result = call(project, "serve")
-    assert str(project.path / "data" / "06_models" / "deployable") in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii"])

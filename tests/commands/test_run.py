@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kedro.framework.cli.project import run as kedro_run
+from tests.commands.conftest import assert_refused
 
 from spelling_transfer.commands.run import run
 
@@ -19,13 +20,6 @@ def counts(project) -> dict:
 
 def words(project) -> pd.DataFrame:
     return pd.read_parquet(project.path / "data" / "words.parquet")
-
-
-def assert_refused(result, exit_code: int, *parts: str) -> None:
-    assert result.exit_code == exit_code, result.output
-    for part in parts:
-        assert part in " ".join(result.stderr.split()), result.stderr
-    assert "Traceback" not in result.output
 
 
 def test_all_options_of_kedro_are_kept():

@@ -15,12 +15,6 @@ def project(toy_project):
     return toy_project
 
 
-def test_help_has_an_example_and_needs_no_project_data(project):
-    result = project.kedro("tokens", "--help")
-    assert result.exit_code == 0
-    assert "kedro tokens --english-only --analyze-thinking" in result.output
-
-
 def test_a_word_is_shown_in_every_form_with_its_ids(project):
     result = project.kedro("tokens", "--word=strawberry", "--word=Told", "--json")
     assert result.exit_code == 0, result.output

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.commands.conftest import assert_refused
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +37,7 @@ def test_a_mode_sets_sampler_and_pruner(tuning, mode: str, sampler: str, pruner:
     assert bool(plan["searched"]) == (mode != "single")
 
 
-def test_a_sweep_is_shown_before_it_begins(tuning, assert_refused) -> None:
+def test_a_sweep_is_shown_before_it_begins(tuning) -> None:
     sweep = tuning.plan("--mode", "sweep")["sweep"]
     assert sweep["parameters"]["lora.r"] == {"values": [8, 16, 32]}
     assert_refused(tuning.tune("--mode", "sweep", "--sampler", "qmc", "--dry-run"), 1, "none that sweeps know")
@@ -51,7 +52,7 @@ def test_the_plain_plan_says_what_it_takes_and_nothing_is_run(tuning) -> None:
     assert "GiB of 79 GiB (a100)" in lines["memory"]
     assert "4 trainings with the best configuration, after the trials: about " in lines["arms"]
     assert "USD" in lines["cost"]
-    assert not (tuning.path / "data").exists()
+    assert [each.name for each in (tuning.path / "data").iterdir()] == ["01_raw"]
 
 
 def test_a_larger_machine_is_faster_and_its_price_is_its_own(tuning) -> None:
@@ -61,7 +62,7 @@ def test_a_larger_machine_is_faster_and_its_price_is_its_own(tuning) -> None:
     assert slow["tier"] == "l4"
 
 
-def test_the_training_of_the_arms_is_in_the_estimate(tuning, assert_refused) -> None:
+def test_the_training_of_the_arms_is_in_the_estimate(tuning) -> None:
     few, many = (tuning.plan("--env", "qwen3_4b", f"--params=arms.seeds={seeds}")["estimate"] for seeds in (1, 3))
     assert (few["arm_trainings"], many["arm_trainings"]) == (4, 12)
     assert many["hours"] == few["hours"]
@@ -71,7 +72,7 @@ def test_the_training_of_the_arms_is_in_the_estimate(tuning, assert_refused) -> 
     assert_refused(refused, 1, "arms.seeds: 0 should be greater than or equal to 1 (--params)")
 
 
-def test_what_does_not_fit_the_machine_is_refused_before_anything_is_trained(tuning, assert_refused) -> None:
+def test_what_does_not_fit_the_machine_is_refused_before_anything_is_trained(tuning) -> None:
     result = tuning.tune("--env=qwen3_4b", "--params=study.lightning.memory_gib=8", "--dry-run")
     assert_refused(result, 1, "Qwen3-4B with rank", "for one example", "a100 has 8 GiB")
     # A large batch is no reason: it is cut to the memory that there is.
@@ -195,14 +196,14 @@ class TestConfigurationFiles:
             ("study: {sampler: tpe, space: {}}", "study.space: is empty"),
         ],
     )
-    def test_a_bad_one_is_one_clear_error(self, tuning, content: str, message: str, assert_refused) -> None:
+    def test_a_bad_one_is_one_clear_error(self, tuning, content: str, message: str) -> None:
         tuning.write("mine.yml", content)
         result = tuning.tune("--config=mine.yml", "--dry-run")
         assert_refused(result, 1, message)
         assert "secret@" not in result.output
         assert result.stderr.count("Error:") == 1
 
-    def test_one_that_is_not_there_is_named(self, tuning, assert_refused) -> None:
+    def test_one_that_is_not_there_is_named(self, tuning) -> None:
         assert_refused(tuning.tune("--config=mine.yml", "--dry-run"), 1, "mine.yml: cannot be read")
         assert_refused(tuning.tune("--config=misson", "--dry-run"), 1, "Did you mean 'mission'?")
 
@@ -221,11 +222,11 @@ class TestConfigurationFiles:
         (["--mode=grid", "list"], "--mode is not an option of list"),
     ],
 )
-def test_misuse_is_exit_code_2(tuning, arguments: list[str], message: str, assert_refused) -> None:
+def test_misuse_is_exit_code_2(tuning, arguments: list[str], message: str) -> None:
     assert_refused(tuning.tune(*arguments), 2, message)
 
 
-def test_what_is_not_there_is_one_clear_error(tuning, assert_refused) -> None:
+def test_what_is_not_there_is_one_clear_error(tuning) -> None:
     assert_refused(tuning.tune("--resume", "--name=first"), 1, "no study 'first' to resume. Known: none yet")
     assert_refused(tuning.tune("--space=misson", "--dry-run"), 1, "Did you mean 'mission'?")
     assert_refused(tuning.tune("dashboard", "first"), 1, "there is no study 'first'. Known: none yet")
@@ -234,7 +235,7 @@ def test_what_is_not_there_is_one_clear_error(tuning, assert_refused) -> None:
     assert json.loads(tuning.tune("list", "--json").stdout) == []
 
 
-def test_rented_machines_need_what_runs_jobs_there(tuning, monkeypatch: pytest.MonkeyPatch, assert_refused) -> None:
+def test_rented_machines_need_what_runs_jobs_there(tuning, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint, EntryPoints
 
     import spelling_transfer.study.backends as module

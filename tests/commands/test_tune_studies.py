@@ -16,6 +16,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from click.testing import Result
+from tests.commands.conftest import assert_refused
 
 from spelling_transfer.commands import tune as command
 from spelling_transfer.commands.tune_plan import MODES, Plan, make_plan, studies_folder
@@ -92,7 +93,7 @@ def test_every_command_runs(tuning, light: Light, line: str) -> None:
     assert bool(light.trained) == ("--dry-run" not in line and "--show-config" not in line)
 
 
-def test_the_commands_after_a_study_run(tuning, light: Light, assert_refused) -> None:
+def test_the_commands_after_a_study_run(tuning, light: Light) -> None:
     assert run(tuning, next(line for line in TUNE if line.endswith("--name first"))).exit_code == 0
     found = [line for line in TUNE if any(part in line for part in LATER)]
     assert len(found) == 5
@@ -118,7 +119,7 @@ def test_the_columns_of_the_list_fit_the_longest_name(tuning, light: Light) -> N
     assert [line[place - 1 : place + 13] for line in lines[1:3]] == [" one_at_a_time"] * 2
 
 
-def test_the_dashboard_shows_the_study_on_this_machine_alone(tuning, light: Light, assert_refused) -> None:
+def test_the_dashboard_shows_the_study_on_this_machine_alone(tuning, light: Light) -> None:
     assert tuning.tune("--mode=random", "--trials=3", "--name=first").exit_code == 0
     server = dashboard_server(tuning.path, None, "first", 0)
     assert server.server_address[0] == "127.0.0.1"
@@ -133,7 +134,7 @@ def test_the_dashboard_shows_the_study_on_this_machine_alone(tuning, light: Ligh
     assert_refused(tuning.tune("dashboard", "frist"), 1, "there is no study 'frist'. Known: first")
 
 
-def test_an_interrupted_study_goes_on_with_its_own_settings(tuning, light: Light, assert_refused) -> None:
+def test_an_interrupted_study_goes_on_with_its_own_settings(tuning, light: Light) -> None:
     light.interrupt_at = 2
     started = tuning.tune("--mode=random", "--trials=4", "--space=ratio", "--focus=transfer", "--name=mine")
     assert started.exit_code == 130, started.output

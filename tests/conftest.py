@@ -23,7 +23,7 @@ from kedro.pipeline import Pipeline
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tests" / "platform"))
+sys.path += [str(ROOT / "tests" / "platform"), str(ROOT / "scripts")]
 
 from s3_fixtures import s3, s3_server  # noqa: E402, F401 - one server for the whole session
 

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
+import draw_house
 import grimp
-import pytest
 
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 500
 PACKAGES = ("spelling_transfer", "kedro_lightning", "kedro_non_thinking")
-
-
-@pytest.fixture(scope="module")
-def draw_house():
-    spec = importlib.util.spec_from_file_location("draw_house", ROOT / "scripts" / "draw_house.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def circles(*packages: str) -> dict[str, set[tuple[str, str]]]:
@@ -33,12 +24,12 @@ def circles(*packages: str) -> dict[str, set[tuple[str, str]]]:
     return {package: breakers for package, breakers in found.items() if breakers}
 
 
-def test_the_picture_of_the_rooms_is_current(draw_house):
+def test_the_picture_of_the_rooms_is_current():
     page = (ROOT / "docs" / "design.md").read_text("utf-8")
     assert draw_house.picture() in page, "Draw it again: python scripts/draw_house.py"
 
 
-def test_the_picture_follows_the_contract(draw_house, monkeypatch):
+def test_the_picture_follows_the_contract(monkeypatch):
     rows = draw_house.layers()
     monkeypatch.setattr(draw_house, "layers", lambda: rows[1:])
     assert draw_house.picture() not in (ROOT / "docs" / "design.md").read_text("utf-8")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import yaml
+from release_notes import release_notes
 
 from spelling_transfer import __version__
 
@@ -32,30 +30,20 @@ _CHANGES = """# Changes
 """
 
 
-@pytest.fixture(scope="module")
-def notes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("release_notes", ROOT / "scripts" / "release_notes.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_notes_are_those_of_one_version_and_the_newest_by_default() -> None:
+    assert release_notes(_CHANGES) == "- One thing that takes two lines.\n- Another.\n"
+    assert release_notes(_CHANGES, "0.1.0") == "- The first.\n"
 
 
-def test_notes_are_those_of_one_version_and_the_newest_by_default(notes: Any) -> None:
-    assert notes.release_notes(_CHANGES) == "- One thing that takes two lines.\n- Another.\n"
-    assert notes.release_notes(_CHANGES, "0.1.0") == "- The first.\n"
-
-
-def test_a_version_that_is_not_there_or_says_nothing_is_named(notes: Any) -> None:
+def test_a_version_that_is_not_there_or_says_nothing_is_named() -> None:
     with pytest.raises(ValueError, match=r"no version '9'\. Known: 0\.2\.0, 0\.1\.0, 0\.0\.1"):
-        notes.release_notes(_CHANGES, "9")
+        release_notes(_CHANGES, "9")
     with pytest.raises(ValueError, match=r"says nothing about version 0\.0\.1"):
-        notes.release_notes(_CHANGES, "0.0.1")
+        release_notes(_CHANGES, "0.0.1")
 
 
-def test_the_version_of_the_package_has_notes(notes: Any) -> None:
-    text = notes.release_notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), __version__)
+def test_the_version_of_the_package_has_notes() -> None:
+    text = release_notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), __version__)
     assert all(line.startswith("- ") for line in text.splitlines())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import http.server
 import importlib
-import importlib.util
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import draw_study
 import plotly.graph_objects as go
 import pytest
 from browser import needs_browser
@@ -141,9 +141,6 @@ def test_nodes_on_rented_machines_and_what_a_user_opens_stand_out(project_pipeli
 
 
 def test_the_picture_in_the_readme_is_that_of_the_pipelines(project_pipelines: dict[str, Pipeline]):
-    spec = importlib.util.spec_from_file_location("draw_study", ROOT / "scripts" / "draw_study.py")
-    draw_study = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw_study)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert draw_study.picture(project_pipelines) in readme, "Draw it again: python scripts/draw_study.py"
     fewer = {name: each for name, each in project_pipelines.items() if name != "tuning"}

@@ -39,23 +39,14 @@ MORE = sorted({"".join(letters) for letters in itertools.product("abcdef", repea
 @pytest.fixture(scope="module")
 def examples() -> pd.DataFrame:
     rng = random.Random(0)
-    rows = []
-    for task in CORE_TASKS:
-        for word in WORDS:
-            example = load_tasks()[task].make(word, rng)
-            rows.append(
-                {
-                    **vars(example),
-                    "example_id": f"{task}/{word}",
-                    "kind": "real",
-                    "stem": word,
-                    "word_set": "word",
-                    "split": "test",
-                    "difficulty": "easy",
-                }
-            )
-    asked = pd.DataFrame(rows).assign(split="train", kind="asked", stem="asked " + pd.DataFrame(rows)["stem"])
-    return pd.concat([pd.DataFrame(rows), asked.assign(example_id="asked/" + asked["example_id"])], ignore_index=True)
+    real = pd.DataFrame([question(task, word, rng) for task in CORE_TASKS for word in WORDS])
+    asked = real.assign(split="train", kind="asked", stem="asked " + real["stem"])
+    return pd.concat([real, asked.assign(example_id="asked/" + asked["example_id"])], ignore_index=True)
+
+
+def question(task: str, word: str, rng: random.Random, **other: str) -> dict[str, Any]:
+    names = {"example_id": f"{task}/{word}", "stem": word, "word_set": "word", "difficulty": "easy"}
+    return {**vars(load_tasks()[task].make(word, rng)), **names, "kind": "real", "split": "test", **other}
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +54,7 @@ def more_examples(examples: pd.DataFrame) -> pd.DataFrame:
     """With questions for probes: 30 families of the test, 100 of validation."""
     rng = random.Random(1)
     rows = [
-        {
-            **vars(load_tasks()[task].make(word, rng)),
-            "example_id": f"more/{task}/{word}",
-            "kind": "real",
-            "stem": word,
-            "word_set": "word",
-            "split": "test" if place < 30 else "validation",
-            "difficulty": "easy",
-        }
+        question(task, word, rng, example_id=f"more/{task}/{word}", split="test" if place < 30 else "validation")
         for task in UNTRAINED_TASKS
         for place, word in enumerate(MORE)
     ]

@@ -277,30 +277,20 @@ def _floors_table(floors: pd.DataFrame) -> Table:
 
 
 def _effects_table(effects: pd.DataFrame) -> Table:
-    frame = pd.DataFrame(
-        {
-            "words": effects["endpoint"].map(ENDPOINT_NAMES),
-            "kind": [_stratum(row).removeprefix(", ") or "all" for row in effects.to_dict("records")],
-            "task": effects["task"],
-            "arm": effects["arm"].map(arm_name),
-            "against": effects["reference"].map(arm_name),
-            "n": effects["n"],
-            "its_score": effects["reference_score"],
-            "score": effects["arm_score"],
-            **{name: effects[name] for name in (*_ENDS, "p_value", "p_adjusted", "clear")},
-        }
+    frame = effects.assign(
+        endpoint=effects["endpoint"].map(ENDPOINT_NAMES),
+        kind=[_stratum(row).removeprefix(", ") or "all" for row in effects.to_dict("records")],
+        **{name: effects[name].map(arm_name) for name in ("arm", "reference")},
     )
+    shares, tests = ("reference_score", "arm_score"), ("p_value", "p_adjusted")
     return Table(
-        frame,
+        frame[["endpoint", "kind", "task", "arm", "reference", "n", *shares, *_ENDS, *tests, "clear"]],
         caption="Every arm against base and form control, paired by question, over all seeds; differences in "
         "percentage points. p is adjusted for all rows together (Benjamini and Hochberg), but for the four that the "
         "verdict rests on: there for position and count together (Holm).",
-        formats={
-            **dict.fromkeys(("its_score", "score"), _SHARE),
-            **dict.fromkeys(_ENDS, POINTS),
-            **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
-        },
-        labels={"p_value": "p", "p_adjusted": "p, adjusted", "its_score": "other's score"},
+        formats={**dict.fromkeys(shares, _SHARE), **dict.fromkeys(_ENDS, POINTS), **dict.fromkeys(tests, ".2g")},
+        labels={"endpoint": "words", "reference": "against", "reference_score": "other's score", "arm_score": "score"}
+        | {"p_value": "p", "p_adjusted": "p, adjusted"},
     )
 
 

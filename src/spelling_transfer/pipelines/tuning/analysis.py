@@ -18,9 +18,6 @@ from spelling_transfer.study.findings import rate_settings as rate_importance_of
 from spelling_transfer.study.interfaces import Evaluation
 from spelling_transfer.study.recommend import recommend
 
-Figure = Any
-"""Plotly's; not imported, as Kedro looks up every type of a node that has parameters."""
-
 
 def analyse(
     trials: pd.DataFrame,
@@ -90,7 +87,7 @@ def plot(
     parameter_importance: pd.DataFrame,
     search_space: dict[str, Any],
     recommendation: dict[str, Any],
-) -> tuple[Figure, Figure, Figure, Figure, Figure, Figure, Figure, Figure]:
+) -> tuple[Any, ...]:
     """Draws what transferred (by step, by trial, by kind of word) and what the search tried, found and cost."""
     best = int(recommendation["trial"])
     return (

@@ -183,14 +183,11 @@ _OF_A_RUN = {"before_pipeline_run", "after_pipeline_run", "on_pipeline_error"}
 
 
 def _write(catalog: DataCatalog, record: RunRecord, results: Results, *, error: str | None = None) -> None:
-    if SUMMARY in catalog:
-        from spelling_transfer.pages.run_summary import summary_document
+    from spelling_transfer.pages.run_summary import render_summary_page, summary_document
 
-        catalog[SUMMARY].save(summary_document(record, results, error=error))
-    if PAGE in catalog:
-        from spelling_transfer.pages.run_summary import render_summary_page
-
-        catalog[PAGE].save(render_summary_page(record, results, error=error))
+    for name, made in ((SUMMARY, summary_document), (PAGE, render_summary_page)):
+        if name in catalog:
+            catalog[name].save(made(record, results, error=error))
 
 
 def _print(record: RunRecord, results: Results, catalog: DataCatalog) -> None:

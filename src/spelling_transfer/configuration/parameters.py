@@ -94,9 +94,9 @@ def _errors_of(model: type[BaseModel], name: str, value: Any, place: PlaceFinder
 
 def _explain(model: type[BaseModel], name: str, detail: ErrorDetails, place: PlaceFinder) -> str:
     location = (name, *detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return _unknown(".".join(map(str, location)), sorted(_fields_at(model, detail["loc"][:-1])), place(location))
     path, where = ".".join(map(str, location)), place(location)
+    if detail["type"] == "extra_forbidden":
+        return _unknown(path, sorted(_fields_at(model, detail["loc"][:-1])), where)
     if detail["type"] == "missing":
         return f"{path}: missing{_in_brackets(place(location[:-1]))}."
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ").rstrip(".")

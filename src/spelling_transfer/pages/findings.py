@@ -15,6 +15,7 @@ import pandas as pd
 from spelling_transfer.evaluation.comparison import core_rows, main_rows, transfer_row
 from spelling_transfer.evaluation.plotted import FLOORS
 from spelling_transfer.pages.numbers import count_of, duration, listed, percent, points, signed, span
+from spelling_transfer.pages.run_results import failed_checks
 from spelling_transfer.pages.verdict import NO_VERDICT, describe_done, describe_verdict, first_seed_note
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
@@ -320,12 +321,11 @@ def describe_training(model_name: str, trials: pd.DataFrame | None, best: dict[s
 
 def describe_endpoint(conformance: dict[str, Any]) -> str:
     """Returns whether the endpoint passed its checks."""
-    checks = conformance["checks"]
-    failed = [str(check["id"]) for check in checks if not check["passed"]]
+    n_checks, failed = len(conformance["checks"]), failed_checks(conformance)
     if not failed:
-        return f"passed all {len(checks)} checks of non-thinking mode"
+        return f"passed all {n_checks} checks of non-thinking mode"
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-    return f"FAILED {len(failed)} of {len(checks)} checks of non-thinking mode ({', '.join(failed[:3])}{more})"
+    return f"FAILED {len(failed)} of {n_checks} checks of non-thinking mode ({', '.join(failed[:3])}{more})"
 
 
 def _setting(config: dict[str, Any], dotted: str) -> str:

@@ -245,6 +245,11 @@ def collect_results(
     )
 
 
+def failed_checks(conformance: Mapping[str, Any]) -> list[str]:
+    """Returns which checks of the endpoint failed."""
+    return [str(check["id"]) for check in conformance["checks"] if not check["passed"]]
+
+
 def existing(catalog: DataCatalog, name: str) -> AbstractDataset[Any, Any] | None:
     """Returns a dataset of the catalog whose data is there; ``None`` where the entry or its data is missing."""
     dataset = catalog.get(name)

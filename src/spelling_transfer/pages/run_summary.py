@@ -23,7 +23,7 @@ from spelling_transfer.pages.findings import (
 )
 from spelling_transfer.pages.numbers import count_of, duration, in_points, percent
 from spelling_transfer.pages.page import PAGES, Card, Link, Section, render_page
-from spelling_transfer.pages.run_results import RESULTS, Results, RunRecord
+from spelling_transfer.pages.run_results import RESULTS, Results, RunRecord, failed_checks
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.verdict import NO_VERDICT, answer_sentence
 
@@ -108,11 +108,9 @@ def _sentences(results: Results, error: str | None) -> list[str]:
 def _cards(record: RunRecord, results: Results) -> list[Card]:
     cards = [] if results.comparison is None else comparison_cards(results.comparison, results.floors)
     if results.conformance is not None:
-        n_checks = len(results.conformance["checks"])
-        n_passed = sum(bool(check["passed"]) for check in results.conformance["checks"])
-        passed = n_passed == n_checks
-        note = f"{n_passed} of {n_checks} checks passed"
-        cards.append(Card("endpoint", "passed" if passed else "failed", note, "good" if passed else "bad"))
+        n_checks, n_failed = len(results.conformance["checks"]), len(failed_checks(results.conformance))
+        note = f"{n_checks - n_failed} of {n_checks} checks passed"
+        cards.append(Card("endpoint", "failed" if n_failed else "passed", note, "bad" if n_failed else "good"))
     nodes = len(record.seconds_by_node)
     return [
         *cards,
@@ -271,7 +269,7 @@ def _trained(results: Results) -> dict[str, Any] | None:
 def _endpoint_document(conformance: dict[str, Any] | None) -> dict[str, Any] | None:
     if conformance is None:
         return None
-    failed = [check["id"] for check in conformance["checks"] if not check["passed"]]
+    failed = failed_checks(conformance)
     return {"obeys": not failed, "n_checks": len(conformance["checks"]), "failed": failed}
 
 
@@ -304,8 +302,8 @@ def summary_lines(results: Results) -> list[Line]:
         age = _old(results, "comparison")
         lines += [line._replace(text=line.text + age) for line in _compared(results.comparison, results.verdict)]
     if results.conformance is not None:
-        line = _endpoint_line(results.conformance)
-        lines.append(line._replace(text=line.text + _old(results, "conformance")))
+        said = describe_endpoint(results.conformance) + _old(results, "conformance")
+        lines.append(Line("endpoint", said, "down" if failed_checks(results.conformance) else "up"))
     return lines
 
 
@@ -328,8 +326,3 @@ def _compared(comparison: pd.DataFrame, verdict: dict[str, Any] | None) -> list[
     said = NO_VERDICT if verdict is None else answer_sentence(verdict)
     lines.append(Line(ANSWER, said.removesuffix(".") + others))
     return lines
-
-
-def _endpoint_line(conformance: dict[str, Any]) -> Line:
-    failed = any(not check["passed"] for check in conformance["checks"])
-    return Line("endpoint", describe_endpoint(conformance), "down" if failed else "up")

@@ -96,5 +96,5 @@ def style_figure(figure: Figure, *, height_pixels: int = 420, legend_below: bool
     A legend stands above the plot, so a figure with a legend should leave its title to the page's heading; or below,
     where it is in the way of no panel's title.
     """
-    legend = {"y": -92 / height_pixels, "yanchor": "top", "x": 0} if legend_below else {}
-    return figure.update_layout(template=figure_template(), height=height_pixels, legend=legend)
+    figure.update_layout(template=figure_template(), height=height_pixels)
+    return figure.update_layout(legend={"y": -92 / height_pixels, "yanchor": "top", "x": 0} if legend_below else {})

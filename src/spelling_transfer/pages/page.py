@@ -41,11 +41,6 @@ class Card:
     tone: Literal["neutral", "good", "bad"] = "neutral"
     floor: str = ""
 
-    @property
-    def notes(self) -> list[str]:
-        """What stands under the value, a line each."""
-        return [line for line in (self.note, self.floor) if line]
-
 
 @dataclass(frozen=True)
 class Link:

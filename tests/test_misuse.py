@@ -14,7 +14,6 @@ from spelling_transfer.cli import LazyCommand, cli
 
 ROOT = Path(__file__).parents[1]
 UNKNOWN = "no-such-thing"
-_SERVERS = {("tune", "dashboard"), ("serve",)}
 _NEEDED = {
     ("compute", "stop"): ["--all"],
     ("compute", "studios", "create"): ["--all"],

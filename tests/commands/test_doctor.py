@@ -248,29 +248,28 @@ def hub(monkeypatch, tmp_path):
     hub.server.server_close()
 
 
-def _with_a_model_of_the_hub(project, hub):
+@pytest.fixture
+def with_a_model_of_the_hub(project, hub, monkeypatch):
+    """The project, whose model is the hub's, where no other host is looked at."""
+    monkeypatch.setattr(doctor, "HOSTS", {})
+    monkeypatch.setattr(runs, "server_url", lambda: "http://localhost:1")
     kind, revision = "spelling_transfer.storage.HubModelDataset", "0" * 40
     entry = {"type": kind, "repo_id": "someone/tiny", "revision": revision, "endpoint": hub.url}
     project.write("conf/base/catalog/shared.yml", json.dumps({"base_model": entry}))
+    return project
 
 
-def test_to_look_downloads_nothing_and_a_model_that_is_not_here_yet_is_no_fault(project, hub, monkeypatch):
-    _with_a_model_of_the_hub(project, hub)
-    monkeypatch.setattr(doctor, "HOSTS", {})
-    monkeypatch.setattr(runs, "server_url", lambda: "http://localhost:1")
-    result = project.kedro("doctor", "--json")
+def test_to_look_downloads_nothing_and_a_model_that_is_not_here_yet_is_no_fault(with_a_model_of_the_hub, hub):
+    result = with_a_model_of_the_hub.kedro("doctor", "--json")
     found = rows(result)["base_model"]
     assert (result.exit_code, found["ok"], found["needed"], found["found"]) == (0, False, False, "not downloaded")
     assert "hf download someone/tiny --revision 000" in found["remedy"]
     assert hub.asked == []
-    offline = project.kedro("doctor", "--offline", "--json")
+    offline = with_a_model_of_the_hub.kedro("doctor", "--offline", "--json")
     assert (offline.exit_code, rows(offline)["base_model"]["needed"]) == (1, True)
 
 
-def test_without_its_guard_to_look_would_download(project, hub, monkeypatch):
-    _with_a_model_of_the_hub(project, hub)
-    monkeypatch.setattr(doctor, "HOSTS", {})
-    monkeypatch.setattr(runs, "server_url", lambda: "http://localhost:1")
+def test_without_its_guard_to_look_would_download(with_a_model_of_the_hub, hub, monkeypatch):
     monkeypatch.setattr(doctor, "_no_downloads", nullcontext)
-    project.kedro("doctor", "--json")
+    with_a_model_of_the_hub.kedro("doctor", "--json")
     assert hub.asked != []

@@ -10,7 +10,7 @@ from spelling_transfer.pipelines.reports import figure_inputs
 from spelling_transfer.pipelines.token_analysis import nodes
 
 ENGLISH, WORDS, TEMPLATE, PROBE, REPORT = "english", "words", "template", "probe", "report"
-"""Tags: parts of the analysis that ``kedro tokens`` can run by themselves."""
+"""Tags: parts of the analysis, for ``kedro run --tags``."""
 _FIGURES = {
     "token_classes": "token_classes_plot",
     "token_lengths": "token_lengths_plot",

@@ -241,9 +241,9 @@ def _problem_of_writing(place: str) -> str:
     return ""
 
 
-def check_signed_in(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> Iterator[Check]:
+def check_signed_in() -> Iterator[Check]:
     """Looks whether credentials are in place, by name alone: none is read or sent."""
-    home = home or Path(os.path.expanduser("~"))  # noqa: PTH111 - without a home it stays '~', where nothing is
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - without a home it stays '~', where nothing is
     places: dict[str, tuple[list[str], list[Path], str]] = {
         "Lightning AI": (
             ["LIGHTNING_API_KEY"],
@@ -267,7 +267,7 @@ def check_signed_in(environment: Mapping[str, str] = os.environ, home: Path | No
         ),
     }
     for name, (variables, files, remedy) in places.items():
-        found = [variable for variable in variables if environment.get(variable)]
+        found = [variable for variable in variables if os.environ.get(variable)]
         found += [str(file) for file in files if file.is_file()]
         yield Check("signed in", name, bool(found), False, found[0] if found else "no", remedy)
 

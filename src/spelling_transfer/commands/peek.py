@@ -69,13 +69,17 @@ def peek(datasets: tuple[str, ...], rows: int, history: bool, as_json: bool, env
         if not datasets:
             _list(context, env, as_json)
             return
+        catalog = cast("DataCatalog", context.catalog)  # made anew each time it is asked for
         for name in datasets:
-            _check_name(name, cast("DataCatalog", context.catalog))
+            _check_name(name, catalog)
+        saves = _saves(context)
         if history:
-            reports = [describe_history(name, rows, context) for name in datasets]
+            reports = [describe_history(name, rows, catalog, saves.get(name, [])) for name in datasets]
         else:
-            stale = _stale(datasets, context)
-            reports = [describe_dataset(name, rows, context, stale.get(name, [])) for name in datasets]
+            stale = _stale(datasets, context, catalog)
+            reports = [
+                describe_dataset(name, rows, catalog, saves.get(name, []), stale.get(name, [])) for name in datasets
+            ]
         if as_json:
             print_json(reports[0] if len(reports) == 1 else reports)
             return
@@ -100,13 +104,16 @@ def _list(context: KedroContext, env: str | None, as_json: bool) -> None:
         print_list(lines, env)
 
 
-def describe_dataset(name: str, rows: int, context: KedroContext, stale: list[str]) -> dict[str, Any]:
+def describe_dataset(
+    name: str, rows: int, catalog: DataCatalog, saves: Sequence[dict[str, Any]], stale: list[str]
+) -> dict[str, Any]:
     """Returns everything about a catalog entry as plain values.
 
     Args:
         name: A dataset or parameter.
         rows: How many rows, entries or lines of its content to return.
-        context: The project.
+        catalog: The project's catalog.
+        saves: The saves of it on record, the latest first.
         stale: Why the node that makes it would have to run again.
 
     Raises:
@@ -114,7 +121,6 @@ def describe_dataset(name: str, rows: int, context: KedroContext, stale: list[st
     """
     from spelling_transfer.commands.peek_list import MADE_BY, stored_of
 
-    catalog = cast("DataCatalog", context.catalog)
     dataset = catalog[name]
     made_by, used_by = _origin(name)
     metadata = getattr(dataset, "metadata", None) or {}
@@ -126,7 +132,7 @@ def describe_dataset(name: str, rows: int, context: KedroContext, stale: list[st
         "path": stored.path,
         "bytes": stored.bytes,
         "modified": stored.modified.isoformat(timespec="seconds") if stored.modified else None,
-        **_saved(name, dataset, context),
+        **_saved(dataset, saves),
         "stale": stale if stored.exists else [],
         "made_by": made_by or [str(each) for each in [metadata.get(MADE_BY)] if each],
         "made_by_others": metadata.get(MADE_BY),
@@ -135,26 +141,25 @@ def describe_dataset(name: str, rows: int, context: KedroContext, stale: list[st
     }
 
 
-def describe_history(name: str, rows: int, context: KedroContext) -> dict[str, Any]:
+def describe_history(name: str, rows: int, catalog: DataCatalog, saves: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Returns the latest saves of a dataset as plain values, and which of them is what is there now.
 
     Args:
         name: A dataset.
         rows: How many saves to return.
-        context: The project.
+        catalog: The project's catalog.
+        saves: All on record, the latest first.
 
     Raises:
         DatasetError: The storage cannot be read.
     """
     from spelling_transfer.storage.history import describe_content
 
-    entries = _history(name, context)
-    catalog = cast("DataCatalog", context.catalog)
     now = describe_content(catalog[name])
     return {
         "name": name,
-        "saves": len(entries),
-        "history": [{**entry, "is_there_now": now is not None and entry["content"] == now} for entry in entries[:rows]],
+        "saves": len(saves),
+        "history": [{**entry, "is_there_now": now is not None and entry["content"] == now} for entry in saves[:rows]],
         **_kept_rows(catalog, name),
     }
 
@@ -170,13 +175,15 @@ def _kept_rows(catalog: DataCatalog, name: str) -> dict[str, Any]:
     return {"kept_in": kept_in, "rows": rows.to_dict(orient="records")}
 
 
-def _history(name: str, context: KedroContext) -> list[dict[str, Any]]:
+def _saves(context: KedroContext) -> dict[str, list[dict[str, Any]]]:
+    """Returns the saves on record by dataset, the latest first."""
     from spelling_transfer.storage.history import read_history, storage_root_of
 
-    return read_history(name, storage_root_of(context) or "data", Path(context.project_path))
+    saves = read_history(storage_root_of(context) or "data", Path(context.project_path))
+    return {name: found[::-1] for name, found in saves.items()}
 
 
-def _saved(name: str, dataset: AbstractDataset[Any, Any], context: KedroContext) -> dict[str, Any]:
+def _saved(dataset: AbstractDataset[Any, Any], saves: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Returns the hash of what is there and the latest save of just that; nothing for what is no file."""
     from spelling_transfer.storage.history import describe_content
 
@@ -184,14 +191,14 @@ def _saved(name: str, dataset: AbstractDataset[Any, Any], context: KedroContext)
     if content is None:
         return {"hash": None, "saved": None}
     keys = ("saved_at", "by", "run_id", "node")
-    saved = next((each for each in _history(name, context) if each["content"] == content), None)
+    saved = next((each for each in saves if each["content"] == content), None)
     return {
         "hash": content.get("sha256") or content.get("etag"),
         "saved": None if saved is None else {key: saved[key] for key in keys},
     }
 
 
-def _stale(names: Sequence[str], context: KedroContext) -> dict[str, list[str]]:
+def _stale(names: Sequence[str], context: KedroContext, catalog: DataCatalog) -> dict[str, list[str]]:
     """Returns why the nodes that make some datasets would have to run again, as `kedro peek` lists it, by dataset."""
     from kedro.framework.project import pipelines
     from kedro.pipeline import Pipeline
@@ -204,7 +211,7 @@ def _stale(names: Sequence[str], context: KedroContext) -> dict[str, list[str]]:
         return {}
     # All at once: each look reads the whole record of past runs.
     wanted = everything.to_nodes(*dict.fromkeys(makers.values()))
-    found = find_stale(context, cast("DataCatalog", context.catalog), wanted)
+    found = find_stale(context, catalog, wanted)
     return {name: found.get(maker, []) for name, maker in makers.items()}
 
 

@@ -53,7 +53,7 @@ def write_docs(output: Path, as_json: bool, env: str | None) -> None:
             raise CommandError(
                 f"{_FINDINGS}: no study has been finished yet. Run 'kedro tune' or 'kedro run --pipelines=tuning'."
             )
-        found, left_out = catalog.load(_FINDINGS), _why_no_answer(context)
+        found, left_out = catalog.load(_FINDINGS), _why_no_answer(context, catalog)
         if not left_out:
             found = with_answer(found, catalog.load("verdict"), catalog.load("arm_effects"))
         target = write_document(project, output, found)
@@ -62,13 +62,12 @@ def write_docs(output: Path, as_json: bool, env: str | None) -> None:
         click.echo(f"The answer of the evaluation is left out: {left_out}.", err=True)
 
 
-def _why_no_answer(context: KedroContext) -> str:
+def _why_no_answer(context: KedroContext, catalog: DataCatalog) -> str:
     """Returns why the evaluation's answer does not belong to the study; nothing if it does."""
     from kedro.framework.project import pipelines
 
     from spelling_transfer.storage.freshness import find_stale
 
-    catalog = cast("DataCatalog", context.catalog)
     if not all(name in catalog and catalog[name].exists() for name in ("verdict", "arm_effects")):
         return "there is none yet; it comes with 'kedro run --pipelines=evaluation'"
     wanted = pipelines["evaluation"].to_outputs("verdict", "arm_effects")

@@ -16,7 +16,7 @@ from kedro.io import MemoryDataset
 from kedro.io.core import is_parameter
 
 from spelling_transfer import __version__
-from spelling_transfer.storage.history import describe_content, describe_value, read_entries, storage_root_of
+from spelling_transfer.storage.history import describe_content, describe_value, read_history, storage_root_of
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -48,10 +48,8 @@ def find_stale(context: KedroContext, catalog: DataCatalog, pipeline: Pipeline) 
     names = sorted(pipeline.datasets())
     kept = {name for name in names if _is_kept(name, catalog)}
     content = _describe_all(kept, catalog) | _describe_parameters(context)
-    saves: dict[str, list[dict[str, Any]]] = {}
-    if root := storage_root_of(context):
-        for entry in sorted(read_entries(root, Path(context.project_path)), key=lambda each: str(each.get("saved_at"))):
-            saves.setdefault(str(entry.get("dataset")), []).append(entry)
+    root = storage_root_of(context)
+    saves = read_history(root, Path(context.project_path)) if root else {}
     reasons = {node.name: list(_reasons(node, kept, content, saves)) for node in pipeline.nodes}
     return _spread(pipeline, kept, {name: found for name, found in reasons.items() if found})
 

@@ -242,22 +242,19 @@ def describe_content(dataset: Any) -> dict[str, Any] | None:
     return content
 
 
-def read_history(dataset: str, storage_root: str, project: Path) -> list[dict[str, Any]]:
-    """Returns the saves of a dataset, the latest first.
+def read_history(storage_root: str, project: Path) -> dict[str, list[dict[str, Any]]]:
+    """Returns the saves on record by dataset, the latest last.
 
     Raises:
         DatasetFileError: The storage cannot be read.
     """
-    entries = [entry for entry in read_entries(storage_root, project) if entry.get("dataset") == dataset]
-    return sorted(entries, key=lambda entry: str(entry.get("saved_at")), reverse=True)
+    saves: dict[str, list[dict[str, Any]]] = {}
+    for entry in sorted(_entries(storage_root, project), key=lambda entry: str(entry.get("saved_at"))):
+        saves.setdefault(str(entry.get("dataset")), []).append(entry)
+    return saves
 
 
-def read_entries(storage_root: str, project: Path) -> Iterator[dict[str, Any]]:
-    """Yields all saves on record, in no order.
-
-    Raises:
-        DatasetFileError: The storage cannot be read.
-    """
+def _entries(storage_root: str, project: Path) -> Iterator[dict[str, Any]]:
     filesystem, root = _open(storage_root, project)
     folder = f"{root}/{FOLDER}"
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 from plotly.graph_objects import Figure
 
+from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.pages import study_figures
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
@@ -24,7 +27,7 @@ from spelling_transfer.study.findings import (
     measure_changes,
     rate_settings,
 )
-from spelling_transfer.study.interfaces import Evaluation
+from spelling_transfer.study.interfaces import Evaluation, TrialOutcome
 from spelling_transfer.study.recommend import recommend
 
 SPACE: dict[str, Any] = {
@@ -201,3 +204,30 @@ def figures_of(found: StudyFindings) -> dict[str, Figure]:
         "parallel": study_figures.plot_parallel(found.trials, found.search_space),
         "history": study_figures.plot_history(found.trials, found.seconds),
     }
+
+
+class Material:
+    """Trains nothing and notes the seeds; an adapter is a file with arm, seed and learning rate in it.
+
+    An arm that fails does so with its folder written and its outcome not.
+    """
+
+    def __init__(self, data: str = "words", fails: dict[str, BaseException] | None = None) -> None:
+        self.data, self.fails = data, fails or {}
+        self.trained: list[int] = []
+
+    def identity(self) -> dict[str, str]:
+        return {"training_examples": self.data}
+
+    def open(self) -> Material:
+        return self
+
+    def train_adapter(self, config: TrialConfig, target: Path, arm: str) -> tuple[ModelFolder, TrialOutcome]:
+        notes = [arm, config.training.seed, config.training.learning_rate]
+        self.trained.append(config.training.seed)
+        with new_folder(target, {"kind": "adapter", "arm": arm}) as work:
+            (work / "adapter.txt").write_text(json.dumps(notes))
+        if arm in self.fails:
+            raise self.fails[arm]
+        curve = [Evaluation(step, step / 100, 0.2, 0.3, (True, step == 50)) for step in (25, 50)]
+        return ModelFolder(target), TrialOutcome(curve, 0.5, 50, "complete", (0.9, 0.88))

@@ -7,36 +7,15 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from tests.samples.studies import Material
 
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.vocabulary import UnknownTokenError
 from spelling_transfer.study.arms import ArmSettings, train_arms
 from spelling_transfer.study.config import TrialConfig
 from spelling_transfer.study.confirm import Retraining
-from spelling_transfer.study.interfaces import Evaluation, TrialOutcome
 from spelling_transfer.tasks.arms import TRAINED_ARMS, ArmError
-
-
-class Material:
-    """Trains nothing; an adapter is a file with arm, seed and learning rate in it."""
-
-    def __init__(self, fails: dict[str, Exception] | None = None) -> None:
-        self.fails = fails or {}
-
-    def identity(self) -> dict[str, str]:
-        return {"training_examples": "words"}
-
-    def open(self) -> Material:
-        return self
-
-    def train_adapter(self, config: TrialConfig, target: Path, arm: str) -> tuple[ModelFolder, TrialOutcome]:
-        if arm in self.fails:
-            raise self.fails[arm]
-        with new_folder(target, {"kind": "adapter", "arm": arm}) as work:
-            notes = [arm, config.training.seed, config.training.learning_rate]
-            (work / "adapter.txt").write_text(json.dumps(notes))
-        curve = [Evaluation(step, step / 100, 0.2, 0.3, (True, step == 50)) for step in (25, 50)]
-        return ModelFolder(target), TrialOutcome(curve, 0.5, 50, "complete", (0.9, 0.88))
+from spelling_transfer.training.data import TrainingDataError
 
 
 @pytest.fixture
@@ -81,15 +60,17 @@ def test_scores_stand_against_steps_and_plain_lines_before_and_after(tmp_path: P
         assert done.correct("spelling") == {4: (True, True)}
 
 
-@pytest.mark.parametrize("error", [ArmError("no rows"), UnknownTokenError("no token for ':s'")])
+@pytest.mark.parametrize(
+    "error", [ArmError("no rows"), UnknownTokenError("no token for ':s'"), TrainingDataError("labels outside")]
+)
 def test_an_arm_that_cannot_be_trained_is_named(tmp_path: Path, base: ModelFolder, error: Exception) -> None:
     settings = ArmSettings(trained=("spelling", "indexed_spelling", "token_letters"))
-    retraining = Retraining(Material({"indexed_spelling": error}), tmp_path / "study")
+    retraining = Retraining(Material(fails={"indexed_spelling": error}), tmp_path / "study")
     done = train_arms(TrialConfig(), [4, 5], settings, retraining)
     assert {arm for arm, _ in done.adapters} == {"spelling", "token_letters"}
     assert done.folder(base).manifest()["missing"]["indexed_spelling"] == str(error)
     with pytest.raises(type(error)):
-        train_arms(TrialConfig(), [4], settings, Retraining(Material({"spelling": error}), tmp_path / "other"))
+        train_arms(TrialConfig(), [4], settings, Retraining(Material(fails={"spelling": error}), tmp_path / "other"))
 
 
 def test_spelling_cannot_be_left_out() -> None:

@@ -13,9 +13,9 @@ from spelling_transfer.training.data import EncodedExamples, StepSampler, Traini
 
 
 def test_labels_are_the_answer_and_the_end_token_alone(
-    loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
+    loaded: LoadedModel, examples: EncodedExamples, tokenizer: ChatTokenizer, encoded: pd.DataFrame
 ) -> None:
-    batch = EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id).batch(range(len(encoded)))
+    batch = examples.batch(range(len(encoded)))
     width = batch.input_ids.shape[1]
     for i, word in enumerate(encoded["example_id"]):
         mine = batch.places // width == i
@@ -28,10 +28,7 @@ def test_labels_are_the_answer_and_the_end_token_alone(
         assert [row[int(place) % width + 1] for place in batch.places[mine]] == ids
 
 
-def test_what_fills_a_batch_up_counts_for_nothing(
-    loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
-) -> None:
-    examples = EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id)
+def test_what_fills_a_batch_up_counts_for_nothing(loaded: LoadedModel, examples: EncodedExamples) -> None:
     plain, filled = examples.batch([3, 1]), examples.batch([3, 1], rows=4, width=64, labels=128)
     assert filled.input_ids.shape == (4, 64)
     assert filled.places.shape == filled.targets.shape == (128,)
@@ -42,21 +39,10 @@ def test_what_fills_a_batch_up_counts_for_nothing(
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_label_rows_are_those_of_the_labels(
-    loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
-) -> None:
-    examples = EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id)
-    expected = {
-        token for ids, start in zip(encoded["input_ids"], encoded["label_start"], strict=True) for token in ids[start:]
-    }
-    assert set(loaded.vocabulary.to_ids(examples.label_rows()).tolist()) == expected
-
-
 def test_an_example_whose_answer_needs_another_token_is_found(
-    loaded: LoadedModel, tokenizer: ChatTokenizer, encoded: pd.DataFrame
+    loaded: LoadedModel, examples: EncodedExamples, encoded: pd.DataFrame
 ) -> None:
-    examples = EncodedExamples(encoded, loaded.vocabulary, tokenizer.end_id)
-    rows = examples.label_rows()
+    rows = examples.batch(range(len(examples))).targets.unique().numpy()
     assert examples.labelled_outside(rows).tolist() == []
     first = loaded.vocabulary.to_rows([encoded["input_ids"][0][encoded["label_start"][0]]])[0]
     needs = [

@@ -16,7 +16,7 @@ from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.vocabulary import UnknownTokenError
 from spelling_transfer.statistics.scores import SCORED_TASKS
-from spelling_transfer.study.config import StudyConfigError, TrialConfig
+from spelling_transfer.study.config import TrialConfig
 from spelling_transfer.study.confirm import Retraining
 from spelling_transfer.study.interfaces import TrialOutcome
 from spelling_transfer.tasks.arms import SPELLING_ARM, TRAINED_ARMS, ArmError, TrainedArm
@@ -116,14 +116,16 @@ def train_arms(config: TrialConfig, seeds: Sequence[int], settings: ArmSettings,
         retraining: Trains one, or finds it.
 
     Raises:
-        ArmError, StudyConfigError, UnknownTokenError: Spelling cannot be trained.
+        ArmError, TrainingDataError, UnknownTokenError: Spelling cannot be trained.
     """
+    from spelling_transfer.training.data import TrainingDataError
+
     done = TrainedArms(missing={arm: "not in arms.trained" for arm in TRAINED_ARMS if arm not in settings.trained})
     for arm in settings.trained:
         for seed in seeds:
             try:
                 run: Any = retraining.run(config.varied({"training.seed": seed}), arm)
-            except (ArmError, StudyConfigError, UnknownTokenError) as error:
+            except (ArmError, TrainingDataError, UnknownTokenError) as error:
                 if arm == SPELLING_ARM:
                     raise
                 done.missing[arm] = str(error)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,10 @@ from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.interfaces import TrialOutcome, evaluation_of
 from spelling_transfer.tasks.arms import SPELLING_ARM, TrainedArm
+
+if TYPE_CHECKING:
+    from spelling_transfer.study.material import TrialMaterial
+    from spelling_transfer.study.trial import TrialRunner
 
 
 def new_seeds(trials: pd.DataFrame, n: int) -> list[int]:
@@ -127,26 +130,6 @@ _FORMAT = 3
 """Of the outcomes; those of another format are not read."""
 
 
-class AdapterTrainer(Protocol):
-    """Trains one configuration and keeps its adapter."""
-
-    def train_adapter(self, config: TrialConfig, target: Path, arm: TrainedArm) -> tuple[ModelFolder, TrialOutcome]:
-        """Trains an arm to the end and writes its adapter to ``target``."""
-        ...
-
-
-class TrainingMaterial(Protocol):
-    """What training depends on beside the configuration, and what trains with it."""
-
-    def identity(self) -> Mapping[str, str]:
-        """Returns hashes of all that scores depend on."""
-        ...
-
-    def open(self) -> Any:
-        """Returns the :class:`AdapterTrainer`; called only where something must be trained."""
-        ...
-
-
 class Retraining:
     """Trains adapters into a study's folder, or finds them there.
 
@@ -154,20 +137,19 @@ class Retraining:
     once its outcome is written, which comes last, so a run that was killed is trained again and one that ended is not.
 
     Args:
-        material: What is trained and scored on.
+        material: What is trained and scored on; opened only where something must be trained.
         folder: The study's folder.
     """
 
-    def __init__(self, material: TrainingMaterial, folder: Path) -> None:
+    def __init__(self, material: TrialMaterial, folder: Path) -> None:
         self._material = material
         # Machines that train together do each step together: what one of them has from before helps none of them.
         self._together = machine_count() > 1
         self._folder = folder / (f"{_FOLDER}-{os.environ.get('NODE_RANK', '0')}" if self._together else _FOLDER)
 
     @cached_property
-    def _trainer(self) -> AdapterTrainer:
-        trainer: AdapterTrainer = self._material.open()
-        return trainer
+    def _trainer(self) -> TrialRunner:
+        return self._material.open()
 
     def run(self, config: TrialConfig, arm: TrainedArm = SPELLING_ARM) -> tuple[ModelFolder, TrialOutcome]:
         """Returns the adapter of a configuration trained as an arm, and what its training left."""

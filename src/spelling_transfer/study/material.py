@@ -18,7 +18,6 @@ import pandas as pd
 from spelling_transfer.files import whole_file, whole_folder
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.study.interfaces import Objective
 from spelling_transfer.study.trial import TrialRunner, validation_questions
 from spelling_transfer.tasks.mixture import REHEARSAL
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -98,9 +97,9 @@ class TrialMaterial:
             "english_tokens": hashlib.sha256(np.asarray(self.english_ids, dtype=np.int64).tobytes()).hexdigest(),
         }
 
-    def open(self) -> Objective:
+    def open(self) -> TrialRunner:
         """Returns what trains and scores trials in this process."""
-        return TrialRunner(**{name: getattr(self, name) for name in self.__dataclass_fields__})
+        return TrialRunner(self)
 
     def write(self, folder: Path) -> tuple[str, dict[str, Any]]:
         """Writes everything below a study's folder, unless it is there already."""
@@ -127,8 +126,8 @@ class TrialMaterial:
         np.save(work / "input_ids.npy", flat)
         np.save(work / "offsets.npy", offsets)
         np.save(work / "english_ids.npy", np.asarray(self.english_ids, dtype=np.int64))
-        _write_arrow(self._used.drop(columns="input_ids"), work / "encoded.arrow")
-        _write_arrow(self._asked_and_lines, work / "validation.arrow")
+        self._used.drop(columns="input_ids").to_feather(work / "encoded.arrow", compression="uncompressed")
+        self._asked_and_lines.to_feather(work / "validation.arrow", compression="uncompressed")
 
 
 def open_runner(folder: Path, *, validation_words: int, evaluate_every: int) -> TrialRunner:
@@ -147,18 +146,19 @@ def open_runner(folder: Path, *, validation_words: int, evaluate_every: int) -> 
     }
     fields["hidden_ids"] = frozenset(fields["hidden_ids"])
     flat, offsets = np.load(place / "input_ids.npy", mmap_mode="r"), np.load(place / "offsets.npy")
-    encoded = _read_arrow(place / "encoded.arrow")
+    encoded = pd.read_feather(place / "encoded.arrow")
     encoded["input_ids"] = pd.Series(np.split(flat, offsets[1:-1]), index=encoded.index, dtype=object)
-    runner = TrialRunner(
+    material = TrialMaterial(
         ModelFolder(place / "base_model"),
         ModelProfile.model_validate_json((place / "profile.json").read_text()),
         ChatTokenizer(tokenizer=tokenizer, **fields),
-        _read_arrow(place / "validation.arrow"),
+        pd.read_feather(place / "validation.arrow"),
         encoded,
         np.load(place / "english_ids.npy"),
         validation_words=validation_words,
         evaluate_every=evaluate_every,
     )
+    runner = material.open()
     if runner.loaded.device.type == "cpu":
         map_weights(runner.loaded.model, place / "weights.safetensors")
     return runner
@@ -194,19 +194,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:  # another disk, or a file system without links
         shutil.copyfile(source, target)
-
-
-def _write_arrow(frame: pd.DataFrame, file: Path) -> None:
-    import pyarrow as pa
-
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-
-
-def _read_arrow(file: Path) -> pd.DataFrame:
-    import pyarrow as pa
-
-    with pa.memory_map(str(file)) as source:
-        frame: pd.DataFrame = pa.ipc.open_file(source).read_all().to_pandas()
-    return frame

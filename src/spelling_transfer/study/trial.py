@@ -15,7 +15,6 @@ import pandas as pd
 from spelling_transfer.evaluation.marking import mark_answers
 from spelling_transfer.evaluation.questions import prompts_of, sample_examples
 from spelling_transfer.models.folder import ModelFolder, new_folder
-from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.progress import ProgressHandle, progress_bar
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.config import StudyConfigError, TrialConfig
@@ -26,12 +25,12 @@ from spelling_transfer.tasks.base import DEFAULT_SEPARATOR
 from spelling_transfer.tasks.encoding import encode_lines
 from spelling_transfer.tasks.mixture import REHEARSAL, SPELLING, MixtureSettings, first_by_hash
 from spelling_transfer.tasks.registry import load_tasks
-from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 if TYPE_CHECKING:
     import torch
 
     from spelling_transfer.models.load import LoadedModel
+    from spelling_transfer.study.material import TrialMaterial
     from spelling_transfer.training.data import EncodedExamples
 
 MAX_ANSWER_TOKENS = 26
@@ -65,43 +64,23 @@ class TrialRunner:
     """Trains and scores configurations on one base model, which is loaded once.
 
     Args:
-        base: The base model's folder.
-        profile: How it is loaded.
-        tokenizer: The tokenizer.
-        examples: All examples; of them the questions of the validation and the plain lines are used.
-        encoded: Their token ids.
-        english_ids: Token ids of the English subset.
-        validation_words: Questions of each task a score rests on.
-        evaluate_every: Steps between scores within a trial.
+        material: The base model, and what it is trained and scored on.
 
     Raises:
         StudyConfigError: A task has no validation example.
     """
 
-    def __init__(
-        self,
-        base: ModelFolder,
-        profile: ModelProfile,
-        tokenizer: ChatTokenizer,
-        examples: pd.DataFrame,
-        encoded: pd.DataFrame,
-        english_ids: np.ndarray,
-        *,
-        validation_words: int,
-        evaluate_every: int,
-    ) -> None:
+    def __init__(self, material: TrialMaterial) -> None:
         from spelling_transfer.models.load import load_model
 
-        self.base = base
-        self.profile = profile
-        self.tokenizer = tokenizer
-        self.english_ids = english_ids
-        self.evaluate_every = evaluate_every
-        self.validation = validation_questions(examples, validation_words)
+        self.material = material
+        self.tokenizer = material.tokenizer
+        self.validation = material.validation
+        encoded, examples = material.encoded, material.examples
         self.prompts = prompts_of(self.validation, encoded)
-        self.loaded: LoadedModel = load_model(base, profile)
+        self.loaded: LoadedModel = load_model(material.base, material.profile)
         self.encoded = encoded[encoded["split"] == "train"].reset_index(drop=True)
-        self.lines = encode_lines(examples[examples["kind"] == REHEARSAL], tokenizer)
+        self.lines = encode_lines(examples[examples["kind"] == REHEARSAL], self.tokenizer)
         self._chosen: dict[tuple[MixtureSettings, TrainedArm], EncodedExamples] = {}
 
     def _training_examples(self, settings: MixtureSettings, arm: TrainedArm) -> EncodedExamples:
@@ -205,10 +184,10 @@ class TrialRunner:
     def _save(self, model: Any, config: TrialConfig, target: Path, arm: TrainedArm = SPELLING_ARM) -> None:
         from spelling_transfer.models.trainable import save_adapter
 
-        identity = {"kind": "adapter", "arm": arm, "base_sha256": self.base.sha256}
+        identity = {"kind": "adapter", "arm": arm, "base_sha256": self.material.base.sha256}
         notes = {**identity, "config": config.model_dump(mode="json")}
         with new_folder(target, notes) as work:
-            save_adapter(model, work, self.profile.hub_id or self.profile.name)
+            save_adapter(model, work, self.material.profile.hub_id or self.material.profile.name)
 
     @contextmanager
     def _attached(self, config: TrialConfig) -> Iterator[Any]:
@@ -216,7 +195,7 @@ class TrialRunner:
         from spelling_transfer.training.run import seeded
 
         with seeded(config.training.seed, config.training.threads):  # the adapter starts from random numbers
-            model = attach_lora(self.loaded, config.lora, self.profile.lora_targets)
+            model = attach_lora(self.loaded, config.lora, self.material.profile.lora_targets)
         try:
             yield model
         finally:
@@ -231,7 +210,7 @@ class TrialRunner:
     ) -> TrialOutcome:
         from pytorch_lightning.callbacks import LambdaCallback
 
-        from spelling_transfer.study.callbacks import EvaluationCallback
+        from spelling_transfer.training.callbacks import EverySteps
         from spelling_transfer.training.checkpoints import Checkpoints
         from spelling_transfer.training.run import seeded, train
 
@@ -251,12 +230,21 @@ class TrialRunner:
 
         settings = config.training
         examples = self._training_examples(config.spelling, arm)
-        callbacks: list[Any] = [EvaluationCallback(self.evaluate_every, evaluate)]
+        evaluation = EverySteps(self.material.evaluate_every, evaluate)
+        callbacks: list[Any] = [evaluation]
         checkpoints = None
         if monitor is not None:
-            # After the scores, before the checkpoint, which is written where this ends the run.
             report = monitor.progress
-            callbacks.append(LambdaCallback(on_train_batch_end=lambda trainer, *_: report(trainer.global_step)))
+
+            def catch_up(trainer: Any, *_: Any) -> None:
+                if trainer.global_step:  # one that was stopped between a step and its score has no score there
+                    evaluation.on_train_batch_end(trainer)
+
+            # After the scores, before the checkpoint, which is written where this ends the run.
+            told = LambdaCallback(
+                on_train_start=catch_up, on_train_batch_end=lambda trainer, *_: report(trainer.global_step)
+            )
+            callbacks.append(told)
             checkpoints = Checkpoints(monitor.folder / "checkpoints", monitor.checkpoint_every)
         with ExitStack() as stack:
             if monitor is None:
@@ -267,7 +255,7 @@ class TrialRunner:
                 self.loaded,
                 examples,
                 settings,
-                subset_rows=self._subset_rows(config, examples),
+                subset_rows=self._subset_rows(config),
                 callbacks=callbacks,
                 progress=bar,
                 checkpoints=checkpoints,
@@ -280,18 +268,9 @@ class TrialRunner:
         scored = [curve[step] for step in sorted(curve) if step <= result.steps]
         return TrialOutcome(scored, result.losses[-1], result.steps, verdict)
 
-    def _subset_rows(self, config: TrialConfig, examples: EncodedExamples) -> torch.Tensor | None:
+    def _subset_rows(self, config: TrialConfig) -> torch.Tensor | None:
         import torch
 
         if not config.tokenizer.use_english_only_tokens:
             return None
-        rows = np.unique(self.loaded.vocabulary.known_rows(self.english_ids))
-        outside = np.setdiff1d(examples.label_rows(), rows)
-        if len(outside):
-            ids = self.loaded.vocabulary.to_ids(outside).tolist()
-            raise StudyConfigError(
-                f"tokenizer.use_english_only_tokens: {len(ids)} label tokens are outside the English subset (first: "
-                f"{ids[:5]}). Widen the rule in conf/base/study/token_analysis/ and run 'kedro run "
-                "--pipelines=token_analysis' again."
-            )
-        return torch.from_numpy(rows)
+        return torch.from_numpy(np.unique(self.loaded.vocabulary.known_rows(self.material.english_ids)))

@@ -3,6 +3,7 @@ from .checkpoints import Checkpoints as Checkpoints
 from .config import TrainingSettings as TrainingSettings
 from .data import EncodedExamples as EncodedExamples
 from .data import StepSampler as StepSampler
+from .data import TrainingDataError as TrainingDataError
 from .errors import TrainingDivergedError as TrainingDivergedError
 from .errors import TrainingMemoryError as TrainingMemoryError
 from .parallel import Devices as Devices

@@ -63,9 +63,6 @@ class StepSampler:
                 yield mixed[i : i + self.step_size].tolist()
 
 
-__all__ = ["Batch", "EncodedExamples", "StepSampler", "TrainingDataError"]
-
-
 class TrainingDataError(SpellingTransferError):
     """The encoded examples cannot be trained on."""
 
@@ -148,19 +145,12 @@ class EncodedExamples:
         ]
         return ", ".join(shown) + (f" and {len(indices) - limit} more" if len(indices) > limit else "")
 
-    def label_rows(self) -> np.ndarray:
-        """Returns the rows that occur in a label, ascending."""
-        return np.unique(self.rows[self._is_label()])
-
     def labelled_outside(self, rows: np.ndarray) -> np.ndarray:
         """Returns the indices of those examples whose label holds a row that is not among ``rows``."""
-        outside = self._is_label() & ~np.isin(self.rows, rows)
+        places = np.arange(len(self.rows)) - np.repeat(self.offsets[:-1], self.lengths)
+        is_label = places >= np.repeat(self.label_start, self.lengths)
+        outside = is_label & ~np.isin(self.rows, rows)
         return np.unique(np.repeat(np.arange(len(self)), self.lengths)[outside])
-
-    def _is_label(self) -> np.ndarray:
-        positions = np.arange(len(self.rows)) - np.repeat(self.offsets[:-1], self.lengths)
-        is_label: np.ndarray = positions >= np.repeat(self.label_start, self.lengths)
-        return is_label
 
     def batch(self, indices: Sequence[int], *, rows: int = 0, width: int = 0, labels: int = 0) -> Batch:
         """Returns the examples at ``indices`` as one batch, a row each, padded to the longest.
@@ -264,7 +254,7 @@ class Step:
 
 
 class AnswerData(pl.LightningDataModule):
-    """Encoded examples, one item an optimiser step, for ever; its state is the number of steps done.
+    """Encoded examples, one item an optimiser step, for ever.
 
     Each pass is dealt out over the devices example by example, so that they do alike work and the step is the same as
     that of one device.
@@ -281,6 +271,7 @@ class AnswerData(pl.LightningDataModule):
         self.settings = settings
         self.row_tokens = row_tokens
         self.first_step = 0
+        """Steps that a resumed run has done before."""
         self.cutter = Cutter()
         self.shapes: Shapes | None = None
         """Where passes are filled up to fixed shapes: which."""
@@ -293,27 +284,20 @@ class AnswerData(pl.LightningDataModule):
         """Leaves a step where it is: the module moves it when it has been cut for good."""
         return batch
 
-    def state_dict(self) -> dict[str, Any]:
-        """Returns how far the run has come in the data."""
-        return {"steps": self.trainer.global_step if self.trainer else self.first_step}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resumes there."""
-        self.first_step = int(state_dict["steps"])
-
-    def sampler(self, first_step: int = 0) -> StepSampler:
-        """Returns the steps from one on, as the examples that each holds."""
+    def sampler(self) -> StepSampler:
+        """Returns the steps that are still to be taken, as the examples that each holds."""
         settings = self.settings
         size = settings.batch_size * settings.grad_accum_steps
-        return StepSampler(self.examples.lengths, size, settings.seed, first_step)
+        return StepSampler(self.examples.lengths, size, settings.seed, self.first_step)
 
     def steps_ahead(self) -> Iterator[list[int]]:
         """Yields the examples of each step that is still to be taken."""
-        return islice(self.sampler(self.first_step), self.settings.max_steps - self.first_step)
+        return islice(self.sampler(), self.settings.max_steps - self.first_step)
 
     def step(self, indices: Sequence[int]) -> Step:
         """Cuts a step into passes, as the cutter has it now, and takes this device's share of each."""
-        rank, devices = (dist.get_rank(), dist.get_world_size()) if _is_distributed() else (0, 1)
+        is_one_of_many = dist.is_available() and dist.is_initialized()
+        rank, devices = (dist.get_rank(), dist.get_world_size()) if is_one_of_many else (0, 1)
         chosen = np.asarray(indices)
         return Step(
             tuple(self._share(chosen[part], rank, devices) for part in self.cutter.cut(self.examples.lengths[chosen])),
@@ -381,8 +365,4 @@ class _Steps(IterableDataset[Step]):
         self.data = data
 
     def __iter__(self) -> Iterator[Step]:
-        return map(self.data.step, self.data.sampler(self.data.first_step))
-
-
-def _is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
+        return map(self.data.step, self.data.sampler())

@@ -42,10 +42,8 @@ def check_examples(
     if settings.batching != "packed":
         return None
     check_packing(model)
-    return row_tokens(model, settings.packed_tokens)
-
-
-_CAUSE = "so examples in one row would see each other and the loss would be another"
+    # Flash attention packs a single row a batch.
+    return None if attention_of(model).startswith("flash") else settings.packed_tokens
 
 
 class PackingError(SpellingTransferError):
@@ -56,11 +54,6 @@ def attention_of(model: Any) -> str:
     """Returns the name of the model's attention implementation, as transformers has it."""
     # transformers keeps it under this name alone; where it goes, packing is refused and its test fails.
     return str(backbone(model).config._attn_implementation)
-
-
-def row_tokens(model: Any, packed_tokens: int) -> int | None:
-    """Returns the longest packed row, ``None`` for a single row a batch, which is what flash attention packs."""
-    return None if attention_of(model).startswith("flash") else packed_tokens
 
 
 def check_packing(model: Any) -> None:
@@ -108,8 +101,9 @@ def check_packing(model: Any) -> None:
     exact = alone.dtype == torch.float32
     if float((states[0] - states[1]).float().abs().max()) > (1e-5 if exact else 1e-2) * scale:
         raise PackingError(
-            f"training.batching: packed cannot be used: attention '{name}' does not keep packed examples apart, "
-            f"{_CAUSE}. Set it to 'padded', or load the model with sdpa, eager, flex or flash attention."
+            f"training.batching: packed cannot be used: attention '{name}' does not keep packed examples apart, so "
+            "examples in one row would see each other and the loss would be another. Set it to 'padded', or load the "
+            "model with sdpa, eager, flex or flash attention."
         )
     if float((states[0].float() - alone.float()).abs().max()) > (1e-3 if exact else 5e-2) * scale:
         raise PackingError(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import pytest
@@ -25,9 +25,6 @@ from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.interfaces import WorkerState
 from spelling_transfer.study.machine import fitting_workers, n_cores
 from spelling_transfer.study.plan import StudyPlan
-
-if TYPE_CHECKING:
-    from spelling_transfer.study.interfaces import TrialBackend
 
 _SLEEP = ["python", "-c", "import time; time.sleep(60)"]
 
@@ -149,11 +146,6 @@ def test_no_more_machines_are_started_than_trials_are_left(finished: int, starte
     WorkerPool(machines, plan, FewLeft(finished), n_workers=4).run(stop)  # type: ignore[arg-type]
     assert machines.started == list(range(started))
     assert machines.stopped == [f"machine-{worker}" for worker in range(started)]
-
-
-def conforms(backend: LightningTrialBackend) -> TrialBackend:
-    """Checked by mypy: the back end is what a study asks for."""
-    return backend
 
 
 def test_it_is_found_by_its_name() -> None:

@@ -115,25 +115,40 @@ class Untouchable(LightStudy):
         raise AssertionError("started workers")
 
 
-class FailsAt(LightObjective):
-    """Ends with an error once, in the middle of a trial."""
+class Meddles(LightObjective):
+    """Does something in the middle of a trial; has the identity of the light study, so that it may take part in it."""
 
-    def __init__(self, number: int, step: int, error: Exception) -> None:
+    def __init__(self, number: int, step: int, act: Callable[[], None]) -> None:
         super().__init__(LightStudy())
-        self.seed, self.step, self.error = number, step, error
+        self.seed, self.step, self.act = number, step, act
+
+    def identity(self) -> dict[str, str]:
+        return dict(LightStudy().identity())
+
+    def open(self) -> LightObjective:
+        return self
+
+    def write(self, folder: Path) -> tuple[str, dict[str, object]]:
+        raise AssertionError("one worker needs no files")
 
     def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
-        if config.training.seed != self.seed:
-            return super().__call__(config, monitor)
-        progress = monitor.progress
+        if config.training.seed == self.seed:
+            progress = monitor.progress
 
-        def fail(step: int) -> None:
-            progress(step)
-            if step == self.step:
-                raise self.error
+            def meddle(step: int) -> None:
+                if step == self.step:
+                    self.act()
+                progress(step)
 
-        monitor.progress = fail  # type: ignore[method-assign]
+            monitor.progress = meddle  # type: ignore[method-assign]
         return super().__call__(config, monitor)
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
 
 
 @pytest.mark.parametrize("sampler", ["random", "grid"])
@@ -159,24 +174,11 @@ def test_a_study_that_was_interrupted_ends_as_one_that_was_not(tmp_path: Path, s
     )
     undisturbed = run_study(settings, light_defaults(), LightStudy())
     for number, step in ((3, 10), (9, 8)):  # after a verdict and before the end; between two checkpoints
-        error = StorageError("the disk was away")
+        away = Meddles(number, step, failing(StorageError("the disk was away")))
         with pytest.raises(StorageError, match="was away"):
-            run_study(settings, light_defaults(), FailsAtOnce(number, step, error), folder=tmp_path / "study")
+            run_study(settings, light_defaults(), away, folder=tmp_path / "study")
     assert_same(undisturbed, run_study(settings, light_defaults(), LightStudy(), folder=tmp_path / "study"))
     assert set(undisturbed.trials["state"]) == {"complete", "pruned"}
-
-
-class FailsAtOnce(FailsAt):
-    """The same with the identity of the light study, so that it may take part in it."""
-
-    def identity(self) -> dict[str, str]:
-        return dict(LightStudy().identity())
-
-    def open(self) -> LightObjective:
-        return self
-
-    def write(self, folder: Path) -> tuple[str, dict[str, object]]:
-        raise AssertionError("one worker needs no files")
 
 
 def test_a_study_can_be_prolonged_and_not_shortened(tmp_path: Path) -> None:
@@ -335,7 +337,7 @@ def test_a_trial_that_fails_does_not_end_the_study_but_if_all_do_it_says_why(tmp
     assert failed["transfer_score"].isna().all()
     with pytest.raises(StudyError, match=r"Each of the 2 trials.*learning rate is too high"):
         run_study(light_settings(n_trials=2), light_defaults(), replace(LightStudy(), fail=0.0), folder=tmp_path)
-    diverged = FailsAt(1, 12, TrialFailedError("The loss is nan at step 12"))
+    diverged = Meddles(1, 12, failing(TrialFailedError("The loss is nan at step 12")))
     assert run_study(light_settings(n_trials=2), light_defaults(), diverged).trials["state"].tolist() == [
         "complete",
         "failed",
@@ -353,28 +355,10 @@ def test_an_error_in_a_worker_reaches_the_user_in_its_own_words(tmp_path: Path) 
         run_study(light_settings(backend="moon"), light_defaults(), LightStudy(), folder=tmp_path)
 
 
-class InterruptsItself(FailsAtOnce):
-    """Presses Ctrl-C at a step."""
-
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(number, step, RuntimeError())
-
-    def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
-        if config.training.seed == self.seed:
-            progress = monitor.progress
-
-            def interrupt(step: int) -> None:
-                if step == self.step:
-                    os.kill(os.getpid(), signal.SIGINT)
-                progress(step)
-
-            monitor.progress = interrupt  # type: ignore[method-assign]
-        return LightObjective.__call__(self, config, monitor)
-
-
 def test_ctrl_c_ends_the_one_worker_after_its_step_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    pressed = Meddles(2, 17, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(StudyInterruptedError, match="stopped with 2 of 6 trials finished"):
-        run_study(light_settings(), light_defaults(), InterruptsItself(2, 17), folder=tmp_path)
+        run_study(light_settings(), light_defaults(), pressed, folder=tmp_path)
     result = run_study(light_settings(), light_defaults(), LightStudy(), folder=tmp_path)
     assert_same(result, run_study(light_settings(), light_defaults(), LightStudy()))
     steps = (tmp_path / "trials" / "0002" / "steps.log").read_text().split("\n")

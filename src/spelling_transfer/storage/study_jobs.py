@@ -17,7 +17,7 @@ from spelling_transfer.storage.access import cache_folder, set_up_stores
 from spelling_transfer.storage.study_place import Sender, StudyPlace
 from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.interfaces import Evaluation, Monitor, Objective, TrialOutcome, WorkerState
-from spelling_transfer.study.monitor import Repeating, TrialInterruptedError
+from spelling_transfer.study.monitor import TrialInterruptedError, repeating
 from spelling_transfer.study.plan import read_plan
 from spelling_transfer.study.worker import OpenStudy, run_worker
 
@@ -50,7 +50,7 @@ class KeptAtPlace:
         self._place.fetch(monitor.folder)
         sender = Sender(self._place.store(monitor.folder), monitor.folder)
         try:
-            with Repeating(sender.try_to_send, _LOOK_SECONDS):
+            with repeating(sender.try_to_send, _LOOK_SECONDS):
                 outcome = self._objective(config, monitor)
         except TrialInterruptedError:
             sender.try_to_send()
@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
             plan, factory, options = read_plan(material)
             objective: Objective = pkgutil.resolve_name(factory)(material, **options)
             place = StudyPlace(url, plan.settings.name)
-            return OpenStudy(replace(plan, folder=Path(work)), KeptAtPlace(objective, place), place.discard)
+            return replace(plan, folder=Path(work)), KeptAtPlace(objective, place), place.discard
 
         return run_worker(_MODULE, ["place", "version"], open_place, arguments)
 

@@ -17,8 +17,6 @@ from spelling_transfer.study.speeds import Speed, find_speed
 if TYPE_CHECKING:
     from spelling_transfer.study.arms import ArmSettings
 
-_SHAPELESS = "unknown: model_profile.shape is not set"
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -90,10 +88,8 @@ def estimate_study(
     steps = sum(config.training.max_steps for config in configs)
     examples = sum(examples_of(config) for config in configs)
     evaluations = sum(evaluations_of(config, settings) for config in configs)
-    hours, basis = _hours(configs, settings, profile.shape, measured, examples)
+    hours, arm_hours, basis = _hours(configs, settings, profile.shape, measured, arms)
     shared = None if hours is None else hours / max(min(workers, trials), 1)
-    trainings = 0 if arms is None else len(arms.trained) * arms.seeds
-    arm_hours = None if hours is None else _arm_hours(configs, settings, profile.shape, measured, arms)
     return Estimate(
         trials=trials,
         configurations=None if _is_endless(space) else space.grid_size,
@@ -102,7 +98,7 @@ def estimate_study(
         evaluations=evaluations,
         hours=hours,
         hours_with_workers=shared,
-        arm_trainings=trainings,
+        arm_trainings=0 if arms is None else len(arms.trained) * arms.seeds,
         arm_hours=arm_hours,
         cost_usd=None if hours is None else (hours + (arm_hours or 0.0)) * settings.lightning.price_usd_per_hour,
         memory_gib=_memory(configs, profile),
@@ -161,37 +157,24 @@ def arms_seconds(configs: list[TrialConfig], arms: ArmSettings, settings: StudyS
     return speed.measured.import_s + len(arms.trained) * arms.seeds * seconds
 
 
-def _arm_hours(
-    configs: list[TrialConfig],
-    settings: StudySettings,
-    shape: ModelShape | None,
-    measured: Measured | None,
-    arms: ArmSettings | None,
-) -> float | None:
-    if arms is None:
-        return 0.0
-    if measured is not None:
-        examples = sum(examples_of(config) for config in configs) / len(configs)
-        return len(arms.trained) * arms.seeds * measured.seconds_per_example * examples / 3600
-    if shape is None:
-        return None
-    speed = find_speed(settings.lightning.gpu_tier.upper(), shape)
-    return arms_seconds(configs, arms, settings, speed) / 3600
-
-
 def _hours(
     configs: list[TrialConfig],
     settings: StudySettings,
     shape: ModelShape | None,
     measured: Measured | None,
-    examples: int,
-) -> tuple[float | None, str]:
+    arms: ArmSettings | None,
+) -> tuple[float | None, float | None, str]:
+    """Returns the hours of the trials and those of the arms, and what they rest on."""
     if measured is not None:
-        return measured.seconds_per_example * examples / 3600, f"measured on {measured.trials} trials here"
+        examples = sum(examples_of(config) for config in configs)
+        seconds = measured.seconds_per_example * examples
+        of_arms = 0.0 if arms is None else len(arms.trained) * arms.seeds * seconds / len(configs)
+        return seconds / 3600, of_arms / 3600, f"measured on {measured.trials} trials here"
     if shape is None:
-        return None, _SHAPELESS
+        return None, None, "unknown: model_profile.shape is not set"
     speed = find_speed(settings.lightning.gpu_tier.upper(), shape)
-    return study_seconds(configs, settings, speed) / 3600, speed.note
+    of_arms = 0.0 if arms is None else arms_seconds(configs, arms, settings, speed)
+    return study_seconds(configs, settings, speed) / 3600, of_arms / 3600, speed.note
 
 
 def _memory(configs: list[TrialConfig], profile: ModelProfile) -> float | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +156,8 @@ class TrialMonitor:
         patience = self._settings.patience
         if patience is not None:
             scores = [float(self._known[each]["selection_score"]) for each in sorted(self._known) if each < step]
-            if _without_gain([*scores, score]) >= patience:
+            scores.append(score)
+            if len(scores) - 1 - scores.index(max(scores)) >= patience:  # so many since the best
                 return "stopped", changed
         return "complete", changed
 
@@ -170,32 +172,19 @@ def scored_row(evaluation: Evaluation, settings: StudySettings) -> dict[str, Any
     }
 
 
-def _without_gain(scores: Sequence[float]) -> int:
-    """Returns how many scores at the end are no better than the best before them."""
-    best, without = float("-inf"), 0
-    for score in scores:
-        without = 0 if score > best else without + 1
-        best = max(best, score)
-    return without
-
-
-class Repeating:
+@contextmanager
+def repeating(call: Callable[[], None], every_seconds: float) -> Iterator[None]:
     """Calls a function every so often from a thread of its own, until the block ends."""
+    end = threading.Event()
 
-    def __init__(self, call: Callable[[], None], every_seconds: float) -> None:
-        self._call = call
-        self._every = every_seconds
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="repeating", daemon=True)
+    def run() -> None:
+        while not end.wait(every_seconds):
+            call()
 
-    def _run(self) -> None:
-        while not self._end.wait(self._every):
-            self._call()
-
-    def __enter__(self) -> Repeating:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
+    thread = threading.Thread(target=run, name="repeating", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()

@@ -10,8 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from spelling_transfer.files import write_text
 from spelling_transfer.study.choices import planned_trials
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
@@ -152,5 +150,5 @@ def read_plan(folder: Path) -> tuple[StudyPlan, str, dict[str, Any]]:
             )
         plan = StudyPlan(StudySettings.model_validate(data["study"]), TrialConfig.model_validate(data["trial"]), folder)
         return plan, str(data["factory"]), dict(data["arguments"])
-    except (OSError, KeyError, ValueError, ValidationError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise StudyError(f"{file}: cannot be read ({error}). Start the study with 'kedro tune'.") from error

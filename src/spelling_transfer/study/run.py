@@ -130,11 +130,8 @@ class StudySession:
         # on with the study that these settings had before.
         if settings.name == _SCRATCH and settings.storage is None and not settings.resume:
             self._change_study()
-        self._open()
-
-    def _open(self) -> None:
         self._engine = open_engine(self._url)
-        self._records = Records(self._engine, self.plan.settings.name)
+        self._records = Records(self._engine, settings.name)
         try:
             self._enter()
         except StudyConfigError:
@@ -254,7 +251,7 @@ class StudySession:
         n_workers = worker_count(settings, self.plan.defaults, self._objective, left)
         impatient = Records(self._engine, settings.name, patience_seconds=0.0)
         dashboard = self._url if self._is_kept else None
-        with stop_on_signals(stop), Watch(Snapshots(self.plan, impatient), observers, dashboard):
+        with stop_on_signals(stop), Watch(Snapshots(self.plan, impatient), observers, dashboard).kept():
             if n_workers == 1 and backend is None and settings.backend == "local":
                 self._run_here(stop, propose)
             else:

@@ -7,8 +7,9 @@ up to date is adding what it lacks. Doing it twice, or again after being killed 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import optuna
 from optuna.distributions import distribution_to_json, json_to_distribution
@@ -21,8 +22,6 @@ from spelling_transfer.study.config import StudySettings
 from spelling_transfer.study.entries import Candidates, Entry, Range, Ratio
 from spelling_transfer.study.records import Proposal, Records, TrialRow
 from spelling_transfer.study.space import SearchSpace
-
-Made = TypeVar("Made")
 
 _BY_PLACE = ("cmaes",)
 """Samplers that know numbers alone: they draw the place of a value in its list, so that its order is kept."""
@@ -156,6 +155,15 @@ def _template(row: TrialRow) -> FrozenTrial:
     )
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Some of Optuna's classes say that they are experimental each time one is made."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+@_quiet()
 def make_sampler(settings: StudySettings, space: SearchSpace, number: int) -> BaseSampler:
     """Returns the sampler that chooses one trial.
 
@@ -166,24 +174,21 @@ def make_sampler(settings: StudySettings, space: SearchSpace, number: int) -> Ba
     by_chance = optuna.samplers.RandomSampler(seed=seed)
     drawn = drawn_of(space, settings, number)
     if drawn is not None:
-        return _quiet(optuna.samplers.PartialFixedSampler, fixed_params=drawn, base_sampler=by_chance)
+        return optuna.samplers.PartialFixedSampler(fixed_params=drawn, base_sampler=by_chance)
     if settings.sampler == "tpe":
-        return _quiet(
-            optuna.samplers.TPESampler,
+        return optuna.samplers.TPESampler(
             seed=seed,
             n_startup_trials=settings.startup_trials,
             group=any(entry.when for entry in space.entries.values()),
         )
     if settings.sampler == "gp":
-        return _quiet(
-            optuna.samplers.GPSampler,
+        return optuna.samplers.GPSampler(
             seed=seed,
             n_startup_trials=settings.startup_trials,
             independent_sampler=by_chance,
             warn_independent_sampling=False,
         )
-    return _quiet(
-        optuna.samplers.CmaEsSampler,
+    return optuna.samplers.CmaEsSampler(
         seed=seed,
         independent_sampler=by_chance,
         warn_independent_sampling=False,
@@ -191,6 +196,7 @@ def make_sampler(settings: StudySettings, space: SearchSpace, number: int) -> Ba
     )
 
 
+@_quiet()
 def make_pruner(settings: StudySettings, max_steps: int) -> optuna.pruners.BasePruner:
     """Returns the pruner of a study; the step it is told is the optimiser's.
 
@@ -217,7 +223,7 @@ def make_pruner(settings: StudySettings, max_steps: int) -> optuna.pruners.BaseP
             reduction_factor=settings.reduction_factor,
         )
     if settings.pruner == "wilcoxon":
-        return _quiet(optuna.pruners.WilcoxonPruner, p_threshold=settings.p_threshold)
+        return optuna.pruners.WilcoxonPruner(p_threshold=settings.p_threshold)
     return optuna.pruners.NopPruner()
 
 
@@ -260,10 +266,3 @@ def _suggest(trial: optuna.Trial, space: SearchSpace, name: str, entry: Entry, s
 
 def _is_ordered(entry: Candidates | Ratio) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in entry.grid())
-
-
-def _quiet(make: Callable[..., Made], **options: Any) -> Made:
-    """Makes an object of Optuna that says it is experimental each time it is made."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return make(**options)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ from spelling_transfer.study.interfaces import (
     TrialSnapshot,
     evaluation_of,
 )
-from spelling_transfer.study.monitor import Repeating
+from spelling_transfer.study.monitor import repeating
 from spelling_transfer.study.plan import StudyPlan
 from spelling_transfer.study.records import BASE_NUMBER, Records, TrialRow
 from spelling_transfer.study.storage import StorageError
@@ -133,7 +134,7 @@ def study_result(plan: StudyPlan, records: Records) -> StudyResult:
 
 
 class Watch:
-    """Calls the observers about every second inside the block, and once at its end; no trial waits for them.
+    """Calls the observers; no trial waits for them.
 
     Args:
         snapshots: Where the study stands.
@@ -147,16 +148,16 @@ class Watch:
         self._dashboard = dashboard
         self._mirror: History | None = None
         self._warned: set[str] = set()
-        self._repeating = Repeating(self._update, _EVERY_SECONDS)
 
-    def __enter__(self) -> Watch:
-        self._repeating.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._repeating.__exit__()
-        self._update()
-        self._tell(lambda observer: observer.close())
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Calls them about every second inside the block, and once at its end."""
+        try:
+            with repeating(self._update, _EVERY_SECONDS):
+                yield
+        finally:
+            self._update()
+            self._tell(lambda observer: observer.close())
 
     def _update(self) -> None:
         try:

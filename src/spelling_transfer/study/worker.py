@@ -16,7 +16,6 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ import psutil
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.study.choices import most_steps
 from spelling_transfer.study.interfaces import Objective, TrialFailedError
-from spelling_transfer.study.monitor import Repeating, TrialInterruptedError, TrialMonitor, scored_row
+from spelling_transfer.study.monitor import TrialInterruptedError, TrialMonitor, repeating, scored_row
 from spelling_transfer.study.plan import StudyPlan, read_plan
 from spelling_transfer.study.records import (
     BASE_NUMBER,
@@ -121,7 +120,7 @@ class Worker:
         monitor = TrialMonitor(row, self._records, history, self._plan, self._stop)
         config = self._plan.config(row.number, row.proposal.choices)
         try:
-            with Repeating(monitor.heartbeat, self._plan.settings.heartbeat_seconds / 2):
+            with repeating(monitor.heartbeat, self._plan.settings.heartbeat_seconds / 2):
                 outcome = self._objective(config, monitor)
             adapter = monitor.folder / "adapter"
             # Below the study's folder: that of another machine has another path.
@@ -160,7 +159,7 @@ class Worker:
     def _score_base(self, row: TrialRow) -> None:
         monitor = TrialMonitor(row, self._records, None, self._plan, self._stop)
         try:
-            with Repeating(monitor.heartbeat, self._plan.settings.heartbeat_seconds / 2):
+            with repeating(monitor.heartbeat, self._plan.settings.heartbeat_seconds / 2):
                 evaluation = self._objective.evaluate(0)  # type: ignore[attr-defined]
             scored = {**scored_row(evaluation, self._plan.settings), "verdict": "complete"}
             self._records.write(row, steps=[("evaluation", scored)], state="complete", seconds=monitor.seconds)
@@ -199,24 +198,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     def open_folder(folder: str) -> OpenStudy:
         plan, factory, options = read_plan(Path(folder))
-        return OpenStudy(plan, pkgutil.resolve_name(factory)(plan.folder, **options))
+        return plan, pkgutil.resolve_name(factory)(plan.folder, **options), None
 
     return run_worker("spelling_transfer.study.worker", ["folder"], open_folder, arguments)
 
 
-@dataclass(frozen=True)
-class OpenStudy:
-    """What a worker works on.
-
-    Attributes:
-        plan: The study; its folder is where this worker keeps its trials.
-        objective: Trains and scores its trials.
-        discard: See `Worker`.
-    """
-
-    plan: StudyPlan
-    objective: Objective
-    discard: Callable[[Path], None] | None = None
+OpenStudy = tuple[StudyPlan, Objective, Callable[[Path], None] | None]
+"""A study, whose folder is where the worker keeps its trials; what trains and scores them; `Worker`'s ``discard``."""
 
 
 def run_worker(
@@ -243,11 +231,11 @@ def run_worker(
     if os.environ.get(STOP_WITH_INPUT):
         threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     try:
-        study = open_study(*(getattr(given, name) for name in where))
-        settings = study.plan.settings
-        engine = open_engine(storage_url(settings.storage, study.plan.folder), patience_seconds=120.0)
+        plan, objective, discard = open_study(*(getattr(given, name) for name in where))
+        settings = plan.settings
+        engine = open_engine(storage_url(settings.storage, plan.folder), patience_seconds=120.0)
         token, records = given.token or f"worker-{given.worker}-{uuid.uuid4().hex[:8]}", Records(engine, settings.name)
-        Worker(study.objective, study.plan, records, token=token, stop=stop, discard=study.discard).run()
+        Worker(objective, plan, records, token=token, stop=stop, discard=discard).run()
     except SpellingTransferError as error:
         print(error, file=sys.stderr, flush=True)  # noqa: T201  (its starter reads the last line)
         return 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.training.checkpoints import Checkpoints
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import EncodedExamples
 from spelling_transfer.training.pretrain import PretrainSettings, new_model
@@ -63,10 +66,19 @@ def make_settings(**changes: Any) -> TrainingSettings:
     return TrainingSettings(**{"threads": 1, **shared, **changes})
 
 
-def lora_losses(loaded: LoadedModel, examples: EncodedExamples, dropout: float = 0.0, **changes: Any) -> list[float]:
-    """Returns the losses of a run that starts from the same adapter each time."""
+def lora_losses(
+    loaded: LoadedModel,
+    examples: EncodedExamples,
+    dropout: float = 0.0,
+    *,
+    folder: Path | None = None,
+    callbacks: Sequence[Any] = (),
+    **changes: Any,
+) -> list[float]:
+    """Returns the losses of a run that starts from the same adapter each time, with checkpoints in a folder."""
     start = LoadedModel(copy.deepcopy(loaded.model), loaded.vocabulary)
     torch.manual_seed(0)
     attach_lora(start, LoraSettings(r=4, alpha=8, dropout=dropout), ("q_proj", "v_proj"))
     settings = make_settings(**{"batch_size": 5, "grad_accum_steps": 2, "max_steps": 5, **changes})
-    return train(start, examples, settings).losses
+    checkpoints = Checkpoints(folder, every_steps=3) if folder else None
+    return train(start, examples, settings, callbacks=callbacks, checkpoints=checkpoints).losses

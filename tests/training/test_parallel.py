@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import json
 import os
 import socket
@@ -27,6 +26,8 @@ from spelling_transfer.training.errors import DeviceError
 from spelling_transfer.training.parallel import Devices, make_strategy
 from spelling_transfer.training.run import train
 
+from .conftest import make_encoded, make_loaded
+
 # Ten examples in batches of three: the last batch of an epoch holds one, so one of two devices goes without.
 SETTINGS = TrainingSettings(
     learning_rate=3e-3, batch_size=3, grad_accum_steps=2, max_steps=4, warmup_steps=1, threads=1, log_every_steps=4
@@ -42,14 +43,9 @@ class Problem:
     """A small model and ten words, the same in each process."""
 
     def __init__(self) -> None:
-        spec = importlib.util.spec_from_file_location("fixtures", Path(__file__).with_name("conftest.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        fixtures = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(fixtures)
         tokenizer = load_chat_tokenizer()
-        encoded = fixtures.make_encoded(tokenizer)
-        self.loaded: LoadedModel = fixtures.make_loaded(tokenizer, encoded)
+        encoded = make_encoded(tokenizer)
+        self.loaded = make_loaded(tokenizer, encoded)
         self.examples = EncodedExamples(encoded, self.loaded.vocabulary, tokenizer.end_id)
 
     def run(self, method: str, devices: Devices, folder: Path | None = None, stop_at: int | None = None) -> Any:
@@ -105,7 +101,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     shared |= {"TORCHELASTIC_RUN_ID": "test", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, str(folder)],
+            [sys.executable, "-m", "tests.training.test_parallel", str(folder)],
+            cwd=Path(__file__).parents[2],
             env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 
@@ -48,26 +47,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
-@contextmanager
-def memory_errors_explained(settings: TrainingSettings, longest: int) -> Iterator[None]:
-    """Turns an error that says memory ran out into one that says what to change.
-
-    Args:
-        settings: Those of the run.
-        longest: Tokens of its longest example.
-
-    Raises:
-        TrainingMemoryError: Memory ran out inside the block.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingMemoryError(_advice(settings, longest)) from error
-
-
-def _advice(settings: TrainingSettings, longest: int) -> str:
+def memory_advice(settings: TrainingSettings, longest: int) -> str:
+    """Says that memory ran out in a run whose longest example has so many tokens, and what to change."""
     changes = []
     if not settings.gradient_checkpointing:
         changes.append("training.gradient_checkpointing true")

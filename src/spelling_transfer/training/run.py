@@ -33,8 +33,10 @@ from spelling_transfer.training.data import AnswerData, EncodedExamples
 from spelling_transfer.training.errors import (
     DeviceError,
     TrainingDivergedError,
+    TrainingMemoryError,
     TrainingStopped,
-    memory_errors_explained,
+    is_out_of_memory,
+    memory_advice,
 )
 from spelling_transfer.training.module import AnswerModule
 from spelling_transfer.training.parallel import Devices, devices_here, make_strategy
@@ -158,7 +160,6 @@ def fit(
     with (
         seeded(settings.seed + trainer.global_rank, settings.threads),
         training_options(model, settings),
-        memory_errors_explained(settings, int(examples.lengths.max())),
         fused_kernels(model, trainer.strategy.root_device.type),
         without_plans(),
     ):
@@ -188,6 +189,10 @@ def _fit(
         # Lightning would end the process with 1 and without a word, and has made it deaf to a further Ctrl-C.
         signal.signal(signal.SIGINT, on_ctrl_c)
         raise KeyboardInterrupt from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingMemoryError(memory_advice(module.settings, int(data.examples.lengths.max()))) from error
     except TrainingDivergedError as error:
         last = latest_checkpoint(checkpoints, module.fingerprint) if checkpoints else None
         kept = f"The last good checkpoint is {last[0]} (step {last[1]})." if last else "No checkpoint was kept."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from torch.utils._pytree import tree_leaves
 from spelling_transfer.models import generate
 from spelling_transfer.models.capture import CaptureError, GraphPool
 from spelling_transfer.models.decode import Admission, DecoderSize, StaticDecoder, rounded
-from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling, drawer, generate_answers, random_numbers
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
@@ -22,8 +20,8 @@ from spelling_transfer.models.slots import layer_shapes
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
-WORDS = ["cat", "table", "letter", "garden", "mountain", "sea", "history", "remember", "ask", "different"]
+from .conftest import EMBEDDED, WORDS
+
 QUESTIONS = [
     *(f"How do you spell {word}?" for word in WORDS),
     *(f"How many letters e are in {word}?" for word in WORDS),
@@ -35,11 +33,6 @@ SAMPLED: dict[str, Any] = {
     "seeds": list(range(len(QUESTIONS))),
 }
 HOW = pytest.mark.parametrize("settings", [{}, SAMPLED], ids=["greedy", "sampled"])
-
-
-@pytest.fixture(scope="module")
-def embedded() -> LoadedModel:
-    return load_model(EMBEDDED, ModelProfile(name="tiny-qwen3"), device="cpu")
 
 
 @pytest.fixture
@@ -177,9 +170,12 @@ def test_answers_in_slots_equal_batched_ones(
 
 @HOW
 def test_with_a_subset_an_adapter_and_answers_that_never_end(
-    adapted: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]], settings: dict[str, Any]
+    adapted: LoadedModel,
+    tokenizer: ChatTokenizer,
+    prompts: list[list[int]],
+    letters: list[int],
+    settings: dict[str, Any],
 ) -> None:
-    letters = [ids[0] for ids in tokenizer.encode_texts([f" {letter}" for letter in "abcdefghijklm"])]
     end_row = adapted.vocabulary.to_rows([tokenizer.end_id])
     for more in ({}, {"allowed_ids": letters}):
         expected = generate_answers(adapted, tokenizer, prompts, **settings, **more)  # type: ignore[arg-type]
@@ -205,9 +201,13 @@ def test_one_prompt_and_one_token(
 @HOW
 @pytest.mark.parametrize("subset", [False, True])
 def test_a_recorded_step_gives_the_same_answers(
-    adapted: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]], settings: dict[str, Any], subset: bool
+    adapted: LoadedModel,
+    tokenizer: ChatTokenizer,
+    prompts: list[list[int]],
+    letters: list[int],
+    settings: dict[str, Any],
+    subset: bool,
 ) -> None:
-    letters = [ids[0] for ids in tokenizer.encode_texts([f" {letter}" for letter in "abcdefghijklm"])]
     more: dict[str, Any] = {"allowed_ids": letters} if subset else {}
     pool = Recording()
     recorded = in_slots(adapted, tokenizer, prompts, slots=8, pool=pool, n_shared=3 * subset, **settings, **more)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,17 +80,13 @@ def test_a_template_in_a_file_of_its_own_too(
     base, adapter = models
     apart = tmp_path / "base"
     with new_folder(apart, {}) as work:
-        for file in base.path.iterdir():
-            if file.name != "manifest.json":
-                shutil.copyfile(file, work / file.name)
+        shutil.copytree(base.path, work, dirs_exist_ok=True)
         config = json.loads((work / "tokenizer_config.json").read_text())
         (work / "chat_template.jinja").write_text(config.pop("chat_template"))
         (work / "tokenizer_config.json").write_text(json.dumps(config))
     free = tmp_path / "adapter"
     with new_folder(free, {}) as work:
-        for file in adapter.path.iterdir():
-            if file.name != "manifest.json":
-                shutil.copyfile(file, work / file.name)
+        shutil.copytree(adapter.path, work, dirs_exist_ok=True)
     deployable = export((ModelFolder(apart), ModelFolder(free)), tokenizer, tmp_path / "deployable")
     assert list(judge_folder(deployable.path, Judge(load_policy()), exported=True)) == []
     assert AnswerEngine.load(deployable, device="cpu").card.model == "tiny"
@@ -98,8 +95,6 @@ def test_a_template_in_a_file_of_its_own_too(
 def test_a_base_that_renders_another_prompt_is_not_exported(
     models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     other = replace(tokenizer, prefix="<|user|>")
     with pytest.raises(ModelFolderError, match="renders another prompt than the one of training"):
         export_deployable(*models, PROFILE, other, SAMPLING, None, tmp_path / "deployable")

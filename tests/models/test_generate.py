@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +12,13 @@ from hypothesis import strategies as st
 
 from kedro_non_thinking import ThinkTokenMask
 from spelling_transfer.models import generate
-from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import AnswerHead, Sampling, SharedPrefix, common_length, generate_answers
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import UnknownTokenError
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+
+from .conftest import EMBEDDED, WORDS
 
 POLICY = Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0)
 
@@ -106,8 +106,6 @@ def test_a_word_outside_the_trimmed_vocabulary_is_refused(loaded: LoadedModel, t
         generate_answers(loaded, tokenizer, tokenizer.encode_prompts(["Spell xylophone."]))
 
 
-EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
-WORDS = ["cat", "table", "letter", "garden", "mountain", "sea", "history", "remember", "ask", "different"]
 QUESTIONS = [
     *(f"How do you spell {word}?" for word in WORDS),
     *(f"How many letters e are in {word}?" for word in WORDS),
@@ -117,11 +115,6 @@ SAMPLED: dict[str, Any] = {
     "sampling": Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.05),
     "seeds": list(range(len(QUESTIONS))),
 }
-
-
-@pytest.fixture(scope="module")
-def embedded() -> LoadedModel:
-    return load_model(EMBEDDED, ModelProfile(name="tiny-qwen3"), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -183,9 +176,12 @@ def test_rows_that_have_ended_are_not_computed_any_more(embedded: LoadedModel, t
 
 
 def test_the_restricted_head_answers_as_the_masked_one(
-    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+    embedded: LoadedModel,
+    tokenizer: ChatTokenizer,
+    prompts: list[list[int]],
+    letters: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    letters = [ids[0] for ids in tokenizer.encode_texts([f" {letter}" for letter in "abcdefghijklm"])]
     for settings in ({}, SAMPLED):
         restricted = generate_answers(embedded, tokenizer, prompts, allowed_ids=letters, **settings)
         with monkeypatch.context() as patch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from spelling_transfer.models import generate, kept_decoder
 from spelling_transfer.models.decode import StaticDecoder
-from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling, generate_answers
 from spelling_transfer.models.kept_decoder import ContextLengthError
 from spelling_transfer.models.load import LoadedModel, load_model
@@ -22,9 +20,9 @@ from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
+from .conftest import EMBEDDED, WORDS
+
 SAMPLING = Sampling(temperature=0.9, top_p=0.95, top_k=20, min_p=0.05)
-WORDS = ["cat", "table", "letter", "garden", "mountain", "sea", "history", "remember", "ask", "different"]
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +57,13 @@ def fallbacks(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_the_public_function_answers_in_slots(
-    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]], caplog: pytest.LogCaptureFixture
+    embedded: LoadedModel,
+    tokenizer: ChatTokenizer,
+    prompts: list[list[int]],
+    letters: list[int],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     done: list[int] = []
-    letters = [ids[0] for ids in tokenizer.encode_texts([f" {letter}" for letter in "abcdefghijklm"])]
     drawn = {"sampling": SAMPLING, "seeds": list(range(len(prompts)))}
     for settings in ({}, drawn, {"allowed_ids": letters}, {**drawn, "allowed_ids": letters}):
         answers = generate_answers(embedded, tokenizer, prompts, batch_size=16, progress=done.append, **settings)
@@ -75,9 +76,8 @@ def test_the_public_function_answers_in_slots(
 
 
 def test_a_decoder_is_kept_while_it_fits_and_sees_new_weights(
-    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]], letters: list[int]
 ) -> None:
-    letters = [ids[0] for ids in tokenizer.encode_texts([f" {letter}" for letter in "abcdefghijklm"])]
     generate_answers(embedded, tokenizer, prompts, allowed_ids=letters, max_new_tokens=8)
     first = decoder_of(embedded)
     with torch.no_grad():

@@ -13,7 +13,7 @@ from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
+from .conftest import EMBEDDED
 
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:

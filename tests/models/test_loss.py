@@ -58,15 +58,6 @@ def test_value_and_gradient_equal_the_full_computation(loaded: LoadedModel) -> N
         torch.testing.assert_close(ours, full, atol=1e-5, rtol=1e-5)
 
 
-def test_a_subset_of_all_rows_changes_nothing(loaded: LoadedModel) -> None:
-    ids, mask, labels = batch(loaded.vocabulary.n_rows)
-    rows = torch.arange(loaded.vocabulary.n_rows)
-    torch.testing.assert_close(
-        answer_only_loss(loaded.model, ids, mask, labels, subset_rows=rows),
-        answer_only_loss(loaded.model, ids, mask, labels),
-    )
-
-
 def test_a_subset_is_a_softmax_over_its_rows_alone(loaded: LoadedModel) -> None:
     ids, mask, labels = batch(loaded.vocabulary.n_rows)
     rows = torch.unique(labels[labels != IGNORED_LABEL])

@@ -1,7 +1,5 @@
 """Difficulty by loss: torch and MLX see the same model."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +11,7 @@ from spelling_transfer.words.difficulty import model_scores, rate_difficulty
 from spelling_transfer.words.word_list import WordSelection, select_words
 from spelling_transfer.words.word_sets import describe_words, split_words
 
-EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
+from .conftest import EMBEDDED
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ def transformers_answers(
         UnknownTokenError: A prompt holds a token the model does not have.
     """
     import torch
+    from torch.nn.utils.rnn import pad_sequence
     from transformers import GenerationConfig
 
     from kedro_non_thinking import ThinkTokenMask
@@ -64,12 +65,9 @@ def transformers_answers(
     own, model.generation_config = model.generation_config, GenerationConfig()  # type: ignore[no-untyped-call]
     try:
         for places in _batches(prompts, batch_size):
-            rows = [vocabulary.to_rows(prompts[place]) for place in places]
-            longest = max(map(len, rows))
-            ids = torch.full((len(rows), longest), end)
-            there = torch.zeros_like(ids)
-            for i, row in enumerate(rows):
-                ids[i, longest - len(row) :], there[i, longest - len(row) :] = torch.from_numpy(row), 1
+            rows = [torch.from_numpy(vocabulary.to_rows(prompts[place])) for place in places]
+            ids = pad_sequence(rows, batch_first=True, padding_value=end, padding_side="left")
+            there = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
             with torch.inference_mode():
                 found = model.generate(
                     input_ids=ids.to(loaded.device),
@@ -80,7 +78,7 @@ def transformers_answers(
                     pad_token_id=end,
                     logits_processor=[mask],
                 )
-            for place, row in zip(places, found[:, longest:].tolist(), strict=True):
+            for place, row in zip(places, found[:, ids.shape[1] :].tolist(), strict=True):
                 answers[place] = vocabulary.to_ids(until_end(row, end)).tolist()
             if progress is not None:
                 progress(len(places))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.files import sha256_of
 from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import Vocabulary
@@ -190,7 +190,7 @@ def _tokenizer_sha256(folder: ModelFolder) -> str | None:
     if (folder.path / MANIFEST).is_file() and (noted := folder.manifest().get("tokenizer_sha256")):
         return str(noted)
     file = folder.path / "tokenizer.json"
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    return sha256_of(file) if file.is_file() else None
 
 
 def _with_adapter(model: Any, folder: ModelFolder, adapter: ModelFolder) -> Any:

@@ -5,7 +5,7 @@ One YAML file a model under ``conf/<env>/study/models/``.
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -132,12 +132,7 @@ def measure_head(shape: ModelShape, subset_size: int, settings: VocabularySaving
     states = np.full((shape.hidden_size, settings.measured_positions), 0.5, dtype=np.float32)
 
     def best_ms(matrix: np.ndarray) -> float:
-        seconds = []
-        for _ in range(3):
-            start = time.perf_counter()
-            np.matmul(matrix, states)
-            seconds.append(time.perf_counter() - start)
-        return round(1000 * min(seconds), 3)
+        return round(1000 * min(timeit.repeat(lambda: np.matmul(matrix, states), number=1, repeat=3)), 3)
 
     return {
         "positions": settings.measured_positions,

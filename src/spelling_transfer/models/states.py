@@ -43,11 +43,9 @@ def last_states(
     with torch.inference_mode(), without_plans():
         for start in range(0, len(order), _BATCH):
             batch = order[start : start + _BATCH]
-            rows = [loaded.vocabulary.to_rows(prompts[i]) for i in batch]
+            rows = [torch.from_numpy(loaded.vocabulary.to_rows(prompts[i])) for i in batch]
             # Pads come after what is asked for, where nothing of it looks.
-            input_ids = torch.zeros((len(batch), len(rows[-1])), dtype=torch.long)
-            for place, row in enumerate(rows):
-                input_ids[place, : len(row)] = torch.from_numpy(row)
+            input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
             out = loaded.backbone(input_ids=input_ids.to(loaded.device), use_cache=False, output_hidden_states=True)
             layers = getattr(out, "hidden_states", None)
             if layers is None:

@@ -11,9 +11,9 @@ import numpy as np
 from spelling_transfer.errors import SpellingTransferError
 
 TOKEN_IDS_FILE = "token_ids.json"
+"""In a trimmed model's folder: the token id of each embedding row."""
 ALLOWED_IDS_FILE = "allowed_token_ids.json"
 """In a deployable: the token ids an answer may hold."""
-"""In a trimmed model's folder: the token id of each embedding row."""
 
 
 class UnknownTokenError(SpellingTransferError):

@@ -10,9 +10,7 @@ import fsspec
 import pytest
 from kedro.io import DatasetError
 
-from spelling_transfer.storage import (
-    JSONDataset,
-)
+from spelling_transfer.storage import JSONDataset
 from spelling_transfer.storage.access import check_endpoint, check_transport, set_up_stores
 from spelling_transfer.storage.errors import RemoteError
 

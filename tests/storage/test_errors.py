@@ -8,10 +8,7 @@ import pytest
 from kedro.io import DatasetError
 from s3_fixtures import use_identity
 
-from spelling_transfer.storage import (
-    JSONDataset,
-    ModelFolderDataset,
-)
+from spelling_transfer.storage import JSONDataset, ModelFolderDataset
 
 from .test_model_folders import make_folder
 

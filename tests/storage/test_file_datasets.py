@@ -21,7 +21,6 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 from kedro.io.core import Version, generate_timestamp
 from pandas.testing import assert_frame_equal
-from plotly.graph_objects import Figure
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.storage import (
@@ -60,15 +59,6 @@ def test_saved_data_comes_back_and_nothing_else_is_left(dataset_class, data, tmp
     dataset.save(data)
     assert_same(dataset.load(), data)
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["thing.dat"]
-
-
-@pytest.mark.parametrize(("dataset_class", "data"), CASES)
-def test_saved_data_comes_back_from_a_remote_filesystem(dataset_class, data):
-    dataset = dataset_class(filepath=f"memory://bucket/{dataset_class.__name__}/thing.dat")
-    assert not dataset.exists()
-    dataset.save(data)
-    assert dataset.exists()
-    assert_same(dataset.load(), data)
 
 
 @pytest.mark.parametrize(("dataset_class", "data"), CASES)
@@ -221,6 +211,7 @@ def test_what_kedro_viz_shows_is_read_wherever_it_is(root, words, figure, tmp_pa
     page = "<!DOCTYPE html><title>A &amp; B</title><h2>Found <i>much</i></h2>"
     shown = []
     for dataset_class, data in (
+        (ParquetDataset, words[["word", "length"]]),
         (CSVDataset, words[["word", "length"]]),
         (JSONDataset, {"n": 1}),
         (PlotlyDataset, figure),
@@ -230,10 +221,11 @@ def test_what_kedro_viz_shows_is_read_wherever_it_is(root, words, figure, tmp_pa
         dataset = dataset_class(filepath=f"{folder}/thing")
         dataset.save(data)
         shown.append(dataset.preview())
-    csv, document, plot, html, text = shown
-    assert csv["data"][0] == ["w0", 3]
+    table, csv, document, plot, html, text = shown
+    assert table["data"][0] == csv["data"][0] == ["w0", 3]
     assert json.loads(document) == {"n": 1}
     assert plot["layout"]["title"]["text"] == "Exact match"
+    assert plot["data"][0]["y"] == [0.5, 0.25]
     assert json.loads(html) == {"title": "A & B", "headings": ["Found much"], "file": f"{folder}/thing"}
     assert json.loads(text)["lines"] == ["one", "two"]
 
@@ -267,14 +259,6 @@ def test_a_figure_comes_back_as_it_was(figure, tmp_path):
     assert dataset.load() == figure
 
 
-def test_the_preview_is_what_plotly_js_draws(figure, tmp_path):
-    dataset = PlotlyDataset(filepath=str(tmp_path / "scores.json"))
-    dataset.save(figure)
-    preview = dataset.preview()
-    assert preview["data"][0]["y"] == [0.5, 0.25]
-    assert preview["layout"]["title"]["text"] == "Exact match"
-
-
 def test_a_figure_cut_short_is_named_with_the_remedy(figure, tmp_path):
     file = tmp_path / "scores.json"
     dataset = PlotlyDataset(filepath=str(file))
@@ -292,45 +276,13 @@ def test_reading_the_catalog_does_not_import_plotly():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-SAVED: list[tuple[Any, str, Any]] = [
-    (ParquetDataset, "words.parquet", FRAME),
-    (CSVDataset, "words.csv", FRAME),
-    (JSONDataset, "counts.json", {"words": 2}),
-    (TextDataset, "index.html", "<p>straw – berry</p>"),
-]
-
-
-@pytest.mark.parametrize(("dataset_class", "name", "data"), SAVED)
-def test_what_is_saved_on_s3_comes_back(s3: str, dataset_class: Any, name: str, data: Any):
-    filepath = f"{s3}/deep/{name}"
-    dataset = dataset_class(filepath=filepath, **({"save_args": {"index": False}} if name.endswith("csv") else {}))
+@pytest.mark.parametrize(("dataset_class", "data"), CASES)
+def test_what_is_saved_on_s3_comes_back(s3: str, dataset_class: Any, data: Any):
+    filepath = f"{s3}/deep/thing.dat"
+    dataset = dataset_class(filepath=filepath)
     assert not dataset.exists()
     with pytest.raises(DatasetError, match=f"there is no {filepath}"):
         dataset.load()
     dataset.save(data)
     assert dataset.exists()
-    loaded = dataset_class(filepath=filepath).load()
-    if isinstance(data, pd.DataFrame):
-        pd.testing.assert_frame_equal(loaded, data, check_dtype=False)
-    else:
-        assert loaded == data
-
-
-def test_previews_work_without_credentials_in_the_catalog(s3: str):
-    table = ParquetDataset(filepath=f"{s3}/words.parquet")
-    table.save(FRAME)
-    assert table.preview(1) == {"index": [0], "columns": ["word", "length"], "data": [["straw", 5]]}
-    figure = PlotlyDataset(filepath=f"{s3}/figure.json")
-    figure.save(Figure({"data": [{"type": "bar", "y": [1, 2]}]}))
-    assert figure.preview()["data"][0]["type"] == "bar"  # type: ignore[call-overload]
-    page = TextDataset(filepath=f"{s3}/index.html")
-    page.save("<p>")
-    assert page.load() == "<p>"
-
-
-def test_a_save_on_s3_that_fails_leaves_what_was_there(s3: str):
-    dataset = ParquetDataset(filepath=f"{s3}/words.parquet")
-    dataset.save(FRAME)
-    with pytest.raises(DatasetError):
-        dataset.save(pd.DataFrame({"mixed": [1, {"a": 1}, "x"]}))
-    assert len(dataset.load()) == 2
+    assert_same(dataset_class(filepath=filepath).load(), data)

@@ -14,10 +14,7 @@ from kedro.io import DatasetError
 from kedro.io.core import Version
 
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
-from spelling_transfer.storage import (
-    DatasetFileError,
-    ModelFolderDataset,
-)
+from spelling_transfer.storage import DatasetFileError, ModelFolderDataset
 
 
 def make_folder(path: Path, weights: bytes) -> ModelFolder:

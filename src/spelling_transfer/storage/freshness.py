@@ -70,13 +70,9 @@ def _reasons(
         same = [entry for entry in saves.get(output, []) if entry.get("content") == content[output]]
         if not same:
             found[f"{output} is not as a run on record left it"] = None
-        elif not any(_made_like_this(entry, node, reads) for entry in same):
+        elif all(any(_differences(entry, node, reads)) for entry in same):
             found |= dict.fromkeys(_differences(same[-1], node, reads))
     yield from found
-
-
-def _made_like_this(entry: Mapping[str, Any], node: Node, reads: Mapping[str, Content]) -> bool:
-    return not any(_differences(entry, node, reads))
 
 
 def _differences(entry: Mapping[str, Any], node: Node, reads: Mapping[str, Content]) -> Iterator[str]:

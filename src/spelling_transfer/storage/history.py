@@ -22,6 +22,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io.core import is_parameter
 
 from spelling_transfer import __version__
+from spelling_transfer.files import sha256_of
 from spelling_transfer.storage.access import protocols, write_whole
 from spelling_transfer.storage.errors import DatasetFileError, cannot_read, explain_remote
 from spelling_transfer.storage.runs import is_part_of_a_run, move_latest, who
@@ -235,8 +236,7 @@ def describe_content(dataset: Any) -> dict[str, Any] | None:
     if "file" not in protocols(filesystem):
         content["etag"] = str(info.get("ETag", "")).strip('"')
     elif info["size"] <= _HASHED_BYTES:
-        with Path(path).open("rb") as stream:
-            content["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+        content["sha256"] = sha256_of(Path(path))
     else:
         content["modified"] = datetime.fromtimestamp(info["mtime"], tz=UTC).isoformat()
     return content

@@ -19,6 +19,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro.io.core import get_filepath_str, get_protocol_and_path
 from kedro.utils import find_kedro_project
 
+from spelling_transfer.files import sha256_of
 from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError
 from spelling_transfer.models.gguf import Dtype, convert_gguf
 from spelling_transfer.storage.access import protocols
@@ -323,7 +324,7 @@ class HubModelDataset(_ReadOnly[ModelFolder]):
         return folder
 
     def _check_tokenizer(self, file: Path) -> None:
-        actual = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
+        actual = sha256_of(file) if file.is_file() else "missing"
         if actual != self._tokenizer_sha256:
             raise ModelFolderError(
                 f"{self._place}: tokenizer.json is {actual}, expected {self._tokenizer_sha256}. Prepared examples hold "

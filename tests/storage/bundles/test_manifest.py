@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from spelling_transfer.storage.bundles import manifest as manifest_module
-from spelling_transfer.storage.bundles.local_files import (
-    RECORD,
-)
-from spelling_transfer.storage.bundles.manifest import parse_manifest
+from spelling_transfer.storage.bundles.local_files import RECORD
+from spelling_transfer.storage.bundles.manifest import make_keys, parse_manifest
 from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore
@@ -47,15 +45,8 @@ def test_a_manifest_of_a_newer_version_is_refused(store: BundleStore, source: Pa
 
 
 def test_signed_versions(store: BundleStore, source: Path, tmp_path: Path):
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
     for name in ("ours", "theirs"):
-        key = Ed25519PrivateKey.generate()
-        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        (tmp_path / f"{name}.pem").write_bytes(private)
-        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        (tmp_path / f"{name}.pub").write_bytes(public)
+        make_keys(tmp_path / f"{name}.pem")
     push_bundle(source, store)
     with pytest.raises(BundleError, match="is not signed"):
         pull_bundle(store, tmp_path / "target", public_key=tmp_path / "ours.pub")

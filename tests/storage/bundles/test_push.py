@@ -7,11 +7,7 @@ from pathlib import Path
 import pytest
 from bundle_fixtures import content
 
-from spelling_transfer.storage.bundles.local_files import (
-    RECORD,
-    STAGING,
-    FileChangedError,
-)
+from spelling_transfer.storage.bundles.local_files import RECORD, STAGING, FileChangedError
 from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore, open_store

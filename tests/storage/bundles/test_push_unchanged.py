@@ -11,9 +11,7 @@ import pytest
 from s3_fixtures import use_identity
 
 from spelling_transfer.storage.bundles import local_files
-from spelling_transfer.storage.bundles.local_files import (
-    RECORD,
-)
+from spelling_transfer.storage.bundles.local_files import RECORD
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore, open_store
 from spelling_transfer.storage.bundles.verify import verify_store

@@ -12,12 +12,8 @@ from bundle_fixtures import content, damage
 from click.testing import CliRunner
 
 from spelling_transfer.commands.bundle import bundle
-from spelling_transfer.storage import (
-    BundleFilesDataset,
-)
-from spelling_transfer.storage.bundles.local_files import (
-    RECORD,
-)
+from spelling_transfer.storage import BundleFilesDataset
+from spelling_transfer.storage.bundles.local_files import RECORD
 from spelling_transfer.storage.bundles.manifest import seal
 from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle

@@ -18,6 +18,8 @@ from spelling_transfer.storage.bundles.verify import verify_store
 from spelling_transfer.storage.bundles.versions import StoreBusyError, list_versions, locked, prune, read_version
 from spelling_transfer.storage.errors import BundleError
 
+in_a_folder = pytest.mark.parametrize("store", ["folder"], indirect=True)
+
 
 def test_prune_keeps_what_kept_versions_need(store: BundleStore, source: Path, tmp_path: Path):
     note = source / "08_reporting/note.txt"
@@ -82,11 +84,10 @@ def test_nothing_is_removed_while_somebody_pushes(store: BundleStore, source: Pa
     prune(store, 1, ignore_locks=True)
 
 
+@in_a_folder
 def test_a_lock_of_yesterday_or_of_a_process_whose_number_is_anothers_now_hinders_nobody(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+    store: BundleStore, tmp_path: Path, source: Path
 ):
-    monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
-    store = open_store(str(tmp_path / "store"))
     push_bundle(source, store)
     store.put_lock("push-old", b'{"host": "elsewhere"}')
     (file,) = (tmp_path / "store").rglob("push-old*")
@@ -115,9 +116,8 @@ def test_a_lock_that_cannot_be_read_counts_and_uploads_of_today_are_left_alone(
     assert ages == [7 * 24 * 3600]
 
 
-def test_a_lock_that_is_held_long_is_written_again(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
-    store = open_store(str(tmp_path / "store"))
+@in_a_folder
+def test_a_lock_that_is_held_long_is_written_again(store: BundleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with locked(store, "push") as lock:
         (file,) = (tmp_path / "store").rglob("push-*")
         os.utime(file, (0, 0))
@@ -137,9 +137,8 @@ def test_a_manifest_under_another_versions_number_is_refused(store: BundleStore,
     assert read_version(store, 1).number == 1
 
 
-def test_a_damaged_manifest_stops_a_prune_before_anything_goes(tmp_path: Path, source: Path, monkeypatch):
-    monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
-    store = open_store(str(tmp_path / "store"))
+@in_a_folder
+def test_a_damaged_manifest_stops_a_prune_before_anything_goes(store: BundleStore, tmp_path: Path, source: Path):
     push_bundle(source, store)
     manifest = tmp_path / "store/manifests/000000001.json"
     whole = manifest.read_text()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spelling_transfer.files import whole_file, write_bytes
+from spelling_transfer.files import sha256_of, whole_file, write_bytes
 from spelling_transfer.storage.bundles.local_files import (
     BLOCK_BYTES,
     RECORD,
@@ -158,7 +158,7 @@ def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int
         BundleError: What the store holds is damaged.
     """
     if target.exists():  # fetched and checked by an earlier attempt, but a disk is a disk
-        if _sha256(target) == sha256:
+        if sha256_of(target) == sha256:
             count(size_bytes)
             return 0
         target.unlink()
@@ -245,11 +245,6 @@ def _remember(folder: Path, manifest: BundleManifest) -> None:
         if (file := find_file(folder, name)) is not None:
             cache.put(file, facts.model_dump(by_alias=True, exclude_none=True))
     cache.save()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -160,8 +160,9 @@ def _publish(
         if latest is not None and _says_the_same(manifest, latest, signed=sign_key is not None):
             return latest, False
         number = latest.number + 1 if latest else 1
-        parents = {latest.manifest_sha256} if latest else set()
-        manifest = manifest.model_copy(update={"number": number, "parents": sorted(parents | _held(folder))}).sealed()
+        # What the folder was before it became what it is now is a parent as well.
+        parents = sorted({each.manifest_sha256 for each in (latest, read_record(folder / RECORD)) if each})
+        manifest = manifest.model_copy(update={"number": number, "parents": parents}).sealed()
         if sign_key is not None:
             manifest = sign(manifest, sign_key)
         if store.create_manifest(number, manifest.to_bytes()):
@@ -169,12 +170,6 @@ def _publish(
         # Another push took the number. Its content and ours are both there; ours becomes the version after it.
         latest = latest_version(store)
     raise BundleError(f"{store.url}: others push all the time; no version could be made in {_RACES} attempts.")
-
-
-def _held(folder: Path) -> set[str]:
-    """Returns the hash of the version that the folder was, before it became what it is now."""
-    held = read_record(folder / RECORD)
-    return {held.manifest_sha256} if held else set()
 
 
 class _Sender:
@@ -198,52 +193,40 @@ class _Sender:
         small = [file for file in unknown if file.size_bytes <= PART_BYTES]
         try:
             with ThreadPoolExecutor(jobs) as pool:  # after an error those that wait are not begun
-                facts.update(zip((file.name for file in small), pool.map(self._send_small, small), strict=True))
+                facts.update(zip((file.name for file in small), pool.map(self._send, small), strict=True))
             # A large one uses all connections by itself.
             for file in unknown:
                 if file.size_bytes > PART_BYTES:
-                    facts[file.name] = self._send_large(file)
+                    facts[file.name] = self._send(file)
         finally:
             self._cache.save()
         return facts
 
-    def _send_small(self, file: LocalFile) -> dict[str, Any]:
-        try:
-            data = file.path.read_bytes()
+    def _send(self, file: LocalFile) -> dict[str, Any]:
+        try:  # a small one is read once, for its hash and to be sent
+            data = file.path.read_bytes() if file.size_bytes <= PART_BYTES else None
         except OSError as error:
             file.check_unchanged()
             raise BundleError(f"{file.path}: cannot be read: {error.strerror}.") from error
         facts = read_facts(file, data)
-        if self._lacks(facts):
-            self._store.put_bytes(facts["sha256"], data)
-            self._sent(facts)
-        self._count(len(data))
+        sha256, size_bytes = facts["sha256"], facts["size_bytes"]
+        if self._there.get(sha256) == size_bytes:
+            self._done(size_bytes)
+        else:
+            if data is not None:
+                self._store.put_bytes(sha256, data)
+                self._done(size_bytes)
+            else:
+                self._store.put_file(sha256, file.path, self._done)
+                file.check_unchanged()
+            with self._guard:
+                self._there[sha256] = size_bytes
+                self.sent_files += 1
+                self.sent_bytes += size_bytes
         with self._guard:
             self._cache.put(file, facts)
+        return facts
+
+    def _done(self, n_bytes: int) -> None:
+        self._count(n_bytes)
         self._lock.refresh()
-        return facts
-
-    def _send_large(self, file: LocalFile) -> dict[str, Any]:
-        facts = read_facts(file)
-        if self._lacks(facts):
-
-            def count(n_bytes: int) -> None:
-                self._count(n_bytes)
-                self._lock.refresh()
-
-            self._store.put_file(facts["sha256"], file.path, count)
-            file.check_unchanged()
-            self._sent(facts)
-        else:
-            self._count(file.size_bytes)
-        self._cache.put(file, facts)
-        return facts
-
-    def _lacks(self, facts: dict[str, Any]) -> bool:
-        return self._there.get(facts["sha256"]) != int(facts["size_bytes"])
-
-    def _sent(self, facts: dict[str, Any]) -> None:
-        with self._guard:
-            self._there[facts["sha256"]] = facts["size_bytes"]
-            self.sent_files += 1
-            self.sent_bytes += facts["size_bytes"]

@@ -15,6 +15,7 @@ from typing import Any
 
 from kedro_lightning.platform.client import import_sdk, signed_in
 from spelling_transfer.errors import first_line
+from spelling_transfer.files import sha256_of
 from spelling_transfer.storage.bundles.stores.base import (
     BundleStore,
     ContentChangedError,
@@ -48,9 +49,8 @@ class LightningStore(BundleStore):
     def put_file(self, sha256: str, file: Path, count: Counter) -> None:
         """Stores a large file; the platform's library sends it in parts."""
         self._upload(content_key(sha256), file)
-        with file.open("rb") as stream:  # what was sent is what is there now, or it changed meanwhile
-            if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
-                raise ContentChangedError(f"{file}: changed while it was sent. Run again when nothing writes to it.")
+        if sha256_of(file) != sha256:  # what was sent is what is there now, or it changed meanwhile
+            raise ContentChangedError(f"{file}: changed while it was sent. Run again when nothing writes to it.")
         count(file.stat().st_size)
 
     def get_content(self, sha256: str, target: Path, receive: Receiver) -> None:

@@ -161,8 +161,7 @@ def _loss_of(
     *,
     subset_rows: torch.Tensor | None = None,
     subset_weight: torch.Tensor | None = None,
-    logits_mb: int = DEFAULT_LOGITS_MB,
-    kernel: Kernel = "auto",
+    **options: Any,
 ) -> torch.Tensor:
     head, weight = model.get_output_embeddings(), None
     if subset_rows is not None:
@@ -173,7 +172,7 @@ def _loss_of(
             )
         targets = torch.where(targets == IGNORED_LABEL, targets, torch.searchsorted(subset_rows, targets))
         weight = head.weight[subset_rows] if subset_weight is None else subset_weight
-    return head_cross_entropy(states, targets, head, weight=weight, logits_mb=logits_mb, kernel=kernel)
+    return head_cross_entropy(states, targets, head, weight=weight, **options)
 
 
 def head_cross_entropy(

@@ -33,13 +33,12 @@ _TRIES = 2_000
 three hundred is missed once in a thousand times."""
 
 _ONE_STUDY_EACH = "Run one study for each value instead, with --name and this setting, and compare them side by side."
+_OWN_SCORE = f"a search over the weights of its own score compares nothing. {_ONE_STUDY_EACH}"
+_OTHER_STEPS = f"scores at other steps are not the same scores. {_ONE_STUDY_EACH}"
 _SETTINGS_OF_A_STUDY = {
-    "focus": f"a search over the weights of its own score compares nothing. {_ONE_STUDY_EACH}",
-    "position_task_weight": f"a search over the weights of its own score compares nothing. {_ONE_STUDY_EACH}",
-    "count_task_weight": f"a search over the weights of its own score compares nothing. {_ONE_STUDY_EACH}",
+    **dict.fromkeys(("focus", "position_task_weight", "count_task_weight"), _OWN_SCORE),
+    **dict.fromkeys(("transfer_eval_frequency", "eval_frequency"), _OTHER_STEPS),
     "gpu_tier": f"a search over the machine's price compares nothing. {_ONE_STUDY_EACH}",
-    "transfer_eval_frequency": f"scores at other steps are not the same scores. {_ONE_STUDY_EACH}",
-    "eval_frequency": f"scores at other steps are not the same scores. {_ONE_STUDY_EACH}",
     "analyze_thinking_mode": "it changes no training; it is an analysis of the template: kedro tokens "
     "--analyze-thinking.",
     "seed": "each trial's seed comes from its number. To see the spread of one configuration, train it with several "

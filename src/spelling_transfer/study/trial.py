@@ -94,12 +94,14 @@ class TrialRunner:
             self._chosen[settings, arm] = EncodedExamples(rows, self.loaded.vocabulary, self.tokenizer.end_id)
         return self._chosen[settings, arm]
 
-    def evaluate(self, step: int) -> Evaluation:
-        """Returns the exact match of each task on the validation questions, for the model as it is now."""
+    def _answers(self, prompts: list[list[int]]) -> list[list[int]]:
         from spelling_transfer.models.generate import generate_answers
 
-        answers = generate_answers(self.loaded, self.tokenizer, self.prompts, max_new_tokens=MAX_ANSWER_TOKENS)
-        outputs = [self.tokenizer.decode(ids) for ids in answers]
+        return generate_answers(self.loaded, self.tokenizer, prompts, max_new_tokens=MAX_ANSWER_TOKENS)
+
+    def evaluate(self, step: int) -> Evaluation:
+        """Returns the exact match of each task on the validation questions, for the model as it is now."""
+        outputs = [self.tokenizer.decode(ids) for ids in self._answers(self.prompts)]
         marked = mark_answers(self.validation.assign(output=outputs), load_tasks())
         scores = marked.groupby("task")["exact"].mean()
         spelling, position, count = (float(scores[task]) for task in SCORED_TASKS)
@@ -110,8 +112,6 @@ class TrialRunner:
 
         A part of the rows is answered, and repeated in place of the rest.
         """
-        from spelling_transfer.models.generate import generate_answers
-
         is_spelling = rows["task"] == SPELLING
         ids = rows.loc[is_spelling, "example_id"]
         asked = rows.loc[sorted(first_by_hash(ids, min(OWN_ANSWERS, len(ids)), 0))]
@@ -119,7 +119,7 @@ class TrialRunner:
             list(map(int, tokens[:start]))
             for tokens, start in zip(asked["input_ids"], asked["label_start"], strict=True)
         ]
-        answers = generate_answers(self.loaded, self.tokenizer, prompts, max_new_tokens=MAX_ANSWER_TOKENS)
+        answers = self._answers(prompts)
         in_form = [bool(_IN_FORM.fullmatch(self.tokenizer.decode(answer))) for answer in answers]
         if not any(in_form):
             raise ArmError(
@@ -140,15 +140,10 @@ class TrialRunner:
 
     def plain_lines(self) -> float:
         """Returns the exact match of plain lines of the validation words: what the model knows, as against says."""
-        from spelling_transfer.models.generate import generate_answers
-
         words = sorted(self.validation["word"].unique())
         prompts = self.tokenizer.encode_texts([PLAIN_LINE.format(word=word) for word in words])
-        answers = generate_answers(self.loaded, self.tokenizer, prompts, max_new_tokens=MAX_ANSWER_TOKENS)
-        right = [
-            self.tokenizer.decode(ids) == DEFAULT_SEPARATOR.join(word) for word, ids in zip(words, answers, strict=True)
-        ]
-        return float(np.mean(right))
+        said = [self.tokenizer.decode(ids) for ids in self._answers(prompts)]
+        return float(np.mean([text == DEFAULT_SEPARATOR.join(word) for word, text in zip(words, said, strict=True)]))
 
     def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
         """Trains one configuration and scores it along the way; the base model is restored afterwards.

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 _TRAINS = f"""
-    import importlib.util, os, sys
+    import os, sys
     from pathlib import Path
 
 
@@ -21,9 +21,9 @@ _TRAINS = f"""
         import torch
         from spelling_transfer.training.callbacks import EverySteps
 
-        spec = importlib.util.spec_from_file_location("problem", {str(ROOT / "tests/training/test_parallel.py")!r})
-        problem = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(problem)
+        sys.path.insert(0, {str(ROOT)!r})
+        from tests.training import test_parallel as problem
+
         worlds = []
         real = problem.train
 

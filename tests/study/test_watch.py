@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
-from spelling_transfer.study.watch import LiveView, draw_table, headline, seconds_left, study_seconds_left
+from spelling_transfer.study.watch import LiveView, describe, draw_table, headline, seconds_left, study_seconds_left
 
 SCORES = {"spelling": 0.41, "position": 0.275, "count": 0.3, "transfer_score": 0.345, "selection_score": 0.41}
 
@@ -101,6 +101,11 @@ def test_without_a_terminal_each_beginning_and_end_is_one_line() -> None:
         "first: trial 4 begins at step 0: lora.r 8, training.learning_rate 0.00123",
         "first: trial 4 resumes at step 7: lora.r 8, training.learning_rate 0.00123",
     ]
+
+
+def test_a_single_configuration_has_no_choices_to_name() -> None:
+    single = replace(STUDY.trials[4], state="running", choices={})
+    assert describe(single, STUDY) == "first: trial 4 begins at step 0"
 
 
 def test_in_a_terminal_the_table_is_drawn_and_taken_away() -> None:

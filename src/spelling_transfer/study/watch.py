@@ -251,7 +251,8 @@ def describe(trial: TrialSnapshot, study: StudySnapshot, *, again: bool = False)
     name = f"{study.name}: trial {trial.number}"
     if trial.state == "running":
         chosen = ", ".join(f"{key} {_short(value)}" for key, value in trial.choices.items())
-        return f"{name} {'resumes' if again or trial.step else 'begins'} at step {trial.step}: {chosen}"
+        begun = f"{name} {'resumes' if again or trial.step else 'begins'} at step {trial.step}"
+        return f"{begun}: {chosen}" if chosen else begun  # a single configuration varies nothing
     if trial.state == "failed":
         return f"{name} failed: {trial.error}"
     if not trial.curve:

@@ -374,8 +374,10 @@ def test_another_user_of_the_group_looks_at_a_dataset_of_each_class(
             result = theirs.kedro_here("peek", name, commands=commands)
             if result.exit_code != 0:
                 failed[name] = result.output
+        listed = theirs.kedro_here("tune", "list", commands=commands)
         closed = theirs.kedro_here("run", "--nodes=evaluation.compare_arms", commands=commands)
     assert failed == {}
+    assert re.search(r"^spelling_transfer_exp .* finished$", listed.output, re.MULTILINE), listed.output
     assert closed.exit_code == 1
     assert "Permission denied" in closed.output
     assert "Traceback" not in closed.output

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import socket
 from collections import namedtuple
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,22 @@ def test_a_database_that_was_cut_short_says_what_to_do_with_the_file(tmp_path: P
     with pytest.raises(StorageError, match=r"malformed.*put a copy back") as damaged:
         open_engine(storage_url(None, tmp_path))
     assert "is running" not in str(damaged.value)
+
+
+def test_a_study_of_another_user_is_read_and_not_written(
+    shared_folder: Path, another_user: Callable[[], AbstractContextManager[None]]
+) -> None:
+    engine = open_engine(storage_url(None, shared_folder))
+    Records(engine, "study").create("{}", base=False)
+    engine.dispose()
+    shared_folder.chmod(0o555)
+    with another_user():
+        read = Records(open_engine(storage_url(None, shared_folder), read_only=True), "study")
+        assert read.find() is not None
+        assert read.trials() == []
+        with pytest.raises(StorageError, match="cannot be written to"):
+            open_engine(storage_url(None, shared_folder))
+    shared_folder.chmod(0o755)
 
 
 def test_a_storage_that_fills_says_so_and_keeps_what_it_had(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,13 +91,14 @@ def recorded_name(folder: str) -> str:
     return re.sub(r"\.[0-9a-f]{8}\+*$", "", folder)
 
 
-def open_engine(url: sa.URL, *, patience_seconds: float = 5.0) -> sa.Engine:
+def open_engine(url: sa.URL, *, patience_seconds: float = 5.0, read_only: bool = False) -> sa.Engine:
     """Connects to a storage and returns its engine.
 
     Args:
         url: The storage.
         patience_seconds: How long to wait for a server that refuses connections; one that is just starting is waited
             for a minute at least.
+        read_only: Nothing will be written, so a file of another user will do.
 
     Raises:
         StorageError: It cannot be reached, opened or written.
@@ -104,7 +106,7 @@ def open_engine(url: sa.URL, *, patience_seconds: float = 5.0) -> sa.Engine:
     shown = url.render_as_string(hide_password=True)
     try:
         if url.get_backend_name() == "sqlite":
-            engine = _open_sqlite(url)
+            engine = _open_sqlite(url, read_only=read_only)
         else:
             engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
         _wait_for(engine, patience_seconds)
@@ -137,13 +139,18 @@ def _wait_for(engine: sa.Engine, patience_seconds: float) -> None:
     Retrying(retry=retry_if_exception_type(OperationalError), stop=is_over, wait=wait_fixed(0.2), reraise=True)(connect)
 
 
-def _open_sqlite(url: sa.URL) -> sa.Engine:
+def _open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
     if url.database and url.database != ":memory:":
         folder = Path(url.database).parent
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}")
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(f"{folder} cannot be written to")
+        if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            if not read_only:
+                raise PermissionError(f"{folder} cannot be written to")
+            # SQLite keeps a lock beside the file, which it cannot write here. Without a log nobody is writing.
+            options = "mode=ro" if Path(f"{url.database}-wal").exists() else "mode=ro&immutable=1"
+            address = f"{Path(url.database).resolve().as_uri()}?{options}"
+            return sa.create_engine(url, creator=lambda: sqlite3.connect(address, uri=True, check_same_thread=False))
     engine = sa.create_engine(url, connect_args={"timeout": 60})
 
     @sa.event.listens_for(engine, "connect")

@@ -187,7 +187,7 @@ def read_study(name: str, folder: Path, storage: str | None = None) -> StudySnap
 
     if storage is None and not (folder / FILE_NAME).is_file():
         raise NothingToSyncError(f"{folder}: holds no study ({FILE_NAME}). Run it first with 'kedro tune'.")
-    engine = open_engine(storage_url(storage, folder))
+    engine = open_engine(storage_url(storage, folder), read_only=True)
     try:
         records = Records(engine, name, patience_seconds=0.0)
         found = records.find()

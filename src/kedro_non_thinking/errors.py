@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .findings import Finding
@@ -33,6 +33,10 @@ class PolicyViolationError(PolicyError):
         if len(self.findings) > limit:
             lines.append(f"  and {len(self.findings) - limit} more; 'kedro policy check' lists them.")
         super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leaves a process of a parallel runner with the message that was built there."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class UncheckableError(Exception):

@@ -149,8 +149,10 @@ class NonThinkingPolicyHook:
         self._save_report(catalog)
 
     @hook_impl(tryfirst=True)
-    def on_pipeline_error(self, catalog: DataCatalog) -> None:
-        """Saves the evidence of a run that failed, the violation included."""
+    def on_pipeline_error(self, error: Exception, catalog: DataCatalog) -> None:
+        """Saves the evidence of a run that failed, the violation included, also one found in another process."""
+        if self._checks is not None:
+            self._checks.found_elsewhere(error)
         self._save_report(catalog)
 
     # -- inside --------------------------------------------------------------------------------------------------------

@@ -88,6 +88,12 @@ class RunChecks:
         if left:
             raise PolicyViolationError(left, self._policy)
 
+    def found_elsewhere(self, error: Exception) -> None:
+        """Adds to the evidence what a process of a parallel runner found, whose own evidence ended with it."""
+        with self._lock:
+            if isinstance(error, PolicyViolationError):
+                self.evidence.findings += [each for each in error.findings if each not in self.evidence.findings]
+
     def note(self, kind: str, name: str) -> None:
         """Notes in the evidence that something was checked."""
         with self._lock:

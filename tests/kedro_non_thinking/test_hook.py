@@ -15,6 +15,7 @@ import pytest
 from kedro.framework.hooks.manager import _create_hook_manager, _register_hooks, _register_hooks_entry_points
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.runner import AbstractRunner, ParallelRunner
 
 from kedro_non_thinking.errors import PolicyFileError, PolicyViolationError
 from kedro_non_thinking.hook import UNCHANGED, NonThinkingPolicyHook, policy_hook
@@ -88,13 +89,13 @@ class Stranger:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(text), encoding="utf-8")
 
-    def run(self, env: str | None = None, **params: Any) -> None:
+    def run(self, env: str | None = None, *, runner: AbstractRunner | None = None, **params: Any) -> None:
         """Runs the default pipeline."""
         for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
             del sys.modules[name]
         bootstrap_project(self.path)
         with KedroSession.create(self.path, env=env, runtime_params=params or None) as session:
-            session.run()
+            session.run(runner=runner)
 
     def left(self, name: str) -> Any:
         """Returns a JSON file that a run left, or ``None``."""
@@ -204,6 +205,16 @@ def test_a_thought_in_the_data_is_not_saved(project: Stranger) -> None:
         project.run()
     assert not (project.path / "data/frame.parquet").exists()
     assert project.left("policy_report.json")["kept"] is False
+
+
+def test_a_violation_in_a_process_of_the_parallel_runner_is_told_and_is_in_the_evidence(project: Stranger) -> None:
+    project.write("conf/base/parameters.yml", "answers: {texts: ['<thi', nk>]}\nsettings: {}\n")
+    project.write(REGISTRY, FILES[REGISTRY].replace('answers["texts"]}', '["".join(answers["texts"])]}'))
+    with pytest.raises(PolicyViolationError, match="think-tag at dataset:frame#answer"):
+        project.run(runner=ParallelRunner(max_workers=1))
+    report = project.left("policy_report.json")
+    assert report["kept"] is False
+    assert {finding["rule"] for finding in report["found"]} == {"think-tag"}
 
 
 def test_a_file_that_changed_since_it_was_saved_is_judged_again(project: Stranger) -> None:

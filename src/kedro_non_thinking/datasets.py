@@ -18,6 +18,8 @@ from .trees import read_json
 _SETTINGS_FILES = (
     *("generation_config.json", "tokenizer_config.json", "config.json", "adapter_config.json", "chat_template.json"),
 )
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_TABLE_LIBRARIES = frozenset({"pandas", "pyarrow", "polars"})
 
 
 def judge_data(
@@ -41,6 +43,8 @@ def judge_data(
         yield from judge_table(_arrow_table(data), judge)
     elif arrow is not None and isinstance(data, arrow.Table):
         yield from judge_table(data, judge)
+    elif _library(data) == "polars" and hasattr(data, "to_arrow"):
+        yield from judge_data(data.to_frame() if hasattr(data, "to_frame") else data.to_arrow(), judge)
     elif isinstance(data, str):
         # A page is read by people; any other text may be a prompt.
         if not data.lstrip()[:15].lower().startswith(("<!doctype html", "<html")):
@@ -48,6 +52,7 @@ def judge_data(
     elif isinstance(data, (dict, list, tuple)):
         if not is_policy(data):
             yield from _tree(data, judge, deployment)
+            yield from _judge_inside(data, judge, deployment)
     elif isinstance(folder := getattr(data, "path", data), Path) and folder.is_dir():
         yield from judge_folder(folder, judge, exported=exported)
     elif hasattr(data, "model_dump"):
@@ -86,6 +91,26 @@ def judge_folder(folder: Path, judge: Judge, *, exported: bool) -> Iterator[tupl
 def _tree(value: object, judge: Judge, deployment: bool) -> Iterator[tuple[str, Finding]]:
     for keys, finding in judge.tree(value, deployment=deployment):
         yield ".".join(map(str, keys)), finding
+
+
+def _judge_inside(
+    data: dict[Any, Any] | list[Any] | tuple[Any, ...], judge: Judge, deployment: bool
+) -> Iterator[tuple[str, Finding]]:
+    """Judges the tables and objects in a mapping or a list: partitions of a dataset, sheets of a workbook."""
+    if set(map(type, data.values() if isinstance(data, dict) else data)) <= _PLAIN:
+        return
+    for key, entry in data.items() if isinstance(data, dict) else enumerate(data):
+        if isinstance(entry, (dict, list, tuple)):
+            found = _judge_inside(entry, judge, deployment)
+        elif _library(entry) in _TABLE_LIBRARIES or hasattr(entry, "model_dump"):
+            found = judge_data(entry, judge, deployment=deployment)
+        else:
+            continue
+        yield from ((f"{key}.{place}" if place else str(key), finding) for place, finding in found)
+
+
+def _library(value: object) -> str:
+    return type(value).__module__.partition(".")[0]
 
 
 def _prompt_renderer(data: Any, judge: Judge) -> Iterator[tuple[str, Finding]]:

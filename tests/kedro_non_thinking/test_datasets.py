@@ -115,6 +115,22 @@ def test_of_a_column_of_this_and_that_the_texts_are_judged() -> None:
     assert _rules(pd.Series(["x", "<think>"], name="a")) == {("a", "think-tag")}
 
 
+def test_tables_and_objects_within_others_are_judged() -> None:
+    thoughts, fine = pd.DataFrame({"answer": ["x", "<think>"]}), pd.DataFrame({"answer": ["x"]})
+    settings_object = SimpleNamespace(model_dump=lambda: {"enable_thinking": True})
+    assert _rules({"2026-01": fine, "2026-02": thoughts}) == {("2026-02.answer", "think-tag")}
+    assert _rules([fine, {"sheets": (pa.Table.from_pandas(thoughts),)}]) == {("1.sheets.0.answer", "think-tag")}
+    assert _rules({"served": settings_object, "rows": [1, 2]}) == {("served.enable_thinking", "thinking-switch")}
+
+
+def test_a_frame_of_polars_is_judged_as_a_table() -> None:
+    frame_class = type("DataFrame", (), {"__module__": "polars.dataframe.frame"})
+    frame: Any = frame_class()
+    frame.to_arrow = lambda: pa.table({"answer": ["x", "<think>"]})
+    assert _rules(frame) == {("answer", "think-tag")}
+    assert _rules([frame]) == {("0.answer", "think-tag")}
+
+
 def test_a_violation_names_the_row() -> None:
     frame = _examples([1, 2, *END, 5], [1, 2, *END, 5], [1, 2, *END, 5, 151668])
     ((_, problem),) = judge_data(frame, JUDGE)

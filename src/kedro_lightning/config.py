@@ -268,8 +268,13 @@ class ComputeConfig(_Settings):
         return self.nodes.get(node, NodeHint())
 
 
-def load_config(loader: AbstractConfigLoader) -> ComputeConfig:
+def load_config(loader: AbstractConfigLoader, *, in_job: bool = False) -> ComputeConfig:
     """Reads the settings of an environment; single values of ``base`` may be changed without repeating the rest.
+
+    Args:
+        loader: The configuration of a project.
+        in_job: Whether a rented machine reads them. Its folders are mounted by then, and the variables that named
+            them to the driver need not be set.
 
     Raises:
         SettingsError: A value is unknown or not allowed; every one is named.
@@ -283,6 +288,8 @@ def load_config(loader: AbstractConfigLoader) -> ComputeConfig:
         content: dict[str, Any] = loader[KIND]
     except (MissingConfigException, KeyError):
         return ComputeConfig()
+    if in_job and isinstance(content.get("data"), dict):
+        content = {**content, "data": {name: value for name, value in content["data"].items() if name != "mounts"}}
     return parse_config(content, _places(loader))
 
 

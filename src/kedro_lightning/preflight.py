@@ -23,6 +23,7 @@ from .plan import Plan, make_plan
 from .platform.client import Connection, connect
 from .platform.machines import PriceList, cached_prices, read_prices
 from .platform.studios import StudiosApi, StudioView
+from .run_state import FOLDER, own_folder
 from .times import JobTimes
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def ready_studios(
 
 def price_cache(project: Path) -> Path:
     """Returns where prices are kept between runs."""
-    return project / ".kedro-compute" / "prices.json"
+    return project / FOLDER / "prices.json"
 
 
 def current_prices(connection: Connection, project: Path) -> PriceList:
@@ -152,6 +153,7 @@ def current_prices(connection: Connection, project: Path) -> PriceList:
         PreflightError: There are neither.
     """
     cache = price_cache(project)
+    own_folder(project)
     try:
         prices = read_prices(connection, cache)
     except PlatformError as error:

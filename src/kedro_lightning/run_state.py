@@ -53,10 +53,16 @@ class StateFile:
             self.state.finished |= finished
             if job is not None:
                 self.state.jobs[f"{job.key}#{job.attempt}"] = asdict(job)
-            ignore = self.path.parents[1] / ".gitignore"
-            if not ignore.is_file():
-                write_whole(ignore, "*\n")
+            own_folder(self.path.parents[2])
             write_whole(self.path, json.dumps(asdict(self.state), indent=1, default=str))
+
+
+def own_folder(project: Path) -> Path:
+    """Returns the folder of a project in which the plugin keeps what it notes; git ignores it from the start."""
+    ignore = project / FOLDER / ".gitignore"
+    if not ignore.is_file():
+        write_whole(ignore, "*\n")
+    return ignore.parent
 
 
 def state_path(project: Path, run_id: str) -> Path:

@@ -137,7 +137,7 @@ class JobRunner(_PartOfARun, SequentialRunner):
             SystemExit: 78 where this machine has other packages than the driver.
         """
         context = context_of(hook_manager)
-        if context is not None and load_config(context.loader).code.check_packages:
+        if context is not None and load_config(context.loader, in_job=True).code.check_packages:
             _check_packages(context.project)
         return super().run(pipeline, catalog, hook_manager, *args, **kwargs)
 

@@ -32,7 +32,8 @@ def run(line: str, project: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_node_with_a_tag_becomes_a_job(platform, project: Path) -> None:
-    platform.world.extra_env = {"SHARED_DATA": str(project / "data/shared"), "DO_NOT_TRACK": "1"}
+    # Of variables the machine has those of the tests alone: SHARED_DATA is one of the driver.
+    platform.world.extra_env = {"DO_NOT_TRACK": "1", "PYTHONPATH": str(PAGE.parents[1] / "src")}
     shown = {}
     for language, text in BLOCKS:
         if language == "bash":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.kedro_lightning.conftest import git
 
-_IGNORED = "data/\n.kedro-compute/\n.viz/\nhooks.jsonl\nconf/local/\n__pycache__/\n"
+_IGNORED = "data/\n.viz/\nhooks.jsonl\nconf/local/\n__pycache__/\n"
 
 
 @pytest.fixture
@@ -41,6 +41,12 @@ def test_a_job_works_in_the_commit_and_with_the_packages_of_the_run(pushed) -> N
     assert not [place for place in pushed.platform.world.blobs if "bundles" in place]
     (state,) = (pushed.path / ".kedro-compute/runs").glob("*.json")
     assert json.loads(state.read_text())["code"] == f"git:{commit}"
+
+
+def test_prices_that_a_plan_keeps_are_no_change_that_is_not_committed(pushed, invoke) -> None:
+    assert invoke("plan").exit_code == 0
+    assert (pushed.path / ".kedro-compute/prices.json").is_file()
+    assert git(pushed.path, "status", "--porcelain") == ""
 
 
 def test_a_machine_with_other_packages_does_nothing_and_names_them(pushed, tmp_path: Path) -> None:

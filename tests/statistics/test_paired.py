@@ -1,6 +1,7 @@
 from math import sqrt
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from spelling_transfer.statistics.intervals import Interval
@@ -27,6 +28,15 @@ def test_paired_difference_by_hand() -> None:
 def test_pairs_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="same examples, got 2, 1 and 2"):
         paired_difference([True, False], [True], ["a", "b"])
+
+
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA, 2, 0.5, "False"])
+def test_an_answer_that_is_neither_right_nor_wrong_is_not_taken_for_right(missing: object) -> None:
+    right = np.array([True, missing], dtype=object)
+    with pytest.raises(ValueError, match=r"arm: .*neither right nor wrong"):
+        paired_difference([True, False], right, ["a", "b"])
+    given = [1.0, 0.0], np.array([True, False], dtype=object), [1, 0]
+    assert [paired_difference(each, [False, False], ["a", "b"]).reference for each in given] == [0.5] * 3
 
 
 def test_repeating_a_familys_examples_does_not_narrow_the_interval() -> None:

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spelling_transfer.tokenizer.chat import ChatTokenizer, cut_at_word, encode_around_words, load_chat_tokenizer
+from spelling_transfer.tokenizer.chat import (
+    ChatTokenizer,
+    TokenizerFileError,
+    cut_at_word,
+    embedded_folder,
+    encode_around_words,
+    load_chat_tokenizer,
+)
 
 _TOKENIZER = load_chat_tokenizer()
 _ADDED = _TOKENIZER.tokenizer.get_added_tokens_decoder()
@@ -18,6 +25,12 @@ def test_no_text_becomes_a_token_of_the_markup(parts: list[str]) -> None:
     (prompt,) = _TOKENIZER.encode_prompts([text])
     assert prompt[: len(_TOKENIZER.prefix_ids)] == list(_TOKENIZER.prefix_ids)
     assert prompt.count(151667) == prompt.count(151668) == 1
+
+
+def test_a_folder_may_be_named_by_a_text() -> None:
+    assert load_chat_tokenizer(str(embedded_folder())).sha256 == _TOKENIZER.sha256
+    with pytest.raises(TokenizerFileError, match=r"nowhere/tokenizer\.json"):
+        load_chat_tokenizer("nowhere")
 
 
 def test_prompts_keep_their_own_markup(tokenizer: ChatTokenizer) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from spelling_transfer.statistics.contrast import contrast, family_values
 from spelling_transfer.statistics.exact import sign_flip_exact
@@ -89,9 +89,9 @@ def paired_difference(
         alpha: Level at which ``detectable`` would be found; that of the interval if not given.
 
     Raises:
-        ValueError: There are no examples, or the three differ in length.
+        ValueError: There are no examples, the three differ in length, or an answer is neither right nor wrong.
     """
-    first, second = (np.atleast_2d(np.asarray(each, dtype=bool)) for each in (reference, arm))
+    first, second = (np.atleast_2d(_right(each, name)) for each, name in ((reference, "reference"), (arm, "arm")))
     family = np.asarray(families)
     n = first.shape[1]
     if not n or not n == second.shape[1] == len(family):
@@ -116,6 +116,24 @@ def paired_difference(
         p_value=p_value,
         detectable=found.detectable(alpha=1 - confidence if alpha is None else alpha),
     )
+
+
+def _right(answers: ArrayLike, name: str) -> NDArray[np.bool_]:
+    """Returns answers as right or wrong. Python takes a missing one (NaN) and a text ("False") for true."""
+    found = np.asarray(answers)
+    if found.dtype == bool:
+        return found
+    try:
+        numbers = found.astype(float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: an answer is neither right nor wrong ({error}).") from None
+    if (strange := numbers[(numbers != 0) & (numbers != 1)]).size:
+        raise ValueError(
+            f"{name}: {strange.size} of {numbers.size} are neither right nor wrong ({strange[0]:g}). Give 1 or 0; "
+            "leave out examples without an answer, or count them as wrong."
+        )
+    right: NDArray[np.bool_] = numbers == 1
+    return right
 
 
 def bonett_price_interval(n: int, only_reference: int, only_arm: int, *, confidence: float = CONFIDENCE) -> Interval:

@@ -93,7 +93,7 @@ class ChatTokenizer:
         return self.tokenizer.decode([i for i in ids if i not in self.hidden_ids], skip_special_tokens=False)
 
 
-def load_chat_tokenizer(folder: Path | None = None, *, expected_sha256: str | None = None) -> ChatTokenizer:
+def load_chat_tokenizer(folder: str | Path | None = None, *, expected_sha256: str | None = None) -> ChatTokenizer:
     """Loads a tokenizer with its chat template and derives the non-thinking prompt from the template.
 
     Args:
@@ -107,6 +107,7 @@ def load_chat_tokenizer(folder: Path | None = None, *, expected_sha256: str | No
     """
     if folder is None:
         folder, expected_sha256 = embedded_folder(), QWEN3_TOKENIZER_SHA256
+    folder = Path(folder)
     data = _read(folder / "tokenizer.json")
     sha256 = hashlib.sha256(data).hexdigest()
     if expected_sha256 is not None and sha256 != expected_sha256:

@@ -160,12 +160,14 @@ class NonThinkingPolicyHook:
     def _started(self) -> RunChecks:
         """Returns the checks; a process that was given no context reads the rules of its working folder."""
         if self._checks is None:
+            from kedro.framework.project import settings
             from kedro.utils import find_kedro_project
 
             with self._lock:
                 if self._checks is None:
                     project = find_kedro_project(Path.cwd()) or Path.cwd()
-                    self._checks = _read_rules(project, project / "conf", "base")
+                    base = settings.CONFIG_LOADER_ARGS.get("base_env") or "base"
+                    self._checks = _read_rules(project, project / settings.CONF_SOURCE, base)
         return self._checks
 
     def _file_state(self, name: str) -> FileState | None:

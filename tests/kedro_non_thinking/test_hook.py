@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -279,6 +280,16 @@ def test_a_process_without_a_context_has_the_rules_all_the_same(project: Strange
     hook.before_dataset_loaded("frame")
     with pytest.raises(PolicyViolationError, match="think-tag at dataset:frame"):
         hook.after_dataset_loaded("frame", "<think>")
+
+
+def test_a_process_without_a_context_reads_the_rules_where_the_project_has_its_configuration(
+    project: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_of_project = SimpleNamespace(CONF_SOURCE="settings", CONFIG_LOADER_ARGS={"base_env": "common"})
+    monkeypatch.setattr("kedro.framework.project.settings", settings_of_project)
+    project.write("settings/common/policy.yml", "no policy")
+    with pytest.raises(PolicyFileError, match=r"settings/common/policy\.yml"):
+        NonThinkingPolicyHook().before_dataset_loaded("frame")
 
 
 def test_the_evidence_says_how_long_the_checks_took(project: Stranger) -> None:

@@ -76,6 +76,14 @@ def test_nothing_has_changed_after_a_run_whole_or_in_parts(project: Any):
     assert "took" not in result.output  # no summary of a run that made nothing
 
 
+@pytest.mark.parametrize("runner", ["ThreadRunner", "ParallelRunner"])
+def test_nothing_has_changed_after_a_run_by_several_threads_or_processes(project: Any, runner: str):
+    changed = "--params=selection.max_length=9"
+    assert project.kedro("run", f"--runner={runner}", changed).exit_code == 0
+    assert stale(project, changed) == {}
+    assert set(stale(project)) == {"select", "double", "count", "summarise"}
+
+
 def test_a_changed_parameter_runs_its_readers_and_what_follows_and_leaves_what_a_whole_run_leaves(project: Any):
     changed = "--params=selection.max_length=9"
     assert stale(project, changed) == {

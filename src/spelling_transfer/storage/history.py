@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from spelling_transfer.storage.table_parts import TablePartsDataset
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import DataCatalog
+    from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,9 @@ class StorageHook:
     # Around the others: what they say of the run rests on the history, and the pointer must not lead to a run whose
     # summary is not written.
     @hook_impl(wrapper=True)
-    def after_pipeline_run(self, run_params: dict[str, Any]) -> Generator[None, Any, Any]:
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], run_result: dict[str, Any], pipeline: Pipeline
+    ) -> Generator[None, Any, Any]:
         """Writes the history, and after all other hooks moves ``latest`` to a run that ended well.
 
         A run of chosen nodes is a part of another and moves nothing.
@@ -94,6 +97,9 @@ class StorageHook:
         Raises:
             RunNameError: The pointer cannot be written.
         """
+        if self._history is not None and not self._history.heard_of_nodes:
+            ran = run_result if run_params.get("only_missing_outputs") else pipeline.all_outputs()
+            self._history.record_all(pipeline, set(ran))
         self._write_history()
         found = yield
         root = "" if self._context is None else storage_root_of(self._context)
@@ -129,15 +135,19 @@ class HistoryRecorder:
         self._content: dict[str, dict[str, Any] | None] = {}
         self._read: dict[tuple[str, str], dict[str, Any] | None] = {}  # by node and input
         self.entries: list[dict[str, Any]] = []
+        self.heard_of_nodes = False
+        """Whether a node ran in this process: a runner whose nodes run in others fires no hooks of theirs here."""
 
     def note_input(self, name: str, node: Node) -> None:
         """Notes what an input holds as a node is about to read it; of one that cannot be read, reading says more."""
+        self.heard_of_nodes = True
         if not is_parameter(name):  # those are the same throughout the run
             with suppress(Exception):
                 self._read[node.name, name] = describe_content(self._catalog.get(name))
 
     def note_inputs(self, node: Node) -> None:
         """Notes what the inputs of a node hold, but for those that it has read itself."""
+        self.heard_of_nodes = True
         for name in node.inputs:
             if (node.name, name) not in self._read:
                 self.note_input(name, node)
@@ -161,6 +171,13 @@ class HistoryRecorder:
                 "inputs": {name: facts for name, facts in inputs.items() if facts is not None},
             }
         )
+
+    def record_all(self, pipeline: Pipeline, ran: Collection[str]) -> None:
+        """Records after a run what its nodes have saved, from what is there by then."""
+        for node in pipeline.nodes:
+            for name in node.outputs:
+                if name in ran:
+                    self.record(name, node)
 
     def write(self, storage_root: str, project: Path) -> None:
         """Writes what was recorded below the storage root."""

@@ -150,10 +150,16 @@ class NonThinkingPolicyHook:
 
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception, catalog: DataCatalog) -> None:
-        """Saves the evidence of a run that failed, the violation included, also one found in another process."""
+        """Saves the evidence of a run that failed, the violation included, also one found in another process.
+
+        The error itself stays the last word.
+        """
         if self._checks is not None:
             self._checks.found_elsewhere(error)
-        self._save_report(catalog)
+        try:
+            self._save_report(catalog)
+        except Exception as second:  # noqa: BLE001  (the store that made a node fail fails here again)
+            logger.warning("The evidence of the non-thinking policy could not be saved: %s", second)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -218,6 +218,14 @@ def test_a_violation_in_a_process_of_the_parallel_runner_is_told_and_is_in_the_e
     assert {finding["rule"] for finding in report["found"]} == {"think-tag"}
 
 
+def test_a_violation_stays_the_error_where_its_evidence_cannot_be_saved(project: Stranger) -> None:
+    registry = FILES[REGISTRY].replace('answers["texts"]}', '["<thi" + "nk>"]}')
+    project.write(REGISTRY, registry)
+    (project.path / "data/policy_report.json").mkdir(parents=True)
+    with pytest.raises(PolicyViolationError, match="think-tag at dataset:frame#answer"):
+        project.run()
+
+
 def test_a_file_that_changed_since_it_was_saved_is_judged_again(project: Stranger) -> None:
     # A node that has nothing to do with the file rewrites it before the next one loads it.
     registry = FILES[REGISTRY]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -66,7 +69,16 @@ def test_a_bucket_that_is_not_there_is_said_before_a_run_begins(s3: str):
         run_folder("s3://no-such-bucket/study")
 
 
-def test_a_project_on_s3_keeps_its_data_there_and_moves_the_pointer_last(toy_project, s3: str, s3_server, monkeypatch):
+def named_in(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Counter[str]:
+    """Counts how often runs are named; the first command of a process takes the log away from pytest."""
+    text = caplog.text or capfd.readouterr().err
+    caplog.clear()
+    return Counter(re.findall(r"(?<=SPELLING_TRANSFER_RUN=)[\w-]+", text))
+
+
+def test_a_project_on_s3_keeps_its_data_there_and_moves_the_pointer_last(
+    toy_project, s3: str, s3_server, monkeypatch, caplog, capfd
+):
     toy_project.write("src/toy/settings.py", "from spelling_transfer.settings import *\n")
     toy_project.write("conf/cloud/globals.yml", f"storage_root: ${{run_folder:{s3}}}\n")
     for name, kind in (("words", "ParquetDataset"), ("counts", "JSONDataset")):
@@ -88,6 +100,12 @@ def test_a_project_on_s3_keeps_its_data_there_and_moves_the_pointer_last(toy_pro
     failed = toy_project.kedro("run", "--env=cloud", "--pipelines=prep,stop")
     assert failed.exit_code == 130, failed.output
     assert read_latest(s3) is None
+    # Its name is said: without it, the next process would begin another run.
+    assert named_in(caplog, capfd) == {os.environ["SPELLING_TRANSFER_RUN"]: 1}
+    assert toy_project.kedro("peek", "words", "--env=cloud").exit_code == 0
+    other_process(monkeypatch)
+    assert toy_project.kedro("run", "--env=cloud", "--pipelines=report").exit_code == 1  # without words
+    assert named_in(caplog, capfd) == {os.environ["SPELLING_TRANSFER_RUN"]: 2}  # at the start, and when it failed
     other_process(monkeypatch)
     result = toy_project.kedro("run", "--env=cloud")
     assert result.exit_code == 0, result.output

@@ -25,7 +25,7 @@ from spelling_transfer import __version__
 from spelling_transfer.files import sha256_of
 from spelling_transfer.storage.access import protocols, write_whole
 from spelling_transfer.storage.errors import DatasetFileError, cannot_read, explain_remote
-from spelling_transfer.storage.runs import is_part_of_a_run, move_latest, who
+from spelling_transfer.storage.runs import how_to_go_on, is_part_of_a_run, move_latest, who
 from spelling_transfer.storage.table_parts import TablePartsDataset
 
 if TYPE_CHECKING:
@@ -56,10 +56,13 @@ class StorageHook:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
-        """Begins the history of a run."""
+        """Begins the history of a run, and says the name of one that nobody named."""
         if self._context is not None and storage_root_of(self._context):
             TablePartsDataset.run_id = str(run_params.get("run_id", "run"))
             self._history = HistoryRecorder(TablePartsDataset.run_id, run_params.get("env"), catalog)
+            if (named := how_to_go_on(storage_root_of(self._context))) is not None:
+                # At the start, as a run that is killed says nothing at its end.
+                logger.info("A new run begins. Should it stop before its end, %s goes on with it.", named)
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
@@ -81,8 +84,10 @@ class StorageHook:
 
     @hook_impl(tryfirst=True)
     def on_pipeline_error(self) -> None:
-        """Writes the history of a run that stopped; what it saved before is there."""
+        """Writes the history of a run that stopped, and says how the next finds what it saved before."""
         self._write_history()
+        if self._context is not None and (named := how_to_go_on(storage_root_of(self._context))) is not None:
+            logger.warning("What this run has saved is found with %s, which goes on with it.", named)
 
     # Around the others: what they say of the run rests on the history, and the pointer must not lead to a run whose
     # summary is not written.

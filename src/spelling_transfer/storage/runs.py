@@ -30,6 +30,8 @@ VARIABLE = "SPELLING_TRANSFER_RUN"
 POINTER = "latest.json"
 
 _WHOLE: ContextVar[bool] = ContextVar("whole", default=False)
+_made: set[str] = set()
+"""Names that this process has made, which whoever started it does not know."""
 
 
 class RunNameError(SpellingTransferError):
@@ -56,6 +58,16 @@ def run_folder(root: str) -> str:
     return f"{root}/runs/{name}"
 
 
+def how_to_go_on(storage_root: str) -> str | None:
+    """Returns how to name a run that has a new name; without it the next process would not find what this one made.
+
+    Args:
+        storage_root: What :func:`run_folder` returned, or a folder for all runs.
+    """
+    _, kept_apart, name = storage_root.rpartition("/runs/")
+    return f"{VARIABLE}={name}" if kept_apart and name in _made else None
+
+
 @contextmanager
 def whole_run() -> Iterator[None]:
     """Says of the runs inside that they are whole although their nodes are named: the others need not run again."""
@@ -73,7 +85,9 @@ def is_part_of_a_run(run_params: Mapping[str, Any]) -> bool:
 
 def new_run_name() -> str:
     """Returns a name that no other run has: the time, UTC, to read it by, and chance."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    _made.add(name)
+    return name
 
 
 def read_latest(root: str) -> str | None:

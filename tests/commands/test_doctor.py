@@ -122,6 +122,25 @@ def test_places_are_written_to_and_left_as_they_were(project):
     assert sorted(project.path.iterdir()) == before
 
 
+def test_a_store_that_cannot_be_asked_for_the_latest_run_is_a_finding_among_the_others(project, monkeypatch):
+    for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    project.write("conf/far/globals.yml", "storage_root: ${run_folder:s3://data/study}\n")
+    project.write(
+        "conf/far/catalog/prep.yml",
+        "words: {type: spelling_transfer.storage.ParquetDataset, filepath: '${globals:storage_root}/words.parquet'}\n",
+    )
+    result = project.kedro("doctor", "--offline", "--env=far", "--json")
+    assert result.exit_code == 1
+    found = rows(result)
+    assert not found["project"]["ok"]
+    assert "s3://data/study/latest.json: the endpoint cannot be reached" in found["project"]["found"]
+    assert found["packages"]["ok"]
+    assert "AWS (S3)" in found
+
+
 def test_a_place_that_cannot_be_written_is_found_by_writing(project):
     project.write("data", "a file where the folder should be")
     found = {check.name: check for check in doctor.check_places("data/runs")}

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -24,7 +23,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import json_option, load_context, print_json, project_folder
-from spelling_transfer.errors import causes, reinstall_command
+from spelling_transfer.errors import SpellingTransferError, causes, reinstall_command
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -73,18 +72,25 @@ def _examine(offline: bool, env: str | None) -> list[Check]:
 
     from spelling_transfer.storage.history import storage_root_of
 
-    context = cache(lambda: load_context(env))  # after the packages that it needs have been looked at
-    groups: dict[str, Callable[[], Iterator[Check]]] = {
-        "packages": check_installed,
-        "files": lambda: check_files(cast("DataCatalog", context().catalog), offline=offline),
-        "places": lambda: check_places(storage_root_of(context()) or "data", offline=offline),
-        "accounts": check_signed_in,
-    }
-    if not offline:
-        groups["machines"] = lambda: check_machines(context())
-        groups["hosts"] = lambda: check_reachable({**HOSTS, **_tracking_host()})
-    found: list[Check] = []
     with Console(stderr=True).status("Looking ...") as status, _no_downloads():
+        found = list(check_installed())  # before the project, which needs these packages
+        groups: dict[str, Callable[[], Iterator[Check]]] = {"accounts": check_signed_in}
+        status.update("Looking at the project ...")
+        try:
+            context = load_context(env)
+        except SpellingTransferError as error:  # its configuration, or a store that has to say which run is the latest
+            remedy = "Its files and places are looked at when this is mended."
+            found.append(Check("files", "project", False, True, str(error), remedy))
+        else:
+            groups = {
+                "files": lambda: check_files(cast("DataCatalog", context.catalog), offline=offline),
+                "places": lambda: check_places(storage_root_of(context) or "data", offline=offline),
+                **groups,
+            }
+            if not offline:
+                groups["machines"] = lambda: check_machines(context)
+        if not offline:
+            groups["hosts"] = lambda: check_reachable({**HOSTS, **_tracking_host()})
         for name, group in groups.items():
             status.update(f"Looking at {name} ...")
             found += group()

@@ -192,7 +192,7 @@ def shown(tab: Tab, address: str, *expected: str) -> dict[str, str]:
         or any(boxes != seen[-1] for boxes in seen[-_AT_REST:])
         or not {name for name, *_ in seen[-1]}.issuperset(expected)
     ):
-        assert len(seen) < 100, f"the graph finds no rest, or has not all of {expected}"
+        assert len(seen) < 400, f"the graph finds no rest, or has not all of {expected}"
         time.sleep(0.3)
         seen.append(tab.js(_BOXES))
     return {name: kind for name, kind, _ in seen[-1]}

@@ -122,11 +122,8 @@ def test_places_are_written_to_and_left_as_they_were(project):
     assert sorted(project.path.iterdir()) == before
 
 
-def test_a_store_that_cannot_be_asked_for_the_latest_run_is_a_finding_among_the_others(project, monkeypatch):
-    for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+def test_a_project_that_cannot_be_opened_is_a_finding_among_the_others(project, monkeypatch):
+    monkeypatch.setenv("SPELLING_TRANSFER_RUN", "no/name")
     project.write("conf/far/globals.yml", "storage_root: ${run_folder:s3://data/study}\n")
     project.write(
         "conf/far/catalog/prep.yml",
@@ -136,7 +133,7 @@ def test_a_store_that_cannot_be_asked_for_the_latest_run_is_a_finding_among_the_
     assert result.exit_code == 1
     found = rows(result)
     assert not found["project"]["ok"]
-    assert "s3://data/study/latest.json: the endpoint cannot be reached" in found["project"]["found"]
+    assert "'no/name' cannot name a run" in found["project"]["found"]
     assert found["packages"]["ok"]
     assert "AWS (S3)" in found
 

@@ -171,6 +171,14 @@ def test_an_engine_is_served_where_its_own_checks_passed(
             require_conformance(deployable, conformance, "cpu", engine)
 
 
+def test_an_engine_that_was_not_checked_needs_to_be_asked_for(deployable: ModelFolder, tmp_path: Path) -> None:
+    conformance = write_conformance(tmp_path / "conformance.json", deployable)
+    arguments = ["--folder", str(deployable.path), "--conformance", str(conformance), "--engine", "vllm"]
+    result = CliRunner().invoke(serve, arguments)
+    assert result.exit_code == 1
+    assert "deployment_check.engines" in result.output
+
+
 def test_a_conformance_that_is_no_json_is_named(deployable: ModelFolder, tmp_path: Path) -> None:
     conformance = tmp_path / "conformance.json"
     conformance.write_text("{")

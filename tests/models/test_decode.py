@@ -225,6 +225,33 @@ def test_a_step_that_looks_at_its_data_cannot_be_recorded(
 
 
 @torch.inference_mode()
+def test_a_slot_that_was_idle_from_the_start_keeps_what_all_prompts_begin_with(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
+) -> None:
+    rows = [embedded.vocabulary.to_rows(prompt) for prompt in prompts]
+    found = []
+    for pool in (GraphPool(torch.device("cpu"), enabled=False), Recording()):
+        decoder = StaticDecoder(
+            embedded,
+            generate.answer_head(embedded, tokenizer, None)[0],
+            generate._best,
+            DecoderSize(8, 64, 24),
+            layer_shapes(embedded),
+            end_row=-1,
+            pool=pool,
+            prefix=rows[0][:3],
+        )
+        decoder.admit([Admission(0, rows[0], None, 24)])
+        for _ in range(3):  # once recorded, a step computes every slot
+            decoder.step()
+        decoder.admit([Admission(7, rows[1], None, 24)])
+        found.append([decoder.step(logprobs=True) for _ in range(4)])
+    plain, recorded = found
+    assert [drawn[7] for drawn, _ in recorded] == [drawn[7] for drawn, _ in plain]
+    assert [logs[7] for _, logs in recorded] == pytest.approx([logs[7] for _, logs in plain], abs=1e-4)
+
+
+@torch.inference_mode()
 def test_logprobs_and_wider_slots_when_recorded(
     embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
 ) -> None:

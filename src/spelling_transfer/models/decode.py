@@ -140,6 +140,7 @@ class StaticDecoder:
             ids = torch.from_numpy(prefix).long().to(device).expand(n, -1)
             self._read(ids, torch.arange(n, device=device))
             self._start = len(prefix)
+            self._column.fill_(self._start)  # a step writes in idle slots too
 
     def use(self, head: AnswerHead) -> None:
         """Takes over the rows of the head as they are now; their order and number must be the same."""

@@ -34,7 +34,7 @@ def generate_ours(
     new_tokens: int,
     shape: str = "4b",
     dtype: str = "bfloat16",
-    side_by_side: int = 512,
+    side_by_side: int | None = None,
     sampled: bool = False,
     subset: bool = False,
     once: bool = False,

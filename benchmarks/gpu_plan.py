@@ -14,6 +14,8 @@ CONTEXT_GIB = 0.5
 """Of that, what CUDA's context and libraries take before the first tensor."""
 STEPS, LONG_RUN = 12, 100
 SMALL_PASSES = "ours, pass_tokens 480"
+WIDER = "generate, 1,024 side by side"
+"""Of the peer, beside 512: what our generator takes by itself."""
 FOUR_BIT = "32 × 1, 4 bits, float16"
 ONE_STEP = "one step's examples"
 """Trained on over and over: a step is then the same one however it is cut."""
@@ -138,7 +140,7 @@ def _small() -> list[Contestant]:
 
 def _generate() -> list[Contestant]:
     part, short, wide = "generate", {"questions": 1_024, "new_tokens": 16}, {"questions": 512, "new_tokens": 64}
-    drawn = {**short, "sampled": True}
+    drawn, wider = {**short, "sampled": True}, {**short, "side_by_side": 1_024}
     evaluation = {"questions": 5_000, "new_tokens": 24, "once": True}
     return [
         Contestant(part, "ours", "5,000 questions, 24 tokens", "ours, generate", "generate_ours", evaluation, 100),
@@ -146,6 +148,7 @@ def _generate() -> list[Contestant]:
         Contestant(part, "ours", "512 questions, 64 tokens", "ours, generate", "generate_ours", wide),
         Contestant(part, "ours, sampled", "1,024 questions, 16 tokens", "ours, generate", "generate_ours", drawn),
         Contestant(part, "generate", "1,024 questions, 16 tokens", "generate", "generate_peer", short, 100),
+        Contestant(part, WIDER, "1,024 questions, 16 tokens", "generate", "generate_peer", wider),
         Contestant(part, "generate, sampled", "1,024 questions, 16 tokens", "generate", "generate_peer", drawn),
     ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark_table import row
-from gpu_plan import ANSWERS, FOUR_BIT, L4_GIB, LONG_RUN, MISSION, ONE_STEP, SMALL_PASSES, T4_GIB
+from gpu_plan import ANSWERS, FOUR_BIT, L4_GIB, LONG_RUN, MISSION, ONE_STEP, SMALL_PASSES, T4_GIB, WIDER
 
 Detail = dict[str, Any]
 Rows = list[dict[str, Any]]
@@ -134,6 +134,7 @@ def _generation(results: Results) -> Rows:
     rows: Rows = []
     for ours_name, peer, goal in (
         ("ours", "generate", GOAL_GENERATE),
+        ("ours", WIDER, GOAL_GENERATE),
         ("ours, sampled", "generate, sampled", None),
     ):
         if ours := results.get("generate", ours_name, _SHORT):
@@ -142,7 +143,8 @@ def _generation(results: Results) -> Rows:
                 speed = results.figure("generate", peer, _SHORT, name)
                 target = goal if name == "tokens_per_second" else None
                 label = f"generation{drawn}, {_SHORT}: {what}"
-                rows.append(row(label, ours[name], speed, "generate", "tokens/s", goal=target, more=True))
+                peer_name = WIDER if peer == WIDER else "generate"
+                rows.append(row(label, ours[name], speed, peer_name, "tokens/s", goal=target, more=True))
     if wide := results.get("generate", "ours", _WIDE):
         rows.append(row(f"generation, {_WIDE}", wide["tokens_per_second"], unit="tokens/s", goal=GOAL_TOKENS))
         alone = wide["decode_tokens_per_second"]

@@ -15,7 +15,7 @@ from spelling_transfer.training.pretrain_data import PretrainMixture
 @click.command(epilog="\b\nExample:\n  kedro pretrain --out data/01_raw/models/tiny-qwen3 --device cuda")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write the model to.")
 @click.option("--max-words", type=int, default=4_000, show_default=True, help="Most frequent words to take.")
-@click.option("--steps", type=int, default=None, help="Optimiser steps.  [default: PretrainSettings]")
+@click.option("--steps", type=int, default=None, help="Optimiser steps; 200 after a restart follow.")
 @click.option("--hidden-size", type=int, default=None, help="Width of the model.")
 @click.option("--layers", type=int, default=None, help="Decoder layers.")
 @click.option("--feed-forward-ratio", type=float, default=None, help="Width inside the feed-forward layers.")

@@ -20,6 +20,9 @@ _NAME = "spelling_transfer_fixed"
 _BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """Not cuDNN's, which plans for 2 to 3 seconds at each shape it has not met."""
 
+_FEW_SCORES = 8192
+"""Scores of a row and head up to which two matrix products are faster on a GPU than a kernel made for long rows."""
+
 _UNKNOWN = ("position_bias", "s_aux", "sliding_window", "softcap")
 """What some models want of their attention beside softmax(q·k)·v."""
 
@@ -90,6 +93,31 @@ def _attention(
         grouped = query.reshape(rows, heads // shared, shared * tokens, width)
         if tokens > 1:
             attention_mask = attention_mask.repeat(1, 1, shared, 1)
-        out = F.scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=scaling)
+        if query.device.type == "cuda" and shared * tokens * key.shape[2] <= _FEW_SCORES:
+            out = by_products(grouped, key, value, attention_mask, scaling)
+        else:
+            out = F.scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=scaling)
         out = out.reshape(rows, heads, tokens, value.shape[-1])
     return out.transpose(1, 2).contiguous(), None
+
+
+def by_products(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scaling: float | None
+) -> torch.Tensor:
+    """Attention as two matrix products with a softmax in float32 between them.
+
+    Args:
+        query: Shape ``(rows, heads, queries, width)``.
+        key: Shape ``(rows, heads, keys, width)``.
+        value: Shape ``(rows, heads, keys, value_width)``.
+        mask: Added to the scores, shape ``(rows or 1, 1, queries or 1, keys)``.
+        scaling: Factor of the scores; by default one over the root of the width.
+
+    Returns:
+        Shape ``(rows, heads, queries, value_width)``.
+    """
+    # float32 comes out of the product of two narrower matrices as it is summed up there: nothing is rounded between.
+    wide: dict[str, Any] = {} if query.dtype == torch.float32 else {"out_dtype": torch.float32}
+    scores = torch.bmm(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), **wide).unflatten(0, query.shape[:2])
+    shares = (scores * (scaling or query.shape[-1] ** -0.5) + mask).softmax(-1).to(value.dtype)
+    return torch.bmm(shares.flatten(0, 1), value.flatten(0, 1)).unflatten(0, query.shape[:2])

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PREFILLED_SHARE = 4
 """A quarter of the slots is filled at once: waiting for more leaves slots idle, and fewer fill the GPU less well."""
 
+_MOST_READ = 128
+"""Prompts that are read at once at most: with so many a GPU has enough to do, and their lengths differ little."""
+
 _READS_BEFORE = 2
 """Passes over prompts of one width before they are recorded; Python starts kernels faster than such a pass takes."""
 
@@ -52,7 +55,7 @@ class DecoderSize:
     @property
     def rows(self) -> int:
         """Prompts that are read at once."""
-        return max(self.slots // PREFILLED_SHARE, 1)
+        return min(max(self.slots // PREFILLED_SHARE, 1), _MOST_READ)
 
     def holds(self, other: DecoderSize) -> bool:
         """Whether what fits into the other fits into this one."""
@@ -135,17 +138,23 @@ class StaticDecoder:
         self._columns = torch.arange(size.columns, device=device)
         self._run_step = {wanted: Captured(pool) for wanted in (False, True)}
         self._prompts: dict[int, _Prompts] = {}
-        self._start = 0
-        if prefix is not None and len(prefix):
-            ids = torch.from_numpy(prefix).long().to(device).expand(n, -1)
-            self._read(ids, torch.arange(n, device=device))
-            self._start = len(prefix)
-            self._column.fill_(self._start)  # a step writes in idle slots too
+        self._prefix = np.zeros(0, dtype=np.int64) if prefix is None else prefix
+        self._start = len(self._prefix)
+        self._column.fill_(self._start)  # a step writes in idle slots too
+        self._read_prefix()
 
     def use(self, head: AnswerHead) -> None:
-        """Takes over the rows of the head as they are now; their order and number must be the same."""
+        """Takes over the weights as they are now; order and number of the head's rows must be the same."""
         if self._head.weight is not None and head.weight is not None:
             self._head.weight.copy_(head.weight)
+        self._read_prefix()
+
+    def _read_prefix(self) -> None:
+        if self._start:
+            device = self._token.device
+            ids = torch.from_numpy(self._prefix).long().to(device)[None]
+            self._read(ids, torch.tensor([self.size.slots], device=device), start=0)
+            self._cache.share(self._start)
 
     def answers(
         self, prompts: Sequence[np.ndarray], numbers: torch.Tensor | None, max_new_tokens: int
@@ -166,6 +175,9 @@ class StaticDecoder:
         asked: dict[int, int] = {}
         self._going.zero_()
         free = list(range(self.size.slots))
+        steps = 0
+        begun: dict[int, int] = {}
+        glances = _Glances(self._going)
         while waiting or asked:
             if len(free) >= (min(self.size.rows, len(waiting)) if waiting else self.size.slots):
                 if done := [slot for slot in free if slot in asked]:
@@ -174,6 +186,7 @@ class StaticDecoder:
                 while waiting and len(free) >= min(self.size.rows, len(waiting)):
                     taken = [(free.pop(0), waiting.popleft()) for _ in range(min(self.size.rows, len(waiting)))]
                     asked.update(taken)
+                    begun.update((slot, steps) for slot, _ in taken)
                     drawn = [None if numbers is None else numbers[i] for _, i in taken]
                     self.admit(
                         [
@@ -182,8 +195,16 @@ class StaticDecoder:
                         ]
                     )
             if asked:
-                self.step()
-                free = [slot for slot, going in enumerate(self._going[:-1].tolist()) if not going]
+                looked_at = steps
+                if steps < max(begun[slot] for slot in asked) + max_new_tokens:
+                    self._advance(logprobs=False)
+                    steps += 1
+                    glances.take(steps)
+                    # Recorded steps are looked at one late, so that a device has the next one while the host looks.
+                    looked_at = steps - 1 if self._pool.enabled else steps
+                continues = glances.look(looked_at)
+                ended = {slot for slot in asked if begun[slot] < looked_at and not continues[slot]}
+                free = [slot for slot in range(self.size.slots) if slot not in asked or slot in ended]
 
     @property
     def most_admitted(self) -> int:
@@ -233,12 +254,17 @@ class StaticDecoder:
         Returns:
             The row that each slot drew, and its logarithm; of slots whose answer has ended, anything.
         """
+        rows = self._advance(logprobs=logprobs)
+        return self._chosen[:rows].tolist(), self._logprobs[:rows].tolist() if logprobs else []
+
+    def _advance(self, *, logprobs: bool) -> int:
+        """Starts a step and returns how many slots it computes."""
         rows, seen = self.size.slots, self.size.columns
         if not self._pool.enabled:
             going = self._going[:-1].nonzero()[:, 0]
             rows, seen = int(going[-1]) + 1, int(self._column[going].max()) + 1
         self._run_step[logprobs](lambda: self._step(rows, seen, logprobs))
-        return self._chosen[:rows].tolist(), self._logprobs[:rows].tolist() if logprobs else []
+        return rows
 
     def release(self, slot: int) -> None:
         """Ends the answer of a slot, which nobody waits for any more."""
@@ -252,15 +278,15 @@ class StaticDecoder:
         self._run_step = {wanted: Captured(self._pool) for wanted in (False, True)}
         self._prompts.clear()
 
-    def _read(self, ids: torch.Tensor, slots: torch.Tensor) -> None:
-        width = ids.shape[1]
-        positions = self._columns[None, self._start : self._start + width]
+    def _read(self, ids: torch.Tensor, slots: torch.Tensor, start: int | None = None) -> None:
+        start, width = self._start if start is None else start, ids.shape[1]
+        positions = self._columns[None, start : start + width]
         mask = None
-        if self._start:
-            hidden = self._columns[: self._start + width] > positions[0, :, None]
+        if start:
+            hidden = self._columns[: start + width] > positions[0, :, None]
             mask = torch.zeros_like(hidden, dtype=self._dtype).masked_fill_(hidden, -torch.inf)[None, None]
         with fixed_attention(self._model), self._kernels():
-            self._cache.fill(slots, self._start)
+            self._cache.fill(slots, start)
             self._pass(ids, positions, mask)
 
     def _step(self, rows: int, seen: int, logprobs: bool) -> None:
@@ -296,6 +322,33 @@ class StaticDecoder:
     def _kernels(self) -> AbstractContextManager[Any]:
         """Faster kernels of the model's own layers, where there are some."""
         return fused_kernels(self._model, self._token.device.type)
+
+
+class _Glances:
+    """Which slots continue after a step, on the way from the device while the next step runs.
+
+    Args:
+        going: Whether each continues, on the device.
+    """
+
+    def __init__(self, going: torch.Tensor) -> None:
+        self._going = going
+        self._on_gpu = going.device.type == "cuda"
+        self._kept = [torch.zeros(going.shape, dtype=torch.bool, pin_memory=self._on_gpu) for _ in range(2)]
+        self._arrived = [torch.cuda.Event() for _ in range(2)] if self._on_gpu else []
+
+    def take(self, step: int) -> None:
+        """Begins to copy what is there after a step; the one before the last is forgotten."""
+        self._kept[step % 2].copy_(self._going, non_blocking=True)
+        if self._on_gpu:
+            self._arrived[step % 2].record()
+
+    def look(self, step: int) -> list[bool]:
+        """Waits for what was there after a step."""
+        if self._on_gpu:
+            self._arrived[step % 2].synchronize()
+        continues: list[bool] = self._kept[step % 2].tolist()
+        return continues
 
 
 def rounded(tokens: int, step: int = 8) -> int:

@@ -69,7 +69,7 @@ def generate_answers(
         max_new_tokens: Longest answer, in tokens, the end token included.
         sampling: How to draw; ``None`` takes the most likely token each time.
         seeds: One seed a prompt, so that a sampled answer does not depend on its batch; needed with ``sampling``.
-        batch_size: Prompts that run side by side; by default 512 on a GPU and 256 elsewhere.
+        batch_size: Prompts that run side by side; by default 1024 on a GPU and 256 elsewhere.
         allowed_ids: Token ids an answer may hold (the English subset); ``None`` allows all but the think tags.
         progress: Called with the number of prompts done after each batch.
 
@@ -86,7 +86,7 @@ def generate_answers(
     if sampling is not None and (seeds is None or len(seeds) != len(prompts)):
         raise ValueError(f"sampling needs one seed a prompt, got {0 if seeds is None else len(seeds)}")
     loaded.check_tokenizer(tokenizer)
-    batch_size = batch_size or (512 if loaded.device.type == "cuda" else 256)
+    batch_size = batch_size or (1024 if loaded.device.type == "cuda" else 256)
     if not prompts:
         return []
     head, head_key = answer_head(loaded, tokenizer, allowed_ids)
@@ -121,6 +121,7 @@ def generate_answers(
                         end_row=end_row,
                         max_new_tokens=max_new_tokens,
                         batch_size=batch_size,
+                        prefix=loaded.vocabulary.to_rows(_template_prefix(tokenizer, prompts)),
                     ):
                         keep(done)
                 except NotStaticError as error:
@@ -152,6 +153,13 @@ def generate_answers(
 def _in_slots(loaded: LoadedModel) -> bool:
     """Whether answers are generated in slots: where starting kernels one by one takes longer than they do."""
     return loaded.device.type == "cuda"
+
+
+def _template_prefix(tokenizer: ChatTokenizer, prompts: Sequence[Sequence[int]]) -> Sequence[int]:
+    """Returns what the template begins with, if all prompts do; unlike what they share, it is the same at each call."""
+    prefix = tokenizer.prefix_ids
+    n = len(prefix)
+    return prefix if all(len(prompt) > n and tuple(prompt[:n]) == prefix for prompt in prompts) else ()
 
 
 def answer_head(
@@ -204,8 +212,8 @@ def drawer(sampling: Sampling) -> Choose:
 
     def draw(head: AnswerHead, states: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         logits = head.logits(states)
-        best = logits.float().topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
-        left = best.values
+        best = logits.topk(min(sampling.top_k, logits.shape[-1]), dim=-1)
+        left = best.values.float()
         for warper in warpers:  # transformers' list of them would look at each one's signature at each step
             left = warper(None, left)  # no ids looked at
         probabilities = left.softmax(-1)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-SLOTS = (16, 64, 256, 512)
-"""Answers side by side. Up to 512 a step of a large model takes little longer for more of them."""
+SLOTS = (16, 64, 256, 512, 1024)
+"""Answers side by side. Up to 512 a step of a large model takes little longer for more of them; beyond, the work of
+the host and the reading of the weights are spread over more."""
 
 _FIRST_COLUMNS = 128
 """Columns of slots that are made before any prompt is known."""
@@ -61,6 +62,7 @@ def answers_in_slots(
     end_row: int,
     max_new_tokens: int,
     batch_size: int,
+    prefix: np.ndarray,
 ) -> Iterator[dict[int, list[int]]]:
     """Generates the answers to prompts with the decoder that the model keeps, or with a new one. In inference mode.
 
@@ -74,6 +76,7 @@ def answers_in_slots(
         end_row: The row of the end token.
         max_new_tokens: Longest answer, the end token included.
         batch_size: Most answers side by side; 16 are always allowed.
+        prefix: Rows that every prompt begins with.
 
     Yields:
         Rows of some answers by the place of the prompt, the end left out.
@@ -92,13 +95,13 @@ def answers_in_slots(
             "lower max_new_tokens."
         )
     wanted = DecoderSize(_slots(len(prompts), batch_size), rounded(columns), max_new_tokens)
-    key = key, end_row, _addresses(loaded.model)
+    key = key, end_row, tuple(prefix.tolist()), _addresses(loaded.model)
     left = dict(enumerate(prompts))
     while left:
         decoder: StaticDecoder | None = None
         places = list(left)
         try:
-            decoder = _decoder(loaded, head, choose, wanted, key, end_row)
+            decoder = _decoder(loaded, head, choose, wanted, key, end_row, prefix)
             drawn = None if numbers is None else numbers[places]
             for done in decoder.answers([left[i] for i in places], drawn, max_new_tokens):
                 answered = {places[place]: rows for place, rows in done.items()}
@@ -122,7 +125,13 @@ def answers_in_slots(
 
 
 def _decoder(
-    loaded: LoadedModel, head: AnswerHead, choose: Choose, wanted: DecoderSize, key: Hashable, end_row: int
+    loaded: LoadedModel,
+    head: AnswerHead,
+    choose: Choose,
+    wanted: DecoderSize,
+    key: Hashable,
+    end_row: int,
+    prefix: np.ndarray,
 ) -> StaticDecoder:
     kept = loaded.kept_decoder
     if kept is not None and kept.key == key:
@@ -140,7 +149,7 @@ def _decoder(
         _free_bytes(loaded.device),
     )
     pool = GraphPool(loaded.device, enabled=loaded.device.type == "cuda")
-    decoder = StaticDecoder(loaded, head, choose, size, layers, end_row=end_row, pool=pool)
+    decoder = StaticDecoder(loaded, head, choose, size, layers, end_row=end_row, pool=pool, prefix=prefix)
     loaded.kept_decoder = KeptDecoder(key, wanted, decoder)
     return decoder
 

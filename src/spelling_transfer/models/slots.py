@@ -111,6 +111,11 @@ class SlotCache(Cache):
         """
         self._target, self._column, self._seen = None, columns[:, None, None, None], seen
 
+    def share(self, columns: int) -> None:
+        """Gives all slots the first columns of the scratch slot."""
+        for layer in (*self._keys, *self._values):
+            layer[:-1, :, :columns] = layer[-1:, :, :columns]
+
     def widen(self, columns: int) -> None:
         """Gives each slot so many columns and keeps what it holds."""
         for kept in (self._keys, self._values):

@@ -118,6 +118,7 @@ def by_products(
     """
     # float32 comes out of the product of two narrower matrices as it is summed up there: nothing is rounded between.
     wide: dict[str, Any] = {} if query.dtype == torch.float32 else {"out_dtype": torch.float32}
-    scores = torch.bmm(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), **wide).unflatten(0, query.shape[:2])
-    shares = (scores * (scaling or query.shape[-1] ** -0.5) + mask).softmax(-1).to(value.dtype)
-    return torch.bmm(shares.flatten(0, 1), value.flatten(0, 1)).unflatten(0, query.shape[:2])
+    products = torch.bmm(query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), **wide)
+    scores = products.reshape(*query.shape[:3], -1) * (scaling or query.shape[-1] ** -0.5) + mask
+    shares = scores.softmax(-1).to(value.dtype)
+    return torch.bmm(shares.flatten(0, 1), value.flatten(0, 1)).reshape(*query.shape[:3], -1)

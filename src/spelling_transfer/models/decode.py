@@ -335,7 +335,9 @@ class _Glances:
         self._going = going
         self._on_gpu = going.device.type == "cuda"
         self._kept = [torch.zeros(going.shape, dtype=torch.bool, pin_memory=self._on_gpu) for _ in range(2)]
-        self._arrived = [torch.cuda.Event() for _ in range(2)] if self._on_gpu else []
+        self._arrived: list[Any] = []
+        if self._on_gpu:
+            self._arrived = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
 
     def take(self, step: int) -> None:
         """Begins to copy what is there after a step; the one before the last is forgotten."""

@@ -37,12 +37,22 @@ settings.register_profile("steady", derandomize=True, database=None)
 settings.register_profile("explore", max_examples=1000, print_blob=True)
 settings.load_profile("steady")
 
+# Tests compare to the bit what a GPU rounds otherwise, so they see none: their verdict is the same on every machine.
+if "SPELLING_GPU_TESTS" not in os.environ:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 # Two of these share two cores: threads of one would only keep the other waiting.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _LONGEST = ("tests/test_first_run.py", "tests/storage/test_run_on_s3.py", "tests/kedro_lightning/test_runner.py")
 """Files of minutes. Where files run side by side these begin, or the last one would run alone for long."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps that order: xdist would hand out the files with most tests first."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
+from spelling_transfer.progress import ProgressHandle, progress_bar
 from spelling_transfer.training.checkpoints import Checkpoints
 from spelling_transfer.training.data import EncodedExamples, Shapes
 from spelling_transfer.training.errors import TrainingDivergedError
@@ -86,6 +87,16 @@ def test_however_a_step_is_cut_it_is_the_same_step(loaded: LoadedModel, examples
     runs += [run(loaded, examples, StaticOnCpu(tokens))[0].losses for tokens in (10_000, 150, 60)]
     for losses in runs[1:]:
         assert losses == pytest.approx(runs[0], abs=1e-5)
+
+
+def test_the_bar_shows_no_loss_that_is_not_known_yet(
+    loaded: LoadedModel, examples: EncodedExamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[float] = []
+    monkeypatch.setattr(ProgressHandle, "show", lambda _, loss: shown.append(loss))
+    with progress_bar("Training", total=3) as advance:
+        result = train(loaded, examples, make_settings(max_steps=3), callbacks=[StaticOnCpu()], progress=advance)
+    assert shown == result.losses  # each a step late, and the last at the end
 
 
 def test_passes_are_few_and_as_large_as_memory_allows(loaded: LoadedModel, examples: EncodedExamples) -> None:

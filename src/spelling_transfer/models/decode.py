@@ -138,10 +138,13 @@ class StaticDecoder:
         self._columns = torch.arange(size.columns, device=device)
         self._run_step = {wanted: Captured(pool) for wanted in (False, True)}
         self._prompts: dict[int, _Prompts] = {}
-        self._prefix = np.zeros(0, dtype=np.int64) if prefix is None else prefix
-        self._start = len(self._prefix)
+        rows = np.zeros(0, dtype=np.int64) if prefix is None else prefix
+        scratch = torch.tensor([size.slots], device=device)
+        self._prefix = _Prompts(torch.from_numpy(rows).long().to(device)[None], scratch, Captured(pool))
+        self._start = len(rows)
         self._column.fill_(self._start)  # a step writes in idle slots too
-        self._read_prefix()
+        for _ in range(2):  # recorded now, as every call of `use` runs it
+            self._read_prefix()
 
     def use(self, head: AnswerHead) -> None:
         """Takes over the weights as they are now; order and number of the head's rows must be the same."""
@@ -151,9 +154,7 @@ class StaticDecoder:
 
     def _read_prefix(self) -> None:
         if self._start:
-            device = self._token.device
-            ids = torch.from_numpy(self._prefix).long().to(device)[None]
-            self._read(ids, torch.tensor([self.size.slots], device=device), start=0)
+            self._prefix.run(lambda: self._read(self._prefix.ids, self._prefix.slots, start=0))
             self._cache.share(self._start)
 
     def answers(
@@ -206,6 +207,11 @@ class StaticDecoder:
                 ended = {slot for slot in asked if begun[slot] < looked_at and not continues[slot]}
                 free = [slot for slot in range(self.size.slots) if slot not in asked or slot in ended]
 
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Brings a tensor to the device; a GPU finishes what it was given before, and the host does not wait for it."""
+        device = self._token.device
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
     @property
     def most_admitted(self) -> int:
         """Prompts that `admit` takes at once: a recorded pass has one number of rows."""
@@ -216,33 +222,33 @@ class StaticDecoder:
         if (columns := max(len(one.prompt) + one.limit for one in taken)) > self.size.columns:
             self._widen(columns)
         read = [one.prompt[self._start : -1] for one in taken]
-        width = rounded(max(map(len, read)), 4)
+        width = rounded(self._start + max(map(len, read)), 4) - self._start  # products of odd widths are slow
         rows = self.size.rows if self._pool.enabled else len(taken)
         ids = np.zeros((rows, min(width, self.size.columns - self._start)), dtype=np.int64)
         slots = np.full(rows, self.size.slots, dtype=np.int64)
         for row, (one, begin) in enumerate(zip(taken, read, strict=True)):
             ids[row, : len(begin)] = begin
             slots[row] = one.slot
-        device = self._token.device
+        given_ids, given_slots = self._placed(torch.from_numpy(ids)), self._placed(torch.from_numpy(slots))
         if not self._pool.enabled:
-            self._read(torch.from_numpy(ids).to(device), torch.from_numpy(slots).to(device))
+            self._read(given_ids, given_slots)
         else:
             if width not in self._prompts:
-                places = [torch.zeros(shape, dtype=torch.long, device=device) for shape in (ids.shape, slots.shape)]
-                self._prompts[width] = _Prompts(places[0], places[1], Captured(self._pool, _READS_BEFORE))
+                places = torch.zeros_like(given_ids), torch.zeros_like(given_slots)
+                self._prompts[width] = _Prompts(*places, Captured(self._pool, _READS_BEFORE))
             place = self._prompts[width]
-            place.ids.copy_(torch.from_numpy(ids))
-            place.slots.copy_(torch.from_numpy(slots))
+            place.ids.copy_(given_ids)
+            place.slots.copy_(given_slots)
             place.run(lambda: self._read(place.ids, place.slots))
         state = [(one.slot, int(one.prompt[-1]), len(one.prompt) - 1, one.limit) for one in taken]
-        filled, token, column, limit = torch.tensor(state).T.to(device).unbind()
+        filled, token, column, limit = self._placed(torch.tensor(state).T.contiguous()).unbind()
         self._token[filled], self._column[filled], self._limit[filled] = token, column, limit
         self._count.index_fill_(0, filled, 0)
         self._going.index_fill_(0, filled, True)
         self._answers.index_fill_(0, filled, self._end_row)
         numbers = [one.numbers for one in taken if one.numbers is not None]
         if numbers:
-            drawn = pad_sequence(numbers, batch_first=True).to(device)
+            drawn = self._placed(pad_sequence(numbers, batch_first=True))
             self._numbers[filled, : drawn.shape[1]] = drawn
 
     def step(self, *, logprobs: bool = False) -> tuple[list[int], list[float]]:
@@ -276,6 +282,7 @@ class StaticDecoder:
         self._cache.widen(self.size.columns)
         self._columns = torch.arange(self.size.columns, device=self._token.device)
         self._run_step = {wanted: Captured(self._pool) for wanted in (False, True)}
+        self._prefix = replace(self._prefix, run=Captured(self._pool))
         self._prompts.clear()
 
     def _read(self, ids: torch.Tensor, slots: torch.Tensor, start: int | None = None) -> None:

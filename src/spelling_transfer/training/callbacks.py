@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -141,6 +142,13 @@ class ShowProgress(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Counts a step."""
-        if isinstance(self.progress, ProgressHandle):
-            self.progress.show(loss=pl_module.ledger.last.loss)  # the last known, which may be of the step before
+        self._show(pl_module.ledger.last.loss)  # the last known: on a GPU that of the step before
         self.progress(1)
+
+    def on_train_end(self, _: pl.Trainer, pl_module: Any) -> None:
+        """Shows the loss of the last step."""
+        self._show(pl_module.statistics.loss)
+
+    def _show(self, loss: float) -> None:
+        if isinstance(self.progress, ProgressHandle) and not math.isnan(loss):
+            self.progress.show(loss=loss)

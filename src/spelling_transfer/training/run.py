@@ -7,7 +7,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,7 +160,8 @@ def fit(
     with (
         seeded(settings.seed + trainer.global_rank, settings.threads),
         training_options(model, settings),
-        fused_kernels(model, trainer.strategy.root_device.type),
+        # A compiler makes kernels of its own, and cannot look into these.
+        nullcontext() if settings.compile else fused_kernels(model, trainer.strategy.root_device.type),
         without_plans(),
     ):
         started = time.perf_counter()

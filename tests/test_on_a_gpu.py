@@ -116,8 +116,8 @@ def losses(tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> Callable[..., lis
         torch.manual_seed(0)
         attach_lora(start, LoraSettings(r=4, alpha=8, dropout=0.0), ("q_proj", "v_proj"))
         examples = EncodedExamples(encoded, base.vocabulary, tokenizer.end_id)
-        shared = {"learning_rate": 1e-3, "batch_size": 8, "max_steps": 8, "warmup_steps": 1, "precision": "fp32"}
-        return train(start, examples, TrainingSettings(**{**shared, **changes})).losses
+        shared = {"learning_rate": 1e-3, "batch_size": 8, "grad_accum_steps": 1, "max_steps": 8, "warmup_steps": 1}
+        return train(start, examples, TrainingSettings(**{"precision": "fp32", **shared, **changes})).losses
 
     return run
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from spelling_transfer.models import generate
+from spelling_transfer.models import decode, generate
 from spelling_transfer.models.capture import CaptureError, GraphPool
 from spelling_transfer.models.decode import Admission, DecoderSize, StaticDecoder, rounded
 from spelling_transfer.models.generate import Sampling, drawer, generate_answers, random_numbers
@@ -33,6 +33,11 @@ SAMPLED: dict[str, Any] = {
     "seeds": list(range(len(QUESTIONS))),
 }
 HOW = pytest.mark.parametrize("settings", [{}, SAMPLED], ids=["greedy", "sampled"])
+
+
+@pytest.fixture(autouse=True)
+def recorded_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_READS_BEFORE", 2)
 
 
 @pytest.fixture

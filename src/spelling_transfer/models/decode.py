@@ -31,8 +31,9 @@ PREFILLED_SHARE = 4
 _MOST_READ = 128
 """Prompts that are read at once at most: with so many a GPU has enough to do, and their lengths differ little."""
 
-_READS_BEFORE = 2
-"""Passes over prompts of one width before they are recorded; Python starts kernels faster than such a pass takes."""
+_READS_BEFORE = 8
+"""Passes over prompts of one width before they are recorded: that takes about a tenth of a second, and brings in only
+what Python loses when it starts the kernels of a pass itself, which is nothing in a large model."""
 
 Choose = Callable[["AnswerHead", torch.Tensor, torch.Tensor], torch.Tensor]
 """Chooses a candidate of the head for each of the states ``(rows, hidden)``, with one random number a row."""

@@ -83,7 +83,9 @@ def test_what_was_measured_comes_back_on_the_card_it_was_measured_on() -> None:
     assert speed.basis == "measured"
     steps = speed.training_seconds(1000, 32) - measured.ready_s
     assert 32 * 1000 / steps == pytest.approx(measured.examples_per_second)
-    assert 4_986 / speed.answering_seconds(4_986, measured.tokens_per_answer) == pytest.approx(measured.answers_per_second)
+    assert 4_986 / speed.answering_seconds(4_986, measured.tokens_per_answer) == pytest.approx(
+        measured.answers_per_second
+    )
 
 
 def test_a_smaller_card_by_hand(round_figures) -> None:

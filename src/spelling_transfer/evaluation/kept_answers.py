@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from spelling_transfer.models.folder import MANIFEST, ModelFolder
-from spelling_transfer.models.generate import Sampling, generate_answers
+from spelling_transfer.models.generate import Sampling, default_batch_size, generate_answers
 from spelling_transfer.models.load import LoadedModel, load_model, pick_device
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
-_BATCHES_AT_ONCE = {"cuda": 16}
+_BATCHES_AT_ONCE = {"cuda": 8}
 """Batches that are asked for in one call; on a GPU answers take one another's place, and each call ends with few."""
 _COLUMNS = ("key", "ids", "seconds", "candidates", "head_mb", "peak_mb")
 
@@ -194,7 +194,7 @@ class Respondent:
         keys = self.keys(prompts, way, seeds)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         device = pick_device()
-        size = (self._batch_size or (512 if device == "cuda" else 256)) * _BATCHES_AT_ONCE.get(device, 1)
+        size = (self._batch_size or default_batch_size(device)) * _BATCHES_AT_ONCE.get(device, 1)
         for start in range(0, len(order), size):
             chunk = order[start : start + size]
             asked = [i for i in chunk if self._kept.get(keys[i]) is None]

@@ -96,7 +96,7 @@ class EvaluationSettings(FrozenModel):
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the choice of questions and of the bootstrap.")
     max_new_tokens: int = Field(32, ge=1, le=512, description="Longest answer, in tokens.")
     batch_size: int | None = Field(
-        None, ge=1, le=4096, description="Questions that are answered side by side; by default 512 on a GPU, else 256."
+        None, ge=1, le=4096, description="Questions that are answered side by side; by default 1024 on a GPU, else 256."
     )
     threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads; sums depend on their number. One a physical core if null."

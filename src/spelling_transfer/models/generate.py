@@ -86,7 +86,7 @@ def generate_answers(
     if sampling is not None and (seeds is None or len(seeds) != len(prompts)):
         raise ValueError(f"sampling needs one seed a prompt, got {0 if seeds is None else len(seeds)}")
     loaded.check_tokenizer(tokenizer)
-    batch_size = batch_size or (1024 if loaded.device.type == "cuda" else 256)
+    batch_size = batch_size or default_batch_size(loaded.device.type)
     if not prompts:
         return []
     head, head_key = answer_head(loaded, tokenizer, allowed_ids)
@@ -148,6 +148,11 @@ def generate_answers(
     finally:
         loaded.model.train(was_training)
     return answers
+
+
+def default_batch_size(device: str) -> int:
+    """Returns how many prompts run side by side where nobody says it."""
+    return 1024 if device == "cuda" else 256
 
 
 def _in_slots(loaded: LoadedModel) -> bool:

@@ -50,3 +50,13 @@ def reinstall_command() -> str:
     if "vcs_info" in origin:
         place = f"{origin['vcs_info']['vcs']}+{place}@{origin['vcs_info']['commit_id']}"
     return f"pip install 'spelling-transfer @ {place}'"
+
+
+def refuse_text(name: str, given: object) -> None:
+    """Refuses a text where a list of texts is meant, whose letters would be taken for texts.
+
+    Raises:
+        TypeError: It is one; the message says what to write.
+    """
+    if isinstance(given, str):
+        raise TypeError(f"{name}: a list of texts is expected, not one text. Write [{given!r}].")

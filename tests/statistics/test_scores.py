@@ -159,3 +159,8 @@ def test_the_same_seed_gives_the_same_interval_in_whatever_order_questions_come(
     shuffled = answers.resampled(kept=np.random.default_rng(1).permutation(600))
     assert answers.resampled().gains().interval(0, 0) == shuffled.gains().interval(0, 0)
     assert answers.resampled(seed=1).gains().interval(0, 0) != shuffled.gains().interval(0, 0)
+
+
+def test_a_focus_that_is_none_is_named() -> None:
+    with pytest.raises(ValueError, match="focus: 'x' is none of spelling, balanced, transfer"):
+        transfer_score(0.5, 0.5, 0.5, focus="x")  # type: ignore[arg-type]

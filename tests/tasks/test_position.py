@@ -37,6 +37,21 @@ def test_all_places_are_asked_equally_often():
     assert min(asked.values()) > 320  # 400 expected, standard deviation 18
 
 
+@pytest.mark.parametrize("template", [None, position.templates[0], position.templates[-1]])
+@pytest.mark.parametrize("argument", ["0", "6", "-6", "two", 1])
+def test_a_place_that_the_word_does_not_have_is_refused(template, argument):
+    with pytest.raises(ValueError, match=r"position: .* cannot be asked of 'straw' here, only '-?1', '-?2'"):
+        position.make("straw", random.Random(0), template=template, argument=argument)
+
+
+@pytest.mark.parametrize(("argument", "answer"), [("2", "t"), ("-2", "a")])
+def test_the_wording_fits_the_place_that_is_asked_for(argument, answer):
+    for seed in range(20):
+        example = position.make("straw", random.Random(seed), argument=argument)
+        assert example.answer == answer
+        assert ("end" in example.question) == argument.startswith("-")
+
+
 @pytest.mark.parametrize(
     ("number", "text"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (21, "21st")]
 )

@@ -12,6 +12,7 @@ from spelling_transfer.tokenizer.chat import (
     encode_around_words,
     load_chat_tokenizer,
 )
+from spelling_transfer.tokenizer.subset import english_subset
 
 _TOKENIZER = load_chat_tokenizer()
 _ADDED = _TOKENIZER.tokenizer.get_added_tokens_decoder()
@@ -74,3 +75,13 @@ def test_a_text_is_cut_at_the_whole_word_alone():
 def test_prompts_are_the_same_with_and_without_the_words(tokenizer):
     questions, words = ["Spell cat.", " How is CAT spelled? ", "dog: which letters?"], ["cat", "cat", "dog"]
     assert tokenizer.encode_prompts(questions, words) == tokenizer.encode_prompts(questions)
+
+
+def test_one_text_where_a_list_is_meant_is_refused() -> None:
+    for name, call in (
+        ("texts", _TOKENIZER.encode_texts),
+        ("questions", _TOKENIZER.encode_prompts),
+        ("words", lambda text: english_subset(text, _TOKENIZER)),
+    ):
+        with pytest.raises(TypeError, match=rf"{name}: a list of texts is expected, not one text. Write \['cat'\]"):
+            call("cat")

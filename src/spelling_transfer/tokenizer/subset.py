@@ -12,7 +12,7 @@ import pandas as pd
 import regex
 from pydantic import Field
 
-from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.errors import SpellingTransferError, refuse_text
 from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.tokenizer.byte_level import TokenBytes, decode_vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -162,8 +162,10 @@ def english_subset(words: Iterable[str], tokenizer: ChatTokenizer, rule: TokenRu
         rule: Which tokens are in.
 
     Raises:
+        TypeError: One word is given, not a list of them.
         UnsupportedTokenizerError: The vocabulary is not byte-level.
     """
+    refuse_text("words", words)
     vocabulary = vocabulary_table(decode_vocabulary(tokenizer.tokenizer))
     rules = TokenRules(use="english", rules={"english": rule})
     return TokenSubset.of_tokens(find_english_tokens(vocabulary, words, tokenizer, rules), "english", tokenizer)

@@ -134,3 +134,15 @@ def test_the_ratio_to_spelling_has_an_interval_and_is_left_out_where_spelling_ma
     assert 0.2 < row["low"] < row["difference"] < row["high"] < 0.9
     _, found = compared(marked_answers({"base": {}, "spelling": {"position": 0.2}, "form_control": {}}))
     assert "transfer_ratio" not in set(found["measure"])
+
+
+def test_the_ratio_to_spelling_is_of_real_words_alone() -> None:
+    words = marked_answers(GAINS, tasks=CORE_TASKS)
+    letters = marked_answers({"base": {}, "spelling": {"spelling": 0.6}, "form_control": {}}, tasks=CORE_TASKS)
+    letters = letters.assign(word_set="random", **{name: "r" + letters[name] for name in ("example_id", "stem")})
+    both, alone = (
+        found[found["measure"] == "transfer_ratio"].reset_index(drop=True)
+        for _, found in (compared(pd.concat([words, letters])), compared(words))
+    )
+    assert list(alone["n"]) == [300, 300]
+    pd.testing.assert_frame_equal(both, alone)

@@ -152,12 +152,13 @@ def _adjust(rows: list[dict[str, Any]], confidence: float) -> None:
 def transfer_ratios(
     pairs: pd.DataFrame, reference: str, arm: str, bootstrap: Bootstrap = STANDARD
 ) -> Iterator[dict[str, Any]]:
-    """Relates each untrained task's difference to that in spelling.
+    """Relates each untrained task's difference to that in spelling, on real words.
 
     Yields:
         One row a task; its ratio stands under ``difference``. There is none where the interval of the spelling
         difference includes zero, or where a resample leaves no difference in spelling to divide by.
     """
+    pairs = pairs[pairs["word_set"] == MAIN_WORD_SET]
     spelling = pairs[pairs["task"] == TRAINED_TASK]
     answers = (spelling["reference"], spelling["arm"], spelling["stem"])
     if spelling.empty or not paired_difference(*answers, confidence=bootstrap.confidence).interval.excludes(0.0):

@@ -145,6 +145,15 @@ def test_a_ratio_of_differences_resamples_both_tasks_of_a_family_together() -> N
     assert interval.low < 1 < interval.high
 
 
+@pytest.mark.parametrize(("n_position", "has_interval"), [(29, False), (30, True)])
+def test_a_ratio_with_a_task_of_too_few_families_has_no_interval(n_position: int, has_interval: bool) -> None:
+    families = np.concatenate([np.arange(200), np.arange(n_position)])
+    is_position = np.repeat([False, True], [200, n_position])
+    differences = np.where(is_position, families % 3 == 0, families % 2 == 0)
+    _, interval = difference_ratio(differences, families, is_position)
+    assert np.isfinite(interval).all() == has_interval
+
+
 def test_a_family_may_lack_one_of_the_tasks_of_a_ratio() -> None:
     differences = [1, 1, 0, 1, 1, 0, 0]
     ratio, _ = difference_ratio(differences, ["a", "b", "c", "d", "a", "b", "c"], [False] * 4 + [True] * 3)

@@ -154,6 +154,16 @@ def test_a_family_may_lack_a_task_and_too_few_families_have_no_interval() -> Non
     assert not few.gains().interval(0, 0).excludes(0)
 
 
+def test_a_task_of_too_few_families_has_no_interval_however_many_the_others_have() -> None:
+    answers = Answers(60, [0.3])
+    for n_count, expected in ((29, False), (30, True)):
+        found = answers.resampled(kept=np.arange(120 + n_count))
+        assert [np.isfinite(found.gains().interval(0, task)).all() for task in range(3)] == [True, True, expected]
+        assert np.isfinite(found.transfer_scores("balanced").interval(0)).all() == expected
+        compared = answers.compared(kept=np.arange(120 + n_count))
+        assert np.isfinite(compared.interval).all() == np.isfinite(compared.arm_interval).all() == expected
+
+
 def test_the_same_seed_gives_the_same_interval_in_whatever_order_questions_come() -> None:
     answers = Answers(200, [0.3])
     shuffled = answers.resampled(kept=np.random.default_rng(1).permutation(600))

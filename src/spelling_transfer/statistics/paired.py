@@ -182,7 +182,8 @@ def difference_ratio(
     """Returns the ratio of two mean paired differences, with its interval: position gained for spelling gained.
 
     A family is drawn with its examples of both, so what its words have in common is kept. The ratio of what may be
-    zero can be anything: ask only where the interval of the denominator excludes zero.
+    zero can be anything: ask only where the interval of the denominator excludes zero. There is no interval where a
+    task has examples of fewer than 30 families.
 
     Args:
         differences: ``arm - reference`` of each example (-1, 0 or 1), of both tasks, shape (examples,).
@@ -197,4 +198,5 @@ def difference_ratio(
         return (above / n_above) / (below / n_below)
 
     sums = totals.sum(axis=0)
-    return float(ratio(*sums)), family_bootstrap(totals, ratio, bootstrap)
+    enough = np.count_nonzero(totals[:, [1, 3]], axis=0).min() >= FEWEST_FAMILIES
+    return float(ratio(*sums)), family_bootstrap(totals, ratio, bootstrap) if enough else NO_INTERVAL

@@ -102,7 +102,8 @@ def compare_transfer_scores(
 ) -> TransferScores:
     """Returns the transfer scores of two arms and their difference, with intervals from resampled word families.
 
-    A family is drawn with all its examples of all tasks, so what its words have in common across tasks is kept.
+    A family is drawn with all its examples of all tasks, so what its words have in common across tasks is kept. There
+    are no intervals where a task has examples of fewer than 30 families.
 
     Args:
         reference: Whether the reference arm is right, shape (examples,).
@@ -131,8 +132,9 @@ def compare_transfer_scores(
     of_arms = [0, 1, 2, 6, 7, 8], [3, 4, 5, 6, 7, 8]
     scores = [float(score(*totals[:, columns].sum(axis=0))) for columns in of_arms]
     drawn = bootstrap.sums(totals)
+    enough = np.count_nonzero(totals[:, 6:], axis=0).min() >= FEWEST_FAMILIES
     first, second, both = (
-        sums_interval(drawn[:, columns], statistic, bootstrap) if len(totals) > 1 else NO_INTERVAL
+        sums_interval(drawn[:, columns], statistic, bootstrap) if enough else NO_INTERVAL
         for columns, statistic in [*((columns, score) for columns in of_arms), (list(range(9)), difference)]
     )
     return TransferScores(
@@ -152,7 +154,8 @@ class Resampled:
 
     Attributes:
         value: On the questions as they are, shape ``(...)``.
-        resamples: On each resample of them, shape ``(resamples, ...)``; none of them where families are too few.
+        resamples: On each resample of them, shape ``(resamples, ...)``; none of them where families are too few, and
+            NaN where those of a task are.
     """
 
     value: Floats
@@ -251,7 +254,9 @@ def resample_scores(
         *totals, questions = family_totals(families, *(right * rows), rows).T
         by_family = np.stack(totals, axis=1)
         values.append(_divide(by_family.sum(axis=0), questions.sum()))
-        resamples.append(_divide(drawn @ by_family, (drawn @ questions)[:, np.newaxis]))
+        # A task may be asked about fewer families than the others are.
+        asked = drawn @ questions if np.count_nonzero(questions) >= FEWEST_FAMILIES else np.full(len(drawn), np.nan)
+        resamples.append(_divide(drawn @ by_family, asked[:, np.newaxis]))
     value, resampled = np.stack(values, axis=-1), np.stack(resamples, axis=-1)
     return StudyResamples(
         numbers=numbers,

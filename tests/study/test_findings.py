@@ -106,6 +106,7 @@ def patterns(trials: pd.DataFrame, marks: pd.DataFrame) -> pd.DataFrame:
 def test_gains_by_setting_are_means_over_its_trials(make_study: MakeStudy) -> None:
     gains = [{"spelling": 0.1 * (1 + number % 4), "position": 0.05} for number in range(12)]  # rises with the rank
     trials, marks = make_study(gains)
+    trials["spelling"] += 0.01 * (trials["number"] // 4)
     found = patterns(trials, marks)
     ranks = found[(found["name"] == "lora.r") & (found["task"] == "spelling")]
     assert ranks["value"].tolist() == ["4", "8", "16", "32"]
@@ -113,7 +114,9 @@ def test_gains_by_setting_are_means_over_its_trials(make_study: MakeStudy) -> No
     base = marks[marks["task"] == "spelling"]["base"].mean()
     expected = [trials[trials["lora.r"] == rank]["spelling"].mean() - base for rank in (4, 8, 16, 32)]
     assert ranks["gain"].tolist() == pytest.approx(expected)
-    assert ((ranks["low"] <= ranks["gain"] + 1e-12) & (ranks["gain"] <= ranks["high"] + 1e-12)).all()
+    gained = trials[trials["lora.r"] == 4]["spelling"] - base
+    half = 4.302653 * gained.std() / 3**0.5  # Student's with two degrees of freedom
+    assert ranks[["low", "high"]].iloc[0].tolist() == pytest.approx([gained.mean() - half, gained.mean() + half])
     rates = found[(found["name"] == "training.learning_rate") & (found["task"] == "count")]
     assert rates["value"].tolist() == ["0.0001 to 0.0004", "0.0005 to 0.0008", "0.0009 to 0.0012"]
 
@@ -143,6 +146,13 @@ def test_few_trials_have_a_mean_and_no_interval(make_study: MakeStudy) -> None:
     settings = patterns(trials, marks).query("pattern == 'setting'")
     assert settings["gain"].notna().all()
     assert settings["low"].isna().all()
+
+
+def test_trials_with_one_and_the_same_gain_have_no_interval(make_study: MakeStudy) -> None:
+    found = patterns(*make_study([{"spelling": 0.1 * (1 + number % 4)} for number in range(12)]))
+    ranks = found.query("name == 'lora.r' and task == 'count'")
+    assert ranks["trials"].tolist() == [3, 3, 3, 3]
+    assert ranks[["low", "high"]].isna().all(axis=None)
 
 
 def test_importance_is_rated_on_the_finished_trials_and_on_the_settings_all_of_them_have(make_study: MakeStudy) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval, percentile_interval
+from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval
 
 Integers = NDArray[np.integer[Any]]
 
@@ -81,14 +81,6 @@ class Bootstrap:
         n = len(columns[0])
         batches = [statistic(*(column[drawn] for column in columns)) for drawn in self.indices(n)]
         return np.concatenate(batches) if batches else np.empty(0)
-
-    def mean_interval(self, values: ArrayLike) -> Interval:
-        """Returns the percentile interval of a mean."""
-        array = np.asarray(values, dtype=float)
-        return percentile_interval(
-            self.values(lambda drawn: drawn.mean(axis=-1), array),
-            confidence=self.confidence,
-        )
 
 
 STANDARD = Bootstrap()

@@ -10,11 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from spelling_transfer.statistics.correlation import correlate
 from spelling_transfer.statistics.importance import rate_importance
-from spelling_transfer.statistics.intervals import NO_INTERVAL, Interval, percentile_interval, ratio_interval
+from spelling_transfer.statistics.intervals import (
+    NO_INTERVAL,
+    Interval,
+    percentile_interval,
+    ratio_interval,
+    t_interval,
+)
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, StudyResamples
 from spelling_transfer.study.choices import NUMBERED
@@ -170,12 +177,12 @@ def find_patterns(
     look at that. Kinds of questions are compared within the same trials.
 
     Returns:
-        One row a pattern, value and task. ``pattern`` is ``setting`` (``name`` is the setting; the interval is from
-        resampled trials), ``difficulty`` or ``tokens`` (of the word; the interval is of the mean over trials, from
-        resampled word families). ``gain`` is a difference of exact match.
+        One row a pattern, value and task. ``pattern`` is ``setting`` (``name`` is the setting; the interval is
+        Student's over its trials), ``difficulty`` or ``tokens`` (of the word; the interval is of the mean over trials,
+        from resampled word families). ``gain`` is a difference of exact match.
     """
     kept = counted(trials)
-    rows = [*_by_setting(kept, base, bootstrap)]
+    rows = [*_by_setting(kept, base, bootstrap.confidence)]
     marks = marks[marks["number"].isin(kept["number"])]
     difficulty = marks["difficulty"].astype(str)
     tokens = marks["n_tokens"].clip(upper=_MOST_TOKENS)
@@ -204,7 +211,7 @@ def rate_settings(trials: pd.DataFrame, search_space: dict[str, Any], *, seeds: 
     return rate_importance(kept[names], kept["selection_score"], search_space, seeds=seeds, seed=seed)
 
 
-def _by_setting(trials: pd.DataFrame, base: dict[str, float], bootstrap: Bootstrap) -> Iterator[dict[str, Any]]:
+def _by_setting(trials: pd.DataFrame, base: dict[str, float], confidence: float) -> Iterator[dict[str, Any]]:
     for name in (column for column in trials.columns if "." in column):
         values = trials[name].dropna()
         if values.nunique() < 2:
@@ -212,7 +219,9 @@ def _by_setting(trials: pd.DataFrame, base: dict[str, float], bootstrap: Bootstr
         for value, part in trials.loc[values.index].groupby(_labels(values), observed=True):
             for task in SCORED_TASKS:
                 gains = part[task].to_numpy(dtype=float) - base[task]
-                low, high = bootstrap.mean_interval(gains) if len(gains) >= FEWEST_TRIALS else NO_INTERVAL
+                # Equal gains of a few trials are no certainty; resampling few repeats the same ones.
+                several = len(gains) >= FEWEST_TRIALS and np.ptp(gains) > 0
+                low, high = t_interval(gains, confidence=confidence) if several else NO_INTERVAL
                 yield {
                     "pattern": "setting",
                     "name": name,

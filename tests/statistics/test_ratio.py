@@ -54,3 +54,16 @@ def test_zero_lies_in_the_ratios_interval_where_it_lies_in_the_numerators() -> N
         numerator = contrast(right, [1, -1, 0], pseudo_families=False).interval()
         assert found is not None
         assert found.interval.excludes(0) == numerator.excludes(0)
+
+
+def test_arms_that_never_differ_leave_a_ratio_of_zero_uncertain() -> None:
+    none, every = np.zeros((3, 100)), np.ones((3, 100))
+    some = np.tile(np.repeat([1.0, 0.0], [60, 40]), (3, 1))
+    # Two families more, one for and one against: half the numerator's interval is 1.96 · sqrt(2) / 102 = 0.0272.
+    for direct, half in ((every, 0.0272), (some, 0.0272 / 0.6)):
+        found = contrast_ratio([none, none, direct], [1, -1, 0], [0, -1, 1])
+        assert found is not None
+        assert found.ratio == 0
+        assert found.interval == pytest.approx((-half, half), rel=0.02)
+    one = slice(0, 1)
+    assert contrast_ratio([none[:, one], none[:, one], every[:, one]], [1, -1, 0], [0, -1, 1]) is None

@@ -85,21 +85,28 @@ def contrast_ratio(
         The ratio; ``None`` where the interval of the denominator includes zero.
     """
 
-    def of(weights: Sequence[float]) -> Contrast:
-        return contrast(arms, weights, shares, spreads, pseudo_families=False)
+    def of(weights: Sequence[float], *, pseudo_families: bool = False) -> Contrast:
+        return contrast(arms, weights, shares, spreads, pseudo_families=pseudo_families)
+
+    def certain(found: Contrast, weights: Sequence[float]) -> Contrast:
+        # Where all families differ alike, or none does, what was seen has no variance, which is no certainty.
+        return found if found.standard_error > 0 else of(weights, pseudo_families=True)
 
     top, bottom = of(above), of(below)
+    joint = of([a + b for a, b in zip(above, below, strict=True)])
+    covariance = (joint.standard_error**2 - top.standard_error**2 - bottom.standard_error**2) / 2
+    top, bottom = certain(top, above), certain(bottom, below)
     if not abs(bottom.estimate) > bottom.half_width(confidence):
         return None
     ratio = top.estimate / bottom.estimate
-    joint, rest = (of([a + factor * b for a, b in zip(above, below, strict=True)]) for factor in (1.0, -ratio))
-    variances = [each.standard_error**2 for each in (top, bottom, joint)]
+    weights = [a - ratio * b for a, b in zip(above, below, strict=True)]
+    rest = certain(of(weights), weights)
     interval = fieller_interval(
         top.estimate,
         bottom.estimate,
-        variances[0],
-        variances[1],
-        (variances[2] - variances[0] - variances[1]) / 2,
-        critical=max(each.half_width(confidence) / max(each.standard_error, 1e-12) for each in (bottom, rest)),
+        top.standard_error**2,
+        bottom.standard_error**2,
+        covariance,
+        critical=max(each.half_width(confidence) / each.standard_error for each in (bottom, rest)),
     )
     return Ratio(top.estimate, bottom.estimate, ratio, interval) if not math.isnan(interval.low) else None

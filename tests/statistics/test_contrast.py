@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from spelling_transfer.statistics.contrast import Contrast, contrast, family_values, seed_effect
+from spelling_transfer.statistics.exact import mcnemar_exact
 
 
 def test_without_differences_between_seeds_only_families_matter() -> None:
@@ -62,12 +63,23 @@ def test_the_p_value_is_where_the_interval_ends_at_zero() -> None:
 
 
 def test_each_part_has_its_own_quantile() -> None:
-    found = Contrast(100, 0.1, 0.1, 0.0004, 0.0009, 2.0)
+    found = Contrast(100, 0.1, 0.1, 0.0004, 0.0009, 2.0, height=0.2)
     expected = np.sqrt(stats.norm.ppf(0.975) ** 2 * 0.0004 + stats.t.ppf(0.975, 2) ** 2 * 0.0009)
     assert found.half_width() == pytest.approx(expected)
     assert found.detectable() == pytest.approx(expected + stats.norm.ppf(0.8) * np.sqrt(0.0013))
     one_t = stats.t.ppf(0.975, 0.0013**2 / (0.0009**2 / 2)) * np.sqrt(0.0013)
     assert one_t < expected  # Satterthwaite's, which does not cover
+
+
+@pytest.mark.parametrize("differ", [0, 4])
+def test_what_can_be_found_where_few_differ_is_found_four_times_out_of_five(differ: int) -> None:
+    # All that differ then are won, so of 600 as many are as the binomial says, and McNemar's test counts them.
+    change = np.zeros((1, 600))
+    change[0, :differ] = np.tile([1, -1], differ // 2)
+    found = contrast([change], [1.0]).detectable()
+    won = np.arange(601)
+    clear = np.array([mcnemar_exact(0, int(each)) <= 0.05 for each in won])
+    assert stats.binom.pmf(won, 600, found)[clear].sum() == pytest.approx(0.8, abs=0.01)
 
 
 def test_family_values_have_the_share_as_their_mean_in_families_of_any_size() -> None:

@@ -22,6 +22,7 @@ FEWEST_SEEDS = 3
 PSEUDO_FAMILIES = 2
 _SUREST = 1 - 1e-9
 """A p-value of seeds is not computed below 1e-9."""
+_CLOSE_ENOUGH = 1e-9
 
 
 class SeedEffect(NamedTuple):
@@ -46,6 +47,7 @@ class Contrast(NamedTuple):
         family_variance: Variance over word families.
         seed_variance: Variance over training seeds.
         seed_df: Degrees of freedom of the variance over seeds; infinite where it was assumed or adds nothing.
+        height: How much a family differs that does; 1 where none was seen.
     """
 
     families: int
@@ -54,6 +56,7 @@ class Contrast(NamedTuple):
     family_variance: float
     seed_variance: float
     seed_df: float
+    height: float = 1.0
 
     @property
     def standard_error(self) -> float:
@@ -96,10 +99,22 @@ class Contrast(NamedTuple):
         """Returns the smallest true difference that such a set finds with the given power.
 
         Half the interval's width at ``1 - alpha`` and ``z(power) · standard error``, with the variance that was seen.
+        Where fewer families were seen to differ than a difference ``d`` takes, with the variance of those that it
+        takes: ``height · d / families`` for the interval, ``(height · d - d²) / families`` for the power.
+
         Source: R. J. Connor, "Sample size for testing differences in proportions for the paired-sample design",
         Biometrics 43 (1987), solved for the difference.
         """
-        return self.half_width(1 - alpha) + quantile(2 * power - 1) * self.standard_error
+        difference, before = 0.0, -1.0
+        while difference - before > _CLOSE_ENOUGH:
+            before = difference
+            around_none = self.height * before / self.families
+            around_it = around_none - before**2 / self.families
+            null, true = (
+                self._replace(family_variance=max(self.family_variance, each)) for each in (around_none, around_it)
+            )
+            difference = null.half_width(1 - alpha) + quantile(2 * power - 1) * true.standard_error
+        return difference
 
 
 def quantile(confidence: float, df: float = math.inf) -> float:
@@ -205,4 +220,5 @@ def contrast(
         family_variance=squares / (families + extra) ** 2,
         seed_variance=seed_variance,
         seed_df=seed_variance**2 / uncertain if uncertain > 0 else math.inf,
+        height=height,
     )

@@ -53,6 +53,7 @@ def test_beside_a_yes_the_task_without_an_answer_has_its_bound_alone() -> None:
     of = gains(transfer=0.12)
     bound = words({**of, "count": {**of["count"], "direct count": 0.0}})[1]
     assert bound.startswith("What can be said: no transfer above +")
+    assert "By itself, each comparison with these questions and seeds would find +" in bound  # a yes needs both
     assert "points in count four times out of five" in bound
     assert "position" not in bound
     assert not any(line.startswith("What can be said") for line in words(gains(), families=1_500))  # a no has its bound

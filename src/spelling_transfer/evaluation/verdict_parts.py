@@ -66,7 +66,8 @@ class TaskVerdict:
         p_value: The larger p-value of both tests; 1 unless both point upwards.
         p_adjusted: The same, adjusted by Holm for both tasks.
         fell: Whether it is clearly below the base model.
-        detectable: The smallest transfer that this set would find four times out of five.
+        detectable: The smallest difference that each comparison by itself would find four times out of five; that both
+            find it is less likely.
         ratio: (spelling - control) / (direct - control); none where its denominator's interval includes zero.
     """
 

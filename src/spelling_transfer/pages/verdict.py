@@ -77,8 +77,8 @@ def bound_sentence(verdict: Mapping[str, Any]) -> str:
     against = f", against the {arm_name(tasks[0]['comparisons'][0]['reference'])} alone" if alone else ""
     found = listed([f"{points(task['detectable'])} points in {task['task']}" for task in tasks])
     return (
-        f"What can be said: no transfer above {listed([_at_most(task) for task in tasks])}{against}. These questions "
-        f"and seeds would find {found} four times out of five."
+        f"What can be said: no transfer above {listed([_at_most(task) for task in tasks])}{against}. By itself, each "
+        f"comparison with these questions and seeds would find {found} four times out of five."
     )
 
 

@@ -248,6 +248,18 @@ def test_a_gate_needs_the_test_beside_the_interval() -> None:
     assert not Comparison("position", "direct position", "base", found).above(0.0)
 
 
+def test_the_test_of_a_gate_has_the_level_of_its_interval() -> None:
+    # 23 won and 8 lost of 600: the 99% interval lies above zero by a hair, and McNemar's p is 0.0107.
+    rights = np.arange(600) < 8, np.arange(600) >= 577
+    found = Comparison(
+        "position", "direct position", "base", paired_difference(*rights, np.arange(600), confidence=0.99)
+    )
+    assert found.found.interval.low > 0
+    assert found.found.p_value == pytest.approx(0.0107, abs=1e-4)
+    assert found.above(0.0)
+    assert not found.above(0.0, confidence=0.99)
+
+
 def test_the_document_is_plain_and_the_same_twice() -> None:
     table = arm_answers(gains(transfer=0.12))
     first, again = (json.dumps(verdict(table).document(), allow_nan=False) for _ in range(2))

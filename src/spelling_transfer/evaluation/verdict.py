@@ -36,7 +36,7 @@ from spelling_transfer.evaluation.verdict_parts import (
 from spelling_transfer.statistics.contrast import FEWEST_SEEDS, family_values
 from spelling_transfer.statistics.intervals import CONFIDENCE, Floats, Interval
 from spelling_transfer.statistics.multiple import benjamini_hochberg, holm
-from spelling_transfer.statistics.paired import clear_direction, paired_difference
+from spelling_transfer.statistics.paired import PairedDifference, clear_direction, paired_difference
 from spelling_transfer.statistics.ratio import Ratio, contrast_ratio
 from spelling_transfer.tasks.arms import BASE
 from spelling_transfer.tasks.registry import TRAINED_TASK, UNTRAINED_TASKS
@@ -209,7 +209,7 @@ def _gate(
     there = answers[task].arms if task in answers else {}
     missing = tuple(name for name in (arm, BASE, CONTROL) if name not in there)
     compared = _against_both(task, arm, answers, settings, confidence)
-    passed = not missing and all(comparison.above(needed) for comparison in compared)
+    passed = not missing and all(comparison.above(needed, confidence=confidence) for comparison in compared)
     return Gate(gate, task, passed, missing, needed, compared)
 
 
@@ -283,12 +283,16 @@ def _ratio(answers: Mapping[str, TaskAnswers], settings: VerdictSettings, confid
     )
 
 
+def _clear(found: PairedDifference, p_value: float, confidence: float) -> str:
+    return clear_direction(found.interval, p_value, confidence=confidence)
+
+
 def _notes(
     answers: Mapping[str, TaskAnswers], arms: Mapping[str, int], settings: VerdictSettings, confidence: float
 ) -> Iterator[Note]:
     for task in (TRAINED_TASK, *UNTRAINED_TASKS):
         control = compare(task, CONTROL, BASE, answers, settings, confidence)
-        if control is not None and control.found.verdict == "down":
+        if control is not None and _clear(control.found, control.found.p_value, confidence) == "down":
             yield Note("control fell", task, control.found.difference)
     for arm, seeds in arms.items():
         if arm in ARMS and arm != BASE and seeds < FEWEST_SEEDS:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from spelling_transfer.evaluation.settings import VerdictSettings
-from spelling_transfer.statistics.paired import PairedDifference
+from spelling_transfer.statistics.intervals import CONFIDENCE
+from spelling_transfer.statistics.paired import PairedDifference, clear_direction
 from spelling_transfer.statistics.ratio import Ratio
 
 FORMAT = 1
@@ -27,9 +28,15 @@ class Comparison:
     reference: str
     found: PairedDifference
 
-    def above(self, least: float) -> bool:
-        """Returns whether the whole interval lies above a difference, and the test rejects "no difference"."""
-        return self.found.verdict == "up" and self.found.interval.low > least
+    def above(self, least: float, *, confidence: float = CONFIDENCE) -> bool:
+        """Returns whether the whole interval lies above a difference, and the test rejects "no difference".
+
+        Args:
+            least: The difference.
+            confidence: Confidence of the interval, and 1 less the level of the test.
+        """
+        direction = clear_direction(self.found.interval, self.found.p_value, confidence=confidence)
+        return direction == "up" and self.found.interval.low > least
 
 
 @dataclass(frozen=True)

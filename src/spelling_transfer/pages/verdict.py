@@ -153,13 +153,14 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
     for gate in shut:
         own = [name for name in gate["missing"] if name not in gone]
         if gate["gate"] == "treatment" and not gate["missing"]:
-            yield f"the treatment did not work: the spelling arm spells {_short(gate)}"
+            yield f"the treatment did not work: the spelling arm spells {_short(gate, verdict['confidence'])}"
         elif gate["gate"] == "treatment" and own:
             yield "there are no spelling questions"
     untrained = [gate["task"] for gate in ceilings if any(name.startswith("direct") for name in gate["missing"])]
     if untrained:
         yield f"the ceiling was not trained: no direct arm learned {listed(untrained)}"
-    if flat := [f"{gate['task']} ({_short(gate)})" for gate in ceilings if not gate["missing"]]:
+    confidence = verdict["confidence"]
+    if flat := [f"{gate['task']} ({_short(gate, confidence)})" for gate in ceilings if not gate["missing"]]:
         yield f"direct training did not raise {' or '.join(flat)}"
     least = verdict["settings"]["negligible"]
     for task in verdict["tasks"]:
@@ -170,9 +171,10 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def _short(gate: Mapping[str, Any]) -> str:
+def _short(gate: Mapping[str, Any], confidence: float) -> str:
     """Returns the comparison that keeps a gate shut; of several, the one that is furthest from opening it."""
-    shut = [each for each in gate["comparisons"] if each["low"] <= gate["needed"] or each["p_value"] > 0.05]
+    level = 1 - confidence
+    shut = [each for each in gate["comparisons"] if each["low"] <= gate["needed"] or each["p_value"] > level]
     worst = min(shut, key=lambda each: float(each["low"]))
     needed = f", and the whole interval has to be above {points(gate['needed'])}" if gate["needed"] else ""
     return (

@@ -56,6 +56,21 @@ def test_harm_is_a_no_and_said() -> None:
     assert all(task.fell and task.high < 0 for task in found.tasks)
 
 
+@pytest.mark.parametrize(("lost", "fell"), [(6, False), (7, True)])
+def test_six_of_600_lost_in_one_task_of_two_are_no_harm_once_both_tests_count(lost: int, fell: bool) -> None:
+    table = arm_answers(gains(), families=600, seeds=1)
+    base = table[table["arm"] == "base"].set_index("question")["correct"]
+    treated = (table["task"] != "spelling") & table["arm"].isin(["spelling", "control"])
+    table.loc[treated, "correct"] = table.loc[treated, "question"].map(base).to_numpy()
+    right = table[(table["task"] == "position") & (table["arm"] == "base") & table["correct"]]["question"]
+    table.loc[(table["arm"] == "spelling") & table["question"].isin(right.iloc[:lost]), "correct"] = False
+    position, count = decide(table, VerdictSettings(seed_spread=0.0)).tasks
+    against_base = position.comparisons[0].found
+    assert against_base.p_value == pytest.approx(2 / 2**lost)
+    assert against_base.interval.high < 0
+    assert (position.fell, count.fell) == (fell, False)
+
+
 def test_a_harmed_control_is_no_transfer_though_the_arm_is_above_it() -> None:
     found = verdict(arm_answers(gains(control=-0.12), families=800))
     position = found.tasks[0]

@@ -90,11 +90,13 @@ def judge(answers: Mapping[str, TaskAnswers], settings: VerdictSettings, *, conf
     compared = {task: _against_both(task, SPELLING, answers, settings, confidence) for task in UNTRAINED_TASKS}
     p_values = {task: _claim_p_value(of_task) for task, of_task in compared.items()}
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    fallen = _fallen(compared, confidence)
     tasks = tuple(
         _task_verdict(
             task,
             compared[task],
             (p_values[task], float(adjusted[task])),
+            task in fallen,
             tuple(gate.gate for gate in gates if not gate.passed and gate.task in ("", TRAINED_TASK, task)),
             _ratio({task: answers[task]}, settings, confidence) if task in answers else None,
             settings,
@@ -219,10 +221,22 @@ def _claim_p_value(compared: Sequence[Comparison]) -> float:
     return max(comparison.found.p_value for comparison in compared)
 
 
+def _fallen(compared: Mapping[str, Sequence[Comparison]], confidence: float) -> set[str]:
+    """Returns the tasks that are clearly below the base model, adjusted by Holm for all of them."""
+    found = {task: each.found for task, of_task in compared.items() for each in of_task if each.reference == BASE}
+    adjusted = holm([each.p_value for each in found.values()])
+    return {
+        task
+        for (task, each), p_value in zip(found.items(), adjusted, strict=True)
+        if _clear(each, float(p_value), confidence) == "down"
+    }
+
+
 def _task_verdict(
     task: str,
     compared: tuple[Comparison, ...],
     p_values: tuple[float, float],
+    fell: bool,
     shut: tuple[str, ...],
     ratio: Ratio | None,
     settings: VerdictSettings,
@@ -233,7 +247,6 @@ def _task_verdict(
     complete = len(found) == 2
     low = min(each.interval.low for each in found) if complete else math.nan
     high = min((each.interval.high for each in found), default=math.nan)
-    against_base = [each.found for each in compared if each.reference == BASE]
     answer: Answer = "cannot be told"
     if not shut and complete:
         if low > 0 and p_adjusted <= 1 - confidence:
@@ -250,7 +263,7 @@ def _task_verdict(
         high=high,
         p_value=p_value,
         p_adjusted=p_adjusted,
-        fell=bool(against_base) and against_base[0].verdict == "down",
+        fell=fell,
         detectable=max((each.detectable for each in found), default=math.nan),
         ratio=ratio,
     )

@@ -72,7 +72,7 @@ class TaskVerdict:
         high: Upper bound of it; what can be said even where a gate is shut.
         p_value: The larger p-value of both tests; 1 unless both point upwards.
         p_adjusted: The same, adjusted by Holm for both tasks.
-        fell: Whether it is clearly below the base model.
+        fell: Whether it is clearly below the base model, by a test that is adjusted by Holm for both tasks.
         detectable: The smallest difference that each comparison by itself would find four times out of five; that both
             find it is less likely.
         ratio: (spelling - control) / (direct - control); none where its denominator's interval includes zero.

@@ -96,6 +96,19 @@ def test_trials_that_look_alike_ask_for_more_words_and_few_for_more_trials(make_
     assert any("stays open" in reason for reason in found["reasons"])
 
 
+def test_trials_that_score_the_same_are_not_distinguished_by_more_words(make_study: MakeStudy) -> None:
+    # Of three trials that are not clearly worse two score the same as the best, so no number of words tells half apart.
+    trials, marks = make_study([{"spelling": 0.3}, {"spelling": 0.3}, {"spelling": 0.3}, {"spelling": 0.29}])
+    best = marks[marks["number"] == 0]["exact"].to_numpy()
+    for number in (1, 2):
+        marks.loc[marks["number"] == number, "exact"] = best
+    trials.loc[[1, 2], ["spelling", "selection_score"]] = trials.loc[0, ["spelling", "selection_score"]].to_numpy()
+    found = recommended(trials, marks, validation_words=100)
+    assert [(row["trial"], row["difference"] == 0) for row in found["equivalent"]] == [(1, True), (2, True), (3, False)]
+    assert "validation_words" not in found["next_study"]["study"]
+    assert any("half of these or more score just what it does" in reason for reason in found["next_study"]["reasons"])
+
+
 def test_a_study_without_marks_still_recommends_and_tells_nothing_apart(make_study: MakeStudy) -> None:
     trials, marks = make_study([{"spelling": 0.0}, {"spelling": 0.5}])
     found = recommended(trials, marks.iloc[:0])

@@ -170,11 +170,13 @@ def next_study(
             f"{len(equivalent)} of {len(rows) - 1} other trials cannot be distinguished from the best on "
             f"{study.validation_words} validation words a task"
         )
-        if words > _MOST_WORDS:
-            reasons.append(f"{alike}; it would take about {words:,}, so which is best stays open.")
+        if math.isinf(words):
+            reasons.append(f"{alike}; half of these or more score just what it does, so which is best stays open.")
+        elif words > _MOST_WORDS:
+            reasons.append(f"{alike}; it would take about {words:,.0f}, so which is best stays open.")
         elif words > study.validation_words:
-            reasons.append(f"{alike}; about {words:,} would distinguish half of them.")
-            changes["validation_words"] = words
+            reasons.append(f"{alike}; about {words:,.0f} would distinguish half of them.")
+            changes["validation_words"] = int(words)
     if len(rows) < FEW_TRIALS and space:
         reasons.append(
             f"{len(rows)} finished trials are too few to see which settings matter: run at least {FEW_TRIALS}, chosen "
@@ -191,18 +193,19 @@ def next_study(
     return {"reasons": reasons, "study": changes}
 
 
-def _words_needed(best: dict[str, Any], equivalent: list[dict[str, Any]], words: int) -> int:
-    # The width of an interval falls with the root of the number of questions; the middle trial is aimed at.
+def _words_needed(best: dict[str, Any], equivalent: list[dict[str, Any]], words: int) -> float:
+    # The width of an interval falls with the root of the number of questions; the middle trial is aimed at. No number
+    # of questions distinguishes a trial that scores the same.
     factors: list[float] = []
     for row in equivalent:
         ends, difference = row["difference_interval"], abs(row["difference"])
-        if ends is not None and difference > 0:
-            factors.append(((ends[1] - ends[0]) / 2 / difference) ** 2)
+        if ends is not None:
+            factors.append(((ends[1] - ends[0]) / 2 / difference) ** 2 if difference > 1e-9 else math.inf)
     if not factors:
         return words
     middle = sorted(factors)[len(factors) // 2]
     wanted = words * max(middle, 1.0)
-    return int(math.ceil(wanted / 100) * 100)
+    return math.inf if math.isinf(wanted) else math.ceil(wanted / 100) * 100
 
 
 def _wider(

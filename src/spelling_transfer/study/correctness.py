@@ -63,9 +63,18 @@ def correctness_of(number: int, correct: Sequence[bool], questions: pd.DataFrame
 
 
 def base_correctness(correctness: pd.DataFrame, questions: pd.DataFrame) -> list[bool]:
-    """Returns which questions the base model has right, from the correctness of a study's trials."""
+    """Returns which questions the base model has right, from the correctness of a study's trials.
+
+    Raises:
+        StudyConfigError: The trials answered other questions; what is not known of the base model is not wrong.
+    """
     first = correctness.drop_duplicates("example_id").set_index("example_id")["base"]
-    return [bool(right) for right in first.reindex(questions["example_id"], fill_value=False)]
+    if n_missing := int((~questions["example_id"].isin(first.index)).sum()):
+        raise StudyConfigError(
+            f"trial_marks: of {n_missing} of {len(questions)} validation questions it is not kept whether the base "
+            "model has them right. The trials are of another run: run 'kedro run --pipelines=tuning' again."
+        )
+    return [bool(right) for right in first[questions["example_id"]]]
 
 
 def resample_correctness(correctness: pd.DataFrame, bootstrap: Bootstrap) -> StudyResamples:

@@ -112,6 +112,21 @@ def test_a_wide_interval_is_the_reason_where_all_gates_are_open() -> None:
     assert "excludes neither no transfer nor +5.0 points" in first
 
 
+def test_an_interval_above_zero_is_not_said_to_hold_it() -> None:
+    table = arm_answers(gains(direct=0.4), families=100, seeds=1)
+    base = table[table["arm"] == "base"].set_index("question")["correct"]
+    alike = (table["task"] != "spelling") & table["arm"].isin(["spelling", "control"])
+    table.loc[alike, "correct"] = table.loc[alike, "question"].map(base).to_numpy()
+    wrong = table[(table["task"] == "position") & (table["arm"] == "base") & ~table["correct"]]["question"]
+    table.loc[(table["arm"] == "spelling") & table["question"].isin(wrong.iloc[:6]), "correct"] = True
+    first = describe_verdict(decide(table, VerdictSettings(seed_spread=0.0)).document())[0]
+    # Six of 100 won and none lost: 6/102 ± 1.96 · sqrt((8/102 − (6/102)²)/102), and McNemar's p is 1/32.
+    assert (
+        "position may have changed by +0.6 to +11.2 points, but the test does not exclude chance (p = 0.062, adjusted "
+        "for 2 tasks)"
+    ) in first
+
+
 def test_what_a_reader_has_to_know_is_said() -> None:
     said = " ".join(words(gains(control=-0.12, transfer=-0.12), seeds=1))
     assert "The form control fell below the base" in said

@@ -165,10 +165,12 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
     least = verdict["settings"]["negligible"]
     for task in verdict["tasks"]:
         if task["answer"] == "cannot be told" and not task["shut"]:
-            yield (
-                f"{task['task']} may have changed by {span(task['low'], task['high'])} points, which excludes "
-                f"neither no transfer nor {points(least)} points"
-            )
+            changed = f"{task['task']} may have changed by {span(task['low'], task['high'])} points"
+            if task["low"] > 0:
+                p_value = f"p = {task['p_adjusted']:.2g}, adjusted for {len(verdict['tasks'])} tasks"
+                yield f"{changed}, but the test does not exclude chance ({p_value})"
+            else:
+                yield f"{changed}, which excludes neither no transfer nor {points(least)} points"
 
 
 def _short(gate: Mapping[str, Any], confidence: float) -> str:

@@ -338,6 +338,7 @@ def _method(settings: EvaluationSettings) -> list[str]:
         "question; their interval is that of Bonett and Price over word families. For arms of three training seeds or "
         "more the variance of seeds is estimated and added; for fewer, seeds are assumed to differ by "
         f"{100 * settings.verdict.seed_spread:.1f} points. Tests flip the signs of differences by family, which is "
-        "McNemar's exact test where a family has one question. The gap closed and the transfer score are resampled by "
-        f"word family ({settings.n_resamples:,} resamples, seed {settings.seed}), for this training run alone.",
+        "McNemar's exact test where a family has one question and an arm one seed; where seeds add to the variance, p "
+        "is the larger of this and of the interval's. The gap closed and the transfer score are resampled by word "
+        f"family ({settings.n_resamples:,} resamples, seed {settings.seed}), for this training run alone.",
     ]

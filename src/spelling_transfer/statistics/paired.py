@@ -76,8 +76,8 @@ def paired_difference(
 
     The interval is that of ``contrast``: over word families by Bonett and Price, and over training seeds where an arm
     has three or more, or where a spread of theirs is assumed. The test flips signs by family (``sign_flip_exact``,
-    which is McNemar's where a family has one example); where seeds add to the variance, the p-value is the larger of
-    that and of the t test, since no question tells how another seed would have answered it.
+    which is McNemar's where a family has one example and an arm one seed); where seeds add to the variance, the p-value
+    is the larger of that and of the t test, since no question tells how another seed would have answered it.
 
     Args:
         reference: Whether the reference arm is right, shape (examples,) or (seeds, examples).

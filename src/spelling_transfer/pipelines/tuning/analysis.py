@@ -35,7 +35,7 @@ def analyse(
 
 
 def rate_settings(trials: pd.DataFrame, search_space: dict[str, Any], analysis: AnalysisSettings) -> pd.DataFrame:
-    """Rates how much each searched setting matters for the transfer score, by two methods."""
+    """Rates how much each searched setting matters for the score that trials are ranked by, by two methods."""
     return rate_importance_of(trials, search_space, seeds=analysis.importance_seeds, seed=analysis.seed)
 
 

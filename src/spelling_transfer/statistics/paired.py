@@ -162,13 +162,17 @@ def gap_closed(reference: float, arm: float) -> float:
 def gap_closed_interval(
     reference: ArrayLike, arm: ArrayLike, families: ArrayLike, bootstrap: Bootstrap = STANDARD
 ) -> Interval:
-    """Returns the interval of the gap closed, by resampling families; none where there are fewer than 30 of them.
+    """Returns the interval of the gap closed, by resampling families.
 
-    Arguments as in ``paired_difference``.
+    None where there are fewer than 30 families, or where all close the same share of their gap, such as none or all of
+    it: resamples of these are all alike, which is no certainty. Arguments as in ``paired_difference``.
     """
     first, second = np.asarray(reference, dtype=float), np.asarray(arm, dtype=float)
     totals = family_totals(families, second - first, 1 - first)
     if len(totals) < FEWEST_FAMILIES or not totals[:, 1].any():
+        return NO_INTERVAL
+    closed, wrong = totals.sum(axis=0)
+    if np.allclose(totals[:, 0], closed / wrong * totals[:, 1]):
         return NO_INTERVAL
     return family_bootstrap(totals, lambda change, wrong: change / wrong, bootstrap)
 

@@ -39,6 +39,16 @@ def test_the_best_is_given_in_full_with_its_interval(make_study: MakeStudy) -> N
     assert found["runner_up_selection_score"] == trials["selection_score"].drop(1).max()
 
 
+def test_a_best_trial_without_an_error_is_no_certainty(make_study: MakeStudy) -> None:
+    trials, marks = make_study([{"spelling": 0.1}, {"spelling": 0.4}], families=100)
+    marks.loc[(marks["number"] == 1) & (marks["task"] == "spelling"), "exact"] = True
+    trials.loc[1, ["spelling", "selection_score"]] = 1.0
+    found = recommended(trials, marks)
+    assert found["selection_score"] == 1.0
+    # Wilson's interval of 100 of 100: its lower end is 100 / (100 + 1.96²).
+    assert found["interval"] == pytest.approx([100 / (100 + 1.959964**2), 1.0])
+
+
 def test_those_that_cannot_be_told_from_it_are_named_and_the_cheapest_of_them(make_study: MakeStudy) -> None:
     # Trial 1 is nearly as good as trial 2 and takes a third of its steps; trial 0 is surely worse.
     gains = [{"spelling": 0.0}, {"spelling": 0.39}, {"spelling": 0.4}]

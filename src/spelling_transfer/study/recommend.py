@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from spelling_transfer.statistics.intervals import Interval
+from spelling_transfer.statistics.intervals import Interval, wilson_interval
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.study.choices import NUMBERED
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig, setting_names
@@ -16,6 +16,7 @@ from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.findings import FEW_TRIALS, warnings_of
 from spelling_transfer.study.interfaces import counted
 from spelling_transfer.study.selection import selection_resamples
+from spelling_transfer.tasks.registry import TRAINED_TASK
 
 _BIASED = (
     "The best of {n} scores on the same questions is too high by chance; only runs with new seeds, and the evaluation "
@@ -110,7 +111,15 @@ def _differences(
     resamples = resample_correctness(marks, bootstrap)
     scores = selection_resamples(resamples, study.select_by, study.weights)
     change = scores.minus(scores.at(resamples.place(best)))
-    return {number: (scores.interval(place), change.interval(place)) for place, number in enumerate(resamples.numbers)}
+    families = marks.loc[marks["task"] == TRAINED_TASK, "stem"].nunique()
+
+    def own(place: int) -> Interval:
+        found = scores.interval(place)
+        if study.select_by == "spelling" and found.low == found.high:  # all right or all wrong, which is no certainty
+            return wilson_interval(round(float(scores.value[place]) * families), families)
+        return found
+
+    return {number: (own(place), change.interval(place)) for place, number in enumerate(resamples.numbers)}
 
 
 def _cost_key(row: dict[str, Any]) -> tuple[int, int, float, int]:

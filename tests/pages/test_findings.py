@@ -10,6 +10,7 @@ from spelling_transfer.pages.findings import (
     describe_comparison,
     describe_control,
     describe_endpoint,
+    describe_ratios,
     describe_training,
 )
 from spelling_transfer.study.findings import StudyFindings
@@ -110,6 +111,16 @@ def test_transfer_is_spoken_of_only_above_the_control_arm_and_the_base_model(
     for words in (describe_control(changed), write_study_document(changed)):
         assert said in words
         assert ("did better than form alone explains" in words) == ("did better" in said)
+
+
+def test_why_a_trial_has_no_transfer_ratio_is_said(study_findings: Callable[..., StudyFindings]) -> None:
+    found = study_findings(3)
+    without = found.changes.assign(ratio=float("nan"))
+    assert "the interval of its spelling gain includes zero" in describe_ratios(replace(found, changes=without))
+    few = without.assign(low=float("nan"), high=float("nan"))
+    assert "its spelling gain has no interval (fewer than 30 word families)" in describe_ratios(
+        replace(found, changes=few)
+    )
 
 
 def test_what_was_trained_names_the_settings_that_were_searched() -> None:

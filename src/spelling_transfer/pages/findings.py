@@ -18,7 +18,7 @@ from spelling_transfer.pages.numbers import count_of, duration, listed, percent,
 from spelling_transfer.pages.run_results import failed_checks
 from spelling_transfer.pages.verdict import NO_VERDICT, describe_done, describe_verdict, first_seed_note
 from spelling_transfer.statistics.scores import SCORED_TASKS
-from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
+from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS
 
 if TYPE_CHECKING:
     from spelling_transfer.study.findings import StudyFindings
@@ -264,7 +264,13 @@ def describe_correlations(found: StudyFindings) -> list[str]:
 
 def describe_ratios(found: StudyFindings) -> str:
     """Returns the transfer ratios of the recommended trial, where there are any."""
-    rows = found.changes[(found.changes["number"] == found.best["trial"]) & found.changes["ratio"].notna()]
+    of_best = found.changes[found.changes["number"] == found.best["trial"]]
+    rows = of_best[of_best["ratio"].notna()]
+    if rows.empty and of_best.loc[of_best["task"] == TRAINED_TASK, "low"].isna().any():
+        return (
+            f"Trial {found.best['trial']} has no transfer ratio: its spelling gain has no interval (fewer than 30 word "
+            "families)."
+        )
     if rows.empty:
         return (
             f"Trial {found.best['trial']} has no transfer ratio: the interval of its spelling gain includes zero, so "

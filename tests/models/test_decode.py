@@ -283,3 +283,25 @@ def test_logprobs_and_wider_slots_when_recorded(
     assert [drawn for drawn, _ in plain] == [drawn for drawn, _ in recorded]
     assert [logs[0] for _, logs in recorded] == pytest.approx([logs[0] for _, logs in plain], abs=1e-4)
     assert all(logs[0] < 0 for _, logs in plain)
+
+
+@torch.inference_mode()
+def test_a_prompt_may_be_one_token_longer_than_what_all_begin_with(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
+) -> None:
+    (rows,) = [embedded.vocabulary.to_rows(prompt) for prompt in prompts[:1]]
+    found = []
+    for pool, n_shared in ((GraphPool(torch.device("cpu"), enabled=False), 0), (Recording(), 4)):
+        decoder = StaticDecoder(
+            embedded,
+            generate.answer_head(embedded, tokenizer, None)[0],
+            generate._best,
+            DecoderSize(4, 64, 24),
+            layer_shapes(embedded),
+            end_row=-1,
+            pool=pool,
+            prefix=rows[:n_shared],
+        )
+        decoder.admit([Admission(0, rows[:5], None, 24)])
+        found.append([decoder.step()[0][0] for _ in range(4)])
+    assert found[0] == found[1]

@@ -7,12 +7,13 @@ import logging
 import weakref
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from spelling_transfer.models import generate, kept_decoder
-from spelling_transfer.models.decode import StaticDecoder
+from spelling_transfer.models.decode import Admission, StaticDecoder
 from spelling_transfer.models.generate import Sampling, generate_answers
 from spelling_transfer.models.kept_decoder import ContextLengthError
 from spelling_transfer.models.load import LoadedModel, load_model
@@ -184,6 +185,23 @@ def test_too_little_memory_for_any_slot_is_said_once_and_answered_as_before(
     (line,) = fallbacks(caplog)
     assert "16 answers side by side need" in line
     assert "0.0 GB are free" in line
+
+
+def test_a_decoder_for_the_endpoint_holds_a_template_with_a_long_beginning(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
+) -> None:
+    begin, rows = (embedded.vocabulary.to_rows(ids) for ids in (prompts[0][:-9] * 16, prompts[1]))
+    assert len(begin) > 128
+    head = generate.answer_head(embedded, tokenizer, None)[0]
+    found = []
+    for n_shared in (len(begin), 0):
+        decoder = kept_decoder.new_decoder(
+            embedded, head, generate._best, slots=2, new_tokens=8, end_row=-1, prefix=begin[:n_shared]
+        )
+        with torch.inference_mode():
+            decoder.admit([Admission(0, np.concatenate([begin, rows]), None, 8)])
+            found.append([decoder.step()[0][0] for _ in range(4)])
+    assert found[0] == found[1]
 
 
 def test_out_of_memory_on_the_way_goes_on_with_fewer_slots(

@@ -223,7 +223,8 @@ class StaticDecoder:
         if (columns := max(len(one.prompt) + one.limit for one in taken)) > self.size.columns:
             self._widen(columns)
         read = [one.prompt[self._start : -1] for one in taken]
-        width = rounded(self._start + max(map(len, read)), 4) - self._start  # products of odd widths are slow
+        # Products of odd widths are slow, and a prompt may have nothing but its last token.
+        width = rounded(self._start + max(1, *map(len, read)), 4) - self._start
         rows = self.size.rows if self._pool.enabled else len(taken)
         ids = np.zeros((rows, min(width, self.size.columns - self._start)), dtype=np.int64)
         slots = np.full(rows, self.size.slots, dtype=np.int64)

@@ -182,7 +182,7 @@ def new_decoder(
         layers = layer_shapes(loaded)
         check_attention(loaded.model)
         pool = GraphPool(loaded.device, enabled=loaded.device.type == "cuda")
-        size = DecoderSize(slots, _FIRST_COLUMNS, new_tokens)
+        size = DecoderSize(slots, max(_FIRST_COLUMNS, rounded(len(prefix) + 1)), new_tokens)
         return StaticDecoder(loaded, head, choose, size, layers, end_row=end_row, pool=pool, prefix=prefix)
 
 

@@ -185,6 +185,9 @@ def test_too_little_memory_for_any_slot_is_said_once_and_answered_as_before(
     (line,) = fallbacks(caplog)
     assert "16 answers side by side need" in line
     assert "0.0 GB are free" in line
+    monkeypatch.setattr(kept_decoder, "_free_bytes", lambda _: 10**12)  # what took the memory is done
+    assert generate_answers(embedded, tokenizer, prompts, max_new_tokens=8) == answers
+    assert decoder_of(embedded).size.slots == 64
 
 
 def test_a_decoder_for_the_endpoint_holds_a_template_with_a_long_beginning(

@@ -33,6 +33,10 @@ _MEMORY_SHARE = 0.8
 """Of the free memory, what slots may take; the estimate below knows nothing of what a library keeps for itself."""
 
 
+class _NoRoomError(NotStaticError):
+    """There is too little memory for now; later, or for shorter prompts, there may be enough."""
+
+
 class ContextLengthError(SpellingTransferError):
     """A prompt and its answer are longer than what the model can look at."""
 
@@ -113,6 +117,8 @@ def answers_in_slots(
         except CaptureError as error:
             loaded.kept_decoder = KeptDecoder(key, wanted, str(error))
             raise NotStaticError(str(error)) from error
+        except _NoRoomError:
+            raise
         except NotStaticError as error:
             loaded.kept_decoder = KeptDecoder(key, wanted, str(error))
             raise
@@ -195,7 +201,7 @@ def _slots(n_prompts: int, batch_size: int) -> int:
 def _smaller(size: DecoderSize) -> DecoderSize:
     fewer = [n for n in SLOTS if n < size.slots]
     if not fewer:
-        raise NotStaticError(f"{size.slots} answers side by side do not fit into the GPU's memory")
+        raise _NoRoomError(f"{size.slots} answers side by side do not fit into the GPU's memory")
     _LOG.warning("The GPU's memory does not hold %d answers side by side; %d run.", size.slots, fewer[-1])
     return replace(size, slots=fewer[-1])
 
@@ -206,7 +212,7 @@ def _fitting(wanted: DecoderSize, slot_bytes: int, free_bytes: int | None) -> De
         return wanted
     fitting = [n for n in SLOTS if n < wanted.slots and (n + 1) * slot_bytes <= _MEMORY_SHARE * free_bytes]
     if not fitting:
-        raise NotStaticError(
+        raise _NoRoomError(
             f"{SLOTS[0]} answers side by side need {SLOTS[0] * slot_bytes / 1e9:.1f} GB of GPU memory, and "
             f"{free_bytes / 1e9:.1f} GB are free"
         )

@@ -305,3 +305,30 @@ def test_a_prompt_may_be_one_token_longer_than_what_all_begin_with(
         decoder.admit([Admission(0, rows[:5], None, 24)])
         found.append([decoder.step()[0][0] for _ in range(4)])
     assert found[0] == found[1]
+
+
+@torch.inference_mode()
+def test_what_was_no_number_in_a_slot_leaves_with_its_answer(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
+) -> None:
+    rows = sorted((embedded.vocabulary.to_rows(prompt) for prompt in prompts), key=len)
+    decoder = StaticDecoder(
+        embedded,
+        generate.answer_head(embedded, tokenizer, None)[0],
+        generate._best,
+        DecoderSize(4, 64, 24),
+        layer_shapes(embedded),
+        end_row=-1,
+        pool=Recording(),
+        prefix=rows[0][:3],
+    )
+    found = []
+    for overflows in (False, True):
+        decoder.admit([Admission(0, rows[-1], None, 24)])
+        if overflows:  # as in float16
+            for kept in (*decoder._cache._keys, *decoder._cache._values):
+                kept[0, :, len(rows[-1]) - 4 :] = torch.nan
+        decoder.step()
+        decoder.admit([Admission(0, rows[0], None, 24)])
+        found.append([decoder.step(logprobs=True) for _ in range(3)])
+    assert [(drawn[0], logs[0]) for drawn, logs in found[0]] == [(drawn[0], logs[0]) for drawn, logs in found[1]]

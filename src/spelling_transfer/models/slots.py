@@ -139,8 +139,9 @@ class SlotCache(Cache):
         keys, values = self._keys[layer_idx], self._values[layer_idx]
         if self._target is not None:
             end = self._start + key_states.shape[2]
-            keys[:, :, self._start : end].index_copy_(0, self._target, key_states)
-            values[:, :, self._start : end].index_copy_(0, self._target, value_states)
+            for kept, new in ((keys, key_states), (values, value_states)):
+                kept[:, :, self._start : end].index_copy_(0, self._target, new)
+                kept[:, :, end:].index_fill_(0, self._target, 0.0)  # what another answer left may be no number
             if not self._start:
                 return key_states, value_states
             return keys[:, :, :end].index_select(0, self._target), values[:, :, :end].index_select(0, self._target)

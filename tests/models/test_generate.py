@@ -239,6 +239,19 @@ def test_an_older_transformers_is_handed_the_cache_under_its_older_name(
     assert generate_answers(older, tokenizer, prompts) == generate_answers(embedded, tokenizer, prompts)
 
 
+def test_while_layers_are_compiled_for_a_training_answers_are_computed_by_their_own_code(
+    tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_model(EMBEDDED, ModelProfile(name="tiny-qwen3"), device="cpu")
+    asked = tokenizer.encode_prompts([f"How do you spell {word}?" for word in WORDS[:4]])
+    expected = generate_answers(loaded, tokenizer, asked, max_new_tokens=6)
+    for layer in loaded.backbone.layers:
+        layer.compile(backend=lambda *_: pytest.fail("a layer was compiled"))
+    for in_slots in (False, True):
+        monkeypatch.setattr(generate, "_in_slots", lambda _, chosen=in_slots: chosen)
+        assert generate_answers(loaded, tokenizer, asked, max_new_tokens=6) == expected
+
+
 def test_no_prompts_have_no_answers(embedded: LoadedModel, tokenizer: ChatTokenizer) -> None:
     assert generate_answers(embedded, tokenizer, []) == []
 

@@ -106,6 +106,9 @@ def generate_answers(
     loaded.model.eval()
     try:
         with torch.inference_mode(), ExitStack() as stack:
+            if any(module._compiled_call_impl is not None for module in loaded.model.modules()):
+                # A training is under way; its compiler would meet liger's kernels here, and compile while recording.
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             if _in_slots(loaded):
                 from spelling_transfer.models.attention import NotStaticError, without_plans
                 from spelling_transfer.models.kept_decoder import answers_in_slots

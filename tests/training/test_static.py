@@ -20,6 +20,7 @@ from spelling_transfer.training.errors import TrainingDivergedError
 from spelling_transfer.training.passes import few_widths
 from spelling_transfer.training.plan import make_static
 from spelling_transfer.training.run import TrainingResult, train
+from spelling_transfer.training.static import ReplayedAdamW
 
 from .conftest import make_settings
 
@@ -186,3 +187,15 @@ def test_copies_of_another_type_compute_and_the_originals_are_trained(
         if "lora_A" in name:
             large = before.abs() > 0.05
             assert 1e-6 < float((weights[name] - before).detach().abs()[large].mean()) < 1e-4
+
+
+def test_a_replayed_update_counts_as_a_change_of_the_weights(loaded: LoadedModel) -> None:
+    (weight,) = {loaded.model.get_output_embeddings().weight}
+    optimizer = ReplayedAdamW([weight])
+    before = loaded.head_rows([1, 3])
+    optimizer.replay = lambda: weight.data.add_(1.0)  # as a graph does it: unseen by torch
+    try:
+        optimizer.step()
+        torch.testing.assert_close(loaded.head_rows([1, 3]), before + 1.0)
+    finally:
+        weight.data.sub_(1.0)

@@ -46,6 +46,8 @@ class ReplayedAdamW(torch.optim.AdamW):
         if self.replay is None:
             return super().step(closure)
         self.replay()
+        # A replay is nothing that torch notices; what is kept of a weight is kept by this count (`head_rows`).
+        torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
         return None
 
     def update(self) -> None:

@@ -43,7 +43,7 @@ class WorkerLoop:
     def turn(self) -> None:
         """Takes in what has come, draws one token of each answer, and says what is new; waits where nothing is."""
         said = [*self._take_in(), *self._say_overdue()]
-        name = ""
+        name, failed_at_step = "", False
         try:
             for one, answer in self._batch.step():
                 name = one.name
@@ -55,6 +55,9 @@ class WorkerLoop:
             _LOG.exception("The worker failed at a step")
             # The one it failed on may have left the batch; who has its answer listens no more.
             said += [refusal(each, failed()) for each in sorted(self._batch.names() | ({name} - {""}))]
+            failed_at_step = True
+        if failed_at_step:  # outside the handler, whose traceback holds the slots: memory may not do for both
+            del self._batch
             self._batch = self._engine.new_batch()
         if said:
             self._out.write(b"".join(said))

@@ -231,8 +231,32 @@ def test_out_of_memory_on_the_way_goes_on_with_fewer_slots(
     assert {*steps[:6]} == {64}
     assert {*steps[6:]} == {16}
     assert "does not hold 64 answers side by side; 16 run" in caplog.text
+    assert generate_answers(embedded, tokenizer, prompts, max_new_tokens=8) == answers
+    assert {*steps[6:]} == {16}  # as many as before, at the first try
     monkeypatch.setattr(StaticDecoder, "_step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
     assert generate_answers(embedded, tokenizer, prompts, max_new_tokens=8) == answers
+    assert "16 answers side by side do not fit" in fallbacks(caplog)[0]
+
+
+def test_slots_that_were_fewer_from_the_start_are_not_tried_twice(
+    embedded: LoadedModel,
+    tokenizer: ChatTokenizer,
+    prompts: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    expected = generate_answers(embedded, tokenizer, prompts, max_new_tokens=8)
+    embedded.free_decoder()
+    tried: list[int] = []
+
+    def no_memory(self: StaticDecoder, *_: Any) -> None:
+        tried.append(self.size.slots)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(kept_decoder, "_free_bytes", lambda _: 20_000_000)
+    monkeypatch.setattr(StaticDecoder, "_step", no_memory)
+    assert generate_answers(embedded, tokenizer, prompts, max_new_tokens=8) == expected
+    assert tried == [16]
     assert "16 answers side by side do not fit" in fallbacks(caplog)[0]
 
 

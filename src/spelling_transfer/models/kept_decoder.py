@@ -101,11 +101,14 @@ def answers_in_slots(
     wanted = DecoderSize(_slots(len(prompts), batch_size), rounded(columns), max_new_tokens)
     key = key, end_row, tuple(prefix.tolist()), _addresses(loaded.model)
     left = dict(enumerate(prompts))
+    asked = wanted
     while left:
         decoder: StaticDecoder | None = None
         places = list(left)
         try:
             decoder = _decoder(loaded, head, choose, wanted, key, end_row, prefix)
+            if wanted != asked:  # the next call is not to run out of memory again
+                loaded.kept_decoder = KeptDecoder(key, asked, decoder)
             drawn = None if numbers is None else numbers[places]
             for done in decoder.answers([left[i] for i in places], drawn, max_new_tokens):
                 answered = {places[place]: rows for place, rows in done.items()}
@@ -125,9 +128,10 @@ def answers_in_slots(
         else:
             out_of_memory = False
         if out_of_memory:  # outside the handler, whose traceback holds the decoder
+            slots = wanted.slots if decoder is None else min(wanted.slots, decoder.size.slots)
             decoder = None
             loaded.free_decoder()
-            wanted = _smaller(wanted)
+            wanted = _smaller(replace(wanted, slots=slots))
 
 
 def _decoder(

@@ -260,6 +260,18 @@ def test_slots_that_were_fewer_from_the_start_are_not_tried_twice(
     assert "16 answers side by side do not fit" in fallbacks(caplog)[0]
 
 
+def test_a_call_in_mixed_precision_uses_no_decoder_of_another_and_forbids_none(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    how: dict[str, Any] = {"max_new_tokens": 8, "sampling": SAMPLING, "seeds": list(range(len(prompts)))}
+    expected = generate_answers(embedded, tokenizer, prompts, **how)
+    with torch.autocast("cpu", torch.bfloat16):
+        generate_answers(embedded, tokenizer, prompts, **how)
+    assert "mixed precision" in fallbacks(caplog)[0]
+    assert generate_answers(embedded, tokenizer, prompts, **how) == expected
+    decoder_of(embedded)
+
+
 def test_a_prompt_beyond_the_context_is_named(
     embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
 ) -> None:

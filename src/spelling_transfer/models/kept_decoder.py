@@ -99,7 +99,8 @@ def answers_in_slots(
             "lower max_new_tokens."
         )
     wanted = DecoderSize(_slots(len(prompts), batch_size), rounded(columns), max_new_tokens)
-    key = key, end_row, tuple(prefix.tolist()), _addresses(loaded.model)
+    casts = torch.is_autocast_enabled(loaded.device.type)  # for this call alone, as a rule
+    key = key, end_row, tuple(prefix.tolist()), casts, _addresses(loaded.model)
     left = dict(enumerate(prompts))
     asked = wanted
     while left:

@@ -16,7 +16,9 @@ from .errors import ComputeError, PlatformError
 if TYPE_CHECKING:
     from .platform.machines import PriceList
 
-env_option = click.option("--env", "-e", default=None, help="Environment of the settings: a folder of conf.")
+env_option = click.option(
+    "--env", "-e", default=None, envvar="KEDRO_ENV", help="Environment of the settings: a folder of conf."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 
 

@@ -87,7 +87,7 @@ class CommandJobs:
         Raises:
             ComputeError: The settings, the budget or the place do not suffice.
         """
-        _check(load_config(config_loader(project, env)), self._place)
+        _check(load_config(config_loader(project, env or os.environ.get("KEDRO_ENV"))), self._place)
 
     def start(
         self,
@@ -258,4 +258,4 @@ def _context_outside_a_run() -> RunContext:
     from kedro.utils import find_kedro_project
 
     project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
-    return RunContext(project, config_loader(project, None))
+    return RunContext(project, config_loader(project, os.environ.get("KEDRO_ENV")))

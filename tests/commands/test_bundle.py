@@ -100,3 +100,10 @@ def test_a_link_in_the_place_of_a_dataset_is_refused(toy_project: ToyProject, tm
     assert result.exit_code == 1
     assert f"{link}: a link to /somewhere/else" in result.stderr
     assert toy_project.kedro("bundle", "push", folder, store, "--exclude", Path(link).name).exit_code == 0
+
+
+def test_the_environment_may_come_from_a_variable(toy_project: ToyProject, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("KEDRO_ENV", "nowhere")
+    result = toy_project.kedro("bundle", "list", "store")
+    assert result.exit_code == 1
+    assert "there is no environment 'nowhere'" in result.stderr

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from tests.kedro_lightning.test_costs import fill
 
+from kedro_lightning import CommandJobs, SettingsError
 from kedro_lightning.cli import compute
 from kedro_lightning.costs import Ledger
 from kedro_lightning.jobs.work import run_tag
@@ -152,6 +153,15 @@ def test_a_secret_that_is_nowhere_is_named(toy, invoke, monkeypatch: pytest.Monk
         "KEY_A": "value-of-a",
         "KEY_B": "value-of-b",
     }
+
+
+def test_the_environment_may_come_from_a_variable(toy, invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.write("conf/big/compute.yml", "studios: {more: {name: more}}\n")
+    monkeypatch.setenv("KEDRO_ENV", "big")
+    assert [row["task"] for row in json.loads(invoke("studios", "list", "--json").stdout)] == ["training", "more"]
+    with pytest.raises(SettingsError, match="Known: training, more"):
+        CommandJobs("search", "s3://bucket/set").check(toy.path, None)
+    assert "there is no environment 'none'" in invoke("studios", "list", "--env=none").output
 
 
 def test_outside_a_project_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

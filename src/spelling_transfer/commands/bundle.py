@@ -24,7 +24,9 @@ _INTERRUPTED = "What was finished is kept; the same command resumes from there."
 _DEFAULT_DATASET = "prep_manifest"
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-_env_option = click.option("--env", "-e", default=None, help="Kedro environment, for the credentials of S3.")
+_env_option = click.option(
+    "--env", "-e", default=None, envvar="KEDRO_ENV", help="Kedro environment, for the credentials of S3."
+)
 _jobs_option = click.option(
     "--jobs", "-j", type=click.IntRange(1, 64), default=8, show_default=True, help="Files at once."
 )

@@ -124,7 +124,8 @@ def show_plan(project: Path, options: Mapping[str, Any]) -> None:
     Raises:
         ComputeError: The settings do not fit the pipeline.
     """
-    _show_plan(project, {"env": options.get("env"), "runtime_params": options.get("params")}, selection_of(options))
+    given = {"env": options.get("env"), "runtime_params": options.get("params")}
+    _show_plan(project, {**given, "conf_source": options.get("conf_source")}, selection_of(options))
 
 
 def _show_plan(
@@ -173,7 +174,10 @@ def _chosen(selection: Mapping[str, Any]) -> Pipeline:
     chosen: Pipeline = sum((pipelines[name] for name in names[1:]), pipelines[names[0]])
     filters = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs")
     try:
-        return chosen.filter(**{name: selection[name] for name in filters if selection.get(name)})
+        return chosen.filter(
+            node_namespaces=selection.get("namespaces") or None,
+            **{name: selection[name] for name in filters if selection.get(name)},
+        )
     except ValueError as error:
         raise ComputeError(str(error)) from None
 

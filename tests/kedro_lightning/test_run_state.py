@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from unittest.mock import patch
 
 import pytest
+from kedro.pipeline import node, pipeline
 from tests.kedro_lightning.conftest import ENTRY
 
+from kedro_lightning.cli_costs import _chosen
 from kedro_lightning.errors import ComputeError
 from kedro_lightning.run_state import RunState, StateFile, read_state, resume_options
 from kedro_lightning.variables import RUN_ID_VARIABLE
@@ -30,6 +34,19 @@ def test_a_dry_run_shows_the_plan_and_makes_nothing(toy_project) -> None:
     assert not (toy_project.path / "data").exists()
     only = toy_project.kedro("run", "--dry-run", "--pipelines=prep")
     assert "Nothing would be rented" in only.output
+
+
+def test_a_dry_run_is_of_the_namespaces_and_the_configuration_that_were_given(toy_project) -> None:
+    toy_project.write("conf/base/compute.yml", COMPUTE)
+    elsewhere = toy_project.path / "elsewhere"
+    shutil.copytree(toy_project.path / "conf", elsewhere)
+    (elsewhere / "base/compute.yml").write_text("tags: {}\n")
+    shown = toy_project.kedro("run", "--dry-run", f"--conf-source={elsewhere}")
+    assert shown.exit_code == 0, shown.output
+    assert "Nothing would be rented" in shown.output
+    nodes = [node(len, "words", name, name=f"count_{name}", namespace=name) for name in ("one", "two")]
+    with patch("kedro.framework.project.pipelines", {"__default__": pipeline(nodes)}):
+        assert [each.namespace for each in _chosen({"namespaces": ["two"]}).nodes] == ["two"]
 
 
 def test_a_run_that_is_not_there_is_named_with_those_that_are(toy_project) -> None:

@@ -78,6 +78,7 @@ def preflight(
         ComputeError: Something is missing; the message says what, and where to set it.
     """
     check_places(pipeline, jobs, catalog, config, context.project, folder_settings(context.loader, context.project))
+    _check_conf_source(context)
     _check_params(context.params)
     check_budget_is_set(config)
     commit = commit_of(context.project, config)
@@ -188,6 +189,18 @@ def check_money(plan: Plan, config: ComputeConfig, ledger: Ledger, run_id: str, 
             "Nothing was started. See 'kedro compute plan'; set the budget in compute.yml."
         )
     return RunBudget(limit, spent)
+
+
+def _check_conf_source(context: RunContext) -> None:
+    from kedro.framework.project import settings
+
+    own = context.project / settings.CONF_SOURCE
+    source = getattr(context.loader, "conf_source", own)
+    if Path(source).resolve() != own.resolve():
+        raise PreflightError(
+            f"--conf-source: {source}: a job reads the project's own configuration, {own}, and would run with other "
+            "settings than this run. Leave the option out, and put what differs into an environment of that folder."
+        )
 
 
 def _check_params(params: Mapping[str, object]) -> None:

@@ -103,6 +103,12 @@ def test_nobody_signed_in_is_a_reason(platform, studio, tmp_path: Path, monkeypa
         attempt(tmp_path)
 
 
+def test_a_configuration_that_jobs_do_not_read_is_a_reason(platform, studio, tmp_path: Path) -> None:
+    loader = OmegaConfigLoader(str(tmp_path / "elsewhere"), base_env="base", default_run_env="local")
+    with pytest.raises(ComputeError, match=r"--conf-source: .*elsewhere: a job reads the project's own configuration"):
+        attempt(tmp_path, loader=loader)
+
+
 def test_a_parameter_that_cannot_be_written_down_is_a_reason(platform, studio, tmp_path: Path) -> None:
     with pytest.raises(ComputeError, match=r"--params: trial\.layers"):
         attempt(tmp_path, {"trial": {"layers": (1, 2)}})

@@ -14,6 +14,7 @@ from .errors import JobError
 from .jobs.dispatch import Dispatcher
 from .jobs.work import Outcome, Work, fail, finish
 from .node_jobs import NodeJob, parents_outside
+from .places import place_of
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -168,7 +169,8 @@ class NodeExecutor(Executor):
 def _end_hooks(task: Task) -> None:
     for name in task.node.outputs:
         task.catalog.release(name)  # what this process knew of it is from before
-        if not task.catalog.exists(name):
+        # What is in memory alone passes from node to node within the job.
+        if place_of(name, task.catalog).kept and not task.catalog.exists(name):
             raise JobError(
                 f"{task.node.name}: its job ended well, but {name!r} is not where the catalog keeps it. Both machines "
                 "must reach the same place: see data.mounts in compute.yml and the paths of the catalog."

@@ -71,6 +71,15 @@ def test_a_group_is_one_job_on_one_machine(grouped) -> None:
     assert [event[1] for event in hooks_of(grouped) if event[0] == "after"] == ["make", "train", "score", "report"]
 
 
+def test_what_passes_between_the_nodes_of_a_group_may_be_in_memory_alone(grouped) -> None:
+    grouped.edit("conf/base/catalog.yml", ("t:\n  type: json.JSONDataset\n  filepath: data/shared/t.json\n", ""))
+    grouped.edit("src/toy/pipeline_registry.py", ('["s", "t"]', '["s", "x"]'))
+    grouped.edit("src/toy/nodes.py", ('s["pid"] == t["pid"]', "None"))
+    done = grouped.run(PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((grouped.shared / "r.json").read_text())["r"] == 4
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_driver_leaves_no_machine_running(grouped, how: signal.Signals) -> None:
     (grouped.shared / "hold").touch()

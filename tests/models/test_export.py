@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kedro_non_thinking import Judge, load_policy
 from kedro_non_thinking.datasets import judge_folder
 from spelling_transfer.models.export import export_deployable
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.generate import Sampling
+from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.trainable import LoraSettings, attach_lora
+from spelling_transfer.models.trainable import LoraSettings, attach_lora, save_adapter
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.serving.deployable import write_deployable
 from spelling_transfer.serving.engine import AnswerEngine
@@ -90,6 +92,26 @@ def test_a_template_in_a_file_of_its_own_too(
     deployable = export((ModelFolder(apart), ModelFolder(free)), tokenizer, tmp_path / "deployable")
     assert list(judge_folder(deployable.path, Judge(load_policy()), exported=True)) == []
     assert AnswerEngine.load(deployable, device="cpu").card.model == "tiny"
+
+
+@pytest.mark.filterwarnings("ignore:.*tied:UserWarning")
+def test_an_adapter_on_a_head_that_is_the_embedding_too_changes_the_head_alone(
+    models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    base = models[0]
+    loaded = load_model(base, PROFILE, device="cpu")
+    assert loaded.model.config.tie_word_embeddings
+    model = attach_lora(loaded, LoraSettings(r=4, target_modules=("q_proj", "lm_head")), ()).eval()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    with new_folder(tmp_path / "adapter", {"base_sha256": base.sha256}) as work:
+        save_adapter(model, work, "base")
+    deployable = export((base, ModelFolder(tmp_path / "adapter")), tokenizer, tmp_path / "deployable")
+    merged = load_model(deployable, PROFILE, device="cpu").model
+    ids = torch.arange(6)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(merged(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
 def test_a_base_that_renders_another_prompt_is_not_exported(

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from kedro_non_thinking import non_thinking_template
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.generate import Sampling
-from spelling_transfer.models.load import load_model
+from spelling_transfer.models.load import load_model, merge_adapter
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import ALLOWED_IDS_FILE, TOKEN_IDS_FILE
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
@@ -47,7 +47,7 @@ def export_deployable(
             renders another prompt than the tokenizer of training.
     """
     loaded = load_model(base, profile, adapter, device="cpu")
-    merged = loaded.model.merge_and_unload()
+    merged = merge_adapter(loaded.model)
     end_row = int(loaded.vocabulary.to_rows([tokenizer.end_id])[0])
     notes = {
         "kind": "deployable",

@@ -106,6 +106,18 @@ def backbone(model: Any) -> Any:
     return base_of(model).model
 
 
+def merge_adapter(model: Any) -> Any:
+    """Merges an adapter into the base model around which it is, and returns the base model."""
+    import torch
+
+    head, config = model.get_output_embeddings(), base_of(model).config
+    if hasattr(head, "base_layer") and config.tie_word_embeddings:
+        # An update of the head alone: in the matrix that it shares with the embedding it would change both.
+        head.base_layer.weight = torch.nn.Parameter(head.base_layer.weight.detach().clone())
+        config.tie_word_embeddings = False
+    return model.merge_and_unload()
+
+
 def pick_device() -> str:
     """Returns the best device here: ``cuda``, ``mps`` or ``cpu``."""
     import torch

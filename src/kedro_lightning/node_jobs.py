@@ -153,11 +153,11 @@ def work_of_job(
         studio: The Studio it starts from.
         source: Where the machine finds the code.
         run_id: The run it is a part of.
-        context: The environment and parameters of that run.
+        context: The environment, the pipelines and the parameters of that run.
     """
     tier = config.tiers[job.tier]
     machines = tuple(machines_of_job(job, config, prices))
-    command = kedro_run(job.nodes, context.env)
+    command = kedro_run(job.nodes, context.env, context.options.get("pipeline_names") or ())
     variables = {**config.variables_of(job.task), **params_variable(context.params), RUN_ID_VARIABLE: run_id}
 
     def script(attempt: Attempt) -> str:
@@ -179,9 +179,11 @@ def work_of_job(
     )
 
 
-def kedro_run(nodes: Collection[str], env: str | None) -> list[str]:
-    """Returns the ``kedro run`` of some nodes in a job; parameters come in a variable."""
+def kedro_run(nodes: Collection[str], env: str | None, pipelines: Collection[str] = ()) -> list[str]:
+    """Returns the ``kedro run`` of some nodes of pipelines in a job; parameters come in a variable."""
     command = ["kedro", "run", f"--nodes={','.join(nodes)}", f"--runner={JOB_RUNNER}"]
+    if pipelines:
+        command.append(f"--pipelines={','.join(pipelines)}")
     return [*command, f"--env={env}"] if env else command
 
 

@@ -80,6 +80,17 @@ def test_what_passes_between_the_nodes_of_a_group_may_be_in_memory_alone(grouped
     assert json.loads((grouped.shared / "r.json").read_text())["r"] == 4
 
 
+def test_a_job_finds_its_nodes_in_a_pipeline_that_is_no_part_of_the_default_one(grouped) -> None:
+    grouped.edit(
+        "src/toy/pipeline_registry.py",
+        ("return {", 'return {\n                "__default__": pipeline([]),'),
+        ('"__default__": pipeline(\n', '"extra": pipeline(\n'),
+    )
+    done = grouped.run("--pipelines=extra", PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [job["state"] for job in grouped.platform.jobs] == ["completed"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_driver_leaves_no_machine_running(grouped, how: signal.Signals) -> None:
     (grouped.shared / "hold").touch()

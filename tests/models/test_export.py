@@ -114,6 +114,14 @@ def test_an_adapter_on_a_head_that_is_the_embedding_too_changes_the_head_alone(
         torch.testing.assert_close(merged(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
+def test_a_base_in_four_bits_is_merged_whole_and_without_a_gpu(
+    models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+) -> None:
+    profile = ModelProfile(name="tiny", four_bit=True)
+    deployable = export_deployable(*models, profile, tokenizer, SAMPLING, None, tmp_path / "deployable")
+    assert "quantization_config" not in json.loads((deployable.path / "config.json").read_text())
+
+
 def test_a_base_that_renders_another_prompt_is_not_exported(
     models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError
 from spelling_transfer.models.generate import until_end
-from spelling_transfer.models.load import LoadedModel, base_of, load_model, merge_adapter
+from spelling_transfer.models.load import LoadedModel, base_of, load_merged
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, Vocabulary
 from spelling_transfer.tokenizer.chat import ChatTokenizer
@@ -139,7 +139,7 @@ def merged_folder(
     if adapter is None:
         yield base
         return
-    merged = merge_adapter(load_model(base, profile, adapter, device="cpu").model)
+    merged = load_merged(base, profile, adapter).model
     with TemporaryDirectory(prefix="spelling-transfer-") as place:
         merged.save_pretrained(place, safe_serialization=True)
         if (base.path / TOKEN_IDS_FILE).is_file():

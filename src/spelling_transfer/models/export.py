@@ -11,7 +11,7 @@ from types import MappingProxyType
 from kedro_non_thinking import non_thinking_template
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.generate import Sampling
-from spelling_transfer.models.load import load_model, merge_adapter
+from spelling_transfer.models.load import load_merged
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import ALLOWED_IDS_FILE, TOKEN_IDS_FILE
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
@@ -46,8 +46,8 @@ def export_deployable(
         ModelFolderError: The adapter belongs to another base, a folder cannot be loaded, or the base's own tokenizer
             renders another prompt than the tokenizer of training.
     """
-    loaded = load_model(base, profile, adapter, device="cpu")
-    merged = merge_adapter(loaded.model)
+    loaded = load_merged(base, profile, adapter)
+    merged = loaded.model
     end_row = int(loaded.vocabulary.to_rows([tokenizer.end_id])[0])
     notes = {
         "kind": "deployable",

@@ -106,18 +106,6 @@ def backbone(model: Any) -> Any:
     return base_of(model).model
 
 
-def merge_adapter(model: Any) -> Any:
-    """Merges an adapter into the base model around which it is, and returns the base model."""
-    import torch
-
-    head, config = model.get_output_embeddings(), base_of(model).config
-    if hasattr(head, "base_layer") and config.tie_word_embeddings:
-        # An update of the head alone: in the matrix that it shares with the embedding it would change both.
-        head.base_layer.weight = torch.nn.Parameter(head.base_layer.weight.detach().clone())
-        config.tie_word_embeddings = False
-    return model.merge_and_unload()
-
-
 def pick_device() -> str:
     """Returns the best device here: ``cuda``, ``mps`` or ``cpu``."""
     import torch
@@ -178,6 +166,23 @@ def load_model(
     n_rows = model.get_input_embeddings().weight.shape[0]
     own = profile.tokenizer_sha256 if profile else None
     return LoadedModel(model, Vocabulary.of_folder(folder.path, n_rows), own or _tokenizer_sha256(folder))
+
+
+def load_merged(base: ModelFolder, profile: ModelProfile | None, adapter: ModelFolder) -> LoadedModel:
+    """Loads a base model with an adapter merged into it; arguments and errors as of :func:`load_model`."""
+    import torch
+
+    # Weights of 4 bits would round the update away.
+    whole = profile and profile.model_copy(update={"four_bit": False})
+    loaded = load_model(base, whole, adapter, device="cpu")
+    model = loaded.model
+    head, config = model.get_output_embeddings(), base_of(model).config
+    if hasattr(head, "base_layer") and config.tie_word_embeddings:
+        # An update of the head alone: in the matrix that it shares with the embedding it would change both.
+        head.base_layer.weight = torch.nn.Parameter(head.base_layer.weight.detach().clone())
+        config.tie_word_embeddings = False
+    loaded.model = model.merge_and_unload()
+    return loaded
 
 
 def check_weights(path: Path) -> None:

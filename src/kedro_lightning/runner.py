@@ -235,7 +235,8 @@ def _name_orphans(ready: Ready, state: RunState) -> None:
     if left:
         click.echo(
             f"Still running from before, and costing: {', '.join(job.name for job in left)}. "
-            "End them with 'kedro compute stop --all', or resume their run: 'kedro run --resume RUN_ID'.",
+            "End them with 'kedro compute stop --all', or resume their run: its command again, with the variable "
+            f"{RUN_ID_VARIABLE}=RUN_ID, which names a file in {FOLDER}/runs.",
             err=True,
         )
 

@@ -1,8 +1,9 @@
-"""`kedro run --resume RUN_ID` of this project's command, after the driver was killed while its job ran."""
+"""A run is resumed by a new driver, after the first was killed while its job ran."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
@@ -18,6 +19,28 @@ def ours(toy):
     toy.edit("conf/base/compute.yml", ("", "pass_on: [RUN_FOLDER]\n"))
     toy.write("conf/other/parameters.yml", "n: 5\n")
     return toy
+
+
+def test_kedro_s_own_command_resumes_a_run_as_the_next_run_says(toy) -> None:
+    toy.edit("src/toy/pipeline_registry.py", ('["gpu"]', '["gpu", "group-both"]'))
+    (toy.shared / "hold").touch()
+    path = os.environ.get("PYTHONPATH", "")
+    driver = toy.start("run", "--runner=kedro_lightning.runner.StudioRunner", "--params=n=5")
+    wait_for(lambda: (toy.shared / "starts.txt").exists() and starts(toy))
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    (run_file,) = (toy.path / ".kedro-compute/runs").glob("*.json")
+
+    other = toy.start("run", "--runner=kedro_lightning.runner.StudioRunner", PYTHONPATH=path)
+    wait_for(lambda: len(toy.platform.running) == 2)
+    other.send_signal(signal.SIGINT)
+    _, told = other.communicate(timeout=600)
+    (toy.shared / "hold").unlink()
+    assert "the variable KEDRO_COMPUTE_RUN_ID=RUN_ID, which names a file in .kedro-compute/runs" in told
+    again = toy.run("--params=n=5", PYTHONPATH=path, KEDRO_COMPUTE_RUN_ID=run_file.stem)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert json.loads((toy.shared / "r.json").read_text())["r"] == 12
+    assert toy.platform.creations == 2
 
 
 def test_a_new_driver_attaches_to_the_running_job_and_finishes_the_run(ours) -> None:

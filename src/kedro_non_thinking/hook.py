@@ -9,6 +9,7 @@ import logging
 import stat
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,6 +241,8 @@ def _plain(name: str, value: Any) -> Any:
         return value
     if hasattr(value, "model_dump"):
         value = value.model_dump()
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     return value if isinstance(value, (dict, list)) else {name.removeprefix("params:"): value}
 
 

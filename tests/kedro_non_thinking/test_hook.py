@@ -196,6 +196,20 @@ def test_a_parameter_of_the_command_line_is_judged(project: Stranger) -> None:
         project.run(settings={"enable_thinking": True})
 
 
+@pytest.mark.parametrize("base", ["dataclass", "BaseModel"])
+def test_a_default_of_the_class_that_kedro_makes_of_a_parameter_is_judged(project: Stranger, base: str) -> None:
+    made = {"dataclass": "@dataclass\nclass Answers:", "BaseModel": "class Answers(BaseModel):"}[base]
+    project.write(
+        REGISTRY,
+        "from dataclasses import dataclass\n\nfrom kedro.pipeline import node, pipeline\n"
+        f"from pydantic import BaseModel\n\n\n{made}\n    texts: list\n    enable_thinking: bool = True\n\n\n"
+        "def write(answers: Answers):\n    return answers.texts\n\n\n"
+        'def register_pipelines():\n    return {"__default__": pipeline([node(write, "params:answers", "texts")])}\n',
+    )
+    with pytest.raises(PolicyViolationError, match=r"thinking-switch at parameter:answers\.enable_thinking"):
+        project.run()
+
+
 def test_a_thought_in_the_data_is_not_saved(project: Stranger) -> None:
     project.write("conf/base/parameters.yml", "answers: {texts: [a, '<thi', nk>]}\nsettings: {}\n")
     project.run()  # pieces are no tag

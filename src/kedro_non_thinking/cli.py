@@ -160,6 +160,11 @@ def _rules(policy_file: Path | None, root: Path) -> tuple[Policy, str]:
     from .policy import find_policy_file, load_policy
 
     file = policy_file or find_policy_file(root)
+    if file is None:  # settings.py, whose import takes time, may say that the configuration is elsewhere
+        from kedro.framework.project import settings
+
+        base = settings.CONFIG_LOADER_ARGS.get("base_env") or "base"
+        file = find_policy_file(root, root / settings.CONF_SOURCE, base)
     try:
         rules = load_policy(file)
     except PolicyFileError as error:

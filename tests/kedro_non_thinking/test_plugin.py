@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT
+from .conftest import DEFAULT, ROOT
 
 PIPELINE = """
 from kedro.pipeline import node, pipeline
@@ -46,6 +47,19 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file, code in re.findall(r"```python\n# (src/fresh/\w+\.py)\n(.*?)```", SECTION, re.DOTALL):
         (project / file).write_text(code)
     return project
+
+
+def test_the_check_reads_the_rules_where_the_project_has_its_configuration(fresh: Path, tmp_path: Path) -> None:
+    project = tmp_path / "elsewhere"
+    shutil.copytree(fresh, project)
+    (project / "conf").rename(project / "config")
+    with (project / "src/fresh/settings.py").open("a", encoding="utf-8") as file:
+        file.write('\nCONF_SOURCE = "config"\n')
+    rules = DEFAULT.read_text(encoding="utf-8")
+    (project / "config/base/policy.yml").write_text(rules.replace("version: 1", "version: none"))
+    checked = _run(project, "kedro", "policy", "check")
+    assert checked.returncode == 2
+    assert "config/base/policy.yml" in checked.stderr
 
 
 def test_what_kedro_new_makes_keeps_the_policy_and_runs(fresh: Path) -> None:

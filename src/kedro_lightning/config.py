@@ -27,6 +27,13 @@ DeploymentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 _UNSET_VARIABLE = re.compile(r"\$\{?\w+\}?")
 
 
+def conf_source() -> str:
+    """Returns the folder in which a project keeps its configuration, as its ``settings.py`` says."""
+    from kedro.framework.project import settings
+
+    return str(settings.CONF_SOURCE)
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -118,12 +125,14 @@ class CodeSettings(_Settings):
         "bundle", description="bundle: the working tree as it is here; git: the commit, which must be pushed."
     )
     include: tuple[str, ...] = Field(
-        ("src", "conf", "pyproject.toml", ".kedro.yml", "README.md"), description="What a bundle holds."
+        default_factory=lambda: ("src", conf_source(), "pyproject.toml", ".kedro.yml", "README.md"),
+        description="What a bundle holds.",
     )
     exclude: tuple[str, ...] = Field(
-        (
-            "conf/local/**", "conf/**/*credentials*", "**/*credentials*.y*ml", "**/*credentials*.json", "**/.env*",
-            "**/*.pem", "**/*.key", "**/__pycache__/**", "**/*.pyc", "**/*.egg-info/**",
+        default_factory=lambda: (
+            f"{conf_source()}/local/**", f"{conf_source()}/**/*credentials*", "**/*credentials*.y*ml",
+            "**/*credentials*.json", "**/.env*", "**/*.pem", "**/*.key", "**/__pycache__/**", "**/*.pyc",
+            "**/*.egg-info/**",
         ),
         description="What a bundle never holds.",
     )  # fmt: skip
@@ -192,7 +201,7 @@ class ComputeConfig(_Settings):
     )
     secrets: tuple[VariableName, ...] = Field((), description="Names the platform's own store must hold; never values.")
     data: DataPlace = DataPlace()
-    code: CodeSettings = CodeSettings()
+    code: CodeSettings = Field(default_factory=CodeSettings)
     trials: TrialSettings = TrialSettings()
     deployments: dict[DeploymentName, DeploymentSettings] = Field(
         default_factory=dict, description="Services by their name on the platform."

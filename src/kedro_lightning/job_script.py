@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .code import Source
+from .config import conf_source
 from .jobs.work import EXIT_MARK
 from .packages import PACKAGES_FILE
 from .variables import MACHINES_VARIABLE
@@ -54,7 +55,8 @@ def job_script(
             f'mkdir -p "$W/{Path(PACKAGES_FILE).parent}"',
             f'printf %s {shlex.quote(source.packages)} > "$W/{PACKAGES_FILE}"',
         ]
-    lines += ['cd "$W"', "mkdir -p conf/local"]  # credentials stay at home, but Kedro wants the folder
+    local = shlex.quote(f"{conf_source()}/local")
+    lines += ['cd "$W"', f"mkdir -p {local}"]  # credentials stay at home, but Kedro wants the folder
     lines.append('export PYTHONPATH="$W/src${PYTHONPATH:+:$PYTHONPATH}"')  # the code of this run, not what is installed
     for name, place in mounts.items():
         lines += [

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .code import Source, bring_code, pushed_commit
-from .config import ComputeConfig
+from .config import ComputeConfig, conf_source
 from .costs import Ledger
 from .errors import BudgetError, PlatformError, PreflightError
 from .hooks import RunContext
@@ -192,9 +192,7 @@ def check_money(plan: Plan, config: ComputeConfig, ledger: Ledger, run_id: str, 
 
 
 def _check_conf_source(context: RunContext) -> None:
-    from kedro.framework.project import settings
-
-    own = context.project / settings.CONF_SOURCE
+    own = context.project / conf_source()
     source = getattr(context.loader, "conf_source", own)
     if Path(source).resolve() != own.resolve():
         raise PreflightError(

@@ -91,6 +91,14 @@ def test_a_job_finds_its_nodes_in_a_pipeline_that_is_no_part_of_the_default_one(
     assert [job["state"] for job in grouped.platform.jobs] == ["completed"]
 
 
+def test_a_job_has_the_configuration_of_a_project_that_keeps_it_elsewhere(grouped) -> None:
+    (grouped.path / "conf").rename(grouped.path / "config")
+    grouped.edit("src/toy/settings.py", ("", 'CONF_SOURCE = "config"\n'))
+    done = grouped.run(PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [job["state"] for job in grouped.platform.jobs] == ["completed"]
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_driver_leaves_no_machine_running(grouped, how: signal.Signals) -> None:
     (grouped.shared / "hold").touch()

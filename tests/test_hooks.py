@@ -37,6 +37,10 @@ def _fails() -> None:
     raise RuntimeError("the disk is on fire")
 
 
+def _interrupts() -> None:
+    raise KeyboardInterrupt
+
+
 PREPARATION = pipeline([node(_gives(MANIFEST), None, "prep_manifest", name="write_manifest")])
 TUNING = pipeline(
     [
@@ -55,10 +59,10 @@ EVALUATION = pipeline(
 DEPLOYMENT = pipeline([node(_gives(CONFORMANCE), None, "conformance", name="probe_policy")])
 
 
-def _run(pipeline: Pipeline, catalog: DataCatalog, **run_params: Any) -> None:
+def _run(pipeline: Pipeline, catalog: DataCatalog, *, hook: RunSummaryHook | None = None, **run_params: Any) -> None:
     """Runs a pipeline as Kedro's session does."""
     hooks = _create_hook_manager()
-    hooks.register(RunSummaryHook())
+    hooks.register(hook or RunSummaryHook())
     params = {
         "run_id": "2026-01-01T00.00.00",
         "pipeline_names": ["some"],
@@ -182,6 +186,16 @@ def test_a_run_that_fails_says_how_far_it_came(
     assert summary["from_this_run"] == {"trials": True, "best_config": True}
     assert "The run stopped early: the disk is on fire" in (tmp_path / "08_reporting" / "index.html").read_text()
     assert capsys.readouterr().out == ""
+
+
+def test_a_run_of_single_nodes_after_an_interrupted_one_in_the_same_process_leaves_no_summary(
+    catalog: DataCatalog, tmp_path: Path
+) -> None:
+    hook = RunSummaryHook()
+    with pytest.raises(KeyboardInterrupt):
+        _run(pipeline([node(_interrupts, None, "trials", name="run_study")]), catalog, hook=hook)
+    _run(EVALUATION, catalog, hook=hook, node_names=["mark", "compare_arms", "report"])
+    assert not (tmp_path / "08_reporting" / "run_summary.json").exists()
 
 
 def test_a_summary_that_cannot_be_written_does_not_hide_the_first_error(catalog: DataCatalog, tmp_path: Path) -> None:

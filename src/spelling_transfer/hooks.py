@@ -53,6 +53,7 @@ class RunSummaryHook:
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
         """Begins the record of the run."""
+        self._record = None  # of a run that was interrupted, in a notebook
         if is_part_of_a_run(run_params):
             return
         from spelling_transfer.pages.run_results import RunRecord, command_of

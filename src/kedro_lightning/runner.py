@@ -70,7 +70,7 @@ class StudioRunner(_PartOfARun, AbstractRunner):
             here: Nodes that run here whatever their tags say, such as one that starts jobs of its own.
         """
         super().__init__(is_async=is_async)
-        self._here = list(here)
+        self._here = [here] if isinstance(here, str) else list(here)  # --runner-params=here=NODE
         self._executor: NodeExecutor | None = None
 
     def __str__(self) -> str:

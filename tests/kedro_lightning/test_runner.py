@@ -91,6 +91,12 @@ def test_a_job_finds_its_nodes_in_a_pipeline_that_is_no_part_of_the_default_one(
     assert [job["state"] for job in grouped.platform.jobs] == ["completed"]
 
 
+def test_one_node_that_stays_here_may_be_named_on_the_command_line(toy) -> None:
+    done = toy.run("--runner-params=here=train", PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [job["name"].rsplit("-", 2)[0] for job in toy.platform.jobs] == ["score"]
+
+
 def test_a_job_has_the_configuration_of_a_project_that_keeps_it_elsewhere(grouped) -> None:
     (grouped.path / "conf").rename(grouped.path / "config")
     grouped.edit("src/toy/settings.py", ("", 'CONF_SOURCE = "config"\n'))

@@ -145,6 +145,13 @@ class EnvironmentStep:
 
     def check(self, context: StudioContext) -> list[str]:
         """Compares the versions of the project's direct dependencies, and records them for later runs."""
+        if context.api.run(context.studio, f"python -c 'import {__package__}.runner'")[1] != 0:
+            # A project that is not installed here says nothing of what it needs.
+            task = context.config.studios[context.task]
+            return [
+                "packages: neither Kedro nor this plugin can be imported there, and every job needs both. Install the "
+                f"project here with them as dependencies, or name them in environments.{task.environment}.packages"
+            ]
         wanted = package_versions(context.project)
         if not wanted:
             return []

@@ -66,6 +66,22 @@ def test_other_packages_are_a_problem_that_is_named(platform, connection, projec
     assert problem.endswith("0.0.1 here")
 
 
+def test_a_studio_without_kedro_is_a_problem_as_its_jobs_could_not_begin(
+    platform, connection, project, tmp_path, monkeypatch
+) -> None:
+    (project / "pyproject.toml").write_text('[project]\nname = "fresh"\n')  # it is not installed here
+    real = StudiosApi.run
+
+    def run(self, studio, command):
+        if "import kedro_lightning" in command:
+            return "ModuleNotFoundError: No module named 'kedro_lightning'", 1
+        return ("", 0) if "pip install" in command else real(self, studio, command)
+
+    monkeypatch.setattr(StudiosApi, "run", run)
+    (problem,) = set_up(StudiosApi(connection), config(tmp_path), "tuning", project)
+    assert problem.endswith("environments.default.packages")
+
+
 def test_a_step_that_fails_is_named_and_the_machine_is_stopped(platform, connection, project, tmp_path: Path) -> None:
     settings = config(tmp_path, startup=["echo no such disk; exit 4"])
     with pytest.raises(ComputeError, match=r"exit code 4[\s\S]*no such disk"):

@@ -115,7 +115,9 @@ def pushed_commit(project: Path, data_folders: Sequence[str] = ()) -> tuple[str,
     if not _git(project, "branch", "--remotes", "--contains", commit):
         raise PreflightError(f"compute: code.mode: git: commit {commit[:12]} is not pushed to {_public(remote)}.")
     if remote != _public(remote):
-        raise PreflightError("compute: code.mode: git: the address of 'origin' holds a password; take it out.")
+        raise PreflightError(
+            "compute: code.mode: git: the address of 'origin' holds a password or a token; take it out."
+        )
     return remote, commit
 
 
@@ -175,9 +177,9 @@ def _git(project: Path, *arguments: str) -> str | None:
 
 def _public(address: str) -> str:
     scheme, found, rest = address.partition("://")
-    return (
-        f"{scheme}://{rest.rpartition('@')[2]}" if found and "@" in rest and ":" in rest.partition("@")[0] else address
-    )
+    # Of the web, also what stands there alone is a token as a rule; of SSH it is the name of an account.
+    secret = ":" in rest.partition("@")[0] or (scheme.lower() in ("http", "https") and "@" in rest.partition("/")[0])
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found and "@" in rest and secret else address
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:

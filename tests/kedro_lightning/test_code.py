@@ -71,10 +71,13 @@ def test_a_commit_must_be_all_there_is_and_be_pushed(source_project: Path, tmp_p
         pushed_commit(source_project)
     git(source_project, "push", "-q", "origin", "HEAD:main")
     assert pushed_commit(source_project)[0] == str(remote)
-    git(source_project, "remote", "set-url", "origin", "https://user:password@example.test/x.git")
-    with pytest.raises(PreflightError) as caught:
-        pushed_commit(source_project)
-    assert "password@" not in str(caught.value)
+    for secret in ("user:password@", "password@"):
+        git(source_project, "remote", "set-url", "origin", f"https://{secret}example.test/x.git")
+        with pytest.raises(PreflightError) as caught:
+            pushed_commit(source_project)
+        assert "password@" not in str(caught.value)
+    git(source_project, "remote", "set-url", "origin", "ssh://git@example.test/x.git")
+    assert pushed_commit(source_project)[0] == "ssh://git@example.test/x.git"
 
 
 def test_the_list_of_packages_is_in_every_bundle(source_project: Path) -> None:

@@ -54,6 +54,8 @@ def test_wrong_names_and_values_are_refused() -> None:
         ({"position_task_weight": 1.5}, "position_task_weight"),
         ({"lightning": {"gpu_tier": "v100"}}, "gpu_tier"),
         ({"storage": "postgresql+psycopg://user:secret@host/db"}, "holds a password"),
+        ({"storage": "postgresql+psycopg://user:sec/ret@host/db"}, "holds a password"),
+        ({"storage": "postgresql+psycopg://user@host/db?password=secret"}, "holds a password"),
         ({"storage": "study.db"}, "not a database URL"),
     ],
 )

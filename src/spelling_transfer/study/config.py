@@ -163,14 +163,19 @@ class StudySettings(FrozenModel):
     @classmethod
     def _no_password(cls, storage: str | None) -> str | None:
         # A setting is printed, logged and kept beside the results; a password must not be.
-        from urllib.parse import urlsplit
-
+        # Read by who will connect with it: to urlsplit, a password with a slash in it is none.
         if storage is None:
             return None
-        parts = urlsplit(storage)
-        if not parts.scheme:
-            raise ValueError("not a database URL, such as sqlite:///study.db or postgresql+psycopg://user@host/name")
-        if parts.password:
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            url = make_url(storage)
+        except ArgumentError:
+            raise ValueError(
+                "not a database URL, such as sqlite:///study.db or postgresql+psycopg://user@host/name"
+            ) from None
+        if url.password or any("password" in name.lower() for name in url.query):
             raise ValueError("holds a password; leave it out and set PGPASSWORD or write it into ~/.pgpass")
         return storage
 

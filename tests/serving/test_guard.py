@@ -15,7 +15,7 @@ from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving import link as link_module
 from spelling_transfer.serving.guard import CLIENT_GONE, Guard, Keys
 from spelling_transfer.serving.link import WorkerLink
-from spelling_transfer.serving.outcome import Outcome
+from spelling_transfer.serving.outcome import Outcome, finished
 from spelling_transfer.serving.process import RunningEndpoint
 from spelling_transfer.serving.protocol import RefusedRequestError
 from spelling_transfer.serving.settings import (
@@ -172,6 +172,41 @@ def test_a_stream_that_nobody_hears_to_its_end_is_no_answer() -> None:
     for method in ("POST", "GET"):
         asyncio.run(guard({"type": "http", "method": method, "path": PATH, "headers": []}, receive, send))
     assert [outcome.status for outcome in ended] == [CLIENT_GONE, 200]
+
+
+def test_a_path_cannot_write_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    finished(Outcome("GET", "/v1/models/a:b\n2026-01-01 INFO POST \x1b[2J", status=404))
+    assert caplog.messages[-1].startswith("GET /v1/models/a:b%0A2026-01-01%20INFO%20POST%20%1B%5B2J 404")
+
+
+def test_a_client_that_is_slow_to_read_its_answer_takes_no_place_of_those_who_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = (
+        'import sys; print("- ready {}", flush=True); name = sys.stdin.readline().split()[0]; '
+        'print(name, "event", "{}"); print(name, "event", "{}"); print(name, "answer", "{}", flush=True); '
+        "sys.stdin.read()"
+    )
+
+    async def asked() -> list[bytes]:
+        monkeypatch.setattr(link_module, "_WORKER", script)
+        link = WorkerLink({})
+        await link.start()
+        following = asyncio.create_task(link.run())
+        while not link.ready:
+            await asyncio.sleep(0.01)
+        try:
+            events = link.ask("chat")
+            kinds = [(await anext(events))[0]]
+            while link.waiting:
+                await asyncio.sleep(0.01)
+            return kinds + [kind async for kind, _ in events]
+        finally:
+            await link.close()
+            following.cancel()
+
+    assert asyncio.run(asyncio.wait_for(asked(), 30)) == [b"event", b"event", b"answer"]
 
 
 @pytest.mark.parametrize("last", ['print("x event {", end="", flush=True)', 'print("never three", flush=True)'])

@@ -72,7 +72,7 @@ class Guard:
             await refuse(refused, outcome)(scope, receive, noting)
         except Exception as error:  # noqa: BLE001  the client has its 500; one line for the log
             where = traceback.extract_tb(error.__traceback__)[-1]
-            _LOG.error("%s failed: %r in %s, line %s", outcome.path, error, where.filename, where.lineno)
+            _LOG.error("%s failed: %r in %s, line %s", outcome.logged_path, error, where.filename, where.lineno)
         finally:
             if outcome.status == 200 and outcome.path in ANSWERS and not outcome.finish_reasons:
                 outcome.status = 500 if outcome.code else CLIENT_GONE  # a stream that did not end

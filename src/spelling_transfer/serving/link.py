@@ -73,6 +73,8 @@ class WorkerLink:
                         self.ready = True
                     elif (queue := self._said.get(name.decode())) is not None:
                         queue.put_nowait((kind, payload))
+                        if kind != b"event":  # a client that is slow to read it waits for nothing here
+                            self.waiting.pop(name.decode(), None)
                 status = await self._process.wait()
                 could_load, self.ready = self.ready, False
                 self._lose()
@@ -114,7 +116,8 @@ class WorkerLink:
                     raise RefusedRequestError(**json.loads(said))
                 yield what, said
         finally:
-            del self._said[name], self.waiting[name]
+            del self._said[name]
+            self.waiting.pop(name, None)
             if not ended and self.ready:
                 self._send(name, "gone")
 

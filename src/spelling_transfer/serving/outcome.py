@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from urllib.parse import quote
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,6 +36,11 @@ class Outcome:
     seconds: float = 0.0
     waiting: int = 0
 
+    @property
+    def logged_path(self) -> str:
+        """The path with whatever is no plain character escaped: a line break in it would be a line of the log."""
+        return quote(self.path, safe="/:@")
+
 
 def finished(outcome: Outcome) -> None:
     """Takes note of a request that has ended: one line of the log. No text of a question or an answer is in it."""
@@ -42,7 +48,7 @@ def finished(outcome: Outcome) -> None:
         logging.DEBUG if outcome.path == "/health" else logging.INFO,
         "%s %s %d%s%s %d tokens %.0f ms",
         outcome.method,
-        outcome.path,
+        outcome.logged_path,
         outcome.status,
         f" {outcome.code}" if outcome.code else "",
         f" key={outcome.key}" if outcome.key else "",

@@ -246,6 +246,14 @@ def test_text_that_is_no_text_is_refused_by_name(fields: dict[str, Any], param: 
     assert json.dumps(refused.detail(), ensure_ascii=False).encode("utf-8")
 
 
+def test_a_value_that_is_nested_too_deeply_to_be_shown_is_refused_all_the_same() -> None:
+    value: list[Any] = []
+    for _ in range(5_000):
+        value = [value]
+    refused = refusal(tools=value)
+    assert (refused.status, refused.param) == (400, "tools")
+
+
 def test_a_missing_model_is_named() -> None:
     with pytest.raises(ValidationError) as caught:
         ChatRequest.model_validate({"messages": PLAIN["messages"]})

@@ -413,7 +413,10 @@ def _entries(data: Any) -> Iterator[tuple[str, str | int, Any]]:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:  # it was read with a little more room
+        return "nested too deeply"
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

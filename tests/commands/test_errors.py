@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import pytest
@@ -12,6 +15,7 @@ from kedro.framework.cli.cli import KedroCLI
 from tests.conftest import ROOT
 from tests.test_misuse import commands as every
 
+from spelling_transfer.commands import errors
 from spelling_transfer.commands.errors import explain, one_clear_error
 
 
@@ -42,3 +46,19 @@ def test_no_command_is_told_to_use_an_option_it_lacks(error: OSError) -> None:
             said = explain(error) or ""
         options = {name for parameter in command.params for name in parameter.opts}
         assert set(re.findall(r"(?<!\S)--?[a-z]+(?=\s)", said)) <= options, (names, said)
+
+
+def test_the_traceback_is_written_through_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Now:
+        now = staticmethod(lambda _: datetime(2026, 1, 2, tzinfo=UTC))
+
+    monkeypatch.setattr(errors, "datetime", Now)
+    monkeypatch.setattr(errors.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / f"error-2026-01-02T00.00.00-{os.getpid()}.log").symlink_to(victim)
+    with pytest.raises(errors.CommandError, match="The whole traceback is in"), one_clear_error():
+        raise RuntimeError("a fault")
+    assert victim.read_text() == "mine"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -64,3 +65,32 @@ def test_a_file_that_may_not_be_read_is_named_with_a_remedy(
     with another_user(), pytest.raises(ModelFolderError, match=r"you may not read it.*chmod"):
         ModelFolder.open(folder)
     (folder / closed).chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (MANIFEST, b"[" * 100_000),
+        ("model.safetensors", (100_000).to_bytes(8, "little") + b"[" * 100_000),
+        ("model.safetensors.index.json", b'{"weight_map": {"a": 5}}'),
+        ("model.safetensors.index.json", b"[" * 100_000),
+    ],
+)
+def test_json_that_no_model_has_is_one_clear_error(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelFolderError, match=name):
+        ModelFolder.open(tmp_path)
+
+
+def test_a_header_without_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write((200_000_000).to_bytes(8, "little"))
+        file.truncate(200_000_008)  # a file with a hole, which takes no room on the disk
+    tracemalloc.start()
+    with pytest.raises(ModelFolderError, match="not the header of a safetensors file"):
+        ModelFolder.open(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000

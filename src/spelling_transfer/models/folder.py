@@ -17,6 +17,9 @@ MANIFEST = "manifest.json"
 _ENDS = 1 << 20
 """Bytes read at either end of a file, where no manifest says what is in it."""
 
+_LONGEST_HEADER = 100_000_000
+"""Bytes; the library of safetensors reads none that is longer."""
+
 _FETCH_AGAIN = "The download is not complete: run again with a network, or restore the folder."
 
 
@@ -97,7 +100,7 @@ class ModelFolder:
                 manifest = json.loads(file.read_text())
             if not isinstance(manifest["files"], dict):
                 raise TypeError("'files' is not a mapping")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelFolderError(f"{file}: not a readable manifest ({error!r}).") from error
         return dict(manifest)
 
@@ -152,7 +155,9 @@ def _check_weights(folder: Path) -> None:
     for index in folder.glob("*.safetensors.index.json"):
         try:
             shards = set(json.loads(index.read_text())["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if not all(isinstance(name, str) for name in shards):
+                raise TypeError("a file's name is no text")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelFolderError(f"{index}: not a readable index of weights. {_FETCH_AGAIN}") from error
         missing += [name for name in sorted(shards) if not (folder / name).is_file()]
         named |= shards
@@ -176,11 +181,11 @@ def _safetensors_bytes(file: Path) -> int | None:
     """
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        if not 0 < length <= file.stat().st_size:
+        if not 0 < length <= min(file.stat().st_size, _LONGEST_HEADER):
             return None
         try:
             header = json.loads(stream.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
             return 8 + length + max(ends, default=0)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             return None

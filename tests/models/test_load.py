@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from spelling_transfer.models.folder import ModelFolder, ModelFolderError
+from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
@@ -24,6 +25,22 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
     with pytest.raises(ModelFolderError, match=r"no safetensors weights; pytorch_model\.bin hold pickles"):
         load_model(ModelFolder(tmp_path))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_pickle_of_an_adapter_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.bin").write_bytes(b"cos\nsystem\n(S'echo run > run'\ntR.")
+    write_manifest(tmp_path, {})
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
+    with pytest.raises(ModelFolderError, match=r"holds no adapter_model\.safetensors"):
+        load_model(EMBEDDED, adapter=ModelFolder(tmp_path), device="cpu")
+
+
+def test_no_adapter_in_a_models_folder_changes_it_unseen(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelFolderError, match=r"holds an adapter \(adapter_config\.json\)"):
+        load_model(ModelFolder(tmp_path))
 
 
 def test_code_of_a_model_is_never_run(tmp_path: Path) -> None:

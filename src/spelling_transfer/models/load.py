@@ -138,6 +138,11 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
+    if (folder.path / "adapter_config.json").is_file():  # transformers would put it on top, unasked
+        raise ModelFolderError(
+            f"{folder.path}: holds an adapter (adapter_config.json), which would change the model unseen. Move it into "
+            "a folder of its own."
+        )
     check_weights(folder.path)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar for every file of weights says nothing here
     dtype = getattr(torch, profile.dtype if profile else "float32")
@@ -218,6 +223,11 @@ def _with_adapter(model: Any, folder: ModelFolder, adapter: ModelFolder) -> Any:
         raise ModelFolderError(
             f"{adapter.path}: this adapter was trained on another base (manifest {trained_on[:12]}…) than "
             f"{folder.path} (manifest {folder.sha256[:12]}…). Train it again with 'kedro run --pipelines tuning'."
+        )
+    if not (adapter.path / "adapter_model.safetensors").is_file():
+        raise ModelFolderError(
+            f"{adapter.path}: holds no adapter_model.safetensors. PEFT would take a pickle (adapter_model.bin), and "
+            "none is ever opened, as that could run code. Save it where you trust it: model.save_pretrained(folder)."
         )
     with without_peft_warning():
         return PeftModel.from_pretrained(model, str(adapter.path))

@@ -1,5 +1,9 @@
 """Questions to prompts: no text becomes a token of the markup, no answer hides a think tag, words only speed it up."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -32,6 +36,31 @@ def test_a_folder_may_be_named_by_a_text() -> None:
     assert load_chat_tokenizer(str(embedded_folder())).sha256 == _TOKENIZER.sha256
     with pytest.raises(TokenizerFileError, match=r"nowhere/tokenizer\.json"):
         load_chat_tokenizer("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("config", "template"),
+    [
+        ({"chat_template": "{% if %}"}, None),
+        ({"chat_template": "{{ messages.__class__.__mro__ }}"}, None),
+        ({"chat_template": "{{ 'a' * 100000000000000 }}"}, None),
+        ({"chat_template": "{% for i in range(1000000) %}{% endfor %}"}, None),
+        ({}, b"\xff"),
+        ([1], None),
+        ({"eos_token": {}}, None),
+    ],
+)
+def test_a_template_of_somebody_else_that_is_none_is_one_clear_error(
+    tmp_path: Path, config: Any, template: bytes | None
+) -> None:
+    (tmp_path / "tokenizer.json").write_bytes((embedded_folder() / "tokenizer.json").read_bytes())
+    if isinstance(config, dict):
+        config = {**json.loads((embedded_folder() / "tokenizer_config.json").read_text()), **config}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    if template is not None:
+        (tmp_path / "chat_template.jinja").write_bytes(template)
+    with pytest.raises(TokenizerFileError):
+        load_chat_tokenizer(tmp_path)
 
 
 def test_prompts_keep_their_own_markup(tokenizer: ChatTokenizer) -> None:

@@ -196,15 +196,18 @@ def _read(file: Path) -> bytes:
 def _read_config(folder: Path) -> dict[str, str]:
     file = folder / "tokenizer_config.json"
     try:
-        config = json.loads(_read(file))
-    except ValueError as error:
-        raise TokenizerFileError(f"{file}: not valid JSON ({error}).") from error
+        config = dict(json.loads(_read(file)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise TokenizerFileError(f"{file}: not a JSON object ({error}).") from error
     separate = folder / "chat_template.jinja"
     if separate.is_file():
-        config["chat_template"] = _read(separate).decode("utf-8")
+        try:
+            config["chat_template"] = _read(separate).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise TokenizerFileError(f"{separate}: not UTF-8 ({error}).") from error
     eos_token = config.get("eos_token")
     if isinstance(eos_token, dict):  # older files hold an added-token object here
-        eos_token = eos_token["content"]
+        eos_token = eos_token.get("content")
     if not isinstance(config.get("chat_template"), str) or not isinstance(eos_token, str):
         raise TokenizerFileError(f"{file}: needs a 'chat_template' and an 'eos_token'.")
     return {"chat_template": config["chat_template"], "eos_token": eos_token}
@@ -213,9 +216,13 @@ def _read_config(folder: Path) -> dict[str, str]:
 def _split_prompt(chat_template: str, folder: Path) -> tuple[str, str]:
     # The same environment as transformers' own rendering; a test holds the two equal.
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    text = environment.from_string(chat_template).render(
-        messages=[{"role": "user", "content": _QUESTION}], add_generation_prompt=True, enable_thinking=False
-    )
+    try:
+        text = environment.from_string(chat_template).render(
+            messages=[{"role": "user", "content": _QUESTION}], add_generation_prompt=True, enable_thinking=False
+        )
+    except Exception as error:  # whatever a program of somebody else ends in
+        said = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise TokenizerFileError(f"{folder}: the chat template cannot be rendered ({said}).") from error
     prefix, found, suffix = text.partition(_QUESTION)
     if not found or _QUESTION in suffix:
         raise TokenizerFileError(f"{folder}: the chat template does not hold a question exactly once.")

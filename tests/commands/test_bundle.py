@@ -48,6 +48,13 @@ def test_the_commands(store: BundleStore, source: Path, tmp_path: Path, monkeypa
         assert "Example" in kedro(command, "--help")
 
 
+def test_a_note_of_somebody_else_gives_a_terminal_no_orders(store: BundleStore, source: Path):
+    push_bundle(source, store, note="\x1b[2J\x1b]0;\x07\x9b1m")
+    output = CliRunner().invoke(bundle, ["list", store.url]).output
+    assert "2J" in output
+    assert not {"\x1b", "\x07", "\x9b"} & set(output)
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(

@@ -177,8 +177,8 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
     policy = {True: "kept", False: "broken", None: ""}
     for each in versions:
         table.add_row(
-            str(each.number), each.created_at, each.created_by, str(each.n_files), decimal(each.size_bytes),
-            decimal(each.new_bytes), "yes" if each.signed else "", policy[each.policy_kept], each.note,
+            str(each.number), each.created_at, _shown(each.created_by), str(each.n_files), decimal(each.size_bytes),
+            decimal(each.new_bytes), "yes" if each.signed else "", policy[each.policy_kept], _shown(each.note),
         )  # fmt: skip
     Console(highlight=False).print(table if versions else f"{store}: holds no bundle.", markup=False)
 
@@ -279,6 +279,11 @@ def schema() -> None:
     from spelling_transfer.storage.bundles.manifest import BundleManifest
 
     print_json(BundleManifest.model_json_schema())
+
+
+def _shown(text: str) -> str:
+    """Returns what somebody else wrote without what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _verify(

@@ -75,3 +75,8 @@ def test_a_clock_that_is_wrong_changes_nothing(store: BundleStore, source: Path,
     assert push_bundle(source, store).number == 2
     assert "later.txt" in read_version(store).files
     assert prune(store, 1).kept == [2]
+
+
+def test_a_manifest_that_is_nested_without_end_is_refused():
+    with pytest.raises(BundleError, match="somewhere: not a manifest"):
+        parse_manifest(b"[" * 100_000, "somewhere")

@@ -12,7 +12,7 @@ from spelling_transfer.storage.bundles.local_files import RECORD, STAGING
 from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore
-from spelling_transfer.storage.bundles.verify import verify_bundle
+from spelling_transfer.storage.bundles.verify import verify_bundle, verify_store
 from spelling_transfer.storage.bundles.versions import read_version
 from spelling_transfer.storage.errors import BundleError
 
@@ -150,6 +150,50 @@ def test_a_link_in_the_target_is_not_followed_outside(store: BundleStore, source
     with pytest.raises(BundleError, match="through a link that leads out"):
         pull_bundle(store, tmp_path / "target")
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_what_a_version_no_longer_has_is_not_removed_through_a_link(store: BundleStore, source: Path, tmp_path: Path):
+    target, outside = tmp_path / "target", tmp_path / "outside"
+    push_bundle(source, store)
+    pull_bundle(store, target)
+    (target / "06_models").rename(outside)
+    (target / "06_models").symlink_to(outside)
+    (source / "06_models/adapter/model.safetensors").unlink()
+    push_bundle(source, store, exclude=["06_models/*"])
+    with pytest.raises(BundleError, match="through a link that leads out"):
+        pull_bundle(store, target)
+    assert (outside / "adapter/model.safetensors").is_file()
+
+
+def test_a_file_that_was_renamed_in_case_alone_stays_on_a_disk_without_case(
+    store: BundleStore, source: Path, tmp_path: Path
+):
+    target = tmp_path / "target"
+    (source / "Words.txt").write_text("apple")
+    push_bundle(source, store)
+    pull_bundle(store, target)
+    (source / "Words.txt").rename(source / "words.txt")
+    push_bundle(source, store)
+    (target / "words.txt").hardlink_to(target / "Words.txt")  # as such a disk has it: two names for one file
+    pull_bundle(store, target)
+    assert (target / "Words.txt").is_file()
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_content_of_another_size_than_the_manifest_says_is_never_seen(
+    store: BundleStore, source: Path, tmp_path: Path, difference: int
+):
+    push_bundle(source, store)
+    manifest = read_version(store)
+    facts = manifest.files["06_models/adapter/model.safetensors"]
+    lie = facts.model_copy(update={"size_bytes": facts.size_bytes + difference})
+    forged = manifest.model_copy(update={"number": 2, "files": {"a.bin": lie}}).sealed()
+    store.create_manifest(2, forged.to_bytes())
+    with pytest.raises(BundleError, match="is damaged there"):
+        pull_bundle(store, tmp_path / "target")
+    assert not (tmp_path / "target/a.bin").exists()
+    (problem,) = verify_store(store)[1]
+    assert (problem.file, problem.kind) == ("a.bin", "size")
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_that_looks_whole(store: BundleStore, source: Path, tmp_path: Path):

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from spelling_transfer.commands.bundle import bundle
 from spelling_transfer.storage import BundleFilesDataset
-from spelling_transfer.storage.bundles.local_files import RECORD
+from spelling_transfer.storage.bundles.local_files import RECORD, file_facts
 from spelling_transfer.storage.bundles.manifest import seal
 from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
@@ -87,6 +87,16 @@ def test_a_file_cut_short_is_a_problem_and_no_crash(manifest: Path):
     assert kinds(manifest) == {"tables/words.parquet": {"unreadable"}}
 
 
+def test_a_file_outside_is_none_of_the_bundle(manifest: Path):
+    outside = manifest.parent.parent / "outside.txt"
+    outside.write_text("x")
+    content = json.loads(manifest.read_text())
+    content["files"] = {"../../outside.txt": file_facts(str(outside))}
+    manifest.write_text(json.dumps(seal(content)))
+    with pytest.raises(BundleError, match="leads out of the root"):
+        verify_bundle(str(manifest))
+
+
 def test_an_edited_manifest_is_found(manifest: Path):
     content = json.loads(manifest.read_text())
     content["parameters"] = {"seed": 1}
@@ -94,7 +104,10 @@ def test_an_edited_manifest_is_found(manifest: Path):
     assert kinds(manifest) == {"manifest.json": {"manifest"}}
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"files": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [None, "{", "[]", '{"files": {}}', "[" * 100_000, '{"root": 1, "files": {}}', '{"root": "", "files": {"a": 1}}'],
+)
 def test_no_manifest_is_one_clear_error(tmp_path: Path, content: str | None):
     file = tmp_path / "manifest.json"
     if content is not None:

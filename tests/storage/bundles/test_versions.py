@@ -138,6 +138,13 @@ def test_a_manifest_under_another_versions_number_is_refused(store: BundleStore,
 
 
 @in_a_folder
+def test_a_file_whose_name_is_nearly_a_number_is_no_version(store: BundleStore, tmp_path: Path, source: Path):
+    push_bundle(source, store)
+    (tmp_path / "store/manifests/².json").write_text("{}")
+    assert store.list_manifests() == [1]
+
+
+@in_a_folder
 def test_a_damaged_manifest_stops_a_prune_before_anything_goes(store: BundleStore, tmp_path: Path, source: Path):
     push_bundle(source, store)
     manifest = tmp_path / "store/manifests/000000001.json"

@@ -63,7 +63,7 @@ def _problem_of_name(name: str) -> str | None:
         return "leads out of the root by '..'"
     if "" in parts or "." in parts:
         return "has an empty part"
-    if parts[0] in {RECORD, STAGING}:
+    if parts[0].casefold() in {RECORD, STAGING}:
         return "is a name that bundles use themselves"
     if "\\" in name or any(unicodedata.category(character) in {"Cc", "Cs", "Cf", "Co"} for character in name):
         return "has a backslash or characters that cannot be seen"

@@ -135,7 +135,7 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
     """
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{source}: not a manifest ({error}).") from error
     if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
         raise BundleError(f"{source}: not a manifest; it needs 'files'.")

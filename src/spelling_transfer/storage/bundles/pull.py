@@ -158,7 +158,7 @@ def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int
         BundleError: What the store holds is damaged.
     """
     if target.exists():  # fetched and checked by an earlier attempt, but a disk is a disk
-        if sha256_of(target) == sha256:
+        if target.stat().st_size == size_bytes and sha256_of(target) == sha256:
             count(size_bytes)
             return 0
         target.unlink()
@@ -168,14 +168,18 @@ def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int
         digest = hashlib.sha256()
         have = _resume(partial, size_bytes, digest)
         count(have)
+        left = [size_bytes - have]
 
-        def receive(block: bytes, digest: Any = digest) -> None:
+        def receive(block: bytes, digest: Any = digest, left: list[int] = left) -> None:
+            left[0] -= len(block)
+            if left[0] < 0:  # what is longer than it may be must not fill the disk
+                raise _damaged(store, sha256)
             digest.update(block)
             count(len(block))
 
         store.get_content(sha256, partial, receive)
         received += partial.stat().st_size - have
-        if digest.hexdigest() == sha256:
+        if left[0] == 0 and digest.hexdigest() == sha256:
             partial.replace(target)
             return received
         partial.unlink()
@@ -183,7 +187,11 @@ def fetch_content(store: BundleStore, sha256: str, target: Path, size_bytes: int
         if have == 0:
             break
         # The part from an earlier attempt may have been the damaged one.
-    raise BundleError(
+    raise _damaged(store, sha256)
+
+
+def _damaged(store: BundleStore, sha256: str) -> BundleError:
+    return BundleError(
         f"{store.url}: content {sha256[:12]} is damaged there. 'kedro bundle verify {store.url} --drop-damaged' "
         "removes what is damaged; then push again from a folder that has it."
     )
@@ -211,6 +219,8 @@ def _put_in_place(
 ) -> int:
     record, staging = folder / RECORD, folder / STAGING
     gone = sorted(set(before.files) - set(manifest.files)) if before else []
+    old = {name: place_below(folder, name, str(folder)) for name in gone}
+    twins = {name.casefold(): target for name, target in targets.items()}
     if wanted or gone:
         os.sync()  # once for all files: a power cut must not leave a name without its content
         staging.mkdir(exist_ok=True)
@@ -229,7 +239,10 @@ def _put_in_place(
                 with whole_file(target) as partial:
                     shutil.copyfile(staging / sha256, partial)
     for name in gone:
-        (folder / name).unlink(missing_ok=True)
+        twin = twins.get(name.casefold())
+        if twin is not None and old[name].exists() and old[name].samefile(twin):
+            continue  # renamed in case alone, and this disk knows no difference
+        old[name].unlink(missing_ok=True)
         for parent in list(Path(name).parents)[:-1]:
             with suppress(OSError):  # not empty
                 (folder / parent).rmdir()

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import fsspec
 
-from spelling_transfer.storage.bundles.local_files import file_facts
+from spelling_transfer.storage.bundles.local_files import check_names, file_facts
 from spelling_transfer.storage.bundles.manifest import BundleManifest, check_format, seal
 from spelling_transfer.storage.bundles.stores import BundleStore
 from spelling_transfer.storage.bundles.stores.base import Progress, no_progress
@@ -57,11 +57,13 @@ def read_manifest(url: str) -> dict[str, Any]:
         raise BundleError(
             f"{url}: there is no manifest. Make it with 'kedro run --pipelines=local_prep', or name another."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{url}: not a readable manifest ({error}).") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict) or "root" not in manifest:
+    files = manifest.get("files") if isinstance(manifest, dict) and isinstance(manifest.get("root"), str) else None
+    if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
         raise BundleError(f"{url}: not a bundle's manifest; it needs 'root' and 'files'.")
     check_format(manifest, url)
+    check_names(files, url)
     return manifest
 
 
@@ -153,6 +155,9 @@ def verify_store(
             problems.append(Problem(name, "missing", f"{facts.size_bytes} bytes", "no content"))
         elif found[facts.sha256] != facts.sha256:
             problems.append(Problem(name, "sha256", facts.sha256, str(found[facts.sha256])))
+        elif there[facts.sha256].size_bytes != facts.size_bytes:
+            size = there[facts.sha256].size_bytes
+            problems.append(Problem(name, "size", f"{facts.size_bytes} bytes", f"{size} bytes"))
     if drop_damaged and (damaged := [sha for sha, actual in found.items() if actual not in {None, sha}]):
         with locked(store, "prune"):
             store.delete_content(damaged)

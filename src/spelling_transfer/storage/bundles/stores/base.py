@@ -121,7 +121,7 @@ class BundleStore(ABC):
     def list_manifests(self) -> list[int]:
         """Returns the numbers of the versions, the oldest first."""
         stems = (name.removesuffix(".json") for name, _ in self._list(MANIFESTS) if name.endswith(".json"))
-        return sorted(int(stem) for stem in stems if stem.isdigit())
+        return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
 
     def read_manifest(self, number: int) -> bytes:
         """Returns a version's manifest.

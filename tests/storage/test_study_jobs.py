@@ -14,6 +14,7 @@ from s3_fixtures import use_identity
 from s3_server import READER, S3Server
 
 from spelling_transfer.storage import RemoteError, study_jobs
+from spelling_transfer.storage.bundles.manifest import FileFacts
 from spelling_transfer.storage.bundles.stores import BundleStore, StoreError
 from spelling_transfer.storage.bundles.stores.base import content_key
 from spelling_transfer.storage.bundles.versions import read_version
@@ -190,6 +191,24 @@ def test_material_is_fetched_once_a_machine_and_checked(
     with pytest.raises(BundleError, match="missing"):
         on_machine("second")
     assert not list((tmp_path / "second" / "studies").iterdir())  # not a part of it
+
+
+def test_material_that_somebody_else_put_in_its_place_is_not_used(
+    place: StudyPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "launch.json").write_text('{"factory": "ours:make"}')
+    version, store = place.put_material(tmp_path / "study"), place._material
+    evil = b'{"factory": "runpy:run_path"}'
+    facts = FileFacts(sha256=hashlib.sha256(evil).hexdigest(), size_bytes=len(evil))
+    forged = read_version(store).model_copy(update={"files": {"launch.json": facts}}).sealed()
+    store.put_bytes(facts.sha256, evil)
+    store.delete_manifest(1)
+    store.create_manifest(1, forged.to_bytes())
+    monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(BundleError, match="version 1 is not what this study sent"):
+        place.get_material(version)
+    assert not list((tmp_path / "cache" / "studies").iterdir())
 
 
 @pytest.mark.parametrize(

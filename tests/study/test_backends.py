@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -162,6 +163,7 @@ def test_workers_are_started_watched_and_stopped(platform, project: Path) -> Non
     first, second = (backend.start(worker, [*command, str(worker)], {}) for worker in range(2))
     until(lambda: backend.poll([first, second]) == {first: "failed", second: "failed"})
     assert sorted(job["name"].rsplit("-", 3)[0] for job in platform.jobs) == ["worker-0", "worker-1"]
-    assert all("study_jobs data/shared/places 1 --worker" in job["spec"]["command"] for job in platform.jobs)
+    started = re.compile(r"study_jobs data/shared/places 1:[0-9a-f]{64} --worker")
+    assert all(started.search(job["spec"]["command"]) for job in platform.jobs)
     backend.stop([first, second])
     assert platform.running == []

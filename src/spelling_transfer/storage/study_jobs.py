@@ -73,7 +73,7 @@ class LightningTrialBackend:
         self._folder, self._url = folder, str(settings.place)
         self._place = StudyPlace(self._url, settings.name)
         self._jobs = CommandJobs(f"study-{settings.name}", self._url)
-        self._version: int | None = None
+        self._version: str | None = None
 
     def check(self, project: Path, env: str | None) -> None:
         """Checks what can be checked before data are prepared; rents nothing.
@@ -99,7 +99,7 @@ class LightningTrialBackend:
         if self._version is None:
             self._jobs.prepare()
             self._version = self._place.put_material(self._folder)
-        ours = ["python", "-m", _MODULE, self._url, str(self._version), *command[command.index("--worker") :]]
+        ours = ["python", "-m", _MODULE, self._url, self._version, *command[command.index("--worker") :]]
         return self._jobs.start(f"worker {worker}", ours, env)
 
     def poll(self, ids: Sequence[str]) -> Mapping[str, WorkerState]:
@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="worker-", dir=disk, ignore_cleanup_errors=True) as work:
 
         def open_place(url: str, version: str) -> OpenStudy:
-            material = StudyPlace(url, "").get_material(int(version))
+            material = StudyPlace(url, "").get_material(version)
             plan, factory, options = read_plan(material)
             objective: Objective = pkgutil.resolve_name(factory)(material, **options)
             place = StudyPlace(url, plan.settings.name)

@@ -15,7 +15,7 @@ from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore, StoreError, open_store
 from spelling_transfer.storage.bundles.stores.base import MissingError
-from spelling_transfer.storage.bundles.versions import locked, prune, read_version
+from spelling_transfer.storage.bundles.versions import locked, prune
 from spelling_transfer.storage.errors import BundleError
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ class StudyPlace:
         with locked(self._material, "push", ignore_others=True):
             pass
 
-    def put_material(self, folder: Path) -> int:
-        """Sends what the place lacks of a study's material; returns its version.
+    def put_material(self, folder: Path) -> str:
+        """Sends what the place lacks of a study's material; returns its version with the hash of its manifest.
 
         Args:
             folder: The study's folder.
@@ -58,15 +58,26 @@ class StudyPlace:
             BundleError: The place does not answer, or refuses.
         """
         _LOGGER.info("Bringing the material of the study to %s, as far as it is not there yet.", self._material.url)
-        return push_bundle(folder, self._material, include=_OF_ALL, exclude=_OF_A_MACHINE, ignore_locks=True).number
+        sent = push_bundle(folder, self._material, include=_OF_ALL, exclude=_OF_A_MACHINE, ignore_locks=True)
+        return f"{sent.number}:{sent.manifest_sha256}"
 
-    def get_material(self, version: int) -> Path:
-        """Returns a folder with the material, which is fetched by the first worker of this machine."""
-        folder = cache_folder() / "studies" / read_version(self._material, version).manifest_sha256
+    def get_material(self, version: str) -> Path:
+        """Returns a folder with the material, which is fetched by the first worker of this machine.
+
+        Raises:
+            BundleError: It is not what was sent. The material names the function that a worker calls, so whoever may
+                write to the place could have any code run.
+        """
+        number, _, sha256 = version.partition(":")
+        folder = cache_folder() / "studies" / sha256
         if not folder.is_dir():
             try:
                 with whole_folder(folder, replace=False) as work:
-                    pull_bundle(self._material, work, number=version)
+                    if pull_bundle(self._material, work, number=int(number)).manifest_sha256 != sha256:
+                        raise BundleError(
+                            f"{self._material.url}: version {number} is not what this study sent. Start it again, and "
+                            "see who else may write there."
+                        )
             except FileExistsError:
                 _LOGGER.debug("Another worker of this machine was faster.")
         return folder

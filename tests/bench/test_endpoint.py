@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from tests.serving.conftest import QUESTION, client, completion, deployable, end
 
 from spelling_transfer.bench import BenchError, EndpointAnswerer, open_endpoint
 from spelling_transfer.serving.client import EndpointClient
+from spelling_transfer.serving.settings import API_KEY_VARIABLE
 
 __all__ = ["client", "deployable", "endpoint", "make_deployable"]
 
@@ -160,3 +161,24 @@ def test_our_endpoint_answers(endpoint):
         assert given[1] == "the endpoint refuses it with status 400 (unknown_token)"
         assert given[2] == given[0]
         assert answer.decoding.startswith("the endpoint's own sampling")
+
+
+@pytest.mark.parametrize("keys", ["alice:KEY1,bob:KEY2", "KEY1\n"])
+def test_one_key_alone_is_sent_and_without_what_is_around_it(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+    sent: list[str | None] = []
+
+    class Remembers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"data": [{"id": "m"}]}')
+
+        def log_message(self, *_: object) -> None: ...
+
+    monkeypatch.setenv(API_KEY_VARIABLE, keys)
+    with HTTPServer(("127.0.0.1", 0), Remembers) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        with open_endpoint(f"http://127.0.0.1:{server.server_port}") as opened:
+            assert opened.model == "m"
+    assert sent == ["Bearer KEY1"]

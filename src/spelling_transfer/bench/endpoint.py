@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from spelling_transfer.evaluation.kept_answers import GREEDY
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.serving.client import EndpointClient, Reply
 from spelling_transfer.serving.protocol import text_rules
+from spelling_transfer.serving.settings import endpoint_keys
 
 TRIES = 5
 LONGEST_WAIT_SECONDS = 60.0
@@ -115,12 +115,15 @@ class EndpointAnswerer:
 
 
 def open_endpoint(url: str) -> EndpointClient:
-    """Returns a client of an endpoint for the model that it names first; the key is in ``SPELLING_TRANSFER_API_KEY``.
+    """Returns a client of an endpoint for the model that it names first.
+
+    The key is the first in ``SPELLING_TRANSFER_API_KEY`` or the file of keys; no other is sent.
 
     Raises:
         BenchError: There is no such endpoint, or it names no model.
+        EndpointRefusedError: A key is of no use; no message shows one.
     """
-    key = os.environ.get("SPELLING_TRANSFER_API_KEY")
+    key = next(iter(endpoint_keys().values()), None)
     client = EndpointClient(url.rstrip("/").removesuffix("/v1"), "", api_key=key)
     reply = client.get("/v1/models")
     try:

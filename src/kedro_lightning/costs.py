@@ -27,6 +27,7 @@ COLUMNS = [
 _NUMBERS: dict[str, Any] = {"usd_per_hour": float, "cost_usd": float, "seconds": float}
 _TYPES: dict[str, Any] = {name: _NUMBERS.get(name, str) for name in COLUMNS if name not in ("attempt", "settled")}
 _SETTLED_AFTER_MINUTES = 10.0
+_LOADS_NOTHING = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:1rem 0;width:100%}th,td{text-align:left;padding:.3rem .6rem;"
@@ -208,6 +209,7 @@ def write_page(path: Path, frame: pd.DataFrame, notes: Sequence[str] = ()) -> No
     body = "\n".join(parts)
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Costs of rented machines</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{_LOADS_NOTHING}">'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
         f"<body><h1>Costs of rented machines</h1>\n{body}</body></html>\n"
     )

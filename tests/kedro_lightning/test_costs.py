@@ -78,7 +78,8 @@ def test_the_page_is_one_file_with_the_same_numbers(ledger: Ledger, tmp_path: Pa
     assert "<strong>0.64 USD</strong> for 4 jobs" in page
     assert "One point of score" in page
     assert "<script" not in page
-    assert "http" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "Content-Security-Policy\" content=\"default-src 'none';" in page
 
 
 def test_another_file_in_its_place_is_an_error(ledger: Ledger) -> None:

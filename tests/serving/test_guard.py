@@ -1,6 +1,7 @@
 """Keys, rates, read timeouts and sizes; a model that changes on disk."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import time
@@ -10,10 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving import link as link_module
-from spelling_transfer.serving.guard import CLIENT_GONE, Guard, Keys
+from spelling_transfer.serving.guard import CLIENT_GONE, Connection, Guard, Keys
 from spelling_transfer.serving.link import WorkerLink
 from spelling_transfer.serving.outcome import Outcome, finished
 from spelling_transfer.serving.process import RunningEndpoint
@@ -172,6 +174,43 @@ def test_a_stream_that_nobody_hears_to_its_end_is_no_answer() -> None:
     for method in ("POST", "GET"):
         asyncio.run(guard({"type": "http", "method": method, "path": PATH, "headers": []}, receive, send))
     assert [outcome.status for outcome in ended] == [CLIENT_GONE, 200]
+
+
+@pytest.mark.parametrize("announced", [30, 5_000])
+def test_who_was_refused_cannot_keep_a_connection_by_sending_on(
+    monkeypatch: pytest.MonkeyPatch, announced: int
+) -> None:
+    monkeypatch.setattr(Connection, "read_timeout_seconds", 0.2)
+    settings = ServedSettings(read_timeout_seconds=0.2, max_body_bytes=1_024)
+
+    async def never(*_: Any) -> None:
+        raise AssertionError("the body was not whole")
+
+    async def sent_until_closed() -> bytes:
+        config = uvicorn.Config(
+            Guard(never, settings, lambda: 0, lambda _: None),
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+        )
+        server = uvicorn.Server(config)
+        place = socket.create_server(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve([place]))
+        reader, writer = await asyncio.open_connection(*place.getsockname())
+        writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {announced}\r\n\r\n".encode())
+        said = await reader.readuntil(b"}}")
+        for _ in range(5):  # so that the connection is not one that rests between two requests
+            writer.write(b"a")
+            await asyncio.sleep(0.1)
+        assert await asyncio.wait_for(reader.read(), 2) == b""
+        writer.close()
+        server.should_exit = True
+        await serving
+        return said
+
+    with contextlib.suppress(ConnectionError):
+        assert asyncio.run(sent_until_closed()).startswith(b"HTTP/1.1 4")
 
 
 def test_a_path_cannot_write_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -162,7 +162,10 @@ class Keys:
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection, closed when a request's header is not there in time: the first one, or one half sent."""
+    """uvicorn's connection, closed when a request is not there in time.
+
+    That is the first header, one half sent, or the rest of a body that was refused.
+    """
 
     read_timeout_seconds = 10.0
     _clock: asyncio.TimerHandle | None = None
@@ -176,6 +179,8 @@ class Connection(H11Protocol):
         """Stops the clock when a header is whole, and starts it when another has begun."""
         super().data_received(data)
         half = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        # Refused before its body was whole; what still comes is thrown away, and may not keep the connection for ever.
+        half |= self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE
         if half and self._clock is None:
             self._clock = self.loop.call_later(self.read_timeout_seconds, self._close)
         elif not half and self._clock is not None:

@@ -122,6 +122,11 @@ def test_a_folder_is_replaced_only_if_it_was_exported(questions, tmp_path):
         with pytest.raises(BenchError, match="was not exported by"):
             export(questions, other, 24)
     assert (other / "work.txt").read_text() == "mine"
+    (target / "logs").mkdir()  # where inspect leaves them
+    (target / "logs" / "count.eval").write_text("hours")
+    with pytest.raises(BenchError, match="holds logs, which was not exported by"):
+        export_inspect(questions, target, 24)
+    assert (target / "logs" / "count.eval").read_text() == "hours"
 
 
 def test_lm_evaluation_harness_gives_the_same_answers_and_marks(questions, ours, exported, harness, tmp_path):

@@ -153,6 +153,7 @@ def _write_lines(frame: pd.DataFrame, file: Path) -> str:
 
 
 _MANIFEST = "questions.json"
+_PYTHON = ("spelling_transfer_lm_eval.py", "spelling_transfer_tasks.py", "write_logs.py")
 
 
 def _write_questions(questions: pd.DataFrame, work: Path) -> dict[str, str]:
@@ -166,5 +167,19 @@ def _write_questions(questions: pd.DataFrame, work: Path) -> dict[str, str]:
 
 
 def _check_target(target: Path) -> None:
-    if target.exists() and not (target / _MANIFEST).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise BenchError(f"{target}: is there and was not exported by 'kedro bench export'. Name another folder.")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    try:
+        tasks = json.loads((target / _MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        ours = {_MANIFEST, "answers", "__pycache__", *_PYTHON, *(f"{task}.jsonl" for task in tasks)}
+        ours |= {f"{GROUP}_{task}.yaml" for task in tasks}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BenchError(
+            f"{target}: is there and was not exported by 'kedro bench export'. Name another folder."
+        ) from None
+    # A harness that is run in the folder leaves its logs there, and they would go with it.
+    if others := sorted({path.name for path in target.iterdir()} - ours):
+        raise BenchError(
+            f"{target}: holds {others[0]}, which was not exported by 'kedro bench export' and would be lost. Move it "
+            "away, or name another folder."
+        )

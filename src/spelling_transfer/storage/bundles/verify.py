@@ -52,7 +52,7 @@ def read_manifest(url: str) -> dict[str, Any]:
     """
     filesystem, path = fsspec.core.url_to_fs(url)
     try:
-        manifest = json.loads(filesystem.cat_file(path))
+        manifest: Any = json.loads(filesystem.cat_file(path))
     except FileNotFoundError as error:
         raise BundleError(
             f"{url}: there is no manifest. Make it with 'kedro run --pipelines=local_prep', or name another."
@@ -64,7 +64,7 @@ def read_manifest(url: str) -> dict[str, Any]:
         raise BundleError(f"{url}: not a bundle's manifest; it needs 'root' and 'files'.")
     check_format(manifest, url)
     check_names(files, url)
-    return manifest
+    return dict(manifest)
 
 
 def verify_bundle(url: str) -> list[Problem]:

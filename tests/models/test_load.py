@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import GraniteConfig, GraniteForCausalLM
 
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
 from spelling_transfer.models.generate import generate_answers
@@ -64,3 +65,17 @@ def test_prompts_of_another_tokenizer_are_refused(tokenizer: ChatTokenizer) -> N
 def test_a_model_that_names_no_tokenizer_takes_any(loaded: LoadedModel, tokenizer: ChatTokenizer) -> None:
     assert loaded.tokenizer_sha256 is None
     assert len(generate_answers(loaded, tokenizer, tokenizer.encode_prompts(["Spell cab."]), max_new_tokens=2)) == 1
+
+
+@pytest.mark.parametrize(("scaling", "refused"), [(8.0, True), (1.0, False)])
+def test_a_model_that_changes_its_logits_after_the_head_is_refused(
+    tmp_path: Path, scaling: float, refused: bool
+) -> None:
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = GraniteConfig(vocab_size=50, num_hidden_layers=1, logits_scaling=scaling, **shape)
+    GraniteForCausalLM(config).save_pretrained(tmp_path)
+    if not refused:
+        load_model(ModelFolder(tmp_path), device="cpu")
+        return
+    with pytest.raises(ModelFolderError, match=r"changes its logits after the head \(logits_scaling is 8.0\)"):
+        load_model(ModelFolder(tmp_path), device="cpu")

@@ -25,6 +25,7 @@ from .folder import write_manifest as write_manifest
 from .generate import Sampling as Sampling
 from .generate import answer_head as answer_head
 from .generate import cpu_threads as cpu_threads
+from .generate import default_batch_size as default_batch_size
 from .generate import drawer as drawer
 from .generate import generate_answers as generate_answers
 from .generate import random_numbers as random_numbers

@@ -106,6 +106,15 @@ def backbone(model: Any) -> Any:
     return base_of(model).model
 
 
+_AFTER_THE_HEAD = {
+    "logits_scaling": 1.0,
+    "logit_scale": 1.0,
+    "final_logit_softcapping": None,
+    "lm_head_multiplier": 1.0,
+}
+"""What some models (Granite, Cohere, Gemma 2, Falcon-H1) do with logits, and the value at which that changes nothing."""
+
+
 def pick_device() -> str:
     """Returns the best device here: ``cuda``, ``mps`` or ``cpu``."""
     import torch
@@ -163,6 +172,12 @@ def load_model(
                 "off). Choose a model that transformers knows."
             ) from error
         raise ModelFolderError(f"{folder.path}: cannot be loaded as a causal language model ({error}).") from error
+    for name, neutral in _AFTER_THE_HEAD.items():
+        if (value := getattr(model.config, name, neutral)) not in (neutral, None):
+            raise ModelFolderError(
+                f"{folder.path}: the model changes its logits after the head ({name} is {value}), which losses and "
+                "answers here do not. Choose another model."
+            )
     if adapter is not None:
         model = _with_adapter(model, folder, adapter)
     if not four_bit:  # which stays on the device it was packed on

@@ -112,7 +112,7 @@ _AFTER_THE_HEAD = {
     "final_logit_softcapping": None,
     "lm_head_multiplier": 1.0,
 }
-"""What some models (Granite, Cohere, Gemma 2, Falcon-H1) do with logits, and the value at which that changes nothing."""
+"""What some models (Granite, Cohere, Gemma 2, Falcon-H1) do with logits, and the value at which nothing is done."""
 
 
 def pick_device() -> str:

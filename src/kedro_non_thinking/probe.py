@@ -150,9 +150,13 @@ def ask_endpoint(
         timeout_seconds: How long one answer may take.
 
     Raises:
-        PolicyError: The endpoint cannot be reached.
+        PolicyError: The endpoint cannot be reached, or the key is none; no message shows it.
     """
     import httpx
+
+    api_key = (api_key or "").strip()
+    if not all("!" <= character <= "~" for character in api_key):  # the client's own message would quote it
+        raise PolicyError("The key for the endpoint holds a blank, a line break or another character of no key.")
 
     base = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}

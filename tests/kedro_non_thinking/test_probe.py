@@ -152,3 +152,10 @@ def test_a_model_is_asked_through_the_projects_prompt_function(policy: Policy) -
 def test_a_probe_that_was_never_answered_does_not_pass(policy: Policy) -> None:
     refused = (ProbeCase("a/b", ({"role": "user", "content": "x"},)),)
     assert not run_probe(lambda case: ProbeReply(refused=True), policy, refused).passed
+
+
+@pytest.mark.parametrize("key", ["se\ncret", "se\u200bcret", "secret\n"])
+def test_a_key_that_cannot_be_sent_is_not_shown(key: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        ask_endpoint("http://127.0.0.1:1", api_key=key, timeout_seconds=1)
+    assert "cret" not in str(caught.value)

@@ -176,3 +176,13 @@ def test_a_folder_that_was_copied_there_as_it_is_can_be_read(s3: str, tmp_path: 
     source = make_folder(tmp_path / "work", b"weights")
     fsspec.filesystem("s3").put(str(source.path), f"{s3}/plain", recursive=True)
     assert ModelFolderDataset(filepath=f"{s3}/plain").load().sha256 == source.sha256
+
+
+def test_a_pointer_cannot_put_a_folder_in_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "cache"))
+    filesystem, content = fsspec.filesystem("memory"), "a" * 64
+    filesystem.pipe_file("/poison/manifest.json", json.dumps({"format": 1, "content": content}).encode())
+    filesystem.pipe_file(f"/poison/{content}/manifest.json", b'{"files": {}}')
+    with pytest.raises(DatasetError, match="is not the manifest that the pointer names"):
+        ModelFolderDataset(filepath="memory:///poison").load()
+    assert not list((tmp_path / "cache" / "folders").iterdir())

@@ -204,6 +204,8 @@ def _fetch(filesystem: fsspec.AbstractFileSystem, root: str, key: Any) -> ModelF
     try:
         with whole_folder(place, replace=False) as work:
             _download(filesystem, root, work)
+            if isinstance(key, str) and ModelFolder(work).sha256 != key:  # another store's folder of that name is kept
+                raise ModelFolderError(f"{root}/{MANIFEST}: is not the manifest that the pointer names.")
     except FileExistsError:  # another process was faster; its copy is as good if it can be opened
         return ModelFolder.open(place)
     return ModelFolder(place)

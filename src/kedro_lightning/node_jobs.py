@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 JOB_RUNNER = f"{__package__}.runner.JobRunner"
 
+_NO_DEFAULTS = tuple(
+    f"--{option}="
+    for option in ("tags", "from-nodes", "to-nodes", "from-inputs", "to-outputs", "namespaces", "runner-params")
+)
+"""The run has chosen the nodes; what a project has as defaults of its ``kedro run`` must not choose again."""
+
 
 @dataclass(frozen=True)
 class NodeJob:
@@ -181,7 +187,7 @@ def work_of_job(
 
 def kedro_run(nodes: Collection[str], env: str | None, pipelines: Collection[str] = ()) -> list[str]:
     """Returns the ``kedro run`` of some nodes of pipelines in a job; parameters come in a variable."""
-    command = ["kedro", "run", f"--nodes={','.join(nodes)}", f"--runner={JOB_RUNNER}"]
+    command = ["kedro", "run", f"--nodes={','.join(nodes)}", f"--runner={JOB_RUNNER}", *_NO_DEFAULTS]
     if pipelines:
         command.append(f"--pipelines={','.join(pipelines)}")
     return [*command, f"--env={env}"] if env else command

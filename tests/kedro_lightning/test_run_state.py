@@ -13,6 +13,7 @@ from tests.kedro_lightning.conftest import ENTRY
 
 from kedro_lightning.cli_costs import _chosen
 from kedro_lightning.errors import ComputeError
+from kedro_lightning.node_jobs import kedro_run
 from kedro_lightning.run_state import RunState, StateFile, read_state, resume_options
 from kedro_lightning.variables import RUN_ID_VARIABLE
 
@@ -47,6 +48,12 @@ def test_a_dry_run_is_of_the_namespaces_and_the_configuration_that_were_given(to
     nodes = [node(len, "words", name, name=f"count_{name}", namespace=name) for name in ("one", "two")]
     with patch("kedro.framework.project.pipelines", {"__default__": pipeline(nodes)}):
         assert [each.namespace for each in _chosen({"namespaces": ["two"]}).nodes] == ["two"]
+
+
+def test_a_job_runs_its_nodes_whatever_defaults_the_project_has(toy_project) -> None:
+    toy_project.write(".kedro.yml", "run: {tags: quick, runner-params: {here: [count]}, to-nodes: count}\n")
+    done = toy_project.kedro(*kedro_run(["select"], None)[1:])
+    assert done.exit_code == 0, done.output
 
 
 def test_a_run_that_is_not_there_is_named_with_those_that_are(toy_project) -> None:

@@ -76,6 +76,14 @@ def test_nothing_has_changed_after_a_run_whole_or_in_parts(project: Any):
     assert "took" not in result.output  # no summary of a run that made nothing
 
 
+def test_a_cache_in_front_of_a_file_makes_nothing_old(project: Any):
+    entry = "{type: spelling_transfer.storage.JSONDataset, filepath: data/summary.json}"
+    project.write("conf/base/catalog/summary.yml", f"summary: {{type: CachedDataset, dataset: {entry}}}\n")
+    assert stale(project) == {}
+    assert project.kedro("run").exit_code == 0
+    assert stale(project) == {}
+
+
 @pytest.mark.parametrize("runner", ["ThreadRunner", "ParallelRunner"])
 def test_nothing_has_changed_after_a_run_by_several_threads_or_processes(project: Any, runner: str):
     changed = "--params=selection.max_length=9"

@@ -233,8 +233,10 @@ def describe_content(dataset: Any) -> dict[str, Any] | None:
     and times; of an object in a store the store's own tag. A dataset that is none of these says itself by what its
     content is known: its method ``fingerprint``.
     """
-    from kedro.io import AbstractVersionedDataset
+    from kedro.io import AbstractVersionedDataset, CachedDataset
 
+    if isinstance(dataset, CachedDataset):
+        dataset = dataset._dataset  # Kedro has no public way to what is behind the cache
     if (own := getattr(dataset, "fingerprint", None)) is not None:
         return dict(own())
     if not isinstance(dataset, AbstractVersionedDataset) or not dataset.exists():

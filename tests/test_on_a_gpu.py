@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from spelling_transfer.models import generate
+from spelling_transfer.models.decode import Admission
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling, drawer, generate_answers
 from spelling_transfer.models.kept_decoder import new_decoder
@@ -94,6 +95,27 @@ def test_requests_that_come_one_after_another_are_answered_as_on_a_cpu(
         while batch.busy:
             answers |= {(one.name, answer.index): list(answer.ids) for one, answer in batch.step()}
         found.append(answers)
+    assert found[0] == found[1]
+
+
+@torch.inference_mode()
+def test_slots_that_are_widened_answer_as_before(tokenizer: ChatTokenizer, prompts: list[list[int]]) -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        loaded = load(device)
+        rows = [loaded.vocabulary.to_rows(prompt) for prompt in prompts]
+        prefix = loaded.vocabulary.to_rows(tokenizer.prefix_ids)
+        head = generate.answer_head(loaded, tokenizer, None)[0]
+        decoder = new_decoder(loaded, head, generate._best, slots=16, new_tokens=300, end_row=-1, prefix=prefix)
+        said = []
+        for turn in range(12):  # steps and passes over prompts are recorded by then
+            decoder.admit([Admission(turn % 4, rows[0], None, 24)])
+            said.append(decoder.step()[0][turn % 4])
+        for limit in (200, 290, 24, 24):
+            decoder.admit([Admission(5, rows[1], None, limit)])
+            said += [decoder.step(logprobs=True)[0][5] for _ in range(4)]
+        assert decoder.size.columns > 256
+        found.append(said)
     assert found[0] == found[1]
 
 

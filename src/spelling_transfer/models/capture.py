@@ -42,15 +42,22 @@ class GraphPool:
         self.enabled = enabled
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.renew()
+
+    def renew(self) -> None:
+        """Takes another place for what is recorded from now on; torch refuses one that all graphs have left."""
+        if self.device.type == "cuda":
             self._handle = torch.cuda.graph_pool_handle()
 
     def warm_up(self, function: Callable[[], None]) -> None:
         """Runs a function beside the current stream, so that all it needs once is there before it is recorded."""
         current = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            function()
-        current.wait_stream(self._stream)
+        try:
+            with torch.cuda.stream(self._stream):
+                function()
+        finally:  # what was started runs on where it failed
+            current.wait_stream(self._stream)
 
     def record(self, function: Callable[[], None]) -> Callable[[], None]:
         """Records a function without running it, and returns what runs it.

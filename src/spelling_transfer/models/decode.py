@@ -283,6 +283,7 @@ class StaticDecoder:
         self.size = replace(self.size, columns=rounded(columns, 128))
         self._cache.widen(self.size.columns)
         self._columns = torch.arange(self.size.columns, device=self._token.device)
+        self._pool.renew()
         self._run_step = {wanted: Captured(self._pool) for wanted in (False, True)}
         self._prefix = replace(self._prefix, run=Captured(self._pool))
         self._prompts.clear()
@@ -352,7 +353,7 @@ class _Glances:
         """Begins to copy what is there after a step; the one before the last is forgotten."""
         self._kept[step % 2].copy_(self._going, non_blocking=True)
         if self._on_gpu:
-            self._arrived[step % 2].record()
+            self._arrived[step % 2].record(torch.cuda.current_stream(self._going.device))
 
     def look(self, step: int) -> list[bool]:
         """Waits for what was there after a step."""

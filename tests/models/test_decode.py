@@ -158,6 +158,14 @@ def in_slots(
     return [loaded.vocabulary.to_ids(answers[i]).tolist() for i in range(len(prompts))]
 
 
+def endless(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, size: DecoderSize, pool: GraphPool, prefix: Any = None
+) -> StaticDecoder:
+    """A decoder that takes the most likely token each time, and no token for the end."""
+    head, layers = generate.answer_head(loaded, tokenizer, None)[0], layer_shapes(loaded)
+    return StaticDecoder(loaded, head, generate._best, size, layers, end_row=-1, pool=pool, prefix=prefix)
+
+
 @HOW
 @pytest.mark.parametrize(("slots", "n_shared"), [(4, 3), (16, 0), (64, 1)])
 def test_answers_in_slots_equal_batched_ones(
@@ -236,16 +244,7 @@ def test_a_slot_that_was_idle_from_the_start_keeps_what_all_prompts_begin_with(
     rows = [embedded.vocabulary.to_rows(prompt) for prompt in prompts]
     found = []
     for pool in (GraphPool(torch.device("cpu"), enabled=False), Recording()):
-        decoder = StaticDecoder(
-            embedded,
-            generate.answer_head(embedded, tokenizer, None)[0],
-            generate._best,
-            DecoderSize(8, 64, 24),
-            layer_shapes(embedded),
-            end_row=-1,
-            pool=pool,
-            prefix=rows[0][:3],
-        )
+        decoder = endless(embedded, tokenizer, DecoderSize(8, 64, 24), pool, rows[0][:3])
         decoder.admit([Admission(0, rows[0], None, 24)])
         for _ in range(3):  # once recorded, a step computes every slot
             decoder.step()
@@ -263,15 +262,7 @@ def test_logprobs_and_wider_slots_when_recorded(
     rows = [embedded.vocabulary.to_rows(prompt) for prompt in prompts]
     found = []
     for pool in (GraphPool(torch.device("cpu"), enabled=False), Recording()):
-        decoder = StaticDecoder(
-            embedded,
-            generate.answer_head(embedded, tokenizer, None)[0],
-            generate._best,
-            DecoderSize(4, 32, 200),
-            layer_shapes(embedded),
-            end_row=-1,
-            pool=pool,
-        )
+        decoder = endless(embedded, tokenizer, DecoderSize(4, 32, 200), pool)
         said = []
         for slot in range(3):
             decoder.admit([Admission(slot, rows[slot], None, 20 + 150 * (slot == 2))])
@@ -292,16 +283,7 @@ def test_a_prompt_may_be_one_token_longer_than_what_all_begin_with(
     (rows,) = [embedded.vocabulary.to_rows(prompt) for prompt in prompts[:1]]
     found = []
     for pool, n_shared in ((GraphPool(torch.device("cpu"), enabled=False), 0), (Recording(), 4)):
-        decoder = StaticDecoder(
-            embedded,
-            generate.answer_head(embedded, tokenizer, None)[0],
-            generate._best,
-            DecoderSize(4, 64, 24),
-            layer_shapes(embedded),
-            end_row=-1,
-            pool=pool,
-            prefix=rows[:n_shared],
-        )
+        decoder = endless(embedded, tokenizer, DecoderSize(4, 64, 24), pool, rows[:n_shared])
         decoder.admit([Admission(0, rows[:5], None, 24)])
         found.append([decoder.step()[0][0] for _ in range(4)])
     assert found[0] == found[1]

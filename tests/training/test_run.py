@@ -14,6 +14,7 @@ from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.training import run as run_module
 from spelling_transfer.training.callbacks import EverySteps
 from spelling_transfer.training.data import EncodedExamples
 from spelling_transfer.training.errors import DeviceError
@@ -127,6 +128,8 @@ def test_compiled_layers_take_the_same_steps_and_are_plain_afterwards(
 
     monkeypatch.setattr(torch.nn.Module, "compile", without_code_generation)
     expected = lora_losses(loaded, examples, max_steps=2)
+    # A compiler cannot look into liger's kernels.
+    monkeypatch.setattr(run_module, "fused_kernels", lambda *_: pytest.fail("liger's kernels in compiled layers"))
     assert lora_losses(loaded, examples, max_steps=2, compile=True) == pytest.approx(expected, rel=1e-5)
     assert compiled == len(loaded.model.model.layers)
     with training_options(loaded.model, settings(compile=True)):

@@ -21,7 +21,9 @@ _BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBack
 """Not cuDNN's, which plans for 2 to 3 seconds at each shape it has not met."""
 
 _FEW_SCORES = 8192
-"""Scores of a row and head up to which two matrix products are faster on a GPU than a kernel made for long rows."""
+"""Scores of a row and head up to which attention is two matrix products on a GPU. Measured on an H100, 512 rows of one
+query and 48 keys: 0.08 ms, where the memory-efficient kernel takes 0.13. The bound itself was not measured: it keeps
+the scores, which are written out, to 32 kB."""
 
 _UNKNOWN = ("position_bias", "s_aux", "sliding_window", "softcap")
 """What some models want of their attention beside softmax(q·k)·v."""

@@ -290,6 +290,24 @@ def test_a_prompt_may_be_one_token_longer_than_what_all_begin_with(
 
 
 @torch.inference_mode()
+def test_a_prompt_asked_by_several_at_once_is_read_once(
+    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [embedded.vocabulary.to_rows(prompt) for prompt in prompts[:2]]
+    read, run = [], StaticDecoder._pass
+    monkeypatch.setattr(StaticDecoder, "_pass", lambda self, ids, *more: read.append(len(ids)) or run(self, ids, *more))
+    alone, together = [], []
+    for asked, found in (([0, 1], alone), ([0, 1, 1, 0, 1], together)):
+        decoder = endless(embedded, tokenizer, DecoderSize(8, 64, 24), GraphPool(torch.device("cpu"), enabled=False))
+        decoder.admit([Admission(slot, rows[place], None, 24) for slot, place in enumerate(asked)])
+        found += [decoder.step(logprobs=True) for _ in range(4)]
+    assert [n for n in read if n != 5] == [2, *[2] * 4, 2]  # the passes of five rows are steps
+    for (drawn, logs), (expected, expected_logs) in zip(together, alone, strict=True):
+        assert drawn == [expected[place] for place in (0, 1, 1, 0, 1)]
+        assert logs == pytest.approx([expected_logs[place] for place in (0, 1, 1, 0, 1)], abs=1e-4)
+
+
+@torch.inference_mode()
 def test_what_was_no_number_in_a_slot_leaves_with_its_answer(
     embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
 ) -> None:

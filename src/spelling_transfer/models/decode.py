@@ -222,18 +222,23 @@ class StaticDecoder:
         """Reads prompts into slots that are free: all but the last token of each, which the next step reads."""
         if (columns := max(len(one.prompt) + one.limit for one in taken)) > self.size.columns:
             self._widen(columns)
-        read = [one.prompt[self._start : -1] for one in taken]
+        first: dict[bytes, int] = {}  # the slot that reads a prompt for all who ask it, as the choices of one request do
+        readers = [one for one in taken if first.setdefault(one.prompt.tobytes(), one.slot) == one.slot]
+        readers = list(taken) if self._pool.enabled else readers
+        read = [one.prompt[self._start : -1] for one in readers]
         # Products of odd widths are slow, and a prompt may have nothing but its last token.
         width = rounded(self._start + max(1, *map(len, read)), 4) - self._start
-        rows = self.size.rows if self._pool.enabled else len(taken)
+        rows = self.size.rows if self._pool.enabled else len(readers)
         ids = np.zeros((rows, min(width, self.size.columns - self._start)), dtype=np.int64)
         slots = np.full(rows, self.size.slots, dtype=np.int64)
-        for row, (one, begin) in enumerate(zip(taken, read, strict=True)):
+        for row, (one, begin) in enumerate(zip(readers, read, strict=True)):
             ids[row, : len(begin)] = begin
             slots[row] = one.slot
         given_ids, given_slots = self._placed(torch.from_numpy(ids)), self._placed(torch.from_numpy(slots))
         if not self._pool.enabled:
             self._read(given_ids, given_slots)
+            if len(readers) < len(taken):
+                self._cache.repeat([first[one.prompt.tobytes()] for one in taken], [one.slot for one in taken])
         else:
             if width not in self._prompts:
                 places = torch.zeros_like(given_ids), torch.zeros_like(given_slots)

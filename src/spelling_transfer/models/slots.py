@@ -116,6 +116,11 @@ class SlotCache(Cache):
         for layer in (*self._keys, *self._values):
             layer[:-1, :, :columns] = layer[-1:, :, :columns]
 
+    def repeat(self, slots: list[int], others: list[int]) -> None:
+        """Gives each of the other slots what one slot holds."""
+        for layer in (*self._keys, *self._values):
+            layer[others] = layer[slots]
+
     def widen(self, columns: int) -> None:
         """Gives each slot so many columns and keeps what it holds."""
         for kept in (self._keys, self._values):

@@ -39,6 +39,10 @@ class StandIn:
 
     def __init__(self, place: Path) -> None:
         self.place = place
+        self.forgets()
+
+    def forgets(self) -> None:
+        (self.place / "asked.jsonl").write_text("")
         self.says([0])
 
     def says(self, rows: list[int], **other: Any) -> None:
@@ -53,16 +57,16 @@ class StandIn:
         return [json.loads(line) for line in (self.place / "asked.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    place = tmp_path / "stand-in"
-    place.mkdir()
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    place = tmp_path_factory.mktemp("stand-in")
     python = place / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" "$@"\n')
     python.chmod(0o755)
-    monkeypatch.setenv(VLLM_PYTHON_VARIABLE, str(python))
-    monkeypatch.setenv("SPELLING_TRANSFER_STAND_IN", str(place))
-    return StandIn(place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VLLM_PYTHON_VARIABLE, str(python))
+        patch.setenv("SPELLING_TRANSFER_STAND_IN", str(place))
+        yield StandIn(place)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ def rows(folder: ModelFolder) -> Callable[..., list[int]]:
     return lambda wanted: [ids.index(token) for token in wanted]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served(folder: ModelFolder, stand_in: StandIn) -> Iterator[RunningEndpoint]:
     with patient_endpoint(folder) as endpoint:
         yield endpoint
@@ -89,7 +93,8 @@ def served(folder: ModelFolder, stand_in: StandIn) -> Iterator[RunningEndpoint]:
 
 
 @pytest.fixture
-def asker(served: RunningEndpoint) -> Iterator[EndpointClient]:
+def asker(served: RunningEndpoint, stand_in: StandIn) -> Iterator[EndpointClient]:
+    stand_in.forgets()
     with patient_client(served) as client:
         yield client
 
@@ -245,7 +250,7 @@ def test_without_vllm_the_way_to_it_is_said(folder: ModelFolder, monkeypatch: py
 
 
 def test_vllm_that_does_not_start_or_not_in_time_is_an_error_with_its_log(
-    folder: ModelFolder, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    folder: ModelFolder, stand_in: StandIn
 ) -> None:
     (stand_in.place / "broken").touch()
     with (
@@ -253,6 +258,7 @@ def test_vllm_that_does_not_start_or_not_in_time_is_an_error_with_its_log(
         running_vllm(folder, "auto", 600),
     ):
         pytest.fail("it did not start")
+    (stand_in.place / "broken").unlink()
     with pytest.raises(VllmError, match="start_timeout_seconds"), running_vllm(folder, "auto", 0.0):
         pytest.fail("nothing starts that fast")
 

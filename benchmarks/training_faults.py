@@ -11,6 +11,7 @@ being exchanged).
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import signal
 import sys
@@ -43,7 +44,9 @@ def main() -> None:
 def disturb(rounds: int, seed: int) -> list[dict[str, Any]]:
     """Returns the rows of the comparison."""
     rng = random.Random(seed)
-    # A server that has imported everything forks each run, so that a round costs seconds and no imports.
+    # A server that has imported everything forks each run, so that a round costs seconds and no imports. It looks for
+    # modules where a new Python does, and says nothing of one that it does not find.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.getenv("PYTHONPATH")]))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["training_faults_run"])
     counts: Counter[str] = Counter()

@@ -34,9 +34,9 @@ MODEL = ROOT / "data" / "01_raw" / "models" / "tiny-qwen3"
 GOAL = 2.5
 PIPELINES = ("local_prep", "token_analysis", "tuning", "evaluation", "deployment_check")
 WAITING = {"asleep": "PASSIVE", "spinning": "ACTIVE"}
-_SPIN = "import hashlib, threading\n" + (
-    "def spin():\n    while True: hashlib.sha256(b'0' * 50_000_000)\n"  # hashing lets go of the interpreter's lock
-    "for _ in range(2): threading.Thread(target=spin).start()"
+_SPIN = "import hashlib, sys, threading\n" + (
+    "def spin():\n    while True: hashlib.sha256(b'0' * 50_000_000)\n"  # hashing releases the interpreter's lock
+    "for _ in range(int(sys.argv[1])): threading.Thread(target=spin).start()"
 )
 
 
@@ -71,7 +71,7 @@ def compare(part: str, waiting: str, quick: bool) -> dict[str, Any]:
     run = partial(in_own_process, __file__, "--run", part, n_questions, environment=environment)
     load_before = os.getloadavg()[0]
     idle = run()
-    with neighbour():
+    with neighbour(quick):
         busy = run()
     return {
         "part": part,
@@ -91,8 +91,8 @@ def compare(part: str, waiting: str, quick: bool) -> dict[str, Any]:
 def compare_pipelines(quick: bool) -> list[dict[str, Any]]:
     """Runs the pipelines one after another, in a project of their own alone and in another beside the neighbour."""
     runs: dict[str, list[dict[str, Any]]] = {}
-    for beside in (contextlib.nullcontext, neighbour):
-        with tempfile.TemporaryDirectory() as scratch, beside():
+    for beside in (contextlib.nullcontext(), neighbour(quick)):
+        with tempfile.TemporaryDirectory() as scratch, beside:
             project = Path(scratch) / "project"
             subprocess.run(
                 [sys.executable, "-m", "spelling_transfer", "new", str(project)], check=True, stdout=sys.stderr
@@ -132,9 +132,9 @@ def made(data: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def neighbour() -> Iterator[None]:
-    """Another process of two threads that never rest."""
-    process = subprocess.Popen([sys.executable, "-c", _SPIN])
+def neighbour(quick: bool) -> Iterator[None]:
+    """Another process of two threads that never rest; of one where no time is measured."""
+    process = subprocess.Popen([sys.executable, "-c", _SPIN, "1" if quick else "2"])
     try:
         yield
     finally:

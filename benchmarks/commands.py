@@ -71,13 +71,13 @@ def main() -> None:
 
 
 def compare(bare: Path, rounds: int) -> list[dict[str, Any]]:
-    """Runs each command in turns with Kedro's; a first round, which fills caches, does not count."""
+    """Runs each command in turns with Kedro's. Of several rounds the first, which fills caches, does not count."""
     seconds: dict[int, tuple[list[float], list[float]]] = {place: ([], []) for place in range(len(COMMANDS))}
-    for number in range(rounds + 1):
+    for number in range(rounds + (rounds > 1)):
         for place, pair in enumerate(COMMANDS):
             for took, folder, command in zip(seconds[place], (ROOT, bare), pair, strict=True):
                 took.append(measure(command, folder))
-                if number == 0:
+                if number == 0 and rounds > 1:
                     took.clear()
     return [
         row(

@@ -28,7 +28,7 @@ OFFLINE = os.pathsep.join([str(Path(__file__).parent / "offline"), *filter(None,
 _SMALLER = (
     "study.n_trials=2,study.validation_words=30,study.transfer_eval_frequency=10,trial.training.max_steps=12,"
     "evaluation.examples_per_task=60,evaluation.examples_per_other_word_set=20,"
-    "evaluation.examples_per_trained_words=20,evaluation.n_resamples=999,"
+    "evaluation.examples_per_trained_words=20,evaluation.n_resamples=999,evaluation.layer_probes.training_families=100,"
     "letter_probe.max_tokens=500,endpoint_load.n_requests=8,deployment_check.n_questions=20,"
     "deployment_check.stop_timeout_seconds=120"  # a busy machine is no failure
 )
@@ -391,6 +391,7 @@ def test_the_tutorial_goes_on_from_a_first_run(project: Unplugged, first_run: su
     assert lines.index(("", "kedro run")) == 1  # the fixture's
     for mark, line in lines:
         if line != "kedro run":
+            line = line.replace("--params=", f"--params={_SMALLER},")
             done = project.copy.kedro_here(*shlex.split(line)[1:])
             assert (done.exit_code != 0) == (mark == "fails"), f"{line}\n{done.output}"
             if mark == "fails":

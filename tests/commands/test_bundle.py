@@ -91,11 +91,27 @@ def test_a_library_s_link_to_its_cache_is_left_out_and_named(toy_project: ToyPro
     link.symlink_to("/somewhere/.cache/wandb/logs/core-debug.log")
     result = toy_project.kedro("bundle", "push", place, str(tmp_path / "store"), "--json")
     assert result.exit_code == 0, result.output
-    assert "left out, since no dataset needs it" in result.stderr
+    assert "and no dataset needs it" in result.stderr
     pushed = json.loads(result.stdout)
     assert pushed["n_files"] == 1
     (left_out,) = pushed["left_out"]
     assert left_out.startswith(str(link.relative_to(toy_project.path / place)))
+
+
+def test_credentials_stay_here_unless_each_is_named(toy_project: ToyProject, tmp_path: Path):
+    secret = "key: the-secret-of-the-store\n"
+    names = ["conf/local/credentials.yml", "conf/local/deep/keys", "conf/prod/credentials_s3.yml", ".env"]
+    for name in names:
+        toy_project.write(name, secret)
+    store = tmp_path.parent / f"{tmp_path.name}-store"
+    for options in ([], ["--include", "conf/*", "--include", ".*"]):
+        result = toy_project.kedro("bundle", "push", ".", str(store), *options)
+        assert result.exit_code == 0, result.output
+        for name in names:
+            assert f"left out: {name}: may hold credentials" in result.stderr
+        assert not [file for file in store.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
+    result = toy_project.kedro("bundle", "push", ".", str(store), "--include", ".env", "--json")
+    assert json.loads(result.stdout)["n_files"] == 1
 
 
 @pytest.mark.parametrize("link", ["data/words.parquet", "data"])

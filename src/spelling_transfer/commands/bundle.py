@@ -89,7 +89,7 @@ def push(
             ignore_locks=ignore_locks,
         )
     for each in result.left_out:
-        click.echo(f"left out, since no dataset needs it: {each}", err=True)
+        click.echo(f"left out: {each}", err=True)
     if as_json:
         print_json(asdict(result))
         return

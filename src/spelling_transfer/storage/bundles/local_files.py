@@ -31,6 +31,8 @@ BLOCK_BYTES = 1 << 20
 _TICK_SECONDS = 2.0
 """The coarsest clock of a file system in use: what changes twice within a tick has one time."""
 _BEING_WRITTEN = (".partial", ".tmp")
+_CREDENTIALS = re.compile(r"(.*/)?(conf/local/.*|credentials[^/]*\.(ya?ml|json|toml|ini)|\.env|\.netrc)")
+"""Where Kedro and others keep what nobody else may have."""
 _MAX_PART_BYTES, _MAX_BYTES = 240, 900
 _PLAIN = re.compile(r"(?:[\w-][\w.-]{0,98}[\w-]/){0,7}[\w-][\w.-]{0,98}[\w-]", re.ASCII)
 """Most names are like this, and none of these is refused; with thousands of files the long way takes a while."""
@@ -146,7 +148,7 @@ class FolderScan(NamedTuple):
 
     Attributes:
         files: The files that travel, in the order of their names.
-        left_out: What cannot travel and nobody needs, each with the reason.
+        left_out: What cannot travel and nobody needs, and what may hold credentials, each with the reason.
     """
 
     files: list[LocalFile]
@@ -167,7 +169,8 @@ def scan_folder(
     """Lists the files below a folder.
 
     Not even looked at are what the patterns leave out, what is being written at the moment (``.NAME.partial``,
-    ``.NAME.tmp``), ``.gitkeep``, and a bundle's own records.
+    ``.NAME.tmp``), ``.gitkeep``, and a bundle's own records. What may hold credentials (``conf/local``,
+    ``credentials.yml``, ``.env``) is left out unless ``include`` has its whole name.
 
     Args:
         root: The folder.
@@ -190,6 +193,9 @@ def scan_folder(
             continue
         if _matches(names, exclude):
             continue
+        if name not in include and _CREDENTIALS.fullmatch(name):
+            left_out.append(f"{name}: may hold credentials; --include with its whole name takes it along")
+            continue
         status = None if problem else path.stat()
         if status is not None and stat.S_ISREG(status.st_mode):
             files.append(LocalFile(name, path, status.st_size, _stamp(status)))
@@ -197,7 +203,7 @@ def scan_folder(
         reason = problem or "neither a file nor a folder"
         if is_needed(path):
             raise BundleError(f"{path}: {reason}. Put the files themselves there, or leave it out with --exclude.")
-        left_out.append(f"{name}: {reason}")
+        left_out.append(f"{name}: {reason}, and no dataset needs it")
     files.sort(key=lambda file: file.name)
     check_names((file.name for file in files), str(root))
     return FolderScan(files, sorted(left_out))

@@ -47,7 +47,7 @@ class PushResult:
         size_bytes: Their bytes.
         sent_files: Contents that were sent.
         sent_bytes: Their bytes.
-        left_out: What lies in the folder, cannot travel and is not needed, each with the reason.
+        left_out: What lies in the folder and stayed there, each with the reason; see `scan_folder`.
     """
 
     store: str

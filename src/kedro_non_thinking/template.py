@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,8 @@ _MESSAGES = (
     [{"role": "user", "content": "How many r are in strawberry?"}],
     [{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": "Spell cat."}],
 )
+_TODAY = date(2024, 7, 26)
+"""What a template that asks for the date is told; Llama 3's own date where it cannot ask."""
 _OFF_LINE = "{%- set enable_thinking = false %}"
 
 
@@ -51,11 +54,24 @@ def judge_template(template: str, policy: Policy) -> Finding | None:
 
 
 def render(template: str, messages: list[dict[str, str]], arguments: dict[str, Any]) -> str:
-    """Returns the prompt that a chat template makes, rendered the way transformers does it.
+    """Returns the prompt that a chat template makes, rendered the way transformers does it, on any day the same.
+
+    Args:
+        template: The template.
+        messages: The conversation.
+        arguments: What else the template may name: its switches, and special tokens such as ``bos_token``.
 
     Raises:
         PolicyError: The template cannot be rendered.
     """
+    try:
+        return str(_compiled(template).render({"messages": messages, "add_generation_prompt": True, **arguments}))
+    except Exception as error:  # a template is a program of somebody else: it may raise anything
+        raise PolicyError(f"the template cannot be rendered ({type(error).__name__}: {shorten(str(error))})") from error
+
+
+@lru_cache(maxsize=16)
+def _compiled(template: str) -> Any:
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -66,16 +82,10 @@ def render(template: str, messages: list[dict[str, str]], arguments: dict[str, A
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
     environment.globals.update(
-        raise_exception=raise_exception, strftime_now=lambda _format: "", bos_token="", eos_token="", pad_token=""
+        raise_exception=raise_exception, strftime_now=_TODAY.strftime, bos_token="", eos_token="", pad_token=""
     )
     # {% generation %} marks the answer for training; to a renderer it is nothing.
-    template = re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", template)
-    try:
-        return environment.from_string(template).render(
-            {"messages": messages, "add_generation_prompt": True, **arguments}
-        )
-    except Exception as error:  # a template is a program of somebody else: it may raise anything
-        raise PolicyError(f"the template cannot be rendered ({type(error).__name__}: {shorten(str(error))})") from error
+    return environment.from_string(re.sub(r"\{%-?\s*(?:end)?generation\s*-?%\}", "", template))
 
 
 def non_thinking_template(template: str) -> str:

@@ -190,9 +190,8 @@ def whole(tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("whole")
     torch.manual_seed(0)
     marks = [*tokenizer.prefix_ids, *tokenizer.suffix_ids, tokenizer.end_id, *tokenizer.think_ids]
-    own = plain_tokenizer(
-        embedded_folder(), [*range(2000), *letters(tokenizer, *QUESTIONS), *marks], tokenizer.template_source
-    )
+    ids = [*range(2000), *letters(tokenizer, *QUESTIONS), *marks]
+    own = plain_tokenizer(embedded_folder(), ids, tokenizer.template_source, tokenizer.template_tokens)
     config = LlamaConfig(
         vocab_size=len(own.token_ids) + 5, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=128, tie_word_embeddings=False,

@@ -1,5 +1,6 @@
 """What the tests of the token analysis share: the decoded vocabulary, the words of the list, the shipped rules."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from spelling_transfer.tokenizer.byte_level import BYTE_CHARACTERS, TokenBytes, decode_vocabulary
-from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 from spelling_transfer.tokenizer.english import TokenRules, find_english_tokens
 from spelling_transfer.tokenizer.vocabulary import vocabulary_table
 from spelling_transfer.words.word_list import WordSelection, select_words
@@ -65,6 +66,27 @@ def byte_level() -> Callable[..., Tokenizer]:
         tokenizer.decoder = decoders.ByteLevel()
         tokenizer.add_tokens([AddedToken(text, normalized=False) for text in added])
         return tokenizer
+
+    return make
+
+
+CHAT = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}<|end|>{% endfor %}[assistant]"
+"""A template that begins with a token and ends a turn with another than the end of a text."""
+
+
+@pytest.fixture
+def own_chat(byte_level: Callable[..., Tokenizer], tmp_path: Path) -> Callable[..., ChatTokenizer]:
+    """Opens a small byte-level tokenizer as a folder from the hub, with a template of its own."""
+
+    def make(template: str = CHAT, **config: object) -> ChatTokenizer:
+        tokenizer = byte_level(" straw", "berry", added=("<s>", "</s>", "<|end|>"))
+        tokenizer.enable_padding()
+        tokenizer.enable_truncation(2)
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        named = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "unk_token": None, "add_bos_token": True}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(named | config))
+        (tmp_path / "chat_template.jinja").write_text(template)
+        return load_chat_tokenizer(tmp_path)
 
     return make
 

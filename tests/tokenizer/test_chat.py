@@ -63,6 +63,28 @@ def test_a_template_of_somebody_else_that_is_none_is_one_clear_error(
         load_chat_tokenizer(tmp_path)
 
 
+def test_a_template_is_given_its_special_tokens_and_says_how_a_turn_ends(own_chat) -> None:
+    tokenizer = own_chat()
+    name = tokenizer.tokenizer.token_to_id
+    assert (tokenizer.prefix, tokenizer.suffix) == ("<s>[user]", "<|end|>[assistant]")
+    assert (tokenizer.prefix_ids[0], tokenizer.suffix_ids[0]) == (name("<s>"), name("<|end|>"))
+    assert tokenizer.end_id == name("<|end|>")  # a model that was taught so would go on until </s>
+    assert own_chat("{{ messages[0].content }} {{ strftime_now('%d %B %Y') }}").suffix == " 26 July 2024"
+
+
+def test_texts_are_neither_padded_nor_cut_as_the_file_would_have_it(own_chat) -> None:
+    assert list(map(len, own_chat().encode_texts(["a", " straw berry"]))) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages[0].content }}[assistant]", "{{ raise_exception('two') if messages[1] }}{{ messages[0].content }}"],
+)
+def test_a_template_that_ends_no_turn_leaves_it_to_the_end_of_a_text(template: str, own_chat) -> None:
+    tokenizer = own_chat(template)
+    assert tokenizer.end_id == tokenizer.tokenizer.token_to_id("</s>")
+
+
 def test_prompts_keep_their_own_markup(tokenizer: ChatTokenizer) -> None:
     assert tokenizer.prefix_ids == (151644, 872, 198)
     assert tokenizer.suffix_ids == (151645, 198, 151644, 77091, 198, 151667, 271, 151668, 271)

@@ -121,7 +121,9 @@ def _add_tokenizer(writer: Any, folder: Path, n_rows: int) -> None:
     end = tokens.index(config["eos_token"])
     writer.add_eos_token_id(end)
     writer.add_pad_token_id(end)
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(False)  # where the template wants it, the template names it
+    if "bos_token" in config:
+        writer.add_bos_token_id(tokens.index(config["bos_token"]))
     writer.add_chat_template(config["chat_template"])
 
 

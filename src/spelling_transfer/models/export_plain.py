@@ -54,7 +54,8 @@ def write_plain(
     template = tokenizer.template_source
     if "enable_thinking" in template:
         template = non_thinking_template(template)
-    plain = plain_tokenizer(tokenizer_folder or embedded_folder(), keep, template)
+    named = {**tokenizer.template_tokens, "eos_token": str(tokenizer.tokenizer.id_to_token(tokenizer.end_id))}
+    plain = plain_tokenizer(tokenizer_folder or embedded_folder(), keep, template, named)
     if keep is not None:
         _replace_rows(loaded, plain)
     place = {token: i for i, token in enumerate(plain.token_ids)}

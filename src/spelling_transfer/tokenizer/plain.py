@@ -8,7 +8,7 @@ to them is still there, in the same order, and what was left out could not have 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ class PlainTokenizer:
             (folder / name).write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def plain_tokenizer(folder: Path, keep: Iterable[int] | None, template: str) -> PlainTokenizer:
+def plain_tokenizer(
+    folder: Path, keep: Iterable[int] | None, template: str, named: Mapping[str, str]
+) -> PlainTokenizer:
     """Cuts a tokenizer down.
 
     Args:
@@ -46,6 +48,7 @@ def plain_tokenizer(folder: Path, keep: Iterable[int] | None, template: str) -> 
         keep: Ids to keep, added tokens such as ``<|im_end|>`` among them; what they are merged from and the bytes are
             kept as well. ``None`` keeps the whole tokenizer with its ids.
         template: The chat template.
+        named: The special tokens that it may name, ``eos_token`` among them; those that are not kept are left out.
 
     Raises:
         UnsupportedTokenizerError: It is no byte-level BPE tokenizer.
@@ -67,13 +70,13 @@ def plain_tokenizer(folder: Path, keep: Iterable[int] | None, template: str) -> 
         model["merges"] = [[a, b] for a, b in merges if {a, b, a + b} <= model["vocab"].keys()]
         content["added_tokens"] = [{**entry, "id": place[token]} for token, entry in added.items() if token in place]
     config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    end = config["eos_token"]
+    kept = {entry["content"] for entry in content["added_tokens"]}
     return PlainTokenizer(
         content,
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "eos_token": end,
-            "pad_token": end,
+            **{name: text for name, text in named.items() if text in kept},
+            "pad_token": named["eos_token"],
             "model_max_length": config.get("model_max_length"),
             "clean_up_tokenization_spaces": False,
             "chat_template": template,

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
+from kedro_non_thinking.template import render
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.tokenizer.byte_level import name_of_special
@@ -34,15 +35,9 @@ class TemplateCost(FrozenModel):
 
 def render_other_mode(tokenizer: ChatTokenizer, questions: Sequence[str]) -> list[str]:
     """Renders questions in the mode that the policy forbids everywhere else, only to count tokens."""
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(tokenizer.template_source)
+    arguments = {**tokenizer.template_tokens, "enable_thinking": True}
     conversations = [[{"role": "user", "content": question}] for question in questions]
-    return [
-        template.render(messages=messages, add_generation_prompt=True, enable_thinking=True)
-        for messages in conversations
-    ]
+    return [render(tokenizer.template_source, messages, arguments) for messages in conversations]
 
 
 def compare_template_cost(tokenizer: ChatTokenizer, questions: Sequence[str], settings: TemplateCost) -> dict[str, Any]:

@@ -72,6 +72,17 @@ def test_a_subset_is_a_softmax_over_its_rows_alone(loaded: LoadedModel) -> None:
         torch.testing.assert_close(loss, expected)
 
 
+def test_a_subset_keeps_the_bias_of_its_rows(loaded: LoadedModel) -> None:
+    ids, mask, labels = batch(loaded.vocabulary.n_rows)
+    head = torch.nn.Linear(32, loaded.vocabulary.n_rows)  # Phi's has a bias
+    torch.nn.init.normal_(head.bias)
+    loaded.model.set_output_embeddings(head)
+    every = torch.arange(loaded.vocabulary.n_rows)
+    torch.testing.assert_close(
+        answer_only_loss(loaded.model, ids, mask, labels, subset_rows=every), full_loss(loaded, ids, mask, labels)
+    )
+
+
 @pytest.mark.parametrize("subset", [False, True])
 def test_places_that_are_filled_up_count_for_nothing(loaded: LoadedModel, subset: bool) -> None:
     ids, _, labels = batch(loaded.vocabulary.n_rows)

@@ -18,12 +18,14 @@ from kedro_non_thinking import Judge, load_policy
 from kedro_non_thinking.datasets import judge_folder
 from kedro_non_thinking.scanner.engine import scan_paths
 from kedro_non_thinking.template import render
+from spelling_transfer.models.export_plain import write_plain
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.gguf import convert_gguf
-from spelling_transfer.models.load import load_model
+from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
+from spelling_transfer.models.vocabulary import Vocabulary
 from spelling_transfer.serving.deployable import write_deployable
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.export import FORMS, ExportError, _is_export, write_export
@@ -253,6 +255,24 @@ def test_a_token_that_the_model_lacked_is_the_mean_of_its_parts(exported: Path, 
             assert not torch.allclose(rows[place[a + b]], rows[place[a]], atol=1e-3)
         else:
             torch.testing.assert_close(rows[place[a + b]], (rows[place[a]] + rows[place[b]]) / 2)
+
+
+def test_a_head_with_a_bias_is_trimmed_with_it(whole: tuple[Parts, ModelProfile, Path], tmp_path: Path) -> None:
+    from transformers import PhiConfig, PhiForCausalLM
+
+    (_, base, _), _, _ = whole
+    tokenizer = load_chat_tokenizer(base.path)
+    n_rows = tokenizer.tokenizer.get_vocab_size()
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = PhiConfig(vocab_size=n_rows, **shape)
+    loaded = LoadedModel(PhiForCausalLM(config), Vocabulary(None, n_rows))
+    bias = torch.nn.init.normal_(loaded.model.lm_head.bias).detach().clone()
+    kept = letters(tokenizer, *QUESTIONS)
+    write_plain(loaded, tokenizer, SAMPLING, tmp_path, allowed_ids=kept, trim=True, tokenizer_folder=base.path)
+    own = load_chat_tokenizer(tmp_path).tokenizer
+    place = [own.token_to_id(tokenizer.tokenizer.id_to_token(token)) for token in kept]
+    assert place != kept
+    torch.testing.assert_close(loaded.model.lm_head.bias.detach()[place], bias[kept])
 
 
 def test_another_folder_with_a_list_of_checksums_is_no_export(exported: Path, tmp_path: Path) -> None:

@@ -78,13 +78,18 @@ def write_plain(
 
 
 def _replace_rows(loaded: LoadedModel, plain: PlainTokenizer) -> None:
-    model, tied = loaded.model, loaded.model.config.tie_word_embeddings
-    matrices = [model.get_input_embeddings(), *([] if tied else [model.get_output_embeddings()])]
-    replaced = [_rows(matrix.weight.detach(), loaded, plain) for matrix in matrices]
+    model = loaded.model
+
+    def rows() -> list[torch.Tensor]:
+        head = model.get_output_embeddings()
+        weights = [model.get_input_embeddings().weight, *([] if model.config.tie_word_embeddings else [head.weight])]
+        bias = [] if head.bias is None else [head.bias[:, None]]
+        return [weight.detach() for weight in [*weights, *bias]]
+
+    replaced = [_rows(weight, loaded, plain) for weight in rows()]
     model.resize_token_embeddings(len(plain.token_ids), mean_resizing=False)
-    matrices = [model.get_input_embeddings(), *([] if tied else [model.get_output_embeddings()])]
-    for matrix, weight in zip(matrices, replaced, strict=True):
-        matrix.weight.data.copy_(weight)
+    for weight, new in zip(rows(), replaced, strict=True):
+        weight.copy_(new)
 
 
 def _rows(weight: torch.Tensor, loaded: LoadedModel, plain: PlainTokenizer) -> torch.Tensor:

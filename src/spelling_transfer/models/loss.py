@@ -172,6 +172,8 @@ def _loss_of(
             )
         targets = torch.where(targets == IGNORED_LABEL, targets, torch.searchsorted(subset_rows, targets))
         weight = head.weight[subset_rows] if subset_weight is None else subset_weight
+        if getattr(head, "bias", None) is not None:  # Phi's
+            options["bias"] = head.bias[subset_rows]
     return head_cross_entropy(states, targets, head, weight=weight, **options)
 
 
@@ -181,6 +183,7 @@ def head_cross_entropy(
     head: Any,
     *,
     weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
     logits_mb: int = DEFAULT_LOGITS_MB,
     kernel: Kernel = "auto",
 ) -> torch.Tensor:
@@ -192,6 +195,7 @@ def head_cross_entropy(
             ``(labels,)``.
         head: The output layer.
         weight: The rows of the head the softmax runs over, shape ``(rows, hidden)``; all of them by default.
+        bias: Their bias, where the head has one, shape ``(rows,)``.
         logits_mb: Largest block of logits held at once, in MB.
         kernel: ``torch`` on any device; ``liger`` on CUDA; ``auto`` takes liger for a head that is trained, where it is
             installed and the logits would not fit in one block.
@@ -210,7 +214,7 @@ def head_cross_entropy(
             return loss
 
     def loss_of(some_states: torch.Tensor, some_targets: torch.Tensor) -> torch.Tensor:
-        logits = head(some_states) if weight is None else F.linear(some_states, weight)
+        logits = head(some_states) if weight is None else F.linear(some_states, weight, bias)
         return F.cross_entropy(logits.float(), some_targets, reduction="sum")
 
     if len(states) <= chunk:

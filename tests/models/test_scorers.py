@@ -36,6 +36,24 @@ def test_torch_and_mlx_agree_on_losses_and_labels(words, tokenizer, torch_scores
     assert list(by_torch) == list(by_mlx)
 
 
+def test_mlx_turns_positions_as_torch_does_where_they_are_scaled(tmp_path):
+    pytest.importorskip("mlx_lm", reason="mlx-lm is there on Apple Silicon, and on Linux with the extra 'dev'")
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from spelling_transfer.models.scorers import MlxScorer
+
+    torch.manual_seed(0)
+    rope = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 32.0, "original_max_position_embeddings": 16}
+    rope |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "initializer_range": 0.5}
+    config = LlamaConfig(vocab_size=50, num_hidden_layers=2, rope_parameters=rope, **shape)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    ids = [list(range(40)), [3] * 9]
+    scores = [scorer(ModelFolder(tmp_path)).answer_losses(ids, [9, 4]) for scorer in (TorchScorer, MlxScorer)]
+    assert np.abs(scores[0] - scores[1]).max() < 1e-3
+
+
 def test_a_loss_does_not_depend_on_the_batch(words, tokenizer, torch_scores):
     few = words.iloc[:8]
     alone = model_scores(spelling_questions(few), tokenizer, TorchScorer(EMBEDDED), batch_size=1)
@@ -53,10 +71,10 @@ def test_mlx_reads_four_bit_models_too(words, tokenizer, torch_scores, tmp_path)
 
     from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 
-    from spelling_transfer.models.engines import with_rope_theta
+    from spelling_transfer.models.engines import with_rope
     from spelling_transfer.models.scorers import MlxScorer
 
-    model, config = load_model(EMBEDDED.path, model_config=with_rope_theta(EMBEDDED.path))
+    model, config = load_model(EMBEDDED.path, model_config=with_rope(EMBEDDED.path))
     model, config = quantize_model(model, config, group_size=32, bits=4)
     save_model(tmp_path, model)
     save_config(config, tmp_path / "config.json")

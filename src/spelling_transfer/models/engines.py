@@ -118,7 +118,7 @@ def load_mlx(folder: ModelFolder, profile: ModelProfile | None = None) -> tuple[
         ) from error
     path = ModelFolder.open(folder.path).path
     try:
-        model, config = utils.load_model(path, model_config=with_rope_theta(path))
+        model, config = utils.load_model(path, model_config=with_rope(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFolderError(f"{path}: cannot be loaded by mlx-lm ({error}).") from error
     if "quantization" not in config:
@@ -192,8 +192,11 @@ def mlx_answers(
     return [vocabulary.to_ids(answers[name]).tolist() for name in names]
 
 
-def with_rope_theta(path: Path) -> dict[str, Any]:
-    """Returns ``rope_theta`` where transformers 5 keeps it under ``rope_parameters``, which mlx-lm does not read."""
+def with_rope(path: Path) -> dict[str, Any]:
+    """Returns what transformers 5 keeps under ``rope_parameters``, where mlx-lm reads it of most models."""
     config = json.loads((path / "config.json").read_text())
-    theta = (config.get("rope_parameters") or {}).get("rope_theta")
-    return {"rope_theta": theta} if theta is not None and "rope_theta" not in config else {}
+    rope = config.get("rope_parameters") or {}
+    found = {"rope_theta": rope.get("rope_theta")}
+    if rope.get("rope_type", "default") != "default":  # as Llama 3's
+        found["rope_scaling"] = rope
+    return {name: value for name, value in found.items() if value is not None and config.get(name) is None}

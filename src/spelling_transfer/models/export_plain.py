@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kedro_non_thinking import non_thinking_template
+from spelling_transfer.models.engines import with_rope
 from spelling_transfer.models.generate import Sampling
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.tokenizer.chat import ChatTokenizer, embedded_folder
@@ -73,7 +74,7 @@ def write_plain(
     file = target / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
     # Where tools from before transformers 5 look; without these they would take values of their own, unsaid.
-    config |= {"torch_dtype": config["dtype"], "rope_theta": config["rope_parameters"]["rope_theta"]}
+    config |= {"torch_dtype": config["dtype"], **with_rope(target)}
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

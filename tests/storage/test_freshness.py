@@ -233,6 +233,8 @@ def test_a_word_list_a_tokenizer_and_files_of_a_bundle_are_known_by_their_conten
     after = [each.fingerprint() for each in sources]
     assert all(one != other for one, other in zip(before, after, strict=True))
     assert after == [each.fingerprint() for each in sources]
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    assert sources[1].fingerprint() != after[1]
 
 
 def test_it_is_told_on_an_object_store_too(project: Any, s3: str, monkeypatch: pytest.MonkeyPatch):

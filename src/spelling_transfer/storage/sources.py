@@ -137,7 +137,8 @@ class ChatTokenizerDataset(_ReadOnly[ChatTokenizer]):
         """Returns the hash of the tokenizer's files; the embedded one has none but its own."""
         if self._folder is None:
             return {"sha256": QWEN3_TOKENIZER_SHA256}
-        return _hash_of([self._folder / "tokenizer.json", self._folder / "tokenizer_config.json"])
+        names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+        return _hash_of([self._folder / name for name in names])
 
     def _exists(self) -> bool:
         return self._folder is None or (self._folder / "tokenizer.json").is_file()

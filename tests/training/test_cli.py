@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from tests.tokenizer.conftest import byte_level, own_chat
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import generate_answers
@@ -12,6 +15,8 @@ from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training import pretrain
 from spelling_transfer.training.cli import main
+
+__all__ = ["byte_level", "own_chat"]
 
 
 @pytest.fixture
@@ -56,6 +61,19 @@ def test_all_weights_learn_to_spell_and_are_a_model_of_their_own(
     prompts = [ids[:start] for ids, start in zip(encoded["input_ids"], encoded["label_start"], strict=True)][:8]
     answers = generate_answers(loaded, tokenizer, prompts)
     assert [tokenizer.decode(ids) for ids in answers] == [" ".join(word) for word in encoded["example_id"][:8]]
+
+
+def test_a_model_with_a_tokenizer_of_its_own_ends_answers_as_that_does(
+    own_chat: Callable[[], ChatTokenizer], tmp_path: Path
+) -> None:
+    tokenizer = own_chat()
+    shape = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
+    LlamaForCausalLM(LlamaConfig(vocab_size=300, **shape)).save_pretrained(tmp_path)
+    (prompt,), answer = tokenizer.encode_prompts(["a"]), [97, tokenizer.end_id]
+    names = {"example_id": "a", "word": "a", "split": "train", "task": "spelling", "label_start": len(prompt)}
+    pd.DataFrame([{**names, "input_ids": [*prompt, *answer]}]).to_parquet(tmp_path / "encoded.parquet")
+    steps = ["--model.training.max_steps=1", "--model.training.warmup_steps=0", "--model.training.threads=1"]
+    assert main(["fit", f"--model.base={tmp_path}", f"--data.encoded={tmp_path / 'encoded.parquet'}", *steps]) == 0
 
 
 def test_a_configuration_file_says_the_same(arguments: list[str], tmp_path: Path) -> None:

@@ -127,7 +127,8 @@ class SpellingData(AnswerData):
                     f"data.{column}: no examples of {', '.join(wanted)} in {self.encoded}; it holds {', '.join(known)}."
                 )
         self.settings = module.settings
-        end_id = load_chat_tokenizer().end_id
+        own = module.base.path if (module.base.path / "tokenizer.json").is_file() else None
+        end_id = load_chat_tokenizer(own).end_id
         self.examples = EncodedExamples(frame.reset_index(drop=True), module.vocabulary, end_id)
         self.row_tokens = check_examples(self.examples, module.model, module.settings, None)
 

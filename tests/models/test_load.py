@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GraniteConfig, GraniteForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, GraniteConfig, GraniteForCausalLM
 
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
 from spelling_transfer.models.generate import generate_answers
@@ -65,6 +65,12 @@ def test_prompts_of_another_tokenizer_are_refused(tokenizer: ChatTokenizer) -> N
 def test_a_model_that_names_no_tokenizer_takes_any(loaded: LoadedModel, tokenizer: ChatTokenizer) -> None:
     assert loaded.tokenizer_sha256 is None
     assert len(generate_answers(loaded, tokenizer, tokenizer.encode_prompts(["Spell cab."]), max_new_tokens=2)) == 1
+
+
+def test_a_model_whose_parts_have_other_names_is_refused(tmp_path: Path) -> None:
+    GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    with pytest.raises(ModelFolderError, match="GPT2LMHeadModel does not keep its decoder under the name 'model'"):
+        load_model(ModelFolder(tmp_path), device="cpu")
 
 
 @pytest.mark.parametrize(("scaling", "refused"), [(8.0, True), (1.0, False)])

@@ -172,6 +172,11 @@ def load_model(
                 "off). Choose a model that transformers knows."
             ) from error
         raise ModelFolderError(f"{folder.path}: cannot be loaded as a causal language model ({error}).") from error
+    if not hasattr(model, "model"):
+        raise ModelFolderError(
+            f"{folder.path}: {type(model).__name__} does not keep its decoder under the name 'model', as Llama, Qwen, "
+            "Mistral, Phi and OLMo do. Choose another model."
+        )
     for name, neutral in _AFTER_THE_HEAD.items():
         if (value := getattr(model.config, name, neutral)) not in (neutral, None):
             raise ModelFolderError(

@@ -74,6 +74,7 @@ def test_an_empty_result_is_an_error_that_says_what_was_dropped(text):
         ("a.csv", b"sep=;\r\nWord;Level\r\nstraw;A0\r\n", ["straw"]),
         ("a.csv", "word\tn\nstraw\t1\n".encode("utf-16"), ["straw"]),
         ("a.csv", b'"id","word"\n"1","straw"\n', ["straw"]),
+        ("a.csv", b"id,word\r1,straw\r2,berry\r", ["straw", "berry"]),  # Excel's "CSV (Macintosh)"
     ],
 )
 def test_text_and_tables_are_read(name, data, entries):
@@ -92,6 +93,16 @@ def test_a_broken_table_is_an_error():
 
 def test_words_of_an_own_list_need_no_dictionary():
     assert select_words(WordSelection(), WordListFile("my.txt", b"zorblax\nstraw\n")).words == ["zorblax", "straw"]
+
+
+def test_of_a_long_list_the_most_frequent_are_kept_and_the_others_are_counted():
+    listed = WordListFile("my.txt", b"aardvark\nzorblax\nthe\nberry\nand\n")
+    words, dropped = select_words(WordSelection(max_words=10), listed)
+    assert (words, dropped.counts) == (["aardvark", "zorblax", "the", "berry", "and"], {})
+    few = WordSelection.model_construct(min_length=3, max_length=12, max_words=3)
+    words, dropped = select_words(few, listed)
+    assert words == ["the", "and", "berry"]
+    assert dropped.counts == {"not among the 3 most frequent (word_selection.max_words)": 2}
 
 
 def test_the_built_in_list_has_the_size_that_the_documents_name():

@@ -100,11 +100,11 @@ def parse_word_list(data: bytes, name: str) -> list[str]:
     Raises:
         WordListError: The file is in another encoding, or is no table though its name says so.
     """
-    text = _decode(data, name)
+    text = io.StringIO(_decode(data, name), newline=None).read()  # lines of a Mac's older programs end in CR alone
     if not name.lower().endswith((".csv", ".tsv")):
         return text.splitlines()
     try:
-        declared = re.match(r"sep=(.)\r?\n", text)  # Excel's first line
+        declared = re.match(r"sep=(.)\n", text)  # Excel's first line
         text = text[declared.end() :] if declared else text
         rows = list(csv.reader(io.StringIO(text), delimiter=declared[1] if declared else _separator(text, name)))
     except csv.Error as error:
@@ -240,7 +240,7 @@ class WordSelection(FrozenModel):
 
 
 class SelectedWords(NamedTuple):
-    """The words that are kept, the most frequent first, and what was left out."""
+    """The words that are kept, the most frequent first or in the order of one's own list, and what was left out."""
 
     words: list[str]
     dropped: Dropped
@@ -274,4 +274,12 @@ def select_words(selection: WordSelection, word_list: WordListFile = BUILT_IN_LI
                 dropped.add("not in the dictionary", word)
     if not words:
         raise WordListError(f"{name}: no word is left. Dropped: {dropped}.")
-    return SelectedWords(words[: selection.max_words], dropped)
+    most = selection.max_words or len(words)
+    if word_list.data is not None and len(words) > most:  # a list of one's own is in any order
+        import wordfreq
+
+        shares = wordfreq.get_frequency_dict("en")
+        words.sort(key=lambda word: shares.get(word, 0.0), reverse=True)
+    for word in words[most:]:
+        dropped.add(f"not among the {most:,} most frequent (word_selection.max_words)", word)
+    return SelectedWords(words[:most], dropped)

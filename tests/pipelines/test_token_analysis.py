@@ -16,6 +16,7 @@ from kedro.io import DataCatalog
 from kedro.runner import SequentialRunner
 from pydantic import TypeAdapter
 from tests.samples.catalogs import CONF, project_catalog
+from tests.tokenizer.conftest import byte_level, own_chat
 
 from spelling_transfer.configuration.loader import ProjectConfigLoader
 from spelling_transfer.models.folder import ModelFolder
@@ -33,6 +34,8 @@ from spelling_transfer.tokenizer.template_cost import TemplateCost
 from spelling_transfer.tokenizer.word_stats import WordAnalysis
 from spelling_transfer.words.word_list import WordSelection, select_words
 from spelling_transfer.words.word_sets import describe_words, split_words
+
+__all__ = ["byte_level", "own_chat"]
 
 MODELS = {
     "token_rules": TokenRules,
@@ -164,6 +167,28 @@ def test_savings_are_computed_for_the_model_in_use_and_the_published_one(results
     rows = results[0].load("subset_coverage")["savings"]
     assert {row["model"] for row in rows} == {"tiny", "Qwen/Qwen3-4B"}
     assert all(row["rows"] == 151_936 for row in rows)  # a trimmed model is compared with what it was cut from
+
+
+def test_another_tokenizer_is_measured_by_itself_and_not_by_the_published_model(own_chat, inputs, tmp_path):
+    tokenizer, saving = own_chat(), inputs["params:vocabulary_savings"]
+    vocabulary, stats = nodes.describe_vocabulary(tokenizer, saving)
+    assert (stats["embedding_rows"], stats["rows_without_token"]) == (len(vocabulary), 0)
+    words = pd.DataFrame({"word": ["straw"], "word_set": "word"})
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 300, **shape}))
+    found = nodes.measure_coverage(
+        english_tokens=nodes.find_english_tokens(vocabulary, words, tokenizer, inputs["params:token_rules"])[0],
+        word_tokens=pd.DataFrame({"ids": tokenizer.encode_texts(["straw"])}),
+        words=words,
+        encoded_examples=pd.DataFrame({"input_ids": [[97, 98]], "label_start": [1]}),
+        english_text="Straw.",
+        tokenizer=tokenizer,
+        base_model=ModelFolder(tmp_path),
+        model_profile=ModelProfile(name="mine"),
+        settings=inputs["params:subset_coverage"],
+        saving=saving,
+    )
+    assert {(row["model"], row["rows"]) for row in found["savings"]} == {("mine", 300)}
 
 
 def test_the_page_opens_without_a_network_and_is_small_enough(results):

@@ -192,7 +192,7 @@ def _print(reports: dict[str, Any]) -> None:
             "letters": "letters, with or without a space in front",
             "letters_bare": "  without a space",
             "letters_spaced": "  after a space",
-            "rows_without_token": "rows of the published embedding without a token",
+            "rows_without_token": f"rows without a token, of {found['embedding_rows']:,}",
         }
         _print_table(["vocabulary", "tokens"], [[text, found[name]] for name, text in names.items()])
         heuristic = found["raw_string_heuristic"]

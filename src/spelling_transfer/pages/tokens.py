@@ -45,9 +45,9 @@ class TokenFindings:
 
     @property
     def savings(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the subset in use saves for the model in use and for the published one."""
-        model, reference = (row for row in self.coverage["savings"] if row["rule"] == self.subset["rule"])
-        return model, reference
+        """What the subset in use saves for the model in use and for the published one; the same twice without one."""
+        rows = [row for row in self.coverage["savings"] if row["rule"] == self.subset["rule"]]
+        return rows[0], rows[-1]
 
 
 def render_token_page(
@@ -109,7 +109,8 @@ def _vocabulary(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator
             Card(
                 "Rows without a token",
                 f"{found['rows_without_token']:,}",
-                f"of the {found['embedding_rows']:,} of the published embedding",
+                f"of the {found['embedding_rows']:,} "
+                + ("of the published embedding" if found["tokenizer"]["is_pinned"] else "ids of the tokenizer"),
             ),
         ],
         figure=plots["token_classes"],
@@ -223,12 +224,13 @@ def _contexts(results: TokenFindings) -> Iterator[Section]:
 def _coverage(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Section]:
     found = results.coverage
     saved, reference = results.savings
+    beside = f"; {saved['model']} {saved['saved_mb']:,.0f} MB and {saved['work_saved_share']:.1%}"
+    beside = "" if saved is reference else beside
     yield Section(
         "What the subset covers and saves",
         text=f"Trimmed to the subset in use, {reference['model']} would need {reference['saved_mb']:,.0f} MB less "
-        f"and {reference['work_saved_share']:.1%} less work for each generated token; {saved['model']} "
-        f"{saved['saved_mb']:,.0f} MB and {saved['work_saved_share']:.1%}. These are computed from the shapes "
-        "of the models, with the whole vocabulary as the start; nothing was run for them.",
+        f"and {reference['work_saved_share']:.1%} less work for each generated token{beside}. These are computed from "
+        "the shapes of the models, with the whole vocabulary as the start; nothing was run for them.",
         figure=plots["coverage"],
         caption="Texts with at least one token outside a subset: a trimmed model cannot read them, a mask cannot write "
         "them. The rules without prompt tokens cannot write a prompt at all.",

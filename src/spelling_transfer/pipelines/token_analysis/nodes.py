@@ -10,12 +10,13 @@ import pandas as pd
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import read_embedding
 from spelling_transfer.models.profile import ModelProfile, ModelShape, VocabularySavings, measure_head, savings
+from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.pages import tokens_figures as figures
 from spelling_transfer.pages.documents import write_token_document
 from spelling_transfer.pages.tokens import TokenFindings, render_token_page
 from spelling_transfer.pipelines.reports import take_figures
 from spelling_transfer.tokenizer.byte_level import decode_vocabulary
-from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, ChatTokenizer
 from spelling_transfer.tokenizer.english import TokenRules, summarise_english
 from spelling_transfer.tokenizer.english import find_english_tokens as apply_rules
 from spelling_transfer.tokenizer.probe import LetterProbe, probe_letters
@@ -48,7 +49,8 @@ def describe_vocabulary(tokenizer: ChatTokenizer, saving: VocabularySavings) -> 
     tokens = decode_vocabulary(tokenizer.tokenizer)
     vocabulary = vocabulary_table(tokens)
     report = inspect_tokenizer(tokenizer, tokens)
-    return vocabulary, summarise_vocabulary(vocabulary, report, embedding_rows=saving.reference.vocabulary_rows)
+    rows = saving.reference.vocabulary_rows if report.is_pinned else len(vocabulary)
+    return vocabulary, summarise_vocabulary(vocabulary, report, embedding_rows=rows)
 
 
 def find_english_tokens(
@@ -105,13 +107,11 @@ def measure_coverage(
         "English text": Segmentation.of_rows(tokenizer.encode_texts(sentences_of(english_text))),
     }
     shape = _shape(base_model, model_profile, saving)
+    # A subset of another vocabulary saves the reference nothing.
+    models = [shape, saving.reference] if tokenizer.sha256 == QWEN3_TOKENIZER_SHA256 else [shape]
     return {
         "coverage": cover(texts, subsets, tokens, settings),
-        "savings": [
-            {"rule": subset.rule, **savings(model, len(subset.ids))}
-            for model in (shape, saving.reference)
-            for subset in subsets
-        ],
+        "savings": [{"rule": subset.rule, **savings(model, len(subset.ids))} for model in models for subset in subsets],
         "measured": [
             {"rule": subset.rule, "model": shape.name, **measured}
             for subset in subsets
@@ -163,7 +163,8 @@ def real_words(words: pd.DataFrame) -> pd.DataFrame:
 def _shape(base_model: ModelFolder, profile: ModelProfile, saving: VocabularySavings) -> ModelShape:
     config = json.loads((base_model.path / "config.json").read_text())
     # A trimmed model's own vocabulary is a subset already: what it was cut from is the reference's.
-    rows = max(int(config["vocab_size"]), saving.reference.vocabulary_rows)
+    is_trimmed = (base_model.path / TOKEN_IDS_FILE).is_file()
+    rows = saving.reference.vocabulary_rows if is_trimmed else int(config["vocab_size"])
     return ModelShape.of_config(
         config, name=profile.name, vocabulary_rows=rows, bytes_per_weight=profile.bytes_per_weight
     )

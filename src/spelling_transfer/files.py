@@ -23,6 +23,9 @@ The length stands apart: a count of letters of all alphabets in a pattern costs 
 """
 NAME_RULE = "letters, digits, '_', '-' and '.', at most 100, the first a letter, digit or '_', the last no '.'"
 
+FINDER = ".DS_Store"
+"""What a Mac leaves in each folder that somebody looks into: nobody's data."""
+
 
 def is_name(text: str) -> bool:
     """Returns whether a name can be a file's or a folder's; ``..`` and what holds a separator cannot."""

@@ -113,6 +113,7 @@ def test_a_folder_is_replaced_only_if_it_was_exported(questions, tmp_path):
     target = tmp_path / "tasks"
     for _ in range(2):
         export_inspect(questions, target, 24)
+        (target / ".DS_Store").touch()  # a Mac's Finder was there
     functions = re.findall(r"^def (\w+)", (target / "spelling_transfer_tasks.py").read_text(), re.MULTILINE)
     assert functions == ["spelling_transfer_spelling", "spelling_transfer_position", "spelling_transfer_count"]
     other = tmp_path / "mine"

@@ -83,6 +83,13 @@ def test_json_that_no_model_has_is_one_clear_error(tmp_path: Path, name: str, co
         ModelFolder.open(tmp_path)
 
 
+def test_what_a_mac_keeps_beside_a_file_is_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "._model.safetensors").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "._model.safetensors.index.json").write_bytes(b"\0\5\x16\7")
+    ModelFolder.open(tmp_path)
+
+
 def test_a_header_without_end_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with (tmp_path / "model.safetensors").open("wb") as file:

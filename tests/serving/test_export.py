@@ -364,6 +364,7 @@ def test_it_is_written_whole_or_not_at_all(parts: Parts, exported: Path, tmp_pat
         write_export(*parts, TINY, target)
     assert [file.name for file in tmp_path.rglob("*")] == ["export", "mine.txt"]
     shutil.copytree(exported, again := tmp_path / "again")
+    (again / "merged" / ".DS_Store").touch()  # a Mac's Finder was there
     assert write_export(*parts, TINY, again, forms=["gguf"]) == ["gguf"]
     assert not (again / "merged").exists()
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from spelling_transfer.bench.base import BenchError
 from spelling_transfer.bench.shared import MEASURES
-from spelling_transfer.files import whole_folder
+from spelling_transfer.files import FINDER, whole_folder
 
 GROUP = "spelling_transfer"
 """Prefix of the exported tasks, and the name under which lm-evaluation-harness runs all of them."""
@@ -171,7 +171,7 @@ def _check_target(target: Path) -> None:
         return
     try:
         tasks = json.loads((target / _MANIFEST).read_text(encoding="utf-8"))["sha256"]
-        ours = {_MANIFEST, "answers", "__pycache__", *_PYTHON, *(f"{task}.jsonl" for task in tasks)}
+        ours = {_MANIFEST, "answers", "__pycache__", FINDER, *_PYTHON, *(f"{task}.jsonl" for task in tasks)}
         ours |= {f"{GROUP}_{task}.yaml" for task in tasks}
     except (OSError, ValueError, KeyError, TypeError):
         raise BenchError(

@@ -151,8 +151,9 @@ def write_manifest(folder: Path, notes: dict[str, Any]) -> None:
 
 def _check_weights(folder: Path) -> None:
     """Compares the files of weights with their index, and the size of each with what its header says."""
-    missing, named = [], {file.name for file in folder.glob("*.safetensors")}
-    for index in folder.glob("*.safetensors.index.json"):
+    # Where a Mac's archive or disk was, "._NAME" holds what its own file system keeps beside NAME.
+    missing, named = [], {file.name for file in folder.glob("[!.]*.safetensors")}
+    for index in folder.glob("[!.]*.safetensors.index.json"):
         try:
             shards = set(json.loads(index.read_text())["weight_map"].values())
             if not all(isinstance(name, str) for name in shards):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.files import sha256_of, whole_folder
+from spelling_transfer.files import FINDER, sha256_of, whole_folder
 from spelling_transfer.models.export_gguf import modelfile, write_gguf
 from spelling_transfer.models.export_plain import write_plain
 from spelling_transfer.models.folder import MANIFEST, ModelFolder
@@ -144,5 +144,6 @@ def _is_export(folder: Path) -> bool:
     if not (folder / CHECKSUMS).is_file():
         return False
     listed = {line.partition("  ")[2] for line in (folder / CHECKSUMS).read_text("utf-8").splitlines()}
-    there = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != FINDER)
+    there = {file.relative_to(folder).as_posix() for file in files}
     return "README.md" in listed and there - {CHECKSUMS} <= listed

@@ -54,6 +54,12 @@ def test_links_that_lead_nowhere_are_refused(source: Path, target: str):
         scan_folder(source)
 
 
+def test_what_a_macs_finder_leaves_does_not_travel(source: Path):
+    before = scan_folder(source).files
+    (source / ".DS_Store").touch()
+    assert scan_folder(source).files == before
+
+
 def test_names_that_a_mac_would_merge_are_refused(source: Path):
     (source / "Readme").touch()
     (source / "README").touch()

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import fsspec
 
-from spelling_transfer.files import write_text
+from spelling_transfer.files import FINDER, write_text
 from spelling_transfer.storage.access import cache_folder
 from spelling_transfer.storage.errors import BundleError
 
@@ -169,8 +169,8 @@ def scan_folder(
     """Lists the files below a folder.
 
     Not even looked at are what the patterns leave out, what is being written at the moment (``.NAME.partial``,
-    ``.NAME.tmp``), ``.gitkeep``, and a bundle's own records. What may hold credentials (``conf/local``,
-    ``credentials.yml``, ``.env``) is left out unless ``include`` has its whole name.
+    ``.NAME.tmp``), ``.gitkeep``, what a Mac's Finder leaves, and a bundle's own records. What may hold credentials
+    (``conf/local``, ``credentials.yml``, ``.env``) is left out unless ``include`` has its whole name.
 
     Args:
         root: The folder.
@@ -233,7 +233,7 @@ def _walk(folder: Path, root: Path, prefix: str = "") -> Iterator[tuple[str, Pat
         return
     for entry in found:
         name = prefix + entry.name
-        if name in {RECORD, STAGING} or entry.name == ".gitkeep":
+        if name in {RECORD, STAGING} or entry.name in (".gitkeep", FINDER):
             continue
         if entry.name.startswith(".") and entry.name.endswith(_BEING_WRITTEN):
             continue

@@ -19,7 +19,7 @@ from kedro_non_thinking.datasets import judge_folder
 from kedro_non_thinking.scanner.engine import scan_paths
 from kedro_non_thinking.template import render
 from spelling_transfer.models.export_plain import write_plain
-from spelling_transfer.models.folder import ModelFolder, new_folder
+from spelling_transfer.models.folder import ModelFolder, ModelFolderError, new_folder
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.gguf import convert_gguf
 from spelling_transfer.models.load import LoadedModel, load_model
@@ -255,6 +255,16 @@ def test_a_token_that_the_model_lacked_is_the_mean_of_its_parts(exported: Path, 
             assert not torch.allclose(rows[place[a + b]], rows[place[a]], atol=1e-3)
         else:
             torch.testing.assert_close(rows[place[a + b]], (rows[place[a]] + rows[place[b]]) / 2)
+
+
+def test_a_model_without_a_form_as_gguf_leaves_in_the_others(
+    whole: tuple[Parts, ModelProfile, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, profile, _ = whole
+    monkeypatch.setattr("spelling_transfer.models.export_gguf._ARCHITECTURES", {"Qwen3ForCausalLM": "QWEN3"})
+    assert write_export(*parts, profile, tmp_path / "all") == ["merged", "trimmed", "adapter"]
+    with pytest.raises(ModelFolderError, match=r"gguf: LlamaForCausalLM is not written here.*\(--form=merged\)"):
+        write_export(*parts, profile, tmp_path / "one", forms=["gguf"])
 
 
 def test_a_head_with_a_bias_is_trimmed_with_it(whole: tuple[Parts, ModelProfile, Path], tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ _FORMS = ("merged", "trimmed", "adapter", "gguf")
     "forms",
     type=click.Choice(_FORMS),
     multiple=True,
-    help="Format to write; may be repeated.  [default: all]",
+    help="Format to write; may be repeated.  [default: all that the model has]",
 )
 @click.option(
     "--target",
@@ -67,7 +67,7 @@ def export(forms: tuple[str, ...], target: Path, unchecked: bool, env: str | Non
             catalog.load("best_adapter"),
             catalog.load("params:model_profile"),
             place,
-            forms=forms or _FORMS,
+            forms=forms,
             scores=_found(catalog, "scores"),
             verdict=_found(catalog, "verdict"),
             policy_report=_found(catalog, "policy_report"),

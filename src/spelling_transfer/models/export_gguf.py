@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _ARCHITECTURES = {"Qwen3ForCausalLM": "QWEN3", "LlamaForCausalLM": "LLAMA"}
 _NORMAL = 1
+_ELSEWHERE = "llama.cpp's convert_hf_to_gguf.py reads the folder 'merged' of the export (--form=merged)."
 
 
 def write_gguf(folder: Path, file: Path, *, name: str, licence: str | None = None) -> None:
@@ -37,10 +38,10 @@ def write_gguf(folder: Path, file: Path, *, name: str, licence: str | None = Non
 
     config = json.loads((folder / "config.json").read_text())
     architecture = config["architectures"][0]
-    if architecture not in _ARCHITECTURES:
+    if architecture not in _ARCHITECTURES or config.get("rope_scaling"):
+        scaled = " with scaled positions" if config.get("rope_scaling") else ""
         raise ModelFolderError(
-            f"{folder}: {architecture} is not written as GGUF here; known are {', '.join(_ARCHITECTURES)}. "
-            "llama.cpp's convert_hf_to_gguf.py reads the folder 'merged' of the export."
+            f"gguf: {architecture}{scaled} is not written here; known are {', '.join(_ARCHITECTURES)}. {_ELSEWHERE}"
         )
     arch = gguf.MODEL_ARCH[_ARCHITECTURES[architecture]]
     model = AutoModelForCausalLM.from_pretrained(str(folder), dtype="auto", local_files_only=True)
@@ -60,7 +61,7 @@ def write_gguf(folder: Path, file: Path, *, name: str, licence: str | None = Non
             continue
         target = names.get_name(key, try_suffixes=(".weight", ".bias"))
         if target is None:
-            raise ModelFolderError(f"{folder}: GGUF has no name for the weights {key!r} of {architecture}.")
+            raise ModelFolderError(f"gguf: the weights {key!r} of {architecture} have no name there. {_ELSEWHERE}")
         values = _rotated(key, tensor, model.config) if architecture == "LlamaForCausalLM" else tensor
         wanted = kind if tensor.dim() > 1 else gguf.GGMLQuantizationType.F32
         writer.add_tensor(target, gguf.quantize(values.float().numpy(), wanted), raw_dtype=wanted)
@@ -114,7 +115,7 @@ def _add_tokenizer(writer: Any, folder: Path, n_rows: int) -> None:
     for entry in content["added_tokens"]:
         tokens[entry["id"]], kinds[entry["id"]] = entry["content"], CONTROL if entry["special"] else USER_DEFINED
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_name_of_cuts(content["pre_tokenizer"], folder))
+    writer.add_tokenizer_pre(_name_of_cuts(content["pre_tokenizer"]))
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in content["model"]["merges"]])
@@ -127,12 +128,12 @@ def _add_tokenizer(writer: Any, folder: Path, n_rows: int) -> None:
     writer.add_chat_template(config["chat_template"])
 
 
-def _name_of_cuts(rule: Mapping[str, Any], folder: Path) -> str:
+def _name_of_cuts(rule: Mapping[str, Any]) -> str:
     for name, make in CUTS.items():
         if _meaning(json.loads(make().__getstate__())) == _meaning(rule):
             return name
     raise ModelFolderError(
-        f"{folder}: GGUF has no name for the rule by which its tokenizer cuts texts; known are {', '.join(CUTS)}."
+        f"gguf: the rule by which the tokenizer cuts texts has no name here; known are {', '.join(CUTS)}. {_ELSEWHERE}"
     )
 
 

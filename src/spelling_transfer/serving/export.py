@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import FINDER, sha256_of, whole_folder
 from spelling_transfer.models.export_gguf import modelfile, write_gguf
 from spelling_transfer.models.export_plain import write_plain
-from spelling_transfer.models.folder import MANIFEST, ModelFolder
+from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError
 from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.serving.engine import AnswerEngine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 FORMS = ("merged", "trimmed", "adapter", "gguf")
 CHECKSUMS = "SHA256SUMS"
 _WEIGHTS = "model.gguf"
+_LOGGER = logging.getLogger(__name__)
 
 
 class ExportError(SpellingTransferError):
@@ -37,7 +39,7 @@ def write_export(
     profile: ModelProfile,
     target: Path,
     *,
-    forms: Sequence[str] = FORMS,
+    forms: Sequence[str] = (),
     scores: pd.DataFrame | None = None,
     verdict: Mapping[str, Any] | None = None,
     policy_report: Mapping[str, Any] | None = None,
@@ -51,7 +53,7 @@ def write_export(
         adapter: The adapter that the deployable was made with.
         profile: The base model's profile.
         target: Where the folder is to stand; an earlier export there is replaced.
-        forms: Which of ``FORMS`` to write.
+        forms: Which of ``FORMS`` to write; where none is named, all that the model has.
         scores: The dataset ``scores``.
         verdict: The dataset ``verdict``.
         policy_report: The dataset ``policy_report``.
@@ -59,7 +61,8 @@ def write_export(
 
     Returns:
         The forms that were written: no ``trimmed`` where the base is trimmed itself, as ``merged`` is that then, and
-        a ``base`` beside an adapter whose base is on no hub.
+        a ``base`` beside an adapter whose base is on no hub. A ``gguf`` that nobody named and that cannot be written is
+        a warning.
 
     Raises:
         ExportError: Something else is at the target, or the adapter is not the deployable's.
@@ -91,17 +94,25 @@ def write_export(
                 tokenizer_folder=deployable.path if (deployable.path / "tokenizer.json").is_file() else None,
             )
 
-        if {"merged", "gguf"} & set(forms):
+        wanted = forms or FORMS
+        if {"merged", "gguf"} & set(wanted):
             plain("merged", deployable)
-        if "trimmed" in forms and is_whole and allowed_ids is not None:
+        if "trimmed" in wanted and is_whole and allowed_ids is not None:
             plain("trimmed", deployable, trim=True)
-        if "gguf" in forms:
+        if "gguf" in wanted:
             (work / "gguf").mkdir()
-            write_gguf(work / "merged", work / "gguf" / _WEIGHTS, name=profile.name, licence=profile.licence)
-            (work / "gguf" / "Modelfile").write_text(modelfile(tokenizer, card.sampling, _WEIGHTS), encoding="utf-8")
-            if "merged" not in forms:
+            text = modelfile(tokenizer, card.sampling, _WEIGHTS)
+            try:
+                write_gguf(work / "merged", work / "gguf" / _WEIGHTS, name=profile.name, licence=profile.licence)
+                (work / "gguf" / "Modelfile").write_text(text, encoding="utf-8")
+            except ModelFolderError as error:
+                if forms:
+                    raise
+                _LOGGER.warning("%s", error)
+                shutil.rmtree(work / "gguf")
+            if "merged" not in wanted:
                 shutil.rmtree(work / "merged")
-        if "adapter" in forms:
+        if "adapter" in wanted:
             _copy_adapter(adapter, profile, work / "adapter")
             if profile.hub_id is None:
                 plain("base", base)

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GraniteConfig, GraniteForC
 
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
 from spelling_transfer.models.generate import generate_answers
-from spelling_transfer.models.load import LoadedModel, load_model
+from spelling_transfer.models.load import LoadedModel, load_model, read_embedding
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
@@ -71,6 +71,8 @@ def test_a_model_whose_parts_have_other_names_is_refused(tmp_path: Path) -> None
     GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
     with pytest.raises(ModelFolderError, match="GPT2LMHeadModel does not keep its decoder under the name 'model'"):
         load_model(ModelFolder(tmp_path), device="cpu")
+    with pytest.raises(ModelFolderError, match=r"no safetensors file holds model\.embed_tokens\.weight"):
+        read_embedding(ModelFolder(tmp_path))
 
 
 @pytest.mark.parametrize(("scaling", "refused"), [(8.0, True), (1.0, False)])

@@ -275,10 +275,15 @@ def read_embedding(folder: ModelFolder) -> tuple[np.ndarray, np.ndarray]:
     name = "model.embed_tokens.weight"
     index = folder.path / "model.safetensors.index.json"
     file = json.loads(index.read_text())["weight_map"].get(name) if index.is_file() else "model.safetensors"
+    absent = ModelFolderError(
+        f"{folder.path}: no safetensors file holds {name}. Its letters cannot be read (letter_probe.enabled: false)."
+    )
     if file is None or not (folder.path / file).is_file():
-        raise ModelFolderError(f"{folder.path}: no safetensors file holds {name}.")
+        raise absent
     # Through torch because numpy has no bfloat16.
     with safe_open(folder.path / file, framework="pt") as tensors:
+        if name not in tensors.keys():  # noqa: SIM118  (it is no mapping)
+            raise absent
         matrix = tensors.get_tensor(name).float().numpy()
     vocabulary = Vocabulary.of_folder(folder.path, len(matrix))
     return vocabulary.to_ids(np.arange(len(matrix))), matrix

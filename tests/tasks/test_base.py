@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from spelling_transfer.tasks.base import SEPARATORS
+from spelling_transfer.tasks.base import SEPARATORS, TaskError, Template
+from spelling_transfer.tasks.count import Count
 from spelling_transfer.tasks.registry import load_tasks
 
 TASKS = list(load_tasks().values())
@@ -62,3 +63,10 @@ def test_the_separator_that_is_asked_for_is_the_exact_one_and_the_others_are_und
 def test_a_wording_that_names_no_separator_wants_spaces():
     spelling = load_tasks()["spelling"]
     assert spelling.make("cat", random.Random(0), template=spelling.templates[0], separator="-").answer == "c a t"
+
+
+@pytest.mark.parametrize("text", ["{word}: how many {vowels}?", "{word}: how many of {a, e}?", "{word}: how many {}?"])
+def test_a_wording_with_braces_that_nothing_fills_is_named(text):
+    template = Template("count/99", text)
+    with pytest.raises(TaskError, match=r"count: template 'count/99' cannot be filled in .*'wording' returns"):
+        Count().make("cat", random.Random(0), template=template, argument="a")

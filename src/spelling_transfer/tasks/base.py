@@ -195,6 +195,7 @@ class WordTask(ABC):
 
         Raises:
             ValueError: The argument cannot be asked of this word, or not in this wording.
+            TaskError: The wording has braces that nothing fills.
         """
         wordings = [each for each in self.templates if not each.held_out] if template is None else [template]
         if argument is not None:
@@ -213,14 +214,20 @@ class WordTask(ABC):
             separator = ""
         elif not template.asks_separator:
             separator = DEFAULT_SEPARATOR
+        texts = {"word": shown or word, "separator": _SEPARATOR_WORDINGS[separator], **self.wording(argument)}
+        try:
+            question = template.text.format(**texts)
+        except (LookupError, ValueError) as error:
+            raise TaskError(
+                f"{self.name}: template {template.name!r} cannot be filled in ({error!r}): {template.text!r}. In "
+                "braces stand word, separator and what 'wording' returns; a brace of the text itself is written twice."
+            ) from error
         return Example(
             task=self.name,
             template=template.name,
             template_held_out=template.held_out,
             word=word,
-            question=template.text.format(
-                word=shown or word, separator=_SEPARATOR_WORDINGS[separator], **self.wording(argument)
-            ),
+            question=question,
             answer=self.gold(word, argument, separator),
             argument=argument,
             separator=separator,

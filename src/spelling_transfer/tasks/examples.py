@@ -122,7 +122,8 @@ def write_examples(
         if not (words["split"] == split).any():
             raise ExamplesError(
                 f"words: no word family falls into the split {split!r} ({len(words)} words in all). "
-                "Give a longer word list, or raise word_selection.max_words."
+                "Give a longer word list, or raise word_selection.max_words; 'kedro peek dropped_words' says what was "
+                "left out of the list."
             )
     with collection_paused():
         rows = [*_training_rows(words, mix, tasks)]

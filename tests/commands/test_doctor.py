@@ -61,6 +61,17 @@ def test_credentials_in_place_are_named_and_not_shown(project, monkeypatch):
     assert "made-up-secret" not in result.output
 
 
+def test_a_tokenizer_that_is_not_the_models_own_is_seen_before_anything_is_prepared(project):
+    (project.path / "model").mkdir()
+    project.write("model/config.json", "{}")
+    project.write("model/tokenizer.json", "{}")
+    entry = "base_model: {type: spelling_transfer.storage.ModelFolderDataset, filepath: model}\n"
+    project.write("conf/base/catalog/model.yml", entry)
+    result = project.kedro("doctor", "--offline", "--json")
+    assert result.exit_code == 1
+    assert "the model's own tokenizer, as conf/smollm2" in rows(result)["together"]["remedy"]
+
+
 def test_an_altered_tokenizer_fails_with_its_remedy(project):
     folder = project.path / "tokenizer"
     shutil.copytree(embedded_folder(), folder)

@@ -184,12 +184,14 @@ def check_installed() -> Iterator[Check]:
 
 
 def check_files(catalog: DataCatalog, *, offline: bool = True) -> Iterator[Check]:
-    """Opens the tokenizer and the base model.
+    """Opens the tokenizer and the base model, and looks whether they belong together.
 
     A model of the hub that is not here yet is needed where there is no network; else a run downloads it.
     """
+    from spelling_transfer.models.load import tokenizer_sha256_of
     from spelling_transfer.storage.sources import NotDownloadedError
 
+    found = {}
     for name in ("tokenizer", "base_model"):
         if name not in catalog:
             continue
@@ -202,7 +204,11 @@ def check_files(catalog: DataCatalog, *, offline: bool = True) -> Iterator[Check
             else:
                 yield Check("files", name, False, offline, "not downloaded", str(absent))
         else:
+            found[name] = loaded
             yield Check("files", name, True, True, f"sha256 {loaded.sha256[:12]}")
+    if len(found) == 2 and (own := tokenizer_sha256_of(found["base_model"])) not in (None, found["tokenizer"].sha256):
+        remedy = "Give the environment the model's own tokenizer, as conf/smollm2/catalog/shared.yml does."
+        yield Check("files", "together", False, True, f"the model was made for the tokenizer {own[:12]}", remedy)
 
 
 def check_places(storage_root: str, *, offline: bool = False) -> Iterator[Check]:

@@ -190,7 +190,7 @@ def load_model(
     model.eval()
     n_rows = model.get_input_embeddings().weight.shape[0]
     own = profile.tokenizer_sha256 if profile else None
-    return LoadedModel(model, Vocabulary.of_folder(folder.path, n_rows), own or _tokenizer_sha256(folder))
+    return LoadedModel(model, Vocabulary.of_folder(folder.path, n_rows), own or tokenizer_sha256_of(folder))
 
 
 def load_merged(base: ModelFolder, profile: ModelProfile | None, adapter: ModelFolder) -> LoadedModel:
@@ -228,7 +228,8 @@ def check_weights(path: Path) -> None:
     )
 
 
-def _tokenizer_sha256(folder: ModelFolder) -> str | None:
+def tokenizer_sha256_of(folder: ModelFolder) -> str | None:
+    """Returns the hash of the tokenizer that a model was made for; ``None`` where its folder does not say."""
     if (folder.path / MANIFEST).is_file() and (noted := folder.manifest().get("tokenizer_sha256")):
         return str(noted)
     file = folder.path / "tokenizer.json"

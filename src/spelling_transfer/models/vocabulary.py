@@ -59,7 +59,10 @@ class Vocabulary:
         ids = np.asarray(ids, dtype=np.int64)
         if self.token_ids is None:
             if ids.size and (ids.min() < 0 or ids.max() >= self.n_rows):
-                raise UnknownTokenError(f"Token id {ids.max()} is outside the model's {self.n_rows} rows.")
+                raise UnknownTokenError(
+                    f"Token id {ids.max()} is outside the model's {self.n_rows} rows, so it is another tokenizer's. "
+                    "Give the environment the model's own, as conf/smollm2/catalog/shared.yml does."
+                )
             return ids
         inside = (ids >= 0) & (ids < len(self._row_of))
         rows = np.where(inside, self._row_of[np.where(inside, ids, 0)], -1)

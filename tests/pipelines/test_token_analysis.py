@@ -22,6 +22,7 @@ from spelling_transfer.configuration.loader import ProjectConfigLoader
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.profile import ModelProfile, VocabularySavings
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
+from spelling_transfer.pages.tokens import TokenFindings, _template
 from spelling_transfer.pages.tokens_figures import search_data
 from spelling_transfer.pipelines.token_analysis import create_pipeline, nodes
 from spelling_transfer.settings import CONFIG_LOADER_ARGS
@@ -189,6 +190,9 @@ def test_another_tokenizer_is_measured_by_itself_and_not_by_the_published_model(
         saving=saving,
     )
     assert {(row["model"], row["rows"]) for row in found["savings"]} == {("mine", 300)}
+    cost = nodes.compare_template_cost(tokenizer, pd.DataFrame({"question": ["a"]}), inputs["params:template_cost"])
+    (section,) = _template(TokenFindings({}, [], {}, {}, cost, {}, {}))
+    assert "The prompts are the same: this template has one mode." in section.text
 
 
 def test_the_page_opens_without_a_network_and_is_small_enough(results):

@@ -266,12 +266,15 @@ def _visible(text: str) -> str:
 def _template(results: TokenFindings) -> Iterator[Section]:
     cost = results.template
     extra = ", ".join(f"{row['per_prompt']:g} × {row['text']!r} ({row['token_id']})" for row in cost["extra"])
+    found = (
+        f"The non-thinking prompt has {cost['extra_tokens']:g} tokens more"
+        f"{' in every prompt' if cost['extra_is_constant'] else ' on average'}: {extra}. They are the empty block that "
+        "keeps the model from thinking; what thinking itself would cost is not measured."
+    )
     yield Section(
         "What the template costs",
         text=f"The same {cost['questions']:,} questions, rendered in both modes of the template and counted, never "
-        f"answered. The non-thinking prompt has {cost['extra_tokens']:g} tokens more"
-        f"{' in every prompt' if cost['extra_is_constant'] else ' on average'}: {extra or 'none'}. They are "
-        "the empty block that keeps the model from thinking; what thinking itself would cost is not measured.",
+        f"answered. {found if extra else 'The prompts are the same: this template has one mode.'}",
         table=pd.DataFrame(
             [
                 {"rendering": name, **cost[key], "question_tokens": cost["question_tokens"]}

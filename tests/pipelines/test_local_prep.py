@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from spelling_transfer.pipelines.local_prep.manifest import make_manifest
 from spelling_transfer.tasks.registry import load_tasks
+from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 ROOT = Path(__file__).parents[2]
 FEW = "--params=word_selection.max_words=1500,word_selection.random_words=20,example_mix.other_task_questions=20"
@@ -159,3 +162,13 @@ def test_on_a_mac_the_model_itself_says_how_hard_words_are(copy_project: CopyPro
     assert by_structure["difficulty_score"].between(0, 1).all()
     assert (by_loss["difficulty_score"] != by_structure["difficulty_score"]).all()
     assert by_loss["difficulty"].value_counts().to_dict() == {"easy": 8, "medium": 8, "hard": 8}
+
+
+def test_the_manifest_gives_the_licence_of_the_tokenizer_that_was_used(tokenizer: ChatTokenizer) -> None:
+    licences = [
+        make_manifest({}, "..", each, {}, {})["licences"] for each in (tokenizer, replace(tokenizer, sha256="0" * 64))
+    ]
+    assert [sorted(each) for each in licences] == [
+        ["Qwen3 tokenizer", "english-words", "wordfreq"],
+        ["english-words", "wordfreq"],
+    ]

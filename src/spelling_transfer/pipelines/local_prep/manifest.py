@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, ChatTokenizer
 
 _CODE = ("words", "tasks", "tokenizer", "pipelines/local_prep")
 """The parts of the package that decide what the data are."""
@@ -20,8 +20,8 @@ _CODE = ("words", "tasks", "tokenizer", "pipelines/local_prep")
 _LICENCES = {
     "wordfreq": "data CC-BY-SA-4.0 (word choice and Zipf frequencies are derived from it)",
     "english-words": "MIT",
-    "Qwen3 tokenizer": "Apache-2.0",
 }
+_QWEN3 = {"Qwen3 tokenizer": "Apache-2.0"}
 
 
 def make_manifest(
@@ -49,7 +49,7 @@ def make_manifest(
         "parameters": {name: settings.model_dump(mode="json") for name, settings in sorted(parameters.items())},
         "code": {"version": version("spelling-transfer"), "sha256": code_sha256()},
         "sources": {name: version(name) for name in ("wordfreq", "english-words")},
-        "licences": _LICENCES,
+        "licences": _LICENCES | (_QWEN3 if tokenizer.sha256 == QWEN3_TOKENIZER_SHA256 else {}),
         "counts": dict(counts),
     }
 

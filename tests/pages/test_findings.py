@@ -116,7 +116,7 @@ def test_transfer_is_spoken_of_only_above_the_control_arm_and_the_base_model(
 def test_why_a_trial_has_no_transfer_ratio_is_said(study_findings: Callable[..., StudyFindings]) -> None:
     found = study_findings(3)
     without = found.changes.assign(ratio=float("nan"))
-    assert "the interval of its spelling gain includes zero" in describe_ratios(replace(found, changes=without))
+    assert "the interval of its spelling gain is not above zero" in describe_ratios(replace(found, changes=without))
     few = without.assign(low=float("nan"), high=float("nan"))
     assert "its spelling gain has no interval (fewer than 30 word families)" in describe_ratios(
         replace(found, changes=few)

@@ -44,7 +44,9 @@ def test_the_ratio_is_of_both_contrasts_and_missing_without_a_ceiling() -> None:
     shares = [arm.mean() for arm in right]
     assert found.ratio == pytest.approx((shares[0] - shares[1]) / (shares[2] - shares[1]))
     assert found.interval.low < found.ratio < found.interval.high
-    assert contrast_ratio(arms(3, (0.1, 0.0)), [1, -1, 0], [0, -1, 1]) is None
+    # A ceiling below the control is none: two losses have a ratio above zero, too.
+    for direct in (0.0, -0.2):
+        assert contrast_ratio(arms(3, (0.1, direct)), [1, -1, 0], [0, -1, 1]) is None
 
 
 def test_zero_lies_in_the_ratios_interval_where_it_lies_in_the_numerators() -> None:

@@ -46,10 +46,13 @@ def test_changes_have_gains_gaps_and_ratios_with_intervals(make_study: MakeStudy
     assert np.isnan(rows.loc["spelling", "ratio"])
 
 
-def test_there_is_no_ratio_to_a_spelling_gain_that_may_be_nothing(make_study: MakeStudy) -> None:
-    trials, marks = make_study([{"spelling": 0.003, "position": 0.2}])
+@pytest.mark.parametrize(("spelling", "verdict"), [(0.003, "unclear"), (-0.2, "down")])
+def test_there_is_no_ratio_to_a_spelling_gain_that_may_be_nothing_or_is_a_loss(
+    spelling: float, verdict: str, make_study: MakeStudy
+) -> None:
+    trials, marks = make_study([{"spelling": spelling, "position": 0.2}])
     rows = measure_changes(trials, resample_correctness(marks, Bootstrap(n_resamples=1_999))).set_index("task")
-    assert rows.loc["spelling", "verdict"] == "unclear"
+    assert rows.loc["spelling", "verdict"] == verdict
     assert rows.loc["position", "verdict"] == "up"
     assert rows["ratio"].isna().all()
     assert rows["ratio_low"].isna().all()

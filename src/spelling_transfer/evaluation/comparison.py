@@ -156,12 +156,12 @@ def transfer_ratios(
 
     Yields:
         One row a task; its ratio stands under ``difference``. There is none where the interval of the spelling
-        difference includes zero, or where a resample leaves no difference in spelling to divide by.
+        difference is not above zero, or where a resample leaves no difference in spelling to divide by.
     """
     pairs = pairs[pairs["word_set"] == MAIN_WORD_SET]
     spelling = pairs[pairs["task"] == TRAINED_TASK]
     answers = (spelling["reference"], spelling["arm"], spelling["stem"])
-    if spelling.empty or not paired_difference(*answers, confidence=bootstrap.confidence).interval.excludes(0.0):
+    if spelling.empty or not paired_difference(*answers, confidence=bootstrap.confidence).interval.low > 0:
         return
     for task in UNTRAINED_TASKS:
         rows = pairs[pairs["task"] == task]

@@ -75,7 +75,7 @@ class TaskVerdict:
         fell: Whether it is clearly below the base model, by a test that is adjusted by Holm for both tasks.
         detectable: The smallest difference that each comparison by itself would find four times out of five; that both
             find it is less likely.
-        ratio: (spelling - control) / (direct - control); none where its denominator's interval includes zero.
+        ratio: (spelling - control) / (direct - control); none where its denominator's interval is not above zero.
     """
 
     task: str

@@ -273,8 +273,8 @@ def describe_ratios(found: StudyFindings) -> str:
         )
     if rows.empty:
         return (
-            f"Trial {found.best['trial']} has no transfer ratio: the interval of its spelling gain includes zero, so "
-            "the ratio could be anything."
+            f"Trial {found.best['trial']} has no transfer ratio: the interval of its spelling gain is not above zero, "
+            "so there is no gain to relate others to."
         )
     parts = []
     for row in rows.to_dict("records"):

@@ -267,7 +267,7 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
         table=Table(
             changes,
             caption="Gain in percentage points; low and high are its 95% interval. The ratio is the gain for each "
-            "point of spelling gained; it is left out where the interval of the spelling gain includes zero.",
+            "point of spelling gained; it is left out where the interval of the spelling gain is not above zero.",
             formats={
                 **dict.fromkeys(shares, ".1%"),
                 **dict.fromkeys(_GAIN, POINTS),

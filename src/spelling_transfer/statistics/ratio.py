@@ -68,7 +68,7 @@ def contrast_ratio(
     *,
     confidence: float = CONFIDENCE,
 ) -> Ratio | None:
-    """Returns the ratio of two contrasts of the same arms with Fieller's interval; none where it could be anything.
+    """Returns which share of a gain another is, with Fieller's interval; none where there is no gain.
 
     Fieller's rather than the bootstrap's: with three seeds a resample of seeds shows less than the truth's spread, and
     Fieller's takes the variance of the seeds, with its degrees of freedom, as ``contrast`` estimates them.
@@ -82,7 +82,7 @@ def contrast_ratio(
         confidence: Confidence level.
 
     Returns:
-        The ratio; ``None`` where the interval of the denominator includes zero.
+        The ratio; ``None`` where the interval of the denominator is not above zero.
     """
 
     def of(weights: Sequence[float], *, pseudo_families: bool = False) -> Contrast:
@@ -96,7 +96,7 @@ def contrast_ratio(
     joint = of([a + b for a, b in zip(above, below, strict=True)])
     covariance = (joint.standard_error**2 - top.standard_error**2 - bottom.standard_error**2) / 2
     top, bottom = certain(top, above), certain(bottom, below)
-    if not abs(bottom.estimate) > bottom.half_width(confidence):
+    if not bottom.estimate > bottom.half_width(confidence):
         return None
     ratio = top.estimate / bottom.estimate
     weights = [a - ratio * b for a, b in zip(above, below, strict=True)]

@@ -45,16 +45,16 @@ def measure_changes(trials: pd.DataFrame, resamples: StudyResamples) -> pd.DataF
         One row a trial and task: ``number``, ``state``, ``task``, ``base``, ``score``, ``gain`` with ``low`` and
         ``high``, its ``verdict``, ``gap_closed`` with ``gap_low`` and ``gap_high``, and ``ratio`` (gain over spelling
         gain) with ``ratio_low`` and ``ratio_high``: missing for spelling, and where the interval of the spelling gain
-        holds zero, as a ratio to what may be nothing can be anything.
+        is not above zero, as a ratio to what may be nothing can be anything, and one to a loss is no transfer.
     """
     states = trials.set_index("number")["state"]
     gains, gaps, ratios = resamples.gains(), resamples.gaps_closed(), resamples.ratios()
     rows = []
     for place, number in enumerate(resamples.numbers):
-        spelling_moved = gains.interval(place, 0).excludes(0.0)
+        spelling_rose = gains.interval(place, 0).low > 0
         for column, task in enumerate(SCORED_TASKS):
             gain, gap = gains.interval(place, column), gaps.interval(place, column)
-            has_ratio = spelling_moved and task in UNTRAINED_TASKS
+            has_ratio = spelling_rose and task in UNTRAINED_TASKS
             ratio: Interval = ratio_interval(ratios.resamples[:, place, column]) if has_ratio else NO_INTERVAL
             rows.append(
                 {

@@ -47,7 +47,9 @@ EVIDENCE: dict[str, Any] = {
         [
             {"arm": arm, "seed": seed, "task": "spelling", "group": "all", "value": "all", "n": 40, "families": 40,
              "exact_match": score, "low": score - 0.1, "high": score + 0.1}
-            for arm, seed, score in (("base", -1, 0.25), ("spelling", 1, 0.75), ("form_control", 1, 0.5))
+            for arm, seed, score in (
+                ("base", -1, 0.25), ("spelling", 0, 0.6), ("spelling", 1, 0.75), ("form_control", 1, 0.5)
+            )
         ]
     ),
     "verdict": {"answer": "yes"},
@@ -70,7 +72,8 @@ def adapted(base: ModelFolder, profile: ModelProfile, folder: Path, tokenizer: C
         for name, weight in model.named_parameters():
             if "lora_B" in name:
                 weight.normal_(std=0.02)
-    with new_folder(folder / "adapter", {"base_sha256": base.sha256}) as work:
+    notes = {"base_sha256": base.sha256, "config": {"training": {"seed": 1}}}
+    with new_folder(folder / "adapter", notes) as work:
         model.save_pretrained(str(work))
     adapter = ModelFolder(folder / "adapter")
     deployable = write_deployable(
@@ -334,6 +337,7 @@ def test_the_card_says_scores_with_intervals_and_how_to_ask(exported: Path) -> N
     assert result["metrics"][0]["value"] == 0.75
     assert "0.6500 to 0.8500" in result["metrics"][0]["name"]
     assert "| spelling | this model | 75.0% | 65.0% to 85.0% | 40 | 1 |" in body
+    assert body.count("this model") == 1  # another seed of its arm is another model
     assert "form_control" not in body
     assert "**yes**" in body
     assert "temperature 0.6, top_p 0.95, top_k 20, min_p 0" in body

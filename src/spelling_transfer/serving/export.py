@@ -125,6 +125,7 @@ def write_export(
             card.sampling,
             written,
             fingerprint=card.fingerprint,
+            seed=_seed_of(adapter),
             scores=scores,
             verdict=verdict,
             conformance=conformance,
@@ -133,6 +134,12 @@ def write_export(
         sums = [f"{sha256_of(file)}  {file.relative_to(work)}" for file in sorted(work.rglob("*")) if file.is_file()]
         (work / CHECKSUMS).write_text("\n".join(sums) + "\n", encoding="utf-8")
     return written
+
+
+def _seed_of(adapter: ModelFolder) -> int | None:
+    """Returns the seed that an adapter was trained with; ``None`` where its manifest does not say."""
+    seed = adapter.manifest().get("config", {}).get("training", {}).get("seed")
+    return None if seed is None else int(seed)
 
 
 def _without_attempts(conformance: Mapping[str, Any] | None) -> dict[str, Any] | None:

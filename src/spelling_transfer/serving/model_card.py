@@ -33,6 +33,7 @@ def model_card(
     forms: Sequence[str],
     *,
     fingerprint: str,
+    seed: int | None,
     scores: pd.DataFrame | None,
     verdict: Mapping[str, Any] | None,
     conformance: Mapping[str, Any] | None,
@@ -44,11 +45,12 @@ def model_card(
         sampling: The only way to sample.
         forms: What the export holds.
         fingerprint: Of the deployable.
+        seed: That the adapter was trained with: other seeds of its arm are other models. All of them if not known.
         scores: Of the evaluation, as the dataset ``scores`` holds them; ``None`` where it was never evaluated.
         verdict: The answer of the study, as the dataset ``verdict`` holds it.
         conformance: What the deployment check found.
     """
-    rows = [] if scores is None else _scores(scores)
+    rows = [] if scores is None else _scores(scores, seed)
     base = profile.hub_id or profile.name
     head: dict[str, Any] = {
         "license": profile.licence or "unknown",
@@ -92,8 +94,10 @@ def _how(form: str, base: str) -> str:
     return _OPEN[form][1]
 
 
-def _scores(scores: pd.DataFrame) -> list[dict[str, Any]]:
+def _scores(scores: pd.DataFrame, seed: int | None) -> list[dict[str, Any]]:
     wanted = scores[(scores["group"] == "all") & scores["arm"].isin(_ARMS)]
+    if seed is not None:
+        wanted = wanted[(wanted["arm"] == "base") | (wanted["seed"] == seed)]
     return [{str(name): value for name, value in row.items()} for row in wanted.to_dict("records")]
 
 

@@ -24,7 +24,8 @@ def error_sections(described: pd.DataFrame, errors: pd.DataFrame, side_by_side: 
     """
     if errors.empty:
         return []
-    first = of_first_seed(errors)
+    # An arm of three seeds would have thrice the letters, and each example three times.
+    first, described = of_first_seed(errors), of_first_seed(described)
     wide = first.pivot(index=["task", "kind"], columns="arm", values="share").fillna(0.0)[first["arm"].unique()]
     wide = wide.reset_index().sort_values(["task", "kind"], key=_place, kind="stable")
     formats = dict.fromkeys(wide.columns[2:], ".1%")
@@ -37,7 +38,11 @@ def error_sections(described: pd.DataFrame, errors: pd.DataFrame, side_by_side: 
     confused = confused.loc[confused.sum(axis=1).sort_values(ascending=False, kind="stable").index].astype(int)
     columns = ["arm", "task", "kind", "question", "tokens", "answer", "output"]
     return [
-        Section("What is wrong with wrong answers", table=Table(wide, caption=caption, formats=formats)),
+        Section(
+            "What is wrong with wrong answers",
+            text="Of each arm the answers of its first seed.",
+            table=Table(wide, caption=caption, formats=formats),
+        ),
         continued(confused.reset_index().head(_MOST_CONFUSED), "Letters that are taken for others, most often first."),
         continued(
             error_examples(described)[columns],

@@ -81,6 +81,14 @@ def test_borders_are_those_of_the_tokens_after_a_space(tokenizer: ChatTokenizer)
     assert describe_errors(answers(*late), tokenizer)["at_border"].tolist() == [len(word) in expected, 1 in expected]
 
 
+def test_what_is_right_in_other_words_is_no_error_and_not_right(tokenizer: ChatTokenizer) -> None:
+    described = describe_errors(
+        answers(("position", "berry", "1", "The letter is b."), ("position", "berry", "2", "e")), tokenizer
+    )
+    assert described["kind"].tolist() == ["", ""]
+    assert side_by_side(described)["right"].tolist() == ["", "base"]  # as the scores count it
+
+
 def test_tables_count_confuse_and_show_them(tokenizer: ChatTokenizer) -> None:
     base = answers(
         ("spelling", "berry", "", "b a r r y"), ("spelling", "pear", "", "p a a r"), ("spelling", "fig", "", "f i g"),

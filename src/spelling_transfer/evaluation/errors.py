@@ -43,10 +43,10 @@ def describe_errors(marked: pd.DataFrame, tokenizer: ChatTokenizer) -> pd.DataFr
 
     Returns:
         One row an answer: ``arm``, ``seed``, ``example_id``, ``task``, ``word``, ``tokens`` (the word with ``|`` at its
-        borders), ``question``, ``answer``, ``output``, ``read``, ``exact``, ``kind`` (empty where it is right),
-        ``at_border`` (whether the letter asked for, or the first letter that is wrong, stands beside a border between
-        tokens; missing where there is none) and ``length_difference`` (letters given less those of the word, of a
-        spelling that was read).
+        borders), ``question``, ``answer``, ``output``, ``read``, ``exact``, ``kind`` (empty where what was read is
+        right), ``at_border`` (whether the letter asked for, or the first letter that is wrong, stands beside a border
+        between tokens; missing where there is none) and ``length_difference`` (letters given less those of the word, of
+        a spelling that was read).
     """
     rows = marked[(marked["endpoint"] == HELD_OUT) & marked["task"].isin(CORE_TASKS)]
     words = sorted(rows["word"].unique())
@@ -141,12 +141,12 @@ def side_by_side(described: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a question: ``task``, ``question``, ``tokens``, ``answer``, then a column of answers for each arm, and
-        ``right``, the arms that have it right.
+        ``right``, the arms that have it right, exactly.
     """
     first = of_first_seed(described)
     questions = first.drop_duplicates("example_id").set_index("example_id")[["task", "question", "tokens", "answer"]]
     outputs = first.pivot(index="example_id", columns="arm", values="output")[first["arm"].unique().tolist()]
-    right = first[first["kind"] == ""].groupby("example_id")["arm"].agg(", ".join).rename("right")
+    right = first[first["exact"]].groupby("example_id")["arm"].agg(", ".join).rename("right")
     return questions.join(outputs).join(right).fillna({"right": ""}).reset_index(drop=True)
 
 

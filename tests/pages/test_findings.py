@@ -6,6 +6,7 @@ import pytest
 
 from spelling_transfer.pages.documents import write_study_document
 from spelling_transfer.pages.findings import (
+    describe_best,
     describe_change,
     describe_comparison,
     describe_control,
@@ -111,6 +112,17 @@ def test_transfer_is_spoken_of_only_above_the_control_arm_and_the_base_model(
     for words in (describe_control(changed), write_study_document(changed)):
         assert said in words
         assert ("did better than form alone explains" in words) == ("did better" in said)
+
+
+def test_trials_without_an_interval_of_their_difference_are_not_said_to_have_one(
+    study_findings: Callable[..., StudyFindings],
+) -> None:
+    found = study_findings(3)
+    other = {"trial": 1, "selection_score": 0.4, "difference": -0.1, "cost": found.best["cost"]}
+    for interval, said in (([-0.3, 0.1], "the interval of the difference"), (None, "there are too few word families")):
+        equivalent = [{**other, "difference_interval": interval}]
+        changed = replace(found, best={**found.best, "equivalent": equivalent, "cheapest": found.best})
+        assert f"cannot be distinguished from it (1): {said}" in describe_best(changed)
 
 
 def test_why_a_trial_has_no_transfer_ratio_is_said(study_findings: Callable[..., StudyFindings]) -> None:

@@ -175,7 +175,10 @@ def describe_best(found: StudyFindings) -> str:
         text += f" Not one of the {n_others} other finished trials can be distinguished from it"
     else:
         text += f" {len(names)} of the {n_others} other finished trials cannot be distinguished from it ({shown})"
-    text += ": the interval of the difference, on the same questions, includes zero."
+    if all(row["difference_interval"] for row in best["equivalent"]):
+        text += ": the interval of the difference, on the same questions, includes zero."
+    else:
+        text += ": there are too few word families for an interval of the difference."
     cheapest = best["cheapest"]
     if cheapest["trial"] == best["trial"]:
         return f"{text} It is the cheapest of these, and the arms were trained with it."

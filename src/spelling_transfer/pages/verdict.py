@@ -179,6 +179,8 @@ def _short(gate: Mapping[str, Any], confidence: float) -> str:
     shut = [each for each in gate["comparisons"] if each["low"] <= gate["needed"] or each["p_value"] > level]
     worst = min(shut, key=lambda each: float(each["low"]))
     needed = f", and the whole interval has to be above {points(gate['needed'])}" if gate["needed"] else ""
+    if worst["low"] > gate["needed"]:
+        needed = f", but the test does not exclude chance, p = {worst['p_value']:.2g}"
     return (
         f"{points(worst['difference'])} points over the {arm_name(worst['reference'])}, "
         f"{span(worst['low'], worst['high'])}{needed}"

@@ -72,6 +72,7 @@ def test_few_questions_accuse_nobody() -> None:
     assert {note.kind for note in notes(several)} == {"base guesses", "base full"}
     few = several.iloc[::20]
     assert notes(few) == []
+    assert list(base_model_notes(few, FLOORS, SETTINGS, confidence=0.5)) != []
 
 
 def test_other_arms_and_other_words_do_not_count() -> None:

@@ -26,7 +26,7 @@ def test_the_document_holds_the_numbers_and_valid_tables(study_findings: Callabl
 
 
 def test_the_answer_stands_before_the_study() -> None:
-    found = evaluation(EvaluationSettings(n_resamples=999))
+    found = evaluation(EvaluationSettings(n_resamples=999, confidence=0.9))
     text = with_answer("# What tuning found\n\n## The study\n\nA search.\n", found.verdict, found.effects)
     assert text.index("## The answer") < text.index("## The study") < text.index("A search.")
     assert describe_verdict(found.verdict)[0] in text
@@ -35,3 +35,4 @@ def test_the_answer_stands_before_the_study() -> None:
     assert direct.count("|") == 7
     tables = [line.count("|") for line in text.splitlines() if line.startswith("| ceiling")]
     assert set(tables) == {7}
+    assert text.count("(90% interval)") == 2

@@ -58,7 +58,7 @@ def evaluation(settings: EvaluationSettings) -> EvaluationResults:
         scores=score_answers(marked),
         comparison=comparison,
         control=control,
-        verdict=decide(arm_table(marked), settings.verdict).document(),
+        verdict=decide(arm_table(marked), settings.verdict, confidence=settings.confidence).document(),
         effects=arm_effects(table, settings),
         floors=floors(marked, baselines),
         left_out={"arms": {"direct_count": "not in arms.trained"}, "strata": empty_strata(table)},

@@ -52,7 +52,7 @@ EVIDENCE: dict[str, Any] = {
             )
         ]
     ),
-    "verdict": {"answer": "yes"},
+    "verdict": {"answer": "yes", "confidence": 0.9},
     "policy_report": {"passed": True},
     "conformance": {
         "n_checks": 129, "n_failed": 0,
@@ -335,7 +335,7 @@ def test_the_card_says_scores_with_intervals_and_how_to_ask(exported: Path) -> N
     assert known["license"] == "apache-2.0"
     (result,) = known["model-index"][0]["results"]
     assert result["metrics"][0]["value"] == 0.75
-    assert "0.6500 to 0.8500" in result["metrics"][0]["name"]
+    assert "(90% interval 0.6500 to 0.8500, 40 questions)" in result["metrics"][0]["name"]
     assert "| spelling | this model | 75.0% | 65.0% to 85.0% | 40 | 1 |" in body
     assert body.count("this model") == 1  # another seed of its arm is another model
     assert "form_control" not in body

@@ -10,8 +10,8 @@ from spelling_transfer.pages.tables import Table
 
 _NAMES = {
     "greedy": "most likely token",
-    "policy_sampling": "drawn, 0.6 and 0.95",
-    "advised_sampling": "drawn, 0.7 and 0.8",
+    "policy_sampling": "drawn, by the policy",
+    "advised_sampling": "drawn, temperature 0.7 and top-p 0.8",
     "english_subset": "most likely, English subset",
 }
 _SHOWN = [
@@ -47,7 +47,7 @@ def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame) -> list[Se
         Section(
             "Other ways of choosing tokens",
             text="Every claim on this page rests on the most likely token each time. Here are the same questions "
-            "answered in other ways, the numbers being temperature and top-p.",
+            "answered in other ways; the policy's values are in conf/base/policy.yml.",
             table=Table(named, caption=caption, formats=formats),
         )
     ]

@@ -60,7 +60,13 @@ def with_answer(document: str, verdict: Mapping[str, Any], effects: pd.DataFrame
     main = effects[(effects["endpoint"] == HELD_OUT) & (effects["stratum"] == ALL) & (effects["reference"] == BASE)]
     main = main[main["difference"].notna()]
     rows = [{**row, "arm": arm_name(row["arm"])} for row in main.to_dict("records")]
-    answer = _render("study_answer.md.j2", lines=describe_verdict(verdict, effects), gates=gates, effects=rows)
+    answer = _render(
+        "study_answer.md.j2",
+        lines=describe_verdict(verdict, effects),
+        gates=gates,
+        effects=rows,
+        confidence=verdict["confidence"],
+    )
     before, place, after = document.partition(_STUDY)
     return f"{before}{answer}{place}{after}"
 

@@ -51,6 +51,8 @@ def model_card(
         conformance: What the deployment check found.
     """
     rows = [] if scores is None else _scores(scores, seed)
+    # Both are of one evaluation, and the verdict says at which level.
+    interval = f"{verdict['confidence']:.0%} interval" if verdict else "interval"
     base = profile.hub_id or profile.name
     head: dict[str, Any] = {
         "license": profile.licence or "unknown",
@@ -61,7 +63,7 @@ def model_card(
     }
     if profile.hub_id:
         head |= {"base_model": profile.hub_id, "base_model_relation": "finetune"}
-    if found := [_result(row) for row in rows if row["arm"] == "spelling"]:
+    if found := [_result(row, interval) for row in rows if row["arm"] == "spelling"]:
         head["model-index"] = [{"name": f"{profile.name}-spelling", "results": found}]
     opened = [f"| `{form}` | {_OPEN[form][0]} | `{_how(form, profile.hub_id or 'base')}` |" for form in forms]
     values = ", ".join(f"{name} {value:g}" for name, value in sampling.model_dump().items())
@@ -72,7 +74,7 @@ def model_card(
         "also teaches where letters stand and how many there are. It answers short questions about the letters of "
         f"English words. The deployable it was made from has the fingerprint `{fingerprint}`.",
         "## Scores",
-        *_score_lines(rows),
+        *_score_lines(rows, interval),
         _answer_line(verdict),
         "## How to prompt it",
         f"One question in one turn, in non-thinking mode. The chat templates here render no other prompt, whatever a "
@@ -101,7 +103,7 @@ def _scores(scores: pd.DataFrame, seed: int | None) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in wanted.to_dict("records")]
 
 
-def _score_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _score_lines(rows: Sequence[Mapping[str, Any]], interval: str) -> list[str]:
     if not rows:
         return ["Not evaluated."]
     table = [
@@ -110,8 +112,8 @@ def _score_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in sorted(rows, key=lambda row: str(row["task"]))
     ]
     return [
-        "Exact match on word families that were never trained on, greedy, with 95% intervals over families.",
-        "| task | model | exact | interval | questions | seed |\n|---|---|---:|---:|---:|---:|\n" + "\n".join(table),
+        "Exact match on word families that were never trained on, greedy.",
+        f"| task | model | exact | {interval} | questions | seed |\n|---|---|---:|---:|---:|---:|\n" + "\n".join(table),
     ]
 
 
@@ -120,13 +122,13 @@ def _answer_line(verdict: Mapping[str, Any] | None) -> str:
     return f"{question} The study's answer: **{verdict['answer'] if verdict else 'not evaluated'}**."
 
 
-def _result(row: Mapping[str, Any]) -> dict[str, Any]:
-    interval = f"95% interval {row['low']:.4f} to {row['high']:.4f}, {int(row['n'])} questions"
+def _result(row: Mapping[str, Any], interval: str) -> dict[str, Any]:
+    about = f"{interval} {row['low']:.4f} to {row['high']:.4f}, {int(row['n'])} questions"
     return {
         "task": {"type": "text-generation", "name": str(row["task"])},
         "dataset": {"type": "spelling-transfer", "name": "held-out word families"},
         "metrics": [
-            {"type": "exact_match", "name": f"exact match ({interval})", "value": round(float(row["exact_match"]), 4)}
+            {"type": "exact_match", "name": f"exact match ({about})", "value": round(float(row["exact_match"]), 4)}
         ],
     }
 

@@ -137,8 +137,8 @@ def compare_arms(
     )
     guessed = floors(marked_answers, baselines)
     verdict = decide(arm_table(held_out), settings.verdict, confidence=settings.confidence)
-    notes = (*base_model_notes(marked_answers, guessed, settings.verdict), *verdict.notes)
-    return comparison, control, guessed, replace(verdict, notes=notes).document()
+    lacks = base_model_notes(marked_answers, guessed, settings.verdict, confidence=settings.confidence)
+    return comparison, control, guessed, replace(verdict, notes=(*lacks, *verdict.notes)).document()
 
 
 def describe_arms(

@@ -163,6 +163,9 @@ def test_a_missing_file_asks_for_its_pipeline_and_not_for_deletion(dataset_class
     with pytest.raises(DatasetFileError, match=r"there is no .*thing\.dat\. Run the pipeline that makes it") as caught:
         dataset.load()
     assert isinstance(caught.value, SpellingTransferError)
+    by_command = dataset_class(filepath=str(tmp_path / "thing.dat"), metadata={"made_by": "kedro bench engines"})
+    with pytest.raises(DatasetFileError, match=r"thing\.dat\. Run 'kedro bench engines' first"):
+        by_command.load()
 
 
 def test_a_folder_in_the_place_of_the_file_is_not_called_damaged(tmp_path):

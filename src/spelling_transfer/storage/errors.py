@@ -67,20 +67,28 @@ class DatasetWriteError(DatasetFileError):
     """A dataset cannot be written; what was there before is untouched."""
 
 
-def cannot_read(location: str, error: Exception) -> str:
-    """Says that a file cannot be read, why, and what to do about it."""
+def cannot_read(location: str, error: Exception, made_by: str = "") -> str:
+    """Says that a file cannot be read, why, and what to do about it.
+
+    Args:
+        location: The file.
+        error: What came back.
+        made_by: What makes it, where no node of a pipeline does; see ``made_by`` of the catalog's metadata.
+    """
     if (message := explain_remote(error, location, "read")) is not None:
         return message
+    command = made_by if made_by.startswith("kedro ") else "kedro run"
+    maker = f"'{command}'" if made_by else "the pipeline that makes it"
     chain = list(causes(error))
     # s3fs says what is missing, and puts the server's own answer behind it.
     missing = any(isinstance(cause, FileNotFoundError) for cause in chain)
     if isinstance(chain[-1], FileNotFoundError) or ("://" in location and missing):
-        return f"there is no {location}. Run the pipeline that makes it first."
+        return f"there is no {location}. Run {maker} first."
     message = f"{location} cannot be read: {reason(error)}."
     # pyarrow reports damaged pages as an OSError of its own, which has no number; those of the system have one.
     root = chain[-1]
     if isinstance(root, ValueError | EOFError) or (isinstance(root, OSError) and root.errno is None):
-        message += " The file was cut short or altered: delete it and run the pipeline that makes it again."
+        message += f" The file was cut short or altered: delete it and run {maker} again."
     return message
 
 

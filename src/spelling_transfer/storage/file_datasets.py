@@ -86,7 +86,8 @@ class WholeFile(_Base):
             check_transport(self._fs)
             return super().load()  # type: ignore[safe-super]
         except Exception as error:
-            raise DatasetFileError(cannot_read(self._location(target), error)) from error
+            made_by = (getattr(self, "metadata", None) or {}).get("made_by", "")
+            raise DatasetFileError(cannot_read(self._location(target), error, made_by)) from error
 
     def _exists(self) -> bool:
         try:

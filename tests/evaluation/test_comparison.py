@@ -99,6 +99,10 @@ def test_the_difference_to_the_control_is_the_change_less_the_controls_change() 
         assert rows.loc[task, "difference"] == pytest.approx(change - by_form)
     assert rows["verdict"].to_dict() == {"spelling": "up", "position": "up", "count": "unclear"}
     assert "reverse" not in rows.index  # the control arm was not asked it
+    # The treatment is judged as its gate judges it: else the page could call it unclear beside an open gate.
+    assert rows.loc["spelling", "p_adjusted"] == rows.loc["spelling", "p_value"]
+    assert rows.loc["count", "p_adjusted"] >= rows.loc["count", "p_value"]
+    assert (found["p_adjusted"] > found["p_value"])[found["group"] != "all"].any()
 
 
 def test_both_comparisons_end_with_the_transfer_score_of_the_focus() -> None:

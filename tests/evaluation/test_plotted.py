@@ -28,6 +28,9 @@ def test_differences_are_those_of_the_verdict(found: EvaluationResults) -> None:
                 [each[name] for name in ("difference", "low", "high", "p_value")]
             )
             assert row["p_adjusted"] >= row["p_value"]
+    for reference in ("base", "form_control"):  # as its gate has it
+        treatment = effects.loc["held_out", ALL, ALL, "spelling", "spelling", reference]
+        assert treatment["p_adjusted"] == treatment["p_value"]
     ceiling = effects.loc["held_out", ALL, ALL, "position", "direct_position", "base"]
     assert ceiling["clear"] == "up"
     assert ceiling["p_adjusted"] >= ceiling["p_value"]

@@ -233,7 +233,7 @@ def test_strata_are_adjusted_together_and_small_ones_are_named() -> None:
     )
     found = decide(table, SETTINGS, strata=["difficulty"])
     rows = found.secondary
-    assert set(rows["value"]) == {"all", "easy", "hard"}
+    assert set(rows["value"]) == {"easy", "hard"}
     assert (rows["p_adjusted"] >= rows["p_value"]).all()
     one = rows[(rows["task"] == "position") & (rows["value"] == "easy") & (rows["reference"] == "base")].iloc[0]
     part = table[(table["task"] == "position") & (table["difficulty"] == "easy")].sort_values("question")

@@ -88,7 +88,8 @@ def compare_arms(
     """Compares two arms task by task, and within each by wording and word set.
 
     A difference is called ``up`` or ``down`` where its interval excludes zero and its adjusted p-value is small enough:
-    adjusted by Holm for the tasks of the research question, by Benjamini and Hochberg for all else.
+    adjusted by Holm for the tasks of the research question, by Benjamini and Hochberg for all else. Spelling as a whole
+    is the treatment and has a test of its own, as its gate has.
 
     Args:
         pairs: What ``pair_arms`` returns.
@@ -141,9 +142,11 @@ def compare_arms(
 
 
 def _adjust(rows: list[dict[str, Any]], confidence: float) -> None:
-    declared = [row["group"] == "all" and row["task"] in UNTRAINED_TASKS for row in rows]
-    for adjust, chosen in ((holm, True), (benjamini_hochberg, False)):
-        part = [row for row, is_declared in zip(rows, declared, strict=True) if is_declared is chosen]
+    whole = [row["task"] if row["group"] == "all" else "" for row in rows]
+    treatment, declared = [TRAINED_TASK], list(UNTRAINED_TASKS)
+    others = sorted({*whole} - {*treatment, *declared})
+    for adjust, tasks in ((holm, treatment), (holm, declared), (benjamini_hochberg, others)):
+        part = [row for row, task in zip(rows, whole, strict=True) if task in tasks]
         for row, p_value in zip(part, adjust([row["p_value"] for row in part]), strict=True):
             row["p_adjusted"] = float(p_value)
             row["verdict"] = clear_direction(Interval(row["low"], row["high"]), p_value, confidence=confidence)

@@ -21,7 +21,7 @@ from spelling_transfer.statistics.paired import clear_direction, paired_differen
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.tasks.arms import BASE, FORM_CONTROL, SPELLING_ARM
 from spelling_transfer.tasks.balance import SMALLEST_CHECKED_SET
-from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS
+from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK
 
 ALL = "all"
 """The stratum, and its value, of all questions of an endpoint."""
@@ -48,7 +48,8 @@ def arm_effects(table: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFra
         One row an ``endpoint``, ``stratum``, ``value``, ``task``, ``arm`` and ``reference``: ``seeds`` of the arm,
         ``n`` questions, ``families``, both scores, ``difference`` with ``low`` and ``high``, ``p_value``. The values of
         fewer than ten families are missing. A value that all questions have has no row. ``p_adjusted`` is Benjamini
-        and Hochberg's over all rows but those of the verdict, where it is Holm's over both tasks, by reference;
+        and Hochberg's over all rows but those of the verdict: there it is Holm's over both tasks, by reference, and of
+        spelling the p-value itself, as its gate has it;
         ``clear`` is ``up``, ``down`` or ``unclear`` by both interval and test.
     """
     rows = [
@@ -61,12 +62,12 @@ def arm_effects(table: pd.DataFrame, settings: EvaluationSettings) -> pd.DataFra
         (frame["endpoint"] == HELD_OUT)
         & (frame["stratum"] == ALL)
         & (frame["arm"] == SPELLING_ARM)
-        & frame["task"].isin(UNTRAINED_TASKS)
+        & frame["task"].isin(CORE_TASKS)
     )
     explored = ~declared & frame["p_value"].notna()
     frame["p_adjusted"] = np.nan
     frame.loc[explored, "p_adjusted"] = benjamini_hochberg(frame.loc[explored, "p_value"])
-    for _, family in frame[declared & frame["p_value"].notna()].groupby("reference"):
+    for _, family in frame[declared & frame["p_value"].notna()].groupby(["reference", frame["task"] == TRAINED_TASK]):
         frame.loc[family.index, "p_adjusted"] = holm(family["p_value"])
     judged = frame["p_adjusted"].fillna(frame["p_value"])
     frame["clear"] = [

@@ -39,7 +39,7 @@ from spelling_transfer.statistics.multiple import benjamini_hochberg, holm
 from spelling_transfer.statistics.paired import PairedDifference, clear_direction, paired_difference
 from spelling_transfer.statistics.ratio import Ratio, contrast_ratio
 from spelling_transfer.tasks.arms import BASE
-from spelling_transfer.tasks.registry import TRAINED_TASK, UNTRAINED_TASKS
+from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS
 
 FEWEST_FAMILIES = 10
 """A stratum of fewer families than this is named and not looked at."""
@@ -137,7 +137,7 @@ def explore(
     notes: list[Note] = []
     for task, of_task in answers.items():
         parts: list[tuple[str, str, TaskAnswers]] = []
-        if task not in UNTRAINED_TASKS:
+        if task not in CORE_TASKS:
             parts.append(("all", "all", of_task))
         questions = table[table["task"] == task].drop_duplicates("question").sort_values("question")
         for name in strata:

@@ -111,8 +111,8 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
     labels |= {"only_reference": "only base right", "only_arm": "only arm right"}
     caption = (
         "Differences are in percentage points; low and high are the ends of their intervals. p is the test of no "
-        "difference, adjusted for position and count together (Holm) or for all else (Benjamini and Hochberg); the gap "
-        "closed is the share of the base's errors that are gone."
+        "difference, adjusted for position and count together (Holm) or for all else (Benjamini and Hochberg), but for "
+        "spelling, the treatment; the gap closed is the share of the base's errors that are gone."
     )
     return Table(rows.assign(questions=kinds)[columns], caption=caption, formats=formats, labels=labels)
 
@@ -286,8 +286,8 @@ def _effects_table(effects: pd.DataFrame) -> Table:
     return Table(
         frame[["endpoint", "kind", "task", "arm", "reference", "n", *shares, *_ENDS, *tests, "clear"]],
         caption="Every arm against base and form control, paired by question, over all seeds; differences in "
-        "percentage points. p is adjusted for all rows together (Benjamini and Hochberg), but for the four that the "
-        "verdict rests on: there for position and count together (Holm).",
+        "percentage points. p is adjusted for all rows together (Benjamini and Hochberg), but for those that the "
+        "verdict rests on: there for position and count together (Holm), and for spelling, the treatment, not.",
         formats={**dict.fromkeys(shares, _SHARE), **dict.fromkeys(_ENDS, POINTS), **dict.fromkeys(tests, ".2g")},
         labels={"endpoint": "words", "reference": "against", "reference_score": "other's score", "arm_score": "score"}
         | {"p_value": "p", "p_adjusted": "p, adjusted"},

@@ -13,10 +13,11 @@ def test_arms_of_several_seeds_are_shown_with_the_answers_of_one() -> None:
     base = {
         "arm": "base", "seed": -1, "example_id": "q", "task": "position", "word": "berry", "tokens": "berry",
         "question": "about berry", "answer": "r", "output": "a", "read": "a", "exact": False,
-        "kind": "letter not in the word", "at_border": None, "length_difference": None,
+        "kind": "letter not in the word", "at_border": False, "length_difference": None,
     }  # fmt: skip
     described = pd.DataFrame([base, *({**base, "arm": "spelling", "seed": seed} for seed in (3, 4, 5))])
     sections = error_sections(described, error_table(described), side_by_side(described))
-    _, confused, examples, _ = (section.table.frame for section in sections if isinstance(section.table, Table))
+    shares, confused, examples, _ = (section.table.frame for section in sections if isinstance(section.table, Table))
+    assert shares["kind"].tolist() == ["letter not in the word", "inside a token (of 1)"]
     assert confused[["base", "spelling"]].to_numpy().tolist() == [[1, 1]]
     assert examples["arm"].tolist() == ["base", "spelling"]

@@ -9,7 +9,8 @@ from spelling_transfer.evaluation.marking import of_first_seed
 from spelling_transfer.pages.page import Section, continued
 from spelling_transfer.pages.tables import Table
 
-_ORDER = [*KINDS, "at a token border", "inside a token", "too short", "too long"]
+_ABOUT_SOME = ("at a token border", "inside a token")
+_ORDER = [*KINDS, *_ABOUT_SOME, "too short", "too long"]
 _MOST_CONFUSED = 40
 _MOST_QUESTIONS = 500
 
@@ -28,10 +29,14 @@ def error_sections(described: pd.DataFrame, errors: pd.DataFrame, side_by_side: 
     first, described = of_first_seed(errors), of_first_seed(described)
     wide = first.pivot(index=["task", "kind"], columns="arm", values="share").fillna(0.0)[first["arm"].unique()]
     wide = wide.reset_index().sort_values(["task", "kind"], key=_place, kind="stable")
+    # One wrong answer of two questions is no half of an arm's answers.
+    there = first[first["kind"].isin(_ABOUT_SOME)]
+    asked = (there["n"] / there["share"]).round().groupby(there["kind"]).max()
+    wide["kind"] = [f"{kind} (of {asked[kind]:.0f})" if kind in asked else kind for kind in wide["kind"]]
     formats = dict.fromkeys(wide.columns[2:], ".1%")
     caption = (
-        "Share of all answers to a task. At a token border and inside a token: of the questions about a letter there. "
-        "Too short and too long: spellings by their number of letters."
+        "Share of all answers to a task. At a token border and inside a token: of so many questions about a letter "
+        "there. Too short and too long: spellings by their number of letters."
     )
     confused = letter_confusions(described)
     confused = confused.pivot_table(index=["task", "expected", "given"], columns="arm", values="n", fill_value=0)

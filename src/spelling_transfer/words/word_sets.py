@@ -108,10 +108,11 @@ def _is_trained(frame: pd.DataFrame) -> pd.Series:
 
 
 def make_random_words(frame: pd.DataFrame, tokenizer: ChatTokenizer, count: int, seed: int) -> list[str]:
-    """Returns strings of random letters that are no word, with the lengths of the test words.
+    """Returns strings of random letters that are no word, as far as they are found with the lengths of the test words.
 
     Every token of a string, bare and after a space, also occurs in a word of the list: a model has met the pieces, and
-    of the whole it cannot have learnt anything. That makes strings of a short list few, and "q" rare in them.
+    of the whole it cannot have learnt anything. That makes strings of a short list few, most of them short, and "q"
+    rare in them.
 
     Args:
         frame: The words with their split and token ids.

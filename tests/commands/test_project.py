@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from spelling_transfer.commands.project import config_loader, enter_project, project_folder, write_document
+from spelling_transfer.commands.project import config_loader, enter_project, print_json, project_folder, write_document
 
 if TYPE_CHECKING:
     from tests.conftest import ToyProject
@@ -39,3 +40,10 @@ def test_the_environment_is_the_one_given_then_the_variables_then_the_projects(
 def test_a_document_is_written_from_the_projects_folder_or_where_its_path_says(tmp_path: Path) -> None:
     assert write_document(tmp_path, Path("docs/new.md"), "text\n").read_text() == "text\n"
     assert write_document(tmp_path / "other", tmp_path / "here.md", "more\n") == tmp_path / "here.md"
+
+
+def test_a_missing_number_is_null_for_other_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json([{"low": float("nan"), "high": float("inf"), "n": 3, "at": Path("data")}])
+    said = capsys.readouterr().out
+    assert json.loads(said) == [{"low": None, "high": None, "n": 3, "at": "data"}]
+    assert "NaN" not in said

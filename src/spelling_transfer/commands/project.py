@@ -136,8 +136,9 @@ def run_pipeline(
 
 
 def print_json(content: Any) -> None:
-    """Prints a command's result for another program."""
-    click.echo(json.dumps(content, indent=2, default=str))
+    """Prints a command's result for another program; what is not a finite number is null, as JSON has no other way."""
+    plain = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
+    click.echo(json.dumps(plain, indent=2))
 
 
 def write_document(project: Path, file: Path, text: str) -> Path:

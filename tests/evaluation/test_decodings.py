@@ -8,6 +8,7 @@ import pytest
 from spelling_transfer.evaluation.decodings import changed_answers, compare_decodings, way_of
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.models.generate import Sampling
+from spelling_transfer.statistics.intervals import wilson_interval
 
 
 def test_draws_are_averaged_by_question_and_questions_by_family() -> None:
@@ -32,6 +33,7 @@ def test_draws_are_averaged_by_question_and_questions_by_family() -> None:
     assert row[["changed", "gained", "lost"]].tolist() == pytest.approx([5 / 9, 1 / 9, 4 / 9])
     assert row["answers_per_second"] == pytest.approx(2)
     assert table.loc["greedy", ["changed", "difference"]].tolist() == [0, 0]
+    assert table.loc["greedy", ["low", "high"]].tolist() == pytest.approx(wilson_interval(2, 3))  # as in the scores
     changed = changed_answers(marked)
     assert changed[["output_greedy", "output"]].to_numpy().tolist() == [
         ["a", "b"], ["a", "b"], ["a", "b"], ["a", "b"], ["b", "a"],

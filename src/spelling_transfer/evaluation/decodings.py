@@ -113,8 +113,8 @@ def answers_by_decoding(
 def compare_decodings(marked: pd.DataFrame, *, confidence: float) -> pd.DataFrame:
     """Compares the decodings of each arm and task with its greedy answers.
 
-    Draws are averaged by question, and questions by word family: the interval is Student's over families, that of the
-    difference the paired one of ``contrast``.
+    Draws are averaged by question, and questions by word family: the interval is Student's over families, of one answer
+    a question Wilson's; that of the difference is the paired one of ``contrast``.
 
     Args:
         marked: What ``answers_by_decoding`` returns, with ``exact``.
@@ -161,7 +161,8 @@ def _compare(part: pd.DataFrame, greedy: pd.DataFrame, confidence: float) -> dic
         family_values(each.to_numpy(dtype=float), families) for each in (right, before["exact"])
     )
     low, high = t_interval(values[0], confidence=confidence)
-    if low == high:  # all right or all wrong, which is no certainty
+    # One answer a question makes a share, with the interval that it has in the scores; and all right is no certainty.
+    if len(part) == len(right) or low == high:
         low, high = wilson_interval(round(right.mean() * len(sizes)), len(sizes), confidence=confidence)
     paired = contrast([greedy_values, values], [-1.0, 1.0], sizes).interval(confidence)
     paired = NO_INTERVAL if part["decoding"].iloc[0] == GREEDY else paired

@@ -9,6 +9,7 @@ from spelling_transfer.pages.findings import (
     describe_best,
     describe_change,
     describe_comparison,
+    describe_confirmation,
     describe_control,
     describe_endpoint,
     describe_ratios,
@@ -151,3 +152,10 @@ def test_an_endpoint_that_fails_names_its_first_checks() -> None:
     assert describe_endpoint({"checks": checks}) == (
         "FAILED 5 of 6 checks of non-thinking mode (refuses/1, refuses/2, refuses/3 and 2 more)"
     )
+
+
+def test_seeds_that_score_the_same_have_no_interval(study_findings: Callable[..., StudyFindings]) -> None:
+    found = study_findings(3)
+    confirmation = {**found.confirmation, "seeds": [3, 4, 5], "interval_over_seeds": None}
+    said = describe_confirmation(replace(found, best={**found.best, "confirmation": confirmation}))
+    assert ", the same with each; the trial that was chosen had" in said

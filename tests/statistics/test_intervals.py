@@ -88,7 +88,8 @@ def test_a_verdict_needs_an_interval_that_excludes_zero(interval: Interval, expe
 def test_students_interval_by_hand() -> None:
     # Mean 2, standard deviation 1, and t = 4.303 at 2 degrees of freedom.
     assert t_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
-    assert t_interval([1.0]) is NO_INTERVAL
+    for certain in ([1.0], [0.7, 0.7, 0.7]):
+        assert t_interval(certain) is NO_INTERVAL
 
 
 def test_one_undefined_resample_leaves_no_percentile_interval() -> None:

@@ -8,6 +8,7 @@ subset. Each draw has a seed of its own, so an answer does not depend on the oth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -161,8 +162,8 @@ def _compare(part: pd.DataFrame, greedy: pd.DataFrame, confidence: float) -> dic
         family_values(each.to_numpy(dtype=float), families) for each in (right, before["exact"])
     )
     low, high = t_interval(values[0], confidence=confidence)
-    # One answer a question makes a share, with the interval that it has in the scores; and all right is no certainty.
-    if len(part) == len(right) or low == high:
+    # One answer a question makes a share, with the interval that it has in the scores; so do all right or all wrong.
+    if len(part) == len(right) or math.isnan(low):
         low, high = wilson_interval(round(right.mean() * len(sizes)), len(sizes), confidence=confidence)
     paired = contrast([greedy_values, values], [-1.0, 1.0], sizes).interval(confidence)
     paired = NO_INTERVAL if part["decoding"].iloc[0] == GREEDY else paired

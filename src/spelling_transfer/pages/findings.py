@@ -205,6 +205,8 @@ def describe_confirmation(found: StudyFindings) -> str:
             f", from {percent(seen['lowest'])} to {percent(seen['highest'])} (over seeds, 95%: "
             f"{span(low, high, percent)})"
         )
+    elif n > 1:
+        text += ", the same with each"
     text += f"; the trial that was chosen had {percent(seen['selected'])}"
     if found.best["finished"] > 1:
         ranked_by = RANKED_BY[found.study.select_by]

@@ -84,14 +84,16 @@ def clustered_wilson_interval(values: ArrayLike, clusters: ArrayLike, *, confide
 
 
 def t_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Interval:
-    """Returns Student's interval of a mean, ``mean ± t · s / sqrt(n)``; none for fewer than two values.
+    """Returns Student's interval of a mean, ``mean ± t · s / sqrt(n)``.
+
+    None for fewer than two values, or where all are equal, which is no certainty.
 
     Source: Student, "The probable error of a mean", Biometrika 6 (1908).
     """
     from scipy import stats
 
     array = np.asarray(values, dtype=float)
-    if len(array) < 2:
+    if len(array) < 2 or np.ptp(array) == 0:
         return NO_INTERVAL
     half = stats.t.ppf((1 + confidence) / 2, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5
     return Interval(float(array.mean() - half), float(array.mean() + half))

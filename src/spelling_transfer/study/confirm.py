@@ -57,10 +57,10 @@ def confirm(
     Returns:
         The recommendation; its ``config`` has the seed of the adapter that is kept. ``confirmation`` holds the
         ``seeds``, the ``mean`` transfer score with ``interval_over_words`` (other words, these runs), and
-        ``interval_over_seeds`` (Student's t over runs; ``None`` for one run), ``selected`` (what the winning trial
-        scored) and ``optimism`` (how much of that was luck), the ``base`` score and the ``gain`` over it with its
-        interval, ``task_gains`` (the interval of each task's gain), and ``control``: for each task and the transfer
-        score the mean difference to the form control.
+        ``interval_over_seeds`` (Student's t over runs; ``None`` for one run, or for equal ones), ``selected`` (what the
+        winning trial scored) and ``optimism`` (how much of that was luck), the ``base`` score and the ``gain`` over it
+        with its interval, ``task_gains`` (the interval of each task's gain), and ``control``: for each task and the
+        transfer score the mean difference to the form control.
     """
     kept = typical_run(runs)
     config = {**recommendation["config"], "training": {**recommendation["config"]["training"], "seed": kept}}

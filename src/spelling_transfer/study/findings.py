@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from spelling_transfer.statistics.correlation import correlate
@@ -219,8 +218,7 @@ def _by_setting(trials: pd.DataFrame, base: dict[str, float], confidence: float)
         for value, part in trials.loc[values.index].groupby(_labels(values), observed=True):
             for task in SCORED_TASKS:
                 gains = part[task].to_numpy(dtype=float) - base[task]
-                # Equal gains of a few trials are no certainty; resampling few repeats the same ones.
-                several = len(gains) >= FEWEST_TRIALS and np.ptp(gains) > 0
+                several = len(gains) >= FEWEST_TRIALS  # resampling few repeats the same ones
                 low, high = t_interval(gains, confidence=confidence) if several else NO_INTERVAL
                 yield {
                     "pattern": "setting",

@@ -9,6 +9,7 @@ from tests.samples.evaluations import evaluation, table_of
 from spelling_transfer.evaluation.plotted import ALL, arm_effects, dose_curve, floors
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.pages.evaluation import EvaluationResults
+from spelling_transfer.statistics.paired import paired_difference
 
 WHERE = ["endpoint", "stratum", "value", "task", "arm", "reference"]
 
@@ -66,6 +67,9 @@ def test_an_arm_that_was_asked_less_is_compared_on_what_it_was_asked(found: Eval
     right = table[(table["arm"] == "base") & table["example_id"].isin(asked) & (table["endpoint"] == "held_out")]
     assert row["n"] == len(right)
     assert row["reference_score"] == pytest.approx(right["correct"].mean())
+    # Prompted and not trained: no spread of training seeds is assumed.
+    alone = paired_difference(right["correct"], [True] * len(right), right["family"])
+    assert (row["low"], row["high"], row["p_value"]) == pytest.approx((*alone.interval, alone.p_value))
 
 
 def test_floors_are_what_answerers_score_that_cannot_spell() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from spelling_transfer.evaluation.settings import EvaluationSettings
-from spelling_transfer.evaluation.strata import ENDPOINTS, HELD_OUT, STRATA, VALUES
+from spelling_transfer.evaluation.strata import ENDPOINTS, HELD_OUT, NO_SEED, STRATA, VALUES
 from spelling_transfer.evaluation.verdict import FEWEST_FAMILIES
 from spelling_transfer.statistics.intervals import Interval
 from spelling_transfer.statistics.multiple import benjamini_hochberg, holm
@@ -114,12 +114,16 @@ def _against_references(part: pd.DataFrame, settings: EvaluationSettings) -> Ite
             if row["families"] < FEWEST_FAMILIES:
                 yield {**row, **dict.fromkeys(_MEASURED, np.nan)}
                 continue
-            spread = settings.verdict.seed_spread
+            # The base, also where it is prompted otherwise, was not trained: with another seed it would be the same.
+            first, second = (
+                0.0 if (right[each].index == NO_SEED).all() else settings.verdict.seed_spread
+                for each in (reference, arm)
+            )
             found = paired_difference(
                 right[reference][asked].to_numpy(dtype=bool),
                 answers[asked].to_numpy(dtype=bool),
                 of_asked,
-                spreads=(0.0 if reference == BASE else spread, spread),
+                spreads=(first, second),
                 confidence=settings.confidence,
             )
             measured = (found.reference, found.arm, found.difference, *found.interval, found.p_value)

@@ -110,6 +110,8 @@ def test_transfer_is_spoken_of_only_above_the_control_arm_and_the_base_model(
         "task_gains": {"spelling": [0.1, 0.2], "position": against_base, "count": [-0.1, 0.1]},
     }
     changed = replace(found, best={**found.best, "confirmation": confirmation})
+    several = replace(found, best={**found.best, "confirmation": {**confirmation, "seeds": [3, 4], "kept_seed": 4}})
+    assert "Compared with the form control of seed 4, which had" in describe_control(several)
     for words in (describe_control(changed), write_study_document(changed)):
         assert said in words
         assert ("did better than form alone explains" in words) == ("did better" in said)

@@ -248,8 +248,11 @@ def describe_control(found: StudyFindings) -> str:
         verdict = f"But {listed(above)} is not clearly above the base, so no transfer is claimed."
     else:
         verdict = "So no transfer is claimed."
+    # The control is one run, that of the adapter that is kept, whatever the number of seeds.
+    seen = found.confirmation
+    one = f" of seed {seen['kept_seed']}" if len(seen["seeds"]) > 1 else ""
     return (
-        "Compared with the form control, which had the same steps on the base's own answers: "
+        f"Compared with the form control{one}, which had the same steps on the base's own answers: "
         f"{'; '.join(parts)}. {verdict}"
     )
 

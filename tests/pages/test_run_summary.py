@@ -14,7 +14,7 @@ from tests.samples.verdicts import arm_answers, gains
 from spelling_transfer.evaluation.settings import VerdictSettings
 from spelling_transfer.evaluation.verdict import decide
 from spelling_transfer.pages.run_results import Results, RunRecord, command_of
-from spelling_transfer.pages.run_summary import render_summary_page, summary_lines
+from spelling_transfer.pages.run_summary import render_summary_page, summary_document, summary_lines
 
 
 def _row(task: str, difference: float, low: float, high: float) -> dict[str, Any]:
@@ -37,6 +37,17 @@ def test_the_last_line_is_the_verdict(transfer: float, expected: str) -> None:
     assert lines["transfer"].startswith(expected)
     without = summary_lines(Results(comparison=BASE))
     assert "no verdict yet" in without[-1].text
+
+
+def test_a_script_reads_the_findings_of_the_page() -> None:
+    other = {**_row("reverse", 0.0, -0.1, 0.1), "arm_low": 0.2, "arm_high": 0.4}
+    comparison = pd.concat([BASE, pd.DataFrame([other])]).assign(n=60)
+    floors = pd.DataFrame({"task": ["reverse"], "answerer": ["commonest"], "score": [0.5]})
+    found = summary_document(RunRecord("now", [], None), Results(comparison=comparison, floors=floors))["findings"]
+    assert found[-1] == (
+        "Of the other tasks, reverse shows no clear change; the spelling arm cannot do reverse, where it is not above "
+        "its floor."
+    )
 
 
 TYPED = [

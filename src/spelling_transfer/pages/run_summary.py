@@ -79,16 +79,7 @@ def _sentences(results: Results, error: str | None) -> list[str]:
             QUESTION,
         ]
     else:
-        # Where a run stopped between the two, kinds of questions are those of an earlier verdict.
-        is_outdated = "arm_effects" in results.old and "verdict" not in results.old
-        text = describe_comparison(
-            results.comparison,
-            results.control_comparison,
-            results.verdict,
-            confidence=results.confidence,
-            floors=results.floors,
-            effects=None if is_outdated else results.arm_effects,
-        )
+        text = _findings(results)
         if age := results.age("comparison"):
             text[0] += age.replace(" This", " This comparison", 1)
         text.insert(2 if results.verdict is not None else 1, QUESTION)
@@ -103,6 +94,21 @@ def _sentences(results: Results, error: str | None) -> list[str]:
     if results.conformance is not None:
         text.append(f"The endpoint {describe_endpoint(results.conformance)}.{results.age('conformance')}")
     return text
+
+
+def _findings(results: Results) -> list[str]:
+    if results.comparison is None:
+        return []
+    # Where a run stopped between the two, kinds of questions are those of an earlier verdict.
+    is_outdated = "arm_effects" in results.old and "verdict" not in results.old
+    return describe_comparison(
+        results.comparison,
+        results.control_comparison,
+        results.verdict,
+        confidence=results.confidence,
+        floors=results.floors,
+        effects=None if is_outdated else results.arm_effects,
+    )
 
 
 def _cards(record: RunRecord, results: Results) -> list[Card]:
@@ -238,9 +244,7 @@ def summary_document(record: RunRecord, results: Results, *, error: str | None =
         "scores": [] if scores is None else _rows(scores[scores["group"] == "all"]),
         "comparison": [] if comparison is None else _rows(_claims(comparison)),
         "control_comparison": [] if control is None else _rows(_claims(control)),
-        "findings": []
-        if comparison is None
-        else describe_comparison(comparison, control, results.verdict, confidence=results.confidence),
+        "findings": _findings(results),
         "verdict": results.verdict,
         "endpoint": _endpoint_document(results.conformance),
         "pages": results.pages,

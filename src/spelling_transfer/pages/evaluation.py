@@ -305,7 +305,8 @@ def _scores_table(scores: pd.DataFrame) -> Table:
     return Table(
         frame,
         caption="Exact match counts an answer only if it is the right one and nothing else. Lenient reads the answer "
-        "out of a longer text; invalid are outputs without one. Majority: always giving the most frequent answer.",
+        "out of a longer text; invalid are outputs without one. Majority: always giving the most frequent answer. The "
+        "absolute error is of the numbers that could be read; similarity is 0 where nothing could.",
         formats={**dict.fromkeys(shares, _SHARE), "absolute_error": ".2f", "seed": ".0f"},
         labels={"value": "which", "invalid_rate": "invalid"},
     )

@@ -109,6 +109,7 @@ def test_the_commands_after_a_study_run(tuning, light: Light) -> None:
     (row,) = json.loads(tuning.tune("list", "--json").stdout)
     assert (row["name"], row["done"], row["planned"], row["state"]) == ("first", 1, 1, "finished")
     assert row["best_score"] == pytest.approx(32 / 64)  # the score of a rank of 32
+    assert row["select_by"] == "spelling"  # what it is a score of
 
 
 def test_the_columns_of_the_list_fit_the_longest_name(tuning, light: Light) -> None:

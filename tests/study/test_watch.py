@@ -32,7 +32,7 @@ def trial(number: int, state: Any, *, step: int = 0, score: float | None = None,
 
 STUDY = StudySnapshot(
     name="first",
-    settings={},
+    settings={"select_by": "spelling"},
     n_trials=6,
     trials=[
         trial(0, "complete", step=60, score=0.345, seconds=30.0),
@@ -54,11 +54,11 @@ def text(renderable: Any, width: int = 100) -> str:
 def test_the_table_shows_state_steps_scores_and_the_time_left() -> None:
     lines = text(draw_table(STUDY, 10)).splitlines()
     # A pruned trial is not the best, however high it stood.
-    assert lines[0].startswith("first: 3 of 6 trials, best 0.345 (trial 0), about")
-    assert lines[1].split() == ["trial", "state", "step", "spelling", "position", "count", "score", "left"]
-    assert lines[2].split() == ["base", "41.0%", "27.5%", "30.0%", "0.345"]
-    assert lines[3].split() == ["*0", "complete", "60/60", "41.0%", "27.5%", "30.0%", "0.345"]
-    assert lines[6].split() == ["3", "running", "15/60", "41.0%", "27.5%", "30.0%", "0.200", "30", "s"]
+    assert lines[0].startswith("first: 3 of 6 trials, best spelling 34.5% (trial 0), about")
+    assert lines[1].split() == ["trial", "state", "step", "spelling", "position", "count", "transfer", "score", "left"]
+    assert lines[2].split() == ["base", "41.0%", "27.5%", "30.0%", "34.5%"]
+    assert lines[3].split() == ["*0", "complete", "60/60", "41.0%", "27.5%", "30.0%", "34.5%"]
+    assert lines[6].split() == ["3", "running", "15/60", "41.0%", "27.5%", "30.0%", "20.0%", "30", "s"]
     assert lines[7].split() == ["4", "waiting", "0/60"]
 
 
@@ -93,11 +93,11 @@ def test_without_a_terminal_each_beginning_and_end_is_one_line() -> None:
     view.close()
     lines = out.getvalue().splitlines()
     assert lines == [
-        "first: trial 0 complete at step 60: spelling 41.0%, position 27.5%, count 30.0%, score 0.345, 30 s",
-        "first: trial 1 pruned at step 20: spelling 41.0%, position 27.5%, count 30.0%, score 0.900, 10 s",
+        "first: trial 0 complete at step 60: spelling 41.0%, position 27.5%, count 30.0%, transfer score 34.5%, 30 s",
+        "first: trial 1 pruned at step 20: spelling 41.0%, position 27.5%, count 30.0%, transfer score 90.0%, 10 s",
         "first: trial 2 failed: The loss is nan",
         "first: trial 3 resumes at step 15: lora.r 8, training.learning_rate 0.00123",
-        "first: trial 3 stopped at step 30: spelling 41.0%, position 27.5%, count 30.0%, score 0.200, 10 s",
+        "first: trial 3 stopped at step 30: spelling 41.0%, position 27.5%, count 30.0%, transfer score 20.0%, 10 s",
         "first: trial 4 begins at step 0: lora.r 8, training.learning_rate 0.00123",
         "first: trial 4 resumes at step 7: lora.r 8, training.learning_rate 0.00123",
     ]

@@ -40,13 +40,14 @@ def list_studies(as_json: bool, env: str | None) -> None:
             click.echo("No study yet: 'kedro tune --mode single --name first' runs one.")
             return
         width = max(len("study"), *(len(row["name"]) for row in rows))
-        click.echo(f"{'study':<{width}} {'sampler':<13} {'focus':<8} {'trials':>9} {'failed':>6} {'best':>5}  state")
+        heading = f"{'study':<{width}} {'sampler':<13} {'focus':<8} {'trials':>9} {'failed':>6}"
+        click.echo(f"{heading} {'best':>6} {'by':<8} state")
         for row in rows:
-            best = "" if row["best_score"] is None else f"{row['best_score']:.3f}"
+            best = "" if row["best_score"] is None else f"{row['best_score']:.1%}"
             trials = f"{row['done']} of {row['planned']}"
             click.echo(
                 f"{row['name']:<{width}} {row['sampler']:<13} {row['focus']:<8} {trials:>9} {row['failed']:>6} "
-                f"{best:>5}  {row['state']}"
+                f"{best:>6} {row['select_by']:<8} {row['state']}"
             )
 
 
@@ -70,7 +71,7 @@ def _row(name: str, folder: Path, file: Path | None) -> dict[str, Any]:
     from spelling_transfer.tracking import NothingToSyncError, read_study
 
     row: dict[str, Any] = {"name": name, "sampler": "", "focus": "", "planned": 0, "done": 0, "failed": 0}
-    row |= {"best_score": None, "state": "not begun"}
+    row |= {"best_score": None, "select_by": "", "state": "not begun"}
     settings: dict[str, Any] = {}
     try:
         if file is not None:
@@ -98,6 +99,7 @@ def _progress(study: StudySnapshot, planned: int) -> dict[str, Any]:
         "done": len(done),
         "failed": sum(trial.state == "failed" for trial in done),
         "best_score": max(scores, default=None),
+        "select_by": study.settings.get("select_by", ""),
         "state": state,
     }
 

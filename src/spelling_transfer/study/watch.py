@@ -259,7 +259,7 @@ def describe(trial: TrialSnapshot, study: StudySnapshot, *, again: bool = False)
         return f"{name} {trial.state}"
     last = trial.curve[-1]
     scores = ", ".join(f"{task} {last[task]:.1%}" for task in ("spelling", "position", "count"))
-    ending = f"{scores}, score {last['transfer_score']:.3f}, {_time(trial.seconds)}"
+    ending = f"{scores}, transfer score {last['transfer_score']:.1%}, {_time(trial.seconds)}"
     return f"{name} {trial.state} at step {trial.step}: {ending}"
 
 
@@ -273,7 +273,7 @@ def draw_table(study: StudySnapshot, rows: int) -> Table:
     from rich.table import Table
 
     table = Table(title=headline(study), title_justify="left", box=None, pad_edge=False)
-    for name in ("trial", "state", "step", "spelling", "position", "count", "score", "left"):
+    for name in ("trial", "state", "step", "spelling", "position", "count", "transfer score", "left"):
         table.add_column(name, justify="left" if name == "state" else "right", no_wrap=True)
     if study.base:
         table.add_row("base", "", "", *_scores(study.base), "", style="dim")
@@ -296,7 +296,8 @@ def headline(study: StudySnapshot) -> str:
     parts = [f"{study.name}: {ended} of {study.n_trials} trials"]
     best = _best(study.trials)
     if best is not None:
-        parts.append(f"best {best.curve[-1]['selection_score']:.3f} (trial {best.number})")
+        ranked_by = study.settings.get("select_by", "score")
+        parts.append(f"best {ranked_by} {best.curve[-1]['selection_score']:.1%} (trial {best.number})")
     left = study_seconds_left(study)
     if left is not None and ended < study.n_trials:
         parts.append(f"about {_time(left)} left")
@@ -339,7 +340,7 @@ def _best(trials: Sequence[TrialSnapshot]) -> TrialSnapshot | None:
 
 
 def _scores(scores: Any) -> list[str]:
-    return [*(f"{scores[task]:.1%}" for task in ("spelling", "position", "count")), f"{scores['transfer_score']:.3f}"]
+    return [*(f"{scores[task]:.1%}" for task in ("spelling", "position", "count")), f"{scores['transfer_score']:.1%}"]
 
 
 def _short(value: Any) -> str:

@@ -95,6 +95,11 @@ def ready(file: Path) -> dict[str, Any]:
     return loader.presets().load(file.parent.name, file.stem)
 
 
+def test_the_bucket_of_s3_is_named_once():
+    lines = (CONF / "s3" / "globals.yml").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if "://" in line] == ["_bucket: s3://spelling-transfer"]
+
+
 def test_the_six_folders_are_there():
     assert {file.parent.name for file in READY} == set(FOLDERS)
     assert {folder.name for folder in (CONF / "base" / "study").iterdir()} == set(FOLDERS)

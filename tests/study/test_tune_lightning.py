@@ -45,7 +45,7 @@ def test_the_example_of_the_page_runs_each_trial_once_from_a_folder_that_no_mach
 ) -> None:
     conf = whole_project.path / "conf" / "s3"
     globals_file = conf / "globals.yml"
-    globals_file.write_text(globals_file.read_text().replace("s3://spelling-transfer/", "s3://data/rented/"))
+    globals_file.write_text(globals_file.read_text().replace("s3://spelling-transfer", "s3://data/rented"))
     keys = {**s3_server.environment(), "PGPASSWORD": "pass-of-the-database", "SPELLING_TRANSFER_RUN": "first"}
     not_amazons = {name: keys[name] for name in ("AWS_ENDPOINT_URL_S3", "AWS_EC2_METADATA_DISABLED")}
     (block,) = re.findall(r"```yaml\n# conf/s3/compute\.yml\n(.*?)```", PAGE, re.DOTALL)

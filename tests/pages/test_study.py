@@ -12,7 +12,7 @@ import yaml
 from tests.samples.studies import figures_of
 
 from spelling_transfer.pages.study import render_tuning_page
-from spelling_transfer.study.config import TrialConfig
+from spelling_transfer.study.config import LightningSettings, TrialConfig
 from spelling_transfer.study.findings import StudyFindings
 
 MakeFindings = Callable[..., StudyFindings]
@@ -34,7 +34,7 @@ def test_a_study_of_any_size_has_a_page_that_needs_no_network(study_findings: Ma
     assert not re.search(r"""<(script|link|img|iframe)\b[^>]*\b(src|href)=["']?https?:""", page)
     shown = text_of(page)
     for heading in ("What was found", "Does spelling carry over?", "Learning curves", "Which settings matter",
-                    "Time and cost", "Trials", "Full configuration", "Environment and seeds"):  # fmt: skip
+                    "Time", "Trials", "Full configuration", "Environment and seeds"):  # fmt: skip
         assert heading in shown
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b", shown)
 
@@ -52,7 +52,10 @@ def test_the_page_says_how_the_winner_did_with_new_seeds_and_against_its_control
     assert "whether they go together cannot be told from 3 finished trials" in shown
     assert "Spearman" not in shown
     assert "cheapest of them" not in shown
-    assert "nothing for a machine of your own" in shown
+    # The price of study.lightning is the estimate's: another machine may have been rented.
+    assert "'kedro compute cost'" in shown
+    rented = replace(found, study=found.study.model_copy(update={"lightning": LightningSettings(price_usd_per_hour=5)}))
+    assert "USD" not in text_of(page_of(replace(rented, environment={**found.environment, "accelerator": "NVIDIA L4"})))
     three = text_of(page_of(study_findings(3, seeds=3)))
     assert "over seeds, 95%" in three
     assert "cannot show how far seeds differ" not in three

@@ -45,7 +45,9 @@ def _check_name(_: click.Context, __: click.Parameter, name: str | None) -> str 
 )
 @click.option("--focus", type=click.Choice(get_args(Focus)), help="Weights of position and count in the score.")
 @click.option(
-    "--gpu-tier", type=click.Choice(get_args(GpuTier)), help="Machine it runs on: a file of study/lightning/."
+    "--gpu-tier",
+    type=click.Choice(get_args(GpuTier)),
+    help="Machine that memory, time and cost are estimated for. What is rented: compute.yml.",
 )
 @click.option("--english-only", is_flag=True, help="Train on the English subset of the vocabulary, in every trial.")
 @click.option("--config", metavar="FILE|NAME", help="A configuration (YAML, JSON), or a name of study/training/.")

@@ -118,17 +118,9 @@ def _cards(found: StudyFindings) -> list[Card]:
         Card(
             "time of the search",
             duration(found.total_seconds),
-            f"{found.trials['steps'].sum():,.0f} steps in {count_of(len(found.trials), 'trial')}; {_dollars(found)}",
+            f"{found.trials['steps'].sum():,.0f} steps in {count_of(len(found.trials), 'trial')}",
         ),
     ]
-
-
-def _dollars(found: StudyFindings) -> str:
-    """Returns what the search would cost on a rented machine; a CPU of one's own has no price an hour."""
-    price = found.study.lightning.price_usd_per_hour
-    if found.environment["accelerator"] == "none" or not price:
-        return "nothing for a machine of your own ('kedro compute cost' has what was rented)"
-    return f"{found.total_seconds / 3600 * price:.2f} USD, at {price:.2f} an hour"
 
 
 def _equivalent_table(found: StudyFindings) -> Table:
@@ -237,9 +229,10 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
     seconds = found.seconds["seconds"]
     steps = int(found.trials["steps"].sum())
     yield Section(
-        "Time and cost",
+        "Time",
         text=f"{steps:,} steps in {duration(found.total_seconds)}: {seconds.median():.1f} seconds a trial "
-        f"in the median ({seconds.min():.1f} to {seconds.max():.1f}), scoring included. It cost {_dollars(found)}.",
+        f"in the median ({seconds.min():.1f} to {seconds.max():.1f}), scoring included. "
+        "'kedro compute cost' shows what was spent on rented machines.",
         figure=figures["history"],
         caption="Trials in their order, as if one after the other.",
     )

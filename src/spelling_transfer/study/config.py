@@ -84,7 +84,7 @@ def meant(name: str, known: list[str]) -> str:
 
 
 class LightningSettings(FrozenModel):
-    """The machine a study runs on: one file a tier in ``conf/*/study/lightning/``."""
+    """The machine a study is estimated for, a file a tier in ``conf/*/study/lightning/``; ``compute.yml`` rents."""
 
     gpu_tier: GpuTier = Field("cpu", description="Class of machine.")
     memory_gib: float = Field(16.0, gt=0, le=4096, description="Memory a model can use: the GPU's, or the machine's.")
@@ -129,7 +129,9 @@ class StudySettings(FrozenModel):
     patience: int | None = Field(
         None, ge=1, description="Evaluations without a better score before a trial stops early; null never stops."
     )
-    lightning: LightningSettings = Field(default_factory=LightningSettings, description="The machine.")
+    lightning: LightningSettings = Field(
+        default_factory=LightningSettings, description="The machine it is estimated for."
+    )
     backend: str = Field(
         "local",
         pattern=r"^[\w.-]+$",

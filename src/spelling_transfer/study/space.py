@@ -38,7 +38,8 @@ _OTHER_STEPS = f"scores at other steps are not the same scores. {_ONE_STUDY_EACH
 _SETTINGS_OF_A_STUDY = {
     **dict.fromkeys(("focus", "position_task_weight", "count_task_weight"), _OWN_SCORE),
     **dict.fromkeys(("transfer_eval_frequency", "eval_frequency"), _OTHER_STEPS),
-    "gpu_tier": f"a search over the machine's price compares nothing. {_ONE_STUDY_EACH}",
+    "gpu_tier": "a search over the machine's price compares nothing. To estimate each: kedro tune --gpu-tier TIER "
+    "--dry-run.",
     "analyze_thinking_mode": "it changes no training; it is an analysis of the template: kedro tokens "
     "--analyze-thinking.",
     "seed": "each trial's seed comes from its number. To see the spread of one configuration, train it with several "

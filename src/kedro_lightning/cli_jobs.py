@@ -86,7 +86,7 @@ def logs(job: str, follow: bool, env: str | None) -> None:
 
 
 @click.command(
-    short_help="Stop jobs and Studios, so that nothing costs any more.",
+    short_help="Stop jobs and Studios.",
     epilog=examples("kedro compute stop --all", "kedro compute stop --run=RUN_ID", "kedro compute stop JOB JOB"),
 )
 @click.argument("jobs", nargs=-1)
@@ -95,7 +95,10 @@ def logs(job: str, follow: bool, env: str | None) -> None:
 @env_option
 @json_option
 def stop(jobs: tuple[str, ...], run_id: str | None, everything: bool, env: str | None, as_json: bool) -> None:
-    """Stop jobs, and with --all the Studios too, and wait until they are stopped."""
+    """Stop jobs, and with --all the Studios too, and wait until they are stopped.
+
+    Deployments keep serving; with --all, those that cost are named.
+    """
     if sum([bool(jobs), bool(run_id), everything]) != 1:
         raise click.UsageError("Name jobs, or give --run=RUN_ID, or --all.")
     with one_message():
@@ -112,6 +115,9 @@ def stop(jobs: tuple[str, ...], run_id: str | None, everything: bool, env: str |
             print_json({"stopped": [job.name for job in chosen if job.name not in left], "studios": stopped_studios})
         else:
             click.echo(f"Stopped {len(chosen) - len(left)} jobs and {len(stopped_studios)} Studios.")
+        for each in DeploymentsApi(connection).running(config.deployments) if everything else []:
+            said = f"Deployment {each.name} still serves, and costs: 'kedro compute deploy {each.name} --stop' ends it."
+            click.echo(said, err=True)
         if left:
             raise ComputeError(
                 f"Not stopped after {STOP_SECONDS:.0f} seconds: {', '.join(left)}. Stop them on the platform's page."

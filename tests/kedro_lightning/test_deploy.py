@@ -60,6 +60,7 @@ def test_it_is_started_changed_taken_back_and_stopped(deploy, invoke, platform) 
     assert "release 2 fp_2 (runs)" in second.output
     assert "release 1 fp_1 (kept)" in second.output
     assert "Deployment speller serves with 1 replicas." in invoke("status").output
+    assert "still serves, and costs: 'kedro compute deploy speller --stop'" in invoke("stop", "--all").output
     back = deploy("--back")
     assert back.exit_code == 0, back.output
     assert "release fp_1," in back.output

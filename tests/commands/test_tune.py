@@ -233,6 +233,8 @@ def test_what_is_not_there_is_one_clear_error(tuning) -> None:
     assert_refused(tuning.tune("sync", "first"), 1, "there is no study 'first'")
     assert tuning.tune("list").exit_code == 0
     assert json.loads(tuning.tune("list", "--json").stdout) == []
+    (tuning.path / "data/07_model_output/tuning/studies/of_a_run").mkdir(parents=True)
+    assert_refused(tuning.tune("--resume", "--name=of_a_run"), 1, "is the study of 'kedro run', which resumes it")
 
 
 def test_rented_machines_need_what_runs_jobs_there(tuning, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,12 +152,16 @@ def _tune(options: dict[str, Any]) -> None:
 
 
 def _configuration(project: Path, options: dict[str, Any]) -> str | None:
-    from spelling_transfer.commands.tune_plan import configurations
+    from spelling_transfer.commands.tune_plan import configurations, studies_folder
 
     if not options["resume"]:
         return cast("str | None", options["config"])
     file = configurations(project) / f"{options['name']}.yml"
     if not file.is_file():
+        if (studies_folder(project, options["env"]) / options["name"]).is_dir():
+            raise CommandError(
+                f"{options['name']} is the study of 'kedro run', which resumes it: run that command again."
+            )
         known = ", ".join(sorted(each.stem for each in file.parent.glob("*.yml"))) or "none yet"
         raise CommandError(f"{file}: there is no study {options['name']!r} to resume. Known: {known}.")
     return str(file)

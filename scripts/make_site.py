@@ -30,7 +30,7 @@ ROOT_PAGES = {
 }
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 _FONTS = re.compile(r"<link\b[^>]*//fonts\.[^>]*>")
-_HOUSE = re.compile(r"```mermaid\n(flowchart TD\n  subgraph row0.*?)```\n", re.DOTALL)
+_DRAWING = re.compile(r"```mermaid\n(.*?)```\n", re.DOTALL)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -65,7 +65,14 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
             return text if file.exists() else link[0]
         return f"{image}[{text}]({'../' * name.count('/')}{place}{anchor})"
 
-    return _HOUSE.sub(lambda block: house(block[1]), _LINK.sub(lead, markdown))
+    return _DRAWING.sub(draw, _LINK.sub(lead, markdown))
+
+
+def draw(block: re.Match[str]) -> str:
+    """Returns what stands for a drawing: of the rooms a picture, of the pipelines the graph if there is one."""
+    if "subgraph row0" in block[1]:
+        return house(block[1])
+    return "[The graph of the pipelines](graph/index.html)\n" if GRAPH.is_file() else ""
 
 
 def house(drawing: str) -> str:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 
 from kedro_lightning.cli import compute
@@ -51,13 +50,6 @@ def test_every_command_on_the_page_exists() -> None:
 def test_every_step_of_the_set_up_is_on_the_page() -> None:
     for name in load_steps(Environment().plugins):
         assert f"| `{name}` |" in PAGE
-
-
-@pytest.mark.parametrize("script", ["setup_studios", "watch_run"])
-def test_scripts_can_be_run(script: str) -> None:
-    file = ROOT / "scripts" / script
-    assert os.access(file, os.X_OK)
-    subprocess.run(["bash", "-n", str(file)], check=True)
 
 
 def test_one_command_sets_up_all_studios(toy) -> None:

@@ -41,7 +41,7 @@ _COLUMNS = {"run": "run_id", "node": "title", "trial": "key", "tier": "tier", "m
 
 @click.command(
     short_help="Show what would run where, for how long and for how much.",
-    epilog=examples("kedro compute plan --env=gpu", "kedro compute plan --pipelines=training --offline --json"),
+    epilog=examples("kedro compute plan", "kedro compute plan --offline --datasets --json"),
 )
 @env_option
 @click.option("--pipelines", default="", help="Names of pipelines, separated by commas; all of them if left out.")

@@ -58,7 +58,7 @@ def check(paths: tuple[Path, ...], form: str, jobs: int | None, policy_file: Pat
     \b
     Examples:
         kedro policy check
-        kedro policy check conf docs/serving.md --format json
+        kedro policy check conf docs --format json
         kedro policy check --format sarif > policy.sarif
     """  # noqa: D301 - \b keeps the examples as they are
     from .scanner import output

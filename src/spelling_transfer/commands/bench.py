@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from spelling_transfer.evaluation import EvaluationSettings
 
 
+def _example(arguments: str) -> str:
+    return f"\b\nExample:\n  kedro bench {arguments}"
+
+
 @click.group("bench", context_settings=CONTEXT_SETTINGS)
 def bench() -> None:
     """Evaluate on public benchmarks, and export our tasks to other evaluation harnesses.
@@ -38,7 +42,7 @@ def bench() -> None:
 bench.add_command(engines)
 
 
-@bench.command("list", short_help="List the public benchmarks, their licences and files.")
+@bench.command("list", short_help="List the public benchmarks, their licences and files.", epilog=_example("list"))
 @json_option
 def list_sets(as_json: bool) -> None:
     """List the public benchmarks, with their licences and the files they are read from."""
@@ -56,7 +60,12 @@ def list_sets(as_json: bool) -> None:
             click.echo(f"  licence  {facts['licence']}\n  --file   {facts['needs']}")
 
 
-@bench.command("run", short_help="Evaluate a model on a public benchmark.", context_settings=CONTEXT_SETTINGS)
+@bench.command(
+    "run",
+    short_help="Evaluate a model on a public benchmark.",
+    context_settings=CONTEXT_SETTINGS,
+    epilog=_example("run cute --file CUTE/data --limit 100"),
+)
 @click.argument("name")
 @click.option(
     "--file", "path", type=click.Path(path_type=Path), help="Your copy of the benchmark; 'kedro bench list' says what."
@@ -131,7 +140,12 @@ def run(
             _print(report)
 
 
-@bench.command("export", short_help="Export our tasks to another harness.", context_settings=CONTEXT_SETTINGS)
+@bench.command(
+    "export",
+    short_help="Export our tasks to another harness.",
+    context_settings=CONTEXT_SETTINGS,
+    epilog=_example("export lm-eval lm_eval_tasks"),
+)
 @click.argument("harness", metavar="HARNESS", type=click.Choice(["lm-eval", "inspect"]))
 @click.argument("target", type=click.Path(path_type=Path, file_okay=False))
 @click.option(

@@ -29,7 +29,12 @@ _AT_ONCE = 8
 _MOST_LISTED = 5
 
 
-@click.command("engines", short_help="Compare the answers of inference engines.", context_settings=CONTEXT_SETTINGS)
+@click.command(
+    "engines",
+    short_help="Compare the answers of inference engines.",
+    context_settings=CONTEXT_SETTINGS,
+    epilog="\b\nExample:\n  kedro bench engines transformers ours@64 http://127.0.0.1:8000",
+)
 @click.argument("engines", nargs=-1, metavar="[ENGINE[@BATCH]]...")
 @click.option("--arm", help="The arm to evaluate; its first seed.  [default: base]")
 @click.option(
@@ -51,7 +56,7 @@ def engines(
     mode. An endpoint that takes no temperature of 0, such as that of kedro serve, samples: compare it with ours-drawn,
     which samples by the policy from the same seeds.
 
-    Left out, engines are transformers, ours@1 and ours@64.
+    Without an ENGINE they are transformers, ours@1 and ours@64.
     """
     with one_clear_error(env=env):
         from spelling_transfer.bench import (

@@ -291,8 +291,9 @@ def _notes(verdict: Mapping[str, Any]) -> Iterator[str]:
             f"Fewer than three training seeds of {_named([note['subject'] for note in assumed])}: intervals assume "
             f"that seeds differ by {spread} points (standard deviation)."
         )
-    for kind, what in (("no questions", "Without a question"), ("few", "With too few word families to compare")):
+    without = {"no questions": "without a question", "few": "with too few word families to compare"}
+    for kind, what in without.items():
         if named := by_kind.get(kind):
-            shown = [note["subject"].replace("_", " ") for note in named[:_MOST_STRATA]]
+            shown = [note["subject"].replace("n_tokens", "tokens").replace("_", " ") for note in named[:_MOST_STRATA]]
             more = f" and {len(named) - len(shown)} more" if len(named) > len(shown) else ""
-            yield f"{what}: {'; '.join(shown)}{more}."
+            yield f"Kinds of question {what}: {'; '.join(shown)}{more}."

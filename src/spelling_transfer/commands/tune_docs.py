@@ -73,5 +73,5 @@ def _why_no_answer(context: KedroContext, catalog: DataCatalog) -> str:
     wanted = pipelines["evaluation"].to_outputs("verdict", "arm_effects")
     if stale := find_stale(context, catalog, wanted):
         node, reasons = next(iter(stale.items()))
-        return f"it is old ({node}: {reasons[0]}); 'kedro run --pipelines=evaluation' makes it anew"
+        return f"it is old ({node}: {reasons[0]}); 'kedro run --pipelines=evaluation' makes it again"
     return ""

@@ -27,7 +27,7 @@ class VerdictSettings(FrozenModel):
         0.0,
         ge=0.0,
         lt=1.0,
-        description="Share by which direct training has to beat control and base in its task, interval included.",
+        description="Share by which direct training has to exceed control and base in its task, interval included.",
     )
     negligible: float = Field(
         0.05, gt=0.0, lt=1.0, description="No transfer: its whole interval lies below this share."

@@ -38,7 +38,7 @@ def permissions_explained() -> Iterator[None]:
         yield
     except PermissionError as error:
         raise ModelFolderError(
-            f"{error.filename}: you may not read it. Whoever owns it can let the group: chmod -R g+rX on its folder."
+            f"{error.filename}: you may not read it. Its owner can let the group read it: chmod -R g+rX on its folder."
         ) from error
 
 

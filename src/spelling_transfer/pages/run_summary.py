@@ -172,7 +172,7 @@ def _policy(results: Results) -> Iterator[Section]:
         f"exempted by name. What was checked, by kind: {checked}.",
         table=Table(
             pd.DataFrame(report_rows(report)),
-            caption="The rules of conf/base/policy.yml, checked while the run went on.",
+            caption="The rules of conf/base/policy.yml, checked during the run.",
         ),
     )
 

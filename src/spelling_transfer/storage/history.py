@@ -62,7 +62,7 @@ class StorageHook:
             self._history = HistoryRecorder(TablePartsDataset.run_id, run_params.get("env"), catalog)
             if (named := how_to_go_on(storage_root_of(self._context))) is not None:
                 # At the start, as a run that is killed says nothing at its end.
-                logger.info("A new run begins. Should it stop before its end, %s goes on with it.", named)
+                logger.info("A new run begins. If it stops before its end, set %s to resume it.", named)
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
@@ -87,7 +87,7 @@ class StorageHook:
         """Writes the history of a run that stopped, and says how the next finds what it saved before."""
         self._write_history()
         if self._context is not None and (named := how_to_go_on(storage_root_of(self._context))) is not None:
-            logger.warning("What this run has saved is found with %s, which goes on with it.", named)
+            logger.warning("Set %s to resume this run with what it has saved.", named)
 
     # Around the others: what they say of the run rests on the history, and the pointer must not lead to a run whose
     # summary is not written.

@@ -175,7 +175,7 @@ class StudySession:
         )
 
     def _kept(self) -> tuple[int, Path] | None:
-        """Returns how many trials were begun in the longest study beside the folder that can be gone on with."""
+        """Returns how many trials were begun in the longest study beside the folder that can be resumed."""
         ours, found = place_aside(self.plan.folder, self._identity), []
         for folder in ours.parent.glob(f"{ours.name}*"):
             with suppress(StorageError):  # a damaged one stays where it is

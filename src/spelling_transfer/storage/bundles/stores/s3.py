@@ -68,7 +68,7 @@ class S3Store(BundleStore):
                     self._client, self._bucket, key, parts, jobs=self._jobs, encryption=self._encryption, count=count
                 ):
                     return
-        raise StoreError(f"{self.url}: an upload of {file} was ended by somebody else each time. Run again later.")
+        raise StoreError(f"{self.url}: an upload of {file} was ended by another process each time. Run again later.")
 
     def get_content(self, sha256: str, target: Path, receive: Receiver) -> None:
         """Appends to ``target`` what it lacks of some content; resumes where a connection breaks."""

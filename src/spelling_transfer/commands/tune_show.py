@@ -109,7 +109,7 @@ def _cost(plan: Plan, found: Estimate) -> str:
     if found.cost_usd is None:
         return "unknown"
     rented = f"{found.cost_usd:.2f} USD on a rented {found.tier}"
-    return rented if plan.study.backend != "local" else f"none on this machine; {rented}"
+    return rented if plan.study.backend != "local" else f"{rented}; none on a machine of your own"
 
 
 def _duration(hours: float) -> str:

@@ -160,6 +160,12 @@ def test_a_whole_study_is_kept_as_a_configuration(tuning, light: Light) -> None:
     file = tuning.path / "data" / "06_models" / "tuning" / "configs" / "kept.yml"
     again = make_plan(tuning.path, None, {}, str(file))
     assert (again.study.sampler, again.study.seed, again.study.n_trials) == ("one_at_a_time", 5, None)
+    # Of another environment it is no study, where it was listed as one that had not begun.
+    assert studies(tuning.path, "standard") == []
+    assert_refused(
+        tuning.tune("--resume", "--name=kept", "--env=standard"), 1, "no study 'kept' to resume. Known: none"
+    )
+    assert make_plan(tuning.path, "standard", {"name": "kept"}, None).file.parent == file.parent / "standard"
 
 
 @pytest.mark.parametrize(

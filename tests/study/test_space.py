@@ -73,7 +73,11 @@ def test_the_missions_grid_has_31_configurations_one_at_a_time_and_24_that_train
 def test_what_the_mission_lists_beside_is_refused_with_the_reason_and_what_to_do(name: str) -> None:
     with pytest.raises(StudyConfigError, match=f"{name} is a setting of a study and cannot be searched") as caught:
         space_of({"lora.r": {"values": [4, 8]}, name: {"values": SEED_GRID[name]}})
-    remedies = ("kedro tokens --analyze-thinking", "Run one study for each value", "kedro tune --gpu-tier TIER --dry-run")
+    remedies = (
+        "kedro tokens --analyze-thinking",
+        "Run one study for each value",
+        "kedro tune --gpu-tier TIER --dry-run",
+    )
     assert any(remedy in str(caught.value) for remedy in remedies)
 
 

@@ -156,7 +156,7 @@ def _configuration(project: Path, options: dict[str, Any]) -> str | None:
 
     if not options["resume"]:
         return cast("str | None", options["config"])
-    file = configurations(project) / f"{options['name']}.yml"
+    file = configurations(project, options["env"]) / f"{options['name']}.yml"
     if not file.is_file():
         if (studies_folder(project, options["env"]) / options["name"]).is_dir():
             raise CommandError(

@@ -59,7 +59,7 @@ def studies(project: Path, env: str | None) -> list[dict[str, Any]]:
         env: The environment.
     """
     folder = studies_folder(project, env)
-    kept = {file.stem: file for file in configurations(project).glob("*.yml")}
+    kept = {file.stem: file for file in configurations(project, env).glob("*.yml")}
     begun = {each.name for each in folder.iterdir() if each.is_dir()} if folder.is_dir() else set()
     return [_row(name, folder / name, kept.get(name)) for name in sorted(begun | kept.keys())]
 
@@ -157,7 +157,7 @@ def _found(project: Path, env: str | None, name: str) -> tuple[Path, str | None]
     from spelling_transfer.configuration.documents import read_file
 
     folder = studies_folder(project, env) / name
-    file = configurations(project) / f"{name}.yml"
+    file = configurations(project, env) / f"{name}.yml"
     known = [row["name"] for row in studies(project, env)]
     if name not in known:
         raise CommandError(f"there is no study {name!r}. Known: {', '.join(known) or 'none yet'}.")

@@ -49,7 +49,8 @@ def write_checklist(file: Path, policy: Policy) -> bool:
     try:
         old = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise PolicyError(f"{file}: cannot be read ({error.strerror}).") from error
+        needed = f"--document names another, which needs the lines {BEGIN!r} and {END!r}"
+        raise PolicyError(f"{file}: cannot be read ({error.strerror}). {needed}.") from error
     new = in_step(old, policy)
     if new == old:
         return False

@@ -201,7 +201,9 @@ def test_the_checklist_is_brought_in_step_and_stays_so(project: Path) -> None:
 def test_a_document_without_a_place_for_the_checklist_is_misuse(project: Path) -> None:
     (project / "docs.md").write_text("# Title\n")
     assert _run("checklist", "--write", "--document", "docs.md").exit_code == 2
-    assert _run("checklist", "--write", "--document", "nowhere.md").exit_code == 2
+    nowhere = _run("checklist", "--write", "--document", "nowhere.md")
+    assert nowhere.exit_code == 2
+    assert "--document names another, which needs the lines" in nowhere.output
     assert (project / "docs.md").read_text() == "# Title\n"
 
 

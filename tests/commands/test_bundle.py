@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,9 @@ def test_the_commands(store: BundleStore, source: Path, tmp_path: Path, monkeypa
     assert "fetched 6 files" in kedro("pull", store.url, "target")
     assert "all as said" in kedro("verify", "target")
     assert "7 files, all as said" in kedro("verify", store.url)
-    assert "first" in kedro("list", store.url)
+    listed = kedro("list", store.url)
+    assert "first" in listed
+    assert re.search(r" 20\d\d-\d\d-\d\d \d\d:\d\d ", listed)
     assert json.loads(kedro("list", store.url, "--json"))[0]["n_files"] == 7
     (tmp_path / "target/08_reporting/a ü 漢.txt").write_text("changed")
     assert "1 not as the manifest says" in kedro("verify", "target", code=1)

@@ -171,13 +171,15 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
         print_json([vars(version) for version in versions])
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("version", "when", "by", "files", "size", "new", "signed", "policy", "note", box=None)
+    when = Column("when (UTC)", no_wrap=True, min_width=16)  # whole, however narrow the terminal is
+    table = Table("version", when, "by", "files", "size", "new", "signed", "policy", "note", box=None)
     policy = {True: "kept", False: "broken", None: ""}
     for each in versions:
+        date = each.created_at[:16].replace("T", " ")
         table.add_row(
-            str(each.number), each.created_at, _shown(each.created_by), str(each.n_files), decimal(each.size_bytes),
+            str(each.number), date, _shown(each.created_by), str(each.n_files), decimal(each.size_bytes),
             decimal(each.new_bytes), "yes" if each.signed else "", policy[each.policy_kept], _shown(each.note),
         )  # fmt: skip
     Console(highlight=False).print(table if versions else f"{store}: holds no bundle.", markup=False)

@@ -173,8 +173,10 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    when = Column("when (UTC)", no_wrap=True, min_width=16)  # whole, however narrow the terminal is
-    table = Table("version", when, "by", "files", "size", "new", "signed", "policy", "note", box=None)
+    # In 80 columns the names and notes are folded, and nothing is cut.
+    whole = [Column(name, no_wrap=True) for name in ("when (UTC)", "files", "size", "new", "signed", "policy")]
+    by, note = (Column(name, overflow="fold") for name in ("by", "note"))
+    table = Table("version", whole[0], by, *whole[1:], note, box=None, padding=(0, 1, 0, 0), pad_edge=False)
     policy = {True: "kept", False: "broken", None: ""}
     for each in versions:
         date = each.created_at[:16].replace("T", " ")

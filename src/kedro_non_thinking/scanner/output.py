@@ -43,8 +43,8 @@ def to_text(result: ScanResult, policy: Policy) -> str:
         lines.append("What the scanner cannot check; check it yourself, no violation is counted:")
         lines += [f"  {finding.place}: {finding.message} ({finding.value})" for finding in result.cannot_see]
     blocking = sum(entry.blocking for entry in result.unchecked)
-    found = len(result.findings)
-    parts = [f"{result.checked} files checked", f"{found} violation{'' if found == 1 else 's'}"]
+    count = len(result.findings)
+    parts = [f"{result.checked} files checked", f"{count} violation{'' if count == 1 else 's'}"]
     if blocking:
         parts.append(f"{blocking} could not be judged")
     if len(result.unchecked) > blocking:

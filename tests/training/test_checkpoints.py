@@ -19,7 +19,7 @@ from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 from spelling_transfer.training.callbacks import EverySteps
-from spelling_transfer.training.checkpoints import CheckpointError, Checkpoints
+from spelling_transfer.training.checkpoints import CheckpointError, Checkpoints, WholeFiles
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import EncodedExamples
 from spelling_transfer.training.run import train
@@ -139,6 +139,14 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     with caplog.at_level(logging.WARNING, logger="spelling_transfer"):
         assert run(folder=tmp_path / "whole") == whole
     assert "damaged" in caplog.text
+
+
+def test_the_new_checkpoint_is_kept_although_the_clock_was_put_back(tmp_path: Path) -> None:
+    for step in range(1, 5):
+        file = tmp_path / f"step={step}.ckpt"
+        WholeFiles().save_checkpoint({"global_step": step}, file)
+        os.utime(file, (2e9 - step,) * 2)  # each seems older than the one before
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_checkpoint_holds_no_base_weights(run: Run, tmp_path: Path) -> None:

@@ -87,6 +87,17 @@ def n_gpus() -> int:
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
+def time_of_birth(pid: int) -> float:
+    """Returns when a process began, in seconds: with its id, and on one machine, no other process has it.
+
+    Raises:
+        psutil.NoSuchProcess: There is no such process.
+    """
+    # On Linux counted from the start of the system: what psutil says of it moves when the clock is set.
+    started = psutil.boot_time() if psutil.LINUX else 0.0
+    return round(float(psutil.Process(pid).create_time()) - started, 2)
+
+
 def describe_environment() -> dict[str, Any]:
     """Returns system, processor count, accelerator, Python and the versions of the packages that decide results.
 

@@ -24,6 +24,7 @@ import psutil
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.study.choices import most_steps
 from spelling_transfer.study.interfaces import Objective, TrialFailedError
+from spelling_transfer.study.machine import time_of_birth
 from spelling_transfer.study.monitor import TrialInterruptedError, TrialMonitor, repeating, scored_row
 from spelling_transfer.study.plan import StudyPlan, read_plan
 from spelling_transfer.study.records import (
@@ -172,7 +173,7 @@ class Worker:
 
 def process_signature(pid: int) -> str:
     """Returns what distinguishes a process from all others: machine, id, time of birth."""
-    return f"{platform.node()}/{pid}/{psutil.Process(pid).create_time():.2f}"
+    return f"{platform.node()}/{pid}/{time_of_birth(pid):.2f}"
 
 
 def is_lost(row: TrialRow, time: float, heartbeat_seconds: float) -> bool:

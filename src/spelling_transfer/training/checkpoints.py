@@ -58,7 +58,8 @@ class WholeFiles(TorchCheckpointIO):
         target = Path(path)
         with whole_file(target) as partial:
             torch.save(checkpoint, partial)
-        by_age = sorted(_files(target.parent), key=lambda found: found[1].stat().st_mtime_ns)
+        # The new one is the newest, whatever the clock says: it may have been put back.
+        by_age = sorted(_files(target.parent), key=lambda found: (found[1] == target, found[1].stat().st_mtime_ns))
         for _, old in by_age[:-_KEPT]:
             old.unlink(missing_ok=True)
 

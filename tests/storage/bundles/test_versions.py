@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from spelling_transfer.storage.bundles import versions
@@ -101,6 +103,19 @@ def test_a_lock_of_yesterday_or_of_a_process_whose_number_is_anothers_now_hinder
     store.put_lock("push-x", json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "began": 1.0}).encode())
     prune(store, 1)
     assert list(store.list_locks()) == ["push-old"]
+
+
+@in_a_folder
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil gives no other number")
+def test_a_lock_of_a_process_that_lives_counts_when_the_clock_was_set(
+    store: BundleStore, source: Path, monkeypatch: pytest.MonkeyPatch
+):
+    push_bundle(source, store)
+    booted = psutil.boot_time()
+    with locked(store, "push"):
+        monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted + 2)
+        with pytest.raises(StoreBusyError, match="a push is under way"):
+            prune(store, 1)
 
 
 def test_a_lock_that_cannot_be_read_counts_and_uploads_of_today_are_left_alone(

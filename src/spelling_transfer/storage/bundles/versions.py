@@ -264,6 +264,8 @@ def _is_dead(holder: dict[str, Any]) -> bool:
 def _began(pid: int) -> float | None:
     import psutil
 
+    from spelling_transfer.study.machine import time_of_birth
+
     with suppress(psutil.Error):
-        return float(psutil.Process(pid).create_time())
+        return time_of_birth(pid)
     return None

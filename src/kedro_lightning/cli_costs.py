@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -124,8 +124,8 @@ def show_plan(project: Path, options: Mapping[str, Any]) -> None:
     Raises:
         ComputeError: The settings do not fit the pipeline.
     """
-    given = {"env": options.get("env"), "runtime_params": options.get("params")}
-    _show_plan(project, {**given, "conf_source": options.get("conf_source")}, selection_of(options))
+    given = {name: options.get(name) for name in ("env", "conf_source")} | {"runtime_params": options.get("params")}
+    _show_plan(project, given, selection_of(options), here=(options.get("runner_params") or {}).get("here", ()))
 
 
 def _show_plan(
@@ -133,6 +133,7 @@ def _show_plan(
     started_with: Mapping[str, Any],
     selection: Mapping[str, Any],
     *,
+    here: Collection[str] = (),
     offline: bool = False,
     datasets: bool = False,
     as_json: bool = False,
@@ -140,11 +141,15 @@ def _show_plan(
     """Prints the plan of a selection of nodes, and what would keep them from starting, as far as can be seen here."""
     from kedro.framework.session import KedroSession
 
+    from .runner import StudioRunner
+
     with KedroSession.create(project_path=project, **started_with) as session:
         context = cast("Any", session).load_context()
     loader = context.config_loader
-    chosen, config = _chosen(selection), load_config(loader)
-    jobs = make_node_jobs(chosen, config)
+    chosen, config, runner = _chosen(selection), load_config(loader), StudioRunner(here=here)
+    if selection.get("only_missing_outputs"):
+        chosen = runner._filter_pipeline_for_missing_outputs(chosen, context.catalog)
+    jobs = make_node_jobs(chosen, config, runner.here)
     prices = PriceList((), "", "none")
     if jobs:
         wanted = {name for job in jobs for name in config.tiers[job.tier].machines}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pluggy import PluginManager
 
 SELECTION = ("tags", "from_nodes", "to_nodes", "node_names", "from_inputs", "to_outputs", "pipeline_names",
-             "namespaces", "load_versions")  # fmt: skip
+             "namespaces", "load_versions", "only_missing_outputs")  # fmt: skip
 """What says which nodes of which pipelines a run has, by the names of Kedro's sessions."""
 
 

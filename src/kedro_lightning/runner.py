@@ -70,7 +70,7 @@ class StudioRunner(_PartOfARun, AbstractRunner):
             here: Nodes that run here whatever their tags say, such as one that starts jobs of its own.
         """
         super().__init__(is_async=is_async)
-        self._here = [here] if isinstance(here, str) else list(here)  # --runner-params=here=NODE
+        self.here = [here] if isinstance(here, str) else list(here)  # --runner-params=here=NODE
         self._executor: NodeExecutor | None = None
 
     def __str__(self) -> str:
@@ -92,15 +92,15 @@ class StudioRunner(_PartOfARun, AbstractRunner):
         earlier = None
         if context is not None and state_path(context.project, run_id).is_file():
             earlier = read_state(context.project, run_id)
-            self._here = earlier.here
+            self.here = earlier.here
         config = load_config(context.loader) if context is not None else ComputeConfig()
-        jobs = make_node_jobs(pipeline, config, self._here)
+        jobs = make_node_jobs(pipeline, config, self.here)
         if not jobs or context is None:
             super()._run(pipeline, catalog, hook_manager, run_id)
             return
         ready = preflight(pipeline, jobs, catalog, config, context, run_id)
         _check_same_code(earlier, ready)
-        state = StateFile(context.project, earlier or _new_state(run_id, context, config, ready.code, self._here))
+        state = StateFile(context.project, earlier or _new_state(run_id, context, config, ready.code, self.here))
         state.write()
         _name_orphans(ready, state.state)
         click.echo(_announcement(ready), err=True)

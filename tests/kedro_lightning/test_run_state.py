@@ -50,6 +50,16 @@ def test_a_dry_run_is_of_the_namespaces_and_the_configuration_that_were_given(to
         assert [each.namespace for each in _chosen({"namespaces": ["two"]}).nodes] == ["two"]
 
 
+def test_a_dry_run_is_of_what_is_missing_and_knows_the_nodes_that_stay_here(toy_project) -> None:
+    toy_project.write("conf/base/compute.yml", COMPUTE)
+    stays = ("--runner=kedro_lightning.runner.StudioRunner", "--runner-params=here=count")
+    assert "Nothing would be rented" in toy_project.kedro("run", "--dry-run", *stays).output
+    toy_project.write("data/counts.json", "{}")
+    assert "count  T4" in toy_project.kedro("run", "--dry-run", "--pipelines=report").output
+    missing = toy_project.kedro("run", "--dry-run", "--pipelines=report", "--only-missing-outputs")
+    assert "Nothing would be rented" in missing.output
+
+
 def test_a_job_runs_its_nodes_whatever_defaults_the_project_has(toy_project) -> None:
     toy_project.write(".kedro.yml", "run: {tags: quick, runner-params: {here: [count]}, to-nodes: count}\n")
     done = toy_project.kedro(*kedro_run(["select"], None)[1:])
@@ -66,9 +76,10 @@ def test_a_run_that_is_not_there_is_named_with_those_that_are(toy_project) -> No
 
 def test_a_run_goes_on_with_the_options_it_was_started_with(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RUN_ID_VARIABLE, "")
-    options = {"env": "qwen3_4b", "params": {"n": 1}, "pipeline_names": ["tuning"], "tags": None, "runner": "x"}
+    asked = {"env": "qwen3_4b", "params": {"n": 1}, "only_missing_outputs": True}
+    options = {**asked, "pipeline_names": ["tuning"], "tags": None, "runner": "x"}
     StateFile(tmp_path, RunState("run-1", options)).write()
-    assert resume_options(tmp_path, "run-1") == {"env": "qwen3_4b", "params": {"n": 1}, "pipelines": ["tuning"]}
+    assert resume_options(tmp_path, "run-1") == {**asked, "pipelines": ["tuning"]}
     assert os.environ[RUN_ID_VARIABLE] == "run-1"
 
 

@@ -109,21 +109,25 @@ def test_offline_a_study_that_goes_on_adds_only_what_is_new(tmp_path: Path) -> N
 
 
 def test_online_running_trials_are_there_and_each_row_once(tmp_path: Path, server: FakeWandb, adapter: Path) -> None:
-    moments = [study(*(trial(n, "running", step) for n in (0, 1)), n_trials=2) for step in range(1, STEPS)]
-    show(tmp_path, *moments, study(trial(0, adapter=adapter), trial(1, "pruned", 4)))
+    moments = [study(*(trial(n, "running", step) for n in (0, 3)), n_trials=2) for step in range(1, STEPS)]
+    where = {"storage": "postgresql://me@db.internal/studies", "seed": 0}
+    show(tmp_path, *moments, study(trial(0, adapter=adapter), trial(3, "pruned", 4), settings=where))
     runs = by_trial(server)
-    assert (steps(runs[0]), steps(runs[1])) == (EVERY, [1, 2, 3, 4])
+    assert (steps(runs[0]), steps(runs[3])) == (EVERY, [1, 2, 3, 4])
     assert {run.group for run in server.runs.values()} == {"first_study"}
     assert runs[0].name == "000 r=8 targets=q_proj,v_proj"
     assert runs[0].config["lora"]["value"] == {"r": 8}
     assert all("train/loss" in row for row in runs[0].history)
     assert ["transfer/score" in row for row in runs[0].history] == [False, True] * 3
-    assert (runs[0].summary["state"], runs[1].summary["state"]) == ("complete", "pruned")
+    assert (runs[0].summary["state"], runs[3].summary["state"]) == ("complete", "pruned")
     assert runs[0].summary["transfer/score"] == pytest.approx(0.3)
     (whole,) = [run for run in server.runs.values() if run.job_type == "study"]
     assert {"trials", "transfer", "transfer/position_scatter_table", "transfer/count_scatter_table"} <= set(
         whole.history[0]
     )
+    assert whole.config["seed"]["value"] == 0
+    assert "storage" not in whole.config
+    assert whole.summary["best/selection/score"] == pytest.approx(0.4)  # not that of the one that was pruned, 0.6
     adapters = [each for each in server.artifacts.values() if each["type"] == "adapter"]
     assert [(each["name"], each["committed"]) for each in adapters] == [("first_study-000", True)]
     assert server.stored[adapters[0]["files"]["adapter_model.safetensors"]] == b"weights"

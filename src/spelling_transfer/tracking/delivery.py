@@ -14,7 +14,7 @@ from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import write_text
 from spelling_transfer.storage.errors import BundleError
 from spelling_transfer.storage.study_place import StudyPlace
-from spelling_transfer.study.interfaces import FINISHED_STATES, StudySnapshot, TrialSnapshot
+from spelling_transfer.study.interfaces import COUNTED_STATES, FINISHED_STATES, StudySnapshot, TrialSnapshot
 from spelling_transfer.tracking.rows import (
     SCORE,
     history,
@@ -172,11 +172,13 @@ class Delivery:
             return False
         # Online the run of an earlier call is resumed; offline there is one more file for the same run.
         run_id = self.ledger.run_id(None)
-        run = TrackedRun(self.target, run_id, f"{study.name} (all trials)", study.name, "study", dict(study.settings))
+        config = {name: value for name, value in study.settings.items() if name != "storage"}
+        run = TrackedRun(self.target, run_id, f"{study.name} (all trials)", study.name, "study", config)
         tables = {"trials": trial_table(study), "transfer": transfer_table(study)}
         run.log_tables(n_finished, tables, _SCATTERS if tables["transfer"].rows else {})
-        best = max((summary(study, trial).get(SCORE, 0.0) for trial in study.trials), default=0.0)
-        run.summarise({"trials": n_finished, "planned": study.n_trials, f"best/{SCORE}": best})
+        ranked = [trial for trial in study.trials if trial.state in COUNTED_STATES and trial.curve]
+        best = {f"best/{SCORE}": max(summary(study, trial)[SCORE] for trial in ranked)} if ranked else {}
+        run.summarise({"trials": n_finished, "planned": study.n_trials, **best})
         run.finish()
         self.ledger.note_study(self.target.name, n_finished)
         return True

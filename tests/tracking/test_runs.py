@@ -1,5 +1,6 @@
 """Settings of the tracking, and what is used of wandb."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from spelling_transfer.tracking import TrackingSettings
-from spelling_transfer.tracking.runs import is_signed_in
+from spelling_transfer.tracking.runs import asked_mode, is_signed_in
 
 PARAMETERS = Path(__file__).parents[2] / "conf" / "base" / "parameters" / "tracking.yml"
 
@@ -42,6 +43,22 @@ def test_a_key_is_found_where_wandb_keeps_it(nobody: None, tmp_path: Path, monke
     assert wbauth.read_netrc_auth(host="https://wandb.example") == "0" * 40
     assert is_signed_in("https://wandb.example")
     assert not is_signed_in("https://elsewhere.example")
+
+
+def test_what_was_asked_of_wandb_itself_is_obeyed(
+    nobody: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    wandb.teardown()  # its settings are read once
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    (Path(os.environ["WANDB_CONFIG_DIR"]) / "settings").write_text("[default]\nmode = offline\n")  # `wandb offline`
+    assert asked_mode(TrackingSettings()) == "offline"
+    assert asked_mode(TrackingSettings(mode="online")) == "online"
+    for variable, mode in {"online": "online", "dryrun": "offline", "disabled": "disabled"}.items():
+        monkeypatch.setenv("WANDB_MODE", variable)
+        assert asked_mode(TrackingSettings()) == mode
+    wandb.teardown()
 
 
 def test_nothing_heavy_is_imported_before_a_study_runs() -> None:

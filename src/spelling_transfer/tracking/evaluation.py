@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from spelling_transfer.tracking.rows import Columns
-from spelling_transfer.tracking.runs import TrackedRun, TrackingSettings, find_target, stop_process
+from spelling_transfer.tracking.runs import TrackedRun, TrackingSettings, asked_mode, find_target, stop_process
 
 _LOG = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 def log_evaluation(
     tables: Mapping[str, pd.DataFrame], tracking: TrackingSettings, *, study: str, folder: Path
 ) -> str | None:
-    """Sends the tables of an evaluation, where somebody is signed in; with ``offline``, writes them to files.
+    """Sends the tables of an evaluation, where somebody is signed in; where ``offline`` was asked for, to files.
 
     The run's id is a hash of the tables, so the same evaluation is sent once. An error is a warning and ends nothing.
 
@@ -34,7 +34,7 @@ def log_evaluation(
     """
     columns = {f"evaluation/{name}": _columns(table) for name, table in tables.items() if len(table)}
     target = find_target(tracking, folder)
-    if target is None or not columns or not (target.online or tracking.mode == "offline"):
+    if target is None or not columns or not (target.online or asked_mode(tracking) == "offline"):
         return None
     run_id = f"evaluation-{hashlib.sha256(repr(sorted(columns.items())).encode()).hexdigest()[:12]}"
     try:

@@ -246,8 +246,7 @@ def find_target(settings: TrackingSettings, folder: Path) -> Target | None:
         settings: The tracking.
         folder: The study's folder.
     """
-    asked = os.environ.get("WANDB_MODE", "").lower()
-    mode = asked if settings.mode == "auto" and asked in ("offline", "online", "disabled") else settings.mode
+    mode = asked_mode(settings)
     if mode == "disabled":
         return None
     base_url = server_url()
@@ -259,6 +258,21 @@ def require_target(settings: TrackingSettings, folder: Path) -> Target:
     """Returns the target of runs that have to be online.
 
     Raises:
+def asked_mode(settings: TrackingSettings) -> str:
+    """Returns the mode of the settings; with ``auto``, that of ``WANDB_MODE`` or of ``wandb offline``, if either says.
+
+    Args:
+        settings: The tracking.
+    """
+    if settings.mode != "auto":
+        return settings.mode
+    asked = os.environ.get("WANDB_MODE", "").lower()
+    if asked == "online":  # wandb's own settings say it, too, where nobody has said anything
+        return asked
+    known = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+    return known.get(asked or load_wandb().setup().settings.mode, "auto")
+
+
         TrackingError: Nobody is signed in.
     """
     base_url = server_url()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,7 +109,16 @@ def test_offline_a_study_that_goes_on_adds_only_what_is_new(tmp_path: Path) -> N
     assert {file.name: file.stat().st_mtime_ns for file in tmp_path.rglob("*.wandb")} == second
 
 
-def test_online_running_trials_are_there_and_each_row_once(tmp_path: Path, server: FakeWandb, adapter: Path) -> None:
+def test_online_running_trials_are_there_and_each_row_once(
+    tmp_path: Path,
+    server: FakeWandb,
+    adapter: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level(logging.INFO)
+    for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_PROJECT"):
+        monkeypatch.setenv(name, "of-another")  # as under `wandb agent`
     moments = [study(*(trial(n, "running", step) for n in (0, 3)), n_trials=2) for step in range(1, STEPS)]
     where = {"storage": "postgresql://me@db.internal/studies", "seed": 0}
     show(tmp_path, *moments, study(trial(0, adapter=adapter), trial(3, "pruned", 4), settings=where))
@@ -132,6 +142,10 @@ def test_online_running_trials_are_there_and_each_row_once(tmp_path: Path, serve
     assert [(each["name"], each["committed"]) for each in adapters] == [("first_study-000", True)]
     assert server.stored[adapters[0]["files"]["adapter_model.safetensors"]] == b"weights"
     assert server.keys == {KEY}
+    place = f"{server.url}/someone/llm-spelling-transfer-learning"
+    assert sum(place in text for text in caplog.messages) == 1  # a user is told, once, that and where it is sent
+    copies = [file for file in Path(os.environ["WANDB_CACHE_DIR"]).rglob("*") if file.is_file()]
+    assert [file for file in copies if file.read_bytes() == b"weights"] == []  # none is left on the disk
 
 
 def test_online_a_running_trial_is_sent_before_it_ends(tmp_path: Path, server: FakeWandb) -> None:

@@ -140,6 +140,7 @@ class Delivery:
         self.ledger = ledger
         self._open: dict[int, TrackedRun] = {}
         self._steps: dict[int, int] = {}
+        self._said = False
 
     def deliver(self, study: StudySnapshot, *, live: bool) -> tuple[list[int], int]:
         """Sends what is new.
@@ -190,7 +191,7 @@ class Delivery:
             run.finish(failed=True)
 
     def _run(self, study: StudySnapshot, trial: TrialSnapshot, upload_bytes: int = 0) -> TrackedRun:
-        return TrackedRun(
+        run = TrackedRun(
             self.target,
             self.ledger.run_id(trial.number),
             run_name(trial),
@@ -200,6 +201,11 @@ class Delivery:
             sweep=self.ledger.sweep_of(trial.number),
             upload_bytes=upload_bytes,
         )
+        if run.project_url and not self._said:
+            self._said = True
+            text = "%s is sent to Weights & Biases: %s (tracking.mode: disabled sends nothing)."
+            _LOGGER.info(text, study.name, run.project_url)
+        return run
 
     def _follow(self, study: StudySnapshot, trial: TrialSnapshot) -> None:
         rows = history(study, trial)

@@ -93,6 +93,8 @@ def load_wandb() -> Any:
     # Reports to its makers; the end of a process waits for them.
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     clean_variables("WANDB_API_KEY")
+    for name in ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID"):
+        os.environ.pop(name, None)  # under `wandb agent` all trials would become the agent's one run
     import wandb
 
     logging.getLogger("wandb").propagate = False
@@ -175,6 +177,7 @@ class TrackedRun:
         except Exception as error:
             place = target.base_url or str(target.files)
             raise TrackingError(f"{place}: the run cannot be opened ({first_line(error)})") from error
+        self.project_url: str = self._run.project_url if target.online else ""
         # A run that is resumed has these rows: sending them again would double them.
         self._next_step = int(self._run.starting_step) if target.online else 0
 
@@ -202,7 +205,8 @@ class TrackedRun:
         """Sends an adapter as an artifact; the same files again make no second version."""
         wandb = load_wandb()
         artifact = wandb.Artifact(name, type="adapter", metadata=metadata)
-        artifact.add_dir(str(folder))
+        # By default wandb keeps a copy of each for good, in a cache that only it reads.
+        artifact.add_dir(str(folder), skip_cache=True, policy="immutable")
         self._run.log_artifact(artifact)
 
     def summarise(self, values: dict[str, Any]) -> None:
@@ -254,10 +258,6 @@ def find_target(settings: TrackingSettings, folder: Path) -> Target | None:
     return Target(settings, folder, online, base_url if online else "")
 
 
-def require_target(settings: TrackingSettings, folder: Path) -> Target:
-    """Returns the target of runs that have to be online.
-
-    Raises:
 def asked_mode(settings: TrackingSettings) -> str:
     """Returns the mode of the settings; with ``auto``, that of ``WANDB_MODE`` or of ``wandb offline``, if either says.
 
@@ -273,6 +273,10 @@ def asked_mode(settings: TrackingSettings) -> str:
     return known.get(asked or load_wandb().setup().settings.mode, "auto")
 
 
+def require_target(settings: TrackingSettings, folder: Path) -> Target:
+    """Returns the target of runs that have to be online.
+
+    Raises:
         TrackingError: Nobody is signed in.
     """
     base_url = server_url()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shlex
 import signal
+import sqlite3
 import threading
+import time
 import urllib.request
+from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
@@ -21,10 +25,14 @@ from tests.commands.conftest import assert_refused
 from spelling_transfer.commands import tune as command
 from spelling_transfer.commands.tune_plan import MODES, Plan, make_plan, studies_folder
 from spelling_transfer.commands.tune_studies import dashboard_server, studies
+from spelling_transfer.configuration import save_experiment
+from spelling_transfer.study.choices import planned_trials
 from spelling_transfer.study.config import Pruner, Sampler, TrialConfig
-from spelling_transfer.study.interfaces import Evaluation, Monitor, TrialOutcome
+from spelling_transfer.study.interfaces import Evaluation, Monitor, StudyInterruptedError, TrialOutcome
+from spelling_transfer.study.records import VERSION
 from spelling_transfer.study.run import run_study
 from spelling_transfer.study.space import _SETTINGS_OF_A_STUDY, read_space
+from spelling_transfer.study.worker import process_signature
 
 ROOT = Path(__file__).parents[2]
 TUNING = (ROOT / "docs" / "hyperparameter_tuning.md").read_text(encoding="utf-8")
@@ -147,19 +155,52 @@ def test_an_interrupted_study_goes_on_with_its_own_settings(tuning, light: Light
     assert light.trained == [0, 1, 2, 3]
     assert tuning.tune("--resume", "--name=mine").exit_code == 0
     assert light.trained == [0, 1, 2, 3]  # nothing was left to do
-    assert tuning.tune("--resume", "--name=mine", "--trials=5").exit_code == 0
+    other = tuning.tune("--mode=random", "--trials=5", "--space=vocabulary", "--focus=transfer", "--name=mine")
+    assert_refused(other, 1, "study.name: 'mine' is in use", "with other settings")
+    assert tuning.tune("--resume", "--name=mine", "--trials=5").exit_code == 0  # what was refused changed nothing
     assert light.trained == [0, 1, 2, 3, 4]
     (row,) = studies(tuning.path, None)
     assert (row["focus"], row["sampler"], row["done"]) == ("transfer", "random", 5)
-    other = tuning.tune("--mode=random", "--trials=5", "--space=vocabulary", "--focus=transfer", "--name=mine")
-    assert_refused(other, 1, "study.name: 'mine' is in use", "with other settings")
+
+
+def test_the_list_says_what_is_planned_what_was_killed_and_what_another_version_made(tuning, light: Light) -> None:
+    def change(statement: str, *values: object) -> dict[str, Any]:
+        with closing(sqlite3.connect(studies_folder(tuning.path, None) / "mine" / "study.db")) as database, database:
+            database.execute(statement, values)
+        return studies(tuning.path, None)[0]
+
+    plan = make_plan(tuning.path, None, {"mode": "grid", "space": "first_look", "name": "mine"})
+    save_experiment(plan.study, plan.trial, plan.file)
+    light.interrupt_at = 2
+    with pytest.raises(StudyInterruptedError):
+        command.run_study_pipeline(plan)
+    (row,) = studies(tuning.path, None)
+    assert (row["done"], row["planned"]) == (2, planned_trials(plan.space, plan.study))
+    assert row["state"] == "can be resumed"
+    trials = f"spelling_transfer_trials_v{VERSION}"
+    taken = f"UPDATE {trials} SET state = 'running', heartbeat = ?, owner = ? WHERE number = 2"
+    owners = {f"{platform.node()}/{2**22 + 1}/1.00": "can be resumed", process_signature(os.getpid()): "running"}
+    for owner, state in owners.items():  # of a process that was killed, of one that lives
+        assert change(taken, time.time(), f"here/{owner}/1")["state"] == state
+    renamed = change("UPDATE spelling_transfer_studies SET identity = replace(identity, '\"focus\"', '\"aim\"')")
+    assert "is of version" in renamed["state"]
+
+
+def test_a_study_that_is_kept_beside_can_be_sent(tuning, light: Light) -> None:
+    for seed in (1, 2):
+        command.run_study_pipeline(make_plan(tuning.path, None, {"mode": "random", "trials": 1, "seed": seed}))
+    _, aside = (row["name"] for row in studies(tuning.path, None))
+    assert aside.startswith("spelling_transfer_exp.")
+    assert_refused(tuning.tune("sync", aside), 1, "wandb login")
 
 
 def test_a_whole_study_is_kept_as_a_configuration(tuning, light: Light) -> None:
-    assert tuning.tune("--mode=grid", "--space=vocabulary", "--seed=5", "--name=kept").exit_code == 0
+    given = ("--space=vocabulary", "--seed=5", "--params=arms.seeds=3")
+    assert tuning.tune("--mode=grid", *given, "--name=kept").exit_code == 0
     file = tuning.path / "data" / "06_models" / "tuning" / "configs" / "kept.yml"
     again = make_plan(tuning.path, None, {}, str(file))
     assert (again.study.sampler, again.study.seed, again.study.n_trials) == ("one_at_a_time", 5, None)
+    assert again.runtime_params["arms"] == {"seeds": 3}
     # Of another environment it is no study, where it was listed as one that had not begun.
     assert studies(tuning.path, "standard") == []
     assert_refused(

@@ -16,9 +16,9 @@ from spelling_transfer.commands.tune_docs import write_docs
 from spelling_transfer.commands.tune_plan import MODES, Plan, check_workers, estimate, make_plan
 from spelling_transfer.commands.tune_studies import dashboard, list_studies, sync
 from spelling_transfer.configuration.layers import given_though_searched
-from spelling_transfer.files import NAME_RULE, is_name
+from spelling_transfer.files import NAME_RULE, is_name, write_bytes
 from spelling_transfer.statistics.scores import Focus
-from spelling_transfer.study.config import GpuTier, Pruner, Sampler
+from spelling_transfer.study.config import GpuTier, Pruner, Sampler, StudyConfigError
 
 _STUDY_NODE = "tuning.run_study"
 
@@ -144,9 +144,15 @@ def _tune(options: dict[str, Any]) -> None:
     if options["dry_run"]:
         return
     check_workers(plan)
-    save_experiment(plan.study.model_copy(update={"resume": False}), plan.trial, plan.file)
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
-        run_study_pipeline(plan)
+    before = plan.file.read_bytes() if plan.file.is_file() else None
+    save_experiment(plan.study.model_copy(update={"resume": False}), plan.trial, plan.file, plan.params)
+    try:
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            run_study_pipeline(plan)
+    except StudyConfigError:
+        if before is not None:  # refused: --resume goes on with the settings that the study has
+            write_bytes(plan.file, before)
+        raise
     if as_json:
         print_json(_result(plan))
 

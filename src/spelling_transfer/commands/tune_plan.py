@@ -70,6 +70,11 @@ class Plan:
     runtime_params: dict[str, Any]
 
     @property
+    def params(self) -> dict[str, Any]:
+        """What was given of groups other than those of the study and its trials."""
+        return nest({path: each for path, each in self.above.items() if path[0] not in ("study", "trial")})
+
+    @property
     def file(self) -> Path:
         """Where the whole configuration is kept, for ``--resume`` and for you."""
         return configurations(self.project, self.env) / f"{self.study.name}.yml"

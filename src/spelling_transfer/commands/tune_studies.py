@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
@@ -77,25 +77,24 @@ def _row(name: str, folder: Path, file: Path | None) -> dict[str, Any]:
         if file is not None:
             settings = read_file(file)["study"]
             row |= {key: settings[key] for key in ("sampler", "focus")} | {"planned": settings.get("n_trials") or 0}
-        study = read_study(recorded_name(name) if file is None else name, folder, settings.get("storage"))
+        study = read_study(recorded_name(name) if file is None else name, folder, settings)
     except NothingToSyncError:
         return row
     except (SpellingTransferError, KeyError) as error:
         return {**row, "state": f"cannot be read: {error}"}
-    return {**row, **_progress(study, row["planned"])}
+    return {**row, **_progress(study)}
 
 
-def _progress(study: StudySnapshot, planned: int) -> dict[str, Any]:
+def _progress(study: StudySnapshot) -> dict[str, Any]:
     done = [trial for trial in study.trials if trial.state in _DONE]
     counted = [trial for trial in done if trial.state in ("complete", "stopped") and trial.curve]
     scores = [trial.curve[-1]["selection_score"] for trial in counted]
-    planned = max(planned, len(study.trials))
     running = any(trial.state == "running" for trial in study.trials)
-    state = "finished" if len(done) == planned else "running" if running else "can be resumed"
+    state = "finished" if len(done) == study.n_trials else "running" if running else "can be resumed"
     return {
         "sampler": study.settings["sampler"],
         "focus": study.settings["focus"],
-        "planned": planned,
+        "planned": study.n_trials,
         "done": len(done),
         "failed": sum(trial.state == "failed" for trial in done),
         "best_score": max(scores, default=None),
@@ -140,7 +139,8 @@ def dashboard_server(project: Path, env: str | None, name: str, port: int) -> WS
 
     from spelling_transfer.study.storage import FILE_NAME, open_engine, storage_url
 
-    folder, storage = _found(project, env, name)
+    _, folder, kept = _found(project, env, name)
+    storage = kept.get("study", {}).get("storage")
     if storage is None and not (folder / FILE_NAME).is_file():
         raise CommandError(f"{folder}: the study {name!r} has not begun.")
     url = storage_url(storage, folder)
@@ -153,16 +153,19 @@ def dashboard_server(project: Path, env: str | None, name: str, port: int) -> WS
         raise CommandError(f"--port {port}: {error.strerror}. Take another one, or 0 for any.") from error
 
 
-def _found(project: Path, env: str | None, name: str) -> tuple[Path, str | None]:
+def _found(project: Path, env: str | None, name: str) -> tuple[str, Path, dict[str, Any]]:
+    """Returns the name of a study in its records, its folder, and the configuration that is kept for it, if any is."""
     from spelling_transfer.configuration.documents import read_file
+    from spelling_transfer.study.storage import recorded_name
 
     folder = studies_folder(project, env) / name
     file = configurations(project, env) / f"{name}.yml"
     known = [row["name"] for row in studies(project, env)]
     if name not in known:
         raise CommandError(f"there is no study {name!r}. Known: {', '.join(known) or 'none yet'}.")
-    settings = read_file(file).get("study", {}) if file.is_file() else {}
-    return folder, cast("str | None", settings.get("storage"))
+    if not file.is_file():
+        return recorded_name(name), folder, {}
+    return name, folder, read_file(file)
 
 
 @click.command("sync", short_help="Send the trials of a study to Weights & Biases.", context_settings=CONTEXT_SETTINGS)
@@ -180,7 +183,9 @@ def sync(name: str, as_json: bool, env: str | None) -> None:
 
     with one_clear_error(env=env):
         project = enter_project()
-        folder, storage = _found(project, env, name)
-        tracking = TrackingSettings.model_validate(config_loader(project, env)["parameters"].get("tracking", {}))
-        report = sync_study(read_study(name, folder, storage), tracking, folder)
+        recorded, folder, kept = _found(project, env, name)
+        tracking = TrackingSettings.model_validate(
+            config_loader(project, env, kept.get("params"))["parameters"].get("tracking", {})
+        )
+        report = sync_study(read_study(recorded, folder, kept.get("study")), tracking, folder)
         click.echo(json.dumps(report._asdict()) if as_json else str(report))

@@ -32,8 +32,9 @@ ENTRY_POINT_GROUP = "spelling_transfer.search_spaces"
 GROUP_OF = {"space": SPACES, "trial": "training", "lightning": "lightning", "model_profile": "models"}
 """The folder in which a group's ``extends`` is looked up where it names none."""
 
-_GROUPS = ("study", "trial")
-"""What a user's own configuration holds."""
+_PARAMS = "params"
+_GROUPS = ("study", "trial", _PARAMS)
+"""What a user's own configuration holds: two groups, and below ``params`` any others."""
 _RECOMMENDED = "config"
 """Where a recommendation (``best_config.json``) holds its configuration."""
 
@@ -123,8 +124,9 @@ class Presets:
     def experiment(self, reference: str, folder: Path) -> Layer:
         """Reads a configuration of a study: a file, or the name of a ready one.
 
-        A file has the groups ``study`` and ``trial``, each with what it changes, and may extend another file, given
-        relative to itself. The recommendation of a study is read as well: its configuration is the trial.
+        A file has the groups ``study`` and ``trial``, each with what it changes, and others below ``params``. It may
+        extend another file, given relative to itself. The recommendation of a study is read as well: its configuration
+        is the trial.
 
         Args:
             reference: A file that ends in ``.yml``, ``.yaml`` or ``.json``; else a name in ``conf/*/study/training/``.
@@ -201,10 +203,12 @@ class Presets:
         return file.removeprefix(self._shown_from).lstrip("/") if self._shown_from else file
 
 
-def save_experiment(study: StudySettings, trial: TrialConfig, file: Path) -> None:
-    """Writes a whole configuration to a YAML or JSON file, which ``kedro tune --config`` takes."""
+def save_experiment(
+    study: StudySettings, trial: TrialConfig, file: Path, params: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a whole configuration, and parameters of other groups, to a file that ``kedro tune --config`` takes."""
     groups = {"study": study.model_dump(mode="json"), "trial": trial.model_dump(mode="json")}
-    write_file({VERSION: CONFIG_VERSION, **groups}, file)
+    write_file({VERSION: CONFIG_VERSION, **groups, **({_PARAMS: dict(params)} if params else {})}, file)
 
 
 def _references(content: Mapping[str, Any], where: str) -> list[str]:
@@ -235,7 +239,7 @@ def _groups(content: Mapping[str, Any], shown: str) -> dict[str, Mapping[str, An
             raise ConfigurationError(f"{shown}: {name}: unknown group{_meant(name)}. Known: {', '.join(_GROUPS)}.")
         if not isinstance(values, Mapping):
             raise ConfigurationError(f"{shown}: {name}: expected settings by name, found {values!r}.")
-    return groups
+    return {**groups.pop(_PARAMS, {}), **groups}
 
 
 def _meant(name: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.study.interfaces import FINISHED_STATES, StudySnapshot
@@ -167,24 +168,29 @@ def sync_study(study: StudySnapshot, settings: TrackingSettings, folder: Path) -
     return SyncReport(sent, known, unfinished, sent_study)
 
 
-def read_study(name: str, folder: Path, storage: str | None = None) -> StudySnapshot:
-    """Reads a study from its records.
+def read_study(name: str, folder: Path, run: Mapping[str, Any] | None = None) -> StudySnapshot:
+    """Reads a study from its records. A trial whose worker is gone is ``waiting``.
 
     Args:
         name: Its name.
         folder: Its folder.
-        storage: URL of its database; the file in its folder by default.
+        run: Settings of how it is run, which its records do not hold. Without ``n_trials`` those that were begun count
+            as planned.
 
     Raises:
         NothingToSyncError: There is no study of this name.
         StorageError: Its database cannot be opened.
+        StudyConfigError: Its records are of another version of this project.
     """
-    from spelling_transfer.study.config import StudySettings, TrialConfig
+    from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
     from spelling_transfer.study.plan import StudyPlan
-    from spelling_transfer.study.records import Records
+    from spelling_transfer.study.records import VERSION, Records
     from spelling_transfer.study.storage import FILE_NAME, open_engine, storage_url
     from spelling_transfer.study.watch import Snapshots
+    from spelling_transfer.study.worker import is_lost
 
+    run = {key: run[key] for key in ("heartbeat_seconds", "n_trials", "place", "storage") if run and key in run}
+    storage = run.get("storage")
     if storage is None and not (folder / FILE_NAME).is_file():
         raise NothingToSyncError(f"{folder}: holds no study ({FILE_NAME}). Run it first with 'kedro tune'.")
     engine = open_engine(storage_url(storage, folder), read_only=True)
@@ -194,9 +200,21 @@ def read_study(name: str, folder: Path, storage: str | None = None) -> StudySnap
         if found is None:
             raise NothingToSyncError(f"{folder}: holds no study {name!r}. 'kedro tune' says what its name was.")
         identity = json.loads(found[0])
-        settings = StudySettings.model_validate(identity["study"])
-        defaults = TrialConfig.model_validate(identity["trial"])
-        study = Snapshots(StudyPlan(settings, defaults, folder), records).take()
-        return replace(study, n_trials=len(study.trials))
+        try:
+            settings = StudySettings.model_validate(identity["study"] | run)
+            defaults = TrialConfig.model_validate(identity["trial"])
+            if found[1] != VERSION:
+                raise ValueError(f"format {found[1]}, this one reads {VERSION}")
+        except ValueError as error:
+            other = identity["data"].get("project_version", "?")
+            raise StudyConfigError(f"{folder}: is of version {other} of this project, not to be read here.") from error
+        plan = StudyPlan(settings, defaults, folder)
+        study = Snapshots(plan, records).take()
+        alive = {row.number for row in records.running(lambda row, now: is_lost(row, now, settings.heartbeat_seconds))}
+        trials = tuple(
+            replace(trial, state="waiting") if trial.state == "running" and trial.number not in alive else trial
+            for trial in study.trials
+        )
+        return replace(study, trials=trials, n_trials=max(len(trials), plan.n_trials if "n_trials" in run else 0))
     finally:
         engine.dispose()

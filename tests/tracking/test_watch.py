@@ -226,6 +226,22 @@ def test_a_silent_server_costs_the_study_nothing_and_it_is_sent_when_the_server_
     assert {number: steps(run) for number, run in by_trial(server).items()} == {0: EVERY, 1: EVERY}
 
 
+def test_a_server_that_was_away_for_a_while_gets_the_study_again(
+    tmp_path: Path, server: FakeWandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver, calls = watch.Delivery.deliver, iter([True])
+
+    def away_once(self: watch.Delivery, *study: StudySnapshot, live: bool) -> Any:
+        if next(calls, False):
+            raise TrackingError("away")
+        return deliver(self, *study, live=live)
+
+    monkeypatch.setattr(watch.Delivery, "deliver", away_once)
+    monkeypatch.setattr(watch, "_AGAIN_SECONDS", 0.0)
+    show(tmp_path, study(trial(0)), study(trial(0), trial(1)))
+    assert {number: steps(run) for number, run in by_trial(server).items()} == {0: EVERY, 1: EVERY}
+
+
 def test_the_end_of_a_study_does_not_wait_for_a_server_that_fell_silent(
     tmp_path: Path, server: FakeWandb, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

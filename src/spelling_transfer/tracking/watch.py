@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,8 @@ from spelling_transfer.tracking.runs import (
 
 _LOGGER = logging.getLogger(__name__)
 _OFFLINE_SECONDS = 5.0
+_AGAIN_SECONDS = 600.0
+"""So long a study is logged offline before the server is tried again."""
 
 
 class WandbObserver:
@@ -78,21 +82,27 @@ class WandbObserver:
             if target is None:
                 return
             ledger = self._ledger or Ledger(self.folder)
-            self._delivery = Delivery(target, ledger)
-            if not self._watch(self._delivery) and target.online:
+            offline = Delivery(Target(self.settings, self.folder, online=False), ledger)
+            while True:
+                self._delivery = Delivery(target, ledger)
+                if self._watch(self._delivery) or not target.online:
+                    return
                 stop_process()
-                self._delivery = Delivery(Target(self.settings, self.folder, online=False), ledger)
-                self._watch(self._delivery)
+                self._delivery = offline
+                if self._watch(offline, _AGAIN_SECONDS) is not None:
+                    return
         except Exception as error:  # noqa: BLE001  (a watcher never ends a study)
             self._warn(str(error))
 
-    def _watch(self, delivery: Delivery) -> bool:
-        """Delivers until the end; returns whether all of it arrived."""
-        self._seen = None
+    def _watch(self, delivery: Delivery, seconds: float = math.inf) -> bool | None:
+        """Delivers until the end; returns whether all of it arrived, or ``None`` where the time is over before."""
+        self._seen, until = None, time.monotonic() + seconds
         while True:
             with self._news:
                 self._news.wait_for(lambda: self._ending or self._latest is not self._seen)
                 ending, study = self._ending, self._latest
+            if time.monotonic() > until and not ending:
+                return None
             if study is None:
                 return True
             try:

@@ -198,6 +198,12 @@ def test_a_name_in_use_with_other_settings_or_data_is_refused_before_anything_is
         (light_settings(n_trials=1, patience=3), light_defaults(), Untouchable(), "study.patience is null there and 3"),
         (settings, light_defaults(max_steps=31), Untouchable(), "trial.training.max_steps is 30 there and 31 here"),
         (settings, light_defaults(), Untouchable(data="other"), "data.data"),
+        (
+            light_settings(n_trials=1, patience=3),
+            light_defaults(),
+            Untouchable(data="other"),
+            "settings: study.patience",
+        ),
     ]
     for other, defaults, source, difference in others:
         with pytest.raises(StudyConfigError, match="is in use in") as refused:

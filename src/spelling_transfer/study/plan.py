@@ -93,7 +93,9 @@ def check_identity(recorded: str, wanted: str, name: str, place: str) -> None:
         StudyConfigError: It is another one; the message names the first differences.
     """
     before, now = _flat(json.loads(recorded)), _flat(json.loads(wanted))
-    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    differing = [key for key in before.keys() | now.keys() if before.get(key) != now.get(key)]
+    # Data last: a setting, such as the number of validation words, may be why they differ.
+    differing.sort(key=lambda key: (key.startswith("data."), key))
     if not differing:
         return
     shown = "; ".join(

@@ -9,14 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
-from tests.conftest import ROOT
+from kedro.framework.startup import bootstrap_project
+from tests.conftest import ROOT, ToyProject
 from tests.test_misuse import commands as every
 
 from spelling_transfer.commands import errors
 from spelling_transfer.commands.errors import explain, one_clear_error
+from spelling_transfer.commands.project import run_pipeline
 
 
 def _fails(*options: click.Option) -> Result:
@@ -35,6 +38,17 @@ def test_an_error_of_the_system_advises_verbose_where_the_command_has_it() -> No
 def test_and_does_not_where_there_is_no_such_option() -> None:
     assert _fails().output == "Error: /some/file: Input/output error.\n"
     assert explain(OSError(errno.EIO, "Input/output error")) == "Input/output error."
+
+
+def test_a_pipeline_that_fails_in_another_command_advises_no_option_of_kedro_run(
+    toy_project: ToyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (toy_project.path / "data").mkdir()
+    pd.DataFrame({"layers": []}).to_parquet(toy_project.path / "data/words.parquet")
+    bootstrap_project(toy_project.path)
+    with pytest.raises(ZeroDivisionError):
+        run_pipeline(toy_project.path, None, "report")
+    assert "previous command" not in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), PermissionError(13, "Permission denied")])

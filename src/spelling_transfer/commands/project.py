@@ -129,6 +129,7 @@ def run_pipeline(
     from kedro.framework.session import KedroSession
 
     logging.getLogger("kedro_viz").setLevel(logging.ERROR)  # it warns of every run that is not of all pipelines
+    logging.getLogger("kedro.runner").setLevel(logging.ERROR)  # it advises options that `kedro run` alone has
     with KedroSession.create(project_path=project, env=env, runtime_params=dict(params or {})) as session:
         cast("KedroSession", session).run(
             pipeline_names=[pipeline], node_names=nodes or None, to_outputs=outputs or None, runner=runner

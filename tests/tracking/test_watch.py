@@ -177,9 +177,10 @@ def test_an_adapter_of_a_worker_elsewhere_is_fetched_from_the_place_of_the_study
     there, place = tmp_path / "there" / "0000", str(tmp_path / "place")
     (there / "adapter").mkdir(parents=True)
     (there / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
-    StudyPlace(place, "first_study").discard(there)
+    StudyPlace(place, "größe").discard(there)
     here = tmp_path / "trials" / "0000" / "adapter"
-    show(tmp_path, study(trial(0, adapter=here), trial(1, adapter=here.parents[1] / "0001"), settings={"place": place}))
+    trials = trial(0, adapter=here), trial(1, adapter=here.parents[1] / "0001")
+    show(tmp_path, study(*trials, name="größe", settings={"place": place}))
     (sent,) = [each for each in server.artifacts.values() if each["type"] == "adapter"]  # the other was never kept
     assert server.stored[sent["files"]["adapter_model.safetensors"]] == b"weights"
 

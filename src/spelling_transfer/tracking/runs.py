@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -204,7 +205,8 @@ class TrackedRun:
     def log_adapter(self, folder: Path, name: str, metadata: dict[str, Any]) -> None:
         """Sends an adapter as an artifact; the same files again make no second version."""
         wandb = load_wandb()
-        artifact = wandb.Artifact(name, type="adapter", metadata=metadata)
+        known = re.sub(r"[^A-Za-z0-9_.-]", "_", name)  # of the names that a study may have, wandb takes no others
+        artifact = wandb.Artifact(known, type="adapter", metadata=metadata)
         # By default wandb keeps a copy of each for good, in a cache that only it reads.
         artifact.add_dir(str(folder), skip_cache=True, policy="immutable")
         self._run.log_artifact(artifact)

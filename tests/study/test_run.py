@@ -329,6 +329,14 @@ def test_the_folder_of_a_study_that_another_run_is_training_is_not_taken_away(tm
     assert len(run_study(other, light_defaults(), LightStudy(), folder=folder).trials) == 1
 
 
+def test_a_folder_that_was_renamed_is_told_from_one_without_a_study(tmp_path: Path) -> None:
+    run_study(light_settings(n_trials=1), light_defaults(), LightStudy(), folder=tmp_path / "light")
+    folder = (tmp_path / "light").rename(tmp_path / "other")
+    for resume in (True, False):
+        with pytest.raises(StudyConfigError, match="holds the study 'light', and not 'other'"):
+            run_study(light_settings(name="other", resume=resume), light_defaults(), Untouchable(), folder=folder)
+
+
 def test_resuming_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyConfigError, match="there is no study 'light'"):
         run_study(light_settings(resume=True), light_defaults(), Untouchable(), folder=tmp_path)

@@ -141,6 +141,8 @@ def test_the_trials_of_a_sweep_run_on_the_executor_and_are_its_runs(tmp_path: Pa
     assert runs["run-b"].summary["transfer/score"] == pytest.approx(result.trials["transfer_score"][1])
     # The runs are those of the study, so there is nothing to synchronise, and nothing left to try.
     whole = read_study("swept", tmp_path, {"place": "s3://bucket/place", "n_trials": 5})
+    with pytest.raises(StudyConfigError, match="holds the study 'swept'; give the folder that name again"):
+        read_study("renamed", tmp_path)
     assert (whole.settings["place"], whole.n_trials) == ("s3://bucket/place", 5)
     assert sync_study(whole, TrackingSettings(), tmp_path).sent == []
     again = run_tracked_study(settings(), TrialConfig(), objective, TrackingSettings(), folder=tmp_path)

@@ -177,6 +177,15 @@ class Records:
 
         return self._run(work)  # type: ignore[no-any-return]
 
+    def names(self) -> list[str]:
+        """Returns the names of all studies in the storage."""
+
+        def work(connection: sa.Connection) -> list[str]:
+            there = sa.inspect(connection).has_table(_STUDIES.name)
+            return list(connection.scalars(sa.select(_STUDIES.c.name))) if there else []
+
+        return self._run(work)  # type: ignore[no-any-return]
+
     def create(self, identity: str, *, base: bool) -> None:
         """Makes the study's row and tables unless they are there.
 

@@ -208,6 +208,11 @@ class StudySession:
         identity = self._identity
         found = self._records.find()
         if found is None:
+            if self.plan.settings.storage is None and (others := self._records.names()):
+                raise StudyConfigError(
+                    f"study.name: {self.plan.folder} holds the study {others[0]!r}, and not {name!r}. A study goes by "
+                    f"the name it was begun with: give its folder that name again, or {name!r} another one."
+                )
             if self.plan.settings.resume:
                 raise StudyConfigError(
                     f"study.resume: there is no study {name!r} in {shown}. Start it without --resume."

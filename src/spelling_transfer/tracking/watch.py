@@ -190,7 +190,7 @@ def read_study(name: str, folder: Path, run: Mapping[str, Any] | None = None) ->
     Raises:
         NothingToSyncError: There is no study of this name.
         StorageError: Its database cannot be opened.
-        StudyConfigError: Its records are of another version of this project.
+        StudyConfigError: Its records are of another version of this project, or of a study with another name.
     """
     from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
     from spelling_transfer.study.plan import StudyPlan
@@ -208,7 +208,9 @@ def read_study(name: str, folder: Path, run: Mapping[str, Any] | None = None) ->
         records = Records(engine, name, patience_seconds=0.0)
         found = records.find()
         if found is None:
-            raise NothingToSyncError(f"{folder}: holds no study {name!r}. 'kedro tune' says what its name was.")
+            if storage is None and (others := records.names()):
+                raise StudyConfigError(f"{folder}: holds the study {others[0]!r}; give the folder that name again.")
+            raise NothingToSyncError(f"{folder}: holds no study {name!r}. Run it first with 'kedro tune'.")
         identity = json.loads(found[0])
         try:
             settings = StudySettings.model_validate(identity["study"] | run)

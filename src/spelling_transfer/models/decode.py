@@ -222,9 +222,8 @@ class StaticDecoder:
         """Reads prompts into slots that are free: all but the last token of each, which the next step reads."""
         if (columns := max(len(one.prompt) + one.limit for one in taken)) > self.size.columns:
             self._widen(columns)
-        first: dict[
-            bytes, int
-        ] = {}  # the slot that reads a prompt for all who ask it, as the choices of one request do
+        # One slot reads a prompt for all who ask it, as the choices of one request do.
+        first: dict[bytes, int] = {}
         readers = [one for one in taken if first.setdefault(one.prompt.tobytes(), one.slot) == one.slot]
         readers = list(taken) if self._pool.enabled else readers
         read = [one.prompt[self._start : -1] for one in readers]

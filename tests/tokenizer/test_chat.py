@@ -72,6 +72,14 @@ def test_a_template_is_given_its_special_tokens_and_says_how_a_turn_ends(own_cha
     assert own_chat("{{ messages[0].content }} {{ strftime_now('%d %B %Y') }}").suffix == " 26 July 2024"
 
 
+def test_blanks_before_a_question_belong_to_its_first_token(own_chat) -> None:
+    tokenizer = own_chat("{{ bos_token }}User: {{ messages[0].content }} Bot:")
+    (prompt,) = tokenizer.encode_prompts(["straw"])
+    tokenizer.tokenizer.encode_special_tokens = False
+    assert prompt == tokenizer.tokenizer.encode("<s>User: straw Bot:").ids
+    assert tokenizer.tokenizer.token_to_id("Ġstraw") in prompt
+
+
 def test_texts_are_neither_padded_nor_cut_as_the_file_would_have_it(own_chat) -> None:
     assert list(map(len, own_chat().encode_texts(["a", " straw berry"]))) == [1, 3]
 

@@ -44,7 +44,8 @@ def test_a_template_without_modes_costs_nothing_more(tokenizer, byte_level, chat
 
 
 def test_both_renderings_begin_with_what_the_template_names(own_chat):
-    assert compare_template_cost(own_chat(), ["cat"], TemplateCost())["extra"] == []
+    for template in ([], ["{{ bos_token }}User: {{ messages[0].content }} Bot:"]):
+        assert compare_template_cost(own_chat(*template), ["cat"], TemplateCost())["extra"] == []
 
 
 def test_it_works_with_a_tokenizer_that_is_not_byte_level(word_piece, chat):

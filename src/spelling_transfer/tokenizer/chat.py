@@ -41,6 +41,7 @@ class ChatTokenizer:
         sha256: Hash of ``tokenizer.json``.
         template_sha256: Hash of the chat template's text.
         prefix: Text before the question.
+        prefix_ids: Its ids, blanks at its end left out: they belong to the question's first token.
         suffix: Text between the question and the answer.
         end_id: The token that ends an answer in the template (``<|im_end|>``), else the ``eos_token``.
         think_ids: The think tags, which no answer may hold; empty where the tokenizer has none.
@@ -93,7 +94,8 @@ class ChatTokenizer:
             TypeError: One question is given, not a list of them.
         """
         refuse_text("questions", questions)
-        texts = [question.strip() for question in questions]
+        blanks = self.prefix[len(self.prefix.rstrip(" ")) :]
+        texts = [f"{blanks}{question.strip()}" for question in questions]
         if words is not None and self.sha256 == QWEN3_TOKENIZER_SHA256:
             encoded = encode_around_words(self.tokenizer, texts, words)
         else:
@@ -139,7 +141,7 @@ def load_chat_tokenizer(folder: str | Path | None = None, *, expected_sha256: st
     template, named = _read_template(folder)
     prefix, suffix = _split_prompt(template, named, folder)
     # Ids of the two halves are taken with special tokens recognised; after that a question cannot smuggle one in.
-    prefix_ids = tuple(tokenizer.encode(prefix, add_special_tokens=False).ids)
+    prefix_ids = tuple(tokenizer.encode(prefix.rstrip(" "), add_special_tokens=False).ids)
     suffix_ids = tuple(tokenizer.encode(suffix, add_special_tokens=False).ids)
     end_id = _end_of_answers(tokenizer, template, named)
     if end_id is None:

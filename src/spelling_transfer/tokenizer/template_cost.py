@@ -66,7 +66,7 @@ def compare_template_cost(tokenizer: ChatTokenizer, questions: Sequence[str], se
     sample = [question.strip() for question in questions[::step]]
     alone = tokenizer.encode_texts(sample)
     ours = tokenizer.encode_prompts(sample)
-    others = _encode_other_mode(tokenizer, sample, alone)
+    others = _encode_other_mode(tokenizer, sample)
     more: Counter[int] = Counter()
     for prompt, other in zip(ours, others, strict=True):
         more.update(prompt)
@@ -87,12 +87,12 @@ def compare_template_cost(tokenizer: ChatTokenizer, questions: Sequence[str], se
     }
 
 
-def _encode_other_mode(
-    tokenizer: ChatTokenizer, questions: Sequence[str], question_ids: Sequence[list[int]]
-) -> list[list[int]]:
+def _encode_other_mode(tokenizer: ChatTokenizer, questions: Sequence[str]) -> list[list[int]]:
     (pattern,) = render_other_mode(tokenizer, [_QUESTION])
     before, _, after = pattern.partition(_QUESTION)
-    before_ids, after_ids = _encode_markup(tokenizer, before), _encode_markup(tokenizer, after)
+    start = before.rstrip(" ")
+    before_ids, after_ids = _encode_markup(tokenizer, start), _encode_markup(tokenizer, after)
+    question_ids = tokenizer.encode_texts([f"{before[len(start) :]}{question}" for question in questions])
     encoded = []
     for question, ids, rendered in zip(questions, question_ids, render_other_mode(tokenizer, questions), strict=True):
         if rendered != f"{before}{question}{after}":

@@ -76,15 +76,19 @@ def test_a_template_that_can_think_leaves_in_the_form_that_cannot(
     assert list(prepared.prompt_ids) == tokenizer.encode_prompts([QUESTION])[0]
 
 
-def test_a_template_in_a_file_of_its_own_too(
-    models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
+@pytest.mark.parametrize("apart_or_named", ["apart", "named"])
+def test_a_template_in_a_file_of_its_own_or_one_of_several_too(
+    models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path, apart_or_named: str
 ) -> None:
     base, adapter = models
     apart = tmp_path / "base"
     with new_folder(apart, {}) as work:
         shutil.copytree(base.path, work, dirs_exist_ok=True)
         config = json.loads((work / "tokenizer_config.json").read_text())
-        (work / "chat_template.jinja").write_text(config.pop("chat_template"))
+        if apart_or_named == "apart":
+            (work / "chat_template.jinja").write_text(config.pop("chat_template"))
+        else:
+            config["chat_template"] = [{"name": "default", "template": config["chat_template"]}]
         (work / "tokenizer_config.json").write_text(json.dumps(config))
     free = tmp_path / "adapter"
     with new_folder(free, {}) as work:

@@ -72,6 +72,14 @@ def test_a_template_is_given_its_special_tokens_and_says_how_a_turn_ends(own_cha
     assert own_chat("{{ messages[0].content }} {{ strftime_now('%d %B %Y') }}").suffix == " 26 July 2024"
 
 
+def test_of_several_templates_the_default_is_taken(own_chat, tmp_path: Path) -> None:
+    own_chat()
+    (tmp_path / "chat_template.jinja").unlink()
+    named = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "{{ messages[0].content }}!"}]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>", "chat_template": named}))
+    assert load_chat_tokenizer(tmp_path).suffix == "!"
+
+
 def test_blanks_before_a_question_belong_to_its_first_token(own_chat) -> None:
     tokenizer = own_chat("{{ bos_token }}User: {{ messages[0].content }} Bot:")
     (prompt,) = tokenizer.encode_prompts(["straw"])

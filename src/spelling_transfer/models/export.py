@@ -79,8 +79,13 @@ def _take_thinking_out(work: Path, tokenizer: ChatTokenizer, base: ModelFolder) 
     config, template = work / _CONFIG, work / _TEMPLATE
     if config.is_file():
         settings = json.loads(config.read_text(encoding="utf-8"))
-        if isinstance(settings.get("chat_template"), str):
-            settings["chat_template"] = _without_switch(settings["chat_template"])
+        if (own := settings.get("chat_template")) is not None:
+            named = isinstance(own, list)
+            settings["chat_template"] = (
+                [{**each, "template": _without_switch(each["template"])} for each in own]
+                if named
+                else _without_switch(own)
+            )
             config.write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     if template.is_file():
         template.write_text(_without_switch(template.read_text(encoding="utf-8")), encoding="utf-8")

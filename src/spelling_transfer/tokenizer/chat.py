@@ -212,6 +212,9 @@ def _read_template(folder: Path) -> tuple[str, dict[str, str]]:
     except (ValueError, TypeError, RecursionError) as error:
         raise TokenizerFileError(f"{file}: not a JSON object ({error}).") from error
     template, separate = config.get("chat_template"), folder / "chat_template.jinja"
+    if isinstance(template, list):  # several by name, for tools and documents beside plain questions
+        by_name = {each.get("name"): each.get("template") for each in template if isinstance(each, dict)}
+        template = by_name.get("default")
     if separate.is_file():
         try:
             template = _read(separate).decode("utf-8")

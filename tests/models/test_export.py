@@ -25,7 +25,7 @@ from spelling_transfer.serving.deployable import write_deployable
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.protocol import ChatRequest
 from spelling_transfer.serving.settings import ServedSettings
-from spelling_transfer.tokenizer.chat import ChatTokenizer
+from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 from spelling_transfer.training.pretrain import PretrainSettings, new_model
 
 PROFILE = ModelProfile(name="tiny")
@@ -76,25 +76,31 @@ def test_a_template_that_can_think_leaves_in_the_form_that_cannot(
     assert list(prepared.prompt_ids) == tokenizer.encode_prompts([QUESTION])[0]
 
 
-@pytest.mark.parametrize("apart_or_named", ["apart", "named"])
-def test_a_template_in_a_file_of_its_own_or_one_of_several_too(
-    models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path, apart_or_named: str
+@pytest.mark.parametrize("where", ["apart", "elsewhere"])
+def test_a_template_in_a_file_of_its_own_or_among_several_in_another_folder_too(
+    models: tuple[ModelFolder, ModelFolder], tmp_path: Path, where: str
 ) -> None:
     base, adapter = models
     apart = tmp_path / "base"
     with new_folder(apart, {}) as work:
         shutil.copytree(base.path, work, dirs_exist_ok=True)
         config = json.loads((work / "tokenizer_config.json").read_text())
-        if apart_or_named == "apart":
+        if where == "apart":
             (work / "chat_template.jinja").write_text(config.pop("chat_template"))
         else:
             config["chat_template"] = [{"name": "default", "template": config["chat_template"]}]
         (work / "tokenizer_config.json").write_text(json.dumps(config))
+        if where == "elsewhere":
+            (tmp_path / where).mkdir()
+            for name in ("tokenizer.json", "tokenizer_config.json"):
+                (work / name).rename(tmp_path / where / name)
     free = tmp_path / "adapter"
     with new_folder(free, {}) as work:
         shutil.copytree(adapter.path, work, dirs_exist_ok=True)
+    tokenizer = load_chat_tokenizer(apart if where == "apart" else tmp_path / where)
     deployable = export((ModelFolder(apart), ModelFolder(free)), tokenizer, tmp_path / "deployable")
     assert list(judge_folder(deployable.path, Judge(load_policy()), exported=True)) == []
+    assert (deployable.path / "tokenizer.json").is_file()
     assert AnswerEngine.load(deployable, device="cpu").card.model == "tiny"
 
 

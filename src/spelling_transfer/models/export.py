@@ -62,9 +62,11 @@ def export_deployable(
     with new_folder(target, notes) as work:
         merged.generation_config.update(do_sample=True, eos_token_id=end_row, **sampling.model_dump())
         merged.save_pretrained(str(work), safe_serialization=True)
-        for name in (TOKEN_IDS_FILE, _TOKENIZER, _CONFIG, _TEMPLATE):
-            if (base.path / name).is_file():
-                shutil.copyfile(base.path / name, work / name)
+        beside_it = (base.path / _TOKENIZER).is_file()
+        own = base.path if beside_it or tokenizer.folder is None else tokenizer.folder
+        for place in (base.path / TOKEN_IDS_FILE, own / _TOKENIZER, own / _CONFIG, own / _TEMPLATE):
+            if place.is_file():
+                shutil.copyfile(place, work / place.name)
         if (work / _TOKENIZER).is_file():
             notes["template_sha256"] = _take_thinking_out(work, tokenizer, base)
         if allowed_ids is not None:

@@ -49,6 +49,7 @@ class ChatTokenizer:
             have to show it.
         template_source: Text of the chat template as it was found; only the analysis of its cost reads it.
         template_tokens: Texts that the template may name: ``bos_token`` and its like.
+        folder: Where its files are; ``None`` for the embedded ones.
     """
 
     tokenizer: Tokenizer
@@ -63,6 +64,7 @@ class ChatTokenizer:
     hidden_ids: frozenset[int]
     template_source: str = ""
     template_tokens: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def end_without_tags(self) -> tuple[int, ...] | None:
@@ -120,6 +122,7 @@ def load_chat_tokenizer(folder: str | Path | None = None, *, expected_sha256: st
     Raises:
         TokenizerFileError: A file is missing or unreadable, a hash differs, or the template has no non-thinking form.
     """
+    own = None if folder is None else Path(folder)
     if folder is None:
         folder, expected_sha256 = embedded_folder(), QWEN3_TOKENIZER_SHA256
     folder = Path(folder)
@@ -161,6 +164,7 @@ def load_chat_tokenizer(folder: str | Path | None = None, *, expected_sha256: st
         hidden_ids=hidden_ids,
         template_source=template,
         template_tokens=named,
+        folder=own,
     )
 
 

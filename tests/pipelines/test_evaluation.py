@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import random
@@ -24,6 +25,7 @@ from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.generate import cpu_threads
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.evaluation import create_pipeline
+from spelling_transfer.pipelines.evaluation.nodes import answer
 from spelling_transfer.study.arms import TrainedArms
 from spelling_transfer.study.config import StudySettings
 from spelling_transfer.tasks.registry import CORE_TASKS, UNTRAINED_TASKS, load_tasks
@@ -198,6 +200,12 @@ def test_a_run_leaves_answers_scores_comparison_figures_and_page(catalog: DataCa
     control = catalog["control_comparison"].load()
     assert set(control["reference"]) == {"form_control"}
     assert control[control["group"].isin(["all", "focus"])]["task"].tolist()[:4] == [*CORE_TASKS, "all"]
+
+
+def test_a_task_that_is_not_installed_any_more_is_named_before_anything_is_answered() -> None:
+    nothing: dict[str, Any] = dict.fromkeys(inspect.signature(answer).parameters)
+    with pytest.raises(EvaluationError, match=r"no task named rhyme.*'kedro run --pipelines=local_prep,evaluation'"):
+        answer(**{**nothing, "examples": pd.DataFrame({"task": ["rhyme"], "split": ["test"]})})
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(1, 1), (3, 3), (None, 2)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,20 @@ _MARKS = ("exact", "lenient", "invalid")
 _MAX_CLASSES = 30
 """A task with more right answers than this (spelling: one a word) is not broken down by answer."""
 _MAX_TOKENS = 4
+
+
+def check_tasks(names: Iterable[str], tasks: Mapping[str, Task]) -> None:
+    """Checks that every task in the data is installed.
+
+    Raises:
+        EvaluationError: One is not; it was when the examples were written.
+    """
+    if unknown := sorted(set(names) - set(tasks)):
+        raise EvaluationError(
+            f"examples: no task named {', '.join(unknown)} is registered; there are {', '.join(sorted(tasks))}. "
+            "Install the package that brings it, or make examples without it: "
+            "'kedro run --pipelines=local_prep,evaluation'."
+        )
 
 
 def mark_answers(answers: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
@@ -34,12 +48,7 @@ def mark_answers(answers: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFra
     Raises:
         EvaluationError: An answer belongs to a task that is not installed.
     """
-    unknown = sorted(set(answers["task"]) - set(tasks))
-    if unknown:
-        raise EvaluationError(
-            f"answers: no task named {', '.join(unknown)} is registered; there are {', '.join(sorted(tasks))}. "
-            "Install the package that brings it, or answer again with 'kedro run --pipelines=evaluation'."
-        )
+    check_tasks(answers["task"], tasks)
     marks = [tasks[row.task].mark(row, row.output) for row in answers.itertuples(index=False)]  # type: ignore[arg-type, index]
     classes = [
         tasks[task].answer_class(answer) for task, answer in zip(answers["task"], answers["answer"], strict=True)

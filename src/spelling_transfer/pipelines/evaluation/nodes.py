@@ -30,7 +30,7 @@ from spelling_transfer.evaluation.decodings import changed_answers
 from spelling_transfer.evaluation.decodings import compare_decodings as compare_by_decoding
 from spelling_transfer.evaluation.errors import describe_errors, error_shares, error_table, side_by_side
 from spelling_transfer.evaluation.kept_answers import AnswerTable
-from spelling_transfer.evaluation.marking import of_first_seed
+from spelling_transfer.evaluation.marking import check_tasks, of_first_seed
 from spelling_transfer.evaluation.strata import SPELLED
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import Sampling
@@ -63,6 +63,7 @@ def answer(
     settings: EvaluationSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Lets the base model and every arm answer the same questions, as far as the answers are not kept already."""
+    check_tasks(examples.loc[examples["split"] == "test", "task"], load_tasks())  # before minutes of answering
     restricted = "english_subset" in settings.decodings
     draws = {"policy_sampling", "advised_sampling"} & set(settings.decodings)
     return answer_questions(

@@ -70,7 +70,8 @@ def tune(context: click.Context, /, **options: Any) -> None:
     """Search hyperparameters: train configurations on spelling and see what carries over.
 
     Without a mode the study of conf/base/parameters/tuning.yml is run. What it will try and take is printed first;
-    --dry-run stops there. --resume resumes an interrupted one.
+    --dry-run stops there. --resume resumes an interrupted one. What it chose is evaluated by 'kedro run
+    --pipelines=evaluation,deployment_check'; 'kedro run' alone would run the study of the configuration again.
 
     \b
     Modes:

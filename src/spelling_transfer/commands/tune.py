@@ -13,7 +13,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_optio
 from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.commands.project import enter_project, json_option, load_catalog, print_json, run_pipeline
 from spelling_transfer.commands.tune_docs import write_docs
-from spelling_transfer.commands.tune_plan import MODES, Plan, check_workers, estimate, make_plan
+from spelling_transfer.commands.tune_plan import MODES, Plan, check_workers, estimate, make_plan, studies_folder
 from spelling_transfer.commands.tune_studies import dashboard, list_studies, sync
 from spelling_transfer.configuration.layers import given_though_searched
 from spelling_transfer.files import NAME_RULE, is_name, write_bytes
@@ -159,11 +159,9 @@ def _tune(options: dict[str, Any]) -> None:
 
 
 def _configuration(project: Path, options: dict[str, Any]) -> str | None:
-    from spelling_transfer.commands.tune_plan import configurations, studies_folder
-
     if not options["resume"]:
         return cast("str | None", options["config"])
-    file = configurations(project, options["env"]) / f"{options['name']}.yml"
+    file = studies_folder(project, options["env"]) / f"{options['name']}.yml"
     if not file.is_file():
         if (studies_folder(project, options["env"]) / options["name"]).is_dir():
             raise CommandError(

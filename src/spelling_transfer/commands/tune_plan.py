@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,15 +75,8 @@ class Plan:
 
     @property
     def file(self) -> Path:
-        """Where the whole configuration is kept, for ``--resume`` and for you."""
-        return configurations(self.project, self.env) / f"{self.study.name}.yml"
-
-
-def configurations(project: Path, env: str | None) -> Path:
-    """Returns the folder of the studies' configurations, one an environment: two may have a study of the same name."""
-    env = env or os.environ.get("KEDRO_ENV") or "base"
-    folder = project / "data" / "06_models" / "tuning" / "configs"
-    return folder if env in ("base", "local") else folder / env
+        """Where the whole configuration is kept, for ``--resume`` and for you: beside the study's folder."""
+        return studies_folder(self.project, self.env) / f"{self.study.name}.yml"
 
 
 def option_layer(options: Mapping[str, Any], presets: Presets) -> Layer:

@@ -11,7 +11,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.commands.project import config_loader, enter_project, json_option, print_json
-from spelling_transfer.commands.tune_plan import configurations, studies_folder
+from spelling_transfer.commands.tune_plan import studies_folder
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -59,7 +59,7 @@ def studies(project: Path, env: str | None) -> list[dict[str, Any]]:
         env: The environment.
     """
     folder = studies_folder(project, env)
-    kept = {file.stem: file for file in configurations(project, env).glob("*.yml")}
+    kept = {file.stem: file for file in folder.glob("*.yml")}
     begun = {each.name for each in folder.iterdir() if each.is_dir()} if folder.is_dir() else set()
     return [_row(name, folder / name, kept.get(name)) for name in sorted(begun | kept.keys())]
 
@@ -159,7 +159,7 @@ def _found(project: Path, env: str | None, name: str) -> tuple[str, Path, dict[s
     from spelling_transfer.study.storage import recorded_name
 
     folder = studies_folder(project, env) / name
-    file = configurations(project, env) / f"{name}.yml"
+    file = folder.with_name(f"{name}.yml")
     known = [row["name"] for row in studies(project, env)]
     if name not in known:
         raise CommandError(f"there is no study {name!r}. Known: {', '.join(known) or 'none yet'}.")

@@ -40,6 +40,7 @@ from .load import is_quantised as is_quantised
 from .load import load_model as load_model
 from .load import pick_device as pick_device
 from .load import read_embedding as read_embedding
+from .load import tokenizer_sha256_of as tokenizer_sha256_of
 from .loss import DEFAULT_LOGITS_MB as DEFAULT_LOGITS_MB
 from .loss import IGNORED_LABEL as IGNORED_LABEL
 from .loss import answer_only_loss as answer_only_loss

@@ -46,7 +46,7 @@ FOLDER = ROOT / "data/01_raw/models/tiny-qwen3"
 TASKS = {name: load_tasks()[name] for name in CORE_TASKS}
 MOST_BYTES = 10_000_000
 KNOWN, ABOVE_FLOOR, MOST_INVALID = 0.95, 0.15, 0.02
-ASKED_A_WORDING = 200
+ASKED_A_WORDING = 400
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 

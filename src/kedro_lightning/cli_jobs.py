@@ -115,9 +115,12 @@ def stop(jobs: tuple[str, ...], run_id: str | None, everything: bool, env: str |
             print_json({"stopped": [job.name for job in chosen if job.name not in left], "studios": stopped_studios})
         else:
             click.echo(f"Stopped {len(chosen) - len(left)} jobs and {len(stopped_studios)} Studios.")
-        for each in DeploymentsApi(connection).running(config.deployments) if everything else []:
-            said = f"Deployment {each.name} still serves, and costs: 'kedro compute deploy {each.name} --stop' ends it."
-            click.echo(said, err=True)
+        try:
+            for each in DeploymentsApi(connection).running(config.deployments) if everything else []:
+                end = f"'kedro compute deploy {each.name} --stop' ends it."
+                click.echo(f"Deployment {each.name} still serves, and costs: {end}", err=True)
+        except ComputeError as error:  # what was not stopped is yet to be said
+            click.echo(f"Whether deployments still serve is not known: {error}", err=True)
         if left:
             raise ComputeError(
                 f"Not stopped after {STOP_SECONDS:.0f} seconds: {', '.join(left)}. Stop them on the platform's page."

@@ -103,11 +103,12 @@ def test_a_library_s_link_to_its_cache_is_left_out_and_named(toy_project: ToyPro
 
 def test_credentials_stay_here_unless_each_is_named(toy_project: ToyProject, tmp_path: Path):
     secret = "key: the-secret-of-the-store\n"
-    names = ["conf/local/credentials.yml", "conf/local/deep/keys", "conf/prod/credentials_s3.yml", ".env"]
+    names = ["conf/local/credentials.yml", "conf/local/deep/keys", "conf/prod/credentials_s3.yml"]
+    names += ["conf/prod/credentials/aws.yml", "home/.aws/credentials", ".env"]
     for name in names:
         toy_project.write(name, secret)
     store = tmp_path.parent / f"{tmp_path.name}-store"
-    for options in ([], ["--include", "conf/*", "--include", ".*"]):
+    for options in ([], ["--include", "conf/*", "--include", "home/*", "--include", ".*"]):
         result = toy_project.kedro("bundle", "push", ".", str(store), *options)
         assert result.exit_code == 0, result.output
         for name in names:
@@ -115,6 +116,10 @@ def test_credentials_stay_here_unless_each_is_named(toy_project: ToyProject, tmp
         assert not [file for file in store.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
     result = toy_project.kedro("bundle", "push", ".", str(store), "--include", ".env", "--json")
     assert json.loads(result.stdout)["n_files"] == 1
+    result = toy_project.kedro("bundle", "push", "conf", str(store.with_name("of-conf")), "--json")
+    assert [each.partition(":")[0] for each in json.loads(result.stdout)["left_out"]] == [
+        "local/credentials.yml", "local/deep/keys", "prod/credentials/aws.yml", "prod/credentials_s3.yml"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("link", ["data/words.parquet", "data"])

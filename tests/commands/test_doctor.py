@@ -10,12 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
 
 from kedro_lightning.platform.jobs import JobRequest, JobsApi
 from kedro_lightning.platform.studios import StudiosApi
 from kedro_lightning.run_state import RunState, StateFile
 from spelling_transfer.commands import doctor
 from spelling_transfer.commands.project import enter_project, load_context
+from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.tokenizer.chat import embedded_folder
 from spelling_transfer.tracking import runs
 
@@ -59,6 +62,15 @@ def test_credentials_in_place_are_named_and_not_shown(project, monkeypatch):
     result = project.kedro("doctor", "--offline", "--json")
     assert rows(result)["Lightning AI"]["found"] == "LIGHTNING_API_KEY"
     assert "made-up-secret" not in result.output
+
+
+def test_the_tokenizer_that_the_profile_names_is_the_models_own(tokenizer, tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")  # saved again by another program
+    for named, problems in ((tokenizer.sha256, []), ("0" * 64, ["together"]), (None, ["together"])):
+        profile = ModelProfile(name="mine", tokenizer_sha256=named)
+        values = {"tokenizer": tokenizer, "base_model": ModelFolder(tmp_path), "params:model_profile": profile}
+        catalog = DataCatalog({name: MemoryDataset(value, copy_mode="assign") for name, value in values.items()})
+        assert [check.name for check in doctor.check_files(catalog) if not check.ok] == problems
 
 
 def test_a_tokenizer_that_is_not_the_models_own_is_seen_before_anything_is_prepared(project):

@@ -16,6 +16,7 @@ from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -26,6 +27,7 @@ from spelling_transfer.commands import tune as command
 from spelling_transfer.commands.tune_plan import MODES, Plan, make_plan, studies_folder
 from spelling_transfer.commands.tune_studies import dashboard_server, studies
 from spelling_transfer.configuration import save_experiment
+from spelling_transfer.configuration.documents import ConfigurationError
 from spelling_transfer.study.choices import planned_trials
 from spelling_transfer.study.config import Pruner, Sampler, TrialConfig
 from spelling_transfer.study.interfaces import Evaluation, Monitor, StudyInterruptedError, TrialOutcome
@@ -157,6 +159,13 @@ def test_an_interrupted_study_goes_on_with_its_own_settings(tuning, light: Light
     assert light.trained == [0, 1, 2, 3]  # nothing was left to do
     other = tuning.tune("--mode=random", "--trials=5", "--space=vocabulary", "--focus=transfer", "--name=mine")
     assert_refused(other, 1, "study.name: 'mine' is in use", "with other settings")
+    for error in (ConfigurationError("trakcing: unknown"), KeyboardInterrupt()):  # before the study is entered
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(command, "run_study_pipeline", Mock(side_effect=error))
+            assert tuning.tune("--mode=random", "--trials=9", "--seed=9", "--name=mine").exit_code != 0
+            if isinstance(error, ConfigurationError):
+                assert_refused(tuning.tune("--mode=random", "--name=new"), 1, "trakcing")
+    assert [row["name"] for row in studies(tuning.path, None)] == ["mine"]
     assert tuning.tune("--resume", "--name=mine", "--trials=5").exit_code == 0  # what was refused changed nothing
     assert light.trained == [0, 1, 2, 3, 4]
     (row,) = studies(tuning.path, None)

@@ -170,7 +170,7 @@ def test_savings_are_computed_for_the_model_in_use_and_the_published_one(results
     assert all(row["rows"] == 151_936 for row in rows)  # a trimmed model is compared with what it was cut from
 
 
-def test_another_tokenizer_is_measured_by_itself_and_not_by_the_published_model(own_chat, inputs, tmp_path):
+def test_another_tokenizer_is_measured_by_itself_and_not_by_the_published_model(own_chat, inputs, results, tmp_path):
     tokenizer, saving = own_chat(), inputs["params:vocabulary_savings"]
     vocabulary, stats = nodes.describe_vocabulary(tokenizer, saving)
     assert (stats["embedding_rows"], stats["rows_without_token"]) == (len(vocabulary), 0)
@@ -193,6 +193,14 @@ def test_another_tokenizer_is_measured_by_itself_and_not_by_the_published_model(
     cost = nodes.compare_template_cost(tokenizer, pd.DataFrame({"question": ["a"]}), inputs["params:template_cost"])
     (section,) = _template(TokenFindings({}, [], {}, {}, cost, {}, {}))
     assert "The prompts are the same: this template has one mode." in section.text
+    catalog = results[0]
+    made = {"template_cost": cost, "subset_coverage": {**catalog.load("subset_coverage"), "savings": found["savings"]}}
+    (node,) = create_pipeline().only_nodes("token_analysis.report.report_tokens").nodes
+    given = {each: made[each] if each in made else catalog.load(each) for each in node.inputs}
+    document = " ".join(node.run(given)["token_findings"].split())
+    assert "This template has one mode. What thinking itself" in document
+    assert "trimmed to the subset, mine would need" in document
+    assert "the smaller the model" not in document
 
 
 def test_the_page_opens_without_a_network_and_is_small_enough(results):

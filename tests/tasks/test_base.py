@@ -65,7 +65,9 @@ def test_a_wording_that_names_no_separator_wants_spaces():
     assert spelling.make("cat", random.Random(0), template=spelling.templates[0], separator="-").answer == "c a t"
 
 
-@pytest.mark.parametrize("text", ["{word}: how many {vowels}?", "{word}: how many of {a, e}?", "{word}: how many {}?"])
+@pytest.mark.parametrize(
+    "text", ["{word}: how many {vowels}?", "{word}: how many of {a, e}?", "{word}: how many {}?", "{word.x}?"]
+)
 def test_a_wording_with_braces_that_nothing_fills_is_named(text):
     template = Template("count/99", text)
     with pytest.raises(TaskError, match=r"count: template 'count/99' cannot be filled in .*'wording' returns"):

@@ -94,7 +94,11 @@ def test_texts_are_neither_padded_nor_cut_as_the_file_would_have_it(own_chat) ->
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ messages[0].content }}[assistant]", "{{ raise_exception('two') if messages[1] }}{{ messages[0].content }}"],
+    [
+        "{{ messages[0].content }}[assistant]",
+        "{{ bos_token }}User: {{ messages[0].content }} Bot:",
+        "{{ raise_exception('two') if messages[1] }}{{ messages[0].content }}",
+    ],
 )
 def test_a_template_that_ends_no_turn_leaves_it_to_the_end_of_a_text(template: str, own_chat) -> None:
     tokenizer = own_chat(template)

@@ -206,7 +206,11 @@ def check_files(catalog: DataCatalog, *, offline: bool = True) -> Iterator[Check
         else:
             found[name] = loaded
             yield Check("files", name, True, True, f"sha256 {loaded.sha256[:12]}")
-    if len(found) == 2 and (own := tokenizer_sha256_of(found["base_model"])) not in (None, found["tokenizer"].sha256):
+    if len(found) < 2:
+        return
+    profile = catalog.load("params:model_profile") if "params:model_profile" in catalog else None
+    own = getattr(profile, "tokenizer_sha256", None) or tokenizer_sha256_of(found["base_model"])
+    if own not in (None, found["tokenizer"].sha256):
         remedy = "Give the environment the model's own tokenizer, as conf/smollm2/catalog/shared.yml does."
         yield Check("files", "together", False, True, f"the model was made for the tokenizer {own[:12]}", remedy)
 

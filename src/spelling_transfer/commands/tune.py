@@ -15,6 +15,7 @@ from spelling_transfer.commands.project import enter_project, json_option, load_
 from spelling_transfer.commands.tune_docs import write_docs
 from spelling_transfer.commands.tune_plan import MODES, Plan, check_workers, estimate, make_plan, studies_folder
 from spelling_transfer.commands.tune_studies import dashboard, list_studies, sync
+from spelling_transfer.configuration.documents import ConfigurationError
 from spelling_transfer.configuration.layers import given_though_searched
 from spelling_transfer.files import NAME_RULE, is_name, write_bytes
 from spelling_transfer.statistics.scores import Focus
@@ -150,9 +151,13 @@ def _tune(options: dict[str, Any]) -> None:
     try:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             run_study_pipeline(plan)
-    except StudyConfigError:
-        if before is not None:  # refused: --resume goes on with the settings that the study has
+    except (StudyConfigError, ConfigurationError, KeyboardInterrupt) as error:
+        # Refused, or given up before the study began: --resume continues with the settings that the study has.
+        given_up = isinstance(error, KeyboardInterrupt)
+        if before is not None and not (given_up and options["resume"]):
             write_bytes(plan.file, before)
+        elif before is None and not given_up:
+            plan.file.unlink(missing_ok=True)
         raise
     if as_json:
         print_json(_result(plan))

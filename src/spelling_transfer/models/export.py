@@ -62,8 +62,7 @@ def export_deployable(
     with new_folder(target, notes) as work:
         merged.generation_config.update(do_sample=True, eos_token_id=end_row, **sampling.model_dump())
         merged.save_pretrained(str(work), safe_serialization=True)
-        beside_it = (base.path / _TOKENIZER).is_file()
-        own = base.path if beside_it or tokenizer.folder is None else tokenizer.folder
+        own = tokenizer.folder or base.path
         for place in (base.path / TOKEN_IDS_FILE, own / _TOKENIZER, own / _CONFIG, own / _TEMPLATE):
             if place.is_file():
                 shutil.copyfile(place, work / place.name)

@@ -208,7 +208,8 @@ class StudySession:
         identity = self._identity
         found = self._records.find()
         if found is None:
-            if self.plan.settings.storage is None and (others := self._records.names()):
+            others = [each for each in self._records.names() if each != name]  # another process may begin it just now
+            if self.plan.settings.storage is None and others:
                 raise StudyConfigError(
                     f"study.name: {self.plan.folder} holds the study {others[0]!r}, and not {name!r}. A study goes by "
                     f"the name it was begun with: give its folder that name again, or {name!r} another one."

@@ -217,7 +217,7 @@ class WordTask(ABC):
         texts = {"word": shown or word, "separator": _SEPARATOR_WORDINGS[separator], **self.wording(argument)}
         try:
             question = template.text.format(**texts)
-        except (LookupError, ValueError) as error:
+        except (LookupError, ValueError, AttributeError) as error:
             raise TaskError(
                 f"{self.name}: template {template.name!r} cannot be filled in ({error!r}): {template.text!r}. In "
                 "braces stand word, separator and what 'wording' returns; a brace of the text itself is written twice."

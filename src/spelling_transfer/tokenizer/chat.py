@@ -263,9 +263,10 @@ def _end_of_answers(tokenizer: Tokenizer, template: str, named: Mapping[str, str
     """
     turns = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
     try:
-        after = _render(template, turns, named, answer=False).rpartition(_ANSWER)[2]
+        text = _render(template, turns, named, answer=False)
     except PolicyError:
-        after = ""
+        text = ""
+    after = text.rpartition(_ANSWER)[2] if _ANSWER in text else ""  # it may leave out what was answered
     ids = tokenizer.encode(after, add_special_tokens=False).ids
     special = ids and ids[0] in tokenizer.get_added_tokens_decoder()
     return ids[0] if special else tokenizer.token_to_id(named["eos_token"])

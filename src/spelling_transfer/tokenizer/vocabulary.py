@@ -198,7 +198,7 @@ def inspect_tokenizer(tokenizer: ChatTokenizer, tokens: TokenBytes) -> Tokenizer
 _CONSEQUENCES = {
     "<|endoftext|>": "a rule that names it for padding finds nothing",
     "<|im_start|>": "turns are marked in another way, and the prompt's tokens are those of its own template",
-    "<|im_end|>": "an answer ends with the end-of-sequence token of its configuration",
+    "<|im_end|>": "an answer ends with the token by which its own template ends a turn, else with its `eos_token`",
     "<think>": "there is no think tag to keep out of answers, and the two renderings of the template may not differ",
     "</think>": "there is no think tag to keep out of answers, and the two renderings of the template may not differ",
 }

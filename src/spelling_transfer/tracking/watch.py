@@ -208,7 +208,7 @@ def read_study(name: str, folder: Path, run: Mapping[str, Any] | None = None) ->
         records = Records(engine, name, patience_seconds=0.0)
         found = records.find()
         if found is None:
-            if storage is None and (others := records.names()):
+            if storage is None and (others := [each for each in records.names() if each != name]):
                 raise StudyConfigError(f"{folder}: holds the study {others[0]!r}; give the folder that name again.")
             raise NothingToSyncError(f"{folder}: holds no study {name!r}. Run it first with 'kedro tune'.")
         identity = json.loads(found[0])

@@ -17,13 +17,14 @@ from pytorch_lightning.cli import LightningCLI
 from pytorch_lightning.strategies import StrategyRegistry
 
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.files import sha256_of
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.models.load import load_model, pick_device
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.trainable import LoraSettings, attach_lora, save_adapter, train_all_weights
 from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.progress import progress_bar
-from spelling_transfer.tokenizer.chat import load_chat_tokenizer
+from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, load_chat_tokenizer
 from spelling_transfer.training.callbacks import Metrics
 from spelling_transfer.training.checkpoints import Checkpoints
 from spelling_transfer.training.config import TrainingSettings
@@ -127,8 +128,9 @@ class SpellingData(AnswerData):
                     f"data.{column}: no examples of {', '.join(wanted)} in {self.encoded}; it holds {', '.join(known)}."
                 )
         self.settings = module.settings
-        own = module.base.path if (module.base.path / "tokenizer.json").is_file() else None
-        end_id = load_chat_tokenizer(own).end_id
+        file = module.base.path / "tokenizer.json"
+        own = file.is_file() and sha256_of(file) != QWEN3_TOKENIZER_SHA256
+        end_id = load_chat_tokenizer(module.base.path if own else None).end_id
         self.examples = EncodedExamples(frame.reset_index(drop=True), module.vocabulary, end_id)
         self.row_tokens = check_examples(self.examples, module.model, module.settings, None)
 

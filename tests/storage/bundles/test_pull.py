@@ -34,6 +34,17 @@ def test_only_what_changed_is_sent_and_fetched_and_what_is_gone_goes(store: Bund
     assert (target / "08_reporting/empty").read_bytes() == b""
 
 
+def test_credentials_that_an_older_version_brought_stay(store: BundleStore, source: Path, tmp_path: Path):
+    key = "conf/local/credentials.yml"
+    (source / key).parent.mkdir(parents=True)
+    (source / key).write_text("s3: {key: mine}")
+    push_bundle(source, store, include=["*", key])
+    pull_bundle(store, tmp_path / "target")
+    push_bundle(source, store)
+    assert pull_bundle(store, tmp_path / "target").removed_files == 0
+    assert (tmp_path / "target" / key).is_file()
+
+
 def test_changes_made_here_are_not_destroyed_unless_asked(store: BundleStore, source: Path, tmp_path: Path):
     target = tmp_path / "target"
     push_bundle(source, store)

@@ -31,8 +31,10 @@ BLOCK_BYTES = 1 << 20
 _TICK_SECONDS = 2.0
 """The coarsest clock of a file system in use: what changes twice within a tick has one time."""
 _BEING_WRITTEN = (".partial", ".tmp")
-_CREDENTIALS = re.compile(r"(.*/)?(conf/local/.*|credentials[^/]*\.(ya?ml|json|toml|ini)|\.env|\.netrc)")
-"""Where Kedro and others keep what nobody else may have."""
+_CREDENTIALS = re.compile(
+    r"(.*/)?(conf/local/.*|credentials|credentials[^/]*(/.*|\.(ya?ml|json|toml|ini))|\.env|\.netrc)"
+)
+"""Where Kedro, AWS and others keep what nobody else may have."""
 _MAX_PART_BYTES, _MAX_BYTES = 240, 900
 _PLAIN = re.compile(r"(?:[\w-][\w.-]{0,98}[\w-]/){0,7}[\w-][\w.-]{0,98}[\w-]", re.ASCII)
 """Most names are like this, and none of these is refused; with thousands of files the long way takes a while."""
@@ -155,6 +157,17 @@ class FolderScan(NamedTuple):
     left_out: list[str]
 
 
+def may_hold_credentials(root: Path, name: str) -> bool:
+    """Whether a file is one of credentials by its place and name.
+
+    Args:
+        root: The folder of the bundle, which may be ``conf`` itself.
+        name: The file's name below it.
+    """
+    place = root.resolve()
+    return _CREDENTIALS.fullmatch(f"{place.parent.name}/{place.name}/{name}") is not None
+
+
 def everything_is_needed(_: Path) -> bool:
     """Says that nothing may be missing from a bundle."""
     return True
@@ -193,7 +206,7 @@ def scan_folder(
             continue
         if _matches(names, exclude):
             continue
-        if name not in include and _CREDENTIALS.fullmatch(name):
+        if name not in include and may_hold_credentials(root, name):
             left_out.append(f"{name}: may hold credentials; --include with its whole name takes it along")
             continue
         status = None if problem else path.stat()

@@ -19,6 +19,7 @@ from spelling_transfer.storage.bundles.local_files import (
     STAGING,
     FactsCache,
     find_file,
+    may_hold_credentials,
     place_below,
     read_facts,
 )
@@ -219,6 +220,7 @@ def _put_in_place(
 ) -> int:
     record, staging = folder / RECORD, folder / STAGING
     gone = sorted(set(before.files) - set(manifest.files)) if before else []
+    gone = [name for name in gone if not may_hold_credentials(folder, name)]  # no version has them any more
     old = {name: place_below(folder, name, str(folder)) for name in gone}
     twins = {name.casefold(): target for name, target in targets.items()}
     if wanted or gone:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,24 +178,36 @@ _BOXES = """[...document.querySelectorAll('.pipeline-node')].map(
 _AT_REST = 5
 """So many looks in a row that see the same: boxes come and move for a while."""
 
+_TRIES = 4
+"""Times that a view is opened: on a busy machine Kedro-Viz may stop amid the change from one layout to the next. Seen
+once in some hundred runs, boxes of two views on one page; a user would reload."""
 
-def shown(tab: Tab, address: str, *expected: str) -> dict[str, str]:
-    """Opens a view and returns the kinds of its boxes by name, once those expected are there and all are at rest."""
-    tab.open("about:blank")
-    tab.wait_for("document.URL === 'about:blank'")  # else what is seen may be the view before
-    tab.open(address)
-    tab.wait_for("document.querySelectorAll('.pipeline-node').length > 3")
-    seen: list[Any] = [tab.js(_BOXES)]
-    # On a busy machine a first view may rest before its pipelines unfold.
-    while (
-        len(seen) < _AT_REST
-        or any(boxes != seen[-1] for boxes in seen[-_AT_REST:])
-        or not {name for name, *_ in seen[-1]}.issuperset(expected)
-    ):
-        assert len(seen) < 400, f"the graph finds no rest, or has not all of {expected}"
-        time.sleep(0.3)
+
+def shown(tab: Tab, address: str, expected: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+    """Opens a view and returns the kinds of its boxes by name, as expected where they are so at last."""
+    for _ in range(_TRIES):
+        tab.open("about:blank")
+        tab.wait_for("document.URL === 'about:blank'")  # else what is seen may be the view before
+        tab.open(address)
+        tab.wait_for("document.querySelectorAll('.pipeline-node').length > 3")
+        boxes = at_rest(tab, expected)
+        if expected(boxes):
+            break
+    return boxes
+
+
+def at_rest(tab: Tab, expected: Callable[[dict[str, str]], bool], patience_seconds: float = 20.0) -> dict[str, str]:
+    """Returns the kinds of the boxes by name, once they are as expected and stand still or patience is at an end."""
+    seen: list[Any] = []
+    until = time.monotonic() + patience_seconds
+    while time.monotonic() < until:
         seen.append(tab.js(_BOXES))
-    return {name: kind for name, kind, _ in seen[-1]}
+        kinds = {name: kind for name, kind, _ in seen[-1]}
+        # On a busy machine a first view may rest before its pipelines unfold.
+        if expected(kinds) and len(seen) >= _AT_REST and all(boxes == seen[-1] for boxes in seen[-_AT_REST:]):
+            return kinds
+        time.sleep(0.3)
+    return {"boxes that move or": "were not expected", **kinds}
 
 
 def of_several(pipelines: dict[str, Pipeline]) -> set[str]:
@@ -206,11 +218,11 @@ def of_several(pipelines: dict[str, Pipeline]) -> set[str]:
 
 @needs_browser
 def test_the_first_view_is_five_pipelines_and_what_passes_between_them(tmp_path, site, project_pipelines):
+    data = dict.fromkeys([*of_several(project_pipelines), "summary_page"], "data")
+    expected = {**dict.fromkeys(PIPELINES, "modularPipeline"), **data}
     with open_browser(tmp_path) as new_tab:  # one of its own, which remembers no other view
-        boxes = shown(new_tab(), site, "summary_page")
-    passed_on = of_several(project_pipelines)
-    data = dict.fromkeys([*passed_on, "summary_page"], "data")
-    assert boxes == {**dict.fromkeys(PIPELINES, "modularPipeline"), **data}
+        boxes = shown(new_tab(), site, expected.__eq__)
+    assert boxes == expected
     assert len(boxes) <= 19
 
 
@@ -237,14 +249,18 @@ def test_kedro_viz_by_itself_shows_what_one_pipeline_alone_reads_or_leaves(monke
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_each_pipeline_unfolds_and_its_gpu_nodes_have_their_colour_when_clicked(tab, site, pipeline, graph):
     names = {node["name"] for node in graph["nodes"] if node.get("full_name", "").startswith(f"{pipeline}.")}
-    boxes = shown(tab, f"{site}?pid={pipeline}&expandAllPipelines=true", *names)
-    assert {name for name, kind in boxes.items() if kind == "task"} == names
+    address = f"{site}?pid={pipeline}&expandAllPipelines=true"
+
+    def tasks(boxes: dict[str, str]) -> set[str]:
+        return {name for name, kind in boxes.items() if kind == "task"}
+
+    assert tasks(shown(tab, address, lambda boxes: tasks(boxes) == names)) == names
     for name in names:
         colour = tab.js(f"document.querySelector({box(name)!r}).style.fill")
         assert colour == (rgb(STYLES[name]["themes"]["dark"]["fill"]) if name in GPU_NODES.get(pipeline, []) else "")
     for name in GPU_NODES.get(pipeline, []):
         # The panel of the one before moves the graph.
-        shown(tab, f"{site}?pid={pipeline}&expandAllPipelines=true", *names)
+        shown(tab, address, lambda boxes: tasks(boxes) == names)
         tab.click(box(name))
         panel = "document.querySelector('.pipeline-metadata--visible').innerText"
         assert tab.wait_for(f"{panel}.includes({name!r}) && {panel}.includes('Gpu')")
@@ -253,12 +269,19 @@ def test_each_pipeline_unfolds_and_its_gpu_nodes_have_their_colour_when_clicked(
 
 
 @needs_browser
+def test_a_view_that_is_not_as_expected_is_noticed(tab, site):
+    shown(tab, site, lambda boxes: "summary_page" in boxes)
+    assert at_rest(tab, {}.__eq__, patience_seconds=1).keys() > {"summary_page"}
+    assert not {"boxes that move or"} & at_rest(tab, lambda boxes: "summary_page" in boxes).keys()
+
+
+@needs_browser
 @pytest.mark.parametrize(
     ("name", "place", "text"),
     [("evaluation_scores_plot", " .gtitle", FIGURE_TITLE), ("evaluation_page", "", PAGE_HEADING)],
 )
 def test_a_figure_and_a_page_that_are_clicked_can_be_read(tab, site, name, place, text):
-    shown(tab, f"{site}?pid=evaluation&expandAllPipelines=true", name)
+    shown(tab, f"{site}?pid=evaluation&expandAllPipelines=true", lambda boxes: name in boxes)
     tab.click(box(name))
     assert tab.wait_for(f"document.querySelector('.pipeline-metadata{place}')?.textContent.includes({text!r})")
 

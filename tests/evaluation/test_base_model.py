@@ -87,15 +87,15 @@ def test_the_page_says_it_and_gives_it_as_the_reason_where_a_gate_is_shut() -> N
     found = notes(marked({"spelling": 0.99, "position": 0.25, "count": 0.6}, 0.06))
     shut = decide(arm_answers(gains(direct=0.0)), SETTINGS)
     first, unfit, *_ = describe_verdict(replace(shut, notes=(*found, *shut.notes)).document())
-    assert "because the base model is not fit for this study; direct training did not raise" in first
+    assert "because the base model is not suitable for this study; direct training did not raise" in first
     assert unfit == (
-        "The base model is not fit for this study: 6.0% of its answers to spelling have another form, and 2% may; "
-        "it answers 99.0% of spelling right, and above 95% there is no room to rise; "
-        "in position it is +5.0 points from the best guess, and +15.0 are needed; "
-        "6.0% of its answers to position have another form, and 2% may; "
-        "6.0% of its answers to count have another form, and 2% may."
+        "The base model is not suitable for this study: 6.0% of its answers to spelling are invalid, and at most 2% "
+        "may be; it answers 99.0% of spelling correctly, and above 95% there is no room to improve; "
+        "in position it is +5.0 points from the best guess, and +15.0 are required; "
+        "6.0% of its answers to position are invalid, and at most 2% may be; "
+        "6.0% of its answers to count are invalid, and at most 2% may be."
     )
     yes = decide(arm_answers(gains(transfer=0.12)), SETTINGS)
     first, unfit, *_ = describe_verdict(replace(yes, notes=(*found, *yes.notes)).document())
     assert first.startswith("Yes")
-    assert unfit.startswith("The base model is not fit for this study: ")
+    assert unfit.startswith("The base model is not suitable for this study: ")

@@ -44,7 +44,7 @@ def test_no_transfer_with_open_gates_is_a_no_with_its_bound() -> None:
 
 def test_few_questions_cannot_tell() -> None:
     found = verdict(arm_answers(gains(direct=0.4), families=100, churn=0.6))
-    assert found.answer == "cannot be told"
+    assert found.answer == "inconclusive"
     assert all(gate.passed for gate in found.gates)
     assert all(task.shut == () for task in found.tasks)
     assert any(task.low < 0 and task.high > 0.05 for task in found.tasks)
@@ -93,7 +93,7 @@ def test_a_form_gain_of_both_arms_is_no_transfer_though_the_arm_is_above_the_bas
 def test_a_treatment_that_did_not_work_shuts_the_gate_whatever_else_is_there() -> None:
     for spelling in (0.0, 0.05):  # none, and too little for an interval above five points
         found = verdict(arm_answers(gains(spelling=spelling, transfer=0.12)))
-        assert found.answer == "cannot be told"
+        assert found.answer == "inconclusive"
         assert [gate.gate for gate in found.gates if not gate.passed] == ["treatment"]
         assert found.tasks[0].shut == ("treatment",)
         assert found.tasks[0].high > 0
@@ -111,7 +111,7 @@ def test_without_a_ceiling_in_one_task_the_other_is_answered() -> None:
     of = gains(transfer=0.12)
     of = {**of, "count": {**of["count"], "direct count": 0.0}}
     found = verdict(arm_answers(of))
-    assert {task.task: task.answer for task in found.tasks} == {"position": "yes", "count": "cannot be told"}
+    assert {task.task: task.answer for task in found.tasks} == {"position": "yes", "count": "inconclusive"}
     assert found.tasks[1].shut == ("ceiling",)
     assert found.tasks[1].ratio is None
     assert found.headline == found.tasks[0].ratio
@@ -129,7 +129,7 @@ def test_arms_that_are_not_there_are_named_and_the_bound_that_is_left_is_given(
     arms: tuple[str, ...], missing: set[str]
 ) -> None:
     found = verdict(arm_answers(gains(transfer=0.12), arms=arms))
-    assert found.answer == "cannot be told"
+    assert found.answer == "inconclusive"
     assert {name for gate in found.gates for name in gate.missing} == missing
     for task in found.tasks:
         assert task.high > 0
@@ -138,7 +138,7 @@ def test_arms_that_are_not_there_are_named_and_the_bound_that_is_left_is_given(
 
 def test_a_base_alone_gives_no_bound() -> None:
     found = verdict(arm_answers(gains(), arms=("base",)))
-    assert found.answer == "cannot be told"
+    assert found.answer == "inconclusive"
     assert all(math.isnan(task.high) for task in found.tasks)
     assert json.loads(json.dumps(found.document()))["tasks"][0]["high"] is None
 
@@ -178,7 +178,7 @@ def test_transfer_is_bounded_and_tested_by_the_comparison_that_is_worse() -> Non
     assert position.answer == "yes"
     # Count is clearly above the base model, and not above the form control.
     assert count.comparisons[0].found.verdict == "up"
-    assert count.answer == "cannot be told"
+    assert count.answer == "inconclusive"
 
 
 def test_six_of_600_won_in_one_task_of_two_are_no_claim_once_both_tests_count() -> None:
@@ -200,7 +200,7 @@ def test_no_transfer_is_said_where_the_whole_interval_is_negligible_and_not_befo
     high = max(task.high for task in judge(answers, SETTINGS).tasks)
     assert high > 0
     assert judge(answers, VerdictSettings(negligible=high * 1.001)).answer == "no"
-    assert judge(answers, VerdictSettings(negligible=high)).answer == "cannot be told"
+    assert judge(answers, VerdictSettings(negligible=high)).answer == "inconclusive"
 
 
 def test_what_could_be_found_is_what_the_stricter_of_both_tests_would_find() -> None:

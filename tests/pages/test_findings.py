@@ -160,4 +160,4 @@ def test_seeds_that_score_the_same_have_no_interval(study_findings: Callable[...
     found = study_findings(3)
     confirmation = {**found.confirmation, "seeds": [3, 4, 5], "interval_over_seeds": None}
     said = describe_confirmation(replace(found, best={**found.best, "confirmation": confirmation}))
-    assert ", the same with each; the trial that was chosen had" in said
+    assert ", the same with each; the selected trial had" in said

@@ -34,7 +34,7 @@ def test_the_sentence_is_of_the_layer_that_the_fit_chose() -> None:
     ("changed", "expected"),
     [
         ({"untold_low": -0.1}, r"\+21.0 points \(−10.0 to \+30.0, no clear difference\)"),
-        ({"selectivity_low": -0.1}, "does not give the right count clearly better than shuffled"),
+        ({"selectivity_low": -0.1}, "does not read the right count clearly better than with shuffled"),
         ({"arm": "spelling", "task": "position"}, "The letter can be read at layer 1 of 1 of the spelling arm"),
     ],
 )

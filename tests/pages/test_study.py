@@ -45,11 +45,11 @@ def test_the_page_says_how_the_winner_did_with_new_seeds_and_against_its_control
     assert f"a transfer score of {found.confirmation['mean']:.1%}" in shown
     assert "One seed cannot show how far seeds differ" in shown
     # Chosen by spelling: another trial may have the better transfer score, so it is not called the best by that.
-    chosen = f"the trial that was chosen had {found.confirmation['selected']:.1%}"
-    assert f"{chosen} (the best of 3 by spelling, which the choice biases upwards)" in shown
+    chosen = f"the selected trial had {found.confirmation['selected']:.1%}"
+    assert f"{chosen} (the best of 3 by spelling, so biased upwards by the selection)" in shown
     assert "position counts 0.5, count 0.5; a transfer score is 120% at most" in shown  # no share of anything
     assert "Compared with the form control" in shown
-    assert "whether they go together cannot be told from 3 finished trials" in shown
+    assert "no correlation can be estimated from 3 finished trials" in shown
     assert "Spearman" not in shown
     assert "cheapest of them" not in shown
     # The price of study.lightning is the estimate's: another machine may have been rented.

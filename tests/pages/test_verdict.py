@@ -33,7 +33,7 @@ def test_a_task_without_an_answer_is_said_beside_one_with() -> None:
     of = gains(transfer=0.12)
     first = words({**of, "count": {**of["count"], "direct count": 0.0}})[0]
     assert first.startswith("Yes, spelling carried over to position")
-    assert first.endswith("; for count it cannot be told.")
+    assert first.endswith("; for count the result is inconclusive.")
     assert "count: " not in first
 
 
@@ -46,17 +46,17 @@ def test_a_no_beside_a_yes_has_its_own_bound() -> None:
     assert first.startswith(f"Yes, spelling carried over to position: {100 * position['transfer']:+.1f} points (")
     assert position["p_adjusted"] == pytest.approx(2 * position["p_value"])
     assert f"; p = {position['p_adjusted']:.2g}, adjusted for 2 tasks)" in first
-    assert first.endswith(f"; not to count (at most {100 * count['high']:+.1f} points).")
+    assert first.endswith(f"; no transfer to count (at most {100 * count['high']:+.1f} points).")
 
 
 def test_beside_a_yes_the_task_without_an_answer_has_its_bound_alone() -> None:
     of = gains(transfer=0.12)
     bound = words({**of, "count": {**of["count"], "direct count": 0.0}})[1]
-    assert bound.startswith("What can be said: no transfer above +")
-    assert "By itself, each comparison with these questions and seeds would find +" in bound  # a yes needs both
-    assert "points in count four times out of five" in bound
+    assert bound.startswith("Transfer above +")
+    assert "a single comparison has 80% power to detect +" in bound  # a yes needs both
+    assert "points in count" in bound
     assert "position" not in bound
-    assert not any(line.startswith("What can be said") for line in words(gains(), families=1_500))  # a no has its bound
+    assert not any(line.startswith("Transfer above") for line in words(gains(), families=1_500))  # a no has its bound
 
 
 def effects(*rows: tuple[str, str, float, str]) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def test_a_yes_says_in_which_kinds_of_questions_it_holds_where_it_does_not_in_ot
     ]
     said = describe_verdict(verdict, effects(*everywhere, *by_place))
     assert [line for line in said if "by kind of question" in line] == [
-        "Position over the form control by kind of question, none of which was declared beforehand: counted from the "
+        "Position over the form control by kind of question (exploratory, not declared in advance): counted from the "
         "front +21.0 points (+11.0 to +31.0); counted from the end −3.0 points (−13.0 to +7.0)."
     ]
     assert describe_verdict(verdict, effects(*everywhere)) == describe_verdict(verdict)
@@ -98,18 +98,18 @@ def test_a_yes_says_in_which_kinds_of_questions_it_holds_where_it_does_not_in_ot
         (gains(direct=0.0), {}, "direct training did not raise position ("),
     ],
 )
-def test_what_cannot_be_told_has_its_reason_and_its_bound(of: Gains, how: dict[str, object], reason: str) -> None:
+def test_an_inconclusive_result_has_its_reason_and_its_bound(of: Gains, how: dict[str, object], reason: str) -> None:
     first, bound, *_ = words(of, **how)
-    assert first.startswith("It cannot be told whether spelling carries over, because ")
+    assert first.startswith("The result is inconclusive, because ")
     assert reason in first
-    assert bound.startswith("What can be said: no transfer above")
-    assert "four times out of five" in bound
+    assert bound.startswith("Transfer above")
+    assert "80% power to detect" in bound
     assert ("against the base alone" in bound) == ("control" in reason)
 
 
 def test_a_wide_interval_is_the_reason_where_all_gates_are_open() -> None:
     first = words(gains(direct=0.4), families=100, churn=0.6)[0]
-    assert "excludes neither no transfer nor +5.0 points" in first
+    assert "excludes neither zero nor +5.0 points" in first
 
 
 def test_an_interval_above_zero_is_not_said_to_hold_it() -> None:
@@ -122,7 +122,7 @@ def test_an_interval_above_zero_is_not_said_to_hold_it() -> None:
     first = describe_verdict(decide(table, VerdictSettings(seed_spread=0.0)).document())[0]
     # Six of 100 won and none lost: 6/102 ± 1.96 · sqrt((8/102 − (6/102)²)/102), and McNemar's p is 1/32.
     assert (
-        "position may have changed by +0.6 to +11.2 points, but the test does not exclude chance (p = 0.062, adjusted "
+        "the interval for position is +0.6 to +11.2 points, but the test does not exclude chance (p = 0.062, adjusted "
         "for 2 tasks)"
     ) in first
     # Of the ceiling nine won and two lost: 7/102 ± 1.96 · sqrt((13/102 − (7/102)²)/102), and McNemar's p is 134/2048.
@@ -141,8 +141,8 @@ def test_an_interval_above_zero_is_not_said_to_hold_it() -> None:
 def test_what_a_reader_has_to_know_is_said() -> None:
     said = " ".join(words(gains(control=-0.12, transfer=-0.12), seeds=1))
     assert "The form control fell below the base" in said
-    assert "Training on spelling cost position −" in said
-    assert "assume that seeds differ by 2.0 points" in said
+    assert "Training on spelling lowered position: −" in said
+    assert "assume a standard deviation of 2.0 points between seeds" in said
 
 
 def test_the_tables_show_each_comparison() -> None:

@@ -1,14 +1,14 @@
 """The answer to the question of the study, and when there is one.
 
-First the gates: the arms are there; the treatment worked (the spelling arm spells better than control and base, by a
-dose); there is a ceiling (direct training raises its task above control and base). Where one is shut, nothing is
-answered, and the bound that can still be given is given. Then, for position and for count, which were declared: the
-spelling arm has to be above the base model *and* above the form control, each by an exact test and an interval,
-adjusted by Holm for there being two. Above the control alone, an arm gains what the control lost; above the base alone,
-it gains what the form of the answers gives. Everything else that is looked at is adjusted by Benjamini and Hochberg.
+First the gates: the arms exist; the treatment worked (the spelling arm spells better than control and base, by a
+dose); there is a ceiling (direct training raises its task above control and base). If one fails, the result is
+inconclusive, and only an upper bound is given. Then, for position and for count, the two declared tasks: the spelling
+arm has to be above the base model *and* above the form control, each by an exact test and an interval, adjusted for two
+tasks (Holm). A gain over the control alone may be the control's loss; a gain over the base alone may come from the form
+of the answers. All other comparisons are exploratory and adjusted by Benjamini and Hochberg.
 
-What transfer is, in a number, is the smaller of the two differences (R. L. Berger, "Multiparameter hypothesis testing
-and acceptance sampling", Technometrics 24, 1982): its bounds are the smaller of the two lower and upper ends.
+Transfer as a number is the smaller of the two differences (R. L. Berger, "Multiparameter hypothesis testing and
+acceptance sampling", Technometrics 24, 1982): its bounds are the smaller of the two lower and upper ends.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def judge(answers: Mapping[str, TaskAnswers], settings: VerdictSettings, *, conf
     with_ceiling = {gate.task: answers[gate.task] for gate in gates if gate.gate == "ceiling" and gate.passed}
     said = [task.answer for task in tasks]
     return Verdict(
-        answer="yes" if "yes" in said else "no" if set(said) == {"no"} else "cannot be told",
+        answer="yes" if "yes" in said else "no" if set(said) == {"no"} else "inconclusive",
         gates=tuple(gates),
         tasks=tasks,
         headline=_ratio(with_ceiling, settings, confidence) if with_ceiling else None,
@@ -247,7 +247,7 @@ def _task_verdict(
     complete = len(found) == 2
     low = min(each.interval.low for each in found) if complete else math.nan
     high = min((each.interval.high for each in found), default=math.nan)
-    answer: Answer = "cannot be told"
+    answer: Answer = "inconclusive"
     if not shut and complete:
         if low > 0 and p_adjusted <= 1 - confidence:
             answer = "yes"

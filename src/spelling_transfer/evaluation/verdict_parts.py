@@ -16,7 +16,7 @@ from spelling_transfer.statistics.ratio import Ratio
 
 FORMAT = 1
 """Format of ``verdict.json``."""
-Answer = Literal["yes", "no", "cannot be told"]
+Answer = Literal["yes", "no", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Verdict:
 
     Attributes:
         answer: ``yes`` where spelling carried over to a task, ``no`` where it surely carried over to none by more than
-            is negligible, and ``cannot be told`` otherwise.
+            is negligible, and ``inconclusive`` otherwise.
         headline: (spelling - control) / (direct - control), over all tasks with a ceiling together.
         secondary: Other tasks and strata, one row a comparison, adjusted by Benjamini and Hochberg.
         seeds: Training seeds of each arm.

@@ -9,10 +9,10 @@ from spelling_transfer.pages.page import Section, continued
 from spelling_transfer.pages.tables import Table
 
 _NAMES = {
-    "greedy": "most likely token",
-    "policy_sampling": "drawn, by the policy",
-    "advised_sampling": "drawn, temperature 0.7 and top-p 0.8",
-    "english_subset": "most likely, English subset",
+    "greedy": "greedy",
+    "policy_sampling": "sampled, as the policy sets",
+    "advised_sampling": "sampled, temperature 0.7 and top-p 0.8",
+    "english_subset": "greedy, English subset",
 }
 _SHOWN = [
     *("arm", "decoding", "task", "n", "draws", "exact_match", "low", "high"),
@@ -39,20 +39,20 @@ def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame) -> list[Se
         **{"answers_per_second": ",.0f", "candidates": ",.0f", "head_mb": ",.1f", "peak_mb": ",.0f"},
     }
     caption = (
-        "Draws are averaged by question, intervals are over word families. Gained and lost: answers that are right "
-        "where the most likely one is wrong, and the other way. Answers per second share the time of their batch, "
-        "which for the most likely tokens holds other tasks too. Head: the weights that choose among the candidates."
+        "Draws are averaged by question; intervals are over word families. Gained: answers that are right where the "
+        "greedy one is wrong; lost: the reverse. Answers per second share the time of their batch, which for greedy "
+        "decoding holds other tasks too. Head: the weights that choose among the candidates."
     )
     sections = [
         Section(
-            "Other ways of choosing tokens",
-            text="Every claim on this page rests on the most likely token each time. Here are the same questions "
-            "answered in other ways; the policy's values are in conf/base/policy.yml.",
+            "Other decodings",
+            text="Every claim on this page uses greedy decoding. Here the same questions are answered with other "
+            "decodings; the policy's values are in conf/base/policy.yml.",
             table=Table(named, caption=caption, formats=formats),
         )
     ]
     subset = changed[changed["decoding"] == "english_subset"].drop(columns="decoding")
     if len(subset):
-        caption = "Every answer that the English subset changes, beside the one from the whole vocabulary."
+        caption = "Every answer that the English subset changes, next to the one from the full vocabulary."
         sections.append(continued(subset, caption, labels={"output": "output_subset"}))
     return sections

@@ -35,8 +35,8 @@ def error_sections(described: pd.DataFrame, errors: pd.DataFrame, side_by_side: 
     wide["kind"] = [f"{kind} (of {asked[kind]:.0f})" if kind in asked else kind for kind in wide["kind"]]
     formats = dict.fromkeys(wide.columns[2:], ".1%")
     caption = (
-        "Share of all answers to a task. At a token border and inside a token: of so many questions about a letter "
-        "there. Too short and too long: spellings by their number of letters."
+        "Share of all answers to a task. At a token border and inside a token: share of the given number of questions "
+        "about a letter there. Too short and too long: spellings by their number of letters."
     )
     confused = letter_confusions(described)
     confused = confused.pivot_table(index=["task", "expected", "given"], columns="arm", values="n", fill_value=0)
@@ -45,10 +45,10 @@ def error_sections(described: pd.DataFrame, errors: pd.DataFrame, side_by_side: 
     return [
         Section(
             "What is wrong with wrong answers",
-            text="Of each arm the answers of its first seed.",
+            text="Answers of each arm's first seed.",
             table=Table(wide, caption=caption, formats=formats),
         ),
-        continued(confused.reset_index().head(_MOST_CONFUSED), "Letters that are taken for others, most often first."),
+        continued(confused.reset_index().head(_MOST_CONFUSED), "Letters confused with others, most frequent first."),
         continued(
             error_examples(described)[columns],
             "Three of each kind, chosen by the hash of their identifiers.",

@@ -36,27 +36,27 @@ _FIGURES = (
         "arms",
         "Arms side by side",
         "Each arm against the form control (filled) and against the base (hollow), on the same questions. Transfer "
-        "would be a spelling arm right of zero in position or count against both, where the direct arm, the ceiling, "
-        "is right of zero too.",
-        "Differences in exact match, in percentage points, with intervals that are not adjusted for their number. The "
-        "verdict rests on held-out families; beside them stand words of which spelling alone was trained, held-out "
-        "words of tokens that no trained word has, words whose spelling the base never met, and random letters.",
+        "shows as a spelling arm right of zero in position or count against both, if the direct arm (the ceiling) is "
+        "right of zero too.",
+        "Differences in exact match, in percentage points, with unadjusted intervals. The verdict uses held-out "
+        "families. The other rows are words of which spelling alone was trained, held-out words whose tokens occur in "
+        "no trained word, words whose spelling the base never saw, and random letters.",
     ),
     (
         "dose",
-        "How much spelling, and what came of it",
-        "Above, exact match on validation words over the steps of training; whiskers are the lowest and the highest "
-        "seed. Below, what position and count gained over what spelling gained: where the line of the spelling arm "
-        "rises to the right, they come with spelling.",
-        "Every line begins at the base. Validation words are not those of the verdict.",
+        "Dose and response",
+        "Top: exact match on validation words by training step; whiskers show the lowest and the highest seed. Bottom: "
+        "gain in position and count against gain in spelling. If the line of the spelling arm rises to the right, they "
+        "improve with spelling.",
+        "Every line begins at the base. The verdict uses other words.",
     ),
     (
         "strata",
         "Kinds of questions",
         "The spelling arm against form control (filled) and base (hollow) on each kind of question about words of "
-        "held-out families. Letters in the token are those of the token that holds the letter asked for.",
-        "Differences in percentage points. None of these kinds was declared beforehand. Kinds of fewer than ten "
-        "families are named under what was left out.",
+        "held-out families. Letters in the token: the length of the token that holds the letter asked for.",
+        "Differences in percentage points. These comparisons are exploratory. Kinds with fewer than ten families are "
+        "listed under “What was left out”.",
     ),
     (
         "errors",
@@ -110,9 +110,9 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
     labels = {"reference_score": "base", "arm_score": "spelling arm", "p_value": "p", "p_adjusted": "p, adjusted"}
     labels |= {"only_reference": "only base right", "only_arm": "only arm right"}
     caption = (
-        "Differences are in percentage points; low and high are the ends of their intervals. p is the test of no "
-        "difference, adjusted for position and count together (Holm) or for all else (Benjamini and Hochberg), but for "
-        "spelling, the treatment; the gap closed is the share of the base's errors that are gone."
+        "Differences are in percentage points; low and high are the ends of their intervals. p tests for no "
+        "difference; it is adjusted for position and count together (Holm), for all other tasks (Benjamini and "
+        "Hochberg), and not for spelling, the treatment. Gap closed: the share of the base's errors that are gone."
     )
     return Table(rows.assign(questions=kinds)[columns], caption=caption, formats=formats, labels=labels)
 
@@ -125,9 +125,9 @@ def control_table(control: pd.DataFrame) -> Table:
     frame = rows[["task", "n", "reference_score", "arm_score", "difference", "low", "high", "verdict"]]
     return Table(
         frame,
-        caption="Difference: spelling arm less form control, paired by question, in percentage points. Low and high "
-        "are the ends of its interval. The transfer score is a weighted sum, not a share: with all answers right it is "
-        f"the weights of position and count and {SPELLING_BONUS:.0%} for spelling (120% with 0.5 and 0.5).",
+        caption="Difference: spelling arm minus form control, paired by question, in percentage points. Low and high "
+        "are the ends of its interval. The transfer score is a weighted sum, not a share: its maximum is the weights "
+        f"of position and count plus {SPELLING_BONUS:.0%} for spelling (120% with 0.5 and 0.5).",
         formats={**dict.fromkeys(("reference_score", "arm_score"), _SHARE), **dict.fromkeys(_ENDS, POINTS)},
         labels={"reference_score": "form control", "arm_score": "spelling arm"},
     )
@@ -162,9 +162,9 @@ def render_evaluation_page(
     n_of_verdict = len(describe_verdict(verdict, results.effects)) + 1
     sections = [
         Section(text=said[1], cards=[*comparison_cards(comparison, results.floors), _cost(results)]),
-        Section("What goes with the answer", text=said[2:n_of_verdict]),
+        Section("About the answer", text=said[2:n_of_verdict]),
         Section(
-            "What had to hold",
+            "Gates",
             text="Without a treatment that worked and a ceiling, neither a gain nor its absence would be an answer.",
             table=gates_table(verdict),
         ),
@@ -187,7 +187,7 @@ def render_evaluation_page(
         ),
         Section(
             "From base to spelling arm",
-            text="A change is clear if its interval is on one side of zero and its adjusted test rejects no change.",
+            text="A change is clear if its interval excludes zero and its adjusted test excludes chance.",
             table=comparison_table(comparison),
         ),
     ]
@@ -195,20 +195,20 @@ def render_evaluation_page(
         sections.append(
             Section(
                 "Adjusted for the form control",
-                text="The form control had the same steps on the same prompts, with the answers that the base itself "
-                "gives to them: it learns the form of question and answer and no letters. A "
-                "difference from it is what the form does not explain.",
+                text="The form control was trained for the same steps on the same prompts, with the base's own "
+                "answers: it learns the form of question and answer but no letters. A difference from it is not "
+                "explained by the form.",
                 table=control_table(control),
             )
         )
     if (secondary := secondary_table(verdict)) is not None:
-        sections.append(Section("Not declared beforehand", table=secondary))
+        sections.append(Section("Exploratory comparisons", table=secondary))
     sections += [
         Section("Every comparison", table=_effects_table(results.effects)),
         Section("Every score", table=_scores_table(results.scores)),
         Section(
             "Sample answers",
-            text="Not chosen by hand: the first of each kind in the order in which the questions were drawn.",
+            text="The first of each kind, in the order in which the questions were drawn.",
             table=_answers_table(results.marked),
         ),
         *further,
@@ -252,7 +252,7 @@ def _left_out(left_out: Mapping[str, Mapping[str, Any]], effects: pd.DataFrame) 
     ]
     yield Section(
         "What was left out",
-        text="Nothing stands in for what is named here, and no mean is taken over it." if rows else "Nothing.",
+        text="What is listed here is neither replaced nor included in any mean." if rows else "Nothing.",
         table=pd.DataFrame(rows) if rows else None,
     )
 
@@ -270,7 +270,7 @@ def _floors_table(floors: pd.DataFrame) -> Table:
     )
     return Table(
         wide.reset_index(),
-        caption="Floors: what is scored without knowing how a word is spelled. A model that is not above all of them "
+        caption="Floors: scores reached without knowing how a word is spelled. A model that is not above all of them "
         "cannot do the task.",
         formats=dict.fromkeys(wide.columns, _SHARE),
     )
@@ -286,10 +286,10 @@ def _effects_table(effects: pd.DataFrame) -> Table:
     return Table(
         frame[["endpoint", "kind", "task", "arm", "reference", "n", *shares, *_ENDS, *tests, "clear"]],
         caption="Every arm against base and form control, paired by question, over all seeds; differences in "
-        "percentage points. p is adjusted for all rows together (Benjamini and Hochberg), but for those that the "
-        "verdict rests on: there for position and count together (Holm), and for spelling, the treatment, not.",
+        "percentage points. p is adjusted for all rows together (Benjamini and Hochberg), except in the rows that the "
+        "verdict uses: there for position and count together (Holm), and not for spelling, the treatment.",
         formats={**dict.fromkeys(shares, _SHARE), **dict.fromkeys(_ENDS, POINTS), **dict.fromkeys(tests, ".2g")},
-        labels={"endpoint": "words", "reference": "against", "reference_score": "other's score", "arm_score": "score"}
+        labels={"endpoint": "words", "reference": "against", "reference_score": "reference score", "arm_score": "score"}
         | {"p_value": "p", "p_adjusted": "p, adjusted"},
     )
 
@@ -334,7 +334,7 @@ def _method(settings: EvaluationSettings) -> list[str]:
     return [
         "Words are split by family, so no test word is an inflection of a training word. Each task has one question "
         "a family; the choice of questions depends on a seed alone. Prompts are those of training and serving, in "
-        "non-thinking mode; answers are the most likely tokens, with the think tags masked.",
+        "non-thinking mode; answers are decoded greedily, with the think tags masked.",
         f"Intervals are at {settings.confidence:.0%}. Shares have Wilson's interval. Differences are paired by "
         "question; their interval is that of Bonett and Price over word families. For arms of three training seeds or "
         "more the variance of seeds is estimated and added; for fewer, seeds are assumed to differ by "

@@ -28,8 +28,9 @@ QUESTION = (
     "transfers to where letters stand and how many there are."
 )
 NO_CLAIM = (
-    "This is a correlation between trials, and no claim of transfer: trials that train better do better at everything "
-    "they learn, the form of the answers included. Only the verdict of the evaluation, on held-out words, can claim it."
+    "This is a correlation between trials, not evidence of transfer: trials that train better do better at everything "
+    "they learn, including the form of the answers. Only the verdict of the evaluation, on held-out words, can claim "
+    "transfer."
 )
 VERDICTS = {"up": "improved", "down": "got worse", "unclear": "no clear change"}
 RANKED_BY = {"spelling": "spelling", "weighted": "sum of spelling and weighted position and count"}
@@ -172,7 +173,7 @@ def describe_best(found: StudyFindings) -> str:
     if n_others == 1:
         text += " The other finished trial cannot be distinguished from it"
     elif len(names) == n_others:
-        text += f" Not one of the {n_others} other finished trials can be distinguished from it"
+        text += f" None of the {n_others} other finished trials can be distinguished from it"
     else:
         text += f" {len(names)} of the {n_others} other finished trials cannot be distinguished from it ({shown})"
     if all(row["difference_interval"] for row in best["equivalent"]):
@@ -181,9 +182,9 @@ def describe_best(found: StudyFindings) -> str:
         text += ": there are too few word families for an interval of the difference."
     cheapest = best["cheapest"]
     if cheapest["trial"] == best["trial"]:
-        return f"{text} It is the cheapest of these, and the arms were trained with it."
+        return f"{text} It is also the cheapest of these, and the arms were trained with it."
     return (
-        f"{text} The arms were trained with the best. A cheaper one that may do as well is trial {cheapest['trial']} "
+        f"{text} The arms were trained with the best. A cheaper trial that may do as well is {cheapest['trial']} "
         f"with {percent(cheapest['selection_score'])}: {cheapest['cost']['examples']:,} examples seen and rank "
         f"{cheapest['config']['lora']['r']}, against {best['cost']['examples']:,} and rank "
         f"{best['config']['lora']['r']}."
@@ -191,7 +192,7 @@ def describe_best(found: StudyFindings) -> str:
 
 
 def describe_confirmation(found: StudyFindings) -> str:
-    """Returns what the recommended configuration scored with seeds that did not choose it."""
+    """Returns what the recommended configuration scored with new seeds, which did not select it."""
     seen = found.confirmation
     n = len(seen["seeds"])
     text = (
@@ -207,10 +208,10 @@ def describe_confirmation(found: StudyFindings) -> str:
         )
     elif n > 1:
         text += ", the same with each"
-    text += f"; the trial that was chosen had {percent(seen['selected'])}"
+    text += f"; the selected trial had {percent(seen['selected'])}"
     if found.best["finished"] > 1:
         ranked_by = RANKED_BY[found.study.select_by]
-        text += f" (the best of {found.best['finished']} by {ranked_by}, which the choice biases upwards)"
+        text += f" (the best of {found.best['finished']} by {ranked_by}, so biased upwards by the selection)"
     text += f". The base has {percent(seen['base'])}: a difference of {points(seen['gain'])} points"
     if seen["gain_interval"]:
         low, high = seen["gain_interval"]
@@ -222,7 +223,7 @@ def describe_confirmation(found: StudyFindings) -> str:
 
 
 def describe_control(found: StudyFindings) -> str:
-    """Returns what is left of the change once the form control's is taken off, on validation words."""
+    """Returns the difference from the form control on validation words."""
     rows = {row["measure"]: row for row in found.confirmation["control"]}
     if not rows:
         return (
@@ -258,7 +259,7 @@ def describe_control(found: StudyFindings) -> str:
 
 
 def describe_correlations(found: StudyFindings) -> list[str]:
-    """Returns how gains go together over trials and within them."""
+    """Returns how gains correlate over trials and within them."""
     lines = []
     for task in UNTRAINED_TASKS:
         over = found.analysis["over_trials"][task]
@@ -281,8 +282,7 @@ def describe_ratios(found: StudyFindings) -> str:
         )
     if rows.empty:
         return (
-            f"Trial {found.best['trial']} has no transfer ratio: the interval of its spelling gain is not above zero, "
-            "so there is no gain to relate others to."
+            f"Trial {found.best['trial']} has no transfer ratio: the interval of its spelling gain is not above zero."
         )
     parts = []
     for row in rows.to_dict("records"):
@@ -298,7 +298,7 @@ def describe_ratios(found: StudyFindings) -> str:
 
 def _correlation(row: dict[str, Any], what: str) -> str:
     if row["rho"] is None or row["low"] is None:
-        return f"whether they go together cannot be told from {row['n']} {what}"
+        return f"no correlation can be estimated from {row['n']} {what}"
     return (
         f"{RHO} {signed(row['rho'], 2)} ({span(row['low'], row['high'], lambda end: signed(end, 2))}) over {row['n']} "
         f"{what}"

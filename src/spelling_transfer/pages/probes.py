@@ -21,11 +21,10 @@ _READ = {"position": "letter", "count": "count"}
 _TOLD_OF = (BASE, SPELLING_ARM)
 """Arms that the sentences speak of; the figure and the table have all."""
 _INTRODUCTION = (
-    "A linear probe reads the right answer from the states of each layer at the end of the question, where the answer "
-    "is chosen. It is fitted to questions about other word families, and tested on the questions of this evaluation. "
-    "The same probe with shuffled labels shows what it reaches without knowledge. A probe finds what one "
-    "matrix can read: the model may know more, and what can be read need not be used. Answers are themselves read "
-    "linearly from the last layer: where a probe reads less than is answered, it had too few questions to learn from."
+    "A linear probe reads the right answer from the hidden states of each layer at the end of the question. It is "
+    "fitted to questions about other word families and tested on the questions of this evaluation. The same probe with "
+    "shuffled labels is the control. A probe finds only what is linearly readable: the model may know more, and may "
+    "not use what can be read. If a probe reads less than is answered, it had too few questions to learn from."
 )
 
 
@@ -47,8 +46,8 @@ def probe_sections(probes: pd.DataFrame, figure: Figure) -> list[Section]:
             heading,
             text=text,
             figure=figure,
-            caption="What a probe reads from each layer (0 is the embedding), with its interval; the share of right "
-            "answers to the same questions; and the probe with shuffled labels. Of a trained arm, its first seed.",
+            caption="Probe accuracy by layer (0 is the embedding) with its interval, the share of right answers to the "
+            "same questions, and the probe with shuffled labels. Trained arms are shown with their first seed.",
             alt="Lines of probe accuracy by layer for each arm and task. The best layers are in the table below.",
             table=_best_table(probes),
         )
@@ -70,8 +69,9 @@ def _describe(row: pd.Series[Any], last: int) -> str:
     what, read = _READ.get(str(row["task"]), str(row["task"])), percent(row["accuracy"])
     if not row["selectivity_low"] > 0:
         return (
-            f"The layer of the {arm} that fits best, {row['layer']} of {last}, does not give the right {what} clearly "
-            f"better than shuffled labels do: {read} of {row['n']:,} questions, against {percent(row['shuffled'])}."
+            f"At the best layer of the {arm}, {row['layer']} of {last}, the probe does not read the right {what} "
+            f"clearly better than with shuffled labels: {read} of {row['n']:,} questions, "
+            f"against {percent(row['shuffled'])}."
         )
     low, high = row["untold_low"], row["untold_high"]
     clear = "" if low > 0 or high < 0 else ", no clear difference"
@@ -98,9 +98,9 @@ def _best_table(probes: pd.DataFrame) -> Table:
     ends = ["untold", "untold_low", "untold_high"]
     return Table(
         best_layers(probes)[names + ends].assign(arm=lambda best: best["arm"].map(arm_name)),
-        caption="The layer that is read best, chosen by the error of the fit, so no test question has a say. Accuracy "
-        "is the probe's; the difference is accuracy less the share answered right, paired by question. None of this is "
-        "part of the verdict.",
+        caption="The best layer, selected by the error of the fit and not by test questions. Accuracy is the probe's; "
+        "the difference is accuracy minus the share answered right, paired by question. None of this is part of the "
+        "verdict.",
         formats={**dict.fromkeys(names[4:], ".1%"), **dict.fromkeys(ends, POINTS)},
         labels={"answered": "answered right", "untold": "difference", "untold_low": "from", "untold_high": "to"},
     )

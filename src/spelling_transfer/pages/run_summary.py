@@ -84,7 +84,7 @@ def _sentences(results: Results, error: str | None) -> list[str]:
             text[0] += age.replace(" This", " This comparison", 1)
         text.insert(2 if results.verdict is not None else 1, QUESTION)
     if error is not None:
-        text.insert(1, f"The run stopped early: {error} What is shown was finished in it or in an earlier run.")
+        text.insert(1, f"The run stopped early: {error} What is shown was completed in this run or an earlier one.")
     text += [f"{name} could not be read and is left out: {why}" for name, why in results.unreadable.items()]
     if results.prepared is not None:
         text.append(f"Prepared: {describe_data(results.prepared)}.{results.age('prep_manifest')}")
@@ -124,7 +124,7 @@ def _cards(record: RunRecord, results: Results) -> list[Card]:
             "time of this run",
             duration(record.seconds),
             f"{count_of(nodes, 'node')} on this machine",
-            floor="what was rented: kedro compute cost",
+            floor="rented machines: kedro compute cost",
         ),
     ]
 
@@ -154,7 +154,7 @@ def _endpoint(results: Results) -> Iterator[Section]:
         "Does the endpoint keep non-thinking mode?",
         table=Table(
             checks.sort_values("passed", kind="stable"),
-            caption="Each check with what was seen is on the page of the deployment check.",
+            caption="Details of each check are on the page of the deployment check.",
             labels={"id": "check"},
         ),
     )
@@ -197,7 +197,7 @@ def _run(record: RunRecord, results: Results) -> Iterator[Section]:
         ],
         table=Table(
             pd.DataFrame(rows),
-            caption="Seconds of each node, loading and saving included, and of each pipeline together.",
+            caption="Seconds per node, including loading and saving, with the total of each pipeline.",
             formats={"seconds": ".2f"},
         )
         if rows

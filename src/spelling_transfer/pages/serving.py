@@ -20,14 +20,14 @@ _GROUPS = {
     "accepts": "What must be accepted",
     "withstands": "What must be refused or stay text",
     "answers": "Answers",
-    "sampling": "How tokens are drawn",
+    "sampling": "Sampling",
     "filter": "What answers may hold",
     "mask": "What answers may not hold, whatever the model wants",
     "model": "The same model as in the evaluation",
     "key": "Who may send requests",
     "faults": "Clients that misbehave",
     "settings": "What the endpoint says of itself",
-    "stops": "The end",
+    "stops": "Shutdown",
     "vllm": "The same checks with vLLM",
     "slots": "The same checks with our own engine",
 }
@@ -80,7 +80,7 @@ def render_deployment_page(
         Section(
             "Speed",
             figure=load_plot,
-            caption="Time from sending a question to the last byte of its answer, over loopback.",
+            caption="Time from sending a question to the last byte of its answer, over the loopback interface.",
             table=_load_table(load_profile),
         ),
         *[
@@ -91,7 +91,7 @@ def render_deployment_page(
         _merge_section(merge_probe),
         Section(
             "What it answered",
-            text="Sampled with the policy's values, so single answers may be wrong where the most likely one is right; "
+            text="Sampled with the policy's values, so an answer may be wrong where the greedy one is right; "
             "the scores are on the evaluation's page.",
             table=Table(
                 pd.DataFrame(conformance["answers"]).drop(columns="token_ids"),
@@ -159,8 +159,8 @@ def _engines(conformance: Mapping[str, Any], checks: pd.DataFrame, load_profile:
         )
     yield Section(
         "Engines",
-        text="The same deployable, checks and load with each engine. Each draws with random numbers of its own, so "
-        "single answers differ; 'kedro serve --engine' chooses among those that passed.",
+        text="The same deployable, checks and load with each engine. Each has its own random numbers, so single "
+        "answers differ; 'kedro serve --engine' chooses among those that passed.",
         table=Table(
             pd.DataFrame(rows),
             formats={
@@ -196,7 +196,7 @@ def _load_table(load_profile: pd.DataFrame) -> Table:
         load_profile,
         formats={**milliseconds, **rates, "memory_mib": ",.0f"},
         labels=labels,
-        caption="One row a number of clients at once; p50 to p99 and max are latencies.",
+        caption="One row per number of concurrent clients; p50 to p99 and max are latencies.",
     )
 
 

@@ -68,8 +68,8 @@ def _lead(found: StudyFindings) -> str:
     base = found.analysis["base"]["spelling"]
     n = count_of(len(found.confirmation["seeds"]), "new seed")
     return (
-        f"Trial {found.best['trial']} of {len(found.trials)} was taken: trained again with {n}, it spells "
-        f"{percent(seen)} of the validation words, and the base {percent(base)}."
+        f"Trial {found.best['trial']} of {len(found.trials)} was selected: trained again with {n}, it spells "
+        f"{percent(seen)} of the validation words; the base spells {percent(base)}."
     )
 
 
@@ -80,8 +80,8 @@ def _summary(found: StudyFindings) -> Iterator[Section]:
         yield Section("Caveats", text=found.best["warnings"])
     yield Section(
         "Recommended settings",
-        text=f"What the search chose in trial {found.best['trial']}; all settings are under the full configuration, "
-        "and as a file under the downloads.",
+        text=f"What the search chose in trial {found.best['trial']}; all settings are under “Full configuration”, and "
+        "as a file under “Download”.",
         code=yaml.safe_dump(found.best["choices"], sort_keys=False) if found.best["choices"] else "",
     )
     changes = found.best["next_study"]["study"]
@@ -157,20 +157,20 @@ def _transfer(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[S
         "Does spelling carry over?",
         text=[*describe_correlations(found), describe_ratios(found)],
         figure=figures["transfer"],
-        caption="Gain over the base in points, two markers a trial; the star is the recommended one. Bars are "
-        "95% intervals over word families, where there are few trials.",
+        caption="Gain over the base in points, two markers per trial; the star is the recommended one. Bars (shown for "
+        "few trials only) are 95% intervals over word families.",
         alt="Gain in spelling against gain in position and count. The numbers are in the table of changes below.",
     )
     yield Section(
         "Spelling against transfer, step by step",
         figure=figures["paths"],
-        caption="Each line is a trial's way from the base, with a marker at each evaluation. To the right "
-        "is better spelling, upwards is better position and count.",
+        caption="Each line is a trial, from the base on, with a marker at each evaluation. Right is better spelling, "
+        "up is better position and count.",
     )
     yield Section(
         "Learning curves",
         figure=figures["curves"],
-        caption="Exact match on validation words, a line a trial, the recommended one thick; step 0 is the base.",
+        caption="Exact match on validation words, one line per trial, the recommended one thick; step 0 is the base.",
     )
     yield Section(
         "Which training helps where",
@@ -188,7 +188,7 @@ def _patterns_table(found: StudyFindings) -> Table | None:
     return Table(
         rows[["name", "value", "task", "trials", *_GAIN]],
         caption="Mean gain in percentage points by the value of a setting, with its 95% interval over trials. Settings "
-        "vary together, so this is no effect of one alone. Values with fewer than three trials are left out.",
+        "vary together, so this is not the effect of one alone. Values with fewer than three trials are left out.",
         formats=dict.fromkeys(_GAIN, POINTS),
         labels={"name": "setting"},
     )
@@ -198,20 +198,20 @@ def _search(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
     yield Section(
         "Settings and scores",
         figure=figures["parallel"],
-        caption="A line a finished trial, coloured by its transfer score; drag along an axis to keep only some. "
+        caption="One line per finished trial, coloured by transfer score; drag along an axis to select trials. "
         "Spelling, position and count in percent.",
         alt="Parallel coordinates of settings and scores. The numbers are in the table of trials below.",
     )
     yield Section(
         "Spelling or transfer",
         figure=figures["pareto"],
-        caption="Where each trial ended. On the dotted line, nothing is better at both.",
+        caption="Final scores of each trial. No trial is better in both than one on the dotted line (Pareto front).",
     )
     methods = [f"{name}: {what}." for name, what in METHODS.items()]
     if found.importance.empty:
         yield Section(
             "Which settings matter",
-            text=["Too few trials ended, or nothing varied, so no importance is given.", *methods],
+            text=["Too few trials finished, or nothing varied, so no importance is given.", *methods],
         )
         return
     seeds = int(found.importance["seeds"].iloc[0])
@@ -219,8 +219,8 @@ def _search(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
         "Which settings matter",
         text=methods,
         figure=figures["importance"],
-        caption=f"Bars: all finished trials. Whiskers: 95% range over redrawn sets of trials {seeds} times. A "
-        "setting whose whiskers reach across the others is not known to matter more.",
+        caption=f"Bars: all finished trials. Whiskers: 95% range over {seeds} resampled sets of trials. Settings whose "
+        "whiskers overlap cannot be ranked.",
         table=Table(found.importance, formats=dict.fromkeys(("importance", "low", "high"), ".1%")),
     )
 
@@ -234,7 +234,7 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
         f"in the median ({seconds.min():.1f} to {seconds.max():.1f}), scoring included. "
         "'kedro compute cost' shows what was spent on rented machines.",
         figure=figures["history"],
-        caption="Trials in their order, as if one after the other.",
+        caption="Trials in order, as if run one after the other.",
     )
     scores = ["selection_score", "transfer_score", *SCORED_TASKS]
     ends = ["steps", "seconds", "loss", "seed"]
@@ -246,7 +246,7 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
         "Trials",
         table=Table(
             trials,
-            caption="Every trial, where it ended. Each trial's seed comes from its number.",
+            caption="Every trial with its final scores. Each trial's seed is derived from its number.",
             formats={**dict.fromkeys(scores, ".1%"), "seconds": ".1f", "seed": "d", **_setting_formats(found)},
             labels={"number": "trial", **_setting_labels(found)},
         ),
@@ -271,7 +271,7 @@ def _tables(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
     )
     yield Section(
         "Download",
-        text="The tables as CSV; they are in this page, so nothing is fetched.",
+        text="The tables as CSV, embedded in this page.",
         html=download_links(
             {
                 "trials.csv": trials,
@@ -294,7 +294,7 @@ def _setup(found: StudyFindings) -> Iterator[Section]:
     )
     configuration = {"study": {**study, "space": found.search_space}, "trial": found.defaults.model_dump(mode="json")}
     yield Section(
-        text="The study, and what every trial has in common before the space varies it:",
+        text="The study, and the defaults of every trial before the search space varies them:",
         code=yaml.safe_dump(configuration, sort_keys=False),
     )
     seeds = ", ".join(str(seed) for seed in found.confirmation["seeds"])

@@ -85,8 +85,8 @@ def render_token_page(
 def _lead(results: TokenFindings) -> str:
     spaced = results.form("spaced")
     return (
-        f"{spaced['single_token_share']:.0%} of {spaced['words']:,} words are a single token after a space, which "
-        f"shows a model none of their letters; over all of them a word has {spaced['mean_tokens']:.2f} tokens."
+        f"After a space, {spaced['single_token_share']:.0%} of {spaced['words']:,} words are a single token, which "
+        f"shows a model none of their letters; on average a word has {spaced['mean_tokens']:.2f} tokens."
     )
 
 
@@ -114,7 +114,7 @@ def _vocabulary(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator
             ),
         ],
         figure=plots["token_classes"],
-        caption="Tokens by what their bytes are, and how many of them are in the subset in use.",
+        caption="Tokens by class of their bytes, with the share in the subset in use.",
     )
     yield Section(
         text="Looking for ASCII in the strings of the vocabulary file, instead of in the bytes, and leaving out "
@@ -134,8 +134,8 @@ def _subset(results: TokenFindings) -> Iterator[Section]:
     yield Section(
         "The English subset",
         text=f"The rule “{use}” is in use. Its hash, which training, evaluation and serving record, is "
-        f"{results.subset['sha256']}. {len(results.subset['prompt_only'])} of its tokens stand in prompts "
-        "only; no answer may hold them.",
+        f"{results.subset['sha256']}. {len(results.subset['prompt_only'])} of its tokens occur in prompts "
+        "only; no answer may contain them.",
         table=Table(rules, caption="Rules and what they keep (conf/base/study/token_analysis/rules.yml)."),
     )
     yield continued(pd.DataFrame(results.rule["reasons"]), f"Why tokens are in or out of “{use}”.")
@@ -145,8 +145,8 @@ def _words(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Sect
     """Yields how words are cut, by form, frequency and length."""
     yield Section(
         "Words in tokens",
-        text=f"{results.words['words']:,} words in four forms. A space in front changes the tokens: the same word "
-        f"is a single token in {results.form('spaced')['single_token_share']:.0%} of cases after a space, in "
+        text=f"{results.words['words']:,} words in four forms. A leading space changes the tokens: a word is a single "
+        f"token in {results.form('spaced')['single_token_share']:.0%} of cases after a space, and in "
         f"{results.form('bare')['single_token_share']:.0%} without one.",
         figure=plots["tokens_per_word"],
         caption="Mean number of tokens of a word by its frequency.",
@@ -156,15 +156,15 @@ def _words(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Sect
     yield continued(
         forms,
         "Plurals are counted where they are on the list; all forms but the bare one stand after a space. "
-        "The last five columns are about words of more than one token: how borders cross their letters, "
-        "and how else they could be cut into tokens.",
+        "The last five columns are about words of more than one token: how token borders cross their letters, "
+        "and how else they could be split into tokens.",
         formats={**shares, "mean_tokens": ".3f", "median_ways": ".0f"},
         labels={
             "splits_double_letter_share": "border in a double letter",
             "letters_in_several_tokens_share": "a letter in several tokens",
-            "not_shortest_share": "a shorter cut exists",
-            "several_shortest_share": "several shortest cuts",
-            "median_ways": "ways to cut (median)",
+            "not_shortest_share": "a shorter split exists",
+            "several_shortest_share": "several shortest splits",
+            "median_ways": "ways to split (median)",
         },
     )
     for key, index, caption in (
@@ -183,7 +183,7 @@ def _words(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Sect
     )
     yield continued(
         _all_forms(results.words["ambiguous_words"]),
-        "Frequent words that fewer tokens of the vocabulary could write than the tokenizer takes.",
+        "Frequent words that could be written with fewer tokens than the tokenizer uses.",
         formats={"zipf_frequency": ".2f"},
         labels={
             "zipf_frequency": "Zipf",
@@ -210,10 +210,10 @@ def _contexts(results: TokenFindings) -> Iterator[Section]:
     how: dict[str, Any] = {"formats": dict.fromkeys(labels, ".1%"), "labels": labels}
     yield Section(
         "The text around a word",
-        text="What stands directly in front of a word decides how it is cut; what follows it does not.",
+        text="The text directly before a word decides how it is split; the text after it does not.",
         table=Table(
             pd.DataFrame(results.words["contexts"]),
-            "Words put into texts: share that is cut as after a space, as alone, or in another way.",
+            "Words in texts: share that is split as after a space, as alone, or otherwise.",
             **how,
         ),
     )
@@ -230,10 +230,10 @@ def _coverage(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[S
         "What the subset covers and saves",
         text=f"Trimmed to the subset in use, {reference['model']} would need {reference['saved_mb']:,.0f} MB less "
         f"and {reference['work_saved_share']:.1%} less work for each generated token{beside}. These are computed from "
-        "the shapes of the models, with the whole vocabulary as the start; nothing was run for them.",
+        "the shapes of the models, compared with the full vocabulary; nothing was measured.",
         figure=plots["coverage"],
-        caption="Texts with at least one token outside a subset: a trimmed model cannot read them, a mask cannot write "
-        "them. The rules without prompt tokens cannot write a prompt at all.",
+        caption="Texts with at least one token outside a subset: a trimmed model cannot read them, a masked one cannot "
+        "write them. The rules without prompt tokens cannot encode a prompt at all.",
     )
     yield continued(
         pd.DataFrame(found["coverage"]).drop(columns=["examples"]),
@@ -269,7 +269,7 @@ def _template(results: TokenFindings) -> Iterator[Section]:
     found = (
         f"The non-thinking prompt has {cost['extra_tokens']:g} tokens more"
         f"{' in every prompt' if cost['extra_is_constant'] else ' on average'}: {extra}. They are the empty block that "
-        "keeps the model from thinking; what thinking itself would cost is not measured."
+        "keeps the model from thinking. The cost of thinking itself is not measured."
     )
     yield Section(
         "What the template costs",
@@ -292,7 +292,7 @@ def _probe(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Sect
         "What an embedding reveals",
         text=f"A linear probe reads the letters of {probe['tokens']:,} tokens from the embedding of "
         f"{probe['model']}, before any training; cross-validated in {probe['folds']} parts, with tokens of "
-        "the same letters in one part. What it reads beyond the control with shuffled labels, the model knows.",
+        "the same letters in one part. What it reads beyond the control with shuffled labels is known to the model.",
         figure=plots["probe"],
         caption="Share right with 95% intervals. For the letter set: share of a token's letters that are found.",
     )

@@ -1,4 +1,4 @@
-"""The answer to the question of the study, in words: yes, no, or why it cannot be told and what can be said instead."""
+"""The answer to the question of the study, in words: yes, no, or why it is inconclusive and what is excluded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def describe_verdict(verdict: Mapping[str, Any], effects: pd.DataFrame | None = 
     """
     lines = [answer_sentence(verdict)]
     if unfit := list(_unfit(verdict)):
-        lines.append(f"The base model is not fit for this study: {'; '.join(unfit)}.")
+        lines.append(f"The base model is not suitable for this study: {'; '.join(unfit)}.")
     if bounds := bound_sentence(verdict):
         lines.append(bounds)
     lines += _headline(verdict)
@@ -41,7 +41,7 @@ def describe_verdict(verdict: Mapping[str, Any], effects: pd.DataFrame | None = 
 
 
 def answer_sentence(verdict: Mapping[str, Any]) -> str:
-    """Returns the first sentence: yes, no, or that it cannot be told and why, with its numbers."""
+    """Returns the first sentence: yes, no, or that the result is inconclusive and why, with its numbers."""
     tasks = verdict["tasks"]
     if verdict["answer"] == "yes":
         parts = [
@@ -58,27 +58,27 @@ def answer_sentence(verdict: Mapping[str, Any]) -> str:
             f"{listed([_at_most(task) for task in tasks])}."
         )
     told = [f"; {_no_yes(task)}" for task in tasks if task["answer"] == "no"]
-    return f"It cannot be told whether spelling carries over, because {'; '.join(_reasons(verdict))}{''.join(told)}."
+    return f"The result is inconclusive, because {'; '.join(_reasons(verdict))}{''.join(told)}."
 
 
 def bound_sentence(verdict: Mapping[str, Any]) -> str:
-    """Returns which transfer can be excluded all the same, and what this set of questions would find.
+    """Returns how much transfer can be excluded, and what this set of questions can detect.
 
-    Empty where every task has its answer. Beside a yes it is about the tasks without an answer alone.
+    Empty if the answer is no. If it is yes, only the inconclusive tasks are described.
     """
     if verdict["answer"] == "no":
         return ""
     tasks = [task for task in verdict["tasks"] if task["high"] is not None]
     if verdict["answer"] == "yes":
-        tasks = [task for task in tasks if task["answer"] == "cannot be told"]
+        tasks = [task for task in tasks if task["answer"] == "inconclusive"]
     if not tasks:
         return ""
     alone = all(len(task["comparisons"]) == 1 for task in tasks)
-    against = f", against the {arm_name(tasks[0]['comparisons'][0]['reference'])} alone" if alone else ""
+    against = f" (against the {arm_name(tasks[0]['comparisons'][0]['reference'])} alone)" if alone else ""
     found = listed([f"{points(task['detectable'])} points in {task['task']}" for task in tasks])
     return (
-        f"What can be said: no transfer above {listed([_at_most(task) for task in tasks])}{against}. By itself, each "
-        f"comparison with these questions and seeds would find {found} four times out of five."
+        f"Transfer above {listed([_at_most(task) for task in tasks])} can be excluded{against}. With these questions "
+        f"and seeds, a single comparison has 80% power to detect {found}."
     )
 
 
@@ -101,10 +101,10 @@ def gates_table(verdict: Mapping[str, Any]) -> Table:
     shares = dict.fromkeys(("difference", "low", "high", "needed"), POINTS)
     return Table(
         pd.DataFrame(rows),
-        caption="A gate is open where the whole interval of each difference lies above what is needed, and its test "
-        "rejects no difference. Differences are in percentage points.",
+        caption="A gate is passed if the whole interval of each difference is above the required value and its test "
+        "excludes chance. Differences are in percentage points.",
         formats={**shares, "n": ".0f", "p_value": ".2g"},
-        labels={"p_value": "p", "needed": "has to be above"},
+        labels={"p_value": "p", "needed": "required: above"},
     )
 
 
@@ -123,7 +123,7 @@ def secondary_table(verdict: Mapping[str, Any]) -> Table | None:
     return Table(
         frame,
         caption="The spelling arm against base and form control, in percentage points. The p-values are adjusted "
-        "together (Benjamini and Hochberg): of what is called up or down here, one in twenty may be chance.",
+        "together (Benjamini and Hochberg): one in twenty of the rows called up or down may be chance.",
         formats={
             **dict.fromkeys(("difference", "low", "high"), POINTS),
             **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),
@@ -138,8 +138,8 @@ def _at_most(task: Mapping[str, Any]) -> str:
 
 def _no_yes(task: Mapping[str, Any]) -> str:
     if task["answer"] == "no":
-        return f"not to {task['task']} (at most {points(task['high'])} points)"
-    return f"for {task['task']} it cannot be told"
+        return f"no transfer to {task['task']} (at most {points(task['high'])} points)"
+    return f"for {task['task']} the result is inconclusive"
 
 
 def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
     if gone:
         yield f"there are no answers of the {_named(sorted(gone))}"
     if shut and any(_unfit(verdict)):
-        yield "the base model is not fit for this study"
+        yield "the base model is not suitable for this study"
     ceilings = [gate for gate in shut if gate["gate"] == "ceiling"]
     for gate in shut:
         own = [name for name in gate["missing"] if name not in gone]
@@ -164,13 +164,13 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
         yield f"direct training did not raise {' or '.join(flat)}"
     least = verdict["settings"]["negligible"]
     for task in verdict["tasks"]:
-        if task["answer"] == "cannot be told" and not task["shut"]:
-            changed = f"{task['task']} may have changed by {span(task['low'], task['high'])} points"
+        if task["answer"] == "inconclusive" and not task["shut"]:
+            changed = f"the interval for {task['task']} is {span(task['low'], task['high'])} points"
             if task["low"] > 0:
                 p_value = f"p = {task['p_adjusted']:.2g}, adjusted for {len(verdict['tasks'])} tasks"
                 yield f"{changed}, but the test does not exclude chance ({p_value})"
             else:
-                yield f"{changed}, which excludes neither no transfer nor {points(least)} points"
+                yield f"{changed}, which excludes neither zero nor {points(least)} points"
 
 
 def _short(gate: Mapping[str, Any], confidence: float) -> str:
@@ -178,7 +178,7 @@ def _short(gate: Mapping[str, Any], confidence: float) -> str:
     level = 1 - confidence
     shut = [each for each in gate["comparisons"] if each["low"] <= gate["needed"] or each["p_value"] > level]
     worst = min(shut, key=lambda each: float(each["low"]))
-    needed = f", and the whole interval has to be above {points(gate['needed'])}" if gate["needed"] else ""
+    needed = f", but the whole interval must be above {points(gate['needed'])}" if gate["needed"] else ""
     if worst["low"] > gate["needed"]:
         needed = f", but the test does not exclude chance, p = {worst['p_value']:.2g}"
     return (
@@ -194,13 +194,13 @@ def _unfit(verdict: Mapping[str, Any]) -> Iterator[str]:
         task, value = note["subject"], note["value"]
         if note["kind"] == "base guesses":
             least = points(settings["base_above_guess"])
-            yield f"in {task} it is {points(value)} points from the best guess, and {least} are needed"
+            yield f"in {task} it is {points(value)} points from the best guess, and {least} are required"
         elif note["kind"] == "base invalid":
             most = percent(settings["base_invalid"], 0)
-            yield f"{percent(value)} of its answers to {task} have another form, and {most} may"
+            yield f"{percent(value)} of its answers to {task} are invalid, and at most {most} may be"
         elif note["kind"] == "base full":
             most = percent(1 - settings["dose" if task == TRAINED_TASK else "base_room"], 0)
-            yield f"it answers {percent(value)} of {task} right, and above {most} there is no room to rise"
+            yield f"it answers {percent(value)} of {task} correctly, and above {most} there is no room to improve"
 
 
 def _named(arms: Sequence[str]) -> str:
@@ -210,7 +210,7 @@ def _named(arms: Sequence[str]) -> str:
 def first_seed_note(verdict: Mapping[str, Any]) -> str:
     """Returns that single scores are of one training seed where there are several; else nothing."""
     several = max((seeds for arm, seeds in verdict["seeds"].items() if arm != "base"), default=1) > 1
-    return "The answer is over all seeds, the scores beside it of the first seed of each arm." if several else ""
+    return "The answer uses all seeds; scores shown beside it are those of each arm's first seed." if several else ""
 
 
 def describe_done(verdict: Mapping[str, Any], comparison: pd.DataFrame) -> str:
@@ -233,7 +233,7 @@ def describe_done(verdict: Mapping[str, Any], comparison: pd.DataFrame) -> str:
     families = int(rows["families"].max() if score is None else score["families"])
     return (
         f"What was done: {_named(['base', *trained])} answered the same questions, {asked}, on words of "
-        f"{families:,} families that no arm was trained on; {n_seeds} an arm."
+        f"{families:,} families that no arm was trained on; {n_seeds} per arm."
     )
 
 
@@ -266,8 +266,8 @@ def _where_it_rose(tasks: Sequence[Mapping[str, Any]], effects: pd.DataFrame) ->
                     for _, row in rows.iterrows()
                 ]
                 yield (
-                    f"{str(task).capitalize()} over the form control by kind of question, none of which was declared "
-                    f"beforehand: {'; '.join(parts)}."
+                    f"{str(task).capitalize()} over the form control by kind of question (exploratory, not declared "
+                    f"in advance): {'; '.join(parts)}."
                 )
 
 
@@ -275,7 +275,7 @@ def _harm(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for task in tasks:
         if task["fell"]:
             base = next(each for each in task["comparisons"] if each["reference"] == "base")
-            yield f"Training on spelling cost {task['task']} {in_points(base)} against the base."
+            yield f"Training on spelling lowered {task['task']}: {in_points(base)} against the base."
 
 
 def _notes(verdict: Mapping[str, Any]) -> Iterator[str]:
@@ -284,12 +284,12 @@ def _notes(verdict: Mapping[str, Any]) -> Iterator[str]:
         by_kind.setdefault(note["kind"], []).append(note)
     if fell := by_kind.get("control fell"):
         lost = listed([f"{points(note['value'])} points in {note['subject']}" for note in fell])
-        yield f"The form control fell below the base ({lost}), so a difference from it is in part its harm."
+        yield f"The form control fell below the base ({lost}), so part of any gain over it is the control's own loss."
     if assumed := by_kind.get("assumed spread"):
         spread = signed(100 * assumed[0]["value"], 1).removeprefix("+")
         yield (
-            f"Fewer than three training seeds of {_named([note['subject'] for note in assumed])}: intervals assume "
-            f"that seeds differ by {spread} points (standard deviation)."
+            f"Fewer than three training seeds for {_named([note['subject'] for note in assumed])}: intervals assume "
+            f"a standard deviation of {spread} points between seeds."
         )
     without = {"no questions": "without a question", "few": "with too few word families to compare"}
     for kind, what in without.items():

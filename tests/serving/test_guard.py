@@ -106,6 +106,26 @@ def test_a_key_is_one_only_after_its_scheme(sent: str) -> None:
     assert Keys({}, per_minute=None).name(sent) == ""
 
 
+@pytest.mark.parametrize("host", ["evil.example:8000", "127.0.0.1.evil.example", "localhost@evil.example"])
+def test_without_a_key_no_page_of_another_site_can_ask(endpoint: RunningEndpoint, host: str) -> None:
+    for path in ("/v1/models", "/metrics", "/info"):
+        answer = httpx.get(endpoint.url + path, headers={"Host": host}, trust_env=False)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign_host")
+    asked = {"model": endpoint.model, "messages": [{"role": "user", "content": QUESTION}]}
+    answer = httpx.post(endpoint.url + PATH, json=asked, headers={"Host": host}, trust_env=False)
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000"])
+def test_without_a_key_this_machine_may_ask_by_each_of_its_names(endpoint: RunningEndpoint, host: str) -> None:
+    answer = httpx.get(endpoint.url + "/v1/models", headers={"Host": host}, trust_env=False)
+    assert answer.status_code == 200
+
+
+def test_with_a_key_the_name_is_of_no_account() -> None:
+    Keys({"alice": "aaa"}, per_minute=None).check_host("speller.example.org")
+
+
 @pytest.fixture(scope="module")
 def folder(make_deployable: MakeDeployable, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     return make_deployable(tmp_path_factory.mktemp("guard") / "deployable", SETTINGS)

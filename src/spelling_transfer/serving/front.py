@@ -61,10 +61,10 @@ class Front:
         """Returns the application."""
         app = FastAPI(title="spelling-transfer", description="Non-thinking mode only.", version="1")
         read, ask = [Depends(self.authorize)], [Depends(self.authorize), Depends(self.admit)]
-        refusals = (400, 401, 404, 408, 413, 422, 429, 500, 503)
+        refusals = (400, 401, 403, 404, 408, 413, 422, 429, 500, 503)
         errors: Responses = {status: {"model": ErrorBody} for status in refusals}
         errors[200] = {"content": {"text/event-stream": {}}}  # what "stream" asks for
-        some: Responses = {status: {"model": ErrorBody} for status in (401, 404, 500)}
+        some: Responses = {status: {"model": ErrorBody} for status in (401, 403, 404, 500)}
         for path, handler, form in (
             ("/v1/chat/completions", self.chat, ChatCompletion),
             ("/v1/completions", self.complete, TextCompletion),
@@ -94,7 +94,8 @@ class Front:
                 fields[name]["maximum"] = limit
 
     def authorize(self, request: Request) -> None:
-        """Asks for the key where one is set."""
+        """Asks for the key where one is set, else for a name of this machine."""
+        self._keys.check_host(request.headers.get("Host", ""))
         request.state.outcome.key = self._keys.name(request.headers.get("Authorization", ""))
 
     def admit(self, request: Request) -> None:

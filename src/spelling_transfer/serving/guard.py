@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from spelling_transfer.serving.settings import EndpointSettings
 _LOG = logging.getLogger(__name__)
 CLIENT_GONE = 499
 ANSWERS = ("/v1/chat/completions", "/v1/completions")
+_THIS_MACHINE = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])?(?::\d*)?", re.IGNORECASE)
 
 
 class _GoneError(Exception):
@@ -142,6 +144,18 @@ class Keys:
             said = "send the endpoint's key as 'Authorization: Bearer <key>'."
             raise RefusedRequestError(401, "invalid_api_key", said)
         return known[0] if known else ""
+
+    def check_host(self, host: str) -> None:
+        """Checks that a request that needs no key was sent to this machine by one of its own names.
+
+        A page of another site can have a name of its own lead to 127.0.0.1 (DNS rebinding), and its browser sends that.
+
+        Raises:
+            RefusedRequestError: The header ``Host`` has another name.
+        """
+        if not self._keys and not _THIS_MACHINE.fullmatch(host):
+            said = f"{host[:100]!r} is no name of this machine. To serve it by another, set a key and send it."
+            raise RefusedRequestError(403, "foreign_host", said)
 
     def spend(self, name: str) -> None:
         """Takes one request off what a key may ask; what it may grows evenly, up to a minute's worth.

@@ -31,8 +31,10 @@ _INVISIBLE = re.compile(
 # One set of first characters, as a search for them is many times faster than one for alternatives.
 _ESCAPES = re.compile(
     r"[&\\%](?:(?<=&)(?:#(?P<dec>\d{1,7})|#x(?P<hex>[0-9a-f]{1,6})|(?P<name>lt|gt|sol|amp|nbsp|zwnj|zwj|shy));?"
-    r"|(?<=\\)(?:\\*u\{(?P<brace>[0-9a-f]{1,6})\}|\\*u(?P<u>[0-9a-f]{4})|(?P<oct>0?(?:7[46]|57))(?!\d))"
-    r"|(?P<bytes>(?<=\\)\\*x[0-9a-f]{2}(?:\\+x[0-9a-f]{2})*|(?<=%)[0-9a-f]{2}(?:%[0-9a-f]{2})*))"
+    # A run of backslashes is looked at from its first one alone: from each, a long run would take for ever.
+    r"|(?<=(?<!\\)\\)(?:\\*u\{(?P<brace>[0-9a-f]{1,6})\}|\\*u(?P<u>[0-9a-f]{4}))"
+    r"|(?<=\\)(?P<oct>0?(?:7[46]|57))(?!\d)"
+    r"|(?P<bytes>(?<=(?<!\\)\\)\\*x[0-9a-f]{2}(?:\\+x[0-9a-f]{2})*|(?<=%)[0-9a-f]{2}(?:%[0-9a-f]{2})*))"
 )
 _MAY_ESCAPE = re.compile(r"&(?:#|lt|gt|sol|amp|nbsp|zw|shy)|\\[ux057]|%[0-9a-f]{2}")
 _NAMED = {"lt": "<", "gt": ">", "sol": "/", "amp": "&", "nbsp": " ", "zwnj": "", "zwj": "", "shy": ""}
@@ -59,9 +61,10 @@ class TextRules:
 
     def __init__(self, policy: Policy) -> None:
         names = sorted(policy.rules.think_tag.tags, key=len, reverse=True)
-        gap = r"[\s\\|]*"
-        spelled = "|".join(gap.join(re.escape(letter) for letter in name.lower()) for name in names)
-        self._tag = re.compile(rf"<{gap}(/?){gap}(?:{spelled})(?:\s+[\w-]+\s*=[^<>]*)?{gap}/?{gap}>")
+        gap = r"[\s\\|]*+"  # gives nothing back: of a long gap, each of its parts would be tried
+        letters = (re.sub(r"[\s\\|]", "", name.lower()) for name in names)
+        spelled = "|".join(gap.join(map(re.escape, name)) for name in letters)
+        self._tag = re.compile(rf"<{gap}(/?){gap}(?:{spelled})(?:\s++[\w-]++\s*+=[^<>]*+)?{gap}/?{gap}>")
         words = "|".join(re.escape(word.lower()) for word in policy.rules.soft_switch.switches)
         # A soft switch is a word of its own: not a part of a path, of an address or of a longer word.
         # "What is 3+4?/think" holds one, "./think", "C:/think" and "a/think" do not.

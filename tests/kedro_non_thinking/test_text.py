@@ -60,6 +60,15 @@ def test_a_text_is_accused_only_if_it_spells_the_tag(text: str) -> None:
         assert letters.startswith("think")
 
 
+def test_a_long_run_of_what_a_tag_may_hold_is_read_once() -> None:
+    long = 200_000  # for hours, if each part of the run was tried
+    assert RULES.tags(f"<{'|' * long}t{' ' * long}hink>")
+    assert not RULES.tags(f"<{' ' * long}think{' |' * long}a")
+    assert not RULES.tags(f"<think a={' ' * long}<")
+    assert RULES.normalise("\\" * long + "u003cthink>") == "<think>"
+    assert RULES.normalise("\\" * long + "q") == "\\" * long + "q"
+
+
 @given(st.text(max_size=200))
 def test_lines_stay_where_they_are(text: str) -> None:
     assert RULES.normalise(text).count("\n") == text.count("\n")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from functools import lru_cache
+from types import FrameType
 from typing import Any
 
 from .errors import PolicyError
@@ -18,7 +22,13 @@ _MESSAGES = (
 )
 _TODAY = date(2024, 7, 26)
 """What a template that asks for the date is told; Llama 3's own date where it cannot ask."""
+_MOST_LINES = 1_000_000
+"""Qwen3's template takes some hundreds for a question; so many take a second or two."""
 _OFF_LINE = "{%- set enable_thinking = false %}"
+
+
+class EndlessError(BaseException):
+    """A template goes on and on. No code that a template calls may catch it, as it might an ``Exception``."""
 
 
 @lru_cache(maxsize=64)
@@ -62,12 +72,33 @@ def render(template: str, messages: list[dict[str, str]], arguments: dict[str, A
         arguments: What else the template may name: its switches, and special tokens such as ``bos_token``.
 
     Raises:
-        PolicyError: The template cannot be rendered.
+        PolicyError: The template cannot be rendered, or not within a bound.
     """
     try:
-        return str(_compiled(template).render({"messages": messages, "add_generation_prompt": True, **arguments}))
-    except Exception as error:  # a template is a program of somebody else: it may raise anything
+        compiled = _compiled(template)
+        with _bounded():
+            return str(compiled.render({"messages": messages, "add_generation_prompt": True, **arguments}))
+    except (Exception, EndlessError) as error:  # a template is a program of somebody else: it may raise anything
         raise PolicyError(f"the template cannot be rendered ({type(error).__name__}: {shorten(str(error))})") from error
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Ends what runs more than `_MOST_LINES` lines of Python: a template may loop, or call itself, for ever."""
+    left, traced = _MOST_LINES, sys.gettrace()
+
+    def count(_frame: FrameType, _event: str, _arg: object) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise EndlessError(f"not done after {_MOST_LINES:,} steps")
+        return count
+
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(traced)
 
 
 @lru_cache(maxsize=16)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from kedro_non_thinking.errors import PolicyError
 from kedro_non_thinking.policy import Policy
 from kedro_non_thinking.template import judge_template, non_thinking_template, render
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
@@ -71,3 +73,20 @@ def test_a_template_that_thinks_is_found(policy: Policy, template: str, said: st
 )
 def test_a_template_without_thinking_passes(policy: Policy, template: str) -> None:
     assert judge_template(template, policy) is None
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    ],
+)
+def test_a_template_that_never_ends_is_ended(template: str, policy: Policy) -> None:
+    before = sys.gettrace()
+    with pytest.raises(PolicyError, match="not done after 1,000,000 steps"):
+        render(template, [{"role": "user", "content": "Spell cat."}], {})
+    assert sys.gettrace() is before
+    found = judge_template(template, policy)
+    assert found is not None
+    assert "not done" in found.message

@@ -41,25 +41,26 @@ def judge_template(template: str, policy: Policy) -> Finding | None:
     switches = (*policy.rules.thinking_switch.must_be_false, *policy.rules.thinking_switch.must_not_enable)
     rules = TextRules(policy)
     try:
-        render(template, _MESSAGES[0], {})
+        for switched in ({}, dict.fromkeys(switches, False)):
+            render(template, _MESSAGES[0], switched)
     except PolicyError as error:
         return Finding("chat-template", str(error), shorten(template))
     try:
         for messages in _MESSAGES:
             told_off = render(template, messages, dict.fromkeys(switches, False))
             told_nothing = render(template, messages, {})
-            told_on = render(template, messages, dict.fromkeys(switches, True))
             if told_nothing != told_off:
                 return Finding("chat-template", "the template thinks by default", _difference(told_off, told_nothing))
-            if told_on != told_off:
-                return Finding("chat-template", "the template can be made to think", _difference(told_off, told_on))
             normalised = rules.normalise(told_off)
             if "enable_thinking" in template and not rules.tags(normalised):
                 return Finding("chat-template", "the prompt lacks the empty think block", shorten(told_off[-60:]))
             if rules.stray_tags(normalised):
                 return Finding("chat-template", "the template opens a think block", shorten(told_off[-60:]))
+            told_on = render(template, messages, dict.fromkeys(switches, True))
+            if told_on != told_off:
+                return Finding("chat-template", "the template can be made to think", _difference(told_off, told_on))
     except PolicyError:
-        pass  # some templates refuse a system message; the plain question was judged
+        pass  # some templates refuse a system message, or to be told to think
     return None
 
 

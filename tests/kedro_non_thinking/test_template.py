@@ -90,3 +90,14 @@ def test_a_template_that_never_ends_is_ended(template: str, policy: Policy) -> N
     found = judge_template(template, policy)
     assert found is not None
     assert "not done" in found.message
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if enable_thinking is defined %}{{ raise_exception('no') }}{% endif %}{{ messages[0].content }}<think>",
+        "{% if enable_thinking %}{{ raise_exception('no') }}{% endif %}{{ messages[0].content }}<think>",
+    ],
+)
+def test_a_template_that_refuses_to_be_told_is_judged_all_the_same(template: str, policy: Policy) -> None:
+    assert judge_template(template, policy) is not None

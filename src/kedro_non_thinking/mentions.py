@@ -61,6 +61,8 @@ _ASKS = re.compile(
 )
 _ASKING_SENTENCE = re.compile(r"[.!?]\s|\n\s*\n|\n\s*(?=[-*|])")
 _ASKING_END = re.compile(r"[.!?](?=\s)|\n\s*\n|\n\s*[-*|]|\Z")
+_LONGEST_PART = 2000
+"""Characters of a sentence before and after what stands in it: a file of one line may hold thousands of such places."""
 _INLINE = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)|<(code|tt|kbd|samp|pre)\b[^>]*>(.*?)</\3\s*>", re.DOTALL)
 
 
@@ -86,12 +88,12 @@ def refuses(text: str, position: int) -> bool:
 
 def _span(separator: re.Pattern[str], text: str, position: int) -> tuple[int, int]:
     """Returns the bounds of the part between separators that holds the position."""
-    window_start = max(0, position - 2000)
-    start = window_start
+    start = window_start = max(0, position - _LONGEST_PART)
     for match in separator.finditer(text, window_start, position):
         start = match.end()
-    following = separator.search(text, position)
-    return start, following.start() if following else len(text)
+    window_end = min(len(text), position + _LONGEST_PART)
+    following = separator.search(text, position, window_end)
+    return start, following.start() if following else window_end
 
 
 def introduced_as_refused(text: str, start: int) -> bool:
@@ -121,7 +123,7 @@ def asks(text: str, position: int) -> bool:
     """Returns whether the sentence around a position, in a text in lower case, asks for something to be done."""
     before = text[max(0, position - 400) : position]
     start = max((match.end() for match in _ASKING_SENTENCE.finditer(before)), default=0)
-    end = _ASKING_END.search(text, position)
+    end = _ASKING_END.search(text, position, position + _LONGEST_PART)
     return _ASKS.search(before[start:] + text[position : end.start() if end else len(text)]) is not None
 
 

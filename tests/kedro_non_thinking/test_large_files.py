@@ -11,6 +11,7 @@ import pytest
 
 from kedro_non_thinking import judge as judge_module
 from kedro_non_thinking.judge import Judge
+from kedro_non_thinking.mentions import asks, refuses
 from kedro_non_thinking.policy import Policy
 from kedro_non_thinking.rendering import COMMANDS, AnyCommand
 from kedro_non_thinking.scanner.engine import scan_paths
@@ -133,3 +134,11 @@ def test_a_page_that_shows_a_zero_byte_is_read_and_a_binary_is_not(policy: Polic
         ("think-tag", "tokens.html", 502)
     ]
     assert [(entry.path, entry.reason) for entry in result.unchecked] == [("what.html", "binary (no text)")]
+
+
+def test_of_a_sentence_without_end_only_what_is_near_counts() -> None:
+    # Read to its end for each of the thousands of places in it, a file of one line takes minutes.
+    assert refuses(f"enable_thinking=true {'a ' * 500} is refused", 0)
+    assert not refuses(f"enable_thinking=true {'a ' * 5_000} is refused", 0)
+    assert asks(f"enable_thinking=true {'a ' * 500}, so please set it", 0)
+    assert not asks(f"enable_thinking=true {'a ' * 5_000}, so please set it", 0)

@@ -44,6 +44,16 @@ def test_the_printed_page_says_the_same(project):
         assert part in output
 
 
+def test_what_a_terminal_would_obey_is_not_shown(project):
+    said = pd.DataFrame({"answer": ["[/red] \x1b]0;title\x07s-t-r", "[red]b[/red]\u202eerry"], "\x1b[31mplace": [1, 2]})
+    said.to_parquet(project.path / "data" / "words.parquet")
+    shown = project.kedro("peek", "words")
+    assert shown.exit_code == 0, shown.output
+    assert "[/red]  ]0;title s-t-r" in shown.output
+    assert "[red]b[/red] erry" in shown.output
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown.output)
+
+
 def test_several_are_shown_at_once(project):
     assert [report["name"] for report in peek(project, "counts", "words")] == ["counts", "words"]
     output = project.kedro("peek", "counts", "words").output

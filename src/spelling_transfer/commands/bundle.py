@@ -14,6 +14,7 @@ from rich.filesize import decimal
 
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import config_loader, enter_project, print_json
+from spelling_transfer.commands.streams import printable
 
 if TYPE_CHECKING:
     from spelling_transfer.storage.bundles.stores import BundleStore
@@ -181,8 +182,8 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
     for each in versions:
         date = each.created_at[:16].replace("T", " ")
         table.add_row(
-            str(each.number), date, _shown(each.created_by), str(each.n_files), decimal(each.size_bytes),
-            decimal(each.new_bytes), "yes" if each.signed else "", policy[each.policy_kept], _shown(each.note),
+            str(each.number), date, printable(each.created_by), str(each.n_files), decimal(each.size_bytes),
+            decimal(each.new_bytes), "yes" if each.signed else "", policy[each.policy_kept], printable(each.note),
         )  # fmt: skip
     Console(highlight=False).print(table if versions else f"{store}: holds no bundle.", markup=False)
 
@@ -283,11 +284,6 @@ def schema() -> None:
     from spelling_transfer.storage.bundles.manifest import BundleManifest
 
     print_json(BundleManifest.model_json_schema())
-
-
-def _shown(text: str) -> str:
-    """Returns what somebody else wrote without what a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _verify(

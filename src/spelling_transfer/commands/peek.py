@@ -13,6 +13,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import json_option, load_context, print_json
+from spelling_transfer.commands.streams import printable
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -273,7 +274,7 @@ def _print_history(report: dict[str, Any]) -> None:
     console.print(f"[bold]{report['name']}[/bold]  saved {report['saves']} times on record")
     for entry in report["history"]:
         there = "  (what is there now)" if entry["is_there_now"] else ""
-        console.print(f"{entry['saved_at']}  {entry['by']}{there}", markup=False)
+        console.print(printable(f"{entry['saved_at']}  {entry['by']}{there}"), markup=False)
         console.print(f"  run      {entry['run_id']}, node {entry['node']}, version {entry['version']}", markup=False)
         console.print(f"  content  {_content_line(entry['content'])}", markup=False)
         for number, (name, facts) in enumerate(entry["inputs"].items()):
@@ -325,7 +326,7 @@ def _print(report: dict[str, Any], env: str | None) -> None:
     }
     for key, value in facts.items():
         if value is not None:
-            console.print(f"  {key:<9} {value}", soft_wrap=True, markup=False)
+            console.print(f"  {key:<9} {printable(value)}", soft_wrap=True, markup=False)
     head = report.get("head")
     rows = head if isinstance(head, list) and all(isinstance(row, dict) for row in head) else []
     # One line a column, first rows beside it: wide tables stay readable in a narrow terminal.
@@ -334,9 +335,10 @@ def _print(report: dict[str, Any], env: str | None) -> None:
     for heading in ("type", *(f"row {number}" for number in range(1, len(rows) + 1))):
         table.add_column(heading)
     for key, value in report["schema"].items():
-        table.add_row(str(key), str(value), *(str(row.get(key))[:_CELL] for row in rows))
-    console.print(table)
+        cells = (str(key), str(value), *(str(row.get(key))[:_CELL] for row in rows))
+        table.add_row(*map(printable, cells))
+    console.print(table, markup=False)
     if isinstance(head, str):
-        console.print(head, markup=False)
+        console.print("\n".join(map(printable, head.splitlines())), markup=False)
     elif head and not rows:
         console.print_json(json.dumps(head, default=str))

@@ -19,6 +19,11 @@ def set_up_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
+def printable(text: str) -> str:
+    """Returns what somebody else wrote without what a terminal would obey; a line break becomes a blank, too."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 _OURS = r"(spelling_transfer|kedro_lightning|kedro_non_thinking)(\.|$)"
 
 

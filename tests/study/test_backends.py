@@ -135,7 +135,7 @@ class FewLeft:
         base = SimpleNamespace(number=-1, finished=True, step=0)  # the scores before training
         return [base, *(SimpleNamespace(number=number, finished=True, step=9) for number in range(self.finished))]
 
-    def release(self, token: str) -> None: ...
+    def release(self, token: str, *, wait: bool) -> None: ...
 
 
 @pytest.mark.parametrize(("finished", "started"), [(0, 4), (5, 4), (7, 3), (9, 1), (10, 1)])

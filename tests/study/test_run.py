@@ -17,7 +17,9 @@ import light_study
 import pandas as pd
 import psutil
 import pytest
+import sqlalchemy as sa
 from light_study import LightObjective, LightStudy, light_defaults, light_settings
+from sqlalchemy.exc import OperationalError
 
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.interfaces import (
@@ -377,6 +379,26 @@ def test_ctrl_c_ends_the_one_worker_after_its_step_and_the_next_call_goes_on(tmp
     assert_same(result, run_study(light_settings(), light_defaults(), LightStudy()))
     steps = (tmp_path / "trials" / "0002" / "steps.log").read_text().split("\n")
     assert steps.index("17") < steps.index("from 14") < steps.index("18")
+
+
+def test_ctrl_c_does_not_wait_for_records_that_are_away_and_the_outage_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("BEGIN", {}, sqlite3.OperationalError("the server is away"))
+
+    def press() -> None:
+        sa.event.listen(sa.Engine, "begin", away)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        with pytest.raises(StudyInterruptedError, match=r"could not be reached\. .*the server is away.* it resumes"):
+            run_study(light_settings(), light_defaults(), Meddles(2, 17, press), folder=tmp_path)
+    finally:
+        sa.event.remove(sa.Engine, "begin", away)
+    assert "the server is away. The study waits for it" in caplog.text
+    result = run_study(light_settings(), light_defaults(), LightStudy(), folder=tmp_path)
+    assert_same(result, run_study(light_settings(), light_defaults(), LightStudy()))
 
 
 def test_ctrl_c_ends_all_workers_and_the_next_call_goes_on(tmp_path: Path) -> None:

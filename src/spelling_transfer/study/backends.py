@@ -8,6 +8,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -17,6 +18,7 @@ from spelling_transfer.study.interfaces import StudyError, TrialBackend, WorkerS
 from spelling_transfer.study.machine import n_gpus
 from spelling_transfer.study.plan import StudyPlan
 from spelling_transfer.study.records import Records, TrialRow, is_finished
+from spelling_transfer.study.storage import StorageError
 from spelling_transfer.study.worker import STOP_WITH_INPUT
 
 GROUP = "spelling_transfer.trial_backends"
@@ -167,8 +169,9 @@ class WorkerPool:
                     return
         finally:
             self._backend.stop([running.id for running in self._workers.values()])
-            for running in self._workers.values():
-                self._records.release(running.token + "/")
+            with suppress(StorageError):  # what is not released is taken once its heartbeat is stale
+                for running in self._workers.values():
+                    self._records.release(running.token + "/", wait=False)
 
     def _check_workers(self) -> list[TrialRow]:
         states = self._backend.poll([running.id for running in self._workers.values()])

@@ -8,6 +8,7 @@ nothing, a trial has one result, and there are never more rows than trials plann
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from spelling_transfer.study.interfaces import FINISHED_STATES
-from spelling_transfer.study.storage import in_transaction, now
+from spelling_transfer.study.storage import PATIENCE_SECONDS, in_transaction, now
 
 RecordKind = Literal["evaluation", "metrics"]
 
@@ -155,15 +156,25 @@ class Records:
         engine: Its storage.
         study: Its name.
         patience_seconds: How long to wait for a database that has gone away.
+        stop: Ends that wait once it is set.
     """
 
-    def __init__(self, engine: sa.Engine, study: str, *, patience_seconds: float = 300.0) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        study: str,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+        stop: threading.Event | None = None,
+    ) -> None:
         self.engine = engine
         self.study = study
         self.patience_seconds = patience_seconds
+        self.stop = stop
 
-    def _run(self, work: Callable[[sa.Connection], Any]) -> Any:
-        return in_transaction(self.engine, work, patience_seconds=self.patience_seconds)
+    def _run(self, work: Callable[[sa.Connection], Any], *, wait: bool = True) -> Any:
+        patience = self.patience_seconds if wait else 0.0
+        return in_transaction(self.engine, work, patience_seconds=patience, stop=self.stop)
 
     def find(self) -> tuple[str, int] | None:
         """Returns the study's identity and the version of its tables; ``None`` where there is no such study."""
@@ -344,15 +355,16 @@ class Records:
                 connection.execute(sa.delete(_STEPS).filter_by(**key))
                 connection.execute(sa.insert(_STEPS).values(**key, data=data, correct=correct))
 
-        in_transaction(self.engine, work, patience_seconds=self.patience_seconds if wait else 0.0)
+        self._run(work, wait=wait)
 
-    def release(self, owner_prefix: str) -> None:
+    def release(self, owner_prefix: str, *, wait: bool = True) -> None:
         """Releases the running trials of a worker that has ended, so that they can be taken at once.
 
         The attempt's progress is kept; whether it counts as failed is decided when the trial is taken.
 
         Args:
             owner_prefix: How the owners of its claims begin.
+            wait: Whether to wait for a database that is away.
         """
         update = (
             sa.update(_TRIALS)
@@ -360,7 +372,7 @@ class Records:
             .where(_TRIALS.c.owner.startswith(owner_prefix, autoescape=True))
             .values(heartbeat=0.0)
         )
-        self._run(lambda connection: connection.execute(update))
+        self._run(lambda connection: connection.execute(update), wait=wait)
 
     def _is(self, number: int) -> sa.ColumnElement[bool]:
         return sa.and_(_TRIALS.c.study == self.study, _TRIALS.c.number == number)

@@ -253,16 +253,26 @@ class StudySession:
             SpellingTransferError: Something that the next trial would not mend.
         """
         settings, stop = self.plan.settings, threading.Event()
+        self._records.stop = stop
         left = self.plan.n_trials - sum(row.finished for row in self._records.trials())
         n_workers = worker_count(settings, self.plan.defaults, self._objective, left)
         impatient = Records(self._engine, settings.name, patience_seconds=0.0)
         dashboard = self._url if self._is_kept else None
-        with stop_on_signals(stop), Watch(Snapshots(self.plan, impatient), observers, dashboard).kept():
-            if n_workers == 1 and backend is None and settings.backend == "local":
-                self._run_here(stop, propose)
-            else:
-                self._run_pool(backend, n_workers, stop)
-        if stop.is_set() and not self.is_finished():
+        try:
+            with stop_on_signals(stop), Watch(Snapshots(self.plan, impatient), observers, dashboard).kept():
+                if n_workers == 1 and backend is None and settings.backend == "local":
+                    self._run_here(stop, propose)
+                else:
+                    self._run_pool(backend, n_workers, stop)
+            is_left = stop.is_set() and not self.is_finished()
+        except StorageError as error:
+            if not stop.is_set():
+                raise
+            raise StudyInterruptedError(
+                f"The study {settings.name!r} was stopped, and its records could not be reached. {error} Run the same "
+                "command again once they can: it resumes where it stopped."
+            ) from error
+        if is_left:
             done = sum(row.finished for row in self._records.trials())
             raise StudyInterruptedError(
                 f"The study {settings.name!r} was stopped with {done} of {self.plan.n_trials} trials finished. "

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,9 @@ from tenacity import (
     Retrying,
     retry_if_exception,
     retry_if_exception_type,
+    sleep_using_event,
     stop_before_delay,
+    stop_when_event_set,
     wait_exponential,
     wait_fixed,
 )
@@ -38,7 +41,7 @@ from spelling_transfer.errors import SpellingTransferError, causes, first_line
 Result = TypeVar("Result")
 
 FILE_NAME = "study.db"
-_PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 300.0
 """How long a worker waits for a database that has gone away; a restart of PostgreSQL takes seconds."""
 _LEAST_FREE_BYTES = 50_000_000
 """Room that a study starts with: checkpoints of small adapters and the records."""
@@ -169,9 +172,13 @@ def _open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
 
 
 def in_transaction(
-    engine: sa.Engine, work: Callable[[sa.Connection], Result], *, patience_seconds: float = _PATIENCE_SECONDS
+    engine: sa.Engine,
+    work: Callable[[sa.Connection], Result],
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
+    stop: threading.Event | None = None,
 ) -> Result:
-    """Runs ``work`` in a transaction, and again while the database is away.
+    """Runs ``work`` in a transaction, and again while the database is away, until ``stop`` is set.
 
     ``work`` may have taken effect although the answer was lost, so it must come to the same when it runs twice.
 
@@ -183,9 +190,11 @@ def in_transaction(
         with engine.begin() as connection:
             return work(connection)
 
+    stop = stop or threading.Event()
     retrying = Retrying(
         retry=retry_if_exception(_is_away),
-        stop=stop_before_delay(patience_seconds),
+        stop=stop_before_delay(patience_seconds) | stop_when_event_set(stop),
+        sleep=sleep_using_event(stop),
         wait=wait_exponential(0.05, max=2.0),
         reraise=True,
     )

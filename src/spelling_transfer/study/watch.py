@@ -23,7 +23,7 @@ from spelling_transfer.study.interfaces import (
 from spelling_transfer.study.monitor import repeating
 from spelling_transfer.study.plan import StudyPlan
 from spelling_transfer.study.records import BASE_NUMBER, Records, TrialRow
-from spelling_transfer.study.storage import StorageError
+from spelling_transfer.study.storage import PATIENCE_SECONDS, StorageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,6 +148,7 @@ class Watch:
         self._dashboard = dashboard
         self._mirror: History | None = None
         self._warned: set[str] = set()
+        self._is_away = False
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -162,16 +163,20 @@ class Watch:
     def _update(self) -> None:
         try:
             snapshot = self._snapshots.take()
-        except StorageError:
-            return  # the database is away for a while; the workers wait for it
+        except StorageError as error:
+            if not self._is_away:
+                _LOGGER.warning("%s The study waits for it, %d minutes at most.", error, PATIENCE_SECONDS / 60)
+            self._is_away = True
+            return
+        self._is_away = False
         self._tell(lambda observer: observer.update(snapshot))
         if self._dashboard is not None:
-            from optuna.exceptions import StorageInternalError
+            from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 
             try:
                 self._follow(self._dashboard)
-            except StorageInternalError:
-                return
+            except (StorageInternalError, UpdateFinishedTrialError):
+                return  # it is away, or another run of this study tells it the same
             except Exception as error:  # noqa: BLE001  (the records are the truth; this is a view of them)
                 self._warn("dashboard", error)
 

@@ -235,7 +235,8 @@ def run_worker(
         plan, objective, discard = open_study(*(getattr(given, name) for name in where))
         settings = plan.settings
         engine = open_engine(storage_url(settings.storage, plan.folder), patience_seconds=120.0)
-        token, records = given.token or f"worker-{given.worker}-{uuid.uuid4().hex[:8]}", Records(engine, settings.name)
+        token = given.token or f"worker-{given.worker}-{uuid.uuid4().hex[:8]}"
+        records = Records(engine, settings.name, stop=stop)
         Worker(objective, plan, records, token=token, stop=stop, discard=discard).run()
     except SpellingTransferError as error:
         print(error, file=sys.stderr, flush=True)  # noqa: T201  (its starter reads the last line)

@@ -47,3 +47,12 @@ def test_a_bucket_that_is_not_there_is_one_clear_error(s3: str, tmp_path: Path):
     ):
         with pytest.raises(DatasetError, match=r"the bucket does not exist|may not write there"):
             dataset.save(data)
+
+
+def test_why_a_file_cannot_be_written_is_not_why_the_run_failed_before(tmp_path: Path):
+    (tmp_path / "pages").write_text("no folder")
+    try:
+        raise ValueError("the node's own error")
+    except ValueError:
+        with pytest.raises(DatasetError, match=r"cannot be written: (File exists|Not a directory)"):
+            JSONDataset(filepath=str(tmp_path / "pages" / "a.json")).save({})

@@ -104,11 +104,11 @@ def cannot_write(location: str, error: Exception) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Returns the innermost cause of an error in one line."""
+    """Returns what the system said of an error, else its innermost cause, in one line."""
     *before, root = causes(error)
-    if isinstance(root, FileNotFoundError):
-        # A missing folder is made while this is handled: what kept it from being made comes before it in the chain.
-        root = next((one for one in before if isinstance(one, OSError) and one.errno not in (None, errno.ENOENT)), root)
+    # The outermost: a missing folder is made while that is handled, and a page of a failed run is written while its
+    # error is, which is at the end of the chain then.
+    root = next((one for one in before if isinstance(one, OSError) and one.errno not in (None, errno.ENOENT)), root)
     if isinstance(root, OSError) and root.strerror:
         in_the_way = isinstance(root, FileExistsError | NotADirectoryError) and root.filename
         return f"{root.strerror} ({root.filename})" if in_the_way else root.strerror

@@ -1,8 +1,11 @@
 """The endpoint over HTTP, as clients meet it."""
 
+import asyncio
+import errno
 import gzip
 import json
 import random
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +17,7 @@ from spelling_transfer.serving.client import EndpointClient, Reply
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.process import RunningEndpoint
 from spelling_transfer.serving.protocol import NON_THINKING_ONLY, ChatRequest
+from spelling_transfer.serving.server import LoopErrors, allow_open_files
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 from .conftest import QUESTION, SAMPLING
@@ -336,3 +340,30 @@ def test_the_schema_knows_every_status_and_what_is_accepted(endpoint: RunningEnd
     assert request["properties"]["temperature"]["enum"] == [None, SAMPLING.temperature]
     assert request["properties"]["max_tokens"]["maximum"] == 32
     assert (request["properties"]["messages"]["minItems"], request["properties"]["messages"]["maxItems"]) == (1, 1)
+
+
+def test_as_many_connections_are_allowed_as_the_system_lets_it_have() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+        allow_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 512
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_connections_without_room_are_one_line_of_the_log_and_other_faults_all_of_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(LoopErrors())
+    for _ in range(100):
+        full = OSError(errno.EMFILE, "Too many open files")
+        loop.call_exception_handler({"message": "socket.accept() out of system resource", "exception": full})
+    loop.call_exception_handler({"message": "another fault", "exception": OSError(errno.EIO, "Input/output error")})
+    loop.close()
+    first, other = (record.getMessage() for record in caplog.records)
+    assert first.endswith(
+        "cannot be taken: Too many open files. Raise the limit of open files (ulimit -n) and start again."
+    )
+    assert "another fault" in other

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
 import logging
+import math
 import os
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +24,10 @@ from spelling_transfer.serving.link import WorkerLink
 from spelling_transfer.serving.settings import EndpointRefusedError, Engine, ListenSettings, check_key, endpoint_keys
 
 _BACKLOG = 2048
+_OPEN_FILES = 8192
+"""A connection is an open file, and many systems give a process leave for 256 or 1,024."""
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_SAY_AGAIN_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -40,6 +48,7 @@ def serve(
         EndpointRefusedError: Other machines could reach the endpoint and no key is set, or the port is taken.
     """
     check_key(listen)
+    allow_open_files()
     card = read_card(folder, engine)
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
@@ -59,12 +68,44 @@ def serve(
         return asyncio.run(_serve(folder, card, WorkerLink(options), place, limit_rates=limit_rates))
 
 
+def allow_open_files() -> None:
+    """Raises how many files this process may have open, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class LoopErrors:
+    """Takes what goes wrong in asyncio's loop; of a connection that finds no room it logs a line a minute.
+
+    asyncio itself logs a traceback for each of 2,048 attempts a second, which fills a disk.
+    """
+
+    def __init__(self) -> None:
+        self._said_at = -math.inf
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handles one error, as ``set_exception_handler`` has it."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _NO_ROOM):
+            loop.default_exception_handler(context)
+        elif loop.time() - self._said_at >= _SAY_AGAIN_SECONDS:
+            self._said_at = loop.time()
+            said = (
+                "Connections wait that cannot be taken: %s. Raise the limit of open files (ulimit -n) and start again."
+            )
+            _LOG.error(said, error.strerror)
+
+
 async def _serve(
     folder: ModelFolder, card: DeployableCard, link: WorkerLink, place: socket.socket, *, limit_rates: bool
 ) -> int:
     told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.append(1))  # uvicorn takes over, and calls this one at its end
+    asyncio.get_running_loop().set_exception_handler(LoopErrors())
     await link.start()  # first, as the model takes longest
     try:
         # Imported while the worker imports.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.cli.hooks import manager as hook_manager
 from kedro.pipeline import Pipeline
@@ -32,9 +32,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One verdict for one state of the code. `pytest --hypothesis-profile=explore` draws anew each time: what it finds
-# becomes an explicit example of its test.
-settings.register_profile("steady", derandomize=True, database=None)
-settings.register_profile("explore", max_examples=1000, print_blob=True)
+# becomes an explicit example of its test. How long an example takes is the machine's business.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", settings.get_profile("patient"), derandomize=True, database=None)
+settings.register_profile("explore", settings.get_profile("patient"), max_examples=1000, print_blob=True)
 settings.load_profile("steady")
 
 # Tests compare to the bit what a GPU rounds otherwise, so they see none: their verdict is the same on every machine.

@@ -29,7 +29,7 @@ CONTENT = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(CONTENT, st.sampled_from([".yml", ".yaml", ".json"]))
 def test_what_is_written_is_read_back_in_yaml_and_json(content: dict[str, Any], suffix: str) -> None:
     text = dump_document(content, suffix)
@@ -38,7 +38,7 @@ def test_what_is_written_is_read_back_in_yaml_and_json(content: dict[str, Any], 
     assert json.dumps(again, sort_keys=True) == json.dumps(content, sort_keys=True)  # 1, 1.0 and True are three things
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(CONTENT)
 def test_other_readers_of_yaml_see_the_same_numbers(content: dict[str, Any]) -> None:
     assert yaml.safe_load(dump_document(content, ".yml")) == content

@@ -20,7 +20,7 @@ LAYERS = st.dictionaries(PATHS, st.integers(), max_size=6).map(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(LAYERS, LAYERS)
 def test_the_later_layer_wins_and_the_rest_stays(below: Layer, above: Layer) -> None:
     both = overlay(below, above)

@@ -174,7 +174,7 @@ STUDIES = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(study=STUDIES, trial=TRIALS, suffix=st.sampled_from([".yml", ".json"]))
 def test_a_configuration_survives_its_file(
     tmp_path_factory: pytest.TempPathFactory, study: StudySettings, trial: TrialConfig, suffix: str

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spelling_transfer.models.generate import Sampling
@@ -32,7 +32,6 @@ def logits_of(seed: int, scale: float = 1.0, rows: int = 60) -> np.ndarray:
     return np.asarray(np.random.default_rng(seed).normal(size=rows) * scale)
 
 
-@settings(deadline=None)  # the first example imports torch
 @given(sampling=VALUES, seed=st.integers(0, 10_000), scale=st.sampled_from([0.2, 1.0, 4.0]))
 def test_it_is_what_transformers_warpers_leave(sampling: Sampling, seed: int, scale: float) -> None:
     import torch

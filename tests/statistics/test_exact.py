@@ -5,14 +5,13 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, permutation_test
 
 from spelling_transfer.statistics.exact import mcnemar_exact, sign_flip_exact
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_is_the_share_of_coin_sequences_at_least_as_uneven(first: int, second: int) -> None:
     m = first + second
@@ -29,7 +28,6 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar_exact(0, 4) == 0.125
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=10))
 def test_sign_flips_are_all_there_are(differences: list[int]) -> None:
     values = np.array(differences)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
@@ -28,7 +28,6 @@ def test_wilson_agrees_with_published_intervals(successes: int, n: int, low: flo
     assert wilson_interval(successes, n) == pytest.approx((low, high), abs=5e-5)
 
 
-@settings(deadline=None)  # the first call imports scipy.stats
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_ends_are_where_the_score_test_just_rejects(case: tuple[int, int]) -> None:
     successes, n = case

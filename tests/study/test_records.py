@@ -281,7 +281,7 @@ def test_a_score_that_is_only_reached_again_is_no_gain_and_the_end_is_recorded_u
 _EVENTS = st.lists(st.tuples(st.sampled_from(["claim", "die", "finish", "zombie", "release"]), st.integers(0, 3)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(events=_EVENTS, planned=st.integers(1, 5))
 def test_whatever_happens_each_trial_ends_once(events: list[tuple[str, int]], planned: int) -> None:
     records = Records(open_engine(sa.URL.create("sqlite")), "study")  # in memory

@@ -175,7 +175,7 @@ def test_constraints_hold_for_every_configuration(sampler: str) -> None:
         assert row["training.warmup_steps"] <= row["training.max_steps"]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.sampled_from([4, 8, 16, 32]), st.sampled_from([1, 2, 4, 8]))
 def test_a_draw_that_breaks_a_constraint_moves_no_further_than_it_must(batch: int, accumulation: int) -> None:
     space = space_of(CONSTRAINED)
@@ -195,7 +195,7 @@ def test_a_draw_that_breaks_a_constraint_moves_no_further_than_it_must(batch: in
     assert steps == max(0, product - 6, 4 - product)  # each place halves or doubles; 16 to 64 is 2^4 to 2^6
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 2**20), st.integers(0, 500))
 def test_a_random_trial_depends_on_seed_and_number_alone(seed: int, number: int) -> None:
     space = space_of({"lora.r": {"values": [4, 8]}, "training.learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}})
@@ -241,7 +241,7 @@ def test_a_range_without_steps_gives_a_grid_its_points() -> None:
     assert Range(low=0.1, high=0.3, step=0.1).grid() == pytest.approx([0.1, 0.2, 0.3])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 50), st.integers(1, 50), st.booleans(), st.floats(0, 1, exclude_max=True))
 def test_every_draw_of_a_range_lies_in_it(low: int, width: int, log: bool, share: float) -> None:
     entry = Range(low=low, high=low + width, log=log)

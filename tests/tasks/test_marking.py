@@ -305,7 +305,7 @@ def wrong_answer(answer: str) -> str:
     return answer[:-1] + chr(ord("a") + (ord(answer[-1]) - ord("a") + 1) % 26)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(word=st.text("abcdefghijklmnopqrstuvwxyz", min_size=2, max_size=12), data=st.data())
 @pytest.mark.parametrize("name", sorted(load_tasks()))
 def test_any_word_round_trips_through_example_answer_and_mark(name, word, data):
@@ -373,7 +373,7 @@ def test_an_answer_and_the_word_asked_about_are_told_apart(name, word, argument,
     assert task.mark(example, output).read == read
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text(max_size=60))
 @pytest.mark.parametrize("name", sorted(load_tasks()))
 def test_markers_take_any_text(name, text):

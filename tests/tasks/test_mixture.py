@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spelling_transfer.tasks.mixture import MixtureError, MixtureSettings, choose_mixture
@@ -29,7 +29,6 @@ def pool() -> pd.DataFrame:
     return frame
 
 
-@settings(deadline=None)
 @given(ratio=st.floats(0, 1), seed=st.integers(0, 5))
 def test_shares_are_exact(pool, ratio, seed):
     chosen = choose_mixture(pool, mix(ratio), seed=seed)

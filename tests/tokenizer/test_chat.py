@@ -120,7 +120,7 @@ def test_decoding_leaves_out_the_end_but_shows_think_tags(ids: list[int], text: 
 _TEXT = st.text(st.sampled_from("abctCAT '-.,?!:\n\té́3\"("), max_size=30)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     before=_TEXT,
     after=_TEXT,

@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from free_ports import free_ports
 from tests.commands.test_serve import wait_until_healthy
 
 # Before what is there already, so that a test of a folder's code stays one.
@@ -296,9 +296,7 @@ def _shell(project: Unplugged, script: str) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports()[0]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 from click.testing import CliRunner
+from free_ports import free_ports
 from tests.serving.conftest import QUESTION
 
 from spelling_transfer.commands.serve import serve
@@ -30,9 +31,7 @@ from spelling_transfer.serving.settings import API_KEY_VARIABLE, Engine, ListenS
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports()[0]
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from free_ports import free_ports
 
 
 def find_binaries() -> Path | None:
@@ -39,9 +40,7 @@ class LocalPostgres:
         if os.getuid() == 0:
             shutil.chown(self._folder, "postgres", "postgres")
             self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports()
         self._process: subprocess.Popen[bytes] | None = None
         options = ["-D", str(self._data), "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8"]
         self._call("initdb", *options)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from free_ports import free_ports
 
 _START_SECONDS = 60
 _GUARD = '"$@" </dev/null & cat >/dev/null; kill -9 $!'
@@ -47,7 +48,7 @@ class S3Server:
         self._own_folder = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="weed-"))
         names = ["s3", "master", "volume", "filer", "admin"]
-        ports = _free_ports(2 * len(names))
+        ports = free_ports(2 * len(names))
         self._ports = dict(zip(names, ports, strict=False))
         self._grpc = dict(zip(names, ports[len(names) :], strict=True))
         self._process: subprocess.Popen[bytes] | None = None
@@ -158,15 +159,3 @@ class S3Server:
 def _identity(name: str, identity: Identity, actions: list[str]) -> dict[str, Any]:
     credentials = [{"accessKey": identity.key, "secretKey": identity.secret}]
     return {"name": name, "credentials": credentials, "actions": actions}
-
-
-def _free_ports(count: int) -> list[int]:
-    # All are held open until all are known, so that none is given twice.
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

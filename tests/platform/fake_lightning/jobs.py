@@ -1,8 +1,9 @@
 """Jobs, on one machine or several, and their logs."""
 
-import socket
 import time
 from pathlib import Path
+
+from free_ports import free_ports
 
 from . import machines
 from .server import job_lines, route
@@ -145,9 +146,7 @@ def create_several(request, p):
     body = request.body
     several = {**body, "id": new_id("mmt"), "projectId": p, "tags": tags_of(body.get("tags")), "createdAt": now()}
     W.mmts[several["id"]] = several
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        first = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    first = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(*free_ports())}
     for rank in range(int(body.get("machines") or 2)):
         own = [{"name": name, "value": value} for name, value in {**first, "NODE_RANK": str(rank)}.items()]
         spec = {**body["spec"], "env": [*(body["spec"].get("env") or []), *own]}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spelling_transfer.models.generate import Sampling
@@ -50,6 +50,7 @@ def test_it_is_what_transformers_warpers_leave(sampling: Sampling, seed: int, sc
 
 
 @given(seed=st.integers(0, 10_000), noise=st.integers(0, 100))
+@example(seed=38, noise=1)  # two that are nearly alike on either side of top-p
 def test_where_it_is_clear_of_rounding_noise_changes_no_support(seed: int, noise: int) -> None:
     logits, allowed = logits_of(seed), np.ones(60, dtype=bool)
     if clear_of_rounding(logits, SAMPLING, allowed, 0.01):

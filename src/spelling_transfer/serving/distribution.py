@@ -59,15 +59,15 @@ def _top_k_shares(logits: np.ndarray, sampling: Sampling, allowed: np.ndarray) -
 def clear_of_rounding(logits: np.ndarray, sampling: Sampling, allowed: np.ndarray, tolerance: float) -> bool:
     """Whether the same tokens stay in when each logit is off by a tolerance, so that no right draw is called wrong."""
     order = np.argsort(-np.where(allowed, logits, -np.inf), kind="stable")[: int(allowed.sum())]
-    clear_of_k = (
-        len(order) <= sampling.top_k or logits[order[sampling.top_k - 1]] - logits[order[sampling.top_k]] > tolerance
-    )
+    n_in = int((policy_distribution(logits, sampling, allowed) > 0).sum())
+    # Whatever cuts: the last that is in and the first that is out must not change places.
+    clear_of_each_other = n_in == len(order) or logits[order[n_in - 1]] - logits[order[n_in]] > tolerance
     in_top_k, _ = _top_k_shares(logits, sampling, allowed)
     sums = np.cumsum(np.sort(in_top_k)[::-1])
     clear_of_p = sampling.top_p == 1.0 or float(np.abs(sums - sampling.top_p).min()) > max(_CUT_MARGIN, tolerance / 4)
     shares = in_top_k[in_top_k > 0] / in_top_k.max()
     clear_of_min = sampling.min_p == 0.0 or float(np.abs(shares / sampling.min_p - 1).min()) > 4 * tolerance
-    return bool(clear_of_k and clear_of_p and clear_of_min)
+    return bool(clear_of_each_other and clear_of_p and clear_of_min)
 
 
 def rivals(sampling: Sampling, allowed: np.ndarray, possible: np.ndarray) -> dict[str, Rival]:

@@ -111,7 +111,7 @@ class LightObjective:
 def light_settings(**changes: Any) -> StudySettings:
     """Returns the settings of a light study: random search, nothing pruned."""
     shared = {"name": "light", "n_trials": 6, "sampler": "random", "pruner": "none", "space": SPACE}
-    return StudySettings.model_validate({**shared, "checkpoint_every": 7, "heartbeat_seconds": 1, **changes})
+    return StudySettings.model_validate({**shared, "checkpoint_every": 7, "heartbeat_seconds": 60, **changes})
 
 
 def light_defaults(max_steps: int = 30) -> TrialConfig:

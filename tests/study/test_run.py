@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import threading
@@ -405,23 +406,23 @@ def test_ctrl_c_ends_all_workers_and_the_next_call_goes_on(tmp_path: Path) -> No
     log = tmp_path / "trials" / "0000" / "steps.log"
 
     def press() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and not (log.is_file() and "kept 7" in log.read_text()):
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
     before = set(psutil.Process().children())  # what earlier tests left in this process, such as wandb's service
     threading.Thread(target=press).start()
-    settings = light_settings(workers=2)
+    settings, defaults = light_settings(workers=2), light_defaults(max_steps=90)  # it is pressed long before the last
     with pytest.raises(StudyInterruptedError, match="of 6 trials finished"):
-        run_study(settings, light_defaults(), LightStudy(step_seconds=0.05), folder=tmp_path)
+        run_study(settings, defaults, LightStudy(step_seconds=0.05), folder=tmp_path)
     assert set(psutil.Process().children()) <= before
     records = Records(open_engine(storage_url(None, tmp_path)), "light")
     assert {row.state for row in records.trials()} <= {"waiting", "complete"}
     records.engine.dispose()
-    result = run_study(light_settings(), light_defaults(), LightStudy(), folder=tmp_path)
-    assert_same(result, run_study(light_settings(), light_defaults(), LightStudy()))
-    assert "from 7" in log.read_text() or "from 14" in log.read_text() or "from 21" in log.read_text()
+    result = run_study(light_settings(), defaults, LightStudy(), folder=tmp_path)
+    assert_same(result, run_study(light_settings(), defaults, LightStudy()))
+    assert re.search("from [1-9]", log.read_text())
 
 
 def test_optunas_own_tables_hold_the_study_for_its_dashboard(tmp_path: Path) -> None:

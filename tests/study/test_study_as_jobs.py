@@ -78,7 +78,15 @@ def take_away_a_machine(platform: Any, settings: StudySettings, taken: list[tupl
                 continue
             with platform.world.lock:  # nobody sees its processes end before the platform says why
                 (job,) = [each for each in platform.jobs if row.owner.partition("/")[0] in each["spec"]["command"]]
-                for pid in session_of(job["_proc"].pid):
+                processes = session_of(job["_proc"].pid)
+                for pid in processes:
+                    os.kill(pid, signal.SIGSTOP)
+                now = [(each.number, each.attempt) for each in records.trials() if each.state == "running"]
+                if (row.number, row.attempt) not in now:  # it has ended since it was looked at
+                    for pid in processes:
+                        os.kill(pid, signal.SIGCONT)
+                    continue
+                for pid in processes:
                     os.kill(pid, signal.SIGKILL)
                 platform.module.set_job(job, state="stopped")
             taken.append((row.number, row.attempt))

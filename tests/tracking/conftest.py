@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from spelling_transfer.tracking import runs, sweep, watch
+
 from .fake_wandb import FakeWandb, fake_wandb
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -35,6 +37,8 @@ def server(nobody: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]
     with fake_wandb() as fake:
         monkeypatch.setenv("WANDB_BASE_URL", fake.url)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
+        for module in (runs, sweep, watch):
+            monkeypatch.setattr(module, "NETWORK_SECONDS", 90.0)  # a busy machine is no failure
         yield fake
         fake.silent.clear()
         wandb.teardown()

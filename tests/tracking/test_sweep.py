@@ -183,7 +183,7 @@ def test_an_agent_does_not_wait_for_a_server_that_fell_silent(
     with pytest.raises(TrackingError, match="the sweep cannot be reached"):
         agent.next(threading.Event())
     agent.close()
-    assert time.monotonic() - began < 20  # three tries, each of which may also start wandb's process anew
+    assert time.monotonic() - began < 120  # three tries, each of which may also start wandb's process anew
 
 
 def test_without_a_key_nothing_is_trained(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def whole_project(platform: Platform, tmp_path: Path) -> WholeProject:
     return WholeProject(tmp_path / "project", platform)
 
 
-def until(what: Callable[[], object], seconds: float = 20.0) -> None:
+def until(what: Callable[[], object], seconds: float = 300.0) -> None:
     """Waits for something that another thread or process does."""
     end = time.monotonic() + seconds
     while not what():

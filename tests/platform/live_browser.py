@@ -16,7 +16,7 @@ import httpx
 from browser import BROWSER
 from websockets.sync.client import ClientConnection, connect
 
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 120.0
 
 
 class Tab:

@@ -58,7 +58,7 @@ class LocalPostgres:
 
     def start(self) -> None:
         """Starts the server and waits until it answers."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
                 # Again, as long as children of a killed one hold its memory.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from free_ports import free_ports
 
-_START_SECONDS = 60
+_START_SECONDS = 300
 _GUARD = '"$@" </dev/null & cat >/dev/null; kill -9 $!'
 """The pipe closes when the process that started the server ends, however it ends; then the server does, too."""
 

@@ -31,7 +31,7 @@ from spelling_transfer.serving.settings import (
 from .conftest import QUESTION, MakeDeployable, patient_endpoint
 
 SETTINGS = ServedSettings(
-    default_max_tokens=4, max_tokens_limit=32, read_timeout_seconds=1, requests_per_minute=5, threads=1
+    default_max_tokens=4, max_tokens_limit=32, read_timeout_seconds=1, requests_per_minute=2, threads=1
 )
 PATH = "/v1/chat/completions"
 
@@ -151,8 +151,8 @@ def said_on(endpoint: RunningEndpoint, sent: bytes) -> bytes:
 
 
 def test_each_key_is_let_in_and_has_a_rate_of_its_own(guarded: RunningEndpoint) -> None:
-    statuses = [ask(guarded, "first-secret", seed=i).status_code for i in range(6)]
-    assert statuses == [200] * 5 + [429]
+    statuses = [ask(guarded, "first-secret", seed=i).status_code for i in range(3)]
+    assert statuses == [200, 200, 429]  # the next is allowed after half a minute
     limited = ask(guarded, "first-secret")
     assert limited.json()["error"]["code"] == "rate_limited"
     assert 1 <= int(limited.headers["Retry-After"]) <= 60

@@ -57,7 +57,7 @@ def test_an_endpoint_does_not_outlive_a_killed_run(deployable: ModelFolder, tmp_
     assert run.stdout is not None
     leader, url = run.stdout.readline().split()
     members = group_of(int(leader))
-    assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
+    assert httpx.get(f"{url}/health", trust_env=False, timeout=60).status_code == 200
     run.kill()
     run.communicate()
     left = psutil.wait_procs(members, timeout=60)[1]

@@ -107,7 +107,9 @@ def test_bad_input_gets_a_clear_error(
     endpoint: RunningEndpoint, method: str, path: str, content: bytes, status: int
 ) -> None:
     headers = {"Content-Type": "application/json"}
-    response = httpx.request(method, endpoint.url + path, content=content, headers=headers, trust_env=False)
+    response = httpx.request(
+        method, endpoint.url + path, content=content, headers=headers, trust_env=False, timeout=600
+    )
     assert response.status_code == status
     assert response.json()["error"]["message"]
 
@@ -261,6 +263,7 @@ def test_a_body_that_is_not_called_json_is_told_which_header_it_needs(endpoint: 
         content=json.dumps({"model": "wants-to-think", "messages": [{"role": "user", "content": QUESTION}]}),
         headers={"Content-Type": "application/x-www-form-urlencoded"},
         trust_env=False,
+        timeout=600,
     )
     assert form.status_code == 400
     assert "Content-Type: application/json" in form.json()["error"]["message"]
@@ -329,7 +332,7 @@ def test_a_stream_says_what_the_whole_answer_says(client: EndpointClient, endpoi
 
 
 def test_the_schema_knows_every_status_and_what_is_accepted(endpoint: RunningEndpoint) -> None:
-    schema = httpx.get(f"{endpoint.url}/openapi.json", trust_env=False).json()
+    schema = httpx.get(f"{endpoint.url}/openapi.json", trust_env=False, timeout=600).json()
     operation = schema["paths"]["/v1/chat/completions"]["post"]
     assert set(operation["responses"]) >= {"200", "400", "401", "404", "413", "422", "429", "500", "503"}
     assert operation["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorBody")

@@ -39,7 +39,7 @@ def job_of(platform, title: str):
 def test_a_job_is_done_and_its_log_and_cost_are_reported(platform, studio, make, tmp_path: Path) -> None:
     lines, entries = [], []
     dispatcher = make(on_line=lambda title, line: lines.append((title, line)), on_entry=entries.append)
-    outcome = dispatcher.submit(work("train", studio, "echo one; echo two")).result(20)
+    outcome = dispatcher.submit(work("train", studio, "echo one; echo two")).result(300)
     dispatcher.close()
     assert outcome.job.name == job_name(RUN, "train", 1)
     assert [line for _, line in lines] == ["one", "two", "kedro-compute: exit 0"]
@@ -50,7 +50,7 @@ def test_a_job_is_done_and_its_log_and_cost_are_reported(platform, studio, make,
 @pytest.mark.parametrize("status", [503, 500, "cut"])
 def test_a_lost_answer_makes_no_second_job(platform, studio, make, tmp_path: Path, status) -> None:
     platform.fault(r"POST .*/jobs$", status=status, after=True)
-    make().submit(work("train", studio, f"echo done >> {tmp_path}/starts")).result(20)
+    make().submit(work("train", studio, f"echo done >> {tmp_path}/starts")).result(300)
     assert (tmp_path / "starts").read_text() == "done\n"
     assert len(platform.jobs) == 1
     assert platform.creations == 1
@@ -59,13 +59,13 @@ def test_a_lost_answer_makes_no_second_job(platform, studio, make, tmp_path: Pat
 @pytest.mark.parametrize("status", [429, 503, "cut"])
 def test_a_refusal_that_passes_is_asked_again(platform, studio, make, status) -> None:
     platform.fault(r"POST .*/jobs$", status=status, times=2)
-    make().submit(work("train", studio)).result(20)
+    make().submit(work("train", studio)).result(300)
     assert len(platform.jobs) == 1
 
 
 def test_a_conflict_after_a_lost_answer_is_the_job_itself(platform, studio, make) -> None:
     platform.fault(r"POST .*/jobs$", status=409, after=True, body="name taken")
-    make().submit(work("train", studio)).result(20)
+    make().submit(work("train", studio)).result(300)
     assert len(platform.jobs) == 1
 
 
@@ -73,27 +73,28 @@ def test_a_conflict_after_a_lost_answer_is_the_job_itself(platform, studio, make
 def test_a_refusal_that_stays_is_one_error(platform, studio, make, status, kind) -> None:
     platform.fault(r"POST .*/jobs$", status=status, times=99, body="no")
     with pytest.raises(kind, match="no"):
-        make().submit(work("train", studio)).result(20)
+        make().submit(work("train", studio)).result(300)
     assert platform.creations == 1
 
 
 def test_two_jobs_for_the_same_work_become_one(platform, studio, make) -> None:
-    dispatcher = make()
-    future = dispatcher.submit(work("train", studio, "sleep 2"))
+    dispatcher, flag = make(), Path(platform.world.root) / "seen"
+    future = dispatcher.submit(work("train", studio, f"until [ -e {flag} ]; do sleep 0.1; done"))
     until(lambda: platform.running)
     first = platform.jobs[0]
     with platform.world.lock:
         tags = [tag["name"] for tag in first["tags"]]
         late = platform.module.new_job("p-1", "late", first["spec"], tags)  # its answer came after all
-    assert future.result(20).job.id == first["id"]
-    assert platform.world.jobs[late["id"]]["state"] in ("stop", "stopped")
+    until(lambda: late["state"] in ("stop", "stopped"))
+    flag.touch()
+    assert future.result(300).job.id == first["id"]
 
 
 def test_an_outage_while_a_job_runs_changes_nothing(platform, studio, make) -> None:
     future = make().submit(work("train", studio, "sleep 1"))
     until(lambda: platform.running)
     platform.fault(r"GET ", status=503, times=12)
-    assert future.result(30).attempts == 1
+    assert future.result(300).attempts == 1
 
 
 def test_a_key_that_is_not_valid_any_more_ends_the_run_and_the_machines(platform, studio, make) -> None:
@@ -102,7 +103,7 @@ def test_a_key_that_is_not_valid_any_more_ends_the_run_and_the_machines(platform
     until(lambda: platform.running)
     platform.fault(r"GET .*/jobs$", status=401)
     with pytest.raises(NotSignedInError, match="key is not valid"):
-        future.result(20)
+        future.result(300)
     assert dispatcher.close() == []
     assert platform.running == []
 
@@ -112,7 +113,7 @@ def test_a_machine_that_is_taken_away_is_replaced(platform, studio, make, tmp_pa
     future = make().submit(work("train", studio, f"[ -e {flag} ] || (touch {flag}; sleep 60)", interruptible=True))
     until(flag.exists)
     platform.module.set_job(job_of(platform, "train"), state="stopped")
-    outcome = future.result(20)
+    outcome = future.result(300)
     assert outcome.attempts == 2
     assert [job["state"] for job in platform.jobs] == ["stopped", "completed"]
 
@@ -123,7 +124,7 @@ def test_work_is_not_started_again_for_ever(platform, studio, make) -> None:
         until(lambda: platform.running)
         platform.module.set_job(job_of(platform, "train"), state="stopped")
     with pytest.raises(InterruptedJobError, match="interrupted 2 times"):
-        future.result(20)
+        future.result(300)
     assert platform.running == []
 
 
@@ -133,7 +134,7 @@ def test_a_job_that_vanishes_is_started_again(platform, studio, make, tmp_path: 
     until(flag.exists)
     with platform.world.lock:
         platform.module.lose_job(job_of(platform, "train"))
-    assert future.result(30).attempts == 2
+    assert future.result(300).attempts == 2
 
 
 def test_out_of_memory_moves_up_to_a_machine_with_more(platform, studio, make) -> None:
@@ -143,7 +144,7 @@ def test_out_of_memory_moves_up_to_a_machine_with_more(platform, studio, make) -
     def command(attempt):
         return script(attempt) if attempt.machine is A100 else "echo torch.OutOfMemoryError: CUDA out of memory; exit 1"
 
-    outcome = make(on_entry=entries.append).submit(work("train", studio, command=command)).result(20)
+    outcome = make(on_entry=entries.append).submit(work("train", studio, command=command)).result(300)
     assert outcome.machine is A100
     assert [job["spec"]["instanceName"] for job in platform.jobs] == ["lit-t4-1", "lit-a100-1"]
     assert "out of memory" in [entry.note for entry in entries]
@@ -151,12 +152,12 @@ def test_out_of_memory_moves_up_to_a_machine_with_more(platform, studio, make) -
 
 def test_out_of_memory_on_the_largest_machine_says_what_to_do(platform, studio, make) -> None:
     with pytest.raises(JobError, match=r"out of memory[\s\S]*add one to tiers"):
-        make().submit(work("train", studio, "echo CUDA out of memory; false", machines=(A100,))).result(20)
+        make().submit(work("train", studio, "echo CUDA out of memory; false", machines=(A100,))).result(300)
 
 
 def test_a_failure_is_reported_with_the_end_of_its_log(platform, studio, make) -> None:
     with pytest.raises(JobError, match=r"train: job .* failed \(error: exit code 3\)\.[\s\S]*\| no such letter"):
-        make().submit(work("train", studio, "echo no such letter; exit 3")).result(20)
+        make().submit(work("train", studio, "echo no such letter; exit 3")).result(300)
 
 
 def test_a_job_ends_itself_at_its_limit(platform, studio, make) -> None:
@@ -170,7 +171,7 @@ def test_a_job_ends_itself_at_its_limit(platform, studio, make) -> None:
         return "\n".join(line for line in script.splitlines() if "sha256sum" not in line and "tar " not in line)
 
     with pytest.raises(JobError, match="longest run reached"):
-        make().submit(work("train", studio, command=command, longest_seconds=1)).result(30)
+        make().submit(work("train", studio, command=command, longest_seconds=1)).result(300)
     assert platform.running == []
 
 
@@ -181,7 +182,7 @@ def test_a_machine_that_cannot_be_had_is_not_waited_for_without_end(platform, st
         until(lambda number=number: len(platform.jobs) == number)
         platform.module.set_job(platform.jobs[-1], state="pending")
     with pytest.raises(JobError, match="no machine of its tier"):
-        future.result(20)
+        future.result(300)
     assert [job["spec"]["instanceName"] for job in platform.jobs] == ["lit-t4-1", "lit-a100-1"]
     until(lambda: platform.running == [])
 
@@ -204,7 +205,7 @@ def test_no_more_jobs_run_than_allowed_and_the_worthiest_start_first(platform, s
     dispatcher._lock.acquire()  # so that all of them wait when the loop looks first
     futures = [dispatcher.submit(work(f"job{n}", studio, priority=float(n))) for n in (1, 3, 2)]
     dispatcher._lock.release()
-    wait(futures, 30)
+    wait(futures, 300)
     assert [re.match(r"job(\d)", job["name"])[1] for job in platform.jobs] == ["3", "2", "1"]
 
 
@@ -213,10 +214,10 @@ def test_work_waits_for_what_it_depends_on_and_is_not_started_after_a_failure(pl
     second = dispatcher.submit(work("second", studio, after=("first",)))
     never = dispatcher.submit(work("never", studio, after=("bad",)))
     bad = dispatcher.submit(work("bad", studio, "false"))
-    dispatcher.submit(work("first", studio, "sleep 0.3")).result(20)
-    second.result(20)
+    dispatcher.submit(work("first", studio, "sleep 0.3")).result(300)
+    second.result(300)
     with pytest.raises(JobError, match="not started, since bad failed"):
-        never.result(20)
+        never.result(300)
     assert bad.exception() is not None
     assert sorted(job["name"].split("-")[0] for job in platform.jobs) == ["bad", "first", "second"]
 
@@ -225,7 +226,7 @@ def test_a_quota_lowers_the_number_of_jobs_instead_of_ending_the_run(platform, s
     platform.world.job_quota = 1
     dispatcher = make()
     futures = [dispatcher.submit(work(f"job{n}", studio, "sleep 0.3")) for n in range(3)]
-    assert [future.result(30).attempts for future in futures] == [1, 1, 1]
+    assert [future.result(300).attempts for future in futures] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("machines", "seconds"), [(1, 3600), (2, 1800)])
@@ -238,7 +239,7 @@ def test_the_budget_limits_the_seconds_of_each_job(platform, studio, make, machi
         return script(attempt)
 
     asked = work("train", studio, command=command, expected_seconds=60, num_machines=machines)
-    make(budget=RunBudget(0.68)).submit(asked).result(20)
+    make(budget=RunBudget(0.68)).submit(asked).result(300)
     assert limits == [seconds]  # an hour on a T4 costs all of it
 
 
@@ -247,9 +248,9 @@ def test_what_a_job_cost_is_spent_and_what_a_refused_one_would_have_cost_is_free
     dispatcher = make(budget=money, on_entry=entries.append)
     platform.fault(r"POST .*/jobs$", status=422, times=1, body="no")
     with pytest.raises(Exception, match="no"):
-        dispatcher.submit(work("refused", studio)).result(20)
+        dispatcher.submit(work("refused", studio)).result(300)
     assert money.free_usd == 0.68
-    dispatcher.submit(work("train", studio)).result(20)
+    dispatcher.submit(work("train", studio)).result(300)
     assert entries[-1].cost_usd > 0
     assert money.spent_usd == pytest.approx(entries[-1].cost_usd, abs=1e-5)
     assert money.free_usd == pytest.approx(0.68 - money.spent_usd)
@@ -257,19 +258,19 @@ def test_what_a_job_cost_is_spent_and_what_a_refused_one_would_have_cost_is_free
 
 def test_a_spent_budget_starts_nothing(platform, studio, make) -> None:
     with pytest.raises(BudgetError, match=r"0\.00 of 1\.00 USD are left"):
-        make(budget=RunBudget(1.0, 1.0)).submit(work("train", studio)).result(20)
+        make(budget=RunBudget(1.0, 1.0)).submit(work("train", studio)).result(300)
     assert platform.jobs == []
 
 
 def test_the_platforms_clock_does_not_matter(platform, studio, make) -> None:
     platform.world.clock_skew = -86400.0
     entries: list[Entry] = []
-    make(on_entry=entries.append).submit(work("train", studio, "sleep 1")).result(20)
-    assert 0.5 < entries[-1].seconds < 20
+    make(on_entry=entries.append).submit(work("train", studio, "sleep 1")).result(300)
+    assert 0.5 < entries[-1].seconds < 3600
 
 
 def test_several_machines_are_one_job(platform, studio, make, tmp_path: Path) -> None:
-    outcome = make().submit(work("train", studio, f"touch {tmp_path}/rank-$NODE_RANK", num_machines=2)).result(20)
+    outcome = make().submit(work("train", studio, f"touch {tmp_path}/rank-$NODE_RANK", num_machines=2)).result(300)
     assert outcome.job.num_machines == 2
     assert sorted(path.name for path in tmp_path.glob("rank-*")) == ["rank-0", "rank-1"]
 
@@ -282,16 +283,16 @@ def test_another_driver_attaches_to_what_runs_and_has_run_and_tries_again_what_f
 
     flag = Path(platform.world.root) / "fixed"
     first = drive(attach=False)
-    first.submit(work("done", studio)).result(20)
+    first.submit(work("done", studio)).result(300)
     with pytest.raises(JobError):
-        first.submit(work("bad", studio, f"[ -e {flag} ]")).result(20)
+        first.submit(work("bad", studio, f"[ -e {flag} ]")).result(300)
     first.submit(work("long", studio, f"until [ -e {flag} ]; do sleep 0.1; done"))
     until(lambda: platform.running)
     # The first driver is gone without a word; its jobs are all that is left of it.
     second = drive(attach=True)
     again = [second.submit(work(key, studio, f"[ -e {flag} ]")) for key in ("done", "bad", "long")]
     flag.touch()
-    assert [future.result(30).attempts for future in again] == [1, 2, 1]
+    assert [future.result(300).attempts for future in again] == [1, 2, 1]
     assert len(platform.jobs) == 4
     second.close()
     first.close()

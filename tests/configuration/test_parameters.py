@@ -76,7 +76,7 @@ def refused(toy_project):
         pytest.param(
             "conf/base/parameters/prep.yml",
             "profile: {layers: 2}",
-            "selection: missing. The pipeline prep needs it; add it to conf/base/parameters/.",
+            "selection: missing. The pipeline prep needs it; add it to conf/base/parameters/. 'spelling-transfer new",
             id="missing group",
         ),
         pytest.param(

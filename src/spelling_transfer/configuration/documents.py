@@ -20,6 +20,10 @@ CONFIG_VERSION = 1
 SUFFIXES = (".yml", ".yaml", ".json")
 
 
+OF_THIS_VERSION = "'spelling-transfer new FOLDER' makes the configuration of this version, to compare with."
+"""What helps where a project's files are older than the code."""
+
+
 class ConfigurationError(SpellingTransferError):
     """A configuration file cannot be read, or names something that is not there."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.config import MissingConfigException
 from kedro.framework.hooks import hook_impl
 
-from spelling_transfer.configuration.documents import ConfigurationError
+from spelling_transfer.configuration.documents import OF_THIS_VERSION, ConfigurationError
 from spelling_transfer.configuration.layers import given_though_searched, place_of
 from spelling_transfer.configuration.loader import ProjectConfigLoader
 
@@ -51,7 +51,7 @@ class ConfigurationCheck:
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
-        """Checks that what the chosen nodes read is kept somewhere.
+        """Checks that what the chosen nodes read is kept somewhere, and warns of what they make that is not.
 
         Raises:
             ConfigurationError: An input is neither in the catalog nor made by a node of this run.
@@ -61,5 +61,8 @@ class ConfigurationCheck:
             readers = sorted({node.name for node in pipeline.nodes if set(missing) & set(node.inputs)})
             raise ConfigurationError(
                 f"{', '.join(missing)}: needed by {', '.join(readers)}, but no node of this run makes it and the "
-                "catalog does not keep it. Run the pipeline that makes it, or give it a place in conf/base/catalog/."
+                "catalog does not keep it. Run the pipeline that makes it, or give it a place in conf/base/catalog/. "
+                f"{OF_THIS_VERSION}"
             )
+        if lost := sorted(name for name in pipeline.all_outputs() if name not in catalog):
+            logger.warning("%s: not in the catalog, so lost when the run ends. %s", ", ".join(lost), OF_THIS_VERSION)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from spelling_transfer.configuration.documents import ConfigurationError
+from spelling_transfer.configuration.documents import OF_THIS_VERSION, ConfigurationError
 from spelling_transfer.configuration.layers import Layer, place_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def check_parameters(
         for name in sorted(unused - elsewhere() if unused else unused):
             problems.append(_unknown(name, sorted(used), place((name,))))
     for name in sorted(set(used) - set(parameters) - {"parameters"}):
-        problems.append(f"{name}: missing. The pipeline {used[name]} needs it; add it to conf/base/parameters/.")
+        problems.append(
+            f"{name}: missing. The pipeline {used[name]} needs it; add it to conf/base/parameters/. {OF_THIS_VERSION}"
+        )
     for name, model in TypeExtractor(dict(pipelines)).extract_types_from_pipelines().items():
         if name in parameters and isinstance(model, type) and issubclass(model, BaseModel):
             problems += _errors_of(model, name, parameters[name], place)

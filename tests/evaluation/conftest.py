@@ -1,16 +1,11 @@
 """Questions and answers to evaluate, and a small random model that can be asked them."""
 
-import json
-from pathlib import Path
-
-import numpy as np
 import pandas as pd
 import pytest
 from tests.samples.answers import answers, examples, make_examples
+from tests.samples.models import save_base, small_model
 
-from spelling_transfer.models.folder import ModelFolder, new_folder
-from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
-from spelling_transfer.training.pretrain import PretrainSettings, new_model
+from spelling_transfer.models.folder import ModelFolder
 
 __all__ = ["answers", "examples"]
 
@@ -31,9 +26,4 @@ def folder(tokenizer, solved: pd.DataFrame, tmp_path_factory: pytest.TempPathFac
         tokenizer.end_id,
         *(t for row in tokenizer.encode_texts(list("0123456789")) for t in row),
     }
-    made = new_model(np.array(sorted(ids)), tokenizer.end_id, PretrainSettings(hidden_size=32, layers=2))
-    path: Path = tmp_path_factory.mktemp("model") / "base"
-    with new_folder(path, {}) as work:
-        made.model.save_pretrained(str(work))
-        (work / TOKEN_IDS_FILE).write_text(json.dumps(sorted(ids)))
-    return ModelFolder(path)
+    return save_base(small_model(tokenizer, ids), tmp_path_factory.mktemp("model") / "base")

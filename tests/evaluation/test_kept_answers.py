@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 import torch
 from tests.samples.answers import make_examples
+from tests.samples.models import draw_adapter, save_adapter
 
 from spelling_transfer.evaluation import kept_answers
 from spelling_transfer.evaluation.kept_answers import KeptAnswers, Respondent, Way, content_sha256, origins
-from spelling_transfer.models.folder import MANIFEST, ModelFolder, new_folder
+from spelling_transfer.models.folder import MANIFEST, ModelFolder
 from spelling_transfer.models.generate import Sampling, generate_answers
 from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
@@ -59,12 +60,8 @@ def respondent(folder: ModelFolder, tokenizer: ChatTokenizer, kept: KeptAnswers,
 def adapter_of(folder: ModelFolder, target: Path) -> ModelFolder:
     torch.manual_seed(0)
     model = attach_lora(load_model(folder), LoraSettings(r=2), PROFILE.lora_targets)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=3.0)
-    with new_folder(target, {}) as work:
-        model.save_pretrained(str(work))
-    return ModelFolder(target)
+    draw_adapter(model, std=3.0)
+    return save_adapter(model, target)
 
 
 @pytest.fixture(scope="module")

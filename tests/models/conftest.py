@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
+from tests.samples.models import small_model
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.tokenizer.chat import ChatTokenizer
-from spelling_transfer.training.pretrain import PretrainSettings, new_model
 
 EMBEDDED = ModelFolder(Path(__file__).parents[2] / "data/01_raw/models/tiny-qwen3")
 WORDS = ["cat", "table", "letter", "garden", "mountain", "sea", "history", "remember", "ask", "different"]
@@ -38,7 +37,6 @@ def loaded(tokenizer: ChatTokenizer) -> LoadedModel:
         *tokenizer.think_ids,
         *(token for row in tokenizer.encode_texts(["a b c d", "Spell cab.", "Spell a bad cab now."]) for token in row),
     }
-    settings = PretrainSettings(hidden_size=32, layers=2)
-    model = new_model(np.array(sorted(ids), dtype=np.int64), tokenizer.end_id, settings)
+    model = small_model(tokenizer, ids)
     model.model.eval()
     return model

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.samples.models import draw_adapter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -45,10 +46,7 @@ def adapted() -> LoadedModel:
     loaded = load_model(EMBEDDED, ModelProfile(name="tiny-qwen3"), device="cpu")
     torch.manual_seed(0)
     attach_lora(loaded, LoraSettings(r=4, alpha=8), ("q_proj", "v_proj"))
-    with torch.no_grad():
-        for name, weight in loaded.model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.05)
+    draw_adapter(loaded.model, std=0.05)
     return loaded
 
 

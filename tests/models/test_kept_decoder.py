@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.samples.models import draw_adapter
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from spelling_transfer.models import generate, kept_decoder
@@ -107,10 +108,8 @@ def test_what_a_recorded_step_would_not_see_makes_a_new_decoder(
     embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
 ) -> None:
     attach_lora(embedded, LoraSettings(r=4, alpha=8), ("q_proj", "v_proj"))
-    with torch.no_grad():
-        for name, weight in embedded.model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    draw_adapter(embedded.model, std=0.3)
     seen = []
 
     def answers() -> Any:

@@ -94,28 +94,20 @@ def make_models(
 ) -> tuple[ModelFolder, ModelFolder]:
     """A base model and an adapter that changes what it says; both random, both from a seed."""
     import torch
+    from tests.samples.models import draw_adapter, save_adapter, save_base, small_model
 
     from spelling_transfer.models.trainable import LoraSettings, attach_lora
-    from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
-    from spelling_transfer.training.pretrain import PretrainSettings, new_model
 
     texts = [*examples["question"], *examples["answer"], PROBE_QUESTION]
     ids = {token for row in tokenizer.encode_prompts(texts) for token in row} | set(tokenizer.think_ids)
-    loaded = new_model(np.array(sorted(ids)), tokenizer.end_id, PretrainSettings(hidden_size=hidden_size, layers=2))
+    loaded = small_model(tokenizer, ids, hidden_size)
     with torch.no_grad():
         loaded.model.model.norm.weight.mul_(9.0)  # answers that are neither certain nor all alike
-    with new_folder(folder / "base", {}) as work:
-        loaded.model.save_pretrained(str(work))
-        (work / TOKEN_IDS_FILE).write_text(json.dumps(sorted(ids)))
-    base = ModelFolder(folder / "base")
+    base = save_base(loaded, folder / "base")
     torch.manual_seed(1)
     model = attach_lora(loaded, LoraSettings(r=4), PROFILE.lora_targets)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.3)
-    with new_folder(folder / "adapter", {"base_sha256": base.sha256}) as work:
-        model.save_pretrained(str(work))
-    return base, ModelFolder(folder / "adapter")
+    draw_adapter(model, std=0.3)
+    return base, save_adapter(model, folder / "adapter", base_sha256=base.sha256)
 
 
 @pytest.fixture(scope="module")

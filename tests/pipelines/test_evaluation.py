@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from spelling_transfer.evaluation.errors import KINDS
 from spelling_transfer.evaluation.questions import EvaluationError
 from spelling_transfer.evaluation.settings import EvaluationSettings, LayerProbes
 from spelling_transfer.evaluation.strata import COLUMNS
-from spelling_transfer.models.folder import ModelFolder, new_folder
+from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import cpu_threads
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.pipelines.evaluation import create_pipeline
@@ -81,30 +80,21 @@ def models(
     encoded_examples: pd.DataFrame, tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ModelFolder, ModelFolder]:
     """A base model and the adapters of two arms that change what it says; all random, all from a seed."""
-    import numpy as np
     import torch
+    from tests.samples.models import draw_adapter, save_adapter, save_base, small_model
 
     from spelling_transfer.models.trainable import LoraSettings, attach_lora
-    from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
-    from spelling_transfer.training.pretrain import PretrainSettings, new_model
 
     folder = tmp_path_factory.mktemp("models")
     ids = {int(token) for row in encoded_examples["input_ids"] for token in row} | set(tokenizer.think_ids)
-    loaded = new_model(np.array(sorted(ids)), tokenizer.end_id, PretrainSettings(hidden_size=32, layers=2))
-    with new_folder(folder / "base", {}) as work:
-        loaded.model.save_pretrained(str(work))
-        (work / TOKEN_IDS_FILE).write_text(json.dumps(sorted(ids)))
-    base = ModelFolder(folder / "base")
+    loaded = small_model(tokenizer, ids)
+    base = save_base(loaded, folder / "base")
     torch.manual_seed(1)
     model = attach_lora(loaded, LoraSettings(r=4), ModelProfile(name="tiny").lora_targets)
     adapters = {}
     for arm, seed in (("spelling", 7), ("spelling", 8), ("form_control", 7), ("form_control", 8)):
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight)
-        with new_folder(folder / f"{arm}-{seed}", {"base_sha256": base.sha256}) as work:
-            model.save_pretrained(str(work))
-        adapters[arm, seed] = ModelFolder(folder / f"{arm}-{seed}")
+        draw_adapter(model)
+        adapters[arm, seed] = save_adapter(model, folder / f"{arm}-{seed}", base_sha256=base.sha256)
     arms = TrainedArms(adapters=adapters, missing={"direct_count": "not in arms.trained"})
     return base, arms.folder(base)
 

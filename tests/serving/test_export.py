@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from tests.samples.models import draw_adapter, save_adapter
 
 from kedro_non_thinking import Judge, load_policy
 from kedro_non_thinking.datasets import judge_folder
@@ -68,14 +69,8 @@ def adapted(base: ModelFolder, profile: ModelProfile, folder: Path, tokenizer: C
     loaded = load_model(base, profile, device="cpu")
     torch.manual_seed(0)
     model = attach_lora(loaded, LoraSettings(r=4), profile.lora_targets)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.02)
-    notes = {"base_sha256": base.sha256, "config": {"training": {"seed": 1}}}
-    with new_folder(folder / "adapter", notes) as work:
-        model.save_pretrained(str(work))
-    adapter = ModelFolder(folder / "adapter")
+    draw_adapter(model, std=0.02)
+    adapter = save_adapter(model, folder / "adapter", base_sha256=base.sha256, config={"training": {"seed": 1}})
     deployable = write_deployable(
         base, adapter, profile, tokenizer, sampling=SAMPLING, allowed_ids=ids, settings=ServedSettings(),
         target=folder / "deployable",

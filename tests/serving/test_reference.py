@@ -1,6 +1,5 @@
 """The check proves what it claims: each way to be wrong fails a check of its own, and a right endpoint fails none."""
 
-import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +9,10 @@ import numpy as np
 import pytest
 
 from spelling_transfer.models import generate
-from spelling_transfer.models.folder import ModelFolder, new_folder
+from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.generate import AnswerHead, Sampling, drawer
 from spelling_transfer.models.load import load_model
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE
 from spelling_transfer.serving import engine as engine_module
 from spelling_transfer.serving.checks import Check
 from spelling_transfer.serving.client import EndpointClient
@@ -53,33 +51,25 @@ class Made:
 def made(tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A random base with logits that differ, two adapters on it, and an answer filter of half the vocabulary."""
     import torch
+    from tests.samples.models import draw_adapter, save_adapter, save_base, small_model
 
     from spelling_transfer.models.trainable import LoraSettings, attach_lora
-    from spelling_transfer.training.pretrain import PretrainSettings, new_model
 
     chance, root = random.Random(0), tmp_path_factory.mktemp("made")
     asked = [vars(load_tasks()[task].make(word, chance)) for task in CORE_TASKS for word in WORDS]
     questions = [str(example["question"]) for example in asked]
     texts = [*questions, *(str(example["answer"]) for example in asked)]
     ids = sorted({token for row in tokenizer.encode_prompts(texts) for token in row} | set(tokenizer.think_ids))
-    torch.manual_seed(0)
-    loaded = new_model(np.array(ids), tokenizer.end_id, PretrainSettings(hidden_size=32, layers=2))
+    loaded = small_model(tokenizer, {*ids})
     with torch.no_grad():
         loaded.model.model.norm.weight.mul_(9.0)
-    with new_folder(root / "base", {}) as work:
-        loaded.model.save_pretrained(str(work))
-        (work / TOKEN_IDS_FILE).write_text(json.dumps(ids))
-    base = ModelFolder(root / "base")
+    base = save_base(loaded, root / "base")
     model = attach_lora(loaded, LoraSettings(r=4), PROFILE.lora_targets)
     adapters = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.3)
-        with new_folder(root / f"adapter-{seed}", {"base_sha256": base.sha256}) as work:
-            model.save_pretrained(str(work))
-        adapters.append(ModelFolder(root / f"adapter-{seed}"))
+        draw_adapter(model, std=0.3)
+        adapters.append(save_adapter(model, root / f"adapter-{seed}", base_sha256=base.sha256))
     prompt_only = {*tokenizer.prefix_ids, *tokenizer.suffix_ids}
     answer_ids = [token for token in ids if token not in prompt_only][::2]
     deployables = [

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.samples.models import small_model
 
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
@@ -18,7 +18,6 @@ from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training.checkpoints import Checkpoints
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import EncodedExamples
-from spelling_transfer.training.pretrain import PretrainSettings, new_model
 from spelling_transfer.training.run import train
 
 WORDS = ["cab", "bad", "dab", "fad", "bead", "deaf", "face", "cafe", "fade", "babe"]
@@ -40,8 +39,7 @@ def make_encoded(tokenizer: ChatTokenizer) -> pd.DataFrame:
 def make_loaded(tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> LoadedModel:
     """Returns the model, with the same weights each time."""
     ids = {token for row in encoded["input_ids"] for token in row} | set(tokenizer.think_ids)
-    settings = PretrainSettings(hidden_size=32, layers=2)
-    return new_model(np.array(sorted(ids), dtype=np.int64), tokenizer.end_id, settings)
+    return small_model(tokenizer, ids)
 
 
 @pytest.fixture(scope="session")

@@ -201,7 +201,7 @@ def write_page(path: Path, frame: pd.DataFrame, notes: Sequence[str] = ()) -> No
         notes: Lines below the total, such as the cost of a point of score.
     """
     total = float(frame["cost_usd"].sum())
-    parts = [f"<p><strong>{total:.2f} USD</strong> for {len(frame)} jobs.</p>"]
+    parts = [f"<p><strong>{total:.2f} USD</strong> for {len(frame)} job{'' if len(frame) == 1 else 's'}.</p>"]
     parts += [f"<p>{html.escape(note)}</p>" for note in notes]
     for heading, column in _SECTIONS:
         parts.append(f"<h2>{heading}</h2>" + _table(summary(frame, column), bar="usd"))

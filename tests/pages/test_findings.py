@@ -146,6 +146,7 @@ def test_what_was_trained_names_the_settings_that_were_searched() -> None:
     )
     assert describe_training("tiny", None, best) == "tiny with LoRA"
     assert describe_training("tiny", trials[["number"]], {}) == "tiny with LoRA, best of 2 trials"
+    assert describe_training("tiny", trials[["number"]].head(1), {}) == "tiny with LoRA, one trial"
 
 
 def test_an_endpoint_that_fails_names_its_first_checks() -> None:

@@ -37,6 +37,8 @@ def test_a_study_of_any_size_has_a_page_that_needs_no_network(study_findings: Ma
                     "Time", "Trials", "Full configuration", "Environment and seeds"):  # fmt: skip
         assert heading in shown
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b", shown)
+    said = shown.rpartition("Full configuration")[0]
+    assert not re.search(r"(?<![\d.,])1 [a-z]+s\b", said)  # one of a thing is no plural
 
 
 def test_the_page_says_how_the_winner_did_with_new_seeds_and_against_its_control(study_findings: MakeFindings) -> None:

@@ -263,10 +263,10 @@ def describe_correlations(found: StudyFindings) -> list[str]:
     lines = []
     for task in UNTRAINED_TASKS:
         over = found.analysis["over_trials"][task]
-        text = f"Spelling gain and {task} gain: {_correlation(over['spearman'], 'finished trials')}"
+        text = f"Spelling gain and {task} gain: {_correlation(over['spearman'], 'finished trial{s}')}"
         if found.analysis["steps_vary"] and over["spearman"]["low"] is not None:
-            text += f"; given the steps taken, {_correlation(over['partial_given_steps'], 'trials')}"
-        within = _correlation(found.analysis["within_trials"][task], "changes between two evaluations of a trial")
+            text += f"; given the steps taken, {_correlation(over['partial_given_steps'], 'trial{s}')}"
+        within = _correlation(found.analysis["within_trials"][task], "change{s} between two evaluations of a trial")
         lines.append(f"{text}. Within trials: {within}.")
     return [*lines, NO_CLAIM] if any(RHO in line for line in lines) else lines
 
@@ -297,6 +297,7 @@ def describe_ratios(found: StudyFindings) -> str:
 
 
 def _correlation(row: dict[str, Any], what: str) -> str:
+    what = what.format(s="" if row["n"] == 1 else "s")
     if row["rho"] is None or row["low"] is None:
         return f"no correlation can be estimated from {row['n']} {what}"
     return (
@@ -327,7 +328,8 @@ def describe_training(model_name: str, trials: pd.DataFrame | None, best: dict[s
     seeds = len(best.get("confirmation", {}).get("seeds", []))
     # As many as it was the best of: the trials may be of a later study.
     n_trials = best.get("finished", len(trials))
-    text += f", best of {n_trials} trials" + (f", {seeds} new seed{'' if seeds == 1 else 's'}" if seeds else "")
+    text += f", best of {n_trials} trials" if n_trials > 1 else ", one trial"
+    text += f", {seeds} new seed{'' if seeds == 1 else 's'}" if seeds else ""
     searched = [name for name in trials.columns if "." in name]
     chosen = [f"{name.partition('.')[2]} {_setting(best.get('config', {}), name)}" for name in searched]
     return f"{text}: {', '.join(chosen)}" if chosen else text

@@ -162,7 +162,7 @@ def download_links(files: Mapping[str, pd.DataFrame | str]) -> str:
         text = content if isinstance(content, str) else content.to_csv(index=False)
         kind = "text/csv" if name.endswith(".csv") else "text/plain"
         encoded = base64.b64encode(text.encode()).decode()
-        rows = "" if isinstance(content, str) else f", {len(content):,} rows"
+        rows = "" if isinstance(content, str) else f", {len(content):,} row{'' if len(content) == 1 else 's'}"
         items.append(
             f'<li><a download="{escape(name)}" href="data:{kind};charset=utf-8;base64,{encoded}">{escape(name)}</a>'
             f' <span class="note">{len(text.encode()) / 1000:,.1f} kB{rows}</span></li>'

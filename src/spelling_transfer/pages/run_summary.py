@@ -168,8 +168,8 @@ def _policy(results: Results) -> Iterator[Section]:
     exempted = sum(entry["count"] for entry in report["exemptions_used"])
     yield Section(
         "Was non-thinking mode kept?",
-        text=f"{'Yes' if report['kept'] else 'No'}: {len(report['found'])} violations in this run, {exempted} passages "
-        f"exempted by name. What was checked, by kind: {checked}.",
+        text=f"{'Yes' if report['kept'] else 'No'}: {count_of(len(report['found']), 'violation')} in this run, "
+        f"{count_of(exempted, 'passage')} exempted by name. What was checked, by kind: {checked}.",
         table=Table(
             pd.DataFrame(report_rows(report)),
             caption="The rules of conf/base/policy.yml, checked during the run.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from spelling_transfer.pages.numbers import number
+from spelling_transfer.pages.numbers import count_of, number
 from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
 from spelling_transfer.pages.style import COLOURS, new_figure, style_figure
 from spelling_transfer.pages.tables import Table
@@ -120,6 +120,7 @@ def _verdict(conformance: Mapping[str, Any]) -> str:
 def _cards(conformance: Mapping[str, Any], load_profile: pd.DataFrame) -> list[Card]:
     single = load_profile.sort_values("n_clients").iloc[0]
     best = load_profile.sort_values("answers_per_second").iloc[-1]
+    few, most = (f"{count_of(int(row['n_clients']), 'client')} at once" for row in (single, best))
     return [
         Card(
             "checks passed",
@@ -129,9 +130,9 @@ def _cards(conformance: Mapping[str, Any], load_profile: pd.DataFrame) -> list[C
         Card(
             "median latency",
             f"{single['latency_p50_ms']:.0f} ms",
-            f"99th percentile {single['latency_p99_ms']:.0f} ms, {single['n_clients']:.0f} client",
+            f"99th percentile {single['latency_p99_ms']:.0f} ms, {few}",
         ),
-        Card("answers a second", f"{best['answers_per_second']:.1f}", f"{best['n_clients']:.0f} clients at once"),
+        Card("answers a second", f"{best['answers_per_second']:.1f}", most),
         Card("memory", f"{load_profile['memory_mib'].max():,.0f} MiB", "all processes of the endpoint"),
     ]
 

@@ -68,8 +68,8 @@ def _lead(found: StudyFindings) -> str:
     base = found.analysis["base"]["spelling"]
     n = count_of(len(found.confirmation["seeds"]), "new seed")
     return (
-        f"Trial {found.best['trial']} of {len(found.trials)} was selected: trained again with {n}, it spells "
-        f"{percent(seen)} of the validation words; the base spells {percent(base)}."
+        f"Trial {found.best['trial']} was selected ({count_of(len(found.trials), 'trial')}, numbered from 0): trained "
+        f"again with {n}, it spells {percent(seen)} of the validation words; the base spells {percent(base)}."
     )
 
 

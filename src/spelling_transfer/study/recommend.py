@@ -188,8 +188,8 @@ def next_study(
             changes["validation_words"] = int(words)
     if len(rows) < FEW_TRIALS and space:
         reasons.append(
-            f"{len(rows)} finished trials are too few to see which settings matter: run at least {FEW_TRIALS}, chosen "
-            "at random."
+            f"{len(rows)} finished trial{' is' if len(rows) == 1 else 's are'} too few to see which settings matter: "
+            f"run at least {FEW_TRIALS}, chosen at random."
         )
         changes |= {"n_trials": FEW_TRIALS, "sampler": "random"}
     elif study.sampler not in NUMBERED and not wider:

@@ -19,6 +19,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from spelling_transfer.pages.names import meanings_in
 from spelling_transfer.pages.tables import Table, table_view
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def render_page(
         pages: Links to the other pages; the one without an address is this one.
         repeat: The command that makes the page again.
     """
+    words = _words(title, subtitle, lead, sections)
     return (
         templates()
         .get_template("page.html.j2")
@@ -143,10 +145,22 @@ def render_page(
             lead=lead,
             pages=pages,
             repeat=repeat,
-            sections=sections,
+            sections=[*sections, *words],
+            has_words=bool(words),
             plotly_js=_plotly_js() if any(section.figure is not None for section in sections) else None,
         )
     )
+
+
+def _words(title: str, subtitle: str, lead: str, sections: Sequence[Section]) -> list[Section]:
+    """Returns a section that says what the words of a page mean; none where it has no such word."""
+    text = [title, subtitle, lead]
+    for section in sections:
+        table = section.table.caption if isinstance(section.table, Table) else ""
+        cards = [part for card in section.cards for part in (card.label, card.note, card.floor)]
+        text += [section.heading, *section.paragraphs, section.caption, table, *cards]
+    rows = meanings_in("\n".join(text)).items()
+    return [Section("Words used here", table=pd.DataFrame(rows, columns=["word", "meaning"]))] if rows else []
 
 
 def download_links(files: Mapping[str, pd.DataFrame | str]) -> str:

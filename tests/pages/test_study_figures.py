@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from tests.samples.studies import figures_of
 
-from spelling_transfer.pages.study_figures import pareto_front
+from spelling_transfer.pages.numbers import format_value, percent
+from spelling_transfer.pages.study_figures import pareto_front, plot_parallel
 from spelling_transfer.study.findings import StudyFindings
 
 
@@ -41,3 +42,13 @@ def test_figures_draw_what_the_tables_say(study_findings: Callable[..., StudyFin
     values = np.frombuffer(base64.b64decode(decoded)) if decoded else np.array(best["y"])
     assert values[-1] == pytest.approx(found.finished["selection_score"].max())
     assert (np.diff(values) >= 0).all()
+    assert len(figures["patterns"]["layout"]["shapes"]) == 2  # no gain, a line in each panel
+
+
+def test_scores_stand_on_an_axis_as_in_the_table_of_trials(study_findings: Callable[..., StudyFindings]) -> None:
+    found = study_findings(1)
+    *settings, spelling, _, _, score = plot_parallel(found.trials, found.search_space).data[0].dimensions
+    assert settings[-1].ticktext == (format_value(bool(found.trials[found.settings[-1]][0])),)
+    # One trial has one score: no other is marked on its axis.
+    assert spelling.ticktext == (percent(found.trials["spelling"][0]),)
+    assert score.ticktext == (percent(found.trials["transfer_score"][0]),)

@@ -198,8 +198,7 @@ def _search(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
     yield Section(
         "Settings and scores",
         figure=figures["parallel"],
-        caption="One line per finished trial, coloured by transfer score; drag along an axis to select trials. "
-        "Spelling, position and count in percent.",
+        caption="One line per finished trial, coloured by transfer score; drag along an axis to select trials.",
         alt="Parallel coordinates of settings and scores. The numbers are in the table of trials below.",
     )
     yield Section(

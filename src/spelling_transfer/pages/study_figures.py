@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from spelling_transfer.pages.numbers import span
+from spelling_transfer.pages.numbers import format_value, percent, span
 from spelling_transfer.pages.style import COLOURS, GREY, TASK_COLOURS, error_bars, new_figure, style_figure
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.interfaces import COUNTED_STATES, counted
@@ -139,7 +139,6 @@ def plot_patterns(patterns: pd.DataFrame) -> Figure:
     panels = [("difficulty", "difficulty of the word"), ("tokens", "tokens of the word")]
     figure = new_figure([title for _, title in panels])
     for column, (pattern, _) in enumerate(panels, start=1):
-        figure.add_hline(y=0, line={"dash": "dot", "width": 1.5, "color": GREY}, row=1, col=column)
         for task in SCORED_TASKS:
             rows = patterns[(patterns["pattern"] == pattern) & (patterns["task"] == task)]
             figure.add_scatter(
@@ -157,6 +156,7 @@ def plot_patterns(patterns: pd.DataFrame) -> Figure:
                 row=1,
                 col=column,
             )
+        figure.add_hline(y=0, line={"dash": "dot", "width": 1.5, "color": GREY}, row=1, col=column)
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(title="gain over the base (points)", col=1)
     # The legend stands where the panels' titles are, unless it is lifted.
@@ -207,7 +207,7 @@ def plot_pareto(trials: pd.DataFrame, base: Mapping[str, float], best: int | Non
             ),
             customdata=rows[["number", "transfer_score"]],
             hovertemplate="trial %{customdata[0]}: spelling %{x:.1%}, position and count %{y:.1%}, score "
-            "%{customdata[1]:.3f}<extra></extra>",
+            "%{customdata[1]:.1%}<extra></extra>",
         )
     return _on_spelling_and_transfer(figure, base)
 
@@ -244,7 +244,7 @@ def plot_history(trials: pd.DataFrame, seconds: pd.DataFrame) -> Figure:
         y=kept["selection_score"].cummax(),
         mode="lines",
         line={"color": COLOURS[2], "width": 2, "shape": "hv"},
-        hovertemplate="best %{y:.3f} after %{x:.1f} minutes<extra></extra>",
+        hovertemplate="best %{y:.1%} after %{x:.1f} minutes<extra></extra>",
     )
     for state, part in rows.dropna(subset=["selection_score"]).groupby("state"):
         figure.add_scatter(
@@ -254,11 +254,11 @@ def plot_history(trials: pd.DataFrame, seconds: pd.DataFrame) -> Figure:
             mode="markers",
             marker=_state_marker(state),
             customdata=part[["number", "steps", "seconds"]],
-            hovertemplate="trial %{customdata[0]}: %{y:.3f}, %{customdata[1]} steps in %{customdata[2]:.1f} s"
+            hovertemplate="trial %{customdata[0]}: %{y:.1%}, %{customdata[1]} steps in %{customdata[2]:.1f} s"
             "<extra></extra>",
         )
     figure.update_xaxes(title="minutes of training and scoring, all trials so far", rangemode="tozero")
-    figure.update_yaxes(title="score that trials are ranked by")
+    figure.update_yaxes(title="score that trials are ranked by", tickformat=".0%")
     return style_figure(figure)
 
 
@@ -301,8 +301,7 @@ def plot_parallel(trials: pd.DataFrame, search_space: dict[str, Any]) -> Figure:
     kept = counted(trials).dropna(subset=["transfer_score"])
     names = [name for name in kept.columns if "." in name and kept[name].notna().any()]
     dimensions = [_dimension(kept[name], name, search_space.get(name)) for name in names]
-    dimensions += [_score_axis(task, 100 * kept[task], 1) for task in SCORED_TASKS]
-    dimensions.append(_score_axis("transfer score", kept["transfer_score"], 3))
+    dimensions += [_score_axis(name, kept[name]) for name in (*SCORED_TASKS, "transfer_score")]
     figure = new_figure().add_parcoords(
         dimensions=dimensions,
         line={"color": kept["transfer_score"], "colorscale": _LOW_TO_HIGH, "showscale": False},
@@ -313,11 +312,15 @@ def plot_parallel(trials: pd.DataFrame, search_space: dict[str, Any]) -> Figure:
     return figure.update_layout(margin={"l": 70, "r": 50, "t": 90, "b": 24})
 
 
-def _score_axis(label: str, values: pd.Series[Any], digits: int) -> dict[str, Any]:
-    low, high = _span(values)
-    ticks = [float(tick) for tick in np.linspace(low, high, 4)]
-    texts = [f"{tick:.{digits}f}" for tick in ticks]
-    return {"label": label, "values": values, "range": [low, high], "tickvals": ticks, "ticktext": texts}
+def _score_axis(name: str, values: pd.Series[Any]) -> dict[str, Any]:
+    ticks = np.linspace(values.min(), values.max(), 4 if values.nunique() > 1 else 1).tolist()
+    return {
+        "label": name.replace("_", " "),
+        "values": values,
+        "range": _span(values),
+        "tickvals": ticks,
+        "ticktext": [percent(tick) for tick in ticks],
+    }
 
 
 def short_name(name: str) -> str:
@@ -347,7 +350,7 @@ def _dimension(column: pd.Series[Any], name: str, entry: Any) -> dict[str, Any]:
         "label": label,
         "values": places,
         "tickvals": list(range(len(order))),
-        "ticktext": [f"{value:g}" if is_number else str(value) for value in order],
+        "ticktext": [f"{value:g}" if is_number else format_value(value) for value in order],
         "range": [-0.3, len(order) - 0.7] if len(order) > 1 else [-1, 1],
     }
 

@@ -127,3 +127,17 @@ def test_any_text_comes_out_as_it_went_in(text: str) -> None:
     # A parser reads line ends as \\n and cannot show NUL; nothing else may change.
     shown = re.sub(r"\r\n?", "\n", text)
     assert shown.replace("\x00", "�") in page.text.replace("\x00", "�").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def test_the_words_of_a_page_are_explained_at_its_end_and_no_others() -> None:
+    sections = [
+        Section("Trials", text="Two families."),
+        Section(table=Table(pd.DataFrame({"a": [1]}), "Held-out words.")),
+    ]
+    page = _Reader(render_page("t", sections, lead="A direct arm answers."))
+    assert "a word with its inflections" in page.text
+    assert "of families that no arm was trained on" in page.text
+    assert "what it gains is the ceiling" in page.text
+    assert "transfer score" not in page.text
+    assert "#section-3" in [attrs.get("href") for attrs in page.all("a")]
+    assert "Words used here" not in _Reader(render_page("t", [Section("a", text="Nothing.")])).text

@@ -210,6 +210,8 @@ def test_the_page_opens_without_a_network_and_is_small_enough(results):
     assert "To repeat it: <code>kedro run --pipelines=token_analysis --env=standard</code>" in page
     assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=.(?:https?:)?//", page)
     assert len(page.encode()) < 8e6
+    assert re.search(r"begins a listed word</td>(?:(?!</tr>).)*>␣", page)  # the token after a space, and no other
+    assert re.search(r">code</td>(?:(?!</tr>).)*letters joined to a sign</td>", page)  # as the figure calls them
     for heading in ("Look up a word", "The English subset", "What the template costs", "What an embedding reveals"):
         assert heading in page
 

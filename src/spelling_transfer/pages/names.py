@@ -44,7 +44,7 @@ _MEANINGS: Mapping[str, str] = {
     "spelling": "the task to write the letters of a word, one after the other",
     "position": "the task to name one letter: what is the 3rd letter of “apple”?",
     "count": "the task to say how often a letter occurs: how many p are in “apple”?",
-    "base": "the language model as it was before this study trained it",
+    "the base": "the language model as it was before this study trained it",
     "LoRA": "a way to train: the model stays as it is, and a small addition, the adapter, learns",
     "arm": "one side of a comparison: the base, or the base trained or prompted in one way",
     "spelling arm": "the base trained on spelling alone, which is the treatment of the study",

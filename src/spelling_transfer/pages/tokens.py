@@ -11,7 +11,7 @@ import pandas as pd
 from spelling_transfer.pages.numbers import POINTS
 from spelling_transfer.pages.page import Card, Section, command_to_repeat, continued, links_from, render_page
 from spelling_transfer.pages.tables import Table
-from spelling_transfer.pages.tokens_figures import search_box
+from spelling_transfer.pages.tokens_figures import CLASS_LABELS, search_box
 from spelling_transfer.tokenizer.words import WORD_FORMS
 
 if TYPE_CHECKING:
@@ -125,7 +125,9 @@ def _vocabulary(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator
         caption="Tokens of letters by their length.",
     )
     yield Section(figure=plots["token_scripts"], caption="Scripts by the Unicode property of a token's letters.")
-    yield continued(pd.DataFrame(found["classes"]), "Classes of tokens.", labels={"token_class": "class"})
+    classes = pd.DataFrame(found["classes"])
+    classes.insert(1, "in the figure", classes["token_class"].map(CLASS_LABELS))
+    yield continued(classes, "Classes of tokens.", labels={"token_class": "class"})
 
 
 def _subset(results: TokenFindings) -> Iterator[Section]:
@@ -138,7 +140,12 @@ def _subset(results: TokenFindings) -> Iterator[Section]:
         "only; no answer may contain them.",
         table=Table(rules, caption="Rules and what they keep (conf/base/study/token_analysis/rules.yml)."),
     )
-    yield continued(pd.DataFrame(results.rule["reasons"]), f"Why tokens are in or out of “{use}”.")
+    reasons = pd.DataFrame(results.rule["reasons"])
+    reasons["first"] = reasons["first"].map(_visible, na_action="ignore")
+    caption = (
+        f"Why tokens are in or out of “{use}”, and the first token of each kind; ␣ is a space, ⇥ a tab, ⏎ a new line."
+    )
+    yield continued(reasons, caption)
 
 
 def _words(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Section]:
@@ -237,8 +244,10 @@ def _coverage(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[S
     )
     yield continued(
         pd.DataFrame(found["coverage"]).drop(columns=["examples"]),
-        "Coverage by kind of text.",
+        "Coverage by kind of text: tokens in all, different ones, and those of them that a subset lacks. A text with "
+        "a token that is missing is lost.",
         formats={"covered_tokens_share": ".2%", "lost_texts_share": ".2%"},
+        labels={"distinct": "different tokens", "missing": "of them missing"},
     )
     missing = [
         {"corpus": row["corpus"], "rule": row["rule"], **example, "text": _visible(example["text"])}
@@ -249,12 +258,26 @@ def _coverage(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[S
         yield continued(pd.DataFrame(missing), "Missing tokens, the most frequent first.")
     yield continued(
         pd.DataFrame(found["savings"]),
-        "Embedding and head with the whole vocabulary and with each subset, computed from the shape.",
-        formats={"head_share": ".1%", "work_saved_share": ".1%"},
+        "Embedding and head with the whole vocabulary and with each subset, computed from the shape. Rows: tokens that "
+        "the embedding has. Logits: what the head gives for each token of the vocabulary. FLOP: multiplications and "
+        "additions.",
+        formats={
+            "head_share": ".1%",
+            "work_saved_share": ".1%",
+            **{name: ",.0f" for name in found["savings"][0] if "_mb" in name},
+        },
+        labels={
+            name: name.replace("_", " ").replace(" mb", ", MB").replace("flops", "FLOP") for name in found["savings"][0]
+        },
     )
     if found["measured"]:
         caption = "Time of the head alone on the machine of this run, best of three products."
-        yield continued(pd.DataFrame(found["measured"]), caption)
+        yield continued(
+            pd.DataFrame(found["measured"]),
+            caption,
+            formats={"head_ms": ".1f", "subset_head_ms": ".1f"},
+            labels={"head_ms": "head, ms", "subset_head_ms": "head of the subset, ms"},
+        )
 
 
 def _visible(text: str) -> str:
@@ -265,7 +288,7 @@ def _visible(text: str) -> str:
 
 def _template(results: TokenFindings) -> Iterator[Section]:
     cost = results.template
-    extra = ", ".join(f"{row['per_prompt']:g} × {row['text']!r} ({row['token_id']})" for row in cost["extra"])
+    extra = ", ".join(f"{row['per_prompt']:g} × “{_visible(row['text'])}” ({row['token_id']})" for row in cost["extra"])
     found = (
         f"The non-thinking prompt has {cost['extra_tokens']:g} tokens more"
         f"{' in every prompt' if cost['extra_is_constant'] else ' on average'}: {extra}. They are the empty block that "
@@ -275,11 +298,18 @@ def _template(results: TokenFindings) -> Iterator[Section]:
         "What the template costs",
         text=f"The same {cost['questions']:,} questions, rendered in both modes of the template and counted, never "
         f"answered. {found if extra else 'The prompts are the same: this template has one mode.'}",
-        table=pd.DataFrame(
-            [
-                {"rendering": name, **cost[key], "question_tokens": cost["question_tokens"]}
-                for key, name in (("non_thinking", "non-thinking, in use"), ("other_mode", "thinking, counted only"))
-            ]
+        table=Table(
+            pd.DataFrame(
+                [
+                    {"rendering": name, **cost[key], "question_tokens": cost["question_tokens"]}
+                    for key, name in (
+                        ("non_thinking", "non-thinking, in use"),
+                        ("other_mode", "thinking, counted only"),
+                    )
+                ]
+            ),
+            "Tokens of a whole prompt, and the mean of those that are the question's own.",
+            formats={"mean_tokens": ".1f", "question_tokens": ".1f"},
         ),
     )
 
@@ -299,8 +329,8 @@ def _probe(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[Sect
     shares, gains = ["score", "score_low", "score_high", "control", "majority"], ["gain", "gain_low", "gain_high"]
     yield continued(
         pd.DataFrame(probe["targets"])[["target", *shares, *gains]],
-        "Above control is in percentage points. The bounds are 95% bootstrap intervals over groups of "
-        "tokens with the same letters.",
+        "Above control: the score less that with shuffled labels, in percentage points. The bounds are 95% bootstrap "
+        "intervals over groups of tokens with the same letters.",
         formats={**dict.fromkeys(shares, ".1%"), **dict.fromkeys(gains, POINTS)},
-        labels={"gain": "above control"},
+        labels={"gain": "above control", "control": "shuffled labels", "majority": "most frequent answer"},
     )

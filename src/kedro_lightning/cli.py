@@ -13,7 +13,7 @@ def commands() -> None:
 
 compute = LazyGroup(
     name="compute",
-    help="""Rent machines for the nodes that need them, and give them back.
+    help="""Rent machines for nodes that need them, and release them.
 
     \b
     Example:

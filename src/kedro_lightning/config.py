@@ -75,7 +75,7 @@ class StudioSettings(_Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Name of the Studio on the platform.")
     nodes: tuple[str, ...] = Field((), description="Nodes whose jobs start from it, with wildcards: tuning.*")
     environment: str = Field("default", description="Which of the environments it has.")
-    machine: str = Field("CPU", description="Machine while somebody works in it; jobs have their own.")
+    machine: str = Field("CPU", description="Machine for interactive work; jobs have their own.")
     idle_minutes: int = Field(10, ge=2, le=24 * 60, description="It is put to sleep after this long without work.")
 
 

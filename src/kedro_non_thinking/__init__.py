@@ -1,9 +1,9 @@
 """Non-thinking mode as a guarantee, in any Kedro project.
 
-Nothing in a project may make the model think, and what would is refused with rule, place and remedy.
-Named in a project's ``HOOKS``, the hook stops a run before its first node; ``kedro policy`` checks files and endpoints.
-The rules are in ``conf/base/policy.yml``; a project without that file gets those of ``default_policy.yml``.
-The names in ``__init__.pyi`` are for own code: the rules, the masks at the token, the scanner, the probe.
+Anything in a project that would make the model think is refused, with rule, place and remedy. Named in a project's
+``HOOKS``, the hook stops a run before its first node; ``kedro policy`` checks files and endpoints. The rules are in
+``conf/base/policy.yml``; a project without that file gets those of ``default_policy.yml``. The public API is in
+``__init__.pyi``: the rules, the masks at the token, the scanner, the probe.
 """
 
 from lazy_loader import attach_stub

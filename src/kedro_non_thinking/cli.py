@@ -53,7 +53,7 @@ def check(paths: tuple[Path, ...], form: str, jobs: int | None, policy_file: Pat
     """Check code, configuration, documents, notebooks, scripts and data.
 
     PATHS are files and folders, inside the project or elsewhere; without them the whole project is checked, as far as
-    git knows it. Exit code 0: clean. 1: a violation, or a file that could not be judged. 2: misuse.
+    git knows it. Exit code 0: clean. 1: a violation, or a file that could not be checked. 2: misuse.
 
     \b
     Examples:
@@ -92,7 +92,7 @@ def probe(
     """Ask an endpoint to think in every known way, and look for thoughts in its answers.
 
     URL is the address of an endpoint with the chat interface of OpenAI. Exit code 0: the policy was kept. 1: it was
-    not. 2: misuse, or nobody there.
+    not. 2: misuse, or no answer.
 
     \b
     Example:
@@ -120,11 +120,11 @@ def probe(
 
 
 @policy.command(short_help="Print the team checklist, or update the document's.")
-@click.option("--write", is_flag=True, help=f"Bring the checklist in {_DOCUMENT} up to date.")
+@click.option("--write", is_flag=True, help=f"Update the checklist in {_DOCUMENT}.")
 @click.option("--document", type=click.Path(path_type=Path), default=_DOCUMENT, show_default=True)
 @_policy_option
 def checklist(write: bool, document: Path, policy_file: Path | None) -> None:
-    """Print the team checklist, made from the rules, or bring the one in the document up to date.
+    """Print the team checklist, made from the rules, or update the one in the document.
 
     \b
     Examples:
@@ -145,7 +145,7 @@ def checklist(write: bool, document: Path, policy_file: Path | None) -> None:
         changed = write_checklist(file, rules)
     except PolicyError as error:
         _misuse(str(error))
-    click.echo(f"{document}: {'brought up to date' if changed else 'was up to date'}.")
+    click.echo(f"{document}: {'updated' if changed else 'already up to date'}.")
 
 
 def _project() -> Path:

@@ -1,7 +1,7 @@
 """Does teaching a language model to spell also teach it where letters stand and how many there are?
 
-``import spelling_transfer as st`` gives what is of use in code of your own; docs/api.md has an example of each. Names
-are imported when they are asked for, so that the import itself costs nothing.
+``import spelling_transfer as st`` gives the public API; docs/api.md has an example of each part. Imports are lazy, so
+the import itself is fast.
 """
 
 from __future__ import annotations

@@ -41,9 +41,9 @@ class LazyCommand(click.Command):
 
 _COMMANDS = {
     "bench": "Evaluate on public benchmarks; export our tasks to other harnesses.",
-    "bundle": "Push, pull, verify and prune files that travel together.",
+    "bundle": "Transfer data as checksummed versions: push, pull, verify, prune.",
     "canary": "Compare the endpoint's answers with those of its check.",
-    "compute": "Rent machines for the nodes that need them, and give them back.",
+    "compute": "Rent machines for nodes that need them, and release them.",
     "doctor": "Check packages, files, accounts and hosts of this machine.",
     "export": "Export the trained model to the formats of other tools.",
     "peek": "List datasets, or show schema, size, head and origin of some.",

@@ -54,7 +54,7 @@ def test_the_printed_page_says_the_same_and_what_to_do(project):
     result = project.kedro("doctor", "--offline")
     assert result.exit_code == 0
     assert "Needed for GPU nodes: set LIGHTNING_USER_ID" in " ".join(result.stdout.split())
-    assert "All that 'kedro run' needs is here." in result.stdout
+    assert "Everything that 'kedro run' needs is available." in result.stdout
 
 
 def test_credentials_in_place_are_named_and_not_shown(project, monkeypatch):

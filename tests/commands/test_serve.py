@@ -118,7 +118,7 @@ def write_conformance(file: Path, deployable: ModelFolder, **other: Any) -> Path
         ({"obeys": False}, "failed 0 checks"),
         ({"fingerprint": "fp_of_another"}, "is about the deployable fp_of_another"),
         ({"checks": None}, "not what a deployment check writes"),
-        ({"device": "cuda"}, "was checked on cuda, and is to be served on cpu"),
+        ({"device": "cuda"}, "was checked on cuda, not on cpu"),
     ],
 )
 def test_what_was_not_found_to_obey_is_not_served_unless_told_to(

@@ -189,13 +189,13 @@ def test_the_checklist_is_brought_in_step_and_stays_so(project: Path) -> None:
         "# Title\n\n<!-- checklist: made by 'kedro policy checklist --write' -->\n"
         "outdated\n<!-- end of checklist -->\n\nend\n"
     )
-    assert "brought up to date" in _run("checklist", "--write", "--document", document).output
+    assert ": updated" in _run("checklist", "--write", "--document", document).output
     text = document.read_text()
     assert text.startswith("# Title\n")
     assert text.endswith("\n\nend\n")
     assert "outdated" not in text
     assert all(rule.check in text for rule in load_policy().by_id.values())
-    assert "was up to date" in _run("checklist", "--write", "--document", document).output
+    assert "already up to date" in _run("checklist", "--write", "--document", document).output
 
 
 def test_a_document_without_a_place_for_the_checklist_is_misuse(project: Path) -> None:

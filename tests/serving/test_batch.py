@@ -172,5 +172,5 @@ def test_a_model_whose_attention_is_not_plain_is_an_error_at_load(
     from spelling_transfer.serving.deployable import DeployableError
 
     monkeypatch.setattr(type(engine.loaded.model), "_supports_attention_backend", False)
-    with pytest.raises(DeployableError, match=r"cannot be served, as .* has an attention of its own"):
+    with pytest.raises(DeployableError, match=r"cannot be served, as .* has non-standard attention"):
         engine.new_batch()

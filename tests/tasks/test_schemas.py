@@ -31,7 +31,7 @@ def test_a_family_in_two_splits_is_refused(words):
     frame.loc[frame[frame["stem"] == stem].index[0], "split"] = (
         "validation" if split_is(words, stem, "test") else "test"
     )
-    with pytest.raises(pandera.errors.SchemaError, match="a word family stands in two splits"):
+    with pytest.raises(pandera.errors.SchemaError, match="a word family is in two splits"):
         WORDS.validate(frame)
 
 

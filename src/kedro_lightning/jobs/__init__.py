@@ -1,1 +1,1 @@
-"""Jobs: one piece of work each, started once, watched together, tried again where that can help."""
+"""Jobs: one piece of work each, started once, monitored together, retried if that can help."""

@@ -1,1 +1,1 @@
-"""Reading files of every form and judging them by the rules."""
+"""Reads files of every format and checks them against the rules."""

@@ -1,9 +1,9 @@
-"""Public benchmarks and other harnesses: the figures that others can check.
+"""Public benchmarks, and export to other harnesses.
 
-A public benchmark is read from the user's own file, asked as its authors ask it and as our tasks ask it, marked as its
-authors mark it and by our readers, and summed up with and without what training knows. Sets are found by entry point;
-`base.PublicSet` says what one is. `exports` writes our own questions as tasks of lm-evaluation-harness and inspect_ai;
-what those tools import from here (`shared`, `inspect_tasks`) needs none of our heavy dependencies.
+A public benchmark is read from the user's own file, asked with its authors' prompts and with ours, scored in both ways,
+and summarised with and without words seen in training. Sets are found by entry point; `base.PublicSet` is their
+protocol. `exports` writes our own questions as tasks of lm-evaluation-harness and inspect_ai; what those tools import
+from here (`shared`, `inspect_tasks`) needs none of our heavy dependencies.
 """
 
 from lazy_loader import attach_stub

@@ -1,5 +1,5 @@
-"""What is typed: ``kedro run``, ``tune``, ``tokens``, ``bundle``, ``peek`` and ``doctor``, one module a command.
+"""The commands: ``kedro run``, ``tune``, ``tokens``, ``bundle``, ``peek`` and others, one module per command.
 
 `cli` names them and imports one when it is used. `project` is the one place for the project's folder, its environment,
-its catalog and output for programs; `errors` turns what a user can mend into one message and an exit code.
+its catalog and output for programs; `errors` turns an error that a user can fix into one message and an exit code.
 """

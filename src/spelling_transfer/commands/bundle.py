@@ -1,4 +1,4 @@
-"""``kedro bundle``: files that travel together, whole, once and checked."""
+"""``kedro bundle``: transfers files as complete, verified versions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _key_type = click.Path(path_type=Path, dir_okay=False)
 
 @click.group(epilog="\b\nExample:\n  kedro bundle push data s3://bucket/study --include '0[35]_*'")
 def bundle() -> None:
-    """Files that travel together, with their checksums: from a laptop to rented machines and back."""
+    """Transfer data as versions with checksums: from a laptop to rented machines and back."""
 
 
 @bundle.command(short_help="Push FOLDER as the next version of the bundle at STORE.")
@@ -256,10 +256,10 @@ def verify(place: str | None, number: int | None, drop_damaged: bool, env: str |
     raise SystemExit(1 if problems else 0)
 
 
-@bundle.command(short_help="Make a pair of keys to sign versions with.")
+@bundle.command(short_help="Make a key pair to sign versions with.")
 @click.argument("private_key", type=_key_type)
 def keygen(private_key: Path) -> None:
-    """Make a pair of keys to sign versions with: PRIVATE_KEY, and beside it the public one, ending in .pub.
+    """Make a key pair to sign versions with: PRIVATE_KEY, and beside it the public one, ending in .pub.
 
     Keep the private key to yourself; give the public one to whoever pulls.
 
@@ -270,7 +270,7 @@ def keygen(private_key: Path) -> None:
     with one_clear_error(kept=_INTERRUPTED):
         from spelling_transfer.storage.bundles.manifest import make_keys
 
-        click.echo(f"{private_key}: keep it to yourself; {make_keys(private_key)}: for whoever pulls")
+        click.echo(f"{private_key}: keep it secret; {make_keys(private_key)}: for those who pull")
 
 
 @bundle.command(short_help="Print the JSON schema of a bundle's manifest.")

@@ -47,7 +47,7 @@ HOSTS = {"huggingface.co": 443, "lightning.ai": 443}
 @env_option
 @click.pass_context
 def doctor(context: click.Context, /, offline: bool, as_json: bool, env: str | None) -> None:
-    """Check this machine: packages, files, accounts and hosts, with a remedy for each that is not in order.
+    """Check this machine: packages, files, accounts and hosts, with a remedy for each problem.
 
     Ends with exit code 1 where something is amiss that a run needs.
 
@@ -79,7 +79,7 @@ def _examine(offline: bool, env: str | None) -> list[Check]:
         try:
             context = load_context(env)
         except SpellingTransferError as error:  # its configuration, or a store that has to say which run is the latest
-            remedy = "Its files and places are looked at when this is mended."
+            remedy = "Fix this first; files and places are checked after it."
             found.append(Check("files", "project", False, True, str(error), remedy))
         else:
             groups = {
@@ -137,7 +137,7 @@ def _print(checks: list[Check]) -> None:
         if not check.ok:
             console.print(f"{check.name}: {check.remedy}", markup=False)
     if all(check.ok or not check.needed for check in checks):
-        console.print("All that 'kedro run' needs is here.", style="green")
+        console.print("Everything that 'kedro run' needs is available.", style="green")
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def check_places(storage_root: str, *, offline: bool = False) -> Iterator[Check]
         if offline and "://" in place:
             continue
         problem = _problem_of_writing(place)
-        remedy = "Make the folder writable for you." if "://" not in place else "Check the keys and what they may do."
+        remedy = "Make the folder writable." if "://" not in place else "Check the keys and their permissions."
         yield Check("files", name, not problem, True, place if not problem else f"{place}: {problem}", remedy)
 
 
@@ -269,7 +269,7 @@ def check_signed_in() -> Iterator[Check]:
         "Weights & Biases": (
             ["WANDB_API_KEY"],
             [home / ".netrc", home / "_netrc"],
-            "Needed for online tracking alone: run 'wandb login'.",
+            "Needed only for online tracking: run 'wandb login'.",
         ),
         "Hugging Face": (
             ["HF_TOKEN"],
@@ -279,7 +279,7 @@ def check_signed_in() -> Iterator[Check]:
         "AWS (S3)": (
             ["AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"],
             [home / ".aws" / "credentials", home / ".aws" / "config"],
-            "Needed where storage_root is on S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
+            "Needed if storage_root is on S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
         ),
     }
     for name, (variables, files, remedy) in places.items():
@@ -299,9 +299,9 @@ def check_machines(context: KedroContext) -> Iterator[Check]:
     except ComputeError as error:
         yield Check("machines", "rented machines", False, False, "not known", str(error))
         return
-    remedy = "Costing, and no run here waits for them: end them with 'kedro compute stop --all'."
+    remedy = "They cost money, and no run here waits for them: end them with 'kedro compute stop --all'."
     yield Check("machines", "jobs", not jobs, False, ", ".join(jobs) or "none without a run", remedy)
-    remedy = "Costing until they sleep by themselves: 'kedro compute studios stop --all' puts them to sleep."
+    remedy = "They cost money until they go to sleep: 'kedro compute studios stop --all' puts them to sleep."
     yield Check("machines", "Studios awake", not studios, False, ", ".join(studios) or "none", remedy)
 
 

@@ -19,7 +19,7 @@ from spelling_transfer.training.pretrain_data import PretrainMixture
 @click.option("--hidden-size", type=int, default=None, help="Width of the model.")
 @click.option("--layers", type=int, default=None, help="Decoder layers.")
 @click.option("--feed-forward-ratio", type=float, default=None, help="Width inside the feed-forward layers.")
-@click.option("--batch-rows", type=int, default=None, help="Rows a step.")
+@click.option("--batch-rows", type=int, default=None, help="Rows per step.")
 @click.option("--spelling-families", type=int, default=None, help="Families with spelling questions in chat form.")
 @click.option("--question-families", type=int, default=None, help="Of those, families with other questions.")
 @click.option("--forms", type=int, default=None, help="Wordings of places and counts in plain lines.")

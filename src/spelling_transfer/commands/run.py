@@ -126,9 +126,8 @@ run = RunCommand(
         click.Option(
             ["--only-stale"],
             is_flag=True,
-            help="Run only nodes whose inputs, parameters or version are not those on "
-            "record, and those that depend on them. Changed code of the same version is not seen. With --dry-run, list "
-            "them.",
+            help="Run only nodes whose inputs, parameters or version differ from the record, and those that depend "
+            "on them. Changed code of the same version is not detected. With --dry-run, list them.",
         ),
         click.Option(["--dry-run"], is_flag=True, help="Show what would run where and for how much; start nothing."),
         click.Option(

@@ -49,7 +49,7 @@ _START_SECONDS = 3600.0
 @click.option(
     "--engine",
     type=click.Choice(["slots", "vllm"]),
-    help="What draws the tokens: slots is ours, vllm needs SPELLING_TRANSFER_VLLM_PYTHON; the first that was checked "
+    help="Inference engine: slots is ours, vllm needs SPELLING_TRANSFER_VLLM_PYTHON; the first that was checked "
     "if left out.",
 )
 @click.option(

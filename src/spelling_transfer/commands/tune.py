@@ -42,7 +42,7 @@ def _check_name(_: click.Context, __: click.Parameter, name: str | None) -> str 
 @click.group("tune", context_settings=CONTEXT_SETTINGS, invoke_without_command=True)
 @click.option("--mode", type=click.Choice(sorted(MODES)), help="What kind of study; see above.")
 @click.option(
-    "--name", metavar="NAME", callback=_check_name, help="Name of the study; its results and --resume go by it."
+    "--name", metavar="NAME", callback=_check_name, help="Name of the study; used by its results and by --resume."
 )
 @click.option("--focus", type=click.Choice(get_args(Focus)), help="Weights of position and count in the score.")
 @click.option(
@@ -52,17 +52,17 @@ def _check_name(_: click.Context, __: click.Parameter, name: str | None) -> str 
 )
 @click.option("--english-only", is_flag=True, help="Train on the English subset of the vocabulary, in every trial.")
 @click.option("--config", metavar="FILE|NAME", help="A configuration (YAML, JSON), or a name of study/training/.")
-@click.option("--space", metavar="NAME", help="What is searched: a name of study/search_spaces/ or of a plugin.")
+@click.option("--space", metavar="NAME", help="The search space: a name of study/search_spaces/ or of a plugin.")
 @click.option("--sampler", type=click.Choice(get_args(Sampler)), help="How configurations are chosen.")
 @click.option("--pruner", type=click.Choice(get_args(Pruner)), help="How trials that fall behind are stopped.")
 @click.option("--trials", type=click.IntRange(1, 10_000), help="Configurations to try.")
-@click.option("--workers", type=_Workers(), help="Trials side by side.")
+@click.option("--workers", type=_Workers(), help="Trials in parallel.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the study.")
 @click.option("--storage", metavar="URL", help="Database of the study; a file in its folder by default.")
 @click.option("--params", callback=_split_params, default="", help="Other parameters, as in kedro run.")
 @click.option("--resume", is_flag=True, help="Resume the study of this name, with its own settings.")
-@click.option("--show-config", is_flag=True, help="Print every setting with the place that set it, and stop.")
-@click.option("--dry-run", is_flag=True, help="Print what would be tried and what it takes, and stop.")
+@click.option("--show-config", is_flag=True, help="Print every setting with its source, and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, with time and cost, and stop.")
 @json_option
 @click.option("--verbose", "-v", is_flag=True, help="Show the traceback of an error.")
 @env_option
@@ -70,7 +70,7 @@ def _check_name(_: click.Context, __: click.Parameter, name: str | None) -> str 
 def tune(context: click.Context, /, **options: Any) -> None:
     """Search hyperparameters: train configurations on spelling and see what carries over.
 
-    Without a mode the study of conf/base/parameters/tuning.yml is run. What it will try and take is printed first;
+    Without a mode the study of conf/base/parameters/tuning.yml is run. The plan is printed first;
     --dry-run stops there. --resume resumes an interrupted one. What it chose is evaluated by 'kedro run
     --pipelines=evaluation,deployment_check'; 'kedro run' alone would run the study of the configuration again.
 

@@ -25,7 +25,7 @@ _DONE = ("complete", "stopped", "pruned", "failed")
 @json_option
 @env_option
 def list_studies(as_json: bool, env: str | None) -> None:
-    """List the studies: how far they are, what the best trial scored.
+    """List the studies with their progress and best score.
 
     \b
     Example:
@@ -110,7 +110,7 @@ def _progress(study: StudySnapshot) -> dict[str, Any]:
 )
 @env_option
 def dashboard(name: str, port: int, env: str | None) -> None:
-    """Show the study NAME in optuna-dashboard, on this machine alone.
+    """Show the study NAME in optuna-dashboard, on this machine only.
 
     \b
     Example:

@@ -1,7 +1,7 @@
-"""From files to settings: one merge of parameters, in layers that know where each value was set.
+"""From files to settings: parameters are merged in layers, with the source of each value.
 
 `ProjectConfigLoader` is Kedro's loader with that merge, `Presets` reads ready settings and a user's own, and the hook
-`ConfigurationCheck` refuses what nothing understands before a run. `run_defaults` reads ``.kedro.yml``.
+`ConfigurationCheck` refuses unknown settings before a run. `run_defaults` reads ``.kedro.yml``.
 """
 
 from lazy_loader import attach_stub

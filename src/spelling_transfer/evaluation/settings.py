@@ -29,9 +29,7 @@ class VerdictSettings(FrozenModel):
         lt=1.0,
         description="Share by which direct training has to exceed control and base in its task, interval included.",
     )
-    negligible: float = Field(
-        0.05, gt=0.0, lt=1.0, description="No transfer: its whole interval lies below this share."
-    )
+    negligible: float = Field(0.05, gt=0.0, lt=1.0, description="No transfer: its whole interval is below this share.")
     seed_spread: float = Field(
         0.02,
         ge=0.0,

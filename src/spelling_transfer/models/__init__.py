@@ -1,8 +1,8 @@
-"""Models: from a folder and a profile to one that is trained, answers, or is exported.
+"""Models: loading, adapters, generation and export.
 
-`ModelFolder` is what passes between nodes, `ModelProfile` how it is loaded, `LoadedModel` the model in memory with the
-map from token ids to its rows. `answer_only_loss` computes the head where there is a label, `generate_answers` answers
-in batches with think tokens masked. torch, transformers and MLX are imported when they are needed.
+`ModelFolder` is passed between nodes, `ModelProfile` says how it is loaded, `LoadedModel` is the model in memory with
+the map from token ids to its rows. `answer_only_loss` computes the head at labels only, `generate_answers` answers in
+batches with think tokens masked. torch, transformers and MLX are imported lazily.
 """
 
 from lazy_loader import attach_stub

@@ -168,7 +168,7 @@ def load_model(
     except (OSError, ValueError, RuntimeError) as error:
         if "trust_remote_code" in str(error):
             raise ModelFolderError(
-                f"{folder.path}: the model needs Python code of its own, which is never run here (trust_remote_code is "
+                f"{folder.path}: the model needs its own Python code, which is never run here (trust_remote_code is "
                 "off). Choose a model that transformers knows."
             ) from error
         raise ModelFolderError(f"{folder.path}: cannot be loaded as a causal language model ({error}).") from error

@@ -51,7 +51,7 @@ def layer_shapes(loaded: LoadedModel) -> list[LayerShape]:
     if is_quantised(model):
         raise NotStaticError("the model's weights are quantised")
     if not getattr(model, "_supports_attention_backend", False):
-        raise NotStaticError(f"{type(model).__name__} has an attention of its own")
+        raise NotStaticError(f"{type(model).__name__} has non-standard attention")
     rope = getattr(model.config, "rope_parameters", None) or {}
     kinds = {str(part.get("rope_type")) for part in (rope, *rope.values()) if isinstance(part, dict)}
     if by_length := sorted(kinds & _ROPE_BY_LENGTH):

@@ -157,7 +157,7 @@ def require_conformance(
     checked_on = str(found.get("device", "auto"))
     if "auto" not in (accelerator, checked_on) and accelerator != checked_on:
         raise NotConformingError(
-            f"{place}: {folder.path} was checked on {checked_on}, and is to be served on {accelerator}. Leave "
+            f"{place}: {folder.path} was checked on {checked_on}, not on {accelerator}. Leave "
             f"--accelerator out, or check it there: --params=deployment_check.accelerator={accelerator}. {_REMEDY}"
         )
     if engine not in (card.settings.engine, *others):

@@ -257,8 +257,7 @@ class AnswerRequest(_Strict):
         for path, text in _broken_texts(data):
             raise PydanticCustomError(
                 "broken_text",
-                "{field}: the text holds half a character ({half}, a surrogate without its other half), which no UTF-8 "
-                "can hold. Send whole characters.",
+                "{field}: the text contains a lone surrogate ({half}), which UTF-8 cannot encode. Send valid Unicode.",
                 {"field": _escaped(path), "half": _escaped(text)},
             )
         for path, value in _thinking_fields(data):

@@ -110,7 +110,7 @@ class ServedSettings(EndpointSettings):
     """All that decides how a deployable is served, as it stands beside the model: what was checked is what runs."""
 
     engine: Engine = Field(
-        "slots", description="What serves it: slots, which is ours, or vllm, in an environment of its own."
+        "slots", description="What serves it: slots, which is ours, or vllm, in a virtual environment of its own."
     )
     threads: int | None = Field(
         None, ge=1, le=256, description="CPU threads of the model; the library's choice if null."

@@ -1,8 +1,8 @@
 """Every interval, test, resampling, correlation, importance and score of the study.
 
-Pure functions on arrays, each with its source. They know no file, no frame of the study and no model, so they can be
-checked by hand and used elsewhere. `paired` compares two arms on the same examples; `scores` holds the transfer score;
-`resampling.Bootstrap` is the one way in which anything here is drawn.
+Pure functions on arrays, each with its source, independent of files, data frames and models, so that they can be
+checked by hand and used elsewhere. `paired` compares two arms on the same examples; `scores` has the transfer score;
+all resampling uses `resampling.Bootstrap`.
 """
 
 from spelling_transfer.statistics.contrast import Contrast, contrast, family_values

@@ -1,8 +1,8 @@
-"""Where data lie and how they travel: dataset classes of the catalog, runs kept apart, bundles.
+"""Storage and transfer of data: dataset classes of the catalog, separate folders per run, bundles.
 
-What a dataset saves is there whole or not at all, on a disk and on an object store, and each run records where data
-come from. Others use the names in ``__init__.pyi`` alone; :mod:`.bundles` has what ``kedro bundle`` does. Each is
-imported when it is asked for: those for tables bring pandas along, which other modules can do without.
+Datasets are saved atomically, on a disk and on an object store, and each run records where data come from. The public
+names are in ``__init__.pyi``, imported lazily, as those for tables need pandas; :mod:`.bundles` implements ``kedro
+bundle``.
 """
 
 from lazy_loader import attach_stub

@@ -34,7 +34,7 @@ _NO_TEXT = (  # the answer to HEAD
 )
 _REGION = "the bucket is in another region. Set AWS_DEFAULT_REGION to the bucket's region."
 _FULL = "the store is full ({code}). Make room there, and run the same command again."
-_TROUBLE = "the store has trouble of its own ({code}). Run the same command again later{hint}."
+_TROUBLE = "the store reports a server error ({code}). Run the same command again later{hint}."
 _MEANINGS = {
     "NoSuchBucket": "the bucket does not exist. Create it, or correct the name of the bucket.",
     "BadDigest": "the server received other bytes than were sent (BadDigest). Run the same command again.",

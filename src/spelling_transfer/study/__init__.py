@@ -1,8 +1,7 @@
 """A study: configurations are chosen, trained on spelling, scored, compared, and the best is trained again.
 
-`run_study` runs what is left of one, on one machine or on many, whatever is killed. A study is described by
-`StudySettings` and the `TrialConfig` that its space varies; what it runs is an `Objective`. Whoever wants to see it
-implements `StudyObserver`.
+`run_study` runs or resumes one, on one machine or on many. A study is described by `StudySettings` and the
+`TrialConfig` that its space varies; what it runs is an `Objective`. Observers implement `StudyObserver`.
 """
 
 from lazy_loader import attach_stub

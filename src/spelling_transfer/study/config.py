@@ -150,7 +150,7 @@ class StudySettings(FrozenModel):
     sweep: bool = Field(False, description="Let a sweep of Weights & Biases choose the trials of the space.")
     resume: bool = Field(False, description="Resume a study that was interrupted.")
     heartbeat_seconds: int = Field(
-        30, ge=1, le=3600, description="A worker that is silent for twice as long is taken for lost."
+        30, ge=1, le=3600, description="A worker that is silent for twice as long is considered lost."
     )
     checkpoint_every: int = Field(50, ge=1, le=100_000, description="Steps between checkpoints of a trial.")
 

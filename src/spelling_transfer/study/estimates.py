@@ -78,7 +78,7 @@ def estimate_study(
         profile: The model; its shape is needed for memory, and for time where nothing is measured.
         arms: Which arms are trained with what is best; ``None`` for none.
         measured: What an earlier study took here.
-        workers: Trials side by side.
+        workers: Trials in parallel.
 
     Raises:
         StudyConfigError: There is nothing to try.

@@ -211,8 +211,8 @@ class StudySession:
             others = [each for each in self._records.names() if each != name]  # another process may begin it just now
             if self.plan.settings.storage is None and others:
                 raise StudyConfigError(
-                    f"study.name: {self.plan.folder} holds the study {others[0]!r}, and not {name!r}. A study goes by "
-                    f"the name it was begun with: give its folder that name again, or {name!r} another one."
+                    f"study.name: {self.plan.folder} contains the study {others[0]!r}, not {name!r}. Rename "
+                    f"the folder back to {others[0]!r}, or choose another name than {name!r}."
                 )
             if self.plan.settings.resume:
                 raise StudyConfigError(

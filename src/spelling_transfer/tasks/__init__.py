@@ -1,8 +1,8 @@
 """What is asked about a word and how an answer is marked.
 
-One file a task; a package of your own adds tasks by an entry point (docs/tasks.md), with `WordTask`, `make_templates`
-and the readers. `write_examples` writes questions that cannot be guessed without the word, `choose_mixture` takes from
-them what is trained on, `encode_examples` gives token ids and label span. No deep-learning library is needed here.
+One file per task; other packages add tasks by an entry point (docs/tasks.md), with `WordTask`, `make_templates` and the
+readers. `write_examples` writes questions that cannot be guessed without the word, `choose_mixture` selects training
+examples, `encode_examples` gives token ids and label span. No deep-learning library is needed here.
 """
 
 from lazy_loader import attach_stub

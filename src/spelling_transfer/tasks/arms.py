@@ -117,7 +117,7 @@ def with_rehearsal(chosen: pd.DataFrame, lines: pd.DataFrame, share: float) -> p
         return chosen
     if lines.empty:
         raise ArmError(
-            f"spelling.rehearsal_share: {share} of the examples are to be plain lines, and there are none. Run 'kedro "
+            f"spelling.rehearsal_share: {share} of the examples must be plain lines, but there are none. Run 'kedro "
             "run --pipelines=local_prep' again; if the word list has no family of the split 'pretrain', give a longer "
             "one or set the share to 0."
         )

@@ -45,7 +45,7 @@ WORDS = DataFrameSchema(
         "difficulty": Column(str, Check.isin(LEVELS)),
         "difficulty_score": Column(float),
     },
-    checks=Check(_one_split_a_family, error="a word family stands in two splits"),
+    checks=Check(_one_split_a_family, error="a word family is in two splits"),
     strict=True,
     name="words",
 )
@@ -68,7 +68,7 @@ def _training_wordings_are_not_held_out(frame: pd.DataFrame) -> bool:
     return not (frame["template_held_out"] & (frame["split"] == "train") & (frame["kind"] != ASKED)).any()
 
 
-_HELD_OUT = Check(_training_wordings_are_not_held_out, error="a held-out wording stands in the training split")
+_HELD_OUT = Check(_training_wordings_are_not_held_out, error="a held-out wording is in the training split")
 
 EXAMPLES = DataFrameSchema(
     {

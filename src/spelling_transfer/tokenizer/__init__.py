@@ -1,8 +1,8 @@
 """The tokenizer: questions to prompts, and what its tokens hide.
 
-`ChatTokenizer` is the one way from a question to a prompt, always in non-thinking mode. The rest says what the tokens
-are: the vocabulary as decoded bytes, the rules of its English subset, words in tokens, the cost of the template, and
-what an embedding tells of its letters. No deep-learning library is needed here.
+`ChatTokenizer` renders every prompt, always in non-thinking mode. The rest analyses the tokens: the vocabulary as
+decoded bytes, the rules of its English subset, words in tokens, the cost of the template, and the letters that an
+embedding reveals. No deep-learning library is needed here.
 """
 
 from lazy_loader import attach_stub

@@ -2,7 +2,7 @@
 
 `train` takes a loaded model and `EncodedExamples`, checks them before the first step, and resumes from `Checkpoints`
 bit for bit. ``python -m spelling_transfer.training`` is the same without Kedro. `make_model` makes the embedded base
-model. Lightning and torch are imported when a name is asked for; the settings need neither.
+model. Imports are lazy; the settings need neither Lightning nor torch.
 """
 
 from lazy_loader import attach_stub

@@ -49,5 +49,5 @@ def test_what_the_drive_cannot_do_is_said(found: dict[str, Any]):
 def test_without_a_sign_in_nothing_opens_a_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.delenv("LIGHTNING_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(StoreError, match="nobody is signed in"):
+    with pytest.raises(StoreError, match="not signed in"):
         open_store("lightning://acme/spelling/study")

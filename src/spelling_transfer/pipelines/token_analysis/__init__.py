@@ -1,4 +1,4 @@
-"""What the tokens hide: the vocabulary, its English subset, words in tokens, and what a token's embedding tells."""
+"""What the tokens hide: the vocabulary, its English subset, words in tokens, and what a token's embedding reveals."""
 
 from spelling_transfer.pipelines.token_analysis.pipeline import create_pipeline
 

@@ -1,4 +1,4 @@
-"""Search the hyperparameters of LoRA on spelling, see what transfers, train the best."""
+"""Search hyperparameters of LoRA on spelling, analyse transfer, train every arm with the best."""
 
 from spelling_transfer.pipelines.tuning.pipeline import create_pipeline
 

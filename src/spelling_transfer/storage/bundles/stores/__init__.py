@@ -1,4 +1,4 @@
-"""Places where bundles are kept: one class for each kind, all with the same few operations."""
+"""Stores of bundles: one class for each kind, all with the same operations."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ class LightningStore(BundleStore):
 
 def _find_teamspace(owner: str, name: str, url: str) -> Any:
     if not signed_in():  # the library would open a browser and wait
-        raise StoreError(f"{url}: nobody is signed in: set LIGHTNING_API_KEY, or run 'lightning login'.")
+        raise StoreError(f"{url}: not signed in: set LIGHTNING_API_KEY, or run 'lightning login'.")
     import_sdk()
     from lightning_sdk import Teamspace
 

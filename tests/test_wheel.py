@@ -211,7 +211,7 @@ def test_another_project_of_the_same_environment_is_left_alone(installed: Enviro
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["new", "full"], 1, "full is there already. Give the name of a folder that is new or empty."),
+        (["new", "full"], 1, "full exists already. Give the name of a new or empty folder."),
         (["new", "full/file/below"], 1, "below cannot be made: "),
         (
             ["run"],

@@ -46,7 +46,7 @@ class Tier(_Settings):
         description="Machines in the platform's names (CPU, T4, L4, A100, H100, lit-t4-1). The cheapest one with "
         "enough memory is taken; after running out of memory, the cheapest one with more.",
     )
-    interruptible: bool = Field(False, description="Rent machines that may be taken away; cheaper, and jobs resume.")
+    interruptible: bool = Field(False, description="Rent interruptible machines; cheaper, and jobs resume.")
     longest_minutes: int = Field(240, ge=1, le=7 * 24 * 60, description="A job is ended after this many minutes.")
     num_machines: int = Field(1, ge=1, le=64, description="Machines of one job, for distributed training.")
 
@@ -83,11 +83,9 @@ class NodeHint(_Settings):
     """What is known of a node before it has ever run."""
 
     gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory it needs on the accelerator.")
-    minutes: float | None = Field(
-        None, gt=0, le=7 * 24 * 60, description="How long it takes; comes before what is estimated."
-    )
-    impact: float = Field(1.0, ge=0, le=1000, description="Expected worth; jobs with more of it start first.")
-    tier: str | None = Field(None, description="Tier of this node, in place of that of its tag.")
+    minutes: float | None = Field(None, gt=0, le=7 * 24 * 60, description="How long it takes; overrides the estimate.")
+    impact: float = Field(1.0, ge=0, le=1000, description="Expected value; jobs with more of it start first.")
+    tier: str | None = Field(None, description="Tier of this node, instead of its tag's.")
 
 
 class DataPlace(_Settings):
@@ -95,7 +93,7 @@ class DataPlace(_Settings):
 
     shared: tuple[str, ...] = Field(
         ("s3://", "gs://", "gcs://", "abfs://", "az://", "hf://", "https://"),
-        description="Beginnings of locations that every machine reaches.",
+        description="Prefixes of locations that every machine can reach.",
     )
     mounts: dict[str, str] = Field(
         default_factory=dict,
@@ -103,7 +101,7 @@ class DataPlace(_Settings):
     )
     bundled: tuple[str, ...] = Field((), description="Folders that only feed nodes and travel with the code.")
     scratch: tuple[str, ...] = Field(
-        (), description="Folders each machine has for itself, to work in; on a mount they outlive an interruption."
+        (), description="Folders private to each machine, to work in; on a mount they survive an interruption."
     )
 
     @field_validator("mounts")
@@ -136,7 +134,7 @@ class CodeSettings(_Settings):
         ),
         description="What a bundle never holds.",
     )  # fmt: skip
-    check_packages: bool = Field(True, description="Refuse to run where a direct dependency has another version.")
+    check_packages: bool = Field(True, description="Refuse to run if a direct dependency has another version.")
 
 
 class TrialSettings(_Settings):
@@ -144,7 +142,7 @@ class TrialSettings(_Settings):
 
     tier: str | None = Field(None, description="Tier of the commands; empty for that of the tag gpu.")
     task: str = Field("tuning", description="Task whose Studio they start from.")
-    minutes: float = Field(60.0, gt=0, le=7 * 24 * 60, description="How long a command will probably run.")
+    minutes: float = Field(60.0, gt=0, le=7 * 24 * 60, description="Expected duration of a command.")
     gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory a command needs on the accelerator.")
 
 
@@ -154,25 +152,29 @@ class DeploymentSettings(_Settings):
     task: str = Field(description="Task whose Studio it starts from, with the code and the files in it.")
     command: str = Field(min_length=1, description="What starts the service, in the Studio's home.")
     machine: str = Field("CPU", description="Machine of a replica, in the platform's names.")
-    interruptible: bool = Field(False, description="Rent replicas that may be taken away; cheaper.")
+    interruptible: bool = Field(False, description="Rent interruptible replicas; cheaper.")
     port: int = Field(8000, ge=1, le=65535, description="Port that the service listens on.")
-    min_replicas: int = Field(1, ge=0, le=100, description="Fewest replicas; 0 stops all while there are no requests.")
-    max_replicas: int = Field(1, ge=1, le=100, description="Most replicas.")
+    min_replicas: int = Field(
+        1, ge=0, le=100, description="Minimum of replicas; 0 stops all while there are no requests."
+    )
+    max_replicas: int = Field(1, ge=1, le=100, description="Maximum of replicas.")
     metric: Literal["CPU", "GPU", "RPM"] = Field("CPU", description="Load by which replicas are added; RPM: requests.")
     target: float = Field(70.0, gt=0, le=100, description="Load of a replica above which another is added.")
-    scale_up_seconds: int = Field(30, ge=0, le=86_400, description="Shortest time between two replicas more.")
-    scale_down_seconds: int = Field(300, ge=0, le=86_400, description="Shortest time between two replicas fewer.")
-    idle_seconds: int = Field(900, ge=60, le=86_400, description="With 0 as fewest: time without a request.")
+    scale_up_seconds: int = Field(30, ge=0, le=86_400, description="Shortest time between adding two replicas.")
+    scale_down_seconds: int = Field(300, ge=0, le=86_400, description="Shortest time between removing two replicas.")
+    idle_seconds: int = Field(
+        900, ge=60, le=86_400, description="With min_replicas 0: time without a request until all stop."
+    )
     health_path: str = Field("/health", pattern="^/", description="Answers 200 when a replica may get requests.")
     health_seconds: int = Field(10, ge=1, le=3600, description="Time between two checks, and longest wait for one.")
     health_failures: int = Field(30, ge=1, le=10_000, description="Health checks in a row that may fail.")
-    max_surge: int = Field(1, ge=0, le=100, description="Replicas more than wanted while a release takes over.")
-    max_unavailable: int = Field(0, ge=0, le=100, description="Replicas fewer than wanted meanwhile.")
+    max_surge: int = Field(1, ge=0, le=100, description="Extra replicas while a release takes over.")
+    max_unavailable: int = Field(0, ge=0, le=100, description="Missing replicas allowed meanwhile.")
     variables: dict[VariableName, str] = Field(default_factory=dict, description="Variables; never a secret.")
     secrets: tuple[VariableName, ...] = Field((), description="Names of secrets that replicas get as variables.")
-    custom_domain: str | None = Field(None, description="Domain of its address, where one is set up.")
+    custom_domain: str | None = Field(None, description="Domain of its address, if one is set up.")
     most_usd_per_hour: float | None = Field(
-        None, ge=0, le=100_000, description="What all replicas together may cost; without a value none is rented."
+        None, ge=0, le=100_000, description="What all replicas together may cost; if null, nothing is rented."
     )
 
     @model_validator(mode="after")

@@ -108,7 +108,7 @@ class TokenRule(Rule):
     open_id: int = Field(ge=0, description="Token that opens a thought.")
     close_id: int = Field(ge=0, description="Token that closes a thought.")
     prompt_end_ids: Annotated[tuple[int, ...], Field(min_length=1)] = Field(
-        description="What stands right before the answer of a non-thinking prompt."
+        description="The end of a non-thinking prompt, directly before the answer."
     )
     tokenizer_sha256: Annotated[tuple[Sha256, ...], Field(min_length=1)] = Field(
         description="Hashes of the tokenizer.json files in which the think tags have these ids."

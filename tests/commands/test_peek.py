@@ -93,7 +93,7 @@ def test_it_says_what_is_there_and_which_run_saved_it(project):
     file = project.path / "data" / "counts.json"
     file.write_text(file.read_text() + "\n")
     assert peek(project, "counts")["saved"] is None
-    assert "no run that is recorded here saved what is there now" in project.kedro("peek", "counts").output
+    assert "no recorded run saved this version" in project.kedro("peek", "counts").output
     # What was made from other settings, or follows from it, is old, as the list says.
     assert project.kedro("run").exit_code == 0
     project.write("conf/local/parameters.yml", "selection: {max_length: 9}\n")

@@ -124,7 +124,7 @@ def test_a_broken_file_is_named(project, file, content, named):
 
 def test_options_that_would_do_nothing_are_refused(project):
     result = call(project, "run", "--load-versions=words:2020-01-01T00.00.00.000Z")
-    assert (result.exit_code, "'words' keeps no versions" in result.stderr) == (2, True)
+    assert (result.exit_code, "'words' has no versions" in result.stderr) == (2, True)
     file = project.path / "own.yml"
     for content, named in (("run: {nods: a}\n", "run.nods"), ("- a\n", "own.yml"), ("run: 3\n", "own.yml")):
         file.write_text(content)

@@ -85,7 +85,7 @@ def make_project(folder: Path) -> None:
     folder = folder.absolute()
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise click.ClickException(f"{folder} is there already. Give the name of a folder that is new or empty.")
+            raise click.ClickException(f"{folder} exists already. Give the name of a new or empty folder.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
             made = Path(place) / "project"

@@ -273,7 +273,7 @@ def _print_history(report: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{report['name']}[/bold]  saved {report['saves']} times on record")
     for entry in report["history"]:
-        there = "  (what is there now)" if entry["is_there_now"] else ""
+        there = "  (current)" if entry["is_there_now"] else ""
         console.print(printable(f"{entry['saved_at']}  {entry['by']}{there}"), markup=False)
         console.print(f"  run      {entry['run_id']}, node {entry['node']}, version {entry['version']}", markup=False)
         console.print(f"  content  {_content_line(entry['content'])}", markup=False)
@@ -297,7 +297,7 @@ def _saved_line(report: dict[str, Any]) -> str | None:
     if report["saved"] is None:
         if report["hash"] is None or not report["made_by"] or report["made_by"] == [report["made_by_others"]]:
             return None
-        return "not on record: no run that is recorded here saved what is there now"
+        return "not on record: no recorded run saved this version"
     return "{saved_at} by {by}, run {run_id}, node {node}".format(**report["saved"])
 
 

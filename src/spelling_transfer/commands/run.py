@@ -182,7 +182,7 @@ def _check_versions(options: Mapping[str, Any]) -> None:
             problem, known = "is no dataset of the catalog", get_close_matches(name, sorted(catalog))
             problem += f"; did you mean {known[0]!r}?" if known else "; 'kedro catalog describe-datasets' names all."
         elif not entry.get("versioned"):
-            problem = "keeps no versions, so there is none to load: its catalog entry has no 'versioned: true'."
+            problem = "has no versions to load: its catalog entry has no 'versioned: true'."
         else:
             continue
         raise click.BadParameter(f"{name!r} {problem}", param_hint="--load-versions")

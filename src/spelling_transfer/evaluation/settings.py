@@ -40,10 +40,13 @@ class VerdictSettings(FrozenModel):
         0.15,
         ge=0.0,
         lt=1.0,
-        description="Share by which the base model has to be above the best guess in each task, to be fit for a study.",
+        description="Least lead of a suitable base model over the best guess in each task, as a share.",
     )
     base_invalid: float = Field(
-        0.02, ge=0.0, le=1.0, description="Largest share of invalid answers of a base model that is fit for a study."
+        0.02,
+        ge=0.0,
+        le=1.0,
+        description="Largest share of invalid answers of a suitable base model.",
     )
     base_room: float = Field(
         0.08,
@@ -71,7 +74,7 @@ class EvaluationSettings(FrozenModel):
     """Which questions are asked in the evaluation, how they are answered and how intervals are made."""
 
     examples_per_task: int = Field(
-        600, ge=10, le=100_000, description="Questions of each task on words of held-out families, one a family."
+        600, ge=10, le=100_000, description="Questions of each task on words of held-out families, one per family."
     )
     examples_per_other_word_set: int = Field(
         150,
@@ -85,11 +88,11 @@ class EvaluationSettings(FrozenModel):
     prompted: tuple[PromptedArm, ...] = Field((), description="Other ways of asking the base model; see tasks/arms.py.")
     shots: int = Field(3, ge=1, le=32, description="Solved questions before each, for few_shots.")
     decodings: tuple[Decoding, ...] = Field(
-        (), description="Other ways of choosing tokens, beside the most likely ones; see evaluation/decodings.py."
+        (), description="Other decodings, in addition to greedy; see evaluation/decodings.py."
     )
-    samples: int = Field(5, ge=2, le=100, description="Answers drawn for each question, for decodings that draw.")
+    samples: int = Field(5, ge=2, le=100, description="Answers sampled per question, for decodings that sample.")
     ask_again: bool = Field(
-        False, description="Ask everything, what is kept of earlier evaluations included; see kept_answers."
+        False, description="Generate all answers again, also those of earlier evaluations; see kept_answers."
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the choice of questions and of the bootstrap.")
     max_new_tokens: int = Field(32, ge=1, le=512, description="Longest answer, in tokens.")
@@ -97,15 +100,14 @@ class EvaluationSettings(FrozenModel):
         None, ge=1, le=4096, description="Questions that are answered side by side; by default 1024 on a GPU, else 256."
     )
     threads: int | None = Field(
-        None, ge=1, le=256, description="CPU threads; sums depend on their number. One a physical core if null."
+        None, ge=1, le=256, description="CPU threads; sums depend on their number. Null: one per physical core."
     )
     confidence: float = Field(0.95, ge=0.5, lt=1.0, description="Confidence level of all intervals.")
     n_resamples: int = Field(9_999, ge=999, le=1_000_000, description="Bootstrap resamples of word families.")
-    verdict: VerdictSettings = Field(
-        default_factory=VerdictSettings, description="When the question of the study is answered."
-    )
+    verdict: VerdictSettings = Field(default_factory=VerdictSettings, description="Thresholds of the verdict.")
     layer_probes: LayerProbes = Field(
-        default_factory=LayerProbes, description="What the model knows, layer by layer, beside what it answers."
+        default_factory=LayerProbes,
+        description="Probes of each layer: what the model knows, compared with its answers.",
     )
 
     @property

@@ -148,7 +148,7 @@ class ModelProfile(FrozenModel):
     """
 
     name: str = Field(min_length=1, description="What reports and the endpoint call the model.")
-    hub_id: str | None = Field(None, description="Repository on the hub, where the model comes from there.")
+    hub_id: str | None = Field(None, description="Repository on the hub, if the model comes from there.")
     licence: str | None = Field(None, description="Licence of the model, as its SPDX identifier; an export says it.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Type of the loaded weights.")
     four_bit: bool = Field(

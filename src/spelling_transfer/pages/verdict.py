@@ -70,7 +70,7 @@ def bound_sentence(verdict: Mapping[str, Any]) -> str:
         return ""
     tasks = [task for task in verdict["tasks"] if task["high"] is not None]
     if verdict["answer"] == "yes":
-        tasks = [task for task in tasks if task["answer"] == "inconclusive"]
+        tasks = [task for task in tasks if task["answer"] not in ("yes", "no")]
     if not tasks:
         return ""
     alone = all(len(task["comparisons"]) == 1 for task in tasks)
@@ -164,7 +164,7 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
         yield f"direct training did not raise {' or '.join(flat)}"
     least = verdict["settings"]["negligible"]
     for task in verdict["tasks"]:
-        if task["answer"] == "inconclusive" and not task["shut"]:
+        if task["answer"] not in ("yes", "no") and not task["shut"]:
             changed = f"the interval for {task['task']} is {span(task['low'], task['high'])} points"
             if task["low"] > 0:
                 p_value = f"p = {task['p_adjusted']:.2g}, adjusted for {len(verdict['tasks'])} tasks"

@@ -72,7 +72,7 @@ def ask_canaries(client: EndpointClient, conformance: Mapping[str, Any]) -> Cana
             said = reply.error.get("message", "no answer")
             if reply.status in (0, 401):
                 raise CanaryError(f"{said}: is the endpoint up, and its key set here?")
-            raise CanaryError(f"{said} (status {reply.status}); this says nothing about drift; run it again later.")
+            raise CanaryError(f"{said} (status {reply.status}); this is no sign of drift; run it again later.")
         if reply.ok:
             fingerprints.add(reply.body.get("system_fingerprint"))
         if not reply.ok or reply.token_ids != before["token_ids"]:

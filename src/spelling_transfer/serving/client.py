@@ -155,7 +155,7 @@ def _reply(response: httpx.Response, seconds: float) -> Reply:
 class LoadSettings(FrozenModel):
     """How the endpoint is put under load."""
 
-    clients: tuple[int, ...] = Field((1, 4, 8), min_length=1, description="Clients at once, one measurement each.")
+    clients: tuple[int, ...] = Field((1, 4, 8), min_length=1, description="Concurrent clients, one measurement each.")
     n_requests: int = Field(40, ge=1, le=100_000, description="Requests in each measurement.")
     n_warm_up: int = Field(8, ge=0, le=1_000, description="Requests before the first measurement, not counted.")
 

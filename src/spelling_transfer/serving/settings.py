@@ -78,8 +78,8 @@ class EndpointSettings(FrozenModel):
     max_tokens_limit: int = Field(256, ge=1, le=4096, description="Longest answer that a request may set, in tokens.")
     max_question_characters: int = Field(8_000, ge=1, le=1_000_000, description="Longest question accepted.")
     max_body_bytes: int = Field(131_072, ge=1_024, le=10_000_000, description="Largest request body accepted.")
-    max_batch_size: int = Field(32, ge=1, le=256, description="Requests that are answered side by side.")
-    max_choices: int = Field(16, ge=1, le=128, description="Most choices (``n``) of one request.")
+    max_batch_size: int = Field(32, ge=1, le=256, description="Requests that are answered in one batch.")
+    max_choices: int = Field(16, ge=1, le=128, description="Maximum of choices (``n``) of one request.")
     max_waiting: int = Field(
         128, ge=1, le=10_000, description="Requests that may wait or be answered at once; one more gets a 429."
     )
@@ -149,7 +149,7 @@ class DeploymentCheckSettings(FrozenModel):
     seed: int = Field(0, ge=0, description="Which questions are chosen.")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where the endpoint runs.")
     engines: tuple[Engine, ...] = Field(
-        ("slots",), min_length=1, description="What is checked; the first one serves unless told otherwise."
+        ("slots",), min_length=1, description="What is checked; the first one serves by default."
     )
     threads: int | None = Field(
         None,

@@ -42,7 +42,7 @@ def check_vllm(engine: VllmEngine, reference: Reference, questions: Sequence[str
     n_wanted, said = wanting([text for text, _ in known[:8]], allowed)
     yield Check(
         "mask/would-show",
-        "A token that an answer may hold is said by a model that wants to say it, so that these checks can fail.",
+        "A model that prefers an allowed token does generate it, so that these checks can fail.",
         bool(said) and n_wanted == len(said) and set(said) == set(vocabulary.to_ids([allowed]).tolist()),
         {"n_prompts": len(said), "n_wanted_it": n_wanted},
     )
@@ -67,7 +67,7 @@ def _check_greedy(engine: VllmEngine, reference: Reference, prompts: list[list[i
     ]
     return Check(
         "model/same-answers",
-        "Greedily, vLLM answers as base and adapter do, token by token but for ties "
+        "With greedy decoding, vLLM answers as base and adapter do, token by token except for ties "
         f"(all but {reference.border_share:.0%}).",
         bool(prompts) and len(differ) <= reference.border_share * len(prompts),
         {"n_questions": len(prompts), "n_differ": len(differ), "differ": differ[:5]},

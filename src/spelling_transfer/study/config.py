@@ -114,9 +114,7 @@ class StudySettings(FrozenModel):
         3, ge=1, le=10_000, description="Configurations to try; null tries all of grid and one_at_a_time."
     )
     sampler: Sampler = Field("tpe", description="How the next configuration is chosen; see study/samplers.py.")
-    startup_trials: int = Field(
-        10, ge=1, le=1000, description="Random trials before tpe and gp learn from the results."
-    )
+    startup_trials: int = Field(10, ge=1, le=1000, description="Random trials before tpe and gp use results.")
     pruner: Pruner = Field("hyperband", description="How trials that fall behind are stopped; see study/samplers.py.")
     reduction_factor: int = Field(
         3, ge=2, le=10, description="Of this many trials, successive_halving and hyperband keep one at each rung."
@@ -138,7 +136,7 @@ class StudySettings(FrozenModel):
         description="Where workers run: local, or a name of spelling_transfer.trial_backends.",
     )
     workers: int | Literal["auto"] = Field(
-        1, description="Trials that run side by side; auto sizes them to cores and memory."
+        1, description="Trials that run in parallel; auto fits them to cores and memory."
     )
     storage: str | None = Field(
         None, description="URL of the trials' database, such as postgresql+psycopg://user@host/studies; sqlite if null."

@@ -67,15 +67,17 @@ class ExampleMix(MixtureSettings):
     """How many examples are written of what, and which of them are trained on by default."""
 
     seed: int = Field(0, ge=0, description="Seed of wordings, arguments, variants and of the mixture.")
-    spelling_per_word: int = Field(3, ge=1, le=100, description="Spelling examples a training word, in variants.")
+    spelling_per_word: int = Field(3, ge=1, le=100, description="Spelling examples per training word, in variants.")
     direct_per_word: int = Field(
-        1, ge=0, le=100, description="Examples a training word of position, of count and of each trained plugin task."
+        1, ge=0, le=100, description="Examples per training word of position, of count and of each trained plugin task."
     )
     separators: tuple[str, ...] = Field(
         tuple(SEPARATORS), min_length=1, description="Separators that wordings ask for: space, comma, hyphen, none."
     )
     case_variants: bool = Field(True, description="Write some training words capitalised or in upper case.")
-    other_arms: bool = Field(True, description="Write what the arms beside spelling, position and count train on.")
+    other_arms: bool = Field(
+        True, description="Also write training examples for arms other than spelling, position and count."
+    )
     spelled_only_share: float = Field(
         0.2, ge=0.0, le=0.9, description="Share of training families of which spelling alone may be trained."
     )

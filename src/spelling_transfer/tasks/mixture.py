@@ -39,10 +39,10 @@ class MixtureSettings(FrozenModel):
         0.7, ge=0.0, le=1.0, description="Share of spelling; position, count and trained plugin tasks share the rest."
     )
     spelling_augmentation: bool = Field(
-        True, description="Spell in many wordings, cases and separators; else in one wording, lower case, spaces."
+        True, description="Train many wordings, cases and separators; else one wording, lower case, spaces."
     )
     spelling_difficulty: SpellingDifficulty = Field(
-        "medium", description="How hard the words are whose spelling is trained; 'all' takes every word."
+        "medium", description="Difficulty of the words whose spelling is trained; 'all' takes every word."
     )
     rehearsal_share: float = Field(
         0.0, ge=0.0, lt=1.0, description="Share of plain lines of other words, against forgetting; alike in each arm."

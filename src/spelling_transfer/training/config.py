@@ -42,7 +42,7 @@ class TrainingSettings(FrozenModel):
         "auto", description="Arithmetic: auto is fp32 on CPU and MPS, on CUDA bf16 where it is native, else fp16."
     )
     batching: Literal["padded", "packed"] = Field(
-        "padded", description="Examples as rows padded to the longest, or end to end in rows with attention kept apart."
+        "padded", description="Examples as rows padded to the longest, or packed in rows with separate attention."
     )
     packed_tokens: int = Field(256, ge=16, le=65_536, description="Longest row of packed examples, in tokens.")
     logits_mb: int | None = Field(
@@ -55,7 +55,7 @@ class TrainingSettings(FrozenModel):
         "auto", description="Kernel of the head's loss; auto takes liger-kernel's for a head that is trained, on CUDA."
     )
     gradient_checkpointing: bool = Field(
-        False, description="Keep one state a layer and compute the rest again: less memory, about a third more time."
+        False, description="Keep one state per layer and compute the rest again: less memory, about a third more time."
     )
     compile: bool = Field(False, description="Compile the decoder layers with torch.compile: slow start, faster steps.")
     log_every_steps: int = Field(10, ge=1, le=10_000, description="Steps between rows of loss, speed and memory.")

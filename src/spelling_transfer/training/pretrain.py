@@ -43,8 +43,8 @@ class PretrainSettings(FrozenModel):
     )
     layers: int = Field(4, ge=1, description="Decoder layers.")
     steps: int = Field(3_600, ge=1, description="Optimiser steps.")
-    batch_rows: int = Field(64, ge=1, description="Rows a step; each holds whole examples end to end.")
-    row_tokens: int = Field(128, ge=64, description="Tokens a row.")
+    batch_rows: int = Field(64, ge=1, description="Rows per step; each holds whole examples end to end.")
+    row_tokens: int = Field(128, ge=64, description="Tokens per row.")
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
     warmup_steps: int = Field(200, ge=1, description="Steps until the peak.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay.")
@@ -55,7 +55,7 @@ class PretrainSettings(FrozenModel):
     restart_rate: float = Field(5e-4, gt=0, description="Peak learning rate of the steps after the restart.")
     seed: int = Field(0, ge=0, description="Seed of the weights.")
     threads: int = Field(2, ge=1, description="CPU threads; sums, and so the weights, depend on their number.")
-    workers: int = Field(0, ge=0, description="Processes that make batches beside the one that trains.")
+    workers: int = Field(0, ge=0, description="Processes that make batches in addition to the one that trains.")
     mixture: PretrainMixture = PretrainMixture()
 
 

@@ -223,7 +223,7 @@ def make_keys(private_file: Path) -> Path:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(data)
     except FileExistsError as error:
-        raise BundleError(f"{error.filename}: is there already, and a key is never overwritten.") from error
+        raise BundleError(f"{error.filename}: exists already, and a key is never overwritten.") from error
     except OSError as error:
         raise BundleError(f"{error.filename}: cannot be written: {error.strerror}.") from error
     return public_file

@@ -172,7 +172,7 @@ def _end_hooks(task: Task) -> None:
         # What is in memory alone passes from node to node within the job.
         if place_of(name, task.catalog).kept and not task.catalog.exists(name):
             raise JobError(
-                f"{task.node.name}: its job ended well, but {name!r} is not where the catalog keeps it. Both machines "
+                f"{task.node.name}: its job succeeded, but {name!r} is not where the catalog keeps it. Both machines "
                 "must reach the same place: see data.mounts in compute.yml and the paths of the catalog."
             )
     _hooks(task).after_node_run(

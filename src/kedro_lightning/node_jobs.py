@@ -118,7 +118,7 @@ def machines_of(tier: str, gigabytes: float, asked_by: str, config: ComputeConfi
         if known_machine(name) is None and prices.find(name) is None:
             known = ", ".join(sorted({machine.name for machine in prices.machines})) or "none"
             raise SettingsError(
-                f"compute: tiers.{tier}.machines: there is no machine {name!r}. To be had now: {known}."
+                f"compute: tiers.{tier}.machines: there is no machine {name!r}. Available now: {known}."
             )
     found = choose(prices, settings.machines, gigabytes, settings.interruptible)
     if not found:

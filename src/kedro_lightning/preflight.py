@@ -206,6 +206,6 @@ def _check_params(params: Mapping[str, object]) -> None:
         params_variable(params)
     except ValueError as error:
         raise PreflightError(
-            f"--params: {error}: this value cannot be passed on to another machine in writing. Put it into a file of "
+            f"--params: {error}: this value cannot be serialised for another machine. Put it into a file of "
             "the environment."
         ) from None

@@ -57,7 +57,7 @@ def write_checklist(file: Path, policy: Policy) -> bool:
     try:
         _write_whole(file, new)
     except OSError as error:
-        raise PolicyError(f"{file}: cannot be written ({error.strerror}); it is as it was.") from error
+        raise PolicyError(f"{file}: cannot be written ({error.strerror}); it was not changed.") from error
     return True
 
 

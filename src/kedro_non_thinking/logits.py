@@ -27,7 +27,7 @@ def allowed_without(think_ids: Iterable[int], allowed_ids: Iterable[int]) -> tup
     """
     left = tuple(sorted(set(allowed_ids) - set(think_ids)))
     if not left:
-        raise PolicyError("allowed_ids: no token is left to answer with once the think tokens are taken out.")
+        raise PolicyError("allowed_ids: no token is left after removing the think tokens.")
     return left
 
 

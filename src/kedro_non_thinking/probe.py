@@ -156,7 +156,9 @@ def ask_endpoint(
 
     api_key = (api_key or "").strip()
     if not all("!" <= character <= "~" for character in api_key):  # the client's own message would quote it
-        raise PolicyError("The key for the endpoint holds a blank, a line break or another character of no key.")
+        raise PolicyError(
+            "The key for the endpoint holds a blank, a line break or another character that a key cannot have."
+        )
 
     base = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}

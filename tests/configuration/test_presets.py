@@ -137,7 +137,10 @@ class TestPlugins:
 
     @pytest.mark.parametrize(
         ("target", "message"),
-        [("no_such_module:x", "cannot be loaded: ModuleNotFoundError"), (f"{__name__}:NO_SPACE", "is no search space")],
+        [
+            ("no_such_module:x", "cannot be loaded: ModuleNotFoundError"),
+            (f"{__name__}:NO_SPACE", "is not a search space"),
+        ],
     )
     def test_a_broken_one_is_named(
         self, presets: Presets, register: Callable[[str], None], target: str, message: str

@@ -55,7 +55,7 @@ def test_keys_come_from_the_variable_and_the_file_with_their_names(
         ("aaa, ", None, "empty key between commas"),
         ("bob:", None, "empty key between commas"),
         ("a:x1,a:x2", None, "no two keys have the same"),
-        ("key 1:x1", None, "what stands before the colon"),
+        ("key 1:x1", None, "the part before the colon"),
         (None, "# none\n", "is set but empty"),
         (None, "se cret\n", "line 1 holds a blank"),
         (None, None, "cannot be read"),

@@ -175,7 +175,7 @@ def _check_target(target: Path) -> None:
         ours |= {f"{GROUP}_{task}.yaml" for task in tasks}
     except (OSError, ValueError, KeyError, TypeError):
         raise BenchError(
-            f"{target}: is there and was not exported by 'kedro bench export'. Name another folder."
+            f"{target}: exists and was not exported by 'kedro bench export'. Name another folder."
         ) from None
     # A harness that is run in the folder leaves its logs there, and they would go with it.
     if others := sorted({path.name for path in target.iterdir()} - ours):

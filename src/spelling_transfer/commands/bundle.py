@@ -392,7 +392,9 @@ def _manifest_of_project(env: str | None) -> str:
     from spelling_transfer.storage import BundleError
 
     if find_kedro_project(Path.cwd()) is None:
-        raise BundleError("No manifest is named and this is no Kedro project: name one, or go to the project's folder.")
+        raise BundleError(
+            "No manifest is named and this is not a Kedro project: name one, or change to the project's folder."
+        )
     project = enter_project()
     path = config_loader(project, env)["catalog"].get(_DEFAULT_DATASET, {}).get("filepath")
     if path is None:

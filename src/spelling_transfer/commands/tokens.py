@@ -82,7 +82,7 @@ def tokens(
     """  # noqa: D301
     parts = (*(_ENGLISH if english_only else ()), *(_TEMPLATE if analyze_thinking else ()))
     if words and (parts or docs):
-        raise click.UsageError("--word stands alone: it looks up words and analyses nothing else.")
+        raise click.UsageError("--word cannot be combined with other options: it only looks up words.")
     if docs and parts:
         raise click.UsageError("--docs needs the whole analysis: leave out --english-only and --analyze-thinking.")
     with one_clear_error(env=env):

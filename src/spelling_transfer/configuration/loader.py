@@ -155,7 +155,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
             # The default environment holds what is a user's own; a checkout without any has no such folder.
             if conf_path == self._get_conf_env_path(self.default_run_env):
                 return {}
-            raise MissingConfigException(f"{conf_path}: there is no such folder of configuration.")
+            raise MissingConfigException(f"{conf_path}: this configuration folder does not exist.")
         found = {each for pattern in patterns for each in self._fs.glob(f"{conf_path}/{pattern}")}
         files = [Path(each) for each in found if not (self.ignore_hidden and self._is_hidden(each))]
         configs: dict[Path, Any] = {}

@@ -182,7 +182,7 @@ class Presets:
         for reference in _references(content, f"{shown}:{EXTENDS}"):
             if not reference.endswith(SUFFIXES):
                 raise ConfigurationError(
-                    f"{shown}:{EXTENDS}: {reference!r} is no file; a ready configuration is extended inside a group, "
+                    f"{shown}:{EXTENDS}: {reference!r} is not a file; extend a ready configuration inside a group, "
                     f"as in trial: {{extends: {reference}}}."
                 )
             below.append(self._experiment(file.parent / reference, reference, (*trail, file)))
@@ -259,7 +259,7 @@ def _plugin(name: str) -> Mapping[str, Any] | None:
             raise ConfigurationError(f"{origin} cannot be loaded: {type(error).__name__}: {error}") from error
         if not isinstance(space, Mapping):
             raise ConfigurationError(
-                f"{origin} is no search space: it must be, or return, entries by setting name, "
+                f"{origin} is not a search space: it must be, or return, entries by setting name, "
                 f"not {type(space).__name__}."
             )
         return space

@@ -93,7 +93,7 @@ def _take_thinking_out(work: Path, tokenizer: ChatTokenizer, base: ModelFolder) 
     exported = load_chat_tokenizer(work)
     if (exported.sha256, exported.prefix, exported.suffix) != (tokenizer.sha256, tokenizer.prefix, tokenizer.suffix):
         raise ModelFolderError(
-            f"{base.path}: its tokenizer renders another prompt than the one of training. Give the environment the "
+            f"{base.path}: its tokenizer renders a prompt that differs from training. Give the environment the "
             "model's own tokenizer, as conf/smollm2/catalog/shared.yml does, and train again."
         )
     return exported.template_sha256

@@ -69,7 +69,7 @@ def write_export(
         SpellingTransferError: A folder cannot be loaded, or has no form of that kind.
     """
     if target.exists() and not _is_export(target) and (not target.is_dir() or any(target.iterdir())):
-        raise ExportError(f"{target}: is there and is no export. Name another folder with --target.")
+        raise ExportError(f"{target}: exists and is not an export. Name another folder with --target.")
     manifest = deployable.manifest()
     if manifest.get("adapter_sha256") != adapter.sha256:
         raise ExportError(

@@ -64,7 +64,7 @@ def endpoint_keys() -> dict[str, str]:
             )
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", name) or name in keys:
             raise EndpointRefusedError(
-                f"{place}: what stands before the colon of a key is its name, of letters, digits, dots and dashes, "
+                f"{place}: the part before the colon of a key is its name, of letters, digits, dots and dashes, "
                 "and no two keys have the same."
             )
         keys[name] = key

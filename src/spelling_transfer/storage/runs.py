@@ -111,7 +111,7 @@ def read_latest(root: str) -> str | None:
         message = explain_remote(error, location, "read") or f"{location}: not a readable pointer ({error})."
         raise RunNameError(f"{message} {VARIABLE} names a run without it.") from error
     if not (name.isascii() and is_name(name)):
-        raise RunNameError(f"{location}: points to {name!r}, which is no name of a run. {VARIABLE} names one.")
+        raise RunNameError(f"{location}: points to {name!r}, which is not the name of a run. {VARIABLE} names one.")
     return name
 
 

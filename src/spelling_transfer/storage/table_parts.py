@@ -132,7 +132,7 @@ class TablePartsDataset(AbstractDataset[Any, TableParts]):
         Raises:
             DatasetError: Always.
         """
-        raise DatasetError("a table that grows is no output: nodes take it as an input and add to it.")
+        raise DatasetError("a growing table cannot be an output: nodes take it as an input and add to it.")
 
     def describe_content(self, nrows: int) -> dict[str, Any]:
         """Returns the number of ``rows``, the ``schema`` (column to type) and the ``head``, in plain values."""

@@ -59,7 +59,7 @@ def planned_trials(space: SearchSpace, settings: StudySettings) -> int:
         available = len(space.grid)
     elif settings.n_trials is None:
         raise StudyConfigError(
-            f"study.n_trials: null is for grid and one_at_a_time; the sampler {settings.sampler} has no end of its own."
+            f"study.n_trials: null is for grid and one_at_a_time; the sampler {settings.sampler} never ends by itself."
         )
     else:
         return settings.n_trials

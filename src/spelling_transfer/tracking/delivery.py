@@ -71,7 +71,7 @@ class Ledger:
             self._write()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LedgerError(
-                f"{self.file}: says what Weights & Biases has of the study, and is not readable ({error!r}). Restore "
+                f"{self.file}: records what Weights & Biases has of the study, and cannot be read ({error!r}). Restore "
                 "it; without it the study would be sent a second time, as other runs."
             ) from error
 

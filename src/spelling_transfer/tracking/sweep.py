@@ -59,7 +59,7 @@ def sweep_config(settings: StudySettings, space: SearchSpace) -> dict[str, Any]:
     method = _METHODS.get(settings.sampler)
     if method is None:
         raise StudyConfigError(
-            f"study.sampler: {settings.sampler} is none that sweeps know; allowed with --mode sweep are "
+            f"study.sampler: {settings.sampler} is not supported by sweeps; allowed with --mode sweep are "
             f"{', '.join(_METHODS)}. The other modes run {settings.sampler} without a server."
         )
     parameters = {

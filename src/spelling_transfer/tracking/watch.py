@@ -219,7 +219,9 @@ def read_study(name: str, folder: Path, run: Mapping[str, Any] | None = None) ->
                 raise ValueError(f"format {found[1]}, this one reads {VERSION}")
         except ValueError as error:
             other = identity["data"].get("project_version", "?")
-            raise StudyConfigError(f"{folder}: is of version {other} of this project, not to be read here.") from error
+            raise StudyConfigError(
+                f"{folder}: was written by version {other} of this project and cannot be read here."
+            ) from error
         plan = StudyPlan(settings, defaults, folder)
         study = Snapshots(plan, records).take()
         alive = {row.number for row in records.running(lambda row, now: is_lost(row, now, settings.heartbeat_seconds))}

@@ -43,7 +43,7 @@ def make_optimizer(
 
 def _adamw_8bit(parameters: list[torch.nn.Parameter], rate: float, decay: float) -> torch.optim.Optimizer:
     if not torch.cuda.is_available():
-        raise DeviceError("training.optimizer: adamw_8bit needs CUDA, which is not here. Set it to 'adamw'.")
+        raise DeviceError("training.optimizer: adamw_8bit needs CUDA, which is not available. Set it to 'adamw'.")
     try:
         bitsandbytes = import_module("bitsandbytes")
     except ImportError as error:

@@ -102,7 +102,7 @@ def check_packing(model: Any) -> None:
     if float((states[0] - states[1]).float().abs().max()) > (1e-5 if exact else 1e-2) * scale:
         raise PackingError(
             f"training.batching: packed cannot be used: attention '{name}' does not keep packed examples apart, so "
-            "examples in one row would see each other and the loss would be another. Set it to 'padded', or load the "
+            "examples in one row would see each other and the loss would differ. Set it to 'padded', or load the "
             "model with sdpa, eager, flex or flash attention."
         )
     if float((states[0].float() - alone.float()).abs().max()) > (1e-3 if exact else 5e-2) * scale:

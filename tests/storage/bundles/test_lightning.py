@@ -42,7 +42,7 @@ def test_a_flipped_byte_on_the_drive_is_never_seen(found: dict[str, Any]):
 
 def test_what_the_drive_cannot_do_is_said(found: dict[str, Any]):
     assert "lets nothing be removed" in found["prune"]
-    assert "there is no such teamspace" in found["elsewhere"]
+    assert "this teamspace does not exist" in found["elsewhere"]
     assert "names no teamspace" in found["no-teamspace"]
 
 

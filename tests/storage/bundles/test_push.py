@@ -57,7 +57,7 @@ def test_two_pushers_at_once_make_two_whole_versions(store: BundleStore, source:
 
 
 def test_a_folder_is_not_pushed_into_itself(source: Path):
-    with pytest.raises(BundleError, match="it would go into itself"):
+    with pytest.raises(BundleError, match="it would contain itself"):
         push_bundle(source, open_store(str(source / "store")))
     assert not (source / "store").exists()
 

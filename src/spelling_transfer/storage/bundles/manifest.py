@@ -147,7 +147,7 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
         place = ".".join(map(str, detail["loc"]))
         raise BundleError(f"{source}: not a manifest of format {FORMAT}: {place}: {detail['msg']}.") from error
     if seal(content)["manifest_sha256"] != manifest.manifest_sha256:
-        raise BundleError(f"{source}: the manifest was altered: its own hash is not that of its content.")
+        raise BundleError(f"{source}: the manifest was altered: its hash does not match its content.")
     check_names(manifest.files, source)
     return manifest
 

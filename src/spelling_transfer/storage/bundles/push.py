@@ -99,7 +99,7 @@ def push_bundle(
     if not files:
         raise BundleError(f"{folder}: there are no files to push.")
     if "://" not in store.url and Path(store.url).resolve().is_relative_to(folder.resolve()):
-        raise BundleError(f"{store.url}: lies in the folder that is pushed, {folder}: it would go into itself.")
+        raise BundleError(f"{store.url}: is inside the folder that is pushed, {folder}: it would contain itself.")
     cache = FactsCache(folder)
     same = _unchanged(folder, files, cache, store, signed=sign_key is not None)
     if same is not None and not rehash:

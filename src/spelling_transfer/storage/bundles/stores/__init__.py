@@ -22,7 +22,7 @@ def open_store(url: str, *, encryption: str = "auto", jobs: int = 8) -> BundleSt
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme != "file" and {".", ".."} & set(rest.split("/")):
-        raise StoreError(f"{url}: a part of it is '.' or '..', which names no place in a store. Write it out.")
+        raise StoreError(f"{url}: a part of it is '.' or '..', which a store cannot have. Write out the path.")
     if separator and scheme == "s3":
         from spelling_transfer.storage.bundles.stores.s3 import S3Store
 

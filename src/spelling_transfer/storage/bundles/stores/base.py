@@ -176,7 +176,7 @@ def check_hash(data: bytes, sha256: str, url: str) -> None:
         ContentChangedError: Its hash is another.
     """
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ContentChangedError(f"{url}: content {sha256[:12]} is not what its hash says.")
+        raise ContentChangedError(f"{url}: content {sha256[:12]} does not match its hash.")
 
 
 def append_rest(content: BinaryIO, target: Path, receive: Receiver) -> None:

@@ -142,5 +142,5 @@ def _find_teamspace(owner: str, name: str, url: str) -> Any:
         return Teamspace(f"{owner}/{name}")
     except Exception as error:
         raise StoreError(
-            f"{url}: there is no such teamspace, or it is not yours ({first_line(error)[:200]})."
+            f"{url}: this teamspace does not exist, or is not yours ({first_line(error)[:200]})."
         ) from error

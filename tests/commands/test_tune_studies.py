@@ -192,7 +192,7 @@ def test_the_list_says_what_is_planned_what_was_killed_and_what_another_version_
     for owner, state in owners.items():  # of a process that was killed, of one that lives
         assert change(taken, time.time(), f"here/{owner}/1")["state"] == state
     renamed = change("UPDATE spelling_transfer_studies SET identity = replace(identity, '\"focus\"', '\"aim\"')")
-    assert "is of version" in renamed["state"]
+    assert "was written by version" in renamed["state"]
 
 
 def test_a_study_that_is_kept_beside_can_be_sent(tuning, light: Light) -> None:

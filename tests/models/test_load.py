@@ -49,7 +49,7 @@ def test_code_of_a_model_is_never_run(tmp_path: Path) -> None:
     config = {"model_type": "unheard-of", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
-    with pytest.raises(ModelFolderError, match="code of its own, which is never run here"):
+    with pytest.raises(ModelFolderError, match="its own Python code, which is never run here"):
         load_model(ModelFolder(tmp_path))
     assert not (tmp_path / "run").exists()
 

@@ -164,7 +164,7 @@ def orphans(api: JobsApi, known_running: set[str]) -> list[JobView]:
 
 def _check_packages(project: Path) -> None:
     if problems := differences_from_the_run(project):
-        click.echo("The packages of this machine are others than those of the run:\n" + "\n".join(problems))
+        click.echo("The packages of this machine differ from those of the run:\n" + "\n".join(problems))
         raise SystemExit(ENVIRONMENT_DIFFERS)
 
 
@@ -234,7 +234,7 @@ def _name_orphans(ready: Ready, state: RunState) -> None:
     left = orphans(JobsApi(ready.connection, lists_several=True), known)
     if left:
         click.echo(
-            f"Still running from before, and costing: {', '.join(job.name for job in left)}. "
+            f"Still running from an earlier run, and costing money: {', '.join(job.name for job in left)}. "
             "End them with 'kedro compute stop --all', or resume their run: its command again, with the variable "
             f"{RUN_ID_VARIABLE}=RUN_ID, which names a file in {FOLDER}/runs.",
             err=True,

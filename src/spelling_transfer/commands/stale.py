@@ -37,9 +37,9 @@ def choose_stale(options: Mapping[str, Any], pipeline: Pipeline) -> tuple[list[s
     made = [name for name, reasons in stale.items() if reasons[0] != LEAVES_NOTHING]
     fresh = len(pipeline.nodes) - len(stale)
     if not made:
-        click.echo(f"Nothing has changed: {fresh} nodes left what they would leave today.")
+        click.echo(f"Nothing has changed: {fresh} nodes are up to date.")
     else:
-        click.echo(f"{len(stale)} of {len(pipeline.nodes)} nodes run again; {fresh} left what they would leave today.")
+        click.echo(f"{len(stale)} of {len(pipeline.nodes)} nodes run again; {fresh} are up to date.")
     for name, reasons in stale.items():
         more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
         click.echo(f"  {name}: {', '.join(reasons[:_SHOWN])}{more}")

@@ -59,7 +59,7 @@ def _liger_for(kind: str) -> Any:
         _LOGGER.info("liger-kernel is not installed: steps take about half as long again. pip install liger-kernel")
         return None
     except AttributeError:
-        _LOGGER.warning("liger-kernel is of a version that is not known here (0.8 is): its kernels are not used.")
+        _LOGGER.warning("liger-kernel has an unsupported version (0.8 is supported): its kernels are not used.")
         return None
     if kind not in functions:
         _LOGGER.info("liger-kernel has no kernels for %s: steps take longer than they could.", kind)

@@ -57,7 +57,7 @@ class StudyPlace:
         Raises:
             BundleError: The place does not answer, or refuses.
         """
-        _LOGGER.info("Bringing the material of the study to %s, as far as it is not there yet.", self._material.url)
+        _LOGGER.info("Sending missing material of the study to %s.", self._material.url)
         sent = push_bundle(folder, self._material, include=_OF_ALL, exclude=_OF_A_MACHINE, ignore_locks=True)
         return f"{sent.number}:{sent.manifest_sha256}"
 

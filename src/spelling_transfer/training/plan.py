@@ -126,7 +126,7 @@ def prepare_static(static: StaticStep, data: AnswerData) -> None:
             break
     widths = ", ".join(str(width) for width in sorted(data.shapes.labels))
     _LOGGER.info(
-        "Steps are cut into passes of %d rows, %s tokens wide%s.",
+        "Steps are split into passes of %d rows, %s tokens wide%s.",
         data.shapes.rows,
         widths,
         ", each captured as one graph" if static.captures else "",

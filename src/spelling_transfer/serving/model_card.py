@@ -14,15 +14,15 @@ from spelling_transfer.models.profile import ModelProfile
 _ARMS = {"base": "before training", "spelling": "this model"}
 _OPEN = {
     "merged": (
-        "base and adapter in one, as safetensors, for transformers, vLLM, lm-eval and mlx-lm",
+        "base and adapter merged, as safetensors, for transformers, vLLM, lm-eval and mlx-lm",
         'AutoModelForCausalLM.from_pretrained("merged"), AutoTokenizer.from_pretrained("merged")',
     ),
     "trimmed": (
-        "the same with the tokens of the English subset alone; a question in other tokens is read in smaller pieces",
+        "the same with only the tokens of the English subset; other text is split into smaller tokens",
         'AutoModelForCausalLM.from_pretrained("trimmed"), AutoTokenizer.from_pretrained("trimmed")',
     ),
-    "adapter": ("the LoRA adapter alone, for PEFT", ""),
-    "base": ("the base model of the adapter, which is on no hub", 'AutoModelForCausalLM.from_pretrained("base")'),
+    "adapter": ("the LoRA adapter, for PEFT", ""),
+    "base": ("the base model of the adapter, which is not on the hub", 'AutoModelForCausalLM.from_pretrained("base")'),
     "gguf": ("for llama.cpp and Ollama, in the type of the weights", "ollama create NAME -f gguf/Modelfile"),
 }
 
@@ -77,14 +77,13 @@ def model_card(
         *_score_lines(rows, interval),
         _answer_line(verdict),
         "## How to prompt it",
-        f"One question in one turn, in non-thinking mode. The chat templates here render no other prompt, whatever a "
-        f"request says. Sampling: {values}. For answers that can be compared, take the most likely "
-        "token each time, as the scores were made.",
-        "`generation_config.json` holds these values, and keeps transformers from saying a think tag. Other tools "
-        "have no such mask; this project's own endpoint (`kedro serve`) enforces it, and the English subset.",
+        f"One question in one turn, in non-thinking mode; the chat templates here render no other prompt. Sampling: "
+        f"{values}. The scores were measured with greedy decoding.",
+        "`generation_config.json` has these values, and masks think tags in transformers. Other tools have no such mask; "
+        "this project's own endpoint (`kedro serve`) enforces it, and the English subset.",
         "## What is here",
         "| folder | what | open it |\n|---|---|---|\n" + "\n".join(opened),
-        "`policy_report.json` says what was checked so that nothing thinks; `SHA256SUMS` is read by "
+        "`policy_report.json` lists what was checked for non-thinking mode; verify `SHA256SUMS` with "
         "`sha256sum -c SHA256SUMS`." + _conformance_line(conformance),
     ]
     return "\n\n".join(lines) + "\n"
@@ -112,7 +111,7 @@ def _score_lines(rows: Sequence[Mapping[str, Any]], interval: str) -> list[str]:
         for row in sorted(rows, key=lambda row: str(row["task"]))
     ]
     return [
-        "Exact match on word families that were never trained on, greedy.",
+        "Exact match on held-out word families, greedy.",
         f"| task | model | exact | {interval} | questions | seed |\n|---|---|---:|---:|---:|---:|\n" + "\n".join(table),
     ]
 

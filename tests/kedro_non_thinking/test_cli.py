@@ -51,6 +51,13 @@ def test_a_violation_ends_with_1_and_says_file_line_rule_value_and_remedy(projec
     assert "Set it to false" in result.output
 
 
+def test_the_name_of_a_file_writes_no_line_of_its_own(project: Path) -> None:
+    (project / "bad\n::error::forged\x1b[2J.yml").write_text("enable_thinking: true\n")
+    output = _run("check").output
+    assert "bad\ufffd::error::forged\ufffd[2J.yml:1: thinking-switch" in output
+    assert "\x1b" not in output
+
+
 def test_a_file_that_cannot_be_judged_ends_with_1(project: Path) -> None:
     (project / "broken.yml").write_text("a: [")
     result = _run("check")

@@ -51,6 +51,8 @@ def to_text(result: ScanResult, policy: Policy) -> str:
         parts.append(f"{len(result.unchecked) - blocking} hold no text and were not checked")
     if result.exemptions:
         parts.append(f"{len(result.exemptions)} exemptions in use")
+    # A name or a value of somebody else's may neither write lines of its own nor command a terminal.
+    lines = ["".join(character if character.isprintable() else "\ufffd" for character in line) for line in lines]
     return "\n".join([*lines, *result.notes, ", ".join(parts) + "."])
 
 

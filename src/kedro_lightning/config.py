@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -146,6 +146,15 @@ class TrialSettings(_Settings):
     gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory a command needs on the accelerator.")
 
 
+_SECRET_NAME = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET)(?:_|$)|PASSW(?:OR)?D|CREDENTIAL", re.IGNORECASE)
+
+
+def _refuse_secrets(setting: str, names: Iterable[str], secrets: Sequence[str]) -> None:
+    """Refuses variables whose values the platform would keep and show, where they are declared or named as secrets."""
+    if secret := sorted(name for name in names if name in secrets or _SECRET_NAME.search(name)):
+        raise ValueError(f"{setting}: {secret[0]} is a secret; it belongs in the platform's store (secrets)")
+
+
 class DeploymentSettings(_Settings):
     """A service that answers at an address, on machines that come and go with its load."""
 
@@ -183,8 +192,7 @@ class DeploymentSettings(_Settings):
             raise ValueError(f"min_replicas ({self.min_replicas}) is above max_replicas ({self.max_replicas})")
         if self.max_surge == self.max_unavailable == 0:
             raise ValueError("max_surge and max_unavailable are both 0, so that no release could ever take over")
-        if secret := set(self.variables) & set(self.secrets):
-            raise ValueError(f"variables: {min(secret)} is a secret; it belongs in the platform's store")
+        _refuse_secrets("variables", self.variables, self.secrets)
         return self
 
 
@@ -239,13 +247,9 @@ class ComputeConfig(_Settings):
         for task, studio in self.studios.items():
             if names.count(studio.name) > 1:
                 raise ValueError(f"studios.{task}.name: {studio.name!r} is the Studio of two tasks; each has its own")
-        if secret := set(self.pass_on) & set(self.secrets):
-            raise ValueError(f"pass_on: {min(secret)} is a secret; it belongs in the platform's store")
+        _refuse_secrets("pass_on", self.pass_on, self.secrets)
         for name, environment in self.environments.items():
-            if secret := set(environment.variables) & set(self.secrets):
-                raise ValueError(
-                    f"environments.{name}.variables: {min(secret)} is a secret; it belongs in the platform's store"
-                )
+            _refuse_secrets(f"environments.{name}.variables", environment.variables, self.secrets)
         return self
 
     def studio_of(self, task: str) -> StudioSettings:
@@ -348,7 +352,9 @@ def _explain(detail: Any, place: str) -> str:
         return f"compute: {path}: there is no such setting ({place})."
     if detail["type"] == "value_error":
         return f"compute: {path + ': ' if path else ''}{message} ({place})."
-    return f"compute: {path}: {detail['input']!r}: {message[:1].lower()}{message[1:]} ({place})."
+    # Of what is missing, the input is all that stands around it.
+    found = "" if detail["type"] == "missing" else f" {detail['input']!r}:"
+    return f"compute: {path}:{found} {message[:1].lower()}{message[1:]} ({place})."
 
 
 def _places(loader: Any) -> str:

@@ -59,6 +59,15 @@ def test_a_project_without_the_file_rents_nothing(tmp_path: Path) -> None:
             {"secrets": ["KEY"], "environments": {"default": {"variables": {"KEY": "x"}}}},
             ["KEY is a secret", "platform's store"],
         ),
+        ({"pass_on": ["RUN", "WANDB_API_KEY"]}, ["pass_on: WANDB_API_KEY is a secret", "platform's store"]),
+        (
+            {"deployments": {"speller": {"task": "a", "command": "a", "variables": {"PGPASSWORD": "x"}}}},
+            ["deployments.speller", "variables: PGPASSWORD is a secret"],
+        ),
+        (
+            {"deployments": {"speller": {"task": "a", "variables": {"A": "x"}}}},
+            ["compute: deployments.speller.command: field required"],
+        ),
         ({"secrets": ["not a name"]}, ["secrets"]),
         (
             {"data": {"mounts": {"data": "$NO_SUCH_VARIABLE/x"}}},

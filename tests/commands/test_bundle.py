@@ -104,7 +104,8 @@ def test_a_library_s_link_to_its_cache_is_left_out_and_named(toy_project: ToyPro
 def test_credentials_stay_here_unless_each_is_named(toy_project: ToyProject, tmp_path: Path):
     secret = "key: the-secret-of-the-store\n"
     names = ["conf/local/credentials.yml", "conf/local/deep/keys", "conf/prod/credentials_s3.yml"]
-    names += ["conf/prod/credentials/aws.yml", "home/.aws/credentials", ".env"]
+    names += ["conf/prod/credentials/aws.yml", "home/.aws/credentials", ".env", ".env.prod"]
+    names += ["home/ours.pem", "home/.ssh/id_ed25519", "home/tls.key"]
     for name in names:
         toy_project.write(name, secret)
     store = tmp_path.parent / f"{tmp_path.name}-store"

@@ -32,9 +32,10 @@ _TICK_SECONDS = 2.0
 """The coarsest clock of a file system in use: what changes twice within a tick has one time."""
 _BEING_WRITTEN = (".partial", ".tmp")
 _CREDENTIALS = re.compile(
-    r"(.*/)?(conf/local/.*|credentials|credentials[^/]*(/.*|\.(ya?ml|json|toml|ini))|\.env|\.netrc)"
+    r"(.*/)?(conf/local/.*|credentials|credentials[^/]*(/.*|\.(ya?ml|json|toml|ini))|\.env([.-][^/]*)?|\.netrc"
+    r"|[^/]*\.(pem|key)|id_(rsa|ecdsa|ed25519))"
 )
-"""Where Kedro, AWS and others keep what nobody else may have."""
+"""Where Kedro, AWS, SSH and others keep what nobody else may have, and the keys that sign versions."""
 _MAX_PART_BYTES, _MAX_BYTES = 240, 900
 _PLAIN = re.compile(r"(?:[\w-][\w.-]{0,98}[\w-]/){0,7}[\w-][\w.-]{0,98}[\w-]", re.ASCII)
 """Most names are like this, and none of these is refused; with thousands of files the long way takes a while."""
@@ -183,7 +184,7 @@ def scan_folder(
 
     Not even looked at are what the patterns leave out, what is being written at the moment (``.NAME.partial``,
     ``.NAME.tmp``), ``.gitkeep``, what a Mac's Finder leaves, and a bundle's own records. What may hold credentials
-    (``conf/local``, ``credentials.yml``, ``.env``) is left out unless ``include`` has its whole name.
+    (``conf/local``, ``credentials.yml``, ``.env``, ``ours.pem``) is left out unless ``include`` has its whole name.
 
     Args:
         root: The folder.

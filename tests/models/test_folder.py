@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import tempfile
 import tracemalloc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
+from spelling_transfer.commands.errors import explain
 from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError, new_folder
 
 
@@ -101,3 +104,17 @@ def test_a_header_without_end_is_not_read(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_weights_that_find_no_room_are_an_error_of_the_system_that_names_the_folder(tmp_path: Path) -> None:
+    def fill() -> None:
+        with new_folder(tmp_path / "model", {"kind": "test"}):
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(OSError, match="No space left on device") as full:
+        fill()
+    assert explain(full.value) == (
+        f"{tmp_path / 'model'}: No space left on device. Make room and run again. Temporary files are in "
+        f"{tempfile.gettempdir()}, or where TMPDIR says."
+    )
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -114,6 +115,8 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
         remedy = "Run with --verbose to see where." if _has_option("--verbose") else ""
         if isinstance(system, PermissionError):
             remedy = "Its owner can let the group read and write it: chmod -R g+rwX on its folder."
+        if system.errno == errno.ENOSPC:
+            remedy = f"Make room and run again. Temporary files are in {tempfile.gettempdir()}, or where TMPDIR says."
         return f"{place}{system.strerror}. {remedy}".rstrip()
     return None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -133,9 +135,18 @@ def new_folder(target: Path, notes: dict[str, Any]) -> Iterator[Path]:
     Args:
         target: Where the folder is to stand; what stood there before is replaced.
         notes: What the manifest says beside the checksums.
+
+    Raises:
+        OSError: Its disk is full, whatever library wrote to it.
     """
     with whole_folder(target) as work:
-        yield work
+        try:
+            yield work
+        except Exception as error:
+            # safetensors, in Rust, has one error for all that can go wrong.
+            if f"(os error {errno.ENOSPC})" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         write_manifest(work, notes)
 
 

@@ -142,3 +142,14 @@ def test_what_machines_cannot_share_is_refused_before_anything_is_rented(
     with pytest.raises(StudyConfigError, match=message):
         run_study(light_settings(backend="lightning", **changes), light_defaults(), LightStudy(), folder=tmp_path)
     assert platform.jobs == []
+
+
+def test_a_connection_to_the_database_does_not_wait_for_a_network_that_has_gone_away(database: LocalPostgres) -> None:
+    engine = open_engine(storage_url(database.url, Path()))
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        given = driver.info.get_parameters()
+    engine.dispose()
+    # Half a minute, whether the answer to a query is missing or the acknowledgement of what was sent.
+    assert sum(int(given[f"keepalives_{name}"]) for name in ("idle", "interval", "interval")) <= 30
+    assert int(given["tcp_user_timeout"]) == 30_000

@@ -105,6 +105,18 @@ def test_the_new_one_replaces_the_old_and_nothing_else_is_left(old: Path):
     assert list(old.parent.iterdir()) == [old]
 
 
+def test_what_a_killed_process_left_of_a_folder_goes_when_it_is_a_day_old(tmp_path: Path):
+    begun, old, other = (tmp_path / f".{name}.partial" for name in ("model.1", "model.2", "model2.3"))
+    for folder in (begun, old, other):
+        folder.mkdir()
+        (folder / "weights").write_text("some")
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    with whole_folder(tmp_path / "model") as work:
+        fill(work)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [begun.name, other.name, "model"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_what_is_interrupted_leaves_the_old_one(old: Path, error: type[BaseException]):
     before = content(old)

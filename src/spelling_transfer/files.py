@@ -6,11 +6,13 @@ What is new has the modes that the user's umask gives, so that others of the gro
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +24,9 @@ NAME_PATTERN, NAME_LENGTH = r"^\w([\w.-]*[\w-])?$", 100
 The length stands apart: a count of letters of all alphabets in a pattern costs each command 20 ms.
 """
 NAME_RULE = "letters, digits, '_', '-' and '.', at most 100, the first a letter, digit or '_', the last no '.'"
+
+_ABANDONED_SECONDS = 86400.0
+"""What was begun so long ago, nobody is writing any more."""
 
 FINDER = ".DS_Store"
 """What a Mac leaves in each folder that somebody looks into: nobody's data."""
@@ -109,6 +114,7 @@ def whole_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
             replace_folder(partial, target)
         else:
             _rename(partial, target)
+        _remove_abandoned(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -155,6 +161,14 @@ def replace_folder(source: Path, target: Path) -> None:
 def partial_name(target: Path) -> Path:
     """Returns a hidden name in the same folder, hence on the same disk, so that the final move is atomic."""
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Removes what processes that were killed left beside a folder: a model's is gigabytes, and hidden."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _finish(file: Path) -> None:

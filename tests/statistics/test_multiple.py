@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,6 +33,13 @@ def test_holm_is_between_no_adjustment_and_bonferronis(p_values: list[float]) ->
     assert (adjusted <= np.minimum(np.array(p_values) * len(p_values), 1)).all()
     order = np.argsort(p_values, kind="stable")
     assert (np.diff(adjusted[order]) >= 0).all()
+
+
+@pytest.mark.parametrize("adjust", [holm, benjamini_hochberg])
+@pytest.mark.parametrize("strange", [float("nan"), -0.1, 5.0])
+def test_what_is_no_p_value_is_refused(adjust: Callable[..., object], strange: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        adjust([0.01, 0.04, strange])
 
 
 def test_nothing_to_adjust() -> None:

@@ -16,8 +16,11 @@ def holm(p_values: ArrayLike) -> Floats:
 
     Args:
         p_values: One a hypothesis, shape (hypotheses,).
+
+    Raises:
+        ValueError: One is missing, or no p-value.
     """
-    p = np.asarray(p_values, dtype=float)
+    p = _between_0_and_1(p_values)
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))
     adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -32,9 +35,19 @@ def benjamini_hochberg(p_values: ArrayLike) -> Floats:
 
     Args:
         p_values: One a hypothesis, shape (hypotheses,).
+
+    Raises:
+        ValueError: One is missing, or no p-value.
     """
-    p = np.asarray(p_values, dtype=float)
+    p = _between_0_and_1(p_values)
     order = np.argsort(-p, kind="stable")
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum.accumulate(p[order] * len(p) / np.arange(len(p), 0, -1))
     return np.minimum(adjusted, 1.0)
+
+
+def _between_0_and_1(p_values: ArrayLike) -> Floats:
+    p = np.asarray(p_values, dtype=float)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("p-values: each has to be a number from 0 to 1. Leave out hypotheses that were not tested.")
+    return p

@@ -39,6 +39,21 @@ def test_an_answer_that_is_neither_right_nor_wrong_is_not_taken_for_right(missin
     assert [paired_difference(each, [False, False], ["a", "b"]).reference for each in given] == [0.5] * 3
 
 
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA])
+def test_an_example_without_a_family_is_refused(missing: object) -> None:
+    for families in (["berry", missing, missing], pd.Series(["berry", missing, missing])):
+        with pytest.raises(ValueError, match="families: an example has none"):
+            paired_difference([1, 0, 1], [0, 1, 1], np.asarray(families, dtype=object))
+    with pytest.raises(ValueError, match="families: an example has none"):
+        paired_difference([1, 0, 1], [0, 1, 1], [1.0, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("level", [{"confidence": 95}, {"alpha": 5}])
+def test_a_level_in_percent_is_refused(level: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"is not between 0 and 1: 0\.95 for 95%"):
+        paired_difference([1, 0], [0, 1], ["a", "b"], **level)
+
+
 def test_repeating_a_familys_examples_does_not_narrow_the_interval() -> None:
     rng = np.random.default_rng(3)
     reference, arm, families = rng.random(80) < 0.5, rng.random(80) < 0.6, np.arange(80)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spelling_transfer.statistics.intervals import CONFIDENCE, Floats, Interval
+from spelling_transfer.statistics.intervals import CONFIDENCE, Floats, Interval, number_families
 
 FEWEST_SEEDS = 3
 """Fewer seeds than this cannot show how far seeds differ: an assumed spread stands in."""
@@ -118,9 +118,15 @@ class Contrast(NamedTuple):
 
 
 def quantile(confidence: float, df: float = math.inf) -> float:
-    """Returns the two-sided quantile of Student's t; the normal one where ``df`` is infinite."""
+    """Returns the two-sided quantile of Student's t; the normal one where ``df`` is infinite.
+
+    Raises:
+        ValueError: The confidence is no share.
+    """
     from scipy.special import ndtri, stdtrit
 
+    if not 0 <= confidence < 1:
+        raise ValueError(f"confidence: {confidence:g} is not between 0 and 1: 0.95 for 95%.")
     tail = (1 + confidence) / 2
     return float(stdtrit(df, tail) if math.isfinite(df) else ndtri(tail))
 
@@ -138,7 +144,7 @@ def family_values(correct: ArrayLike, families: ArrayLike, among: ArrayLike | No
     """
     right = np.atleast_2d(np.asarray(correct, dtype=float))
     if among is None:
-        _, place, sizes = np.unique(np.asarray(families), return_inverse=True, return_counts=True)
+        place, sizes = number_families(families)
     else:
         place = np.searchsorted(np.asarray(among), np.asarray(families))
         sizes = np.bincount(place, minlength=len(np.asarray(among)))

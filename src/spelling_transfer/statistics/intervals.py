@@ -33,6 +33,22 @@ class Interval(NamedTuple):
 NO_INTERVAL = Interval(float("nan"), float("nan"))
 
 
+def number_families(families: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Returns the place of each example's family among all, sorted, and how many examples each family has.
+
+    Raises:
+        ValueError: An example has no family, or families cannot be sorted. NumPy would take all NaN for one family.
+    """
+    try:
+        names, place, sizes = np.unique(np.asarray(families), return_inverse=True, return_counts=True)
+        missing = bool(np.not_equal(names, names).any())
+    except TypeError:  # None or pandas.NA among texts
+        missing = True
+    if missing:
+        raise ValueError("families: an example has none, or they are of several kinds. Name the family of each.")
+    return place, sizes
+
+
 def wilson_interval(successes: int, n: int, *, confidence: float = CONFIDENCE) -> Interval:
     """Returns Wilson's score interval of a share.
 
@@ -69,7 +85,7 @@ def clustered_wilson_interval(values: ArrayLike, clusters: ArrayLike, *, confide
     from scipy.stats import norm
 
     right = np.asarray(values, dtype=float)
-    _, member = np.unique(np.asarray(clusters), return_inverse=True)
+    member, _ = number_families(clusters)
     n, m = len(right), int(member.max()) + 1 if len(right) else 0
     if n == 0:
         return NO_INTERVAL

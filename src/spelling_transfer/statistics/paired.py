@@ -89,9 +89,12 @@ def paired_difference(
         alpha: Level at which ``detectable`` would be found; that of the interval if not given.
 
     Raises:
-        ValueError: There are no examples, the three differ in length, or an answer is neither right nor wrong.
+        ValueError: There are no examples, the three differ in length, an answer is neither right nor wrong, an example
+            has no family, or a level is no share.
     """
-    first, second = (np.atleast_2d(_right(each, name)) for each, name in ((reference, "reference"), (arm, "arm")))
+    first, second = (
+        np.atleast_2d(right_or_wrong(each, name)) for each, name in ((reference, "reference"), (arm, "arm"))
+    )
     family = np.asarray(families)
     n = first.shape[1]
     if not n or not n == second.shape[1] == len(family):
@@ -118,8 +121,12 @@ def paired_difference(
     )
 
 
-def _right(answers: ArrayLike, name: str) -> NDArray[np.bool_]:
-    """Returns answers as right or wrong. Python takes a missing one (NaN) and a text ("False") for true."""
+def right_or_wrong(answers: ArrayLike, name: str) -> NDArray[np.bool_]:
+    """Returns answers as right or wrong. Python takes a missing one (NaN) and a text ("False") for true.
+
+    Raises:
+        ValueError: An answer is neither.
+    """
     found = np.asarray(answers)
     if found.dtype == bool:
         return found

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval
+from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval, number_families
 
 Integers = NDArray[np.integer[Any]]
 
@@ -88,8 +88,12 @@ STANDARD = Bootstrap()
 
 
 def family_totals(families: ArrayLike, *columns: ArrayLike) -> Floats:
-    """Returns the sum of each column within each family, shape (families, columns); families in sorted order."""
-    _, place = np.unique(np.asarray(families), return_inverse=True)
+    """Returns the sum of each column within each family, shape (families, columns); families in sorted order.
+
+    Raises:
+        ValueError: An example has no family.
+    """
+    place, _ = number_families(families)
     return np.stack([np.bincount(place, weights=np.asarray(column, dtype=float)) for column in columns], axis=1)
 
 

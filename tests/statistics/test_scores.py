@@ -94,6 +94,23 @@ def test_a_family_without_an_example_of_a_task_is_kept_for_the_others() -> None:
     assert np.isfinite(scores.interval).all()
 
 
+def test_answers_that_are_none_and_several_seeds_are_refused() -> None:
+    tasks, families = list(SCORED_TASKS), [0, 0, 0]
+    with pytest.raises(ValueError, match=r"reference: 1 of 3 are neither right nor wrong \(7\)"):
+        compare_transfer_scores([7, 0, 1], [1, 1, 1], tasks, families)
+    for strange in ([1, 1], np.ones((3, 3))):
+        with pytest.raises(ValueError, match="four arrays of one length"):
+            compare_transfer_scores([1, 0, 1], strange, tasks, families)
+
+
+def test_arms_that_differ_nowhere_or_everywhere_alike_are_no_certainty() -> None:
+    tasks, families = np.repeat(SCORED_TASKS, 40), np.tile(np.arange(40), 3)
+    for base, arm in ((np.zeros(120), np.ones(120)), (np.ones(120), np.ones(120))):
+        found = compare_transfer_scores(base, arm, tasks, families, bootstrap=Bootstrap(n_resamples=99))
+        assert found.arm == pytest.approx(1.2)
+        assert np.isnan([*found.reference_interval, *found.arm_interval, *found.interval]).all()
+
+
 def test_a_missing_task_is_named() -> None:
     answers = Answers(10, [0.1])
     with pytest.raises(ValueError, match="no example of position"):

@@ -5,7 +5,7 @@ Here with it: the scores of many trials in the same resamples of word families, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval, percentile_interval
+from spelling_transfer.statistics.paired import right_or_wrong
 from spelling_transfer.statistics.resampling import (
     FEWEST_FAMILIES,
     STANDARD,
@@ -103,7 +104,8 @@ def compare_transfer_scores(
     """Returns the transfer scores of two arms and their difference, with intervals from resampled word families.
 
     A family is drawn with all its examples of all tasks, so what its words have in common across tasks is kept. There
-    are no intervals where a task has examples of fewer than 30 families.
+    are no intervals where a task has examples of fewer than 30 families, nor where all resamples give the same score,
+    which is no certainty.
 
     Args:
         reference: Whether the reference arm is right, shape (examples,).
@@ -114,12 +116,20 @@ def compare_transfer_scores(
         bootstrap: How families are resampled.
 
     Raises:
-        ValueError: One of the three tasks has no example.
+        ValueError: One of the three tasks has no example, the four differ in shape, or an answer is neither right nor
+            wrong.
     """
+    shapes = {np.shape(each) for each in (reference, arm, tasks, families)}
+    if len(shapes) > 1 or len(shapes.pop()) != 1:
+        raise ValueError(
+            "transfer score: each example has one answer of each arm, one task and one family. Give four arrays of one "
+            "length; of several seeds, one at a time."
+        )
     of_task = [np.asarray(tasks) == task for task in SCORED_TASKS]
     if missing := [task for task, rows in zip(SCORED_TASKS, of_task, strict=True) if not rows.any()]:
         raise ValueError(f"transfer score: no example of {', '.join(missing)}.")
-    right = [np.asarray(each, dtype=float) * rows for each in (reference, arm) for rows in of_task]
+    arms = right_or_wrong(reference, "reference"), right_or_wrong(arm, "arm")
+    right = [each * rows for each in arms for rows in of_task]
     totals = family_totals(families, *right, *of_task)  # a family without an example of a task counts as none there
 
     def score(*sums: Floats) -> Floats:
@@ -133,10 +143,12 @@ def compare_transfer_scores(
     scores = [float(score(*totals[:, columns].sum(axis=0))) for columns in of_arms]
     drawn = bootstrap.sums(totals)
     enough = np.count_nonzero(totals[:, 6:], axis=0).min() >= FEWEST_FAMILIES
-    first, second, both = (
-        sums_interval(drawn[:, columns], statistic, bootstrap) if enough else NO_INTERVAL
-        for columns, statistic in [*((columns, score) for columns in of_arms), (list(range(9)), difference)]
-    )
+
+    def interval(columns: list[int], statistic: Callable[..., Floats]) -> Interval:
+        found = sums_interval(drawn[:, columns], statistic, bootstrap) if enough else NO_INTERVAL
+        return found if found.low < found.high else NO_INTERVAL
+
+    first, second = (interval(columns, score) for columns in of_arms)
     return TransferScores(
         families=len(totals),
         reference=scores[0],
@@ -144,7 +156,7 @@ def compare_transfer_scores(
         arm=scores[1],
         arm_interval=second,
         difference=scores[1] - scores[0],
-        interval=both,
+        interval=interval(list(range(9)), difference),
     )
 
 

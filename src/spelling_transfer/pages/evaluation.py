@@ -38,7 +38,7 @@ _FIGURES = (
         "Each arm against the form control (filled) and against the base (hollow), on the same questions. Transfer "
         "shows as a spelling arm right of zero in position or count against both, if the direct arm (the ceiling) is "
         "right of zero too.",
-        "Differences in exact match, in percentage points, with unadjusted intervals. The verdict uses held-out "
+        "Differences in exact match, in percentage points, with unadjusted {level} intervals. The verdict uses held-out "
         "families. The other rows are words of which spelling alone was trained, held-out words whose tokens occur in "
         "no trained word, words whose spelling the base never saw, and random letters.",
     ),
@@ -55,8 +55,8 @@ _FIGURES = (
         "Kinds of questions",
         "The spelling arm against form control (filled) and base (hollow) on each kind of question about words of "
         "held-out families. Letters in the token: the length of the token that holds the letter asked for.",
-        "Differences in percentage points. These comparisons are exploratory. Kinds with fewer than ten families are "
-        "listed under “What was left out”.",
+        "Differences in exact match, in percentage points, with {level} intervals. These comparisons are exploratory. "
+        "Kinds with fewer than ten families are listed under “What was left out”.",
     ),
     (
         "errors",
@@ -169,11 +169,10 @@ def render_evaluation_page(
             table=gates_table(verdict),
         ),
     ]
-    sections += [
-        Section(heading, text=text, figure=figures[name], caption=caption, alt=f"{heading}. {caption}")
-        for name, heading, text, caption in _FIGURES
-        if name in figures
-    ]
+    for name, heading, text, caption in _FIGURES:
+        if name in figures:
+            below = caption.format(level=f"{settings.confidence:.0%}")
+            sections.append(Section(heading, text=text, figure=figures[name], caption=below, alt=f"{heading}. {below}"))
     sections += [
         *_left_out(results.left_out, results.effects),
         Section(
@@ -240,7 +239,7 @@ def _left_out(left_out: Mapping[str, Mapping[str, Any]], effects: pd.DataFrame) 
     few = effects[effects["difference"].isna()].drop_duplicates(["endpoint", "stratum", "value", "task"])
     rows = [{"what": f"{arm_name(arm)} ({arm})", "why": why} for arm, why in left_out["arms"].items()]
     rows += [
-        {"what": ENDPOINT_NAMES[endpoint], "why": f"no question of {', '.join(names).replace('_', ' ')}"}
+        {"what": ENDPOINT_NAMES[endpoint], "why": f"no question of {'; '.join(map(_kind, names))}"}
         for endpoint, names in left_out["strata"].items()
     ]
     rows += [
@@ -255,6 +254,13 @@ def _left_out(left_out: Mapping[str, Mapping[str, Any]], effects: pd.DataFrame) 
         text="What is listed here is neither replaced nor included in any mean." if rows else "Nothing.",
         table=pd.DataFrame(rows) if rows else None,
     )
+
+
+def _kind(name: str) -> str:
+    """Returns what the page calls a kind of question, by its name in the list of those without one."""
+    task, _, kind = name.partition(": ")
+    stratum, _, value = kind.partition(" ")
+    return f"{task}{_stratum({'stratum': stratum, 'value': value})}"
 
 
 def _stratum(row: Mapping[Any, Any]) -> str:

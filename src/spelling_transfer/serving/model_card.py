@@ -79,8 +79,8 @@ def model_card(
         "## How to prompt it",
         f"One question in one turn, in non-thinking mode; the chat templates here render no other prompt. Sampling: "
         f"{values}. The scores were measured with greedy decoding.",
-        "`generation_config.json` has these values, and masks think tags in transformers. Other tools have no such mask; "
-        "this project's own endpoint (`kedro serve`) enforces it, and the English subset.",
+        "`generation_config.json` has these values, and masks think tags in transformers. Other tools have no such "
+        "mask; this project's own endpoint (`kedro serve`) enforces it, and the English subset.",
         "## What is here",
         "| folder | what | open it |\n|---|---|---|\n" + "\n".join(opened),
         "`policy_report.json` lists what was checked for non-thinking mode; verify `SHA256SUMS` with "

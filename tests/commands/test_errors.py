@@ -20,6 +20,7 @@ from tests.test_misuse import commands as every
 from spelling_transfer.commands import errors
 from spelling_transfer.commands.errors import explain, one_clear_error
 from spelling_transfer.commands.project import run_pipeline
+from spelling_transfer.errors import SpellingTransferError
 
 
 def _fails(*options: click.Option) -> Result:
@@ -38,6 +39,16 @@ def test_an_error_of_the_system_advises_verbose_where_the_command_has_it() -> No
 def test_and_does_not_where_there_is_no_such_option() -> None:
     assert _fails().output == "Error: /some/file: Input/output error.\n"
     assert explain(OSError(errno.EIO, "Input/output error")) == "Input/output error."
+
+
+def test_what_an_error_quotes_commands_no_terminal() -> None:
+    def fail() -> None:
+        with one_clear_error():
+            raise SpellingTransferError("template: \x1b]0;title\x07\u202ex.\nAsk again.")
+
+    assert CliRunner().invoke(click.Command("fails", callback=fail)).output == (
+        "Error: template:  ]0;title  x.\nAsk again.\n"
+    )
 
 
 def test_a_pipeline_that_fails_in_another_command_advises_no_option_of_kedro_run(

@@ -21,6 +21,7 @@ from kedro.utils import find_kedro_project
 
 from kedro_lightning import ComputeError
 from kedro_non_thinking import PolicyError
+from spelling_transfer.commands.streams import printable
 from spelling_transfer.errors import SpellingTransferError, causes
 
 INTERRUPTED = 130
@@ -31,8 +32,9 @@ class CommandError(click.ClickException):
     """Ends a command with exit code 1 and a message in red."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Prints the message on standard error."""
-        click.secho(f"Error: {self.format_message()}", file=file, err=file is None, fg="red")
+        """Prints the message on standard error; what it quotes of somebody else's file commands no terminal."""
+        message = "\n".join(map(printable, self.format_message().splitlines()))
+        click.secho(f"Error: {message}", file=file, err=file is None, fg="red")
 
 
 @contextmanager

@@ -54,6 +54,31 @@ def test_code_of_a_model_is_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"attn_implementation": "owner/kernel"},
+        {"_attn_implementation": {"": "owner/kernel@main"}},
+        {"text_config": {"experts_implementation": "owner/kernel:forward"}},
+    ],
+)
+def test_code_of_the_hub_that_a_model_names_is_never_run(tmp_path: Path, config: dict[str, object]) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text(json.dumps(config).replace("/", "\\u002f"))
+    with pytest.raises(ModelFolderError, match=r"_implementation: .*owner/kernel.* is code of the hub"):
+        load_model(ModelFolder(tmp_path))
+
+
+def test_weights_that_are_none_are_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((EMBEDDED.path / "config.json").read_text())
+    header = json.dumps(
+        {"model.norm.weight": {"dtype": "F32", "shape": [10**9, 10**10], "data_offsets": [0, 4]}}
+    ).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
+    with pytest.raises(ModelFolderError, match="cannot be loaded as a causal language model"):
+        load_model(ModelFolder(tmp_path), device="cpu")
+
+
 def test_prompts_of_another_tokenizer_are_refused(tokenizer: ChatTokenizer) -> None:
     loaded = load_model(EMBEDDED, device="cpu")
     assert loaded.tokenizer_sha256 == tokenizer.sha256

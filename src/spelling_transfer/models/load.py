@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -144,6 +144,7 @@ def load_model(
         QuantisationError: The profile asks for 4 bits, and there is no CUDA or no bitsandbytes.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
@@ -153,6 +154,7 @@ def load_model(
             "a folder of its own."
         )
     check_weights(folder.path)
+    _refuse_named_code(folder.path / "config.json")
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar for every file of weights says nothing here
     dtype = getattr(torch, profile.dtype if profile else "float32")
     four_bit = four_bit_options(profile.dtype) if profile and profile.four_bit else {}
@@ -165,7 +167,7 @@ def load_model(
             trust_remote_code=False,
             **four_bit,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (ImportError, OSError, RuntimeError, SafetensorError, ValueError) as error:
         if "trust_remote_code" in str(error):
             raise ModelFolderError(
                 f"{folder.path}: the model needs its own Python code, which is never run here (trust_remote_code is "
@@ -226,6 +228,24 @@ def check_weights(path: Path) -> None:
         f"{path}: no safetensors weights{found}. Take a revision of the model that has them, or convert it once where "
         "you trust it: model.save_pretrained(folder, safe_serialization=True)."
     )
+
+
+def _refuse_named_code(file: Path) -> None:
+    """Refuses a configuration that names code of the hub (``"attn_implementation": "owner/kernel"``).
+
+    With the package ``kernels``, transformers would download and run it.
+    """
+
+    def check(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+        for name, value in entries:
+            if name.endswith("_implementation") and "/" in str(value):
+                raise ModelFolderError(
+                    f"{file}: {name}: {value!r} is code of the hub, which is never run. Take it out."
+                )
+        return dict(entries)
+
+    with suppress(OSError, ValueError, RecursionError):  # which transformers says better
+        json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=check)
 
 
 def tokenizer_sha256_of(folder: ModelFolder) -> str | None:

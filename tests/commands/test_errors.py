@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.startup import bootstrap_project
+from kedro.io import DatasetError
 from tests.conftest import ROOT, ToyProject
 from tests.test_misuse import commands as every
 
@@ -21,6 +22,7 @@ from spelling_transfer.commands import errors
 from spelling_transfer.commands.errors import explain, one_clear_error
 from spelling_transfer.commands.project import run_pipeline
 from spelling_transfer.errors import SpellingTransferError
+from spelling_transfer.storage.sources import ChatTokenizerDataset
 
 
 def _fails(*options: click.Option) -> Result:
@@ -34,6 +36,18 @@ def _fails(*options: click.Option) -> Result:
 def test_an_error_of_the_system_advises_verbose_where_the_command_has_it() -> None:
     result = _fails(click.Option(["--verbose", "-v"], is_flag=True))
     assert result.output == "Error: /some/file: Input/output error. Run with --verbose to see where.\n"
+
+
+def test_memory_that_ran_out_is_said_and_no_file_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(_: str) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("spelling_transfer.tokenizer.chat.Tokenizer.from_str", no_room)
+    with pytest.raises(DatasetError) as failed:
+        ChatTokenizerDataset().load()
+    assert explain(failed.value) == (
+        "Memory ran out. Close other programs or lift the limit of this shell ('ulimit -v'), and run again."
+    )
 
 
 def test_and_does_not_where_there_is_no_such_option() -> None:

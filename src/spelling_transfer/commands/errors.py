@@ -103,6 +103,8 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
     known = (SpellingTransferError, PolicyError, ComputeError)
     ours = next((cause for cause in chain if isinstance(cause, known)), None)
     system = next((cause for cause in chain if isinstance(cause, OSError) and cause.strerror), None)
+    if ours is None and any(isinstance(cause, MemoryError) for cause in chain):
+        return "Memory ran out. Close other programs or lift the limit of this shell ('ulimit -v'), and run again."
     if isinstance(error, DatasetError):
         # The catalog puts the dataset's name in front of what the dataset class said.
         name, colon, _ = str(error).partition(": ")

@@ -136,6 +136,8 @@ def load_chat_tokenizer(folder: str | Path | None = None, *, expected_sha256: st
         )
     try:
         tokenizer = Tokenizer.from_str(data.decode("utf-8"))
+    except MemoryError:
+        raise
     except Exception as error:  # tokenizers raises bare Exception on a malformed file
         raise TokenizerFileError(f"{folder / 'tokenizer.json'}: not a tokenizer file ({error}).") from error
     # Whoever saved it may have padded and cut then; transformers asks anew at each call.

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedro.utils import is_kedro_project
+
 from .code import Source, bring_code, pushed_commit
 from .config import ComputeConfig, conf_source
 from .costs import Ledger
@@ -78,6 +80,7 @@ def preflight(
         ComputeError: Something is missing; the message says what, and where to set it.
     """
     check_places(pipeline, jobs, catalog, config, context.project, folder_settings(context.loader, context.project))
+    _check_project(context.project)
     _check_conf_source(context)
     _check_params(context.params)
     check_budget_is_set(config)
@@ -189,6 +192,14 @@ def check_money(plan: Plan, config: ComputeConfig, ledger: Ledger, run_id: str, 
             "Nothing was started. See 'kedro compute plan'; set the budget in compute.yml."
         )
     return RunBudget(limit, spent)
+
+
+def _check_project(project: Path) -> None:
+    if not is_kedro_project(project):
+        raise PreflightError(
+            f"{project}: a job is 'kedro run' in a copy of this folder, whose pyproject.toml has no [tool.kedro]. Run "
+            "from the project's own folder; the package of a project has no jobs."
+        )
 
 
 def _check_conf_source(context: RunContext) -> None:

@@ -44,6 +44,8 @@ def catalog(made: str = "s3://data/made.json") -> DataCatalog:
 
 def check(project: Path, kept: DataCatalog, params: dict | None = None, loader=None, **changes):
     config = ComputeConfig.model_validate({**_SETTINGS, **changes})
+    if not (project / "pyproject.toml").exists():
+        (project / "pyproject.toml").write_text("[tool.kedro]\n")
     if loader is None:
         loader = OmegaConfigLoader(str(project / "conf"), base_env="base", default_run_env="local")
     context = RunContext(project, loader, "local", params or {})
@@ -55,7 +57,6 @@ def attempt(project: Path, params: dict | None = None, **changes):
 
 
 def test_a_run_that_may_start_has_its_code_in_the_studio(platform, studio, tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text("[tool.kedro]\n")
     ready = attempt(tmp_path, {"n": 3})
     assert list(ready.works) == ["train"]
     assert [machine.name for machine in ready.works["train"].machines] == ["T4", "A100"]
@@ -103,6 +104,14 @@ def test_nobody_signed_in_is_a_reason(platform, studio, tmp_path: Path, monkeypa
         attempt(tmp_path)
 
 
+def test_a_folder_that_is_no_project_is_a_reason(platform, studio, tmp_path: Path) -> None:
+    """As where the package of a project runs: its jobs had no command 'run' once their machines were paid for."""
+    config, context = ComputeConfig.model_validate(_SETTINGS), RunContext(tmp_path, OmegaConfigLoader(str(tmp_path)))
+    with pytest.raises(ComputeError, match=r"whose pyproject\.toml has no \[tool\.kedro\]"):
+        preflight(steps(), make_node_jobs(steps(), config), catalog(), config, context, "run-1")
+    assert platform.world.blobs == {}
+
+
 def test_a_configuration_that_jobs_do_not_read_is_a_reason(platform, studio, tmp_path: Path) -> None:
     loader = OmegaConfigLoader(str(tmp_path / "elsewhere"), base_env="base", default_run_env="local")
     with pytest.raises(ComputeError, match=r"--conf-source: .*elsewhere: a job reads the project's own configuration"):
@@ -134,7 +143,7 @@ def test_where_one_setting_has_to_change_it_alone_is_named(tmp_path: Path) -> No
 
 
 def test_a_studio_with_other_packages_is_refused_before_anything_is_rented(platform, connection, tmp_path) -> None:
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "spelling-transfer"\n')
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "spelling-transfer"\n[tool.kedro]\n')
     (tmp_path / "uv.lock").write_text("one")
     config = ComputeConfig.model_validate({**_SETTINGS, "environments": {"default": {"plugins": ["environment"]}}})
     set_up(StudiosApi(connection), config, "tuning", tmp_path)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kedro.framework.cli.utils import find_run_command
 
 PAGE = Path(__file__).parents[2] / "docs" / "lightning_studio_setup.md"
 SECTION = PAGE.read_text().partition("## In a project of your own\n")[2].partition("\n## ")[0]
@@ -51,6 +52,19 @@ def test_a_node_with_a_tag_becomes_a_job(platform, project: Path) -> None:
     assert "1 job on rented machines" in shown["kedro run --runner=kedro_lightning.StudioRunner"].stderr
     assert "USD in all" in shown["kedro compute cost"].stdout
     assert platform.running == []
+
+
+@pytest.mark.parametrize("page", ["lightning_studio_setup.md", "non_thinking_policy.md"])
+def test_the_package_of_a_project_finds_its_run_command(page: str, tmp_path: Path, monkeypatch) -> None:
+    """``python -m fresh`` asks ``fresh.cli`` for it, once there is one."""
+    (content,) = re.findall(
+        r"^# src/fresh/cli\.py$(.*?)^```", (PAGE.parent / page).read_text(), re.DOTALL | re.MULTILINE
+    )
+    package = f"fresh_{Path(page).stem}"
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "cli.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_run_command(package).name == "run"
 
 
 def test_the_plugin_speaks_of_no_project() -> None:

@@ -17,7 +17,10 @@ def test_arms_of_several_seeds_are_shown_with_the_answers_of_one() -> None:
     }  # fmt: skip
     described = pd.DataFrame([base, *({**base, "arm": "spelling", "seed": seed} for seed in (3, 4, 5))])
     sections = error_sections(described, error_table(described), side_by_side(described))
-    shares, confused, examples, _ = (section.table.frame for section in sections if isinstance(section.table, Table))
+    tables = [section.table for section in sections if isinstance(section.table, Table)]
+    shares, confused, examples, _ = (table.frame for table in tables)
     assert shares["kind"].tolist() == ["letter not in the word", "inside a token (of 1)"]
     assert confused[["base", "spelling"]].to_numpy().tolist() == [[1, 1]]
-    assert examples["arm"].tolist() == ["base", "spelling"]
+    # Arms are called what they are called on all pages.
+    assert examples["arm"].tolist() == ["base", "spelling arm"]
+    assert all(table.labels["spelling"] == "spelling arm" for table in tables[:2])

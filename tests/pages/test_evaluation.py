@@ -159,6 +159,7 @@ def test_the_page_begins_with_the_answer_what_was_done_floors_and_cost(found: Ev
     ]
     assert places == sorted(places)
     assert "direct arm (count) (direct_count) not in arms.trained" in text
+    assert "spelling random letters 2" in text  # words are called what the figures call them
     # A kind without a question is called what the figures call it.
     assert "unseen tokens no question of position, counted from: the front; position, counted from: the end;" in text
     assert text.count("in percentage points, with 95% intervals") == 2

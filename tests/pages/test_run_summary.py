@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from kedro.framework.cli.utils import _split_params
+from plotly.graph_objects import Figure
 from tests.samples.runs import COMPARISON
 from tests.samples.verdicts import arm_answers, gains
 
 from spelling_transfer.evaluation.settings import VerdictSettings
 from spelling_transfer.evaluation.verdict import decide
-from spelling_transfer.pages.run_results import Results, RunRecord, command_of
+from spelling_transfer.pages.run_results import Results, RunRecord, SummaryFigure, command_of
 from spelling_transfer.pages.run_summary import render_summary_page, summary_document, summary_lines
 
 
@@ -89,7 +90,10 @@ def test_the_page_of_a_run_has_its_command_and_what_each_pipeline_took() -> None
     record = RunRecord("today", ["tuning"], "local", command)
     for node, at in (("tuning.read", 0.0), ("tuning.train", 2.0), ("evaluation.answer", 7.0)):
         record._first[node], record._last[node] = at, at + 2
-    page = render_summary_page(record, Results(comparison=COMPARISON))
+    figures = (SummaryFigure("scores_plot", "Scores", "With {level} intervals.", Figure()),)
+    results = Results(comparison=COMPARISON, figures=figures, parameters={"evaluation": {"confidence": 0.9}})
+    page = render_summary_page(record, results)
+    assert "<figcaption>With 90% intervals." in page
     assert f"<code>{command}</code>" in page
     body = re.sub(r"<[^>]+>", " ", page.partition("<main")[2])
     rows = " ".join(body.split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from spelling_transfer.pages.names import arm_name
 from spelling_transfer.pages.numbers import POINTS
 from spelling_transfer.pages.page import Section, continued
 from spelling_transfer.pages.tables import Table
@@ -30,7 +31,8 @@ def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame) -> list[Se
     """
     if decodings.empty:
         return []
-    named = decodings.assign(decoding=decodings["decoding"].map(_NAMES))[_SHOWN].dropna(axis="columns", how="all")
+    named = decodings.assign(decoding=decodings["decoding"].map(_NAMES), arm=decodings["arm"].map(arm_name))
+    named = named[_SHOWN].dropna(axis="columns", how="all")
     shares = ("exact_match", "low", "high", "changed", "gained", "lost")
     signed = ("difference", "difference_low", "difference_high")
     formats = {

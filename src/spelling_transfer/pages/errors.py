@@ -6,6 +6,7 @@ import pandas as pd
 
 from spelling_transfer.evaluation.errors import KINDS, error_examples, letter_confusions
 from spelling_transfer.evaluation.marking import of_first_seed
+from spelling_transfer.pages.names import arm_name
 from spelling_transfer.pages.page import Section, continued
 from spelling_transfer.pages.tables import Table
 
@@ -41,24 +42,38 @@ def error_sections(described: pd.DataFrame, errors: pd.DataFrame, side_by_side: 
     confused = letter_confusions(described)
     confused = confused.pivot_table(index=["task", "expected", "given"], columns="arm", values="n", fill_value=0)
     confused = confused.loc[confused.sum(axis=1).sort_values(ascending=False, kind="stable").index].astype(int)
+    labels = {str(arm): arm_name(str(arm)) for arm in first["arm"].unique()}
     columns = ["arm", "task", "kind", "question", "tokens", "answer", "output"]
     return [
         Section(
             "What is wrong with wrong answers",
             text="Answers of each arm's first seed.",
-            table=Table(wide, caption=caption, formats=formats),
+            table=Table(wide, caption=caption, formats=formats, labels=labels),
         ),
-        continued(confused.reset_index().head(_MOST_CONFUSED), "Letters confused with others, most frequent first."),
         continued(
-            error_examples(described)[columns],
+            confused.reset_index().head(_MOST_CONFUSED),
+            "Letters confused with others, most frequent first.",
+            labels=labels,
+        ),
+        continued(
+            error_examples(described)[columns].replace({"arm": labels}),
             "Three of each kind, chosen by the hash of their identifiers.",
             max_rows=_MOST_QUESTIONS,
         ),
         Section(
             "Answers side by side",
-            table=Table(side_by_side, caption="All of them are in side_by_side.csv.", max_rows=_MOST_QUESTIONS),
+            table=Table(
+                side_by_side.assign(right=side_by_side["right"].map(_named)),
+                caption="All of them are in side_by_side.csv. Right: the arms whose answer is.",
+                labels=labels,
+                max_rows=_MOST_QUESTIONS,
+            ),
         ),
     ]
+
+
+def _named(arms: str) -> str:
+    return ", ".join(arm_name(arm) for arm in arms.split(", ") if arm)
 
 
 def _place(column: pd.Series) -> pd.Series:

@@ -28,6 +28,7 @@ _SHARE = ".1%"
 _NO_SHARE = "a weighted sum of the tasks, not a share; the verdict does not use it"
 _SAMPLES_PER_KIND = 8
 _GROUP_NAMES = {"asked": "letter or place", "endpoint": "words", "n_tokens": "tokens", "template_held_out": "wording"}
+_WORD_SETS = {"token_held_out": ENDPOINT_NAMES["unseen_tokens"], "random": ENDPOINT_NAMES["made_up"]}
 _ENDS = ("difference", "low", "high")
 
 # A figure that is given is drawn, in this order: name, heading, text, caption.
@@ -98,7 +99,7 @@ def comparison_cards(comparison: pd.DataFrame, floors: pd.DataFrame | None = Non
 def comparison_table(comparison: pd.DataFrame) -> Table:
     """Returns the whole comparison as a table."""
     rows = comparison[comparison["measure"] == "exact_match"]
-    kinds = rows["value"].astype(str).str.replace("_", " ").where(rows["group"] != "all", "all")
+    kinds = rows["value"].astype(str).replace(_WORD_SETS).str.replace("_", " ").where(rows["group"] != "all", "all")
     shares, counts, tests = ("reference_score", "arm_score"), ("only_reference", "only_arm"), ("p_value", "p_adjusted")
     columns = ["task", "questions", "n", *shares, *_ENDS, *counts, *tests, "gap_closed"]
     formats = {
@@ -305,7 +306,7 @@ def _scores_table(scores: pd.DataFrame) -> Table:
         arm=scores["arm"].map(arm_name),
         seed=scores["seed"].where(scores["seed"] >= 0),
         group=scores["group"].replace(_GROUP_NAMES).str.replace("_", " "),
-        value=scores["value"].astype(str).str.replace("_", " "),
+        value=scores["value"].astype(str).replace(_WORD_SETS).str.replace("_", " "),
     )
     shares = ("exact_match", "low", "high", "lenient", "invalid_rate", "majority", "similarity", "copied")
     return Table(

@@ -60,7 +60,7 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
         x=majority["task"],
         y=majority["majority"],
         mode="markers",
-        marker={"symbol": "line-ew", "size": 40, "line": {"width": 2, "color": COLOURS[1]}},
+        marker={"symbol": "line-ew", "size": 40, "line": {"width": 2, "color": COLOURS[2]}},
         hovertemplate="%{y:.1%}",
     )
     top = max(0.05, float(main["high"].max()), float(majority["majority"].max()))

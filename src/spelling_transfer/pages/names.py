@@ -44,6 +44,8 @@ _MEANINGS: Mapping[str, str] = {
     "spelling": "the task to write the letters of a word, one after the other",
     "position": "the task to name one letter: what is the 3rd letter of “apple”?",
     "count": "the task to say how often a letter occurs: how many p are in “apple”?",
+    "other tasks": "contains: is a letter in the word? first_last: its first and last letter; length: how many letters "
+    "it has; reverse: its letters from the end; substitute: its letters with one put in place of another",
     "the base": "the language model as it was before this study trained it",
     "LoRA": "a way to train: the model stays as it is, and a small addition, the adapter, learns",
     "arm": "one side of a comparison: the base, or the base trained or prompted in one way",
@@ -67,6 +69,7 @@ _MEANINGS: Mapping[str, str] = {
     "head": "the last part of a model, which gives each token of the vocabulary its chance to come next",
     "probe": "a small program fitted to a model's inner numbers, to see what can be read from them",
     "non-thinking mode": "the model answers at once, and writes no thoughts before its answer",
+    "node": "one step of a run",
     "endpoint": "the address at which a program sends questions to the model",
     "percentile": "at the 95th, 95 of 100 are at most so slow",
 }
@@ -85,5 +88,7 @@ def value_name(value: str) -> str:
 
 def meanings_in(text: str) -> dict[str, str]:
     """Returns what those words mean that occur in a text, in the singular or the plural."""
-    forms = {word: f"{word[:-1]}(?:y|ies)" if word.endswith("y") else f"{word}s?" for word in _MEANINGS}
+    forms = {
+        word: f"{word[:-1]}(?:y|ies)" if word.endswith("y") else f"{word.removesuffix('s')}s?" for word in _MEANINGS
+    }
     return {word: _MEANINGS[word] for word, form in forms.items() if re.search(rf"\b{form}\b", text, re.IGNORECASE)}

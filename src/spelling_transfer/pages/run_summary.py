@@ -134,7 +134,7 @@ def _figures(results: Results) -> Iterator[Section]:
         return next((i for i, start in enumerate(_FIGURE_ORDER) if name.startswith(start)), len(_FIGURE_ORDER))
 
     for figure in sorted(results.figures, key=lambda each: place(each.name)):
-        caption = figure.caption + results.age(figure.name)
+        caption = figure.caption.replace("{level}", f"{results.confidence:.0%}") + results.age(figure.name)
         yield Section(figure.heading, figure=figure.figure, caption=caption, alt=figure.heading)
 
 

@@ -27,6 +27,17 @@ def finish(rows: list[dict[str, Any]], file: Path | None) -> None:
         file.write_text(json.dumps(rows, indent=2) + "\n")
 
 
+def in_lines(results: dict[str, Any]) -> str:
+    """Returns results as JSON, one line for each entry of a list: a hundred steps are no hundred lines."""
+
+    def text(value: Any, indent: str) -> str:
+        if not indent or not isinstance(value, list):
+            return json.dumps(value, ensure_ascii=False)
+        return "[\n" + ",\n".join(f"{indent} {text(each, '')}" for each in value) + f"\n{indent}]"
+
+    return "{\n" + ",\n".join(f" {json.dumps(name)}: {text(value, ' ')}" for name, value in results.items()) + "\n}\n"
+
+
 def in_own_process(
     script: str | Path, *options: object, python: Path | None = None, environment: dict[str, str] | None = None
 ) -> Any:

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmark_table import row
+from benchmark_table import in_lines, row
 from gpu_plan import ANSWERS, FOUR_BIT, L4_GIB, LONG_RUN, MISSION, ONE_STEP, SMALL_PASSES, T4_GIB, WIDER
 
 Detail = dict[str, Any]
@@ -214,14 +214,5 @@ def write_results(file: Path, results: dict[str, Any]) -> None:
     results["rows"] = make_rows(results["details"])
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f"{file.name}.part")
-    # One line for each detail: a hundred steps are no hundred lines.
-    parts = [
-        f" {json.dumps(name)}: " + (_lines(value) if isinstance(value, list) else json.dumps(value, ensure_ascii=False))
-        for name, value in results.items()
-    ]
-    beside.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+    beside.write_text(in_lines(results))
     beside.replace(file)
-
-
-def _lines(values: list[Any]) -> str:
-    return "[\n" + ",\n".join(f"  {json.dumps(value, ensure_ascii=False)}" for value in values) + "\n ]"

@@ -10,7 +10,6 @@ seed's effect. Beside ours stand intervals and rules that do not hold, so that t
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from benchmark_table import parser_of, show
+from benchmark_table import in_lines, parser_of, show
 
 from spelling_transfer.evaluation.arms import ARMS, DIRECT, TaskAnswers
 from spelling_transfer.evaluation.settings import VerdictSettings
@@ -436,7 +435,7 @@ def main() -> None:
         show(found[part])
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+        arguments.json.write_text(in_lines(found))
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ class CommandJobs:
             max_jobs=config.max_jobs,
             max_interruptions=0,
             pending_seconds=config.pending_minutes * 60,
-            budget=RunBudget(config.budget.run_usd, market.ledger.spent(run_id=self._name)),
+            budget=RunBudget(config.budget.run_usd or 0.0, market.ledger.spent(run_id=self._name)),
             on_entry=remember,
         )
         return _Ready(config, tier, tuple(machines), studios[task], source, dispatcher)

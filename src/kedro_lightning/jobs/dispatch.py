@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -98,7 +99,7 @@ class Dispatcher:
         self._api, self._run_id, self._tag = api, run_id, run_tag(run_id)
         self._max_jobs, self._max_interruptions = max_jobs, max_interruptions
         self._pending_seconds, self._attach = pending_seconds, attach
-        self._budget = budget or RunBudget(None)
+        self._budget = budget or RunBudget(math.inf)
         self._starter = Starter(api, run_id, self._budget, attach=attach)
         self._on_entry = on_entry
         self._lock = threading.RLock()

@@ -27,24 +27,16 @@ class RunBudget:
     """The money of a run: what is spent, and what running jobs may still spend before they end themselves.
 
     A job is given no more seconds than its share pays for, so nothing has to be watched for the budget to hold.
-    Without a budget, for tests and free machines, there is no limit; ``spent_usd`` is of earlier parts of the same run.
     """
 
-    def __init__(self, budget_usd: float | None, spent_usd: float = 0.0) -> None:
-        """Makes a budget.
-
-        Args:
-            budget_usd: What may be spent in all; ``None`` for no limit, which is for tests and free machines.
-            spent_usd: What earlier parts of the same run have spent.
-        """
+    def __init__(self, budget_usd: float, spent_usd: float = 0.0) -> None:
+        """Makes a budget; ``spent_usd`` is what earlier parts of the same run have spent."""
         self.budget_usd, self.spent_usd = budget_usd, spent_usd
         self._reserved: dict[str, float] = {}
 
     @property
     def free_usd(self) -> float:
         """What is neither spent nor reserved."""
-        if self.budget_usd is None:
-            return float("inf")
         return self.budget_usd - self.spent_usd - sum(self._reserved.values())
 
     def limit(self, usd_per_hour: float, longest_seconds: int, expected_seconds: float, sharers: int) -> int:
@@ -56,7 +48,7 @@ class RunBudget:
             expected_seconds: How long it will probably take.
             sharers: Jobs that may run at the same time.
         """
-        if self.budget_usd is None or usd_per_hour <= 0:
+        if usd_per_hour <= 0:
             return longest_seconds
         affordable = self.free_usd / usd_per_hour * 3600
         share = affordable / max(1, sharers)

@@ -26,10 +26,10 @@ def test_no_more_is_reserved_than_there_is(budget: float) -> None:
         (4.0, 3600),  # an even share for each of four
         (0.4, 1440),  # a share of 360 s would not do for 600: all of it
         (40.0, 7200),  # no longer than the tier allows
-        (None, 7200),
+        (float("inf"), 7200),
     ],
 )
-def test_a_job_may_take_an_even_share_or_all_where_that_is_too_little(budget: float | None, seconds: int) -> None:
+def test_a_job_may_take_an_even_share_or_all_where_that_is_too_little(budget: float, seconds: int) -> None:
     assert RunBudget(budget).limit(1.0, 7200, 600, sharers=4) == seconds
 
 

@@ -20,7 +20,8 @@ def checklist(policy: Policy) -> str:
     lines += ["- [ ] After a merge of an adapter and before a release, `kedro policy probe URL` passes.", ""]
     lines += ["### What the rules forbid", "", "| rule | forbidden | because | instead |", "|---|---|---|---|"]
     for rule_id, rule in policy.by_id.items():
-        lines.append(f"| `{rule_id}` | {rule.forbids} | {rule.why} | {_escape(rule.remedy)} |")
+        remedy = rule.remedy.replace("|", "\\|")
+        lines.append(f"| `{rule_id}` | {rule.forbids} | {rule.why} | {remedy} |")
     lines += ["", "### Exemptions", ""]
     exempted = [(rule_id, e) for rule_id, rule in policy.by_id.items() for e in rule.exemptions]
     lines += [f"- `{e.path}` from `{rule_id}`: {e.reason}" for rule_id, e in exempted] or ["There are none."]
@@ -72,7 +73,3 @@ def _write_whole(file: Path, text: str) -> None:
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|")

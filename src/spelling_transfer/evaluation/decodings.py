@@ -91,7 +91,8 @@ def answers_by_decoding(
     """
     about = ["example_id", "task", "word", "stem", "question", "answer", "argument", "separator"]
     ways = [way_of(decoding, settings.max_new_tokens, english_ids, policy_sampling) for decoding in settings.decodings]
-    frames = [sample[about].iloc[:0].assign(arm=[], seed=[], decoding=[], draw=[], output=[], key=[], **_no_numbers())]
+    columns = ("arm", "seed", "decoding", "draw", "output", "key", *_MEASURED)
+    frames = [sample[about].iloc[:0].assign(**{name: [] for name in columns})]
     for way in [Way(GREEDY, settings.max_new_tokens), *ways] if ways else []:
         draws = settings.samples if way.sampling is not None else 1
         asked = sample.loc[sample.index.repeat(draws), about].assign(draw=np.tile(np.arange(draws), len(sample)))
@@ -189,7 +190,3 @@ def _compare(part: pd.DataFrame, greedy: pd.DataFrame, confidence: float) -> dic
         "head_mb": float(part["head_mb"].max()),
         "peak_mb": float(part["peak_mb"].max()),
     }
-
-
-def _no_numbers() -> dict[str, list[float]]:
-    return {name: [] for name in _MEASURED}

@@ -21,6 +21,7 @@ from spelling_transfer.models.capture import Captured, GraphPool
 from spelling_transfer.models.kernels import fused_kernels
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.slots import LayerShape, SlotCache
+from spelling_transfer.models.vocabulary import until_end
 
 if TYPE_CHECKING:
     from spelling_transfer.models.generate import AnswerHead
@@ -184,7 +185,7 @@ class StaticDecoder:
             if len(free) >= (min(self.size.rows, len(waiting)) if waiting else self.size.slots):
                 if done := [slot for slot in free if slot in asked]:
                     rows = self._answers.tolist()
-                    yield {asked.pop(slot): _until(rows[slot], self._end_row) for slot in done}
+                    yield {asked.pop(slot): until_end(rows[slot], self._end_row) for slot in done}
                 while waiting and len(free) >= min(self.size.rows, len(waiting)):
                     taken = [(free.pop(0), waiting.popleft()) for _ in range(min(self.size.rows, len(waiting)))]
                     asked.update(taken)
@@ -372,7 +373,3 @@ class _Glances:
 def rounded(tokens: int, step: int = 8) -> int:
     """Returns the next multiple of a step, by default what the mask of an attention kernel is a multiple of."""
     return max(-(-tokens // step), 1) * step
-
-
-def _until(rows: list[int], end_row: int) -> list[int]:
-    return rows[: rows.index(end_row)] if end_row in rows else rows

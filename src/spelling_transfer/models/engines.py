@@ -12,10 +12,9 @@ from typing import Any
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError
-from spelling_transfer.models.generate import until_end
 from spelling_transfer.models.load import LoadedModel, base_of, load_merged
 from spelling_transfer.models.profile import ModelProfile
-from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, Vocabulary
+from spelling_transfer.models.vocabulary import TOKEN_IDS_FILE, Vocabulary, until_end
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.models.load import LoadedModel
+from spelling_transfer.models.vocabulary import until_end
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 if TYPE_CHECKING:
@@ -441,8 +442,3 @@ def decode_batch(
             going = going[kept]
         input_ids = chosen[:, None]
     return [until_end(row, end_row) for row in answers.tolist()]
-
-
-def until_end(rows: list[int], end_row: int) -> list[int]:
-    """Returns the rows before the first end."""
-    return rows[: rows.index(end_row)] if end_row in rows else rows

@@ -90,3 +90,8 @@ class Vocabulary:
             return rows
         ids: np.ndarray = self.token_ids[rows]
         return ids
+
+
+def until_end(rows: list[int], end_row: int) -> list[int]:
+    """Returns the rows of an answer before the first end."""
+    return rows[: rows.index(end_row)] if end_row in rows else rows

@@ -177,7 +177,7 @@ def search_data(word_tokens: pd.DataFrame) -> dict[str, Any]:
     used, first = np.unique(ids, return_index=True)
     # No letter is a bar, so the pieces of a text are its tokens' texts, one for each id.
     pieces = "|".join(word_tokens["pieces"]).split("|")
-    names = {token: _base_36(place) for place, token in enumerate(used.tolist())}
+    names = {token: np.base_repr(place, 36).lower() for place, token in enumerate(used.tolist())}
     forms = []
     for form in WORD_FORMS:
         rows = word_tokens.loc[word_tokens["form"] == form, "ids"]
@@ -190,7 +190,3 @@ def search_data(word_tokens: pd.DataFrame) -> dict[str, Any]:
         "plurals": " ".join(plurals),
         "forms": forms,
     }
-
-
-def _base_36(number: int) -> str:
-    return str(np.base_repr(number, 36)).lower()

@@ -42,7 +42,8 @@ class WorkerLoop:
 
     def turn(self) -> None:
         """Takes in what has come, draws one token of each answer, and says what is new; waits where nothing is."""
-        said = [*self._take_in(), *self._say_overdue()]
+        said = list(self._take_in())
+        said += [overdue(one.name, self._timeout) for one in self._batch.overdue(self._timeout)]
         name, failed_at_step = "", False
         try:
             for one, answer in self._batch.step():
@@ -81,9 +82,6 @@ class WorkerLoop:
         except Exception:  # noqa: BLE001  one request's fault is not the others'
             _LOG.exception("The worker failed on a request")
             yield refusal(name, failed())
-
-    def _say_overdue(self) -> Iterator[bytes]:
-        yield from (overdue(one.name, self._timeout) for one in self._batch.overdue(self._timeout))
 
 
 def _read(source: BinaryIO, incoming: queue.SimpleQueue[list[bytes]]) -> None:

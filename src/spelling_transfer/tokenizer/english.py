@@ -202,7 +202,8 @@ def _apply(
         fits = letters.fits | (not rule.letters_of_words)
         is_in[joined] = fits[joined]
         why[joined] = "sign joined to letters: " + letters.reason[joined]
-    for special, reason in ((_prompt_ids(rule, tokenizer), PROMPT_REASON), (_named_ids(rule, texts), NAMED_REASON)):
+    named = [token for token, text in enumerate(texts.tolist()) if text in rule.also]
+    for special, reason in ((_prompt_ids(rule, tokenizer), PROMPT_REASON), (named, NAMED_REASON)):
         is_in[special], why[special] = True, reason
     return is_in, why
 
@@ -243,10 +244,6 @@ def _prompt_ids(rule: TokenRule, tokenizer: ChatTokenizer) -> list[int]:
     if not rule.prompt_tokens:
         return []
     return sorted({*tokenizer.prefix_ids, *tokenizer.suffix_ids, tokenizer.end_id})
-
-
-def _named_ids(rule: TokenRule, texts: np.ndarray) -> list[int]:
-    return [token for token, text in enumerate(texts.tolist()) if text in rule.also] if rule.also else []
 
 
 def summarise_english(english_tokens: pd.DataFrame, rules: TokenRules) -> list[dict[str, Any]]:

@@ -79,7 +79,8 @@ class StaticStep:
         self._max_grad_norm, self.captures = max_grad_norm, capture
         self.device = weights.originals[0].device
         self._gradients = [torch.zeros_like(p) for p in weights.originals]
-        self._arrived = self._gradients if weights.copies is weights.originals else self._zeros()
+        is_copied = weights.copies is not weights.originals
+        self._arrived = [torch.zeros_like(p) for p in weights.originals] if is_copied else self._gradients
         for parameter, gradient in zip(weights.originals, self._gradients, strict=True):
             parameter.grad = gradient
         self.share = torch.zeros((), device=self.device)
@@ -93,9 +94,6 @@ class StaticStep:
         self._runs: dict[Shape, Run] = {}
         self._pool = GraphPool(self.device, enabled=capture)
         optimizer.found_inf = self.failed
-
-    def _zeros(self) -> list[torch.Tensor]:
-        return [torch.zeros_like(gradient) for gradient in self._gradients]
 
     def prepare(self, shapes: list[Shape]) -> None:
         """Captures a pass of each shape, the largest first, and the update.

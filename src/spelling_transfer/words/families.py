@@ -106,14 +106,10 @@ def find_families(words: Sequence[str], dictionary: Collection[str] = frozenset(
         root(word)
         for base in bases(word):
             if base in listed or base in dictionary:
-                first, second = sorted((root(word), root(base)), key=_stem_order)
+                first, second = sorted((root(word), root(base)), key=lambda stem: (len(stem), stem))
                 parent[second] = first  # the stem-most name stays the root, so the root is the family's stem
                 open_words.append(base)
     return {word: root(word) for word in words}
-
-
-def _stem_order(word: str) -> tuple[int, str]:
-    return len(word), word
 
 
 def bucket_of(stem: str) -> int:

@@ -115,7 +115,6 @@ def verify_store(
     number: int | None = None,
     *,
     drop_damaged: bool = False,
-    jobs: int = 8,
     progress: Progress = no_progress,
 ) -> tuple[BundleManifest, list[Problem]]:
     """Reads all content of a version; returns its manifest and what is not as that says.
@@ -124,7 +123,6 @@ def verify_store(
         store: The store.
         number: The version; the latest by default.
         drop_damaged: Remove content whose hash is wrong, so that the next push sends it again.
-        jobs: How many files at once.
         progress: Called with the number of bytes to read; returns what counts them.
 
     Raises:
@@ -147,7 +145,7 @@ def verify_store(
             store.get_content(sha256, Path(folder) / "content", receive)
         return digest.hexdigest()
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(8) as pool:
         found = dict(zip(manifest.hashes, pool.map(hash_of, manifest.hashes), strict=True))
     problems = []
     for name, facts in sorted(manifest.files.items()):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from json_server import json_server
 from tests.serving.conftest import QUESTION, client, completion, deployable, endpoint, make_deployable
 
 from spelling_transfer.bench import BenchError, EndpointAnswerer, open_endpoint
@@ -20,35 +21,21 @@ __all__ = ["client", "deployable", "endpoint", "make_deployable"]
 @pytest.fixture
 def scripted():
     """Starts a server that gives the responses of a list in turn, the last one again and again."""
-    servers = []
+    with ExitStack() as servers:
 
-    def start(*responses: tuple[int, dict[str, Any]], headers: dict[str, str] | None = None):
-        bodies: list[dict[str, Any]] = []
+        def start(*responses: tuple[int, dict[str, Any]], headers: dict[str, str] | None = None):
+            bodies: list[dict[str, Any]] = []
+            waits: list[float] = []
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                status, body = responses[min(len(bodies), len(responses)) - 1]
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
+            def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+                bodies.append(body)
+                return responses[min(len(bodies), len(responses)) - 1]
 
-            def log_message(self, format: str, *args: Any) -> None: ...
+            url = servers.enter_context(json_server(answer, headers=headers))
+            opened = EndpointClient(url, "m", timeout_seconds=5)
+            return EndpointAnswerer(opened, 8, wait=waits.append, think_ids=(151667, 151668)), bodies, waits
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        servers.append(server)
-        waits: list[float] = []
-        opened = EndpointClient(f"http://127.0.0.1:{server.server_port}", "m", timeout_seconds=5)
-        return EndpointAnswerer(opened, 8, wait=waits.append, think_ids=(151667, 151668)), bodies, waits
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 def error(status: int, message: str) -> tuple[int, dict[str, Any]]:

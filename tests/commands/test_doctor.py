@@ -3,13 +3,13 @@
 import json
 import shutil
 import socket
-import threading
 from contextlib import nullcontext
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from json_server import json_server
 from kedro.io import DataCatalog, MemoryDataset
 
 from kedro_lightning.platform.jobs import JobRequest, JobsApi
@@ -254,37 +254,15 @@ def test_no_host_of_tracking_is_written_down_here():
     assert "wandb.ai" not in written  # the client's default has changed before
 
 
-class Hub:
-    """A hub that notes whether it is asked for anything."""
-
-    def __init__(self, monkeypatch, path):
-        import huggingface_hub.constants as constants
-
-        self.asked = []
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(path))
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                outer.asked.append(self.path)
-                self.send_error(404)
-
-            do_HEAD = do_GET
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    hub = Hub(monkeypatch, tmp_path / "hub")
-    yield hub
-    hub.server.shutdown()
-    hub.server.server_close()
+    """A hub that has nothing and notes what it is asked."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    asked = []
+    with json_server(lambda _: (404, ""), asked=asked) as url:
+        yield SimpleNamespace(url=url, asked=asked)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def platform(fake_platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.fixture
 def connection(platform: Platform) -> Connection:
     """A connection whose repeats come quickly."""
-    return connect("acme/spelling", Calls(timeout_seconds=(2.0, 2.0), first_wait_seconds=0.01))
+    return connect("acme/spelling", Calls(first_wait_seconds=0.01))
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import pytest
 from tests.kedro_lightning.platform.test_jobs import REQUEST
 
 from kedro_lightning.errors import NotSignedInError, PlatformError, QuotaError, TransientError
+from kedro_lightning.platform.calls import Calls
+from kedro_lightning.platform.client import connect
 from kedro_lightning.platform.jobs import JobsApi
 
 
@@ -41,7 +43,8 @@ def test_reading_is_repeated_until_there_is_an_answer(platform, connection, stat
     assert found.id == job.id
 
 
-def test_a_slow_answer_is_not_waited_for_without_end(platform, connection) -> None:
+def test_a_slow_answer_is_not_waited_for_without_end(platform) -> None:
+    connection = connect("acme/spelling", Calls(timeout_seconds=(2.0, 2.0)))
     platform.fault(r"POST .*/jobs$", slow=3.0)
     with pytest.raises(TransientError, match="no answer"):
         JobsApi(connection).create(REQUEST)

@@ -235,6 +235,8 @@ def test_what_is_not_there_is_one_clear_error(tuning) -> None:
     assert json.loads(tuning.tune("list", "--json").stdout) == []
     (tuning.path / "data/07_model_output/tuning/studies/of_a_run").mkdir(parents=True)
     assert_refused(tuning.tune("--resume", "--name=of_a_run"), 1, "is the study of 'kedro run', which resumes it")
+    older = tuning.write("data/06_models/tuning/configs/of_a_run.yml", "")
+    assert_refused(tuning.tune("--resume", "--name=of_a_run"), 1, f"Move it, then resume: mv {older} ")
 
 
 def test_rented_machines_need_what_runs_jobs_there(tuning, monkeypatch: pytest.MonkeyPatch) -> None:

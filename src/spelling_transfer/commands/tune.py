@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -168,7 +169,12 @@ def _configuration(project: Path, options: dict[str, Any]) -> str | None:
         return cast("str | None", options["config"])
     file = studies_folder(project, options["env"]) / f"{options['name']}.yml"
     if not file.is_file():
-        if (studies_folder(project, options["env"]) / options["name"]).is_dir():
+        if file.with_suffix("").is_dir():
+            if (older := project / "data" / "06_models" / "tuning" / "configs" / file.name).is_file():
+                raise CommandError(
+                    f"{options['name']}: an earlier version kept its configuration in another folder. Move it, then "
+                    f"resume: mv {shlex.quote(str(older))} {shlex.quote(str(file))}"
+                )
             raise CommandError(
                 f"{options['name']} is the study of 'kedro run', which resumes it: run that command again."
             )

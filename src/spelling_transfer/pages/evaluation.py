@@ -40,8 +40,8 @@ _FIGURES = (
         "shows as a spelling arm right of zero in position or count against both, if the direct arm (the ceiling) is "
         "right of zero too.",
         "Differences in exact match, in percentage points, with unadjusted {level} intervals. The verdict uses "
-        "held-out families. The other rows are words of which spelling alone was trained, held-out words whose tokens occur in "
-        "no trained word, words whose spelling the base never saw, and random letters.",
+        "held-out families. The other rows are words of which spelling alone was trained, held-out words whose tokens "
+        "occur in no trained word, words whose spelling the base never saw, and random letters.",
     ),
     (
         "dose",

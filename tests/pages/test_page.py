@@ -90,6 +90,11 @@ def test_nothing_is_loaded_from_elsewhere(figure: go.Figure) -> None:
     assert "http" not in policy
 
 
+def test_without_scripts_a_figure_leaves_no_gap(figure: go.Figure) -> None:
+    page = render_page("t", [Section("a", figure=figure)])
+    assert "<noscript><style>.plot { min-height: 0 !important; }</style></noscript>" in page
+
+
 @pytest.mark.parametrize("href", ["javascript:alert(1)", "data:text/html,x", "JavaScript:alert(1)", "file:///etc/x"])
 def test_links_that_run_code_are_refused(href: str) -> None:
     with pytest.raises(ValueError, match="only relative paths"):

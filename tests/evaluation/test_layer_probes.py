@@ -70,7 +70,7 @@ def test_the_letter_is_read_in_the_layer_that_has_it(states: np.ndarray, letters
     rows = read(states, task_of(letters))
     assert rows["accuracy"][2] > 0.95
     assert rows["selectivity_low"][2] > 0.6
-    assert rows["untold_low"][2] > 0.3  # half of the questions are answered right
+    assert rows["difference_low"][2] > 0.3  # half of the questions are answered right
     assert rows["answered"].tolist() == [0.5] * 4
     assert (rows["selectivity_low"][[0, 1, 3]] < 0).all()
     assert (rows["accuracy"][[0, 1, 3]] < 0.35).all()

@@ -12,7 +12,7 @@ from spelling_transfer.pages.page import render_page
 from spelling_transfer.pages.probes import describe_probes, plot_probes, probe_sections
 
 _READ = {"layer": 1, "accuracy": 0.81, "low": 0.7, "high": 0.9, "error": 0.1, "selectivity_low": 0.4}
-_UNTOLD = {"answered": 0.6, "untold": 0.21, "untold_low": 0.1, "untold_high": 0.3}
+_DIFFERENCE = {"answered": 0.6, "difference": 0.21, "difference_low": 0.1, "difference_high": 0.3}
 
 
 def table(*rows: dict[str, Any]) -> pd.DataFrame:
@@ -23,7 +23,7 @@ def table(*rows: dict[str, Any]) -> pd.DataFrame:
 
 
 def test_the_sentence_is_of_the_layer_that_the_fit_chose() -> None:
-    probes = table({"layer": 0}, {**_READ, **_UNTOLD}, {"layer": 2, "accuracy": 0.9, "error": 0.2})
+    probes = table({"layer": 0}, {**_READ, **_DIFFERENCE}, {"layer": 2, "accuracy": 0.9, "error": 0.2})
     assert describe_probes(probes) == [
         "The count can be read at layer 1 of 2 of the base in 81.0% of 60 questions, and 60.0% are answered "
         "right: +21.0 points (+10.0 to +30.0)."
@@ -33,19 +33,21 @@ def test_the_sentence_is_of_the_layer_that_the_fit_chose() -> None:
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"untold_low": -0.1}, r"\+21.0 points \(−10.0 to \+30.0, no clear difference\)"),
+        ({"difference_low": -0.1}, r"\+21.0 points \(−10.0 to \+30.0, no clear difference\)"),
         ({"selectivity_low": -0.1}, "does not read the right count clearly better than with shuffled"),
         ({"arm": "spelling", "task": "position"}, "The letter can be read at layer 1 of 1 of the spelling arm"),
     ],
 )
 def test_what_is_not_clear_is_not_claimed(changed: dict[str, Any], expected: str) -> None:
-    (sentence,) = describe_probes(table({**_READ, **_UNTOLD, **changed}))
+    (sentence,) = describe_probes(table({**_READ, **_DIFFERENCE, **changed}))
     assert pd.Series([sentence]).str.contains(expected).all()
 
 
 def test_knowledge_stands_beside_answers_in_a_panel_of_each_arm_and_task() -> None:
     arms = [
-        {**_READ, **_UNTOLD, "arm": arm, "task": task} for arm in ("base", "spelling") for task in ("position", "count")
+        {**_READ, **_DIFFERENCE, "arm": arm, "task": task}
+        for arm in ("base", "spelling")
+        for task in ("position", "count")
     ]
     figure = plot_probes(table(*arms, {"layer": -1, "arm": "direct_count", "problem": "not in arms.trained"}))
     assert len(figure.data) == 3 * 4
@@ -62,7 +64,7 @@ def test_what_was_not_probed_is_named_and_has_no_panel() -> None:
     missing = [
         {"layer": -1, "arm": "direct_count", "task": task, "problem": "a reason"} for task in ("position", "count")
     ]
-    probes = table({**_READ, **_UNTOLD, "task": "position"}, few, {**few, "arm": "spelling"}, *missing)
+    probes = table({**_READ, **_DIFFERENCE, "task": "position"}, few, {**few, "arm": "spelling"}, *missing)
     page = render_page("Evaluation", probe_sections(probes, plot_probes(probes)))
     assert "Not probed: count of base and spelling arm (4 word families to test on, 30 are needed); direct" in page
     assert "direct arm (count) (a reason)." in page

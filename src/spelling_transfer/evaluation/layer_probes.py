@@ -40,10 +40,10 @@ COLUMNS = {
     "arm": str, "seed": int, "task": str, "layer": int, "trained_on": int, "n": int,
     "accuracy": float, "low": float, "high": float,
     "shuffled": float, "selectivity": float, "selectivity_low": float, "selectivity_high": float,
-    "majority": float, "answered": float, "untold": float, "untold_low": float, "untold_high": float,
+    "majority": float, "answered": float, "difference": float, "difference_low": float, "difference_high": float,
     "error": float, "problem": str,
 }  # fmt: skip
-"""The columns of the table. ``untold`` is accuracy less answered; ``error`` the leave-one-out error of the fit."""
+"""The columns of the table. ``difference`` is accuracy less answered; ``error`` the leave-one-out error of the fit."""
 
 _FEWEST_FITTED = 100
 _SOURCES = (("validation", REAL), ("train", ASKED), ("train", REAL), ("train", POOL))
@@ -229,7 +229,7 @@ def read_layers(
         outputs, shuffled_outputs = np.hsplit(reading.outputs, 2)
         read = classes[outputs.argmax(axis=1)] == tested
         shuffled = classes[shuffled_outputs.argmax(axis=1)] == asked
-        selectivity, untold = (
+        selectivity, difference = (
             paired_difference(other, read, families, confidence=confidence) for other in (shuffled, answered)
         )
         low, high = wilson_interval(int(read.sum()), n, confidence=confidence)
@@ -238,8 +238,9 @@ def read_layers(
             "accuracy": selectivity.arm, "low": low, "high": high,
             "shuffled": selectivity.reference, "selectivity": selectivity.difference,
             "selectivity_low": selectivity.interval.low, "selectivity_high": selectivity.interval.high,
-            "majority": float(np.unique(tested, return_counts=True)[1].max() / n), "answered": untold.reference,
-            "untold": untold.difference, "untold_low": untold.interval.low, "untold_high": untold.interval.high,
+            "majority": float(np.unique(tested, return_counts=True)[1].max() / n), "answered": difference.reference,
+            "difference": difference.difference,
+            "difference_low": difference.interval.low, "difference_high": difference.interval.high,
             "error": float(reading.errors[: len(classes)].sum()), "problem": "",
         }  # fmt: skip
 

@@ -73,11 +73,12 @@ def _describe(row: pd.Series[Any], last: int) -> str:
             f"clearly better than with shuffled labels: {read} of {row['n']:,} questions, "
             f"against {percent(row['shuffled'])}."
         )
-    low, high = row["untold_low"], row["untold_high"]
+    low, high = row["difference_low"], row["difference_high"]
     clear = "" if low > 0 or high < 0 else ", no clear difference"
     return (
         f"The {what} can be read at layer {row['layer']} of {last} of the {arm} in {read} of {row['n']:,} questions, "
-        f"and {percent(row['answered'])} are answered right: {points(row['untold'])} points ({span(low, high)}{clear})."
+        f"and {percent(row['answered'])} are answered right: {points(row['difference'])} points "
+        f"({span(low, high)}{clear})."
     )
 
 
@@ -95,14 +96,14 @@ def _unprobed(probes: pd.DataFrame) -> str:
 
 def _best_table(probes: pd.DataFrame) -> Table:
     names = ["arm", "task", "layer", "n", "accuracy", "low", "high", "shuffled", "answered"]
-    ends = ["untold", "untold_low", "untold_high"]
+    ends = ["difference", "difference_low", "difference_high"]
     return Table(
         best_layers(probes)[names + ends].assign(arm=lambda best: best["arm"].map(arm_name)),
         caption="The best layer, selected by the error of the fit and not by test questions. Accuracy is the probe's; "
         "the difference is accuracy minus the share answered right, paired by question. None of this is part of the "
         "verdict.",
         formats={**dict.fromkeys(names[4:], ".1%"), **dict.fromkeys(ends, POINTS)},
-        labels={"answered": "answered right", "untold": "difference", "untold_low": "from", "untold_high": "to"},
+        labels={"answered": "answered right", "difference_low": "from", "difference_high": "to"},
     )
 
 

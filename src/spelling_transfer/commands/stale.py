@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from spelling_transfer import __version__
 from spelling_transfer.commands.project import load_context
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def choose_stale(options: Mapping[str, Any], pipeline: Pipeline) -> tuple[list[s
     made = [name for name, reasons in stale.items() if reasons[0] != LEAVES_NOTHING]
     fresh = len(pipeline.nodes) - len(stale)
     if not made:
-        click.echo(f"Nothing has changed: {fresh} nodes are up to date.")
+        click.echo(
+            f"Nothing has changed: {fresh} nodes are up to date. Code that changed within version {__version__} is not "
+            "detected."
+        )
     else:
         click.echo(f"{len(stale)} of {len(pipeline.nodes)} nodes run again; {fresh} are up to date.")
     for name, reasons in stale.items():

@@ -73,7 +73,7 @@ def test_nothing_has_changed_after_a_run_whole_or_in_parts(project: Any):
     result = project.kedro("run", "--only-stale")
     assert result.exit_code == 0
     assert "Nothing has changed" in result.output
-    assert "Changed code is not noticed within one version" in result.output  # such as after a pull
+    assert "Code that changed within version" in result.output  # such as after a pull
     assert "took" not in result.output  # no summary of a run that made nothing
 
 

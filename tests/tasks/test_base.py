@@ -72,3 +72,12 @@ def test_a_wording_with_braces_that_nothing_fills_is_named(text):
     template = Template("count/99", text)
     with pytest.raises(TaskError, match=r"count: template 'count/99' cannot be filled in .*'wording' returns"):
         Count().make("cat", random.Random(0), template=template, argument="a")
+
+
+@pytest.mark.parametrize("word", ["", "Strawberry"])
+def test_a_word_with_capitals_is_refused_and_not_counted_wrongly(word: str) -> None:
+    """There is no s in "Strawberry", letter by letter."""
+    with pytest.raises(ValueError, match=r"no word in lower case; 'shown' says"):
+        load_tasks()["count"].make(word, random.Random(0), argument="s")
+    example = load_tasks()["count"].make("strawberry", random.Random(0), argument="s", shown="Strawberry")
+    assert ("Strawberry" in example.question, example.answer) == (True, "1")

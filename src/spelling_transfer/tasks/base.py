@@ -194,9 +194,11 @@ class WordTask(ABC):
         """Returns an example; what is not given is drawn, the wording from those that are trained on.
 
         Raises:
-            ValueError: The argument cannot be asked of this word, or not in this wording.
+            ValueError: The word is not in lower case, or the argument cannot be asked of it, or not in this wording.
             TaskError: The wording has braces that nothing fills.
         """
+        if not word or word != word.lower():
+            raise ValueError(f"{self.name}: {word!r} is no word in lower case; 'shown' says how a question writes it.")
         wordings = [each for each in self.templates if not each.held_out] if template is None else [template]
         if argument is not None:
             fitting = [each for each in wordings if argument in self.arguments(word, each)]

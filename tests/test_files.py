@@ -159,7 +159,7 @@ def test_a_full_disk_leaves_the_old_one(old: Path):
 
     with pytest.raises(OSError, match="No space left") as caught, writing(old) as partial:
         write(partial)
-    assert caught.value.errno == errno.ENOSPC
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(old))
     assert content(old) == before
     assert list(old.parent.iterdir()) == [old]
 

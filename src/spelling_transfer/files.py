@@ -6,6 +6,7 @@ What is new has the modes that the user's umask gives, so that others of the gro
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -71,6 +72,9 @@ def whole_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
             partial.replace(target)
         else:
             target.hardlink_to(partial)  # a second name; unlike a move, this fails where the name is taken
+    except OSError as error:
+        _say_where(error, target)
+        raise
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -115,6 +119,9 @@ def whole_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
         else:
             _rename(partial, target)
         _remove_abandoned(target)
+    except OSError as error:
+        _say_where(error, target)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -161,6 +168,11 @@ def replace_folder(source: Path, target: Path) -> None:
 def partial_name(target: Path) -> Path:
     """Returns a hidden name in the same folder, hence on the same disk, so that the final move is atomic."""
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+
+
+def _say_where(error: OSError, target: Path) -> None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+        error.filename = str(target)  # the system does not say which disk is full
 
 
 def _remove_abandoned(target: Path) -> None:

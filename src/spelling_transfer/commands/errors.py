@@ -119,7 +119,7 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
         remedy = "Run with --verbose to see where." if _has_option("--verbose") else ""
         if isinstance(system, PermissionError):
             remedy = "Its owner can let the group read and write it: chmod -R g+rwX on its folder."
-        if system.errno == errno.ENOSPC:
+        if system.errno == errno.ENOSPC and system.filename:
             remedy = f"Make room and run again. Temporary files are in {tempfile.gettempdir()}, or where TMPDIR says."
         return f"{place}{system.strerror}. {remedy}".rstrip()
     return None

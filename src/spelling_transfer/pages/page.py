@@ -159,7 +159,7 @@ def _words(title: str, subtitle: str, lead: str, sections: Sequence[Section]) ->
         table = section.table.caption if isinstance(section.table, Table) else ""
         cards = [part for card in section.cards for part in (card.label, card.note, card.floor)]
         text += [section.heading, *section.paragraphs, section.caption, table, *cards]
-    rows = meanings_in("\n".join(text)).items()
+    rows = list(meanings_in("\n".join(text)).items())
     return [Section("Words used here", table=pd.DataFrame(rows, columns=["word", "meaning"]))] if rows else []
 
 

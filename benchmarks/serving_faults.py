@@ -78,13 +78,21 @@ def give_up(endpoint: RunningEndpoint, settle: Callable[[], None]) -> dict[str, 
     post(endpoint, question(endpoint, max_tokens=1))
     alone = time.perf_counter() - started
     body = question(endpoint, max_tokens=256, n=16)
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
     connections = []
     for _ in range(32):
         connections.append(socket.create_connection(("127.0.0.1", endpoint.listen.port)))
         connections[-1].sendall(head.encode() + body)
     time.sleep(0.5)
     for connection in connections:
+        connection.setblocking(False)
+        try:
+            said = connection.recv(64)
+        except BlockingIOError:
+            said = b""  # it is at work
+        if b" 40" in said:
+            raise RuntimeError(f"refused: {said!r}")
         connection.close()
     started = time.perf_counter()
     status, _ = post(endpoint, question(endpoint, max_tokens=1))

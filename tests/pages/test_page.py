@@ -145,4 +145,4 @@ def test_the_words_of_a_page_are_explained_at_its_end_and_no_others() -> None:
     assert "what it gains is the ceiling" in page.text
     assert "transfer score" not in page.text
     assert "#section-3" in [attrs.get("href") for attrs in page.all("a")]
-    assert "Words used here" not in _Reader(render_page("t", [Section("a", text="Nothing.")])).text
+    assert "Words used here" not in _Reader(render_page("t", [Section("a", text="Nothing but top-p.")])).text

@@ -108,7 +108,7 @@ def test_after_clients_gave_up_the_next_is_answered_at_once(strained: RunningEnd
 
     alone = max(computed(seed=seed, max_tokens=1) for seed in range(3))
     long = computed(seed=0, n=64)
-    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     given_up = []
     for i in range(8):
         message = {"role": "user", "content": QUESTION}

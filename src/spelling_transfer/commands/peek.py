@@ -271,7 +271,8 @@ def _print_history(report: dict[str, Any]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{report['name']}[/bold]  saved {report['saves']} times on record")
+    saves = "once" if report["saves"] == 1 else f"{report['saves']} times"
+    console.print(f"[bold]{report['name']}[/bold]  saved {saves} on record")
     for entry in report["history"]:
         there = "  (current)" if entry["is_there_now"] else ""
         console.print(printable(f"{entry['saved_at']}  {entry['by']}{there}"), markup=False)

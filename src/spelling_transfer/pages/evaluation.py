@@ -340,7 +340,7 @@ def _answers_table(marked: pd.DataFrame) -> Table:
 def _method(settings: EvaluationSettings) -> list[str]:
     return [
         "Words are split by family, so no test word is an inflection of a training word. Each task has one question "
-        "a family; the choice of questions depends on a seed alone. Prompts are those of training and serving, in "
+        "per family; the choice of questions depends on a seed alone. Prompts are those of training and serving, in "
         "non-thinking mode; answers are decoded greedily, with the think tags masked.",
         f"Intervals are at {settings.confidence:.0%}. Shares have Wilson's interval. Differences are paired by "
         "question; their interval is that of Bonett and Price over word families. For arms of three training seeds or "

@@ -55,11 +55,11 @@ _MEANINGS: Mapping[str, str] = {
     "direct arm": "the base trained on position or on count itself; what it gains is the ceiling",
     "family": "a word with its inflections, such as “walk”, “walks” and “walked”",
     "held-out": "of families that no arm was trained on",
-    "validation word": "a held-out word by which settings are chosen; the verdict rests on other ones",
+    "validation word": "a held-out word used to choose settings; the verdict uses other words",
     "trial": "one training with one choice of settings",
     "seed": "the number that random choices in training begin with; another seed is another training",
     "exact match": "the share of answers that are right and hold nothing else",
-    "point": "a percentage point: from 40% to 45% are 5 points",
+    "point": "a percentage point: from 40% to 45% is 5 points",
     "interval": "the range in which the true value most likely lies: at 95%, nineteen such ranges in twenty hold it",
     "p": "how likely a difference of this size or more would be by chance alone",
     "transfer score": "one number from spelling, position and count; more is better, and it is no share of anything",
@@ -71,7 +71,7 @@ _MEANINGS: Mapping[str, str] = {
     "non-thinking mode": "the model answers at once, and writes no thoughts before its answer",
     "node": "one step of a run",
     "endpoint": "the address at which a program sends questions to the model",
-    "percentile": "at the 95th, 95 of 100 are at most so slow",
+    "percentile": "the 95th percentile is the time within which 95 of 100 answers arrived",
 }
 """What words of the pages mean, for who reads nothing else."""
 
@@ -91,4 +91,5 @@ def meanings_in(text: str) -> dict[str, str]:
     forms = {
         word: f"{word[:-1]}(?:y|ies)" if word.endswith("y") else f"{word.removesuffix('s')}s?" for word in _MEANINGS
     }
-    return {word: _MEANINGS[word] for word, form in forms.items() if re.search(rf"\b{form}\b", text, re.IGNORECASE)}
+    seen = (word for word, form in forms.items() if re.search(rf"(?<!-)\b{form}\b", text, re.IGNORECASE))
+    return {word: _MEANINGS[word] for word in seen}

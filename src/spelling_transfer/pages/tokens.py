@@ -244,8 +244,8 @@ def _coverage(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[S
     )
     yield continued(
         pd.DataFrame(found["coverage"]).drop(columns=["examples"]),
-        "Coverage by kind of text: tokens in all, different ones, and those of them that a subset lacks. A text with "
-        "a token that is missing is lost.",
+        "Coverage by kind of text: the number of tokens, of different tokens, and of different tokens that a subset "
+        "lacks. A text with a missing token counts as lost.",
         formats={"covered_tokens_share": ".2%", "lost_texts_share": ".2%"},
         labels={"distinct": "different tokens", "missing": "of them missing"},
     )

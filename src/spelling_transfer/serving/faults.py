@@ -54,7 +54,8 @@ def check_faults(url: str, client: EndpointClient, question: str) -> Iterator[Ch
         question: What it asks.
     """
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        "Content-Length: {}\r\n\r\n"
     )
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = N_CONNECTIONS if soft == resource.RLIM_INFINITY else min(N_CONNECTIONS, max(soft - _SPARE_FILES, 1))

@@ -73,9 +73,11 @@ def test_a_store_elsewhere_needs_encryption():
         "s3.example.org",
         "https://",
         "http://10.0.0.1",
+        "http://ours:hush@10.0.0.1",
     ):
-        with pytest.raises(RemoteError, match="is not encrypted"):
+        with pytest.raises(RemoteError, match="is not encrypted") as caught:
             check_endpoint(refused)
+        assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize("where", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "endpoint_url", "client_kwargs"])

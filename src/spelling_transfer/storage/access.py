@@ -101,7 +101,7 @@ def check_endpoint(endpoint: str) -> None:
     if parts.scheme == "http" and is_loopback_url(endpoint):
         return
     raise RemoteError(
-        f"endpoint_url: {endpoint!r} is not encrypted: an endpoint begins with https://; http:// is allowed for "
+        f"endpoint_url: {endpoint.rpartition('@')[2]!r} is not encrypted: an endpoint begins with https://; http:// is allowed for "
         "127.0.0.1 and localhost alone."
     )
 

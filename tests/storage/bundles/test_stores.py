@@ -29,6 +29,10 @@ def test_places_of_other_kinds_are_refused():
         "s3://bucket//x",
         "lightning://owner/teamspace/../x",
         "lightning://../teamspace",
+        "https://ours:hush@host/x",
+        "s3://ours:hush@bucket/x",
+        "s3://ours:hush@bucket/../x",
     ):
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreError) as caught:
             open_store(url)
+        assert "hush" not in str(caught.value)

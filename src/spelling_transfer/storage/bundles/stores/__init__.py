@@ -21,8 +21,11 @@ def open_store(url: str, *, encryption: str = "auto", jobs: int = 8) -> BundleSt
         StoreError: There is no such kind of place, or it is not reached safely.
     """
     scheme, separator, rest = url.partition("://")
+    shown = f"{scheme}://{rest.rpartition('@')[2]}"  # without a password
     if separator and scheme != "file" and {".", ".."} & set(rest.split("/")):
-        raise StoreError(f"{url}: a part of it is '.' or '..', which a store cannot have. Write out the path.")
+        raise StoreError(f"{shown}: a part of it is '.' or '..', which a store cannot have. Write out the path.")
+    if separator and scheme != "file" and ":" in rest.rpartition("@")[0]:
+        raise StoreError(f"{shown}: an address of a bundle holds no name and no password; keys come from elsewhere.")
     if separator and scheme == "s3":
         from spelling_transfer.storage.bundles.stores.s3 import S3Store
 
@@ -32,7 +35,9 @@ def open_store(url: str, *, encryption: str = "auto", jobs: int = 8) -> BundleSt
 
         return LightningStore(url)
     if separator and scheme != "file":
-        raise StoreError(f"{url}: bundles are kept at s3://bucket/prefix, lightning://owner/teamspace, or in a folder.")
+        raise StoreError(
+            f"{shown}: bundles are kept at s3://bucket/prefix, lightning://owner/teamspace, or in a folder."
+        )
     from spelling_transfer.storage.bundles.stores.folder import FolderStore
 
     return FolderStore(Path(rest if separator else url))

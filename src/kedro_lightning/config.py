@@ -146,7 +146,9 @@ class TrialSettings(_Settings):
     gpu_gigabytes: float = Field(0.0, ge=0, le=10_000, description="Memory a command needs on the accelerator.")
 
 
-_SECRET_NAME = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET)(?:_|$)|PASSW(?:OR)?D|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(?:^|_)(?:(?:API|ACCESS|PRIVATE)?KEY|TOKEN|SECRET|PAT)$|SECRET_ACCESS|PASSW(?:OR)?D|PASSPHRASE", re.IGNORECASE
+)
 
 
 def _refuse_secrets(setting: str, names: Iterable[str], secrets: Sequence[str]) -> None:
@@ -164,9 +166,9 @@ class DeploymentSettings(_Settings):
     interruptible: bool = Field(False, description="Rent interruptible replicas; cheaper.")
     port: int = Field(8000, ge=1, le=65535, description="Port that the service listens on.")
     min_replicas: int = Field(
-        1, ge=0, le=100, description="Minimum of replicas; 0 stops all while there are no requests."
+        1, ge=0, le=100, description="Minimum number of replicas; 0 stops all while there are no requests."
     )
-    max_replicas: int = Field(1, ge=1, le=100, description="Maximum of replicas.")
+    max_replicas: int = Field(1, ge=1, le=100, description="Maximum number of replicas.")
     metric: Literal["CPU", "GPU", "RPM"] = Field("CPU", description="Load by which replicas are added; RPM: requests.")
     target: float = Field(70.0, gt=0, le=100, description="Load of a replica above which another is added.")
     scale_up_seconds: int = Field(30, ge=0, le=86_400, description="Shortest time between adding two replicas.")
@@ -178,7 +180,7 @@ class DeploymentSettings(_Settings):
     health_seconds: int = Field(10, ge=1, le=3600, description="Time between two checks, and longest wait for one.")
     health_failures: int = Field(30, ge=1, le=10_000, description="Health checks in a row that may fail.")
     max_surge: int = Field(1, ge=0, le=100, description="Extra replicas while a release takes over.")
-    max_unavailable: int = Field(0, ge=0, le=100, description="Missing replicas allowed meanwhile.")
+    max_unavailable: int = Field(0, ge=0, le=100, description="Replicas that may be missing meanwhile.")
     variables: dict[VariableName, str] = Field(default_factory=dict, description="Variables; never a secret.")
     secrets: tuple[VariableName, ...] = Field((), description="Names of secrets that replicas get as variables.")
     custom_domain: str | None = Field(None, description="Domain of its address, if one is set up.")

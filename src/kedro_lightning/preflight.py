@@ -198,7 +198,7 @@ def _check_project(project: Path) -> None:
     if not is_kedro_project(project):
         raise PreflightError(
             f"{project}: a job is 'kedro run' in a copy of this folder, whose pyproject.toml has no [tool.kedro]. Run "
-            "from the project's own folder; the package of a project has no jobs."
+            "from the project's own folder; an installed package of a project cannot start jobs."
         )
 
 

@@ -46,7 +46,7 @@ def test_memory_that_ran_out_is_said_and_no_file_is_blamed(monkeypatch: pytest.M
     with pytest.raises(DatasetError) as failed:
         ChatTokenizerDataset().load()
     assert explain(failed.value) == (
-        "Memory ran out. Close other programs or lift the limit of this shell ('ulimit -v'), and run again."
+        "Memory ran out. Close other programs or raise this shell's limit ('ulimit -v'), and run again."
     )
 
 

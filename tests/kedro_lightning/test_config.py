@@ -83,6 +83,11 @@ def test_what_is_wrong_is_named_with_its_place(content: dict, parts: list[str]) 
         assert part in str(caught.value)
 
 
+def test_a_variable_that_only_sounds_like_a_secret_is_passed_on() -> None:
+    names = ["TOKENIZERS_PARALLELISM", "GOOGLE_APPLICATION_CREDENTIALS", "HF_TOKEN_PATH", "MAX_TOKEN_COUNT", "KEYBOARD"]
+    assert list(parse_config({"pass_on": names}, "conf/base/compute.yml").pass_on) == names
+
+
 def test_the_most_exact_pattern_decides_the_studio(monkeypatch: pytest.MonkeyPatch) -> None:
     config = shipped("local", monkeypatch)
     assert config.task_of("tuning.run_study") == "tuning"

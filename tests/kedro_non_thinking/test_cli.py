@@ -58,6 +58,13 @@ def test_the_name_of_a_file_writes_no_line_of_its_own(project: Path) -> None:
     assert "\x1b" not in output
 
 
+def test_the_name_of_a_link_writes_no_line_of_its_own(project: Path) -> None:
+    subprocess.run(["git", "init", "-q", project], check=True)
+    (project / "folder").mkdir()
+    (project / "link\n::error::forged").symlink_to("folder")
+    assert "link\ufffd::error::forged was read, ignored ones included" in _run("check").output
+
+
 def test_a_file_that_cannot_be_judged_ends_with_1(project: Path) -> None:
     (project / "broken.yml").write_text("a: [")
     result = _run("check")

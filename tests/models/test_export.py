@@ -131,6 +131,6 @@ def test_a_base_that_renders_another_prompt_is_not_exported(
     models: tuple[ModelFolder, ModelFolder], tokenizer: ChatTokenizer, tmp_path: Path
 ) -> None:
     other = replace(tokenizer, prefix="<|user|>")
-    with pytest.raises(ModelFolderError, match="renders another prompt than the one of training"):
+    with pytest.raises(ModelFolderError, match="renders a prompt that differs from training"):
         export_deployable(*models, PROFILE, other, SAMPLING, None, tmp_path / "deployable")
     assert not (tmp_path / "deployable").exists()

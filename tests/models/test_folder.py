@@ -114,7 +114,7 @@ def test_weights_that_find_no_room_are_an_error_of_the_system_that_names_the_fol
     with pytest.raises(OSError, match="No space left on device") as full:
         fill()
     assert explain(full.value) == (
-        f"{tmp_path / 'model'}: No space left on device. Make room and run again. Temporary files are in "
-        f"{tempfile.gettempdir()}, or where TMPDIR says."
+        f"{tmp_path / 'model'}: No space left on device. Make room and run again. Temporary files go to "
+        f"{tempfile.gettempdir()}; TMPDIR changes that."
     )
     assert not list(tmp_path.iterdir())

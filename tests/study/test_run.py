@@ -397,7 +397,7 @@ def test_ctrl_c_does_not_wait_for_records_that_are_away_and_the_outage_is_said(
             run_study(light_settings(), light_defaults(), Meddles(2, 17, press), folder=tmp_path)
     finally:
         sa.event.remove(sa.Engine, "begin", away)
-    assert "the server is away. The study waits for it" in caplog.text
+    assert "the server is away. Trials wait for it" in caplog.text
     result = run_study(light_settings(), light_defaults(), LightStudy(), folder=tmp_path)
     assert_same(result, run_study(light_settings(), light_defaults(), LightStudy()))
 

@@ -52,8 +52,9 @@ def to_text(result: ScanResult, policy: Policy) -> str:
     if result.exemptions:
         parts.append(f"{len(result.exemptions)} exemptions in use")
     # A name or a value of somebody else's may neither write lines of its own nor command a terminal.
+    lines = [*lines, *result.notes]
     lines = ["".join(character if character.isprintable() else "\ufffd" for character in line) for line in lines]
-    return "\n".join([*lines, *result.notes, ", ".join(parts) + "."])
+    return "\n".join([*lines, ", ".join(parts) + "."])
 
 
 # -- SARIF 2.1.0, which code hosts show beside the lines: https://docs.oasis-open.org/sarif/sarif/v2.1.0/ --------------

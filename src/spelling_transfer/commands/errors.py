@@ -104,7 +104,7 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
     ours = next((cause for cause in chain if isinstance(cause, known)), None)
     system = next((cause for cause in chain if isinstance(cause, OSError) and cause.strerror), None)
     if ours is None and any(isinstance(cause, MemoryError) for cause in chain):
-        return "Memory ran out. Close other programs or lift the limit of this shell ('ulimit -v'), and run again."
+        return "Memory ran out. Close other programs or raise this shell's limit ('ulimit -v'), and run again."
     if isinstance(error, DatasetError):
         # The catalog puts the dataset's name in front of what the dataset class said.
         name, colon, _ = str(error).partition(": ")
@@ -119,8 +119,8 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
         remedy = "Run with --verbose to see where." if _has_option("--verbose") else ""
         if isinstance(system, PermissionError):
             remedy = "Its owner can let the group read and write it: chmod -R g+rwX on its folder."
-        if system.errno == errno.ENOSPC and system.filename:
-            remedy = f"Make room and run again. Temporary files are in {tempfile.gettempdir()}, or where TMPDIR says."
+        if system.errno in (errno.ENOSPC, errno.EDQUOT) and system.filename:
+            remedy = f"Make room and run again. Temporary files go to {tempfile.gettempdir()}; TMPDIR changes that."
         return f"{place}{system.strerror}. {remedy}".rstrip()
     return None
 

@@ -68,8 +68,10 @@ def ask_canaries(client: EndpointClient, conformance: Mapping[str, Any]) -> Cana
     changed, fingerprints = [], set()
     for place, before in enumerate(answers):
         reply = client.ask(before["question"], seed=place, return_token_ids=True)
-        if reply.status in (0, 401, 408, 429) or reply.status >= 500:
+        if reply.status in (0, 401, 403, 408, 429) or reply.status >= 500:
             said = reply.error.get("message", "no answer")
+            if reply.status == 403:
+                raise CanaryError(said)
             if reply.status in (0, 401):
                 raise CanaryError(f"{said}: is the endpoint up, and its key set here?")
             raise CanaryError(f"{said} (status {reply.status}); this is no sign of drift; run it again later.")

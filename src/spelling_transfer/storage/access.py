@@ -100,8 +100,9 @@ def check_endpoint(endpoint: str) -> None:
         return
     if parts.scheme == "http" and is_loopback_url(endpoint):
         return
+    shown = endpoint.rpartition("@")[2]  # without a password
     raise RemoteError(
-        f"endpoint_url: {endpoint.rpartition('@')[2]!r} is not encrypted: an endpoint begins with https://; http:// is allowed for "
+        f"endpoint_url: {shown!r} is not encrypted: an endpoint begins with https://; http:// is allowed for "
         "127.0.0.1 and localhost alone."
     )
 

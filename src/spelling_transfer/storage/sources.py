@@ -273,7 +273,7 @@ class HubModelDataset(_ReadOnly[ModelFolder]):
         if not re.fullmatch(r"[0-9a-f]{40}", revision):
             raise ModelFolderError(
                 f"revision: {revision!r} of {repo_id} is not a commit of 40 hexadecimal digits; a branch or a tag may "
-                "change under a study. The commsee the history on the repository's page."
+                "change under a study. The commit stands on the repository's page, under its history."
             )
         self._repo_id = repo_id
         self._revision = revision

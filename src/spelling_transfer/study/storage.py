@@ -43,7 +43,7 @@ Result = TypeVar("Result")
 FILE_NAME = "study.db"
 PATIENCE_SECONDS = 300.0
 """How long a worker waits for a database that has gone away; a restart of PostgreSQL takes seconds."""
-_NETWORK = {
+NETWORK = {
     "connect_timeout": 10,
     # A network that has gone away is noticed after half a minute; by default, after a quarter of an hour or never.
     "keepalives_idle": 15,
@@ -119,7 +119,7 @@ def open_engine(url: sa.URL, *, patience_seconds: float = 5.0, read_only: bool =
         if url.get_backend_name() == "sqlite":
             engine = _open_sqlite(url, read_only=read_only)
         else:
-            engine = sa.create_engine(url, pool_pre_ping=True, connect_args=_NETWORK)
+            engine = sa.create_engine(url, pool_pre_ping=True, connect_args=NETWORK)
         _wait_for(engine, patience_seconds)
     except (SQLAlchemyError, NoSuchModuleError, OSError) as error:
         reason = short_reason(error)

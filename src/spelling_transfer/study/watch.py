@@ -23,7 +23,7 @@ from spelling_transfer.study.interfaces import (
 from spelling_transfer.study.monitor import repeating
 from spelling_transfer.study.plan import StudyPlan
 from spelling_transfer.study.records import BASE_NUMBER, Records, TrialRow
-from spelling_transfer.study.storage import PATIENCE_SECONDS, StorageError
+from spelling_transfer.study.storage import NETWORK, PATIENCE_SECONDS, StorageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -165,7 +165,7 @@ class Watch:
             snapshot = self._snapshots.take()
         except StorageError as error:
             if not self._is_away:
-                _LOGGER.warning("%s The study waits for it, %d minutes at most.", error, PATIENCE_SECONDS / 60)
+                _LOGGER.warning("%s Trials wait for it, %d minutes at most.", error, PATIENCE_SECONDS / 60)
             self._is_away = True
             return
         self._is_away = False
@@ -194,7 +194,9 @@ class Watch:
 
             from spelling_transfer.study.samplers import History
 
-            storage = RDBStorage(dashboard.render_as_string(hide_password=False))
+            on_network = dashboard.get_backend_name() != "sqlite"
+            options: dict[str, Any] = {"connect_args": NETWORK, "pool_pre_ping": True} if on_network else {}
+            storage = RDBStorage(dashboard.render_as_string(hide_password=False), engine_kwargs=options)
             self._mirror = History(self._snapshots.records, storage=storage)
         self._mirror.follow()
 

@@ -181,14 +181,14 @@ class TestErrors:
         toy_project.write(file, content)
         assert_refused(toy_project.kedro("run"), 1, "Error: ", message)
 
-    def test_an_input_that_nobody_keeps_is_named_with_its_reader(self, toy_project, capfd):
+    def test_an_input_that_nobody_keeps_is_named_with_its_reader(self, toy_project, caplog):
         (toy_project.path / "conf/base/catalog/prep.yml").unlink()
         result = toy_project.kedro("run", "--nodes=count")
         assert_refused(
             result, 1, "Error: words: needed by count, but no node of this run makes it", "'spelling-transfer new"
         )
         assert toy_project.kedro("run").exit_code == 0
-        assert "words: not in the catalog, so lost when the run ends" in capfd.readouterr().err
+        assert "words: not in the catalog, so lost when the run ends" in caplog.text
 
     def test_the_traceback_of_a_bug_goes_to_a_file_that_the_message_names(self, toy_project):
         toy_project.kedro("run")

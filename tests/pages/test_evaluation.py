@@ -162,7 +162,8 @@ def test_the_page_begins_with_the_answer_what_was_done_floors_and_cost(found: Ev
     assert "spelling random letters 2" in text  # words are called what the figures call them
     # A kind without a question is called what the figures call it.
     assert "unseen tokens no question of position, counted from: the front; position, counted from: the end;" in text
-    assert text.count("in percentage points, with 95% intervals") == 2
+    assert "in percentage points, with 95% intervals" in text
+    assert "in percentage points, with unadjusted 95% intervals" in text
     assert "fine-tuned" not in text
     assert "control arm" not in text
 

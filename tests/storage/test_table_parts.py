@@ -66,7 +66,7 @@ def test_a_file_that_is_damaged_or_none_of_ours_is_named_and_left_out(
 def test_it_is_no_output_and_says_where_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     dataset: Any = TablePartsDataset(filepath=str(tmp_path / "file" / "kept"))
-    with pytest.raises(DatasetError, match="no output"):
+    with pytest.raises(DatasetError, match="cannot be an output"):
         dataset.save(pd.DataFrame())
     with pytest.raises(DatasetFileError, match="cannot be written"):
         dataset.load().add(pd.DataFrame({"key": ["a"]}))

@@ -336,7 +336,7 @@ def test_a_folder_that_was_renamed_is_told_from_one_without_a_study(tmp_path: Pa
     run_study(light_settings(n_trials=1), light_defaults(), LightStudy(), folder=tmp_path / "light")
     folder = (tmp_path / "light").rename(tmp_path / "other")
     for resume in (True, False):
-        with pytest.raises(StudyConfigError, match="holds the study 'light', and not 'other'"):
+        with pytest.raises(StudyConfigError, match="contains the study 'light', not 'other'"):
             run_study(light_settings(name="other", resume=resume), light_defaults(), Untouchable(), folder=folder)
 
 

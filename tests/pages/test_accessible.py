@@ -1,4 +1,4 @@
-"""Pages in a real browser: WCAG AA by axe-core, nothing cut on wide and narrow screens, print opens what scrolls."""
+"""Pages in a real browser: WCAG AA by axe-core, nothing cut on wide and narrow screens nor on paper."""
 
 from __future__ import annotations
 
@@ -150,3 +150,23 @@ def test_print_opens_what_scrolls(new_tab: Callable[[], Tab], pages: dict[str, P
     tab.send("Emulation.setEmulatedMedia", media="print")
     assert tab.js(SCROLLING) == []
     assert tab.js(CUT.replace("SCROLLS", "'.scrolls'")) == []
+
+
+def test_a_wide_dark_window_prints_whole_figures_in_ink(new_tab: Callable[[], Tab], pages: dict[str, Path]) -> None:
+    tab = shown(new_tab(), pages["evaluation"], 1400, features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    drawn = """(() => {
+      const ticks = [...document.querySelectorAll(".plot .xtick text")];
+      const ink = new Set(ticks.map((text) => getComputedStyle(text).fill));
+      const widths = [...document.querySelectorAll(".plot .main-svg")].map((svg) => svg.getBoundingClientRect().width);
+      return [...ink, Math.max(...widths)]; })()"""
+    before = tab.js(drawn)
+    tab.js("dispatchEvent(new Event('beforeprint'))")
+    assert tab.js(drawn) == ["rgb(28, 33, 39)", 640]
+    tab.js("dispatchEvent(new Event('afterprint'))")
+    assert tab.js(drawn) == before == ["rgb(227, 231, 235)", before[-1]]
+    assert before[-1] > 1200
+
+
+def test_the_headings_of_a_table_are_repeated_on_each_sheet(new_tab: Callable[[], Tab], pages: dict[str, Path]) -> None:
+    tab = shown(new_tab(), pages["evaluation"], 1000, media="print")
+    assert tab.js("getComputedStyle(document.querySelector('th button')).display") == "contents"

@@ -26,7 +26,7 @@
     });
   }
 
-  // Figures: drawn in the page's own colours, and again when the reader switches between light and dark.
+  // Figures: drawn in the page's own colours, and again when the reader switches between light and dark or prints.
   // plotly's own button would upload the figure to a server.
   const config = { responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
@@ -55,12 +55,13 @@
   };
   const broken = (title) => title?.text && { ...title, text: title.text.replace(/(.{26,}?) /g, "$1<br>") };
   const draw = () => {
+    const paper = document.documentElement.classList.contains("paper");
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     for (const source of document.querySelectorAll("script[data-plot]")) {
       const target = document.getElementById(source.dataset.plot);
       const { data, layout: given = {} } = JSON.parse(source.textContent);
-      const narrow = target.parentElement.clientWidth < NARROW;
+      const narrow = !paper && target.parentElement.clientWidth < NARROW;
       const layout = narrow ? { ...given, ...stack(given, data.filter((each) => each.showlegend !== false && each.name).length) } : given;
       if (data.some((each) => each.type === "parcoords")) {
         target.style.minWidth = `${NARROW}px`;
@@ -69,7 +70,7 @@
       }
       target.style.minHeight = `${layout.height}px`;
       const page = {
-        paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, width: undefined,
+        paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: !paper, width: paper ? NARROW : undefined,
         modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--link") },
         font: { ...layout.font, ...(narrow && { size: 11 }), color: colour("--ink"), family: getComputedStyle(document.body).fontFamily },
       };
@@ -87,6 +88,9 @@
   };
   if (document.querySelector("script[data-plot]")) {
     draw();
+    for (const [event, paper] of [["beforeprint", true], ["afterprint", false]]) {
+      addEventListener(event, () => { document.documentElement.classList.toggle("paper", paper); draw(); });
+    }
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     matchMedia(`(max-width: ${NARROW}px)`).addEventListener("change", draw);
   }

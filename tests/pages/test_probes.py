@@ -46,14 +46,14 @@ def test_what_is_not_clear_is_not_claimed(changed: dict[str, Any], expected: str
 def test_knowledge_stands_beside_answers_in_a_panel_of_each_arm_and_task() -> None:
     arms = [
         {**_READ, **_DIFFERENCE, "arm": arm, "task": task}
-        for arm in ("base", "spelling")
+        for arm in ("base", "direct_count")
         for task in ("position", "count")
     ]
-    figure = plot_probes(table(*arms, {"layer": -1, "arm": "direct_count", "problem": "not in arms.trained"}))
+    figure = plot_probes(table(*arms, {"layer": -1, "arm": "spelling", "problem": "not in arms.trained"}))
     assert len(figure.data) == 3 * 4
     assert [note.text for note in figure.layout.annotations] == [
-        f"{arm}<br>{task}" for task in ("position", "count") for arm in ("base", "spelling arm")
-    ]
+        f"{arm}<br>{task}" for task in ("position", "count") for arm in ("base", "direct arm<br>(count)")
+    ]  # short lines: five panels stand beside each other
     read, answered = figure.data[0], figure.data[1]
     assert (list(read.y), list(answered.y)) == ([0.81], [0.6])
     assert read.error_y.array == pytest.approx([0.09])
@@ -65,11 +65,12 @@ def test_what_was_not_probed_is_named_and_has_no_panel() -> None:
         {"layer": -1, "arm": "direct_count", "task": task, "problem": "a reason"} for task in ("position", "count")
     ]
     probes = table({**_READ, **_DIFFERENCE, "task": "position"}, few, {**few, "arm": "spelling"}, *missing)
-    page = render_page("Evaluation", probe_sections(probes, plot_probes(probes)))
+    page = render_page("Evaluation", probe_sections(probes, plot_probes(probes), confidence=0.9))
     assert "Not probed: count of base and spelling arm (4 word families to test on, 30 are needed); direct" in page
     assert "direct arm (count) (a reason)." in page
+    assert "with 90% Wilson intervals" in page
     unprobed = probes[probes["layer"] == -1]
-    (section,) = probe_sections(unprobed, plot_probes(unprobed))
+    (section,) = probe_sections(unprobed, plot_probes(unprobed), confidence=0.9)
     assert section.figure is None
     assert plot_probes(unprobed).layout.annotations[0].text == "not probed"
-    assert probe_sections(probes[:0], plot_probes(probes[:0])) == []
+    assert probe_sections(probes[:0], plot_probes(probes[:0]), confidence=0.9) == []

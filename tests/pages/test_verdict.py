@@ -143,6 +143,15 @@ def test_what_a_reader_has_to_know_is_said() -> None:
     assert "The form control fell below the base" in said
     assert "Training on spelling lowered position: −" in said
     assert "assume a standard deviation of 2.0 points between seeds" in said
+    few = [
+        {"kind": "few", "subject": f"count, {kind}", "value": 8}
+        for kind in ("n_tokens 2", "template_held_out True", "difficulty easy")
+    ]
+    document = decide(arm_answers(gains()), VerdictSettings()).document()
+    assert describe_verdict({**document, "notes": few})[-1] == (
+        "Kinds of question with too few word families to compare: count (tokens of the word: 2); "
+        "count (wording: held out); count (difficulty: easy)."
+    )
 
 
 def test_the_tables_show_each_comparison() -> None:
@@ -171,3 +180,4 @@ def test_the_families_are_those_of_all_tasks_together() -> None:
     score = {"measure": "transfer_score", "group": "focus", "task": "all", "n": 180, "families": 84}
     assert " on words of 84 families " in describe_done(verdict, pd.DataFrame([*rows, score]))
     assert " on words of 60 families " in describe_done(verdict, pd.DataFrame(rows))
+    assert describe_done(verdict, pd.DataFrame(rows)).endswith(" Intervals, in parentheses, are at 95%.")

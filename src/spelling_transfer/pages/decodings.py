@@ -22,12 +22,13 @@ _SHOWN = [
 ]
 
 
-def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame) -> list[Section]:
+def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame, *, confidence: float) -> list[Section]:
     """Returns the sections; none where answers were decoded in one way.
 
     Args:
         decodings: The table of ``evaluation.decodings.compare_decodings``.
         changed: That of ``changed_answers``.
+        confidence: Level of the intervals.
     """
     if decodings.empty:
         return []
@@ -41,9 +42,9 @@ def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame) -> list[Se
         **{"answers_per_second": ",.0f", "candidates": ",.0f", "head_mb": ",.1f", "peak_mb": ",.0f"},
     }
     caption = (
-        "Draws are averaged by question; intervals are over word families. Gained: answers that are right where the "
-        "greedy one is wrong; lost: the reverse. Answers per second share the time of their batch, which for greedy "
-        "decoding holds other tasks too. Head: the weights that choose among the candidates."
+        f"Draws are averaged by question; {confidence:.0%} intervals are over word families. Gained: answers that are "
+        "right where the greedy one is wrong; lost: the reverse. Answers per second share the time of their batch, "
+        "which for greedy decoding holds other tasks too. Head: the weights that choose among the candidates."
     )
     sections = [
         Section(

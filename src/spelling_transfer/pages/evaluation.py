@@ -187,7 +187,8 @@ def render_evaluation_page(
         ),
         Section(
             "From base to spelling arm",
-            text="A change is clear if its interval excludes zero and its adjusted test excludes chance.",
+            text=f"A change is clear if its {settings.confidence:.0%} interval excludes zero and its adjusted test "
+            "excludes chance.",
             table=comparison_table(comparison),
         ),
     ]

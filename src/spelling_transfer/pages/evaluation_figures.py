@@ -208,7 +208,7 @@ def plot_errors(errors: pd.DataFrame) -> Figure:
         errors: What ``evaluation.errors.error_shares`` returns.
     """
     tasks = [task for task in _PANELS if (errors["task"] == task).any()]
-    figure = new_figure(tasks, horizontal_spacing=0.05)
+    figure = new_figure(tasks, horizontal_spacing=0.08)
     arms = list(errors["arm"].unique())[::-1]
     for kind, colour in _KIND_COLOURS.items():
         for column, task in enumerate(tasks, start=1):

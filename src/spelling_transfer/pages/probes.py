@@ -28,12 +28,13 @@ _INTRODUCTION = (
 )
 
 
-def probe_sections(probes: pd.DataFrame, figure: Figure) -> list[Section]:
+def probe_sections(probes: pd.DataFrame, figure: Figure, *, confidence: float) -> list[Section]:
     """Returns what the page of an evaluation says of the probes; nothing where there are none.
 
     Args:
         probes: What ``probe_layers`` returned.
         figure: What :func:`plot_probes` made of it.
+        confidence: Level of the intervals.
     """
     if probes.empty:
         return []
@@ -46,8 +47,9 @@ def probe_sections(probes: pd.DataFrame, figure: Figure) -> list[Section]:
             heading,
             text=text,
             figure=figure,
-            caption="Probe accuracy by layer (0 is the embedding) with its interval, the share of right answers to the "
-            "same questions, and the probe with shuffled labels. Trained arms are shown with their first seed.",
+            caption=f"Probe accuracy by layer (0 is the embedding) with {confidence:.0%} Wilson intervals, the share "
+            "of right answers to the same questions, and the probe with shuffled labels. Trained arms are shown with "
+            "their first seed.",
             alt="Lines of probe accuracy by layer for each arm and task. The best layers are in the table below.",
             table=_best_table(probes),
         )
@@ -114,7 +116,7 @@ def plot_probes(probes: pd.DataFrame) -> Figure:
         return style_figure(new_figure().add_annotation(text="not probed", showarrow=False))
     tasks, arms = list(probed["task"].unique()), list(probed["arm"].unique())
     figure = new_figure(
-        [f"{arm_name(arm)}<br>{task}" for task in tasks for arm in arms],
+        [f"{arm_name(arm).replace(' (', '<br>(')}<br>{task}" for task in tasks for arm in arms],
         rows=len(tasks),
         cols=len(arms),
         shared_xaxes=True,
@@ -147,4 +149,4 @@ def plot_probes(probes: pd.DataFrame) -> Figure:
     figure.update_yaxes(title="share right", col=1)
     figure.update_xaxes(title="layer", row=len(tasks))
     figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    return style_figure(figure, height_pixels=130 + 270 * len(tasks), legend_below=True).update_layout(margin_t=60)
+    return style_figure(figure, height_pixels=130 + 270 * len(tasks), legend_below=True).update_layout(margin_t=80)

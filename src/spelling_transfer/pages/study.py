@@ -174,7 +174,7 @@ def _transfer(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[S
     )
     yield Section(
         "Which training helps where",
-        text="Mean gain over the base, by kind of validation word; intervals over word families.",
+        text="Mean gain over the base, by kind of validation word; bars are 95% intervals over word families.",
         figure=figures["patterns"],
         caption="Mean over finished trials.",
         table=_patterns_table(found),

@@ -18,6 +18,8 @@ from spelling_transfer.tasks.registry import TRAINED_TASK
 
 NO_VERDICT = "There is no verdict yet: it comes with 'kedro run --pipelines=evaluation'."
 _MOST_STRATA = 3
+_STRATA = {"template_held_out": "wording", "n_tokens": "tokens of the word"}
+_VALUES = {("template_held_out", "False"): "trained", ("template_held_out", "True"): "held out"}
 
 
 def describe_verdict(verdict: Mapping[str, Any], effects: pd.DataFrame | None = None) -> list[str]:
@@ -113,9 +115,8 @@ def secondary_table(verdict: Mapping[str, Any]) -> Table | None:
     if not verdict["secondary"]:
         return None
     frame = pd.DataFrame(verdict["secondary"])
-    names = {"template_held_out": {"False": "trained", "True": "held out"}}
-    values = [names.get(row["stratum"], {}).get(str(row["value"]), row["value"]) for row in verdict["secondary"]]
-    kinds = frame["stratum"].replace({"template_held_out": "wording", "n_tokens": "tokens"}).str.replace("_", " ")
+    values = [_VALUES.get((row["stratum"], str(row["value"])), row["value"]) for row in verdict["secondary"]]
+    kinds = frame["stratum"].replace(_STRATA).str.replace("_", " ")
     frame = frame.assign(reference=frame["reference"].map(arm_name), stratum=kinds, value=values)
     frame = frame[
         ["task", "stratum", "value", "reference", "n", "difference", "low", "high", "p_value", "p_adjusted", "verdict"]
@@ -233,7 +234,8 @@ def describe_done(verdict: Mapping[str, Any], comparison: pd.DataFrame) -> str:
     families = int(rows["families"].max() if score is None else score["families"])
     return (
         f"What was done: {_named(['base', *trained])} answered the same questions, {asked}, on words of "
-        f"{families:,} families that no arm was trained on; {n_seeds} per arm."
+        f"{families:,} families that no arm was trained on; {n_seeds} per arm. Intervals, in parentheses, are at "
+        f"{verdict['confidence']:.0%}."
     )
 
 
@@ -294,6 +296,13 @@ def _notes(verdict: Mapping[str, Any]) -> Iterator[str]:
     without = {"no questions": "without a question", "few": "with too few word families to compare"}
     for kind, what in without.items():
         if named := by_kind.get(kind):
-            shown = [note["subject"].replace("n_tokens", "tokens").replace("_", " ") for note in named[:_MOST_STRATA]]
+            shown = [_kind(note["subject"]) for note in named[:_MOST_STRATA]]
             more = f" and {len(named) - len(shown)} more" if len(named) > len(shown) else ""
             yield f"Kinds of question {what}: {'; '.join(shown)}{more}."
+
+
+def _kind(subject: str) -> str:
+    """Returns what a kind of question is called: ``count, n_tokens 2`` is ``count (tokens of the word: 2)``."""
+    task, _, kind = subject.partition(", ")
+    stratum, _, value = kind.partition(" ")
+    return f"{task} ({_STRATA.get(stratum, stratum).replace('_', ' ')}: {_VALUES.get((stratum, value), value)})"

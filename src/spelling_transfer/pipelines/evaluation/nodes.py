@@ -183,8 +183,8 @@ def report(
     """Writes the page of the evaluation; the inputs that are not named here are those of ``EvaluationResults``."""
     drawn = take_figures(inputs)
     further = [
-        *probe_sections(probes, probes_drawn),
-        *decoding_sections(decodings, changed_answers),
+        *probe_sections(probes, probes_drawn, confidence=settings.confidence),
+        *decoding_sections(decodings, changed_answers, confidence=settings.confidence),
         *error_sections(answer_errors, errors, side_by_side),
     ]
     if tracked_tables["run"]:

@@ -31,15 +31,19 @@ def test_the_pareto_front_holds_what_nothing_exceeds() -> None:
 def test_figures_draw_what_the_tables_say(study_findings: Callable[..., StudyFindings]) -> None:
     found = study_findings(12)
     figures = {name: json.loads(figure.to_json()) for name, figure in figures_of(found).items()}
-    assert len(figures["curves"]["data"]) == 3 * found.curves["number"].nunique()
+    others, best = figures_of(found)["paths"].data[:2]  # all other trials in one trace, a gap between two of them
+    assert np.isnan(others.x).sum() == found.curves["number"].nunique() - 1
+    assert others.x[0] == best.x[0] == found.analysis["base"]["spelling"]
+    assert set(best.customdata[:, 0]) == {found.best["trial"]}
+    assert len(figures["curves"]["data"]) == 3 * 2
     marked = {trace["name"] for trace in figures["transfer"]["data"]}
     assert marked == {"position", "count"}
     lines = figures["parallel"]["data"][0]["dimensions"]
     assert [axis["label"] for axis in lines][-4:] == ["spelling", "position", "count", "transfer score"]
     assert len(lines) == len(found.settings) + 4
-    best = next(trace for trace in figures["history"]["data"] if trace["name"] == "best so far")
-    decoded = best["y"]["bdata"] if isinstance(best["y"], dict) else None
-    values = np.frombuffer(base64.b64decode(decoded)) if decoded else np.array(best["y"])
+    best_so_far = next(trace for trace in figures["history"]["data"] if trace["name"] == "best so far")
+    decoded = best_so_far["y"]["bdata"] if isinstance(best_so_far["y"], dict) else None
+    values = np.frombuffer(base64.b64decode(decoded)) if decoded else np.array(best_so_far["y"])
     assert values[-1] == pytest.approx(found.finished["selection_score"].max())
     assert (np.diff(values) >= 0).all()
     assert len(figures["patterns"]["layout"]["shapes"]) == 2  # no gain, a line in each panel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,20 +37,20 @@ def plot_learning_curves(curves: pd.DataFrame, base: Mapping[str, float], best: 
         best: The trial to draw on top of the others.
     """
     figure = new_figure([*SCORED_TASKS], horizontal_spacing=0.03)
-    numbers = _numbers(curves, best)
+    few = curves["number"].nunique() <= _FEW
     for column, task in enumerate(SCORED_TASKS, start=1):
-        for number in numbers:
-            curve = curves[curves["number"] == number]
-            clear = number == best or len(numbers) <= _FEW
+        for is_best, lines in _lines(curves, base, best):
+            clear = is_best or few
             figure.add_scatter(
-                x=[0, *curve["step"]],
-                y=[base[task], *curve[task]],
+                x=lines["step"],
+                y=lines[task],
                 mode="lines+markers" if clear else "lines",
-                line={"color": TASK_COLOURS[task], "width": 3 if number == best else 1.5},
+                line={"color": TASK_COLOURS[task], "width": 3 if is_best else 1.5},
                 marker={"size": 7},
-                opacity=1 if number == best else 0.55 if clear else 0.25,
+                opacity=1 if is_best else 0.55 if clear else 0.25,
                 showlegend=False,
-                hovertemplate=f"{task}, trial {number}: %{{y:.1%}} after %{{x}} steps<extra></extra>",
+                customdata=lines["number"],
+                hovertemplate=f"{task}, trial %{{customdata}}: %{{y:.1%}} after %{{x}} steps<extra></extra>",
                 row=1,
                 col=column,
             )
@@ -60,9 +60,17 @@ def plot_learning_curves(curves: pd.DataFrame, base: Mapping[str, float], best: 
     return style_figure(figure, height_pixels=380)
 
 
-def _numbers(curves: pd.DataFrame, best: int | None) -> list[int]:
-    """Returns the trials in the order in which they are drawn: the best on top of the others."""
-    return sorted(curves["number"].unique(), key=lambda number: (number == best, number))
+def _lines(curves: pd.DataFrame, base: Mapping[str, float], best: int | None) -> Iterator[tuple[bool, pd.DataFrame]]:
+    """Yields the lines of all other trials, then that of the best, with whether it is the best.
+
+    Each line begins at the base and ends with a gap: a browser draws thousands of them at once, but not one by one.
+    """
+    numbers = curves["number"].unique()
+    start = pd.DataFrame({"number": numbers, "step": 0, **{task: base[task] for task in SCORED_TASKS}})
+    gap = pd.DataFrame({"number": numbers})
+    rows = pd.concat([start, curves, gap]).sort_values(["number", "step"], kind="stable", na_position="last")
+    is_best = rows["number"] == best
+    yield from ((each, rows[is_best == each]) for each in (False, True) if (is_best == each).any())
 
 
 def plot_transfer(changes: pd.DataFrame, best: int | None = None) -> Figure:
@@ -113,22 +121,17 @@ def plot_transfer_paths(curves: pd.DataFrame, base: Mapping[str, float], best: i
         best: The trial to draw on top of the others.
     """
     figure = new_figure()
-    numbers = _numbers(curves, best)
-    for number in numbers:
-        curve = curves[curves["number"] == number]
-        is_best = bool(number == best)
+    for is_best, lines in _lines(curves, base, best):
         figure.add_scatter(
-            x=[base["spelling"], *curve["spelling"]],
-            y=[(base["position"] + base["count"]) / 2, *(curve["position"] + curve["count"]) / 2],
+            x=lines["spelling"],
+            y=(lines["position"] + lines["count"]) / 2,
             mode="lines+markers",
             line={"color": COLOURS[0] if is_best else GREY, "width": 3 if is_best else 1.2},
-            marker={"size": [0] + [7 if is_best else 4] * len(curve)},
+            marker={"size": np.where(lines["step"] == 0, 0, 7 if is_best else 4)},
             opacity=1 if is_best else 0.6,
             name="the recommended trial" if is_best else "other trials",
-            legendgroup=str(is_best),
-            showlegend=bool(is_best or number == numbers[0]),
-            customdata=[0, *curve["step"]],
-            hovertemplate=f"trial {number} after %{{customdata}} steps: spelling %{{x:.1%}}, position and count "
+            customdata=lines[["number", "step"]],
+            hovertemplate="trial %{customdata[0]} after %{customdata[1]} steps: spelling %{x:.1%}, position and count "
             "%{y:.1%}<extra></extra>",
         )
     return _on_spelling_and_transfer(figure, base)

@@ -84,7 +84,7 @@ def test_folders_of_datasets_begin_at_the_project_from_elsewhere(project, tmp_pa
     assert Path(root) == project.path / "data/smollm2"
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "ascii:surrogateescape"])
 def test_a_character_that_the_terminal_lacks_is_no_error(project, encoding):
     file = project.path / "data" / "list.txt"
     (project.path / "conf/local/catalog.yml").write_text(

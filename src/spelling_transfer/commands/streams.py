@@ -15,7 +15,8 @@ _set_up_for: list[Path] = []
 def set_up_streams() -> None:
     """Makes a character that the terminal's encoding lacks a question mark, not an error after the work is done."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        # In the C locale Python lets bytes of file names through ("surrogateescape"), which helps no other character.
+        if isinstance(stream, io.TextIOWrapper) and (stream.errors == "strict" or stream.encoding.lower() != "utf-8"):
             stream.reconfigure(errors="replace")
 
 

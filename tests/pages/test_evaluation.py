@@ -24,7 +24,9 @@ def found() -> EvaluationResults:
 
 
 def test_bars_are_the_scores_and_whiskers_their_intervals(found: EvaluationResults) -> None:
-    bars = {trace.name: trace for trace in figures.plot_scores(found.scores).data}
+    drawn = figures.plot_scores(found.scores)
+    assert drawn.layout.legend.y is None  # above, as in the template: below stand the names of tasks, slanted if long
+    bars = {trace.name: trace for trace in drawn.data}
     assert list(bars) == ["base", "spelling arm", "form control", "direct arm (position)", "the majority answer"]
     rows = found.scores[(found.scores["arm"] == "spelling") & (found.scores["group"] == "all")]
     assert list(bars["spelling arm"].y) == rows["exact_match"].tolist()

@@ -66,7 +66,7 @@ def plot_scores(scores: pd.DataFrame) -> Figure:
     top = max(0.05, float(main["high"].max()), float(majority["majority"].max()))
     figure.update_yaxes(title="exact match", tickformat=".0%", range=[0, min(1.02, 1.08 * top)])
     figure.update_xaxes(showgrid=False)
-    return style_figure(figure, height_pixels=440, legend_below=True)
+    return style_figure(figure, height_pixels=440)
 
 
 def plot_arms(effects: pd.DataFrame) -> Figure:

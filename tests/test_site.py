@@ -7,9 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from browser import needs_browser
+from live_browser import open_browser
 
 ROOT = Path(__file__).parents[1]
 _FROM_ELSEWHERE = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
@@ -114,3 +117,19 @@ def test_links_that_lead_nowhere_stop_the_build(source: Path, tmp_path: Path) ->
         page.write_text(text, "utf-8")
     assert done.returncode != 0
     assert all(f"'{link}'" in done.stdout + done.stderr for link in ("gone.md", "#nowhere", "../missing.py"))
+
+
+@needs_browser
+def test_links_are_told_by_more_than_colour_and_text_is_dark_enough(site: Path, tmp_path: Path) -> None:
+    axe = (resources.files("axe_core_python") / "axe.min.js").read_text("utf-8")
+    found = """axe.run({ runOnly: ["color-contrast", "link-in-text-block"] })
+      .then((found) => found.violations.map((each) => [each.id, each.nodes[0].html.slice(0, 200)]))"""
+    with open_browser(tmp_path) as new_tab:
+        for scheme in ("light", "dark"):
+            for name in ("index", "tutorial", "api"):
+                tab = new_tab()
+                tab.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+                tab.open((site / f"{name}.html").as_uri())
+                tab.wait_for("document.readyState === 'complete'")
+                tab.js(axe)
+                assert tab.js(found) == [], (name, scheme)

@@ -233,6 +233,16 @@ def test_what_kedro_viz_shows_is_read_wherever_it_is(root, words, figure, tmp_pa
     assert json.loads(text)["lines"] == ["one", "two"]
 
 
+def test_a_preview_of_json_shows_no_more_entries_than_a_browser_can_draw(tmp_path):
+    dataset = JSONDataset(filepath=str(tmp_path / "vocabulary.json"))
+    dataset.save({"tokens": {f"t{i}": i for i in range(30_000)}, "ids": list(range(201)), "few": [1, {"a": None}]})
+    preview = json.loads(dataset.preview())
+    assert len(preview["tokens"]) == 201
+    assert preview["tokens"]["…"] == "29,800 more"
+    assert preview["ids"] == [*range(200), "… 1 more"]
+    assert preview["few"] == [1, {"a": None}]
+
+
 def test_a_schema_named_in_the_catalog_refuses_a_bad_frame_before_anything_is_written(words, tmp_path):
     file = tmp_path / "words.parquet"
     catalog = DataCatalog.from_config(

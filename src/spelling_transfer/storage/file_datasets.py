@@ -6,6 +6,7 @@ import copy
 import html
 import json
 import re
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,23 @@ class JSONDataset(WholeFile, json_dataset.JSONDataset):
     """Anything JSON can hold, as one file; arguments as in ``kedro-datasets``."""
 
     DEFAULT_FS_ARGS: dict[str, Any] = _UTF8
+
+    def preview(self, n_entries: int = 200) -> JSONPreview:
+        """Returns for Kedro-Viz what it holds, of long lists and mappings the first entries.
+
+        A browser draws each entry, and does not answer for minutes where there are 30,000.
+        """
+        return JSONPreview(json.dumps(_first_entries(self.load(), n_entries)))
+
+
+def _first_entries(value: Any, n: int) -> Any:
+    if not isinstance(value, (dict, list)):
+        return value
+    more = f"{len(value) - n:,} more"
+    if isinstance(value, list):
+        return [_first_entries(each, n) for each in value[:n]] + ([f"… {more}"] if len(value) > n else [])
+    some = {key: _first_entries(each, n) for key, each in islice(value.items(), n)}
+    return {**some, "…": more} if len(value) > n else some
 
 
 class TextDataset(WholeFile, text_dataset.TextDataset):

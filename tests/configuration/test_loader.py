@@ -78,6 +78,15 @@ def test_two_loaders_do_not_mix_their_files(conf):
     assert local["parameters"]["profile"]["layers"] == 2
 
 
+@pytest.mark.parametrize("name", ["study [2]", "study {a}"])
+def test_a_folder_in_which_kedro_finds_nothing_is_named(name, conf):
+    elsewhere = conf.parent / name / "conf"
+    elsewhere.parent.mkdir()
+    conf.rename(elsewhere)
+    with pytest.raises(ConfigurationError, match=r"whose path has [\[{]\. Move or rename it"):
+        load(elsewhere)
+
+
 def test_other_kinds_of_configuration_are_kedros(conf):
     assert load(conf)["catalog"] == {"trials": {"type": "MemoryDataset", "metadata": {"root": "data"}}}
     with pytest.raises(MissingConfigException):

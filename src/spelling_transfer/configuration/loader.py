@@ -53,6 +53,11 @@ class ProjectConfigLoader(OmegaConfigLoader):
     _parameters: tuple[dict[str, Any] | None, Layer] | None = None
 
     def __init__(self, conf_source: str, env: str | None = None, *args: Any, **kwargs: Any) -> None:
+        if unusable := sorted({"[", "{"} & set(str(conf_source))):
+            raise ConfigurationError(
+                f"{conf_source}: Kedro finds no configuration in a folder whose path has {' or '.join(unusable)}. "
+                "Move or rename it."
+            )
         # First, as globals may ask a store for the latest run, and Kedro's loader reads them at once.
         self.project = Path(conf_source).parent
         check_environment(Path(conf_source), env, kwargs.get("default_run_env"))

@@ -75,6 +75,14 @@ def test_versions_are_kept_apart(dataset_class, data, tmp_path):
         dataset.save(data)
 
 
+def test_versions_beside_a_file_from_before_are_refused_with_what_to_do(tmp_path):
+    path = str(tmp_path / "manifest.json")
+    JSONDataset(filepath=path).save({"words": 1})
+    with pytest.raises(DatasetError, match=r"versioning was enabled .* already saved .* remove 'manifest\.json'"):
+        JSONDataset(filepath=path, version=Version(None, generate_timestamp())).save({"words": 2})
+    assert JSONDataset(filepath=path).load() == {"words": 1}
+
+
 @pytest.mark.parametrize("root", ["file", "memory"])
 def test_a_failing_save_leaves_the_old_file(root, tmp_path):
     folder = f"memory:///{tmp_path.name}" if root == "memory" else str(tmp_path)

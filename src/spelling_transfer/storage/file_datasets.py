@@ -73,6 +73,8 @@ class WholeFile(_Base):
                     self._save_to(file, data)
                     self._fs.put_file(str(file), target)
         except Exception as error:
+            if self._version and isinstance(error, NotADirectoryError):
+                raise  # a file from before it was versioned is in the way: Kedro says so, and what to do
             raise DatasetWriteError(cannot_write(self._location(target), error)) from error
         self._fs.invalidate_cache(target)
 

@@ -65,6 +65,14 @@ def test_what_an_error_quotes_commands_no_terminal() -> None:
     )
 
 
+def test_a_message_that_begins_with_a_line_break_stands_behind_its_word() -> None:
+    def fail() -> None:
+        with one_clear_error():
+            raise DatasetError("\nthing.__init__() got an unexpected keyword argument 'versionned'.")
+
+    assert CliRunner().invoke(click.Command("fails", callback=fail)).output.startswith("Error: thing.__init__() got")
+
+
 def test_a_pipeline_that_fails_in_another_command_advises_no_option_of_kedro_run(
     toy_project: ToyProject, capsys: pytest.CaptureFixture[str]
 ) -> None:

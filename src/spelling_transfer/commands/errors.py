@@ -33,7 +33,7 @@ class CommandError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Prints the message on standard error; what it quotes of somebody else's file commands no terminal."""
-        message = "\n".join(map(printable, self.format_message().splitlines()))
+        message = "\n".join(map(printable, self.format_message().strip().splitlines()))
         click.secho(f"Error: {message}", file=file, err=file is None, fg="red")
 
 

@@ -190,6 +190,15 @@ class TestErrors:
         assert toy_project.kedro("run").exit_code == 0
         assert "words: not in the catalog, so lost when the run ends" in caplog.text
 
+    def test_a_manifest_of_files_that_the_catalog_keeps_elsewhere_is_refused(self, toy_project):
+        listed = "words: {type: spelling_transfer.storage.BundleFilesDataset, root: ./data/, files: [counts.json]}"
+        toy_project.write("conf/base/catalog/prep.yml", listed)
+        kept = "counts: {type: spelling_transfer.storage.JSONDataset, filepath: data//counts.json, versioned: %s}"
+        toy_project.write("conf/base/catalog/report.yml", kept % "true")
+        assert_refused(toy_project.kedro("run", "--nodes=count"), 1, "Error: words lists counts.json, where the")
+        toy_project.write("conf/base/catalog/report.yml", kept % "false")
+        assert_refused(toy_project.kedro("run", "--nodes=count"), 1, "counts.json cannot be put into the manifest")
+
     def test_the_traceback_of_a_bug_goes_to_a_file_that_the_message_names(self, toy_project):
         toy_project.kedro("run")
         words(toy_project).head(0).to_parquet(toy_project.path / "data" / "words.parquet")

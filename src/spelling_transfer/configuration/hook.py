@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 
 from kedro.config import MissingConfigException
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 class ConfigurationCheck:
     """A Kedro hook: no run begins with parameters that no model knows, or with inputs that are not there."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Any] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -50,11 +54,17 @@ class ConfigurationCheck:
             logger.warning("%s", problem)
 
     @hook_impl
+    def after_catalog_created(self, conf_catalog: dict[str, Any] | None) -> None:
+        """Keeps the entries of the catalog, in which paths are whole."""
+        self._entries = {name: entry for name, entry in (conf_catalog or {}).items() if isinstance(entry, dict)}
+
+    @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
         """Checks that what the chosen nodes read is kept somewhere, and warns of what they make that is not.
 
         Raises:
-            ConfigurationError: An input is neither in the catalog nor made by a node of this run.
+            ConfigurationError: An input is neither in the catalog nor made by a node of this run, or it is a manifest's
+                list of files and one of these is not where the catalog keeps a dataset.
         """
         missing = sorted(name for name in pipeline.inputs() if name not in catalog)
         if missing:
@@ -64,5 +74,19 @@ class ConfigurationCheck:
                 "catalog does not keep it. Run the pipeline that makes it, or give it a place in conf/base/catalog/. "
                 f"{OF_THIS_VERSION}"
             )
+        for name in sorted(pipeline.inputs()):
+            if elsewhere := self._listed_but_not_kept(name):
+                raise ConfigurationError(
+                    f"{name} lists {', '.join(elsewhere)}, where the catalog keeps no dataset, or versions of one: the "
+                    "manifest would describe a file of another run. Change 'files' of that entry, too."
+                )
         if lost := sorted(name for name in pipeline.all_outputs() if name not in catalog):
             logger.warning("%s: not in the catalog, so lost when the run ends. %s", ", ".join(lost), OF_THIS_VERSION)
+
+    def _listed_but_not_kept(self, name: str) -> list[str]:
+        entry = self._entries.get(name, {})
+        if not str(entry.get("type")).endswith(".BundleFilesDataset"):
+            return []
+        paths = (each.get("filepath") for each in self._entries.values() if not each.get("versioned"))
+        kept = {normpath(path) for path in paths if isinstance(path, str)}
+        return [file for file in entry["files"] if normpath(f"{entry['root']}/{file}") not in kept]

@@ -20,7 +20,7 @@ ENVIRONMENT_DIFFERS = 78
 _TIMED_OUT = (124, 137)
 _MEMORY = re.compile(
     r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED|cuda runtime error \(2\)|DefaultCPUAllocator: "
-    r"can't allocate memory|OOMKilled|\bMemoryError\b",
+    r"can't allocate memory|OOMKilled|\bMemoryError\b|Error: (Out of memory|Memory ran out)",
 )
 _CODE = re.compile(r"exit (?:code|status)[ :=]*(\d{1,3})")
 _SHOWN_LINES = 12

@@ -12,6 +12,8 @@ from kedro_lightning.jobs.logs import Cause, cause_of
     [
         ("exit code 1", ["RuntimeError: CUDA out of memory. Tried to allocate"], 5, Cause.MEMORY),
         ("exit code 137", [], 5, Cause.MEMORY),
+        ("exit code 1", ["Error: Out of memory with examples of up to 40 tokens"], 5, Cause.MEMORY),
+        ("exit code 1", ["Error: Memory ran out. Close other programs"], 5, Cause.MEMORY),
         ("exit code 137", [], 100, Cause.TIME),
         ("exit code 124", [], 100, Cause.TIME),
         ("", ["kedro-compute: exit 78"], 5, Cause.ENVIRONMENT),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,6 +50,17 @@ def test_memory_that_ran_out_is_said_and_no_file_is_blamed(monkeypatch: pytest.M
     assert explain(failed.value) == (
         "Memory ran out. Close other programs or raise this shell's limit ('ulimit -v'), and run again."
     )
+
+
+def test_memory_that_ran_out_in_torch_is_no_bug_and_costs_no_import() -> None:
+    script = (
+        "import sys\nfrom spelling_transfer.commands.errors import explain\n"
+        'error = RuntimeError("[enforce fail] DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 8")\n'
+        "print(explain(error), 'torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("Memory ran out.")
+    assert said.endswith("False\n")
 
 
 def test_and_does_not_where_there_is_no_such_option() -> None:

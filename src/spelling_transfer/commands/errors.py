@@ -98,12 +98,13 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
     """Returns what to tell the user, or ``None`` where the error is a bug of ours."""
     from spelling_transfer.storage import DatasetWriteError  # brings kedro's datasets
     from spelling_transfer.storage.errors import explain_remote
+    from spelling_transfer.training.errors import is_out_of_memory
 
     chain = list(causes(error))
     known = (SpellingTransferError, PolicyError, ComputeError)
     ours = next((cause for cause in chain if isinstance(cause, known)), None)
     system = next((cause for cause in chain if isinstance(cause, OSError) and cause.strerror), None)
-    if ours is None and any(isinstance(cause, MemoryError) for cause in chain):
+    if ours is None and any(map(is_out_of_memory, chain)):
         return "Memory ran out. Close other programs or raise this shell's limit ('ulimit -v'), and run again."
     if isinstance(error, DatasetError):
         # The catalog puts the dataset's name in front of what the dataset class said.

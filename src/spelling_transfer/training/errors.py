@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.training.config import TrainingSettings
 
@@ -41,8 +39,11 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory",
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an error says that memory ran out, on whichever device."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    """Returns whether an error says that memory ran out, on whichever device.
+
+    ``torch.OutOfMemoryError`` is a ``RuntimeError`` and is told by its name: what asks need not import torch.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 

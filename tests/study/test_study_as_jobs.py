@@ -16,17 +16,18 @@ import pandas as pd
 import pytest
 from fake_lightning.machines import session_of
 from kedro.config import OmegaConfigLoader
-from light_study import LightStudy, light_defaults, light_settings
+from light_study import LightObjective, LightStudy, light_defaults, light_settings
 from local_postgres import LocalPostgres, find_binaries
 from s3_server import WRITER, S3Server
 
 from kedro_lightning.hooks import RunContext, compute_hook
 from kedro_lightning.platform.studios import StudiosApi
 from spelling_transfer.storage import open_store
-from spelling_transfer.study.config import StudyConfigError, StudySettings
+from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.interfaces import Monitor, TrialOutcome
 from spelling_transfer.study.records import Records
 from spelling_transfer.study.run import run_study
-from spelling_transfer.study.storage import open_engine, storage_url
+from spelling_transfer.study.storage import StorageError, open_engine, storage_url
 
 pytestmark = pytest.mark.skipif(
     find_binaries() is None, reason="PostgreSQL is not installed (Debian: apt install postgresql)"
@@ -153,3 +154,39 @@ def test_a_connection_to_the_database_does_not_wait_for_a_network_that_has_gone_
     # Half a minute, whether the answer to a query is missing or the acknowledgement of what was sent.
     assert sum(int(given[f"keepalives_{name}"]) for name in ("idle", "interval", "interval")) <= 30
     assert int(given["tcp_user_timeout"]) == 30_000
+
+
+def test_a_pooler_may_give_each_transaction_another_connection(database: LocalPostgres) -> None:
+    engine = open_engine(storage_url(database.url, Path()))
+    records = Records(engine, "pooled")
+    records.create("{}", base=False)
+    for _ in range(12):  # psycopg would prepare what it is asked more than five times
+        records.trials()
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements").scalar_one() == 0
+    engine.dispose()
+
+
+def test_rights_that_are_missing_are_one_sentence_and_fail_no_trial(database: LocalPostgres) -> None:
+    owner = open_engine(storage_url(database.url, Path()))
+    with owner.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE guest LOGIN")
+    settings = light_settings(name="rights", storage=database.url.replace("postgres@", "guest@"), n_trials=1)
+    with pytest.raises(StorageError, match=r"permission denied.*may create tables") as refused:  # as for a new user
+        run_study(settings.model_copy(update={"name": "new"}), light_defaults(), LightStudy())
+    assert "\n" not in str(refused.value)
+
+    with owner.begin() as connection:
+        connection.exec_driver_sql("GRANT ALL ON SCHEMA public TO guest")
+        connection.exec_driver_sql("GRANT ALL ON ALL TABLES IN SCHEMA public TO guest")
+
+    class Revoked(LightObjective):
+        def __call__(self, config: TrialConfig, monitor: Monitor) -> TrialOutcome:
+            with owner.begin() as connection:
+                connection.exec_driver_sql("REVOKE UPDATE ON ALL TABLES IN SCHEMA public FROM guest")
+            return super().__call__(config, monitor)
+
+    with pytest.raises(StorageError, match=r"refuses the study's records: permission denied"):
+        run_study(settings, light_defaults(), Revoked(LightStudy()))
+    assert [row.state for row in Records(owner, "rights").trials()] == ["running"]
+    owner.dispose()

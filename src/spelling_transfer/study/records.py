@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.exc import IntegrityError
 
 from spelling_transfer.study.interfaces import FINISHED_STATES
 from spelling_transfer.study.storage import PATIENCE_SECONDS, in_transaction, now
@@ -218,7 +218,7 @@ class Records:
 
         try:
             self._run(work)
-        except (IntegrityError, ProgrammingError):  # another process made it at the same moment
+        except IntegrityError:  # another process made it at the same moment
             self._run(work)
 
     def trials(self) -> list[TrialRow]:

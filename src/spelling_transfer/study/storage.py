@@ -50,12 +50,15 @@ NETWORK = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
+    # A pooler gives each transaction any of its connections, which need not know what another one has prepared.
+    "prepare_threshold": None,
 }
 _LEAST_FREE_BYTES = 50_000_000
 """Room that a study starts with: checkpoints of small adapters and the records."""
 
 _NO_ROOM_BYTES = 1_000_000
 _STARTING = ("starting up", "shutting down", "recovery mode", "not yet accepting connections")
+_BUSY = ("refused", "too many clients", "connection slots", "database is locked")
 _DAMAGED = ("malformed", "not a database")
 _FULL = ("disk is full", "disk full", "no space left", "disk i/o error", "could not extend file", "readonly database")
 
@@ -107,8 +110,8 @@ def open_engine(url: sa.URL, *, patience_seconds: float = 5.0, read_only: bool =
 
     Args:
         url: The storage.
-        patience_seconds: How long to wait for a server that refuses connections; one that is just starting is waited
-            for a minute at least.
+        patience_seconds: How long to wait for a server that refuses connections or has none left, or for a file that
+            is locked; a server that is just starting is waited for a minute at least.
         read_only: Nothing will be written, so a file of another user will do.
 
     Raises:
@@ -124,11 +127,13 @@ def open_engine(url: sa.URL, *, patience_seconds: float = 5.0, read_only: bool =
     except (SQLAlchemyError, NoSuchModuleError, OSError) as error:
         reason = short_reason(error)
         remedy = (
-            "The file was cut short or altered: put a copy back, or remove it to begin the study again."
-            if any(sign in reason for sign in _DAMAGED)
-            else "Check that the database is running and that the user may write to it; leave the setting out to keep "
-            "the study in a file."
+            "Check that the database is running and that the user may write to it; leave the setting out to keep the "
+            "study in a file."
         )
+        if any(sign in reason for sign in _DAMAGED):
+            remedy = "The file was cut short or altered: put a copy back, or remove it to begin the study again."
+        elif url.get_backend_name() == "sqlite":
+            remedy = "Check that you may write to the folder of this file and that no other program holds the file."
         raise StorageError(f"study.storage: {shown} cannot be opened: {reason}. {remedy}") from error
     return engine
 
@@ -143,7 +148,7 @@ def _wait_for(engine: sa.Engine, patience_seconds: float) -> None:
         patience = 0.0
         if any(sign in error for sign in _STARTING):
             patience = max(60.0, patience_seconds)
-        elif "refused" in error:
+        elif any(sign in error for sign in _BUSY):
             patience = patience_seconds
         return (attempt.seconds_since_start or 0.0) > patience
 
@@ -191,7 +196,7 @@ def in_transaction(
     ``work`` may have taken effect although the answer was lost, so it must come to the same when it runs twice.
 
     Raises:
-        StorageError: The database did not come back, or its disk is full.
+        StorageError: The database did not come back, its disk is full, or it refuses what is asked.
     """
 
     def once() -> Result:
@@ -200,7 +205,7 @@ def in_transaction(
 
     stop = stop or threading.Event()
     retrying = Retrying(
-        retry=retry_if_exception(_is_away),
+        retry=retry_if_exception(is_away),
         stop=stop_before_delay(patience_seconds) | stop_when_event_set(stop),
         sleep=sleep_using_event(stop),
         wait=wait_exponential(0.05, max=2.0),
@@ -208,7 +213,7 @@ def in_transaction(
     )
     try:
         return retrying(once)
-    except (IntegrityError, ProgrammingError):
+    except IntegrityError:
         raise  # another process was faster; the caller knows what that means
     except DBAPIError as error:
         reason, shown = short_reason(error), engine.url.render_as_string(hide_password=True)
@@ -217,6 +222,11 @@ def in_transaction(
                 f"study.storage: {shown} cannot be written: {reason}. Make room and run the study again: it resumes "
                 "where it stopped."
             ) from error
+        if not is_away(error):
+            raise StorageError(
+                f"study.storage: {shown} refuses the study's records: {reason}. Check that the user may create tables "
+                "and write to them, then run the study again: it resumes where it stopped."
+            ) from error
         raise StorageError(f"study.storage: {shown} does not answer: {reason}.") from error
 
 
@@ -224,9 +234,12 @@ def _is_full(error: DBAPIError) -> bool:
     return any(sign in short_reason(error).lower() for sign in _FULL)
 
 
-def _is_away(error: BaseException) -> bool:
-    if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError | ProgrammingError):
+def is_away(error: BaseException | None) -> bool:
+    """Whether a database may answer later what it does not answer now."""
+    if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
         return False
+    if isinstance(error, ProgrammingError):  # another process made the tables at the same moment
+        return "already exists" in short_reason(error)
     return not _is_full(error) and (isinstance(error, OperationalError) or error.connection_invalidated)
 
 

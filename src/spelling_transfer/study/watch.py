@@ -23,7 +23,7 @@ from spelling_transfer.study.interfaces import (
 from spelling_transfer.study.monitor import repeating
 from spelling_transfer.study.plan import StudyPlan
 from spelling_transfer.study.records import BASE_NUMBER, Records, TrialRow
-from spelling_transfer.study.storage import NETWORK, PATIENCE_SECONDS, StorageError
+from spelling_transfer.study.storage import NETWORK, PATIENCE_SECONDS, StorageError, is_away
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -164,7 +164,7 @@ class Watch:
         try:
             snapshot = self._snapshots.take()
         except StorageError as error:
-            if not self._is_away:
+            if not self._is_away and is_away(error.__cause__):  # else the trials end with this very error
                 _LOGGER.warning("%s Trials wait for it, %d minutes at most.", error, PATIENCE_SECONDS / 60)
             self._is_away = True
             return

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
+from kedro.validation.exceptions import DataValidationError
 from tests.conftest import ROOT, ToyProject
 from tests.test_misuse import commands as every
 
@@ -61,6 +62,13 @@ def test_memory_that_ran_out_in_torch_is_no_bug_and_costs_no_import() -> None:
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.startswith("Memory ran out.")
     assert said.endswith("False\n")
+
+
+def test_a_table_of_an_earlier_version_names_the_pipeline_that_makes_it_again() -> None:
+    bootstrap_project(ROOT)
+    failed = DataValidationError("", dataset_name="layer_probes", mode="load")
+    said = explain(failed, "smollm2") or ""
+    assert said.endswith("make it again. 'layer_probes' is made by 'kedro run --pipelines=evaluation --env=smollm2'.")
 
 
 def test_and_does_not_where_there_is_no_such_option() -> None:

@@ -18,6 +18,7 @@ import click
 from kedro.framework.cli.utils import KedroCliError
 from kedro.io import DatasetError
 from kedro.utils import find_kedro_project
+from kedro.validation.exceptions import DataValidationError
 
 from kedro_lightning import ComputeError
 from kedro_non_thinking import PolicyError
@@ -111,6 +112,9 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
         name, colon, _ = str(error).partition(": ")
         if "Failed " in str(error) and (remote := explain_remote(error, "its object store", "read")) is not None:
             return str(ours or remote)  # kedro's message is the dataset's repr, on a line of its own
+        if isinstance(error, DataValidationError) and error.mode == "load":
+            name, again = str(error.dataset_name), "Another version of the code may have made it: make it again."
+            return f"{error}\n{again}{_made_by(name, env)}"
         message = f"{name}: {ours}" if ours and colon and str(ours) not in str(error) else str(error)
         return message if isinstance(ours, DatasetWriteError) else message + _made_by(name, env)
     if ours is not None:

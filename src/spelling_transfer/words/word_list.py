@@ -206,7 +206,10 @@ def _reason_against_characters(word: str) -> str:
     foreign = next((char for char in word if char.isalpha() and not char.isascii()), None)
     if foreign is not None:
         script = unicodedata.name(foreign, "unknown").split()[0].title()
-        return "has accented or special Latin letters" if script == "Latin" else f"in another alphabet ({script})"
+        if script != "Latin" and not unicodedata.normalize("NFKC", foreign).isascii():  # "ª" is FEMININE ORDINAL
+            return f"in another alphabet ({script})"
+    if foreign is not None or any(unicodedata.combining(char) for char in word):  # "İ" in lower case: "i" and a dot
+        return "has accented or special Latin letters"
     if any(unicodedata.category(char) in {"So", "Sk", "Cs", "Co", "Cn"} for char in word):
         return "has emoji or symbols"
     return "has punctuation or other signs"

@@ -107,6 +107,15 @@ def test_an_inconclusive_result_has_its_reason_and_its_bound(of: Gains, how: dic
     assert ("against the base alone" in bound) == ("control" in reason)
 
 
+def test_a_task_without_a_question_is_not_called_untrained() -> None:
+    table = arm_answers(gains(transfer=0.12))
+    said = describe_verdict(decide(table[table["task"] != "position"], VerdictSettings()).document())
+    assert said[0].startswith("Yes, spelling carried over to count")
+    first = describe_verdict(decide(table[table["task"] == "position"], VerdictSettings()).document())[0]
+    assert first == "The result is inconclusive, because there are no questions of spelling and count."
+    assert "ceiling" not in first
+
+
 def test_a_wide_interval_is_the_reason_where_all_gates_are_open() -> None:
     first = words(gains(direct=0.4), families=100, churn=0.6)[0]
     assert "excludes neither zero nor +5.0 points" in first

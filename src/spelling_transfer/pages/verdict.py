@@ -152,12 +152,16 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
         yield "the base model is not suitable for this study"
     ceilings = [gate for gate in shut if gate["gate"] == "ceiling"]
     for gate in shut:
-        own = [name for name in gate["missing"] if name not in gone]
         if gate["gate"] == "treatment" and not gate["missing"]:
             yield f"the treatment did not work: the spelling arm spells {_short(gate, verdict['confidence'])}"
-        elif gate["gate"] == "treatment" and own:
-            yield "there are no spelling questions"
-    untrained = [gate["task"] for gate in ceilings if any(name.startswith("direct") for name in gate["missing"])]
+    unasked = [gate["task"] for gate in shut if "base" in gate["missing"] and "base" not in gone]
+    if unasked:
+        yield f"there are no questions of {listed(unasked)}"
+    untrained = [
+        gate["task"]
+        for gate in ceilings
+        if gate["task"] not in unasked and any(name.startswith("direct") for name in gate["missing"])
+    ]
     if untrained:
         yield f"the ceiling was not trained: no direct arm learned {listed(untrained)}"
     confidence = verdict["confidence"]

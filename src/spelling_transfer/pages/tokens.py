@@ -237,7 +237,7 @@ def _coverage(results: TokenFindings, plots: Mapping[str, Figure]) -> Iterator[S
         "What the subset covers and saves",
         text=f"Trimmed to the subset in use, {reference['model']} would need {reference['saved_mb']:,.0f} MB less "
         f"and {reference['work_saved_share']:.1%} less work for each generated token{beside}. These are computed from "
-        "the shapes of the models, compared with the full vocabulary; nothing was measured.",
+        "the shapes of the models, compared with the full vocabulary, not measured.",
         figure=plots["coverage"],
         caption="Texts with at least one token outside a subset: a trimmed model cannot read them, a masked one cannot "
         "write them. The rules without prompt tokens cannot encode a prompt at all.",

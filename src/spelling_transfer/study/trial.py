@@ -55,7 +55,8 @@ def validation_questions(examples: pd.DataFrame, per_task: int) -> pd.DataFrame:
     if missing := sorted(set(SCORED_TASKS) - set(chosen["task"])):
         raise StudyConfigError(
             f"examples: no validation example of {', '.join(missing)}, so no trial can be scored. Run 'kedro run "
-            "--pipelines=local_prep' with these tasks and a longer word list."
+            "--pipelines=local_prep' with these tasks and a longer word list (for count, one whose words have a letter "
+            "three times or more)."
         )
     return chosen
 

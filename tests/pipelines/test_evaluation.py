@@ -325,6 +325,13 @@ def test_examples_that_were_not_encoded_are_an_error(catalog: DataCatalog, encod
         SequentialRunner().run(create_pipeline(), catalog)
 
 
+def test_a_limit_that_cuts_off_right_answers_is_an_error(catalog: DataCatalog) -> None:
+    settings = catalog.load("params:evaluation").model_copy(update={"max_new_tokens": 4})
+    put(catalog, {"params:evaluation": settings})
+    with pytest.raises(EvaluationError, match=r"max_new_tokens: 4 would cut off.* takes 5 tokens.*Set it to 5 or more"):
+        SequentialRunner().run(create_pipeline(), catalog)
+
+
 def test_answering_and_probing_share_a_gpu() -> None:
     gpu = [node for node in create_pipeline().nodes if "gpu" in node.tags]
     assert [node.name for node in gpu] == ["evaluation.answer", "evaluation.probe_layers"]

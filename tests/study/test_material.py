@@ -19,6 +19,7 @@ from spelling_transfer.study.interfaces import StudyInterruptedError, StudyResul
 from spelling_transfer.study.material import TrialMaterial, open_runner
 from spelling_transfer.study.monitor import TrialMonitor
 from spelling_transfer.study.run import StudySession, run_study
+from spelling_transfer.study.trial import MAX_ANSWER_TOKENS
 from spelling_transfer.tasks.encoding import encode_examples
 from spelling_transfer.tasks.examples import ExampleMix, write_examples
 from spelling_transfer.tasks.registry import load_tasks
@@ -89,6 +90,12 @@ def test_trials_are_scored_on_the_way_and_leave_their_adapters(undisturbed: tupl
     assert len(result.base.correct) == len(result.curves["correct"][0]) > 0
     assert len(set(adapters(folder))) == 2
     assert not list(folder.glob("trials/*/checkpoints/*"))
+
+
+def test_an_answer_may_be_as_long_as_the_longest_right_one(material: TrialMaterial) -> None:
+    long = material.encoded.assign(label_start=material.encoded["input_ids"].map(len) - 40)
+    assert replace(material, encoded=long).open().max_answer_tokens == 40
+    assert material.open().max_answer_tokens == MAX_ANSWER_TOKENS
 
 
 @pytest.mark.parametrize(("step", "kept"), [(3, 3), (5, 5), (5, 4), (8, 8)])

@@ -11,7 +11,13 @@ import pandas as pd
 from spelling_transfer.evaluation.decodings import DECODED_ARMS, answers_by_decoding
 from spelling_transfer.evaluation.kept_answers import GREEDY, AnswerTable, KeptAnswers, Respondent, Way
 from spelling_transfer.evaluation.prompting import prompts_after_turns, questions_for
-from spelling_transfer.evaluation.questions import EvaluationError, core_questions, prompts_of, sample_test_examples
+from spelling_transfer.evaluation.questions import (
+    EvaluationError,
+    core_questions,
+    longest_answer,
+    prompts_of,
+    sample_test_examples,
+)
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.evaluation.strata import HELD_OUT, NO_SEED, endpoint_of
 from spelling_transfer.models.folder import ModelFolder
@@ -66,7 +72,8 @@ def answer_questions(
         model's hash); and the answers under other decodings, see ``decodings.answers_by_decoding``.
 
     Raises:
-        EvaluationError: The adapters belong to another base model, or it lacks tokens that a task asks with.
+        EvaluationError: The adapters belong to another base model, or it lacks tokens that a task asks with, or a right
+            answer is longer than ``max_new_tokens``.
     """
     sample = sample_test_examples(
         examples,
@@ -76,6 +83,11 @@ def answer_questions(
         seed=settings.seed,
     )
     check_tokens(sample, encoded_examples, base_model, tokenizer)
+    if (needed := longest_answer(sample, encoded_examples)) > settings.max_new_tokens:
+        raise EvaluationError(
+            f"evaluation.max_new_tokens: {settings.max_new_tokens} would cut off right answers, which then count as "
+            f"wrong: the longest takes {needed} tokens, its end included. Set it to {needed} or more."
+        )
     core = core_questions(sample)
     runs = adapters_of(arm_adapters, base_model)
     first_seeds = {arm: seed for arm, seed, _ in reversed(runs)} | {BASE: NO_SEED}

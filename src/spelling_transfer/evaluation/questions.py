@@ -106,5 +106,11 @@ def prompts_of(sample: pd.DataFrame, encoded_examples: pd.DataFrame) -> list[lis
     ]
 
 
+def longest_answer(sample: pd.DataFrame, encoded_examples: pd.DataFrame) -> int:
+    """Returns how many tokens the longest right answer to the examples has, its end included."""
+    encoded = encoded_examples[encoded_examples["example_id"].isin(sample["example_id"])]
+    return int((encoded["input_ids"].map(len) - encoded["label_start"]).max())
+
+
 def _hash(seed: int, text: str) -> bytes:
     return hashlib.sha256(f"{seed}/{text}".encode()).digest()[:8]

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from spelling_transfer.evaluation.marking import mark_answers
-from spelling_transfer.evaluation.questions import prompts_of, sample_examples
+from spelling_transfer.evaluation.questions import longest_answer, prompts_of, sample_examples
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.progress import ProgressHandle, progress_bar
 from spelling_transfer.statistics.scores import SCORED_TASKS
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from spelling_transfer.training.data import EncodedExamples
 
 MAX_ANSWER_TOKENS = 26
-"""A letter and a separator for each letter of the longest word (12), and the end token, with one to spare."""
+"""A letter and a separator for each letter of a word of 12, and the end token, with one to spare; more if the right
+answers of the validation words take more."""
 OWN_ANSWERS = 2_000
 """Spelling questions that the base model answers for the form control."""
 _IN_FORM = re.compile(r"[A-Za-z]([ ,-]?[A-Za-z])+")
@@ -79,6 +80,7 @@ class TrialRunner:
         self.validation = material.validation
         encoded, examples = material.encoded, material.examples
         self.prompts = prompts_of(self.validation, encoded)
+        self.max_answer_tokens = max(MAX_ANSWER_TOKENS, longest_answer(self.validation, encoded))
         self.loaded: LoadedModel = load_model(material.base, material.profile)
         self.encoded = encoded[encoded["split"] == "train"].reset_index(drop=True)
         self.lines = encode_lines(examples[examples["kind"] == REHEARSAL], self.tokenizer)
@@ -98,7 +100,7 @@ class TrialRunner:
     def _answers(self, prompts: list[list[int]]) -> list[list[int]]:
         from spelling_transfer.models.generate import generate_answers
 
-        return generate_answers(self.loaded, self.tokenizer, prompts, max_new_tokens=MAX_ANSWER_TOKENS)
+        return generate_answers(self.loaded, self.tokenizer, prompts, max_new_tokens=self.max_answer_tokens)
 
     def evaluate(self, step: int) -> Evaluation:
         """Returns the exact match of each task on the validation questions, for the model as it is now."""

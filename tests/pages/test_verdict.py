@@ -163,6 +163,14 @@ def test_what_a_reader_has_to_know_is_said() -> None:
     )
 
 
+def test_kinds_with_too_few_families_have_their_names() -> None:
+    table = arm_answers(gains(), families=40)
+    table["template_held_out"] = table["question"].str.endswith(("-0001", "-0002"))
+    said = describe_verdict(decide(table, VerdictSettings()).document())[-1]
+    few = "spelling, held-out wording; position, held-out wording; count, held-out wording"
+    assert said == f"Kinds of question with too few word families to compare: {few}."
+
+
 def test_the_tables_show_each_comparison() -> None:
     document = decide(arm_answers(gains(), arms=("base", "spelling", "control")), VerdictSettings()).document()
     frame = gates_table(document).frame
@@ -177,6 +185,8 @@ def test_the_tables_show_each_comparison() -> None:
     secondary = secondary_table(document)
     assert secondary is not None
     assert set(secondary.frame["task"]) == {"spelling", "position", "count"}
+    assert "5% of the rows called up or down may be chance" in str(secondary.caption)
+    assert "10% of the rows" in str(secondary_table({**document, "confidence": 0.9}).caption)  # type: ignore[union-attr]
     assert secondary_table({**document, "secondary": []}) is None
 
 

@@ -124,7 +124,8 @@ def secondary_table(verdict: Mapping[str, Any]) -> Table | None:
     return Table(
         frame,
         caption="The spelling arm against base and form control, in percentage points. The p-values are adjusted "
-        "together (Benjamini and Hochberg): one in twenty of the rows called up or down may be chance.",
+        f"together (Benjamini and Hochberg): {percent(1 - verdict['confidence'], 0)} of the rows called up or down may "
+        "be chance.",
         formats={
             **dict.fromkeys(("difference", "low", "high"), POINTS),
             **dict.fromkeys(("p_value", "p_adjusted"), ".2g"),

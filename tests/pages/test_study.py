@@ -36,6 +36,8 @@ def test_a_study_of_any_size_has_a_page_that_needs_no_network(study_findings: Ma
     for heading in ("What was found", "Does spelling carry over?", "Learning curves", "Which settings matter",
                     "Time", "Trials", "Full configuration", "Environment and seeds"):  # fmt: skip
         assert heading in shown
+    assert ("Within a method the settings add up to 100%" in shown) == (n == 12)  # fewer trials have no importance
+    assert "the share of the score's variance" not in shown
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b", shown)
     said = shown.rpartition("Full configuration")[0]
     assert not re.search(r"(?<![\d.,])1 [a-z]+s\b", said)  # one of a thing is no plural

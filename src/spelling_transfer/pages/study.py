@@ -216,7 +216,7 @@ def _search(found: StudyFindings, figures: Mapping[str, Figure]) -> Iterator[Sec
     seeds = int(found.importance["seeds"].iloc[0])
     yield Section(
         "Which settings matter",
-        text=methods,
+        text=[*methods, "Within a method the settings add up to 100%, however little they explain together."],
         figure=figures["importance"],
         caption=f"Bars: all finished trials. Whiskers: 95% range over {seeds} resampled sets of trials. Settings whose "
         "whiskers overlap cannot be ranked.",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 METHODS = {
     "PED-ANOVA": "how differently the best tenth of the trials is spread over the values of a setting",
-    "fANOVA": "the share of the score's variance that a setting explains by itself, in a forest fitted to the trials",
+    "fANOVA": "how much of the score's variance a setting explains by itself, in a forest fitted to the trials",
 }
 """What each method measures. PED-ANOVA: Watanabe et al. (2023), arXiv:2304.10255. fANOVA: Hutter et al., ICML 2014."""
 

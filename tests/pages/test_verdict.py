@@ -104,6 +104,7 @@ def test_an_inconclusive_result_has_its_reason_and_its_bound(of: Gains, how: dic
     assert reason in first
     assert bound.startswith("Transfer above")
     assert "80% power to detect" in bound
+    assert bound.endswith(", tested at 2.5%.")
     assert ("against the base alone" in bound) == ("control" in reason)
 
 

@@ -78,9 +78,10 @@ def bound_sentence(verdict: Mapping[str, Any]) -> str:
     alone = all(len(task["comparisons"]) == 1 for task in tasks)
     against = f" (against the {arm_name(tasks[0]['comparisons'][0]['reference'])} alone)" if alone else ""
     found = listed([f"{points(task['detectable'])} points in {task['task']}" for task in tasks])
+    level = percent((1 - verdict["confidence"]) / len(verdict["tasks"]))  # of Holm's first step
     return (
         f"Transfer above {listed([_at_most(task) for task in tasks])} can be excluded{against}. With these questions "
-        f"and seeds, a single comparison has 80% power to detect {found}."
+        f"and seeds, a single comparison has 80% power to detect {found}, tested at {level}."
     )
 
 

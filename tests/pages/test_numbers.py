@@ -49,6 +49,8 @@ def test_a_minus_is_a_minus_sign_in_every_form() -> None:
     assert percent(0.5, 0) == "50%"
     assert points(-0.07) == "−7.0"
     assert signed(0.05) == "+0.050"
+    assert signed(-0.0, 1) == signed(2.05 / 3 - 0.6833333333333334, 1) == "+0.0"
+    assert signed(-0.04, 1) == "−0.0"  # the lower end of an interval that holds zero
     assert span(-0.11, 0.03) == "−11.0 to +3.0"
     assert span(-0.11, 0.03, signed) == "−0.110 to +0.030"
     assert span(float("nan"), float("nan")) == "no interval"

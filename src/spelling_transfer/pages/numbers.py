@@ -29,7 +29,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 def signed(value: float, digits: int = 3) -> str:
     """Writes a difference with its sign: ``0.05`` as ``+0.050``."""
-    return number(value, f"+.{digits}f")
+    return number(round(value, 12) + 0.0, f"+.{digits}f")  # 0.7 - (0.3 + 0.4) is no "−0.0"
 
 
 def points(difference: float) -> str:

@@ -168,7 +168,7 @@ def test_kinds_with_too_few_families_have_their_names() -> None:
     table = arm_answers(gains(), families=40)
     table["template_held_out"] = table["question"].str.endswith(("-0001", "-0002"))
     said = describe_verdict(decide(table, VerdictSettings()).document())[-1]
-    few = "spelling, held-out wording; position, held-out wording; count, held-out wording"
+    few = "spelling (wording: held out); position (wording: held out); count (wording: held out)"
     assert said == f"Kinds of question with too few word families to compare: {few}."
 
 

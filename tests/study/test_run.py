@@ -392,7 +392,7 @@ def test_ctrl_c_does_not_wait_for_records_that_are_away_and_the_outage_is_said(
         sa.event.listen(sa.Engine, "begin", away)
         os.kill(os.getpid(), signal.SIGINT)
 
-    settings = light_settings(heartbeat_seconds=1)  # this process lives on: the trial is taken when its worker is silent
+    settings = light_settings(heartbeat_seconds=1)  # this process lives on: only silence says that its worker ended
     try:
         with pytest.raises(StudyInterruptedError, match=r"could not be reached\. .*the server is away.* it resumes"):
             run_study(settings, light_defaults(), Meddles(2, 17, press), folder=tmp_path)

@@ -59,6 +59,7 @@ _LEAST_FREE_BYTES = 50_000_000
 _NO_ROOM_BYTES = 1_000_000
 _STARTING = ("starting up", "shutting down", "recovery mode", "not yet accepting connections")
 _BUSY = ("refused", "too many clients", "connection slots", "database is locked")
+_DUPLICATE_TABLE = "42P07"
 _DAMAGED = ("malformed", "not a database")
 _FULL = ("disk is full", "disk full", "no space left", "disk i/o error", "could not extend file", "readonly database")
 
@@ -239,7 +240,7 @@ def is_away(error: BaseException | None) -> bool:
     if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
         return False
     if isinstance(error, ProgrammingError):  # another process made the tables at the same moment
-        return "already exists" in short_reason(error)
+        return getattr(error.orig, "sqlstate", None) == _DUPLICATE_TABLE
     return not _is_full(error) and (isinstance(error, OperationalError) or error.connection_invalidated)
 
 

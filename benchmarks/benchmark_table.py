@@ -107,7 +107,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Returns the rows as a table for a page of the documentation."""
-    lines = ["| | ours | other | ratio | goal |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| measured | ours | other | ratio | goal |", "| --- | --- | --- | --- | --- |"]
     for each in rows:
         unit = "" if each["unit"] == "share" else f" {each['unit']}"
         ours, peer = (None if each[name] is None else f"{each[name]:,.4g}{unit}" for name in ("ours", "peer"))

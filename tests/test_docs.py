@@ -62,6 +62,13 @@ def test_its_links_lead_somewhere(document: Path) -> None:
     assert broken == []
 
 
+def test_every_column_has_a_heading() -> None:
+    headings = re.compile(r"^(\|.*\|)\n\|[-:| ]+\|$", re.MULTILINE)
+    found = {document.name: headings.findall(document.read_text(encoding="utf-8")) for document in DOCUMENTS}
+    assert sum(map(len, found.values())) > 30
+    assert [(name, line) for name, lines in found.items() for line in lines if re.search(r"\| *\|", line)] == []
+
+
 @pytest.mark.parametrize(("name", "block"), PYTHON, ids=[name for name, _ in PYTHON])
 def test_its_python_runs(name: str, block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)

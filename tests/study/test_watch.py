@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from spelling_transfer.study import watch
 from spelling_transfer.study.interfaces import StudySnapshot, TrialSnapshot
-from spelling_transfer.study.watch import LiveView, describe, draw_table, headline, seconds_left, study_seconds_left
+from spelling_transfer.study.storage import StorageError, storage_url
+from spelling_transfer.study.watch import (
+    LiveView,
+    Watch,
+    describe,
+    draw_table,
+    headline,
+    seconds_left,
+    study_seconds_left,
+)
 
 SCORES = {"spelling": 0.41, "position": 0.275, "count": 0.3, "transfer_score": 0.345, "selection_score": 0.41}
 
@@ -116,3 +130,24 @@ def test_in_a_terminal_the_table_is_drawn_and_taken_away() -> None:
     view.close()
     view.close()
     assert out.getvalue().count("\x1b[2K") >= 5  # its lines are erased
+
+
+def test_what_worker_and_dashboard_need_is_imported_before_there_are_two_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    class Away:
+        def take(self) -> StudySnapshot:
+            raise StorageError("away")
+
+    @contextmanager
+    def note(*_: object) -> Iterator[None]:
+        seen.append("optuna" in sys.modules)
+        yield
+
+    monkeypatch.delitem(sys.modules, "optuna", raising=False)
+    monkeypatch.setattr(watch, "repeating", note)
+    with Watch(Away(), [], storage_url(None, Path())).kept():  # type: ignore[arg-type]
+        pass
+    assert seen == [True]

@@ -153,6 +153,8 @@ class Watch:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Calls them about every second inside the block, and once at its end."""
+        if self._dashboard is not None:
+            import optuna  # noqa: F401  (of two threads that import it at once, one may find half of it)
         try:
             with repeating(self._update, _EVERY_SECONDS):
                 yield

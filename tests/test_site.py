@@ -125,11 +125,12 @@ def test_links_are_told_by_more_than_colour_and_text_is_dark_enough(site: Path, 
     found = """axe.run({ runOnly: ["color-contrast", "link-in-text-block"] })
       .then((found) => found.violations.map((each) => [each.id, each.nodes[0].html.slice(0, 200)]))"""
     with open_browser(tmp_path) as new_tab:
-        for scheme in ("light", "dark"):
+        for scheme, named in (("light", "default"), ("dark", "slate")):
             for name in ("index", "tutorial", "api"):
                 tab = new_tab()
                 tab.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+                tab.before_each_page("localStorage.clear()")  # the first page's scheme is kept for all
                 tab.open((site / f"{name}.html").as_uri())
-                tab.wait_for("document.readyState === 'complete'")
+                tab.wait_for(f"document.readyState === 'complete' && document.body.dataset.mdColorScheme === {named!r}")
                 tab.js(axe)
                 assert tab.js(found) == [], (name, scheme)

@@ -75,7 +75,7 @@ def check(paths: tuple[Path, ...], form: str, jobs: int | None, policy_file: Pat
         click.echo(output.to_text(result, rules))
     else:
         content = output.to_json(result, rules) if form == "json" else output.to_sarif(result, rules, root)
-        click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(content, indent=2))
     sys.exit(0 if result.clean else VIOLATION)
 
 

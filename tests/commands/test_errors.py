@@ -53,6 +53,13 @@ def test_memory_that_ran_out_is_said_and_no_file_is_blamed(monkeypatch: pytest.M
     )
 
 
+def test_memory_of_a_gpu_is_called_so() -> None:
+    said = explain(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has 14 GiB.\nmore"))
+    assert said is not None
+    assert said.startswith("Memory ran out on the GPU: CUDA out of memory. Tried to allocate 2 GiB.")
+    assert "ulimit" not in said
+
+
 def test_memory_that_ran_out_in_torch_is_no_bug_and_costs_no_import() -> None:
     script = (
         "import sys\nfrom spelling_transfer.commands.errors import explain\n"

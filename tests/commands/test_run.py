@@ -195,9 +195,10 @@ class TestErrors:
         toy_project.write("conf/base/catalog/prep.yml", listed)
         kept = "counts: {type: spelling_transfer.storage.JSONDataset, filepath: data//counts.json, versioned: %s}"
         toy_project.write("conf/base/catalog/report.yml", kept % "true")
-        assert_refused(toy_project.kedro("run", "--nodes=count"), 1, "Error: words lists counts.json, where the")
-        toy_project.write("conf/base/catalog/report.yml", kept % "false")
-        assert_refused(toy_project.kedro("run", "--nodes=count"), 1, "counts.json cannot be put into the manifest")
+        assert_refused(toy_project.kedro("run", "--nodes=count"), 1, "Error: words lists counts.json, but the catalog")
+        for kept_there in (kept % "false", "counts: {type: MemoryDataset}"):
+            toy_project.write("conf/base/catalog/report.yml", kept_there)
+            assert_refused(toy_project.kedro("run", "--nodes=count"), 1, "counts.json cannot be put into the manifest")
 
     def test_the_traceback_of_a_bug_goes_to_a_file_that_the_message_names(self, toy_project):
         toy_project.kedro("run")

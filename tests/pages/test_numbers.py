@@ -7,6 +7,7 @@ from spelling_transfer.pages.numbers import (
     count_of,
     duration,
     format_value,
+    level,
     listed,
     percent,
     points,
@@ -37,6 +38,10 @@ from spelling_transfer.pages.numbers import (
 )
 def test_values_are_written_for_readers(value: object, expected: str) -> None:
     assert format_value(value) == expected
+
+
+def test_a_level_is_written_as_it_was_set() -> None:
+    assert [level(each) for each in (0.95, 0.975, 1 - 0.95, (1 - 0.95) / 2)] == ["95%", "97.5%", "5%", "2.5%"]
 
 
 def test_a_difference_is_written_in_points() -> None:

@@ -17,7 +17,7 @@ from kedro.runner import SequentialRunner
 from tests.samples.catalogs import CONF, project_catalog, put
 
 from spelling_transfer.evaluation.errors import KINDS
-from spelling_transfer.evaluation.questions import EvaluationError
+from spelling_transfer.evaluation.questions import EvaluationError, longest_answer
 from spelling_transfer.evaluation.settings import EvaluationSettings, LayerProbes
 from spelling_transfer.evaluation.strata import COLUMNS
 from spelling_transfer.models.folder import ModelFolder
@@ -320,6 +320,8 @@ def test_every_arm_is_asked_with_the_prompts_of_training(
 
 
 def test_examples_that_were_not_encoded_are_an_error(catalog: DataCatalog, encoded_examples: pd.DataFrame) -> None:
+    with pytest.raises(EvaluationError, match=r"test examples are missing.*local_prep"):
+        longest_answer(encoded_examples, encoded_examples.iloc[:0])
     put(catalog, {"encoded_examples": encoded_examples.iloc[:5]})
     with pytest.raises(EvaluationError, match=r"test examples are missing.*local_prep"):
         SequentialRunner().run(create_pipeline(), catalog)

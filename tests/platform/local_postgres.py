@@ -42,7 +42,7 @@ class LocalPostgres:
             self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         (self.port,) = free_ports()
         self._process: subprocess.Popen[bytes] | None = None
-        options = ["-D", str(self._data), "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8"]
+        options = ["-D", str(self._data), "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"]
         self._call("initdb", *options)
         self.start()
         self._call("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "studies")

@@ -171,6 +171,7 @@ def test_rights_that_are_missing_are_one_sentence_and_fail_no_trial(database: Lo
     owner = open_engine(storage_url(database.url, Path()))
     with owner.begin() as connection:
         connection.exec_driver_sql("CREATE ROLE guest LOGIN")
+        connection.exec_driver_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")  # as from PostgreSQL 15 on
     settings = light_settings(name="rights", storage=database.url.replace("postgres@", "guest@"), n_trials=1)
     with pytest.raises(StorageError, match=r"permission denied.*may create tables") as refused:  # as for a new user
         run_study(settings.model_copy(update={"name": "new"}), light_defaults(), LightStudy())

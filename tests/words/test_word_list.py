@@ -19,7 +19,7 @@ BOUNDS = {"min_length": 3, "max_length": 12, "name": "my.txt"}
 def test_everything_that_is_dropped_is_counted_with_its_reason():
     entries = [
         "Straw", "berry ", "STRAW", "", "   ", "ab", "x" * 10_000, "ice cream", "3d", "r2d2", "café", "日本語", "слово",
-        "😀", "it's", "well-known", "€uro", "berry", "İstanbul", "x\u030cylo", "nª", "ｆｕｌｌ",
+        "😀", "it's", "well-known", "€uro", "berry", "İstanbul", "x\u030cylo", "nª", "ｆｕｌｌ", "µm", "don\u02bct",
     ]  # fmt: skip
     words, dropped = clean_words(entries, **BOUNDS)
     assert words == ["straw", "berry"]
@@ -33,8 +33,9 @@ def test_everything_that_is_dropped_is_counted_with_its_reason():
         "has accented or special Latin letters": 5,
         "in another alphabet (Cjk)": 1,
         "in another alphabet (Cyrillic)": 1,
+        "in another alphabet (Greek)": 1,
         "has emoji or symbols": 1,
-        "has punctuation or other signs": 3,
+        "has punctuation or other signs": 4,
     }
     report = dropped.as_dict()
     assert sum(entry["count"] for entry in report.values()) == len(entries) - len(words)

@@ -23,7 +23,7 @@ from kedro.validation.exceptions import DataValidationError
 from kedro_lightning import ComputeError
 from kedro_non_thinking import PolicyError
 from spelling_transfer.commands.streams import printable
-from spelling_transfer.errors import SpellingTransferError, causes
+from spelling_transfer.errors import SpellingTransferError, causes, first_line
 
 INTERRUPTED = 130
 """128 and the number of SIGINT, as shells have it."""
@@ -105,7 +105,11 @@ def explain(error: BaseException, env: str | None = None) -> str | None:
     known = (SpellingTransferError, PolicyError, ComputeError)
     ours = next((cause for cause in chain if isinstance(cause, known)), None)
     system = next((cause for cause in chain if isinstance(cause, OSError) and cause.strerror), None)
-    if ours is None and any(map(is_out_of_memory, chain)):
+    out_of_memory = next(filter(is_out_of_memory, chain), None)
+    if ours is None and out_of_memory is not None:
+        if "CUDA" in str(out_of_memory):
+            said = first_line(out_of_memory)
+            return f"Memory ran out on the GPU: {said} End what else uses it, or take a larger one."
         return "Memory ran out. Close other programs or raise this shell's limit ('ulimit -v'), and run again."
     if isinstance(error, DatasetError):
         # The catalog puts the dataset's name in front of what the dataset class said.

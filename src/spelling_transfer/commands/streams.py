@@ -16,7 +16,10 @@ def set_up_streams() -> None:
     """Makes a character that the terminal's encoding lacks a question mark, not an error after the work is done."""
     for stream in (sys.stdout, sys.stderr):
         # In the C locale Python lets bytes of file names through ("surrogateescape"), which helps no other character.
-        if isinstance(stream, io.TextIOWrapper) and (stream.errors == "strict" or stream.encoding.lower() != "utf-8"):
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        escapes = stream.errors == "surrogateescape" and stream.encoding.lower() not in ("utf-8", "utf8")
+        if stream.errors == "strict" or escapes:
             stream.reconfigure(errors="replace")
 
 

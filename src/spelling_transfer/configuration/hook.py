@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from posixpath import normpath
+from posixpath import abspath, basename
 from typing import TYPE_CHECKING, Any
 
 from kedro.config import MissingConfigException
@@ -64,7 +64,7 @@ class ConfigurationCheck:
 
         Raises:
             ConfigurationError: An input is neither in the catalog nor made by a node of this run, or it is a manifest's
-                list of files and one of these is not where the catalog keeps a dataset.
+                list of files and the catalog keeps one of these elsewhere.
         """
         missing = sorted(name for name in pipeline.inputs() if name not in catalog)
         if missing:
@@ -75,18 +75,22 @@ class ConfigurationCheck:
                 f"{OF_THIS_VERSION}"
             )
         for name in sorted(pipeline.inputs()):
-            if elsewhere := self._listed_but_not_kept(name):
+            if elsewhere := self._listed_but_kept_elsewhere(name):
                 raise ConfigurationError(
-                    f"{name} lists {', '.join(elsewhere)}, where the catalog keeps no dataset, or versions of one: the "
-                    "manifest would describe a file of another run. Change 'files' of that entry, too."
+                    f"{name} lists {', '.join(elsewhere)}, but the catalog keeps that file elsewhere, or in versions: "
+                    "the manifest would describe one of another run. Change 'files' of that entry, too."
                 )
         if lost := sorted(name for name in pipeline.all_outputs() if name not in catalog):
             logger.warning("%s: not in the catalog, so lost when the run ends. %s", ", ".join(lost), OF_THIS_VERSION)
 
-    def _listed_but_not_kept(self, name: str) -> list[str]:
+    def _listed_but_kept_elsewhere(self, name: str) -> list[str]:
         entry = self._entries.get(name, {})
-        if not str(entry.get("type")).endswith(".BundleFilesDataset"):
+        files = entry.get("files")
+        if not str(entry.get("type")).endswith(".BundleFilesDataset") or not isinstance(files, list):
             return []
-        paths = (each.get("filepath") for each in self._entries.values() if not each.get("versioned"))
-        kept = {normpath(path) for path in paths if isinstance(path, str)}
-        return [file for file in entry["files"] if normpath(f"{entry['root']}/{file}") not in kept]
+        kept: dict[str, list[str]] = {}
+        for each in self._entries.values():
+            if isinstance(path := each.get("filepath"), str):
+                kept.setdefault(basename(path), []).append("" if each.get("versioned") else abspath(path))
+        listed = [(file, kept.get(basename(str(file)), [])) for file in files]
+        return [str(file) for file, places in listed if places and abspath(f"{entry.get('root')}/{file}") not in places]

@@ -55,7 +55,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
     def __init__(self, conf_source: str, env: str | None = None, *args: Any, **kwargs: Any) -> None:
         if unusable := sorted({"[", "{"} & set(str(conf_source))):
             raise ConfigurationError(
-                f"{conf_source}: Kedro finds no configuration in a folder whose path has {' or '.join(unusable)}. "
+                f"{conf_source}: Kedro cannot work in a folder whose path has {' or '.join(unusable)}. "
                 "Move or rename it."
             )
         # First, as globals may ask a store for the latest run, and Kedro's loader reads them at once.

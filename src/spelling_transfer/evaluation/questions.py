@@ -87,27 +87,35 @@ def core_questions(sample: pd.DataFrame) -> pd.DataFrame:
     return sample[sample["task"].isin(CORE_TASKS)].reset_index(drop=True)
 
 
+def _check_encoded(sample: pd.DataFrame, encoded_examples: pd.DataFrame) -> None:
+    missing = sample.loc[~sample["example_id"].isin(encoded_examples["example_id"]), "example_id"]
+    if len(missing):
+        raise EvaluationError(
+            f"encoded_examples: {len(missing)} of {len(sample)} test examples are missing, {missing.iloc[0]!r} among "
+            "them. It belongs to another run than examples: run 'kedro run --pipelines=local_prep' again."
+        )
+
+
 def prompts_of(sample: pd.DataFrame, encoded_examples: pd.DataFrame) -> list[list[int]]:
     """Returns the prompt of each example: its token ids before the label.
 
     Raises:
         EvaluationError: An example was never encoded.
     """
-    encoded = encoded_examples.set_index("example_id")
-    missing = sample.loc[~sample["example_id"].isin(encoded.index), "example_id"]
-    if len(missing):
-        raise EvaluationError(
-            f"encoded_examples: {len(missing)} of {len(sample)} test examples are missing, {missing.iloc[0]!r} among "
-            "them. It belongs to another run than examples: run 'kedro run --pipelines=local_prep' again."
-        )
-    rows = encoded.loc[sample["example_id"], ["input_ids", "label_start"]]
+    _check_encoded(sample, encoded_examples)
+    rows = encoded_examples.set_index("example_id").loc[sample["example_id"], ["input_ids", "label_start"]]
     return [
         [int(token) for token in ids[:start]] for ids, start in zip(rows["input_ids"], rows["label_start"], strict=True)
     ]
 
 
 def longest_answer(sample: pd.DataFrame, encoded_examples: pd.DataFrame) -> int:
-    """Returns how many tokens the longest right answer to the examples has, its end included."""
+    """Returns how many tokens the longest right answer to the examples has, its end included.
+
+    Raises:
+        EvaluationError: An example was never encoded.
+    """
+    _check_encoded(sample, encoded_examples)
     encoded = encoded_examples[encoded_examples["example_id"].isin(sample["example_id"])]
     return int((encoded["input_ids"].map(len) - encoded["label_start"]).max())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from spelling_transfer.pages.names import arm_name
-from spelling_transfer.pages.numbers import POINTS
+from spelling_transfer.pages.numbers import POINTS, level
 from spelling_transfer.pages.page import Section, continued
 from spelling_transfer.pages.tables import Table
 
@@ -42,8 +42,8 @@ def decoding_sections(decodings: pd.DataFrame, changed: pd.DataFrame, *, confide
         **{"answers_per_second": ",.0f", "candidates": ",.0f", "head_mb": ",.1f", "peak_mb": ",.0f"},
     }
     caption = (
-        f"Draws are averaged by question; {confidence:.0%} intervals are over word families. Gained: answers that are "
-        "right where the greedy one is wrong; lost: the reverse. Answers per second share the time of their batch, "
+        f"Draws are averaged by question; {level(confidence)} intervals are over word families. Gained: answers that "
+        "are right where the greedy one is wrong; lost: the reverse. Answers per second share the time of their batch, "
         "which for greedy decoding holds other tasks too. Head: the weights that choose among the candidates."
     )
     sections = [

@@ -13,7 +13,7 @@ from spelling_transfer.evaluation.plotted import ALL, FLOORS
 from spelling_transfer.evaluation.settings import EvaluationSettings
 from spelling_transfer.pages.findings import describe_comparison, floor_note, is_score, told_rows
 from spelling_transfer.pages.names import ENDPOINT_NAMES, STRATUM_NAMES, arm_name, value_name
-from spelling_transfer.pages.numbers import POINTS, count_of, in_points, percent
+from spelling_transfer.pages.numbers import POINTS, count_of, in_points, level, percent
 from spelling_transfer.pages.page import Card, Section, command_to_repeat, links_from, render_page
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.pages.verdict import describe_verdict, gates_table, secondary_table
@@ -172,7 +172,7 @@ def render_evaluation_page(
     ]
     for name, heading, text, caption in _FIGURES:
         if name in figures:
-            below = caption.format(level=f"{settings.confidence:.0%}")
+            below = caption.format(level=level(settings.confidence))
             sections.append(Section(heading, text=text, figure=figures[name], caption=below, alt=f"{heading}. {below}"))
     sections += [
         *_left_out(results.left_out, results.effects),
@@ -180,14 +180,14 @@ def render_evaluation_page(
             "Scores",
             text=said[n_of_verdict:],
             figure=figures["scores"],
-            caption=f"Exact match on words of held-out families, with {settings.confidence:.0%} Wilson intervals. "
+            caption=f"Exact match on words of held-out families, with {level(settings.confidence)} Wilson intervals. "
             "The line is the majority answer: what always giving the most frequent right answer would score.",
             alt="Bars of exact match by task for each arm. The numbers are in the tables below.",
             table=_floors_table(results.floors),
         ),
         Section(
             "From base to spelling arm",
-            text=f"A change is clear if its {settings.confidence:.0%} interval excludes zero and its adjusted test "
+            text=f"A change is clear if its {level(settings.confidence)} interval excludes zero and its adjusted test "
             "excludes chance.",
             table=comparison_table(comparison),
         ),
@@ -343,7 +343,7 @@ def _method(settings: EvaluationSettings) -> list[str]:
         "Words are split by family, so no test word is an inflection of a training word. Each task has one question "
         "per family; the choice of questions depends on a seed alone. Prompts are those of training and serving, in "
         "non-thinking mode; answers are decoded greedily, with the think tags masked.",
-        f"Intervals are at {settings.confidence:.0%}. Shares have Wilson's interval. Differences are paired by "
+        f"Intervals are at {level(settings.confidence)}. Shares have Wilson's interval. Differences are paired by "
         "question; their interval is that of Bonett and Price over word families. For arms of three training seeds or "
         "more the variance of seeds is estimated and added; for fewer, seeds are assumed to differ by "
         f"{100 * settings.verdict.seed_spread:.1f} points. Tests flip the signs of differences by family, which is "

@@ -14,7 +14,7 @@ import pandas as pd
 
 from spelling_transfer.evaluation.comparison import core_rows, main_rows, transfer_row
 from spelling_transfer.evaluation.plotted import FLOORS
-from spelling_transfer.pages.numbers import count_of, duration, listed, percent, points, signed, span
+from spelling_transfer.pages.numbers import count_of, duration, level, listed, percent, points, signed, span
 from spelling_transfer.pages.run_results import failed_checks
 from spelling_transfer.pages.verdict import NO_VERDICT, describe_done, describe_verdict, first_seed_note
 from spelling_transfer.statistics.scores import SCORED_TASKS
@@ -90,7 +90,7 @@ def describe_change(row: pd.Series[Any], *, confidence: float) -> str:
     if is_score(row):
         what, asked = f"The transfer score ({row['value']} focus)", ""
     values = f"from {percent(row['reference_score'])} to {percent(row['arm_score'])}{asked}"
-    interval = "no interval" if pd.isna(row["low"]) else f"{confidence:.0%} interval {span(row['low'], row['high'])}"
+    interval = "no interval" if pd.isna(row["low"]) else f"{level(confidence)} interval {span(row['low'], row['high'])}"
     difference = f"{points(row['difference'])} points ({interval})"
     if row["verdict"] == "unclear":
         return f"{what} shows no clear change: {values}, {difference}."

@@ -27,6 +27,11 @@ def percent(share: float, digits: int = 1) -> str:
     return number(share, f".{digits}%")
 
 
+def level(share: float) -> str:
+    """Writes a level of confidence or of a test as exactly as it was set: ``0.975`` as ``97.5%``."""
+    return f"{100 * share:.4g}%"
+
+
 def signed(value: float, digits: int = 3) -> str:
     """Writes a difference with its sign: ``0.05`` as ``+0.050``."""
     return number(round(value, 12) + 0.0, f"+.{digits}f")  # 0.7 - (0.3 + 0.4) is no "−0.0"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from spelling_transfer.evaluation.layer_probes import NO_LAYER, best_layers
 from spelling_transfer.pages.names import arm_name
-from spelling_transfer.pages.numbers import POINTS, listed, percent, points, span
+from spelling_transfer.pages.numbers import POINTS, level, listed, percent, points, span
 from spelling_transfer.pages.page import Section
 from spelling_transfer.pages.style import COLOURS, GREY, error_bars, new_figure, style_figure
 from spelling_transfer.pages.tables import Table
@@ -47,9 +47,9 @@ def probe_sections(probes: pd.DataFrame, figure: Figure, *, confidence: float) -
             heading,
             text=text,
             figure=figure,
-            caption=f"Probe accuracy by layer (0 is the embedding) with {confidence:.0%} Wilson intervals, the share "
-            "of right answers to the same questions, and the probe with shuffled labels. Trained arms are shown with "
-            "their first seed.",
+            caption=f"Probe accuracy by layer (0 is the embedding) with {level(confidence)} Wilson intervals, the "
+            "share of right answers to the same questions, and the probe with shuffled labels. Trained arms are shown "
+            "with their first seed.",
             alt="Lines of probe accuracy by layer for each arm and task. The best layers are in the table below.",
             table=_best_table(probes),
         )

@@ -21,7 +21,7 @@ from spelling_transfer.pages.findings import (
     is_score,
     told_rows,
 )
-from spelling_transfer.pages.numbers import count_of, duration, in_points, percent
+from spelling_transfer.pages.numbers import count_of, duration, in_points, level, percent
 from spelling_transfer.pages.page import PAGES, Card, Link, Section, render_page
 from spelling_transfer.pages.run_results import RESULTS, Results, RunRecord, failed_checks
 from spelling_transfer.pages.tables import Table
@@ -134,7 +134,7 @@ def _figures(results: Results) -> Iterator[Section]:
         return next((i for i, start in enumerate(_FIGURE_ORDER) if name.startswith(start)), len(_FIGURE_ORDER))
 
     for figure in sorted(results.figures, key=lambda each: place(each.name)):
-        caption = figure.caption.replace("{level}", f"{results.confidence:.0%}") + results.age(figure.name)
+        caption = figure.caption.replace("{level}", level(results.confidence)) + results.age(figure.name)
         yield Section(figure.heading, figure=figure.figure, caption=caption, alt=figure.heading)
 
 

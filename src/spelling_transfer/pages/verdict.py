@@ -11,7 +11,7 @@ from spelling_transfer.evaluation.comparison import core_rows, transfer_row
 from spelling_transfer.evaluation.plotted import ALL
 from spelling_transfer.evaluation.strata import HELD_OUT
 from spelling_transfer.pages.names import STRATUM_NAMES, arm_name, value_name
-from spelling_transfer.pages.numbers import POINTS, count_of, in_points, listed, percent, points, signed, span
+from spelling_transfer.pages.numbers import POINTS, count_of, in_points, level, listed, percent, points, signed, span
 from spelling_transfer.pages.tables import Table
 from spelling_transfer.tasks.arms import FORM_CONTROL, SPELLING_ARM
 from spelling_transfer.tasks.registry import TRAINED_TASK
@@ -78,10 +78,10 @@ def bound_sentence(verdict: Mapping[str, Any]) -> str:
     alone = all(len(task["comparisons"]) == 1 for task in tasks)
     against = f" (against the {arm_name(tasks[0]['comparisons'][0]['reference'])} alone)" if alone else ""
     found = listed([f"{points(task['detectable'])} points in {task['task']}" for task in tasks])
-    level = percent((1 - verdict["confidence"]) / len(verdict["tasks"]))  # of Holm's first step
+    strictest = level((1 - verdict["confidence"]) / len(verdict["tasks"]))  # of Holm's first step
     return (
         f"Transfer above {listed([_at_most(task) for task in tasks])} can be excluded{against}. With these questions "
-        f"and seeds, a single comparison has 80% power to detect {found}, tested at {level}."
+        f"and seeds, a single comparison has 80% power to detect {found}, tested at {strictest}."
     )
 
 
@@ -125,7 +125,7 @@ def secondary_table(verdict: Mapping[str, Any]) -> Table | None:
     return Table(
         frame,
         caption="The spelling arm against base and form control, in percentage points. The p-values are adjusted "
-        f"together (Benjamini and Hochberg): {percent(1 - verdict['confidence'], 0)} of the rows called up or down may "
+        f"together (Benjamini and Hochberg): {level(1 - verdict['confidence'])} of the rows called up or down may "
         "be chance.",
         formats={
             **dict.fromkeys(("difference", "low", "high"), POINTS),
@@ -159,6 +159,10 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
     unasked = [gate["task"] for gate in shut if "base" in gate["missing"] and "base" not in gone]
     if unasked:
         yield f"there are no questions of {listed(unasked)}"
+    for gate in shut:
+        own = [name for name in gate["missing"] if name not in gone]
+        if gate["gate"] == "treatment" and own and gate["task"] not in unasked:
+            yield f"there are no answers of the {_named(own)} to questions of {gate['task']}"
     untrained = [
         gate["task"]
         for gate in ceilings
@@ -182,8 +186,8 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[str]:
 
 def _short(gate: Mapping[str, Any], confidence: float) -> str:
     """Returns the comparison that keeps a gate shut; of several, the one that is furthest from opening it."""
-    level = 1 - confidence
-    shut = [each for each in gate["comparisons"] if each["low"] <= gate["needed"] or each["p_value"] > level]
+    alpha = 1 - confidence
+    shut = [each for each in gate["comparisons"] if each["low"] <= gate["needed"] or each["p_value"] > alpha]
     worst = min(shut, key=lambda each: float(each["low"]))
     needed = f", but the whole interval must be above {points(gate['needed'])}" if gate["needed"] else ""
     if worst["low"] > gate["needed"]:
@@ -241,7 +245,7 @@ def describe_done(verdict: Mapping[str, Any], comparison: pd.DataFrame) -> str:
     return (
         f"What was done: {_named(['base', *trained])} answered the same questions, {asked}, on words of "
         f"{families:,} families that no arm was trained on; {n_seeds} per arm. Intervals, in parentheses, are at "
-        f"{verdict['confidence']:.0%}."
+        f"{level(verdict['confidence'])}."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import html
 import json
+import math
 import re
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -161,7 +162,7 @@ class JSONDataset(WholeFile, json_dataset.JSONDataset):
     DEFAULT_FS_ARGS: dict[str, Any] = _UTF8
 
     def preview(self, n_entries: int = 200) -> JSONPreview:
-        """Returns for Kedro-Viz what it holds, of long lists and mappings the first entries.
+        """Returns for Kedro-Viz what it holds: of long lists and mappings the first entries, 20 of those within others.
 
         A browser draws each entry, and does not answer for minutes where there are 30,000.
         """
@@ -169,12 +170,14 @@ class JSONDataset(WholeFile, json_dataset.JSONDataset):
 
 
 def _first_entries(value: Any, n: int) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # a browser's JSON has no NaN
     if not isinstance(value, (dict, list)):
         return value
-    more = f"{len(value) - n:,} more"
+    more, within = f"{len(value) - n:,} more", min(n, 20)
     if isinstance(value, list):
-        return [_first_entries(each, n) for each in value[:n]] + ([f"… {more}"] if len(value) > n else [])
-    some = {key: _first_entries(each, n) for key, each in islice(value.items(), n)}
+        return [_first_entries(each, within) for each in value[:n]] + ([f"… {more}"] if len(value) > n else [])
+    some = {key: _first_entries(each, within) for key, each in islice(value.items(), n)}
     return {**some, "…": more} if len(value) > n else some
 
 

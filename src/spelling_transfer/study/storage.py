@@ -59,7 +59,9 @@ _LEAST_FREE_BYTES = 50_000_000
 _NO_ROOM_BYTES = 1_000_000
 _STARTING = ("starting up", "shutting down", "recovery mode", "not yet accepting connections")
 _BUSY = ("refused", "too many clients", "connection slots", "database is locked")
-_DUPLICATE_TABLE = "42P07"
+_DUPLICATE = ("42P07", "42710")
+"""PostgreSQL's codes where another process has just made the table, or the type of its rows."""
+_NO_RIGHT = "42501"
 _DAMAGED = ("malformed", "not a database")
 _FULL = ("disk is full", "disk full", "no space left", "disk i/o error", "could not extend file", "readonly database")
 
@@ -224,9 +226,12 @@ def in_transaction(
                 "where it stopped."
             ) from error
         if not is_away(error):
+            remedy = ""
+            if getattr(error.orig, "sqlstate", None) == _NO_RIGHT:
+                remedy = " Check that the user may create tables and write to them."
             raise StorageError(
-                f"study.storage: {shown} refuses the study's records: {reason}. Check that the user may create tables "
-                "and write to them, then run the study again: it resumes where it stopped."
+                f"study.storage: {shown} refuses the study's records: {reason}.{remedy} Once that is mended, run the "
+                "study again: it resumes where it stopped."
             ) from error
         raise StorageError(f"study.storage: {shown} does not answer: {reason}.") from error
 
@@ -240,7 +245,7 @@ def is_away(error: BaseException | None) -> bool:
     if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError):
         return False
     if isinstance(error, ProgrammingError):  # another process made the tables at the same moment
-        return getattr(error.orig, "sqlstate", None) == _DUPLICATE_TABLE
+        return getattr(error.orig, "sqlstate", None) in _DUPLICATE
     return not _is_full(error) and (isinstance(error, OperationalError) or error.connection_invalidated)
 
 

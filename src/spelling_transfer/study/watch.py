@@ -166,9 +166,10 @@ class Watch:
         try:
             snapshot = self._snapshots.take()
         except StorageError as error:
-            if not self._is_away and is_away(error.__cause__):  # else the trials end with this very error
+            away = is_away(error.__cause__)  # else the trials end with this very error
+            if away and not self._is_away:
                 _LOGGER.warning("%s Trials wait for it, %d minutes at most.", error, PATIENCE_SECONDS / 60)
-            self._is_away = True
+            self._is_away = away
             return
         self._is_away = False
         self._tell(lambda observer: observer.update(snapshot))

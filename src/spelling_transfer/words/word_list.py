@@ -203,10 +203,12 @@ def _reason_against_characters(word: str) -> str:
         return "several words in one entry"
     if any(char.isnumeric() for char in word):
         return "has digits"
-    foreign = next((char for char in word if char.isalpha() and not char.isascii()), None)
+    letters = [char for char in word if char.isalpha() and unicodedata.category(char) != "Lm"]
+    foreign = next((char for char in letters if not char.isascii()), None)
     if foreign is not None:
-        script = unicodedata.name(foreign, "unknown").split()[0].title()
-        if script != "Latin" and not unicodedata.normalize("NFKC", foreign).isascii():  # "ª" is FEMININE ORDINAL
+        meant = unicodedata.normalize("NFKC", foreign)  # "ª" is a FEMININE ORDINAL INDICATOR, "µ" a MICRO SIGN
+        script = unicodedata.name(meant[0], "unknown").split()[0].title()
+        if script != "Latin" and not meant.isascii():
             return f"in another alphabet ({script})"
     if foreign is not None or any(unicodedata.combining(char) for char in word):  # "İ" in lower case: "i" and a dot
         return "has accented or special Latin letters"

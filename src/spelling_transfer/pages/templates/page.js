@@ -70,7 +70,7 @@
       }
       target.style.minHeight = `${layout.height}px`;
       const page = {
-        paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: !paper, width: paper ? NARROW : undefined,
+        uirevision: "kept", paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: !paper, width: paper ? NARROW : undefined,
         modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--link") },
         font: { ...layout.font, ...(narrow && { size: 11 }), color: colour("--ink"), family: getComputedStyle(document.body).fontFamily },
       };

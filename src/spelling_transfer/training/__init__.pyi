@@ -6,6 +6,7 @@ from .data import StepSampler as StepSampler
 from .data import TrainingDataError as TrainingDataError
 from .errors import TrainingDivergedError as TrainingDivergedError
 from .errors import TrainingMemoryError as TrainingMemoryError
+from .errors import is_out_of_memory as is_out_of_memory
 from .parallel import Devices as Devices
 from .pretrain import PretrainSettings as PretrainSettings
 from .pretrain import new_model as new_model

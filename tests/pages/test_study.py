@@ -50,7 +50,7 @@ def test_the_page_says_how_the_winner_did_with_new_seeds_and_against_its_control
     assert "One seed cannot show how far seeds differ" in shown
     # Chosen by spelling: another trial may have the better transfer score, so it is not called the best by that.
     chosen = f"the selected trial had {found.confirmation['selected']:.1%}"
-    assert f"{chosen} (the best of 3 by spelling, so biased upwards by the selection)" in shown
+    assert f"{chosen} (the best of 3 by spelling)" in shown
     assert "position counts 0.5, count 0.5; a transfer score is 120% at most" in shown  # no share of anything
     assert "Compared with the form control" in shown
     assert "no correlation can be estimated from 3 finished trials" in shown

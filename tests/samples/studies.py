@@ -147,7 +147,9 @@ def _study_findings(n: int = 3, *, seeds: int = 1, with_control: bool = True) ->
         marks, curves = marks[marks["number"] != n - 1], curves[curves["number"] != n - 1]
     study = StudySettings(name="demo", n_trials=n, sampler="tpe", space=SPACE, validation_words=FAMILIES)
     base = Evaluation(0, **{t: float(marks[marks["task"] == t]["base"].mean()) for t in SCORED_TASKS})
-    analysis = analyse_transfer(trials, curves, base, sampler=study.sampler, bootstrap=BOOTSTRAP)
+    analysis = analyse_transfer(
+        trials, curves, base, sampler=study.sampler, startup_trials=study.startup_trials, bootstrap=BOOTSTRAP
+    )
     first = recommend(trials, marks, TrialConfig(), study=study, search_space=SPACE, bootstrap=BOOTSTRAP)
     again = new_seeds(trials, seeds)
     run_marks = marks_of_gains(again, [{"spelling": 0.3, "position": 0.06, "count": -0.04}] * seeds)

@@ -29,7 +29,9 @@ def curves_of(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def analysed(trials: pd.DataFrame, sampler: str = "random") -> dict:
-    return analyse_transfer(trials, curves_of(trials), BASE, sampler=sampler, bootstrap=Bootstrap(n_resamples=299))
+    return analyse_transfer(
+        trials, curves_of(trials), BASE, sampler=sampler, startup_trials=10, bootstrap=Bootstrap(n_resamples=299)
+    )
 
 
 def test_changes_have_gains_gaps_and_ratios_with_intervals(make_study: MakeStudy) -> None:
@@ -89,14 +91,17 @@ def test_few_chosen_pruned_and_failed_trials_are_warned_of(make_study: MakeStudy
     few = trials.head(5).copy()
     few["state"] = ["complete", "stopped", "pruned", "failed", "complete"]
     few.loc[3, ["spelling", "position", "count", "transfer_score", "selection_score"]] = np.nan
-    warnings = " ".join(analysed(few, sampler="tpe")["warnings"])
+    warnings = " ".join(analysed(few, sampler="cmaes")["warnings"])
     for part in (
         "3 finished trials: too few",
-        "tpe sampler chose later trials",
+        "cmaes sampler chose later trials",
         "1 pruned trial was",
         "1 trial failed",
     ):
         assert part in warnings
+    # The first ten of TPE are drawn at random.
+    assert "sampler" not in " ".join(analysed(few, sampler="tpe")["warnings"])
+    assert "tpe sampler chose later trials" in " ".join(analysed(trials, sampler="tpe")["warnings"])
     assert analysed(few)["over_trials"]["position"]["spearman"]["n"] == 3
     assert analysed(few)["over_trials"]["position"]["spearman"]["low"] is None
 
@@ -136,6 +141,14 @@ def test_what_helps_hard_words_alone_shows_by_difficulty(make_study: MakeStudy) 
     assert found.loc[("difficulty", "hard", "position"), "gain"] == 0
     assert found.loc[("difficulty", "hard", "spelling"), "questions"] == 100
     assert found.loc[("tokens", "4+", "spelling"), "questions"] == 120  # words of four and of five tokens
+
+
+def test_values_that_are_close_have_labels_of_their_own_and_steps_are_whole_numbers(make_study: MakeStudy) -> None:
+    trials, marks = make_study([{"spelling": 0.1}] * 4)
+    trials["steps"], trials["training.learning_rate"] = [5000, 500, 1000, 2000], [0.001004, 0.001001, 0.1, 0.001]
+    settings = patterns(trials, marks).query("pattern == 'setting'")
+    named = settings.groupby("name")["value"].unique().map(list).to_dict()
+    assert named["training.learning_rate"] == ["0.001", "0.001001", "0.001004", "0.1"]
 
 
 def test_one_trial_has_patterns_of_questions_and_none_of_settings(make_study: MakeStudy) -> None:

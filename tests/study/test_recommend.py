@@ -76,8 +76,8 @@ def test_pruned_and_failed_trials_are_never_recommended(make_study: MakeStudy) -
 
 def test_few_chosen_trials_and_the_best_of_many_are_warned_of(make_study: MakeStudy) -> None:
     trials, marks = make_study([{"spelling": 0.1}, {"spelling": 0.2}])
-    warnings = " ".join(recommended(trials, marks, sampler="tpe")["warnings"])
-    for part in ("too few", "tpe sampler", "best of 2 scores on the same questions is too high by chance"):
+    warnings = " ".join(recommended(trials, marks, sampler="cmaes")["warnings"])
+    for part in ("too few", "cmaes sampler", "best of 2 scores on the same questions is too high by chance"):
         assert part in warnings
 
 
@@ -100,7 +100,11 @@ def test_trials_that_look_alike_ask_for_more_words_and_few_for_more_trials(make_
     assert 100 < found["study"]["validation_words"] <= 1_000
     assert any("would distinguish half of them" in reason for reason in found["reasons"])
     assert (found["study"]["n_trials"], found["study"]["sampler"]) == (20, "random")
-    # The same trials on as many words as a study may ask for: a difference that needs still more is none to act upon.
+    found = recommended(trials, marks, validation_words=1_000, space=space)["next_study"]
+    assert any("on 100 validation words, which are all there are" in reason for reason in found["reasons"])
+    assert "validation_words" not in found["study"]
+    # On as many words as a study may ask for: a difference that needs still more is none to act upon.
+    trials, marks = make_study([{"spelling": 0.3}, {"spelling": 0.299}], families=1_000)
     found = recommended(trials, marks, validation_words=1_000, space=space)["next_study"]
     assert "validation_words" not in found["study"]
     assert any("stays open" in reason for reason in found["reasons"])

@@ -12,7 +12,7 @@ from spelling_transfer.evaluation.plotted import ALL
 from spelling_transfer.evaluation.strata import HELD_OUT
 from spelling_transfer.pages import findings
 from spelling_transfer.pages.names import arm_name
-from spelling_transfer.pages.numbers import duration, number, percent, points, span
+from spelling_transfer.pages.numbers import MISSING, duration, level, number, percent, points, span
 from spelling_transfer.pages.page import templates
 from spelling_transfer.pages.tokens import TokenFindings
 from spelling_transfer.pages.verdict import describe_verdict
@@ -93,7 +93,8 @@ def write_token_document(found: TokenFindings, word_tokens: pd.DataFrame) -> str
 def _render(file: str, /, **values: Any) -> str:
     environment = templates(markdown=True)
     environment.filters |= {
-        "percent": percent,
+        "percent": lambda share, digits=1: MISSING if pd.isna(share) else percent(share, digits),
+        "level": level,
         "points": _points,
         "duration": duration,
         "count": lambda count: number(count, ","),

@@ -112,8 +112,9 @@ def comparison_table(comparison: pd.DataFrame) -> Table:
     labels |= {"only_reference": "only base right", "only_arm": "only arm right"}
     caption = (
         "Differences are in percentage points; low and high are the ends of their intervals. p tests for no "
-        "difference; it is adjusted for position and count together (Holm), for all other tasks (Benjamini and "
-        "Hochberg), and not for spelling, the treatment. Gap closed: the share of the base's errors that are gone."
+        "difference; it is adjusted for position and count as a whole together (Holm), not for spelling as a whole, "
+        "the treatment, and for all other rows together (Benjamini and Hochberg). Gap closed: the share of the base's "
+        "errors that are gone."
     )
     return Table(rows.assign(questions=kinds)[columns], caption=caption, formats=formats, labels=labels)
 
@@ -307,7 +308,7 @@ def _scores_table(scores: pd.DataFrame) -> Table:
         arm=scores["arm"].map(arm_name),
         seed=scores["seed"].where(scores["seed"] >= 0),
         group=scores["group"].replace(_GROUP_NAMES).str.replace("_", " "),
-        value=scores["value"].astype(str).replace(_WORD_SETS).str.replace("_", " "),
+        value=scores["value"].astype(str).replace({**_WORD_SETS, **ENDPOINT_NAMES}).str.replace("_", " "),
     )
     shares = ("exact_match", "low", "high", "lenient", "invalid_rate", "majority", "similarity", "copied")
     return Table(

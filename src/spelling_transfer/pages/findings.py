@@ -17,6 +17,7 @@ from spelling_transfer.evaluation.plotted import FLOORS
 from spelling_transfer.pages.numbers import count_of, duration, level, listed, percent, points, signed, span
 from spelling_transfer.pages.run_results import failed_checks
 from spelling_transfer.pages.verdict import NO_VERDICT, describe_done, describe_verdict, first_seed_note
+from spelling_transfer.statistics.correlation import FEWEST_GROUPS
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.tasks.registry import CORE_TASKS, TRAINED_TASK, UNTRAINED_TASKS
 
@@ -211,7 +212,8 @@ def describe_confirmation(found: StudyFindings) -> str:
     text += f"; the selected trial had {percent(seen['selected'])}"
     if found.best["finished"] > 1:
         ranked_by = RANKED_BY[found.study.select_by]
-        text += f" (the best of {found.best['finished']} by {ranked_by}, so biased upwards by the selection)"
+        biased = ", so biased upwards by the selection" if found.study.select_by == "weighted" else ""
+        text += f" (the best of {found.best['finished']} by {ranked_by}{biased})"
     text += f". The base has {percent(seen['base'])}: a difference of {points(seen['gain'])} points"
     if seen["gain_interval"]:
         low, high = seen["gain_interval"]
@@ -299,7 +301,9 @@ def describe_ratios(found: StudyFindings) -> str:
 def _correlation(row: dict[str, Any], what: str) -> str:
     what = what.format(s="" if row["n"] == 1 else "s")
     if row["rho"] is None or row["low"] is None:
-        return f"no correlation can be estimated from {row['n']} {what}"
+        # Changes within trials are many, but whole trials are resampled.
+        few = "" if row["rho"] is None or row["n"] < FEWEST_GROUPS else ": too few trials, or gains that hardly vary"
+        return f"no correlation can be estimated from {row['n']} {what}{few}"
     return (
         f"{RHO} {signed(row['rho'], 2)} ({span(row['low'], row['high'], lambda end: signed(end, 2))}) over {row['n']} "
         f"{what}"
@@ -348,4 +352,4 @@ def _setting(config: dict[str, Any], dotted: str) -> str:
     value: Any = config
     for part in dotted.split("."):
         value = value.get(part) if isinstance(value, dict) else None
-    return f"{value:.2g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

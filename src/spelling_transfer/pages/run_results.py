@@ -188,7 +188,9 @@ class Results:
 
     @property
     def confidence(self) -> float:
-        """Confidence level of the evaluation's intervals."""
+        """Confidence level of the evaluation's intervals, which may be of an earlier run than the parameters."""
+        if self.verdict is not None:
+            return float(self.verdict["confidence"])
         return float(self.parameters.get("evaluation", {}).get("confidence", 0.95))
 
     def only_made_now(self) -> Results:

@@ -326,7 +326,8 @@ def _compared(comparison: pd.DataFrame, verdict: dict[str, Any] | None) -> list[
         )
         for row in told_rows(comparison)
     ]
-    others = f"; {len(rows) - len(shown)} more tasks are on the page" if len(rows) > len(shown) else ""
+    more = len(rows) - len(shown)
+    others = f"; {count_of(more, 'more task')} {'is' if more == 1 else 'are'} on the page" if more else ""
     said = NO_VERDICT if verdict is None else answer_sentence(verdict)
     lines.append(Line(ANSWER, said.removesuffix(".") + others))
     return lines

@@ -116,7 +116,7 @@ def _cards(found: StudyFindings) -> list[Card]:
         *cards,
         Card("finished trials", str(found.best["finished"]), note if len(found.finished) > 1 else ""),
         Card(
-            "time of the search",
+            "time of all trials",
             duration(found.total_seconds),
             f"{found.trials['steps'].sum():,.0f} steps in {count_of(len(found.trials), 'trial')}",
         ),

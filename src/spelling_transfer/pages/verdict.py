@@ -221,7 +221,13 @@ def _named(arms: Sequence[str]) -> str:
 def first_seed_note(verdict: Mapping[str, Any]) -> str:
     """Returns that single scores are of one training seed where there are several; else nothing."""
     several = max((seeds for arm, seeds in verdict["seeds"].items() if arm != "base"), default=1) > 1
-    return "The answer uses all seeds; scores shown beside it are those of each arm's first seed." if several else ""
+    if not several:
+        return ""
+    spread = points(verdict["settings"]["seed_spread"]).removeprefix("+")
+    return (
+        "The answer uses all seeds; scores and changes shown beside it are those of each arm's first seed, and their "
+        f"intervals assume a standard deviation of {spread} points between seeds."
+    )
 
 
 def describe_done(verdict: Mapping[str, Any], comparison: pd.DataFrame) -> str:

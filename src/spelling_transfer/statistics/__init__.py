@@ -6,7 +6,7 @@ all resampling uses `resampling.Bootstrap`.
 """
 
 from spelling_transfer.statistics.contrast import Contrast, contrast, family_values
-from spelling_transfer.statistics.correlation import correlate
+from spelling_transfer.statistics.correlation import FEWEST_GROUPS, correlate
 from spelling_transfer.statistics.exact import mcnemar_exact, sign_flip_exact
 from spelling_transfer.statistics.importance import rate_importance
 from spelling_transfer.statistics.intervals import (
@@ -36,6 +36,7 @@ from spelling_transfer.statistics.scores import (
 )
 
 __all__ = [
+    "FEWEST_GROUPS",
     "NO_INTERVAL",
     "SCORED_TASKS",
     "Bootstrap",

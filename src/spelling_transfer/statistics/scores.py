@@ -216,10 +216,8 @@ class StudyResamples:
     def gaps_closed(self) -> Resampled:
         """Returns the gains as a share of what the base model had wrong, shape ``(trials, tasks)``."""
         gains = self.gains()
-        return Resampled(
-            _divide(gains.value, 1 - self.base.value),
-            _divide(gains.resamples, 1 - self.base.resamples[:, np.newaxis]),
-        )
+        wrong, resampled = (np.where(each < 1, 1 - each, np.nan) for each in (self.base.value, self.base.resamples))
+        return Resampled(_divide(gains.value, wrong), _divide(gains.resamples, resampled[:, np.newaxis]))
 
     def ratios(self) -> Resampled:
         """Returns gain over spelling gain, shape ``(trials, tasks)``; 1 for spelling itself."""

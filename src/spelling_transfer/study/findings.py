@@ -6,7 +6,7 @@ the evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,7 @@ def analyse_transfer(
     base: Evaluation,
     *,
     sampler: str,
+    startup_trials: int,
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Returns how the gains of the trials go together, over trials and within them.
@@ -92,6 +93,7 @@ def analyse_transfer(
         curves: One row an evaluation.
         base: Scores of the base model on the same validation questions.
         sampler: How the trials were chosen.
+        startup_trials: How many a sampler draws at random before it looks at results.
         bootstrap: How trials are resampled.
 
     Returns:
@@ -118,11 +120,11 @@ def analyse_transfer(
         "counts": {str(state): int(n) for state, n in trials["state"].value_counts().sort_index().items()},
         "evaluations": len(curves),
         "steps_vary": bool(kept["steps"].nunique() > 1),
-        "warnings": warnings_of(trials, sampler),
+        "warnings": warnings_of(trials, sampler, startup_trials),
     }
 
 
-def warnings_of(trials: pd.DataFrame, sampler: str) -> list[str]:
+def warnings_of(trials: pd.DataFrame, sampler: str, startup_trials: int) -> list[str]:
     """Returns what a reader must know before believing anything about trials as a sample of the space."""
     found = []
     n = len(counted(trials))
@@ -131,7 +133,8 @@ def warnings_of(trials: pd.DataFrame, sampler: str) -> list[str]:
             f"{n} finished trial{'' if n == 1 else 's'}: too few to say how settings or gains go together; at least "
             f"{FEW_TRIALS} are needed."
         )
-    if sampler not in NUMBERED and n > 1:
+    at_random = startup_trials if sampler in ("tpe", "gp") else 1
+    if sampler not in NUMBERED and int(trials["state"].ne("failed").sum()) > at_random:
         found.append(
             f"The {sampler} sampler chose later trials by the results of earlier ones, so trials are no random sample "
             "of the space: correlations and importances describe where it looked. A random study would tell more."
@@ -238,12 +241,17 @@ def _labels(values: pd.Series[Any]) -> pd.Series[Any]:
     is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if values.nunique() <= _MOST_VALUES or not is_number:
         order = sorted(values.unique())
-        texts = [f"{value:.3g}" if is_number else str(value) for value in order]
+        ways = (_written(order, digits) for digits in range(3, 18)) if is_number else [list(map(str, order))]
+        texts = next(each for each in ways if len(set(each)) == len(order))  # 17 digits tell any two numbers apart
         return values.map(dict(zip(order, texts, strict=True))).astype(pd.CategoricalDtype(texts, ordered=True))
     thirds = pd.qcut(values.rank(method="first"), 3, labels=False)
     ends = values.groupby(thirds).agg(["min", "max"])
-    texts = [f"{low:.3g} to {high:.3g}" for low, high in zip(ends["min"], ends["max"], strict=True)]
+    texts = [" to ".join(_written(pair, 3)) for pair in zip(ends["min"], ends["max"], strict=True)]
     return thirds.map(dict(enumerate(texts))).astype(pd.CategoricalDtype(list(dict.fromkeys(texts)), ordered=True))
+
+
+def _written(values: Iterable[float], digits: int) -> list[str]:
+    return [f"{value:.0f}" if float(value).is_integer() else f"{value:.{digits}g}" for value in values]
 
 
 def _by_question(marks: pd.DataFrame, pattern: str, value: str, bootstrap: Bootstrap) -> Iterator[dict[str, Any]]:

@@ -62,7 +62,8 @@ def recommend(
     equivalent = [row for row in rows[1:] if not _excludes_zero(row["difference_interval"])]
     cheapest = min([best, *equivalent], key=_cost_key)
     runner_up = rows[1]["selection_score"] if len(rows) > 1 else None
-    warnings = warnings_of(trials, study.sampler)
+    asked = marks.loc[marks["task"] == TRAINED_TASK, "example_id"].nunique() if len(marks) else study.validation_words
+    warnings = warnings_of(trials, study.sampler, study.startup_trials)
     if len(rows) > 1:
         warnings = [*warnings, _BIASED.format(n=len(rows))]
     return {
@@ -73,7 +74,9 @@ def recommend(
         "cheapest": cheapest,
         "finished": len(rows),
         "warnings": warnings,
-        "next_study": next_study(rows, equivalent, study=study, search_space=search_space, defaults=defaults),
+        "next_study": next_study(
+            rows, equivalent, asked=asked, study=study, search_space=search_space, defaults=defaults
+        ),
         "study": {
             "name": study.name,
             "focus": study.focus,
@@ -146,6 +149,7 @@ def next_study(
     rows: list[dict[str, Any]],
     equivalent: list[dict[str, Any]],
     *,
+    asked: int,
     study: StudySettings,
     search_space: dict[str, Any],
     defaults: TrialConfig,
@@ -155,6 +159,7 @@ def next_study(
     Args:
         rows: Finished trials, best first, as ``recommend`` describes them.
         equivalent: Those that cannot be distinguished from the best.
+        asked: Validation words that trials were asked to spell; fewer than the study allows where there are no more.
         study: The study.
         search_space: The entries of the space by setting name.
         defaults: The configuration the trials varied.
@@ -174,16 +179,18 @@ def next_study(
         changes["space"] = {**search_space, **{name: entry for name, (entry, _) in wider.items()}}
     undecided = len(equivalent) / max(len(rows) - 1, 1)
     if len(rows) > 1 and undecided >= 0.5:
-        words = _words_needed(best, equivalent, study.validation_words)
+        words = _words_needed(best, equivalent, asked)
         alike = (
             f"{len(equivalent)} of {len(rows) - 1} other trials cannot be distinguished from the best on "
-            f"{study.validation_words} validation words a task"
+            f"{asked} validation words"
         )
         if math.isinf(words):
             reasons.append(f"{alike}; half of these or more score just what it does, so which is best stays open.")
         elif words > _MOST_WORDS:
             reasons.append(f"{alike}; it would take about {words:,.0f}, so which is best stays open.")
-        elif words > study.validation_words:
+        elif words > asked and asked < study.validation_words:
+            reasons.append(f"{alike}, which are all there are; about {words:,.0f} would: prepare a longer word list.")
+        elif words > asked:
             reasons.append(f"{alike}; about {words:,.0f} would distinguish half of them.")
             changes["validation_words"] = int(words)
     if len(rows) < FEW_TRIALS and space:

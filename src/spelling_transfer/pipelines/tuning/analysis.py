@@ -29,7 +29,14 @@ def analyse(
 ) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     """Measures how each trial changed each task, how the gains go together, and which training helps where."""
     start = Evaluation(**base)
-    found = analyse_transfer(trials, curves, start, sampler=study.sampler, bootstrap=analysis.bootstrap)
+    found = analyse_transfer(
+        trials,
+        curves,
+        start,
+        sampler=study.sampler,
+        startup_trials=study.startup_trials,
+        bootstrap=analysis.bootstrap,
+    )
     changes = measure_changes(trials, resample_correctness(trial_marks, analysis.bootstrap))
     return found, changes, find_patterns(trials, trial_marks, found["base"], analysis.bootstrap)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from spelling_transfer.study.storage import StorageError
 
 if TYPE_CHECKING:
     from spelling_transfer.study.samplers import History
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class TrialInterruptedError(Exception):
@@ -174,12 +177,22 @@ def scored_row(evaluation: Evaluation, settings: StudySettings) -> dict[str, Any
 
 @contextmanager
 def repeating(call: Callable[[], None], every_seconds: float) -> Iterator[None]:
-    """Calls a function every so often from a thread of its own, until the block ends."""
+    """Calls a function every so often from a thread of its own, until the block ends.
+
+    A call that fails does not end the others; the first such error is logged.
+    """
     end = threading.Event()
 
     def run() -> None:
+        has_failed = False
         while not end.wait(every_seconds):
-            call()
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001  (the next call may succeed)
+                if not has_failed:
+                    name = getattr(call, "__qualname__", repr(call))
+                    _LOGGER.warning("%s failed and is tried again: %s: %s", name, type(error).__name__, error)
+                has_failed = True
 
     thread = threading.Thread(target=run, name="repeating", daemon=True)
     thread.start()

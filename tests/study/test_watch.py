@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -151,3 +153,53 @@ def test_what_worker_and_dashboard_need_is_imported_before_there_are_two_threads
     with Watch(Away(), [], storage_url(None, Path())).kept():  # type: ignore[arg-type]
         pass
     assert seen == [True]
+
+
+class Noted:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def update(self, study: StudySnapshot) -> None:
+        self.told.append(study.name)
+
+    def close(self) -> None:
+        self.told.append("closed")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_observers_are_closed_when_the_last_look_is_interrupted(error: type[BaseException]) -> None:
+    class Broken:
+        def take(self) -> StudySnapshot:
+            raise error
+
+    observer = Noted()
+    with pytest.raises(error), Watch(Broken(), [observer], None).kept():  # type: ignore[arg-type]
+        pass
+    assert observer.told == ["closed"]
+
+
+def test_two_threads_do_not_look_at_once_and_nothing_is_shown_after_the_end() -> None:
+    inside, most = [], []
+
+    class Slow:
+        def take(self) -> StudySnapshot:
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.05)
+            inside.pop()
+            return STUDY
+
+    observer = Noted()
+    watched = Watch(Slow(), [observer], None)  # type: ignore[arg-type]
+    threads = [threading.Thread(target=watched._update) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    with watched.kept():
+        pass
+    watched._update()
+    assert observer.told == ["first"] * 4 + ["closed"]

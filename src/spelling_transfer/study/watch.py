@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,8 @@ class Watch:
         self._mirror: History | None = None
         self._warned: set[str] = set()
         self._is_away = False
+        self._is_closed = False
+        self._lock = threading.Lock()
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -159,10 +162,17 @@ class Watch:
             with repeating(self._update, _EVERY_SECONDS):
                 yield
         finally:
-            self._update()
-            self._tell(lambda observer: observer.close())
+            try:
+                self._update()
+            finally:
+                self._is_closed = True
+                self._tell(lambda observer: observer.close())
 
     def _update(self) -> None:
+        with self._lock:  # after an interrupt the thread may still be at its last one
+            self._update_alone()
+
+    def _update_alone(self) -> None:
         try:
             snapshot = self._snapshots.take()
         except StorageError as error:
@@ -172,6 +182,8 @@ class Watch:
             self._is_away = away
             return
         self._is_away = False
+        if self._is_closed:
+            return
         self._tell(lambda observer: observer.update(snapshot))
         if self._dashboard is not None:
             from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -330,6 +332,36 @@ def test_the_folder_of_a_study_that_another_run_is_training_is_not_taken_away(tm
     assert trials["state"].tolist() == ["complete", "complete"]
     assert list(folder.parent.iterdir()) == [folder]
     assert len(run_study(other, light_defaults(), LightStudy(), folder=folder).trials) == 1
+
+
+def test_the_folder_of_a_study_that_is_still_loading_its_model_is_not_taken_away(tmp_path: Path) -> None:
+    folder = tmp_path / "studies" / "spelling_transfer_exp"
+    first = light_settings(n_trials=1, name="spelling_transfer_exp")
+    other = first.model_copy(update={"focus": "transfer"})
+
+    class Loads(LightStudy):
+        def open(self) -> LightObjective:
+            with pytest.raises(StudyConfigError, match=r"training .*, with other settings or other data"):
+                run_study(other, light_defaults(), LightStudy(), folder=folder)
+            return super().open()
+
+    assert run_study(first, light_defaults(), Loads(), folder=folder).trials["state"].tolist() == ["complete"]
+    assert list(folder.parent.iterdir()) == [folder]
+    assert len(run_study(other, light_defaults(), LightStudy(), folder=folder).trials) == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EBADF])
+def test_a_file_system_without_locks_keeps_no_study_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    first = light_settings(n_trials=1, name="spelling_transfer_exp")
+    for focus in ("balanced", "transfer"):
+        settings = first.model_copy(update={"focus": focus})
+        assert len(run_study(settings, light_defaults(), LightStudy(), folder=tmp_path / "study").trials) == 1
 
 
 def test_a_folder_that_was_renamed_is_told_from_one_without_a_study(tmp_path: Path) -> None:

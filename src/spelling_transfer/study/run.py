@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import signal
 import tempfile
 import threading
@@ -84,7 +86,7 @@ def run_study(
 
 
 class _Begun(NamedTuple):
-    """A study as a folder has it: what it is, the trials begun, and whether a worker is at one."""
+    """A study as a folder has it: what it is, the trials begun, and whether a process is at it."""
 
     identity: str
     version: int
@@ -126,26 +128,30 @@ class StudySession:
         check_machines(settings)
         source = objective if isinstance(objective, ObjectiveSource) else None
         self._identity = self.plan.identity({} if source is None else source.identity())
-        # The name that nobody chose: `kedro run` with other settings begins anew, as it does everywhere else, or goes
-        # on with the study that these settings had before.
-        if settings.name == _SCRATCH and settings.storage is None and not settings.resume:
-            self._change_study()
-        self._engine = open_engine(self._url)
-        self._records = Records(self._engine, settings.name)
-        try:
+        with ExitStack() as opened:
+            # The name that nobody chose: `kedro run` with other settings begins anew, as it does everywhere else, or
+            # goes on with the study that these settings had before.
+            if settings.name == _SCRATCH and settings.storage is None and not settings.resume:
+                self._change_study()
+            opened.enter_context(held(folder))
+            self._engine = open_engine(self._url)
+            opened.callback(self._engine.dispose)
+            self._records = Records(self._engine, settings.name)
             self._enter()
-        except StudyConfigError:
-            self.close()
-            raise
+            self._opened = opened.pop_all()
 
     def _change_study(self) -> None:
         """Keeps another study that has the folder beside it, and brings back the one with these settings, if any.
 
         Of several with these settings, that is the one with the most trials, no more than are planned.
         """
-        folder, n_trials, here = self.plan.folder, self.plan.n_trials, self._look(self.plan.folder)
-        if here is None:
-            return
+        with held_alone(self.plan.folder) as is_free:
+            here = self._look(self.plan.folder)
+            if here is not None:
+                self._change_study_from(here if is_free else here._replace(is_running=True))
+
+    def _change_study_from(self, here: _Begun) -> None:
+        folder, n_trials = self.plan.folder, self.plan.n_trials
         fits, kept = self._fits(here), self._kept()
         if fits and (kept is None or kept[0] <= here.begun or here.is_running):
             return
@@ -313,8 +319,46 @@ class StudySession:
         return study_result(self.plan, self._records)
 
     def close(self) -> None:
-        """Closes the storage."""
-        self._engine.dispose()
+        """Closes the storage, and lets others take the folder."""
+        self._opened.close()
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes from moving a folder, where its file system has locks; several may hold it."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            for _ in range(10):
+                folder.mkdir(exist_ok=True)
+                with ExitStack() as attempt:
+                    descriptor = os.open(folder, os.O_RDONLY)
+                    attempt.callback(os.close, descriptor)
+                    fcntl.flock(descriptor, fcntl.LOCK_SH)
+                    if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
+                        stack.enter_context(attempt.pop_all())
+                        break  # else it was moved just before it was held
+        yield
+
+
+@contextmanager
+def held_alone(folder: Path) -> Iterator[bool]:
+    """Says whether no other process holds a folder, and lets none hold it during the block."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # another process has moved it just now
+        yield True
+        return
+    try:
+        is_free = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_free = False
+        except OSError:  # a file system without locks
+            _LOGGER.debug("%s cannot be locked.", folder)
+        yield is_free
+    finally:
+        os.close(descriptor)
 
 
 def check_machines(settings: StudySettings) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bundle_fixtures import LARGE, content
 
+from spelling_transfer.storage.bundles import pull
 from spelling_transfer.storage.bundles.local_files import RECORD, STAGING
-from spelling_transfer.storage.bundles.pull import pull_bundle
+from spelling_transfer.storage.bundles.pull import fetch_content, pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore
 from spelling_transfer.storage.bundles.verify import verify_bundle, verify_store
@@ -58,6 +60,35 @@ def test_changes_made_here_are_not_destroyed_unless_asked(store: BundleStore, so
     assert mine.read_bytes() == b"tuned here"
     pull_bundle(store, target, overwrite=True)
     assert mine.read_bytes() == b"tuned there"
+
+
+@pytest.mark.parametrize("name", ["06_models/adapter/model.safetensors", "08_reporting/empty", "new.txt"])
+def test_changes_made_while_a_version_is_fetched_are_not_destroyed_either(
+    store: BundleStore, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    target = tmp_path / "target"
+    push_bundle(source, store)
+    pull_bundle(store, target)
+    (source / "06_models/adapter/model.safetensors").write_bytes(b"tuned there")
+    (source / "new.txt").write_text("new there")
+    (source / "08_reporting/empty").unlink()
+    push_bundle(source, store)
+    before = content(target)
+
+    def edit_and_fetch(*arguments: Any) -> int:
+        (target / name).write_bytes(b"made here")
+        return fetch_content(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pull, "fetch_content", edit_and_fetch)
+        with pytest.raises(BundleError, match=f"{name}: changed here while version 2 was fetched"):
+            pull_bundle(store, target)
+        assert {key: data for key, data in content(target).items() if STAGING not in key} == {
+            **before,
+            name: b"made here",
+        }
+        pull_bundle(store, target, overwrite=True)
+    assert content(target) == content(source)
 
 
 def test_results_go_back_the_same_way(store: BundleStore, source: Path, tmp_path: Path):

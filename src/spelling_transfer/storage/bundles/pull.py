@@ -18,6 +18,7 @@ from spelling_transfer.storage.bundles.local_files import (
     RECORD,
     STAGING,
     FactsCache,
+    LocalFile,
     find_file,
     may_hold_credentials,
     place_below,
@@ -85,7 +86,8 @@ def pull_bundle(
         progress: Called with the number of bytes to fetch; returns what counts them.
 
     Raises:
-        BundleError: The version is damaged, not signed as asked for, or would destroy changes; the store refuses.
+        BundleError: The version is damaged, not signed as asked for, or would destroy changes, also those made while
+            it was fetched; the store refuses.
     """
     manifest = read_version(store, number)
     if public_key is not None:
@@ -94,16 +96,21 @@ def pull_bundle(
         folder.mkdir(parents=True, exist_ok=True)
         targets = {name: place_below(folder, name, store.url) for name in manifest.files}
         before = _record(folder)
-        here = _hash_what_is_here(folder, set(manifest.files) | set(before.files if before else ()))
+        found = _find_what_is_here(folder, set(manifest.files) | set(before.files if before else ()))
+        here = _hash_what_is_here(folder, found)
         if not overwrite:
             _refuse_to_destroy(folder, here, before, manifest)
         wanted = {name for name, facts in manifest.files.items() if here.get(name) != facts.sha256}
         sizes = {manifest.files[name].sha256: manifest.files[name].size_bytes for name in wanted}
         received = _fetch(store, folder / STAGING, sizes, jobs, progress(sum(sizes.values())))
-        removed = _put_in_place(folder, manifest, wanted, targets, before)
+        gone = _gone(folder, manifest, before)
+        if not overwrite:
+            _refuse_what_changed_meanwhile(folder, found, {*wanted, *gone}, manifest.number)
+        _put_in_place(folder, manifest, wanted, gone, targets)
+        _remember(folder, manifest, {name: file for name, file in found.items() if name not in wanted})
     return PullResult(
         store.url, str(folder), manifest.number, manifest.manifest_sha256, len(manifest.files), manifest.size_bytes,
-        len(sizes), received, removed,
+        len(sizes), received, len(gone),
     )  # fmt: skip
 
 
@@ -112,12 +119,13 @@ def _record(folder: Path) -> BundleManifest | None:
     return read_record(folder / RECORD) or read_record(folder / STAGING / _BEFORE)
 
 
-def _hash_what_is_here(folder: Path, names: set[str]) -> dict[str, str]:
-    cache, found = FactsCache(folder), {}
-    for name in names:
-        if (file := find_file(folder, name)) is not None:
-            found[name] = str((cache.get(file) or read_facts(file, tables=False))["sha256"])
-    return found
+def _find_what_is_here(folder: Path, names: set[str]) -> dict[str, LocalFile]:
+    return {name: file for name in names if (file := find_file(folder, name)) is not None}
+
+
+def _hash_what_is_here(folder: Path, found: dict[str, LocalFile]) -> dict[str, str]:
+    cache = FactsCache(folder)
+    return {name: str((cache.get(file) or read_facts(file, tables=False))["sha256"]) for name, file in found.items()}
 
 
 def _refuse_to_destroy(
@@ -131,6 +139,17 @@ def _refuse_to_destroy(
         raise BundleError(
             f"{folder}: {', '.join(changed[:3])}{more}: changed here, and version {manifest.number} "
             "has something else. Push the folder first, or give --overwrite to lose the changes."
+        )
+
+
+def _refuse_what_changed_meanwhile(folder: Path, found: dict[str, LocalFile], names: set[str], number: int) -> None:
+    # What was removed meanwhile, nobody can lose.
+    now = _find_what_is_here(folder, names)
+    if changed := sorted(name for name, file in now.items() if file != found.get(name)):
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise BundleError(
+            f"{folder}: {', '.join(changed[:3])}{more}: changed here while version {number} was fetched. No file was "
+            "replaced. Push the folder first, or give --overwrite to lose the changes."
         )
 
 
@@ -211,16 +230,15 @@ def _resume(partial: Path, size_bytes: int, digest: Any) -> int:
         return stream.tell()
 
 
-def _put_in_place(
-    folder: Path,
-    manifest: BundleManifest,
-    wanted: set[str],
-    targets: dict[str, Path],
-    before: BundleManifest | None,
-) -> int:
-    record, staging = folder / RECORD, folder / STAGING
+def _gone(folder: Path, manifest: BundleManifest, before: BundleManifest | None) -> list[str]:
     gone = sorted(set(before.files) - set(manifest.files)) if before else []
-    gone = [name for name in gone if not may_hold_credentials(folder, name)]  # no version has them any more
+    return [name for name in gone if not may_hold_credentials(folder, name)]  # no version has them any more
+
+
+def _put_in_place(
+    folder: Path, manifest: BundleManifest, wanted: set[str], gone: list[str], targets: dict[str, Path]
+) -> None:
+    record, staging = folder / RECORD, folder / STAGING
     old = {name: place_below(folder, name, str(folder)) for name in gone}
     twins = {name.casefold(): target for name, target in targets.items()}
     if wanted or gone:
@@ -250,14 +268,13 @@ def _put_in_place(
                 (folder / parent).rmdir()
     write_bytes(record, manifest.to_bytes())
     shutil.rmtree(staging, ignore_errors=True)
-    _remember(folder, manifest)
-    return len(gone)
 
 
-def _remember(folder: Path, manifest: BundleManifest) -> None:
+def _remember(folder: Path, manifest: BundleManifest, left: dict[str, LocalFile]) -> None:
     cache = FactsCache(folder)
     for name, facts in manifest.files.items():
-        if (file := find_file(folder, name)) is not None:
+        # What was left in place may have changed since it was hashed.
+        if (file := find_file(folder, name)) is not None and file == left.get(name, file):
             cache.put(file, facts.model_dump(by_alias=True, exclude_none=True))
     cache.save()
 

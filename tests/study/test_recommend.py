@@ -105,7 +105,7 @@ def test_trials_that_look_alike_ask_for_more_words_and_few_for_more_trials(make_
     assert "validation_words" not in found["study"]
     # A difference that needs more than a study may ask for is none to act upon.
     alike = [{"difference": 0.01, "difference_interval": [-0.1, 0.1]}]
-    best, study = {"choices": {}}, StudySettings(name="x")
+    best, study = {"choices": {}}, StudySettings(name="x", space=space)
     found = next_study([best, best], alike, asked=1_000, study=study, search_space={}, defaults=TrialConfig())
     assert "it would take about 100,000, so which is best stays open" in found["reasons"][0]
     assert "validation_words" not in found["study"]

@@ -180,6 +180,50 @@ def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path: Path):
     assert content(tmp_path) == {"target/old": "old"}
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_of_two_writers_of_a_folder_the_last_one_wins_and_nothing_hidden_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+):
+    source, target = tmp_path / "source", tmp_path / "target"
+    for folder in (source, target):
+        folder.mkdir()
+        (folder / "name").write_text(folder.name)
+    original, left = Path.replace, [times]
+
+    def replace(self: Path, other: Path) -> Path:
+        if self == source and left[0]:
+            left[0] -= 1
+            other.mkdir()
+            (other / "name").write_text("other")
+        return original(self, other)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    if times < 3:
+        replace_folder(source, target)
+        assert content(tmp_path) == {"target/name": "source"}
+    else:
+        with pytest.raises(OSError, match="not empty"):
+            replace_folder(source, target)
+        assert content(tmp_path) == {"source/name": "source", "target/name": "other"}
+
+
+def test_a_folder_that_another_writer_has_just_moved_aside_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source, target = tmp_path / "source", tmp_path / "target"
+    for folder in (source, target):
+        folder.mkdir()
+        (folder / "name").write_text(folder.name)
+    original = Path.replace
+
+    def replace(self: Path, other: Path) -> Path:
+        if self == target:
+            original(self, tmp_path / "aside")
+        return original(self, other)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    replace_folder(source, target)
+    assert content(tmp_path) == {"target/name": "source", "aside/name": "target"}
+
+
 def test_line_breaks_stay_as_they_are(tmp_path: Path):
     write_text(tmp_path / "text", "a\r\nb\n")
     assert (tmp_path / "text").read_bytes() == b"a\r\nb\n"

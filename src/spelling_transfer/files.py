@@ -29,6 +29,9 @@ NAME_RULE = "letters, digits, '_', '-' and '.', at most 100, the first a letter,
 _ABANDONED_SECONDS = 86400.0
 """What was begun so long ago, nobody is writing any more."""
 
+_TRIES, _TAKEN = 3, (errno.ENOTEMPTY, errno.EEXIST)
+"""How often a folder is put in place where another writer is faster, and what the system says then."""
+
 FINDER = ".DS_Store"
 """What a Mac leaves in each folder that somebody looks into: nobody's data."""
 
@@ -150,16 +153,32 @@ def replace_folder(source: Path, target: Path) -> None:
     """Renames ``source`` to ``target``; an older ``target`` is moved aside first and removed afterwards.
 
     Between the two renames there is no ``target``: a file system has no single step for folders that hold something.
+    Of several writers at once the last one's folder stays.
     """
+    for tries_left in range(_TRIES - 1, -1, -1):
+        try:
+            _replace_folder(source, target)
+            return
+        except OSError as error:
+            if error.errno not in _TAKEN or not tries_left:
+                raise
+
+
+def _replace_folder(source: Path, target: Path) -> None:
     aside = None
     if target.exists():
-        aside = partial_name(target)
-        target.replace(aside)
+        with suppress(FileNotFoundError):  # another writer has just moved it aside
+            aside = target.replace(partial_name(target))
     try:
         source.replace(target)
     except BaseException:
         if aside is not None:
-            aside.replace(target)
+            try:
+                aside.replace(target)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+                shutil.rmtree(aside, ignore_errors=True)  # another writer's stands there
         raise
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)

@@ -26,6 +26,12 @@ def test_a_dataset_that_is_kept_nowhere_has_no_location() -> None:
     assert location(MemoryDataset(1)) == ""
 
 
+def test_the_level_of_intervals_is_that_of_the_evaluation_and_not_of_a_later_run() -> None:
+    later = {"evaluation": {"confidence": 0.9}}
+    assert Results(parameters=later, verdict={"confidence": 0.95}).confidence == 0.95
+    assert Results(parameters=later).confidence == 0.9
+
+
 def test_the_hash_of_the_parameters_knows_no_order() -> None:
     one, other = (
         Results(parameters={"a": 1, "b": {"c": 2, "d": 3}}),

@@ -6,7 +6,13 @@ from tests.samples.verdicts import Gains, arm_answers, gains
 
 from spelling_transfer.evaluation.settings import VerdictSettings
 from spelling_transfer.evaluation.verdict import decide
-from spelling_transfer.pages.verdict import describe_done, describe_verdict, gates_table, secondary_table
+from spelling_transfer.pages.verdict import (
+    describe_done,
+    describe_verdict,
+    first_seed_note,
+    gates_table,
+    secondary_table,
+)
 
 
 def words(of: Gains, **how: object) -> list[str]:
@@ -117,6 +123,12 @@ def test_a_task_without_a_question_is_not_called_untrained() -> None:
     table = table[table["arm"].ne("control") | table["task"].ne("spelling")]
     first = describe_verdict(decide(table, VerdictSettings()).document())[0]
     assert first.endswith("because there are no answers of the form control to questions of spelling.")
+
+
+def test_what_is_of_the_first_seed_alone_is_said_beside_an_answer_over_all() -> None:
+    several, one = (decide(arm_answers(gains(), seeds=seeds), VerdictSettings()).document() for seeds in (3, 1))
+    assert first_seed_note(several).endswith("assume a standard deviation of 2.0 points between seeds.")
+    assert first_seed_note(one) == ""
 
 
 def test_a_wide_interval_is_the_reason_where_all_gates_are_open() -> None:

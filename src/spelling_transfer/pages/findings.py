@@ -229,8 +229,8 @@ def describe_control(found: StudyFindings) -> str:
     rows = {row["measure"]: row for row in found.confirmation["control"]}
     if not rows:
         return (
-            "There is no form control (arms.trained lacks form_control), so no gain here can be separated from "
-            "learning the form of the answers."
+            "There is no form control (it is not in arms.trained, or could not be trained), so no gain here can be "
+            "separated from learning the form of the answers."
         )
     parts = []
     for task in SCORED_TASKS:

@@ -14,7 +14,7 @@ from kedro.io import DatasetError
 from kedro.io.core import Version
 
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
-from spelling_transfer.storage import DatasetFileError, ModelFolderDataset
+from spelling_transfer.storage import DatasetFileError, ModelFolderDataset, model_folders
 
 
 def make_folder(path: Path, weights: bytes) -> ModelFolder:
@@ -151,14 +151,29 @@ def test_a_damaged_copy_is_fetched_again(s3: str, tmp_path: Path):
     assert (dataset.load().path / "model.safetensors").read_bytes() == b"weights"
 
 
-def test_a_new_folder_replaces_the_old_one_and_only_the_last_two_are_kept(s3: str, tmp_path: Path, s3_server):
-    dataset = ModelFolderDataset(filepath=f"{s3}/adapter")
-    for weights in (b"1", b"2", b"3"):
-        dataset.save(make_folder(tmp_path / weights.decode(), weights))
-        assert (dataset.load().path / "model.safetensors").read_bytes() == weights
+def weights_on(s3: str, s3_server) -> int:
     prefix = s3.removeprefix("s3://data/") + "/adapter/"
     found = s3_server.client().list_objects_v2(Bucket="data", Prefix=prefix)["Contents"]
-    assert sum(entry["Key"].endswith("model.safetensors") for entry in found) == 2
+    return sum(entry["Key"].endswith("model.safetensors") for entry in found)
+
+
+def test_a_new_folder_replaces_the_old_one_and_after_a_day_only_the_last_two_are_kept(
+    s3: str, tmp_path: Path, s3_server, monkeypatch: pytest.MonkeyPatch
+):
+    dataset = ModelFolderDataset(filepath=f"{s3}/adapter")
+    for weights, left in ((b"1", 1), (b"2", 2), (b"3", 3), (b"4", 2)):
+        if weights == b"4":
+            monkeypatch.setattr(model_folders, "_UPLOAD_SECONDS", -60.0)  # as if a day had gone by
+        dataset.save(make_folder(tmp_path / weights.decode(), weights))
+        assert (dataset.load().path / "model.safetensors").read_bytes() == weights
+        assert weights_on(s3, s3_server) == left
+
+
+def test_what_another_run_is_uploading_is_left_alone(s3: str, tmp_path: Path):
+    filesystem, half = fsspec.filesystem("s3"), f"{s3}/adapter/{'a' * 64}/model.safetensors"
+    filesystem.pipe_file(half, b"half")
+    ModelFolderDataset(filepath=f"{s3}/adapter").save(make_folder(tmp_path / "work", b"weights"))
+    assert filesystem.cat_file(half) == b"half"
 
 
 def test_a_byte_flipped_on_the_store_is_found_at_load(s3: str, tmp_path: Path, s3_server):

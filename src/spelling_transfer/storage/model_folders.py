@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +26,8 @@ from spelling_transfer.storage.access import cache_folder, check_transport
 from spelling_transfer.storage.errors import DatasetFileError, DatasetWriteError, cannot_read, cannot_write
 
 _FORMAT = 1
+_UPLOAD_SECONDS = 86400.0
+"""A folder that got a file since then may be what another run is uploading."""
 
 
 class ModelFolderDataset(AbstractVersionedDataset[ModelFolder, ModelFolder]):
@@ -234,8 +237,10 @@ def _pointer(filesystem: fsspec.AbstractFileSystem, target: str) -> dict[str, An
 
 
 def _remove_older(filesystem: fsspec.AbstractFileSystem, target: str, kept: set[Any]) -> None:
-    # The one before the last stays for those who are still reading it.
+    # The one before the last stays for those who are still reading it, and what another run may be uploading.
     for folder in filesystem.ls(target, detail=False):
         name = folder.rstrip("/").rsplit("/", 1)[-1]
         if len(name) == 64 and name not in kept:
-            filesystem.rm(folder, recursive=True)
+            newest = max((filesystem.modified(file).timestamp() for file in filesystem.find(folder)), default=0.0)
+            if time.time() - newest > _UPLOAD_SECONDS:
+                filesystem.rm(folder, recursive=True)

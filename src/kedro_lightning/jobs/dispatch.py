@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 
 from ..errors import (
@@ -144,13 +145,15 @@ class Dispatcher:
             self._thread.join(timeout=60)
         self._logs.close()
         with self._lock:
+            left = [*self._running, *self._queue]
             known = [tracked.job for tracked in self._running if tracked.job is not None]
-            was_started = self._thread is not None and bool(self._running or self._queue)
-            for tracked in [*self._running, *self._queue]:
-                fail(tracked.future, InterruptedJobError(f"{tracked.work.title}: the run was ended."))
             self._running.clear()
             self._queue.clear()
-        return stop_all(self._api, self._tag, known) if was_started else []
+        try:  # money first; and whoever waits is told without the lock, since it may want one that another holds
+            return stop_all(self._api, self._tag, known) if self._thread is not None else []
+        finally:
+            for tracked in left:
+                fail(tracked.future, InterruptedJobError(f"{tracked.work.title}: the run was ended."))
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -166,10 +169,11 @@ class Dispatcher:
         except Exception as error:  # whoever waits for a job must hear of it
             logger.debug("The loop that watches jobs ended.", exc_info=True)
             with self._lock:
-                for tracked in [*self._running, *self._queue]:
-                    fail(tracked.future, error)
+                left = [*self._running, *self._queue]
                 self._queue.clear()
                 self._closed = True
+            for tracked in left:
+                fail(tracked.future, error)
 
     def _hurry(self) -> None:
         self._pace.hurry()
@@ -179,9 +183,10 @@ class Dispatcher:
         with self._lock:
             cancelled = [tracked for tracked in [*self._queue, *self._running] if tracked.cancelled]
         for tracked in cancelled:
-            if tracked.job is not None and tracked in self._running:
-                self._api.stop(tracked.job)
-            self._give_up(tracked, InterruptedJobError(f"{tracked.work.title}: stopped."))
+            with _jobs_run_on():
+                if tracked.job is not None and tracked in self._running:
+                    self._api.stop(tracked.job)
+                self._give_up(tracked, InterruptedJobError(f"{tracked.work.title}: stopped."))
 
     def _start_waiting(self) -> None:
         with self._lock:
@@ -214,6 +219,9 @@ class Dispatcher:
                 self._budget.settle(order.tracked.work.key, 0.0)
                 order.tracked.attempt += 1
                 self._wake.set()
+            elif isinstance(job, JobView) and self._closed:
+                with _jobs_run_on():
+                    self._api.stop(job)  # made after the clean-up looked for what there is
             elif isinstance(job, JobView):
                 order.tracked.begin(job, order.key_tag, order.limit_seconds, order.usd_per_hour)
                 with self._lock:
@@ -228,23 +236,18 @@ class Dispatcher:
                 self._give_up(order.tracked, error)
 
     def _update_all(self) -> None:
-        try:
-            jobs = self._api.find_all(self._tag)
-        except NotSignedInError:
-            raise
-        except PlatformError as error:
-            # Says nothing about the jobs. They keep running, and end by their own limit if nobody ever comes back.
-            logger.warning("%s The jobs keep running; asking again.", error)
-            return
         ended: list[Tracked] = []
-        for tracked in list(self._running):
-            mine = [job for job in jobs if tracked.key_tag in job.tags]
-            job = keep_oldest(self._api, mine) if len(mine) > 1 else next(iter(mine), None)
-            if job is None:
-                self._missing(tracked)
-            else:
-                self._update(tracked, job, ended)
-        self._logs.read_all(ended)
+        with _jobs_run_on():
+            jobs = self._api.find_all(self._tag)
+            for tracked in list(self._running):
+                with _jobs_run_on():
+                    mine = [job for job in jobs if tracked.key_tag in job.tags]
+                    job = keep_oldest(self._api, mine) if len(mine) > 1 else next(iter(mine), None)
+                    if job is None:
+                        self._missing(tracked)
+                    else:
+                        self._update(tracked, job, ended)
+            self._logs.read_all(ended)
 
     def _missing(self, tracked: Tracked) -> None:
         tracked.missing += 1
@@ -331,3 +334,17 @@ class Dispatcher:
     def _report(self, tracked: Tracked, note: str = "") -> None:
         if tracked.job is not None:
             self._on_entry(tracked.entry(note))
+
+
+@contextlib.contextmanager
+def _jobs_run_on() -> Iterator[None]:
+    """Takes a request that the platform refused or did not answer for what it is: nothing that is known of the jobs.
+
+    They keep running, and end by their own limit if nobody ever comes back.
+    """
+    try:
+        yield
+    except NotSignedInError:
+        raise
+    except PlatformError as error:
+        logger.warning("%s The jobs keep running; asking again.", error)

@@ -41,7 +41,7 @@ class LogFollowers:
         self._api, self._on_line, self._wake = api, on_line, wake
         self._lock = threading.Lock()
         self._followed: set[str] = set()
-        self._closed = False
+        self._closed = self._warned = False
 
     def add(self, tracked: Tracked) -> None:
         """Begins to read along with a job, unless enough are read."""
@@ -64,7 +64,7 @@ class LogFollowers:
             missing = lines[len(tracked.lines) :]
             tracked.lines = list(lines)
         for line in missing:
-            self._on_line(tracked.work.title, line)
+            self._pass_on(tracked, line)
 
     def read(self, tracked: Tracked, job: JobView) -> list[str]:
         """Returns the whole log of an ended job, or what was seen of it where it cannot be read."""
@@ -93,6 +93,14 @@ class LogFollowers:
             self._closed = True
             self._followed.clear()
 
+    def _pass_on(self, tracked: Tracked, line: str) -> None:
+        try:
+            self._on_line(tracked.work.title, line)
+        except OSError as error:  # a line that cannot be kept is no reason to leave the jobs alone
+            if not self._warned:
+                logger.warning("%s: a line of its log cannot be kept (%s).", tracked.work.title, error)
+            self._warned = True
+
     def _follow(self, tracked: Tracked, job: JobView) -> None:
         try:
             for line in self._api.follow(job, lambda: job.id not in self._followed):
@@ -100,7 +108,7 @@ class LogFollowers:
                     if job.id not in self._followed or tracked.job is None or tracked.job.id != job.id:
                         return
                     tracked.lines.append(line)
-                self._on_line(tracked.work.title, line)
+                self._pass_on(tracked, line)
                 if EXIT_MARK in line:
                     self._wake()
                     return

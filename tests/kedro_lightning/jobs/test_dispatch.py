@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from pathlib import Path
@@ -10,7 +11,14 @@ from pathlib import Path
 import pytest
 from tests.kedro_lightning.conftest import A100, until, work
 
-from kedro_lightning.errors import BudgetError, InterruptedJobError, JobError, NotSignedInError, QuotaError
+from kedro_lightning.errors import (
+    BudgetError,
+    InterruptedJobError,
+    JobError,
+    NotSignedInError,
+    PlatformError,
+    QuotaError,
+)
 from kedro_lightning.jobs.dispatch import Dispatcher
 from kedro_lightning.jobs.starting import RunBudget
 from kedro_lightning.jobs.work import Entry, job_name
@@ -198,6 +206,93 @@ def test_closing_stops_every_machine_also_when_answers_are_lost(platform, studio
     for future in futures:
         with pytest.raises(JobError, match="the run was ended"):
             future.result(1)
+
+
+def free(dispatcher: Dispatcher) -> bool:
+    """Whether another thread can take the lock of a dispatcher."""
+    found: list[bool] = []
+
+    def take() -> None:
+        found.append(dispatcher._lock.acquire(timeout=5))
+        if found[0]:
+            dispatcher._lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize("how", ["closed", "an error"])
+def test_who_waits_for_a_job_is_told_without_a_lock_and_after_the_machines_are_stopped(
+    platform, studio, make, how: str
+) -> None:
+    dispatcher = make()
+    future = dispatcher.submit(work("train", studio, "sleep 60"))
+    until(lambda: platform.running)
+    told: list[tuple[bool, int]] = []
+    future.add_done_callback(lambda done: told.append((free(dispatcher), len(platform.running))))
+    if how == "an error":
+        platform.fault(r"GET .*/jobs$", status=401)
+        until(lambda: told)
+    dispatcher.close()
+    assert told == [(True, 0 if how == "closed" else 1)]
+    assert platform.running == []
+
+
+def test_a_job_of_which_neither_creation_nor_search_was_answered_is_stopped_in_the_end(
+    platform, studio, make, monkeypatch
+) -> None:
+    monkeypatch.setattr("kedro_lightning.platform.calls._ATTEMPTS", 1)
+    platform.fault(r"POST .*/jobs$", status=503, after=True)
+    platform.fault(r"GET .*/(jobs|workload-tags)$", status=503)
+    dispatcher = make()
+    with pytest.raises(PlatformError):
+        dispatcher.submit(work("train", studio, "sleep 60")).result(300)
+    assert len(platform.running) == 1
+    assert dispatcher.close() == []
+    assert platform.running == []
+
+
+def test_a_job_that_is_made_after_the_run_was_ended_is_stopped(platform, studio, make) -> None:
+    dispatcher, begun, go = make(), threading.Event(), threading.Event()
+    create = dispatcher._api.create
+
+    def slow(request):
+        begun.set()
+        go.wait(300)
+        return create(request)
+
+    dispatcher._api.create = slow
+    dispatcher.submit(work("train", studio, "sleep 60"))
+    assert begun.wait(300)
+    dispatcher._thread.join = lambda timeout: None  # as one that waits no longer
+    assert dispatcher.close() == []
+    go.set()
+    until(lambda: platform.jobs and not platform.running)
+
+
+def test_a_request_beside_the_watch_that_is_refused_ends_nothing(platform, studio, make, caplog) -> None:
+    dispatcher, flag = make(), Path(platform.world.root) / "go"
+    other = dispatcher.submit(work("other", studio, f"until [ -e {flag} ]; do sleep 0.1; done"))
+    stopped = dispatcher.submit(work("stopped", studio, "sleep 60"))
+    until(lambda: len(platform.running) == 2)
+    platform.fault(r"PUT .*/jobs/", status=422, body="not now")
+    dispatcher.cancel(["stopped"])
+    with pytest.raises(InterruptedJobError):
+        stopped.result(300)  # it was asked again
+    flag.touch()
+    assert other.result(300).attempts == 1
+    assert "not now. The jobs keep running; asking again." in caplog.text
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(platform, studio, make, caplog) -> None:
+    def on_line(title: str, line: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    assert make(on_line=on_line).submit(work("train", studio, "echo one; echo two")).result(300).attempts == 1
+    until(lambda: "train: a line of its log cannot be kept ([Errno 28] No space left on device)." in caplog.text)
+    assert caplog.text.count("cannot be kept") == 1
 
 
 def test_no_more_jobs_run_than_allowed_and_the_worthiest_start_first(platform, studio, make) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from .errors import JobError
-from .jobs.dispatch import Dispatcher
+from .jobs.dispatch import Dispatcher, open_dispatchers
 from .jobs.work import Outcome, Work, fail, finish
 from .node_jobs import NodeJob, parents_outside
 from .places import place_of
@@ -87,7 +89,10 @@ class NodeExecutor(Executor):
     def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
         """Stops every job that still runs, whatever the reason to leave."""
         self.shutdown()
-        left = self._dispatcher.close()
+        with _undisturbed():
+            left = self._dispatcher.close()
+            if exc_type is not None:  # a node here may have jobs of its own, and goes on in its thread
+                left += [name for other in open_dispatchers() for name in other.close()]
         if left:
             logger.error(
                 "These jobs could not be stopped and end by their own time limit: %s. See 'kedro compute status'.",
@@ -108,12 +113,12 @@ class NodeExecutor(Executor):
             task, future = item
             try:
                 node = task.execute()
-            except BaseException as error:  # noqa: BLE001  (it is raised again where the run waits)
-                fail(future, error)
-            else:
                 with self._lock:
                     self._finish(node.name)
                     self._start_ready_jobs()
+            except BaseException as error:  # noqa: BLE001  (it is raised again where the run waits)
+                fail(future, error)
+            else:
                 finish(future, node)
 
     # -- elsewhere -----------------------------------------------------------------------------------------------------
@@ -123,9 +128,14 @@ class NodeExecutor(Executor):
             waiting = [name for name in job.nodes if name in self._tasks]
             if job.name not in self._started and waiting and self._needs[job.name] <= self._finished:
                 self._started.add(job.name)
-                for name in waiting:
-                    self._begin(self._tasks[name])
-                outcome = self._dispatcher.submit(self._works[job.name])
+                try:
+                    for name in waiting:
+                        self._begin(self._tasks[name])
+                    outcome = self._dispatcher.submit(self._works[job.name])
+                except BaseException as error:  # noqa: BLE001  (it is raised again where the run waits)
+                    for name in waiting:
+                        fail(self._futures[name], error)
+                    continue
                 outcome.add_done_callback(lambda done, job=job: self._job_ended(job, done))  # type: ignore[misc]
 
     def _job_ended(self, job: NodeJob, outcome: Future[Outcome]) -> None:
@@ -153,10 +163,10 @@ class NodeExecutor(Executor):
             if task.node.name not in self._begun:
                 self._begin(task)
             _end_hooks(task)
-        except BaseException as error:  # noqa: BLE001  (a hook of the project, or an output that is not there)
+            self._finish(task.node.name)
+        except BaseException as error:  # noqa: BLE001  (a hook, an output that is not there, or a full disk)
             fail(future, error)
         else:
-            self._finish(task.node.name)
             finish(future, task.node)
             self._start_ready_jobs()
 
@@ -164,6 +174,24 @@ class NodeExecutor(Executor):
         if name not in self._finished:
             self._finished.add(name)
             self._on_done(name)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Answers Ctrl-C and SIGTERM with a line: what is not stopped now goes on costing money."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def answer(number: int, frame: Any) -> None:
+        os.write(2, b"The rented machines are being stopped; a moment.\n")  # a stream may be in use already
+
+    before = {number: signal.signal(number, answer) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _end_hooks(task: Task) -> None:

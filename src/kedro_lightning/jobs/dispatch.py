@@ -36,6 +36,12 @@ _FEW_JOBS = 8
 _HURRY_SECONDS = 3.0
 EntryListener = Callable[[Entry], None]
 LineListener = Callable[[str, str], None]
+_open: set[Dispatcher] = set()
+
+
+def open_dispatchers() -> list[Dispatcher]:
+    """Returns the dispatchers of this process that have been started and not closed."""
+    return list(_open)
 
 
 class Pace:
@@ -124,6 +130,7 @@ class Dispatcher:
             self._api.lists_several |= work.num_machines > 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name="kedro-compute", daemon=True)
+                _open.add(self)
                 self._thread.start()
         self._wake.set()
         return tracked.future
@@ -152,6 +159,7 @@ class Dispatcher:
         try:  # money first; and whoever waits is told without the lock, since it may want one that another holds
             return stop_all(self._api, self._tag, known) if self._thread is not None else []
         finally:
+            _open.discard(self)
             for tracked in left:
                 fail(tracked.future, InterruptedJobError(f"{tracked.work.title}: the run was ended."))
 

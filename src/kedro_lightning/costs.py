@@ -6,8 +6,9 @@ import contextlib
 import datetime as dt
 import fcntl
 import html
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 from .errors import ComputeError
 from .files import write_whole
 from .jobs.work import Entry, run_tag
-from .platform.jobs import JobsApi
+from .platform.jobs import JobsApi, JobView, State
 
 COLUMNS = [
     "run_id", "title", "key", "attempt", "job_id", "name", "tier", "machine", "usd_per_hour", "state", "seconds",
@@ -26,6 +27,7 @@ COLUMNS = [
 
 _NUMBERS: dict[str, Any] = {"usd_per_hour": float, "cost_usd": float, "seconds": float}
 _TYPES: dict[str, Any] = {name: _NUMBERS.get(name, str) for name in COLUMNS if name not in ("attempt", "settled")}
+_ENDED = [state.value for state in State if state.ended]
 _SETTLED_AFTER_MINUTES = 10.0
 _LOADS_NOTHING = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = (
@@ -87,6 +89,15 @@ class Ledger:
             rows = [*frame.to_dict("records"), row]
             write_whole(self.path, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
 
+    def amend(self, job_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """Changes the row of a job as it is now, and returns it; ``change`` gets it and returns what is another."""
+        with self._locked():
+            rows: Any = self.read().to_dict("records")
+            row: dict[str, Any] = next((row for row in rows if row["job_id"] == job_id), {})
+            row.update(change(row) if row else {})
+            write_whole(self.path, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
+        return row
+
     def spent(self, *, run_id: str | None = None, month: str | None = None) -> float:
         """Returns USD spent in a run, or in a month (``2026-11``), or in all."""
         frame = self.read()
@@ -99,7 +110,7 @@ class Ledger:
     def minutes(self, title: str, machine: str) -> float | None:
         """Returns the median minutes of past runs of a node on a machine, or ``None`` if there are none."""
         frame = self.read()
-        past = frame[(frame["title"] == title) & (frame["machine"] == machine) & (frame["state"] == "completed")]
+        past = frame[(frame["title"] == title) & (frame["machine"] == machine) & _timed(frame)]
         return float(past["seconds"].median()) / 60 if len(past) else None
 
     @contextlib.contextmanager
@@ -110,32 +121,58 @@ class Ledger:
             yield
 
 
-def refresh(ledger: Ledger, api: JobsApi) -> int:
+def refresh(ledger: Ledger, api: JobsApi, *, running_only: bool = False) -> int:
     """Asks the platform for the cost of jobs whose cost may still change, and records it.
 
     The platform may read 0.0 or less than the end for minutes after a job. A cost counts as settled when the job ended
-    a while ago and two readings agree. Returns how many rows are not settled yet.
+    a while ago and two readings agree.
+
+    Args:
+        ledger: The table.
+        api: The platform's jobs, those on several machines included.
+        running_only: Ask for those alone whose end is not recorded, and leave those that do run to who watches them.
+
+    Returns:
+        How many rows are not settled yet.
     """
     frame = ledger.read()
     open_rows = frame[frame["settled"].astype(str) != "True"]
+    if running_only:
+        open_rows = open_rows[~open_rows["state"].isin(_ENDED)]
     unsettled = 0
     for run_id, rows in open_rows.groupby("run_id"):
         jobs = {job.id: job for job in api.find_all(run_tag(str(run_id)))}
-        for row in rows.to_dict("records"):
-            job = jobs.get(str(row["job_id"]))
-            entry = Entry(**{each.name: row[each.name] for each in fields(Entry)})
+        for job_id in map(str, rows["job_id"]):
+            job = jobs.get(job_id)
             if job is None:
-                ledger.record(str(run_id), replace(entry, note=entry.note or "gone"), str(row["tier"]), settled=True)
-                continue
-            cost = job.cost_usd or entry.cost_usd
-            agrees = abs(cost - entry.cost_usd) < 1e-6 and job.cost_usd > 0
-            ended_at = job.stopped_at if job.state.ended else None
-            age = dt.datetime.now(dt.UTC) - ended_at if ended_at else dt.timedelta(0)
-            settled = agrees and age > dt.timedelta(minutes=_SETTLED_AFTER_MINUTES)
-            unsettled += not settled
-            state = job.state.value if job.state.ended else entry.state
-            ledger.record(str(run_id), replace(entry, cost_usd=cost, state=state), str(row["tier"]), settled=settled)
+                ledger.amend(job_id, lambda row: {"note": row["note"] or "gone", "settled": True})
+            elif running_only and job.state in (State.PENDING, State.RUNNING):
+                unsettled += 1
+            else:
+                row = ledger.amend(job_id, partial(_seen, job))
+                unsettled += str(row.get("settled")) != "True"
     return unsettled
+
+
+def _seen(job: JobView, row: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the platform's word on a job changes in its row."""
+    if not job.state.ended and row["state"] in _ENDED:
+        return {}  # asked before the row was written
+    seconds = row["seconds"]
+    if job.state.ended and job.started_at and job.stopped_at:
+        seconds = max(0.0, (job.stopped_at - job.started_at).total_seconds()) or seconds
+    cost = job.cost_usd or row["cost_usd"] or seconds * row["usd_per_hour"] / 3600
+    agrees = abs(cost - row["cost_usd"]) < 1e-6 and job.cost_usd > 0
+    ended_at = job.stopped_at if job.state.ended else None
+    age = dt.datetime.now(dt.UTC) - ended_at if ended_at else dt.timedelta(0)
+    settled = agrees and age > dt.timedelta(minutes=_SETTLED_AFTER_MINUTES)
+    state = job.state.value if job.state.ended else row["state"]
+    return {"cost_usd": round(cost, 6), "seconds": round(seconds, 3), "state": state, "settled": settled}
+
+
+def _timed(frame: pd.DataFrame) -> pd.Series[bool]:
+    """Returns which rows are of jobs that did their work in a time that is known."""
+    return (frame["state"] == "completed") & (frame["seconds"] > 0)
 
 
 def summary(frame: pd.DataFrame, by: str) -> list[dict[str, Any]]:
@@ -155,7 +192,7 @@ def advice(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
     Throughput is measured, not assumed: a machine that costs twice as much may be done in a third of the time.
     """
-    done = frame[frame["state"] == "completed"]
+    done = frame[_timed(frame)]
     rows = []
     for title, runs in done.groupby("title"):
         usd = {str(machine): float(costs.median()) for machine, costs in runs.groupby("machine")["cost_usd"]}

@@ -13,7 +13,7 @@ from kedro_lightning.costs import Ledger, advice, cost_per_point, refresh, summa
 from kedro_lightning.errors import BudgetError, ComputeError
 from kedro_lightning.jobs.dispatch import Dispatcher
 from kedro_lightning.plan import Plan
-from kedro_lightning.platform.jobs import JobsApi
+from kedro_lightning.platform.jobs import JobRequest, JobsApi
 from kedro_lightning.preflight import check_money
 
 
@@ -107,6 +107,41 @@ def test_a_cost_that_comes_late_is_asked_for_until_it_is_settled(
     monkeypatch.setattr("kedro_lightning.costs._SETTLED_AFTER_MINUTES", -1.0)
     assert refresh(ledger, api) == 0
     assert str(ledger.read().iloc[0]["settled"]) == "True"
+
+
+def test_a_job_that_ended_unseen_has_the_seconds_of_the_platform(platform, studio, connection, ledger) -> None:
+    api = JobsApi(connection)
+    dispatcher = Dispatcher(api, "run-1", on_entry=lambda entry: ledger.record("run-1", entry))
+    dispatcher.submit(work("train", studio)).result(300)
+    dispatcher.close()
+    platform.jobs[0].update(startedAt="2026-11-01T10:00:00Z", stoppedAt="2026-11-01T10:10:00Z")
+    ledger.record("run-1", replace(ENTRY, job_id=platform.jobs[0]["id"], state="running", seconds=0.0))
+    refresh(ledger, api)
+    assert ledger.minutes("train", "T4") == 10.0
+
+
+def test_a_job_whose_seconds_nobody_knows_says_nothing_of_the_next_one(ledger: Ledger) -> None:
+    ledger.record("run-1", replace(ENTRY, seconds=0.0))
+    assert ledger.minutes("train", "T4") is None
+    assert advice(ledger.read()) == []
+
+
+def test_a_row_that_became_newer_while_the_platform_was_asked_stays(platform, studio, connection, ledger) -> None:
+    api = JobsApi(connection)
+    job = api.create(JobRequest("train", "sleep 60", "lit-t4-1", studio.id, ("kedro-compute-run-run-1",)))
+    entry = replace(ENTRY, job_id=job.id, state="running", cost_usd=0.1)
+    ledger.record("run-1", entry, "t4")
+    find_all = api.find_all
+
+    def slow(tag: str):
+        found = find_all(tag)
+        ledger.record("run-1", replace(entry, state="failed", cost_usd=0.5, note="interrupted"), "t4")
+        return found
+
+    api.find_all = slow  # type: ignore[method-assign]
+    assert refresh(ledger, api) == 1
+    (row,) = ledger.read().to_dict("records")
+    assert (row["state"], row["cost_usd"], row["note"]) == ("failed", 0.5, "interrupted")
 
 
 class _Costing(Plan):

@@ -14,6 +14,7 @@ from typing import Literal
 
 from .code import Source
 from .config import ComputeConfig, config_loader, load_config
+from .costs import refresh
 from .errors import InterruptedJobError, PreflightError, SettingsError
 from .hooks import RunContext, compute_hook
 from .job_script import job_script
@@ -192,6 +193,8 @@ class CommandJobs:
         for left in jobs.find_all(run_tag(self._name)):
             if not left.state.ended:  # of a driver that is gone; its work is given to the new ones
                 jobs.stop(left)
+        # What they cost is a part of the budget, also where nobody watched them to their end.
+        refresh(market.ledger, JobsApi(market.connection, lists_several=True), running_only=True)
 
         def remember(entry: Entry) -> None:
             with self._lock:

@@ -107,6 +107,11 @@ class Ledger:
             frame = frame[frame["recorded_at"].astype(str).str.startswith(month)]
         return float(frame["cost_usd"].sum())
 
+    def completed(self, run_id: str) -> set[str]:
+        """Returns the keys of a run's jobs that did their work: resumed, the run takes what they made."""
+        frame = self.read()
+        return set(frame[(frame["run_id"] == run_id) & (frame["state"] == "completed")]["key"])
+
     def minutes(self, title: str, machine: str) -> float | None:
         """Returns the median minutes of past runs of a node on a machine, or ``None`` if there are none."""
         frame = self.read()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from kedro.utils import is_kedro_project
 
 from .code import Source, bring_code, pushed_commit
 from .config import ComputeConfig, conf_source
-from .costs import Ledger
+from .costs import Ledger, refresh
 from .errors import BudgetError, PlatformError, PreflightError
 from .hooks import RunContext
 from .jobs.starting import RunBudget
@@ -23,6 +23,7 @@ from .packages import check_installed
 from .places import check_places, folder_settings
 from .plan import Plan, make_plan
 from .platform.client import Connection, connect
+from .platform.jobs import JobsApi
 from .platform.machines import PriceList, cached_prices, read_prices
 from .platform.studios import StudiosApi, StudioView
 from .run_state import FOLDER, own_folder
@@ -63,6 +64,7 @@ def preflight(
     config: ComputeConfig,
     context: RunContext,
     run_id: str,
+    done: Collection[str] = (),
 ) -> Ready:
     """Checks a run and brings the code to its Studios; rents nothing.
 
@@ -75,6 +77,7 @@ def preflight(
         config: The settings.
         context: How the run was started.
         run_id: The run.
+        done: Nodes that an earlier driver of the run has done; they cost nothing more.
 
     Raises:
         ComputeError: Something is missing; the message says what, and where to set it.
@@ -89,7 +92,8 @@ def preflight(
     times = JobTimes(config, market.ledger, context.loader)
     plan = make_plan(pipeline, jobs, catalog, config, market.prices, times)
     minutes = {row.name: row.minutes or 0.0 for row in plan.rented}
-    budget = check_money(plan, config, market.ledger, run_id, market.connection.teamspace.balance_usd)
+    refresh(market.ledger, JobsApi(market.connection, lists_several=True), running_only=True)
+    budget = check_money(plan, config, market.ledger, run_id, market.connection.teamspace.balance_usd, done)
     tasks = [job.task for job in jobs]
     studios, source = ready_studios(context.project, config, StudiosApi(market.connection), tasks, commit)
     works = {
@@ -171,8 +175,15 @@ def current_prices(connection: Connection, project: Path) -> PriceList:
     return prices
 
 
-def check_money(plan: Plan, config: ComputeConfig, ledger: Ledger, run_id: str, balance_usd: float | None) -> RunBudget:
-    """Checks that the estimate is within the budgets and the credit, and returns what may be spent.
+def check_money(
+    plan: Plan,
+    config: ComputeConfig,
+    ledger: Ledger,
+    run_id: str,
+    balance_usd: float | None,
+    done: Collection[str] = (),
+) -> RunBudget:
+    """Checks that the estimate for what is not done is within the budgets and the credit; returns what may be spent.
 
     Raises:
         BudgetError: It is not.
@@ -186,9 +197,12 @@ def check_money(plan: Plan, config: ComputeConfig, ledger: Ledger, run_id: str, 
     if balance_usd is not None:
         limits["the credit of the teamspace"] = balance_usd + spent
     name, limit = min(limits.items(), key=lambda item: item[1])
-    if plan.usd > limit - spent:
+    paid = ledger.completed(run_id)
+    usd = plan.usd - sum(row.usd for row in plan.rented if row.name in paid or set(row.nodes) <= set(done))
+    if usd > limit - spent:
+        what = "The run" if usd == plan.usd else "What is left of the run"
         raise BudgetError(
-            f"The run is estimated at {plan.usd:.2f} USD and {max(0.0, limit - spent):.2f} USD are left by {name}. "
+            f"{what} is estimated at {usd:.2f} USD and {max(0.0, limit - spent):.2f} USD are left by {name}. "
             "Nothing was started. See 'kedro compute plan'; set the budget in compute.yml."
         )
     return RunBudget(limit, spent)

@@ -98,7 +98,8 @@ class StudioRunner(_PartOfARun, AbstractRunner):
         if not jobs or context is None:
             super()._run(pipeline, catalog, hook_manager, run_id)
             return
-        ready = preflight(pipeline, jobs, catalog, config, context, run_id)
+        done = _still_done(set(earlier.done), pipeline, catalog) if earlier is not None else set()
+        ready = preflight(pipeline, jobs, catalog, config, context, run_id, done)
         _check_same_code(earlier, ready)
         state = StateFile(context.project, earlier or _new_state(run_id, context, config, ready.code, self.here))
         state.write()
@@ -109,7 +110,7 @@ class StudioRunner(_PartOfARun, AbstractRunner):
             jobs,
             ready.works,
             _dispatcher(ready, config, jobs, state, context.project, attach=earlier is not None),
-            done=_still_done(set(state.state.done), pipeline, catalog),
+            done=done,
             on_done=lambda node: state.write(done=[node]),
         )
         try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kedro.config import OmegaConfigLoader
-from tests.kedro_lightning.conftest import until
+from tests.kedro_lightning.conftest import ENTRY, until
 
 from kedro_lightning import TEMPLATES, BudgetError, CommandJobs, PreflightError, SettingsError
+from kedro_lightning.costs import Ledger
 from kedro_lightning.hooks import RunContext, compute_hook
 from kedro_lightning.platform.studios import StudiosApi
 
@@ -86,6 +88,18 @@ def test_jobs_of_a_driver_that_is_gone_are_stopped_first(platform, jobs) -> None
         left = platform.module.new_job("p-1", "worker-0-old", {"command": "sleep 60"}, tags)
     ends(jobs, jobs.start("worker 0", ["true"]))
     assert platform.world.jobs[left["id"]]["state"] in ("stop", "stopped")
+
+
+def test_what_workers_cost_that_nobody_watched_to_their_end_is_a_part_of_the_budget(platform, jobs, project) -> None:
+    ledger = Ledger(project / "data/08_reporting/compute/ledger.csv")
+    with platform.world.lock:
+        left = platform.module.new_job("p-1", "worker-0-old", {"command": "sleep 60"}, ["kedro-compute-run-search"])
+        platform.module.set_job(left, state="stopped")
+        left["totalCost"] = 2.9999
+    ledger.record("search", replace(ENTRY, job_id=left["id"], state="running", cost_usd=0.0))
+    assert ends(jobs, jobs.start("worker 0", ["true"])) == "failed"  # for want of money
+    assert ledger.spent(run_id="search") == 2.9999
+    assert len(platform.jobs) == 1
 
 
 def test_an_evaluation_waits_for_its_grid_and_what_is_worth_most_starts_first(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from kedro_lightning.node_jobs import make_node_jobs
 from kedro_lightning.platform.jobs import JobRequest, JobsApi
 from kedro_lightning.platform.machines import cached_prices
 from kedro_lightning.platform.studios import StudiosApi
-from kedro_lightning.preflight import preflight
+from kedro_lightning.preflight import check_money, preflight
 from kedro_lightning.runner import orphans
 from kedro_lightning.studio_setup import set_up
 
@@ -180,6 +182,35 @@ def test_data_in_memory_is_a_reason(platform, studio, tmp_path: Path) -> None:
 def test_what_the_run_spent_before_is_counted(platform, studio, tmp_path: Path) -> None:
     Ledger(tmp_path / "data/08_reporting/compute/ledger.csv").record("run-1", ENTRY)
     assert attempt(tmp_path).budget.free_usd == pytest.approx(2 - 0.34)
+
+
+@pytest.mark.parametrize("state", ["failed", "stopped", "completed"])
+def test_what_a_job_cost_whose_driver_was_killed_is_counted(platform, studio, connection, tmp_path, state: str) -> None:
+    ledger = Ledger(tmp_path / "data/08_reporting/compute/ledger.csv")
+    job = JobsApi(connection).create(
+        JobRequest("train", "sleep 60", "lit-t4-1", studio.id, ("kedro-compute", "kedro-compute-run-run-1"))
+    )
+    ledger.record("run-1", replace(ENTRY, job_id=job.id, state="running", cost_usd=0.0, seconds=0.0))
+    assert attempt(tmp_path).budget.spent_usd == 0.0  # whoever takes it over counts what it costs
+    platform.module.set_job(platform.world.jobs[job.id], state=state, totalCost=1.9)
+    if state == "completed":
+        assert attempt(tmp_path).budget.spent_usd == 1.9  # and what it made is not made again
+    else:
+        with pytest.raises(ComputeError, match=r"estimated at 0\.34 USD and 0\.10 USD are left by budget.run_usd"):
+            attempt(tmp_path)
+    asked = len(platform.world.log)
+    with suppress(ComputeError):
+        attempt(tmp_path)
+    assert "/jobs" not in repr([entry["path"] for entry in platform.world.log[asked:]])
+
+
+def test_a_resumed_run_needs_no_money_for_what_is_done(platform, studio, tmp_path: Path) -> None:
+    ledger, plan = Ledger(tmp_path / "ledger.csv"), attempt(tmp_path).plan
+    ledger.record("run-1", replace(ENTRY, key="other", cost_usd=1.9))
+    config = ComputeConfig.model_validate(_SETTINGS)
+    with pytest.raises(ComputeError, match=r"^The run is estimated at 0\.34 USD and 0\.10 USD are left"):
+        check_money(plan, config, ledger, "run-1", None)
+    assert check_money(plan, config, ledger, "run-1", None, {"train"}).free_usd == pytest.approx(0.1)
 
 
 def test_prices_are_kept_with_their_date_and_serve_in_an_outage(platform, studio, tmp_path: Path, monkeypatch) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import threading
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -124,7 +125,9 @@ class CommandJobs:
         ready = self.prepare()
         variables = env or {}
         _refuse_secrets([*command, *variables.values()], ready.config)
-        key = f"{label.replace(' ', '-')}-{hashlib.sha256(repr(list(command)).encode()).hexdigest()[:8]}"
+        digest = hashlib.sha256(repr(list(command)).encode()).hexdigest()[:8]
+        # Another key at each start: a command that is started again must not be taken for the job it had before.
+        key = f"{label.replace(' ', '-')}-{digest}{uuid.uuid4().hex[:6]}"
 
         def script(attempt: Attempt) -> str:
             folder = f"{self._name}-{key}"

@@ -72,6 +72,19 @@ def test_a_command_of_one_label_is_started_once(platform, jobs) -> None:
     assert platform.running == []
 
 
+def test_a_command_that_is_started_again_is_another_job_and_has_its_own_result(platform, jobs, project) -> None:
+    flag = project / "data/shared/set/fixed"
+    command = ["sh", "-c", f"[ -e {flag} ]"]
+    first = jobs.start("worker 0", command)
+    assert ends(jobs, first) == "failed"
+    flag.touch()
+    platform.fault(r"POST .*/jobs$", status=503, after=True)  # so that it is looked for
+    second = jobs.start("worker 0", command)
+    assert ends(jobs, second) == "finished"
+    assert jobs.state(first) == "failed"
+    assert [job["state"] for job in platform.jobs] == ["failed", "completed"]
+
+
 def test_a_command_that_loses_its_machine_is_gone_and_one_that_errs_has_failed(platform, jobs) -> None:
     lost, bad = jobs.start("worker 0", ["sleep", "60"]), jobs.start("worker 1", ["false"])
     assert ends(jobs, bad) == "failed"

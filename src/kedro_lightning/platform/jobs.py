@@ -186,7 +186,7 @@ class JobsApi:
 
 
 def body_of(request: JobRequest) -> Any:
-    """Returns what is sent to the platform for a job, as the SDK's own ``Job.run`` would send it."""
+    """Returns what is sent to the platform for a job, as the SDK's own ``Job.run`` would send it with one attempt."""
     from lightning_sdk.lightning_cloud.openapi import (
         JobsServiceCreateJobBody,
         JobsServiceCreateMultiMachineJobBody,
@@ -213,6 +213,7 @@ def body_of(request: JobRequest) -> Any:
             name=request.name, spec=spec, cluster_id="", machines=request.num_machines, tags=tags
         )
     spec.volumes = []
+    spec.max_run_attempts = 1  # started again by the platform, a job would have its whole time, and cost, once more
     return JobsServiceCreateJobBody(name=request.name, spec=spec, tags=tags)
 
 

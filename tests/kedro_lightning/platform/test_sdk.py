@@ -41,6 +41,8 @@ def test_a_job_is_asked_for_as_the_sdks_own_classes_ask_for_it(machines: int) ->
         "tags": ["a", "b"],
     }  # fmt: skip
     theirs = (
-        JobApiV2._create_job_body(**same) if machines == 1 else MMTApiV2._create_mmt_body(num_machines=machines, **same)
+        JobApiV2._create_job_body(max_run_attempts=1, **same)
+        if machines == 1
+        else MMTApiV2._create_mmt_body(num_machines=machines, **same)
     )
     assert body_of(request) == theirs

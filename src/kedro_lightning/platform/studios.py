@@ -46,8 +46,12 @@ class StudiosApi:
 
     def list(self) -> list[StudioView]:
         """Returns the Studios of the teamspace."""
-        answer = self._read("list Studios", self._client.cloud_space_service_list_cloud_spaces)
-        return [_view(entry) for entry in answer.cloudspaces or []]
+        function = self._client.cloud_space_service_list_cloud_spaces
+        return [
+            _view(entry)
+            for answer in self._connection.pages("list Studios", function)
+            for entry in answer.cloudspaces or []
+        ]
 
     def find(self, name: str) -> StudioView | None:
         """Returns a Studio by name, or ``None``."""

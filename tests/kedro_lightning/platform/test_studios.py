@@ -43,3 +43,10 @@ def test_a_studio_moves_to_another_machine_and_keeps_its_files(platform, connect
         assert found is not None
         assert found.machine == machine
     assert api.run(studio, "cat notes.txt") == ("kept", 0)
+
+
+def test_all_studios_of_a_teamspace_are_found(platform, connection) -> None:
+    platform.world.page = 2
+    api = StudiosApi(connection)
+    made = [api.create(f"studio-{number}").name for number in range(5)]
+    assert [studio.name for studio in api.list()] == made

@@ -28,7 +28,9 @@ def view(studio):
 def studios(request, p):
     name = request.q("name")
     found = [view(studio) for studio in W.studios.values() if not name or studio["name"] == name]
-    return {"cloudspaces": found, "nextPageToken": ""}
+    start = int(request.q("pageToken") or 0)
+    more = str(start + W.page) if len(found) > start + W.page else ""
+    return {"cloudspaces": found[start : start + W.page], "nextPageToken": more}
 
 
 @route("POST", "/v1/projects/{p}/cloudspaces")

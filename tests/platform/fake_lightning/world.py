@@ -64,7 +64,7 @@ class World:
         self.job_quota = None  # jobs at one time, None for any number
         self.cost_lags = False  # total_cost reads 0.0 for the first requests after the end
         self.clock_skew = 0.0  # seconds by which the platform's clock is ahead
-        self.page = 100  # jobs of one answer
+        self.page = 100  # jobs or Studios of one answer
         self.log, self.faults, self.telemetry = [], [], []
         self.jobs, self.mmts, self.studios, self.sessions, self.deployments = {}, {}, {}, {}, {}
         self.blobs, self.secrets, self.user_secrets = {}, {}, {}

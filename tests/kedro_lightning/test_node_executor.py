@@ -84,9 +84,9 @@ def test_an_error_after_a_node_has_run_is_raised_where_the_run_waits(where: str,
             future = executor.submit(Task(each, kept, False, hook_manager=hooks, run_id="run-1"))
             if each.name == fails:
                 with pytest.raises(OSError, match="no space"):
-                    future.result(20)
+                    future.result(300)
                 return
-            future.result(20)
+            future.result(300)
 
 
 def test_leaving_with_an_error_also_stops_the_jobs_of_a_node_that_runs_here(platform, studio, connection) -> None:
@@ -126,4 +126,4 @@ def test_a_second_interruption_does_not_cut_short_the_clean_up(how: signal.Signa
     finally:
         signal.signal(how, before)
     assert stopped == ["all"]
-    assert capfd.readouterr().err == "The rented machines are being stopped; a moment.\n"
+    assert "The rented machines are being stopped; a moment.\n" in capfd.readouterr().err

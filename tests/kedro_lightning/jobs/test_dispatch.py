@@ -213,7 +213,7 @@ def free(dispatcher: Dispatcher) -> bool:
     found: list[bool] = []
 
     def take() -> None:
-        found.append(dispatcher._lock.acquire(timeout=5))
+        found.append(dispatcher._lock.acquire(timeout=60))
         if found[0]:
             dispatcher._lock.release()
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from tests.samples.studies import figures_of
 
+from spelling_transfer.pages.findings import describe_confirmation
 from spelling_transfer.pages.study import render_tuning_page
 from spelling_transfer.study.config import LightningSettings, TrialConfig
 from spelling_transfer.study.findings import StudyFindings
@@ -51,6 +52,8 @@ def test_the_page_says_how_the_winner_did_with_new_seeds_and_against_its_control
     # Chosen by spelling: another trial may have the better transfer score, so it is not called the best by that.
     chosen = f"the selected trial had {found.confirmation['selected']:.1%}"
     assert f"{chosen} (the best of 3 by spelling)" in shown
+    weighted = replace(found, study=found.study.model_copy(update={"select_by": "weighted"}))
+    assert ", so biased upwards by the selection)" in describe_confirmation(weighted)
     assert "position counts 0.5, count 0.5; a transfer score is 120% at most" in shown  # no share of anything
     assert "Compared with the form control" in shown
     assert "no correlation can be estimated from 3 finished trials" in shown

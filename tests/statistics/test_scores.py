@@ -161,6 +161,15 @@ def test_a_trial_without_errors_closes_the_whole_gap_in_every_resample() -> None
     assert np.ptp(closed.resamples[:, 0], axis=0).min() > 0
 
 
+def test_a_base_without_errors_has_no_gap_to_close() -> None:
+    answers = Answers(60, [0.3, 0.3])
+    answers.base[:] = True
+    answers.trials[1, 0] = False  # worse than the base: no gap of minus infinity either
+    closed = answers.resampled().gaps_closed()
+    assert np.isnan(closed.value).all()
+    assert not closed.interval(1, 0).excludes(0.0)
+
+
 def test_a_family_may_lack_a_task_and_too_few_families_have_no_interval() -> None:
     answers = Answers(60, [0.3])
     found = answers.resampled(kept=np.arange(140))

@@ -5,6 +5,7 @@ python -m spelling_transfer.storage.study_jobs PLACE VERSION --worker 0
 
 from __future__ import annotations
 
+import hashlib
 import pkgutil
 import sys
 import tempfile
@@ -72,7 +73,9 @@ class LightningTrialBackend:
     def __init__(self, folder: Path, settings: StudySettings) -> None:
         self._folder, self._url = folder, str(settings.place)
         self._place = StudyPlace(self._url, settings.name)
-        self._jobs = CommandJobs(f"study-{settings.name}", self._url)
+        # Somebody else's study of this name, at another place, keeps its jobs when this one stops its own.
+        place = hashlib.sha256(self._url.encode()).hexdigest()[:8]
+        self._jobs = CommandJobs(f"study-{settings.name}-{place}", self._url)
         self._version: str | None = None
 
     def check(self, project: Path, env: str | None) -> None:

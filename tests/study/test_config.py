@@ -66,8 +66,12 @@ def test_settings_that_make_no_sense_are_refused_by_name(settings: dict[str, obj
 
 
 def test_the_focus_sets_the_weights_and_a_weight_overrides_it() -> None:
-    weights = StudySettings(space=SPACE, focus="transfer").weights
-    assert (weights.position, weights.count) == (0.6, 0.6)
-    mixed = StudySettings(space=SPACE, position_task_weight=0.7).weights
-    assert (mixed.position, mixed.count) == (0.7, 0.5)
-    assert transfer_score(0.0, 1.0, 0.0, mixed) == pytest.approx(0.7)
+    study = StudySettings(space=SPACE, focus="transfer")
+    assert (study.weights.position, study.weights.count) == (0.6, 0.6)
+    assert (
+        study.focus_name == StudySettings(space=SPACE, focus="transfer", count_task_weight=0.6).focus_name == "transfer"
+    )
+    mixed = StudySettings(space=SPACE, position_task_weight=0.7)
+    assert (mixed.weights.position, mixed.weights.count) == (0.7, 0.5)
+    assert mixed.focus_name == "own"  # pages would name weights that were not used
+    assert transfer_score(0.0, 1.0, 0.0, mixed.weights) == pytest.approx(0.7)

@@ -53,7 +53,7 @@ def plan_data(plan: Plan, found: Estimate) -> dict[str, Any]:
         "study": plan.study.name,
         "sampler": plan.study.sampler,
         "pruner": plan.study.pruner,
-        "focus": plan.study.focus,
+        "focus": plan.study.focus_name,
         "model": plan.profile.name,
         "searched": plan.space.as_data(),
         "estimate": asdict(found),
@@ -71,7 +71,7 @@ def print_plan(plan: Plan, found: Estimate, *, err: bool) -> None:
     of = "" if found.configurations is None else f" of {found.configurations:,} configurations"
     names = ", ".join(plan.space.entries) or "nothing: the default configuration"
     lines = {
-        "study": f"{study.name} ({study.focus}), {plan.profile.name}",
+        "study": f"{study.name} ({study.focus_name} focus), {plan.profile.name}",
         "searched": names,
         "sampler": f"{study.sampler}, pruner {study.pruner}",
         "trials": f"{found.trials:,}{of}",

@@ -50,7 +50,7 @@ def render_tuning_page(found: StudyFindings, figures: Mapping[str, Figure], *, e
     weights = found.study.weights
     most = transfer_score(1, 1, 1, weights)
     subtitle = (
-        f"Focus {found.study.focus}: position counts {weights.position:g}, count {weights.count:g}; a transfer score "
+        f"Focus {found.study.focus_name}: position counts {weights.position:g}, count {weights.count:g}; a transfer score "
         f"is {most:.0%} at most"
     )
     return render_page(

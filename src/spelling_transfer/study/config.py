@@ -186,6 +186,11 @@ class StudySettings(FrozenModel):
         position, count = self.position_task_weight, self.count_task_weight
         return FocusWeights(focus.position if position is None else position, focus.count if count is None else count)
 
+    @property
+    def focus_name(self) -> str:
+        """The name of these weights: the focus, or ``own`` where a weight is set that is not the focus's."""
+        return self.focus if self.weights == FOCUS_WEIGHTS[self.focus] else "own"
+
     def trial_seed(self, number: int) -> int:
         """Returns the seed of a trial."""
         return self.seed + number

@@ -131,7 +131,7 @@ def compare_arms(
     held_out = marked_answers[marked_answers["endpoint"] != SPELLED]
     comparison, control = compare_all(
         of_first_seed(held_out),
-        study.focus,
+        study.focus_name,
         study.weights,
         settings.bootstrap,
         seed_spread=settings.verdict.seed_spread,

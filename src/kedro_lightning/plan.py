@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .config import ComputeConfig
@@ -63,6 +64,11 @@ class Plan:
     def rented(self) -> list[PlanRow]:
         """The lines that need a rented machine."""
         return [row for row in self.rows if row.machine is not None]
+
+    def without(self, jobs: Collection[str], nodes: Collection[str]) -> Plan:
+        """Returns the plan without rented machines for these jobs, and for jobs of these nodes alone."""
+        done = [row for row in self.rented if row.name in jobs or set(row.nodes) <= set(nodes)]
+        return replace(self, rows=tuple(row for row in self.rows if row not in done))
 
     def as_record(self) -> dict[str, Any]:
         """Returns the plan as plain values."""

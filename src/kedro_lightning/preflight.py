@@ -93,7 +93,8 @@ def preflight(
     plan = make_plan(pipeline, jobs, catalog, config, market.prices, times)
     minutes = {row.name: row.minutes or 0.0 for row in plan.rented}
     refresh(market.ledger, JobsApi(market.connection, lists_several=True), running_only=True)
-    budget = check_money(plan, config, market.ledger, run_id, market.connection.teamspace.balance_usd, done)
+    plan = plan.without(market.ledger.completed(run_id), done)
+    budget = check_money(plan, config, market.ledger, run_id, market.connection.teamspace.balance_usd)
     tasks = [job.task for job in jobs]
     studios, source = ready_studios(context.project, config, StudiosApi(market.connection), tasks, commit)
     works = {
@@ -181,9 +182,8 @@ def check_money(
     ledger: Ledger,
     run_id: str,
     balance_usd: float | None,
-    done: Collection[str] = (),
 ) -> RunBudget:
-    """Checks that the estimate for what is not done is within the budgets and the credit; returns what may be spent.
+    """Checks that the estimate is within what the budgets and the credit leave; returns what may be spent.
 
     Raises:
         BudgetError: It is not.
@@ -197,13 +197,10 @@ def check_money(
     if balance_usd is not None:
         limits["the credit of the teamspace"] = balance_usd + spent
     name, limit = min(limits.items(), key=lambda item: item[1])
-    paid = ledger.completed(run_id)
-    usd = plan.usd - sum(row.usd for row in plan.rented if row.name in paid or set(row.nodes) <= set(done))
-    if usd > limit - spent:
-        what = "The run" if usd == plan.usd else "What is left of the run"
+    if plan.usd > limit - spent:
         raise BudgetError(
-            f"{what} is estimated at {usd:.2f} USD and {max(0.0, limit - spent):.2f} USD are left by {name}. "
-            "Nothing was started. See 'kedro compute plan'; set the budget in compute.yml."
+            f"What is to be run is estimated at {plan.usd:.2f} USD and {max(0.0, limit - spent):.2f} USD are left by "
+            f"{name}. Nothing was started. See 'kedro compute plan'; set the budget in compute.yml."
         )
     return RunBudget(limit, spent)
 

@@ -244,7 +244,7 @@ def _name_orphans(ready: Ready, state: RunState) -> None:
 
 def _announcement(ready: Ready) -> str:
     jobs = len(ready.plan.rented)
-    return f"{jobs} {'jobs' if jobs > 1 else 'job'} on rented machines, about {ready.plan.usd:.2f} USD."
+    return f"{jobs} {'job' if jobs == 1 else 'jobs'} on rented machines, about {ready.plan.usd:.2f} USD."
 
 
 @contextlib.contextmanager

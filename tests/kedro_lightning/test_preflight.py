@@ -21,7 +21,7 @@ from kedro_lightning.node_jobs import make_node_jobs
 from kedro_lightning.platform.jobs import JobRequest, JobsApi
 from kedro_lightning.platform.machines import cached_prices
 from kedro_lightning.platform.studios import StudiosApi
-from kedro_lightning.preflight import check_money, preflight
+from kedro_lightning.preflight import preflight
 from kedro_lightning.runner import orphans
 from kedro_lightning.studio_setup import set_up
 
@@ -44,14 +44,14 @@ def catalog(made: str = "s3://data/made.json") -> DataCatalog:
     )
 
 
-def check(project: Path, kept: DataCatalog, params: dict | None = None, loader=None, **changes):
+def check(project: Path, kept: DataCatalog, params: dict | None = None, loader=None, done=(), **changes):
     config = ComputeConfig.model_validate({**_SETTINGS, **changes})
     if not (project / "pyproject.toml").exists():
         (project / "pyproject.toml").write_text("[tool.kedro]\n")
     if loader is None:
         loader = OmegaConfigLoader(str(project / "conf"), base_env="base", default_run_env="local")
     context = RunContext(project, loader, "local", params or {})
-    return preflight(steps(), make_node_jobs(steps(), config), kept, config, context, "run-1")
+    return preflight(steps(), make_node_jobs(steps(), config), kept, config, context, "run-1", done)
 
 
 def attempt(project: Path, params: dict | None = None, **changes):
@@ -205,12 +205,13 @@ def test_what_a_job_cost_whose_driver_was_killed_is_counted(platform, studio, co
 
 
 def test_a_resumed_run_needs_no_money_for_what_is_done(platform, studio, tmp_path: Path) -> None:
-    ledger, plan = Ledger(tmp_path / "ledger.csv"), attempt(tmp_path).plan
+    ledger = Ledger(tmp_path / "data/08_reporting/compute/ledger.csv")
     ledger.record("run-1", replace(ENTRY, key="other", cost_usd=1.9))
-    config = ComputeConfig.model_validate(_SETTINGS)
-    with pytest.raises(ComputeError, match=r"^The run is estimated at 0\.34 USD and 0\.10 USD are left"):
-        check_money(plan, config, ledger, "run-1", None)
-    assert check_money(plan, config, ledger, "run-1", None, {"train"}).free_usd == pytest.approx(0.1)
+    with pytest.raises(ComputeError, match=r"^What is to be run is estimated at 0\.34 USD and 0\.10 USD are left"):
+        attempt(tmp_path)
+    ready = attempt(tmp_path, done={"train"})
+    assert ready.budget.free_usd == pytest.approx(0.1)
+    assert (ready.plan.rented, ready.plan.usd) == ([], 0)  # what is announced
 
 
 def test_prices_are_kept_with_their_date_and_serve_in_an_outage(platform, studio, tmp_path: Path, monkeypatch) -> None:

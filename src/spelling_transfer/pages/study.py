@@ -50,8 +50,8 @@ def render_tuning_page(found: StudyFindings, figures: Mapping[str, Figure], *, e
     weights = found.study.weights
     most = transfer_score(1, 1, 1, weights)
     subtitle = (
-        f"Focus {found.study.focus_name}: position counts {weights.position:g}, count {weights.count:g}; a transfer score "
-        f"is {most:.0%} at most"
+        f"Focus {found.study.focus_name}: position counts {weights.position:g}, count {weights.count:g}; a transfer "
+        f"score is {most:.0%} at most"
     )
     return render_page(
         f"Tuning: {found.study.name}",

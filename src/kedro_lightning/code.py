@@ -58,7 +58,7 @@ def make_bundle(project: Path, settings: CodeSettings, data_folders: Sequence[st
     """Packs the code, the configuration and small input data of a project.
 
     The same files give the same bytes. Credentials are left out by pattern, and the policy of patterns is in
-    ``code.exclude``; what git ignores is left out as well, where the project is in git.
+    ``code.exclude``; of code, links and what git ignores are left out as well. Data are seldom in git.
 
     Args:
         project: The project's folder.
@@ -68,7 +68,13 @@ def make_bundle(project: Path, settings: CodeSettings, data_folders: Sequence[st
     Raises:
         PreflightError: The archive would be too large to send with every change of the code.
     """
-    names = sorted(set(_files(project, [*settings.include, *data_folders], settings.exclude)))
+    ignored = _ignored(project)
+    code = [
+        name
+        for name in _files(project, settings.include, settings.exclude)
+        if name not in ignored and not (project / name).is_symlink()
+    ]
+    names = sorted({*code, *_files(project, data_folders, settings.exclude)})
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as packed,
@@ -138,14 +144,11 @@ def bring_code(
 
 
 def _files(project: Path, wanted: Iterable[str], excluded: Sequence[str]) -> Iterator[str]:
-    ignored = _ignored(project)
     for name in wanted:
         start = project / name
-        found = sorted(start.rglob("*")) if start.is_dir() else [start]
-        for path in found:
+        for path in start.rglob("*") if start.is_dir() else [start]:
             relative = PurePosixPath(path.relative_to(project).as_posix())
-            usable = path.is_file() and not path.is_symlink() and relative.as_posix() not in ignored
-            if usable and not _matches(relative, excluded):
+            if path.is_file() and not _matches(relative, excluded):
                 yield relative.as_posix()
 
 

@@ -61,9 +61,10 @@ def _gpu() -> tuple[float | str, float | str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         percent, mebibytes = done.stdout.splitlines()[0].split(",")
+        memory = round(float(mebibytes) / 1024, 2)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return "", ""
-    return float(percent), round(float(mebibytes) / 1024, 2)
+    return (float(percent) if percent.strip().isdigit() else ""), memory  # a part of a GPU (MIG) says [N/A]
 
 
 def main(arguments: list[str]) -> None:

@@ -67,6 +67,17 @@ def test_what_cannot_be_asked_is_said_in_one_line(arguments, message, project, s
     assert "Traceback" not in done.output
 
 
+def test_without_the_words_nothing_is_asked_whose_answers_would_be_lost(project, spell):
+    file = project.path / "data/03_primary/words.parquet"
+    file.rename(file.with_suffix(".away"))
+    try:
+        done = project.kedro_here("bench", "run", "cute", "--file", str(spell[0]), "--endpoint", "http://127.0.0.1:9")
+    finally:
+        file.with_suffix(".away").rename(file)
+    assert done.exit_code == 1
+    assert "words.parquet" in done.stderr  # and not that nobody answers there
+
+
 @pytest.mark.parametrize(
     ("harness", "file"), [("lm-eval", "spelling_transfer_spelling.yaml"), ("inspect", "spelling_transfer_tasks.py")]
 )

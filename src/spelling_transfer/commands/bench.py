@@ -119,6 +119,7 @@ def run(
         contents = chosen.read(path, size)
         items = first_of_each_kind(contents.items, limit)
         catalog = load_catalog(env)
+        words = catalog.load("words")
         settings = EvaluationSettings.model_validate(catalog.load("params:evaluation"))
         not_asked: dict[str, int] = {}
         frames, decoding = [], "greedy"
@@ -129,7 +130,7 @@ def run(
                 decoding = answer.decoding
                 not_asked |= left_out  # arms share a vocabulary, so it is the same for all
         answers = pd.concat(frames, ignore_index=True)
-        known = exposure(answers["text"].tolist(), catalog.load("words"))
+        known = exposure(answers["text"].tolist(), words)
         answers = answers.assign(seen=known["seen"], family=known["family"])
         report = _report(chosen, contents, answers, not_asked, settings) | {"decoding": decoding}
         catalog.save(f"public_set_answers.{name}", answers)

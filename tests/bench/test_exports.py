@@ -98,6 +98,16 @@ def test_marks_are_those_of_the_evaluation(questions, answered, tmp_path):
     assert 0 < answered["exact"].sum() < answered["lenient"].sum() < len(answered)
 
 
+def test_answers_and_questions_with_other_ends_of_lines_are_read_back(questions, answered, tmp_path):
+    told = questions.assign(question=questions["question"] + "\u2028\x85")
+    export_inspect(told, tmp_path / "tasks", 24, answered.assign(output="a\u2028b\x85c é"))
+    assert [each["question"] for each in read_questions(tmp_path / "tasks", "count")] == told[told["task"] == "count"][
+        "question"
+    ].tolist()
+    for file in (tmp_path / "tasks" / "answers").iterdir():  # as write_logs.py reads them
+        assert {json.loads(line)["output"] for line in file.read_text().splitlines()} == {"a\u2028b\x85c é"}
+
+
 def test_what_a_harness_imports_needs_none_of_our_heavy_dependencies():
     code = (
         "import sys\nfrom spelling_transfer.bench.shared import marks_of\n"

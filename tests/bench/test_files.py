@@ -105,6 +105,9 @@ def test_a_broken_line_of_json_is_left_out(tmp_path):
     file.write_text("\n".join([good, "{half", other, good.replace("retto", "otter")]))
     contents = load_sets()["rg_spell_backward"].read(file, 0)
     assert [row.where for row in contents.broken] == ["x.jsonl, line 2", "x.jsonl, line 4"]
+    file.write_bytes(f"{good}\r\n{other}\r\n".replace("q ", "q\u2028").encode())
+    contents = load_sets()["rg_spell_backward"].read(file, 0)
+    assert ([item.text for item in contents.items], contents.broken) == (["otter", "fox"], [])
 
 
 def test_parquet_is_read(tmp_path):

@@ -146,7 +146,8 @@ def export_inspect(
 
 def _write_lines(frame: pd.DataFrame, file: Path) -> str:
     """Writes a frame as one JSON object a line; returns the hash."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in frame.to_dict(orient="records")]
+    # In ASCII: an answer may hold U+2028, at which Python ends a line.
+    lines = [json.dumps(row) for row in frame.to_dict(orient="records")]
     text = "\n".join(lines) + "\n"
     file.write_text(text, encoding="utf-8")
     return hashlib.sha256(text.encode()).hexdigest()

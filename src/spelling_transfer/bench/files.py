@@ -117,9 +117,9 @@ def json_rows(path: Path, text: str, columns: Sequence[str], contents: Contents)
         BenchError: No line is an object with the columns.
     """
     rows: list[tuple[str, Row]] = []
-    listed = parse_json(path, text) if text.lstrip().startswith("[") else None
-    lines: Iterable[tuple[int, Any]] = enumerate(listed if isinstance(listed, list) else text.splitlines(), start=1)
-    for number, line in lines:
+    is_list = text.lstrip().startswith("[")
+    lines: Iterable[Any] = parse_json(path, text) if is_list else io.StringIO(text, newline=None)
+    for number, line in enumerate(lines, start=1):
         where = f"{path.name}, line {number}"
         try:
             row = json.loads(line) if isinstance(line, str) else line

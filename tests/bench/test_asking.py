@@ -81,10 +81,10 @@ def test_what_our_task_would_ask_or_answer_otherwise_is_not_asked_in_our_form(wo
 
 def test_contamination_is_by_word_and_by_family():
     words = pd.DataFrame({"word": ["sprint", "otter", "crow"], "split": ["train", "pretrain", "test"]})
-    texts = ["Otter", "sprinting", "crow", "an owl", "no sprints"]
+    texts = ["Otter", "sprinting", "crow", "an owl", "no sprints", "öotter", "otteré-2"]
     known = exposure(texts, words)
-    assert known["seen"].tolist() == ["word", "family", "", "", "family"]
-    assert known["family"].tolist() == ["otter", "sprint", "crow", "an owl", "no sprints"]
+    assert known["seen"].tolist() == ["word", "family", "", "", "family", "", ""]
+    assert known["family"].tolist() == ["otter", "sprint", "crow", "an owl", "no sprints", "öotter", "otteré"]
 
 
 def answers_of(rows: list[tuple[str, str, bool, str]]) -> pd.DataFrame:

@@ -28,7 +28,7 @@ def exposure(texts: Sequence[str], words: pd.DataFrame) -> pd.DataFrame:
         One row a text: ``seen`` (``word``: a word of it was trained on, ``family``: only a relative was, empty:
         neither) and ``family`` (the stem of a single word, the text itself where there are several).
     """
-    pieces = {text: re.findall("[a-z]+", text.lower()) for text in texts}
+    pieces = {text: re.findall(r"[^\W\d_]+", text.lower()) for text in texts}
     trained = set(words.loc[words["split"].isin(TRAINED_SPLITS), "word"])
     stems = find_families(
         sorted({*trained, *(piece for found in pieces.values() for piece in found)}), dictionary_words()

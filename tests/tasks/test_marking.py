@@ -190,12 +190,19 @@ def test_letters_and_yes_or_no():
         ("s & w", "s w"),
         ("The last letter is s and the first is w.", ""),
         ("Last: s\nFirst: w", ""),
+        ("Ending letter: s, starting letter: w", ""),
         ("The second letter is s, the last is w.", ""),
     ],
 )
 def test_the_first_and_the_last_letter_are_read_in_their_order(output, read):
     task = load_tasks()["first_last"]
     assert task.mark(task.make("straw", random.Random(0)), output).read == read
+
+
+def test_a_word_that_begins_like_the_name_of_an_end_is_none():
+    task = load_tasks()["first_last"]
+    assert task.mark(task.make("endless", random.Random(0)), "Endless starts with e and ends with s.").lenient
+    assert task.mark(task.make("startle", random.Random(0)), "Startle: the last is e, the first is s.").invalid
 
 
 FIELD = [  # answers as chatty models gave them: task, argument, those that are right, those that must not be read so

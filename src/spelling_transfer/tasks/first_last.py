@@ -35,7 +35,7 @@ class FirstLast(WordTask):
     def read(self, asked: Asked, output: str) -> str | None:
         """Reads the two letters an output commits itself to, in their order; see :func:`~.marking.read_letters`."""
         text = output.replace(",", " ").replace("&", " and ")
-        said = re.search(r"\b(?:(first|start|begin)|(last|end))", text.lower())
+        said = re.search(r"\b(?:(first|start(?:s|ing)?|begins?)|(last|end(?:s|ing)?))\b", text.lower())
         if said is not None and said.group(2):  # "the last is s, the first is w" gives them in the other order
             return None
         letters = read_letters(text, {*echo_of(asked), "and", "first", "last", "respectively"}, wanted=2)

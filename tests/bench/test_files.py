@@ -65,6 +65,7 @@ def test_a_broken_row_is_left_out_and_says_why(row, reason, tmp_path):
         ("input,answer\n", "0 of 0 rows"),
         (GOOD.encode("utf-16")[:-1] + b"\xd8\x00", "is neither UTF-8 nor UTF-16"),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "line 1: is neither UTF-8 nor UTF-16"),
+        (b"\xef\xbb\xbfinput\n\xe9,x\n", "line 2: is neither UTF-8 nor UTF-16"),
         (b"PK\x03\x04\x00\x00", "holds bytes of no text"),
         (GOOD + '"How many', "a quote is never closed"),
     ],

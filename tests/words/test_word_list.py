@@ -85,6 +85,8 @@ def test_text_and_tables_are_read(name, data, entries):
 def test_another_encoding_is_an_error_that_names_line_and_remedy():
     with pytest.raises(WordListError, match=r"my\.txt, line 3: byte 0xe9 is not UTF-8\. Save the list as UTF-8"):
         parse_word_list("straw\nberry\ncafé\n".encode("latin-1"), "my.txt")
+    with pytest.raises(WordListError, match=r"line 3: byte 0xe9"):
+        parse_word_list(b"\xef\xbb\xbfstraw\nberry\n\xe9tat\n", "my.txt")
 
 
 def test_a_broken_table_is_an_error():

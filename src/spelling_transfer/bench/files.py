@@ -60,7 +60,7 @@ def decode(data: bytes, path: Path) -> str:
     try:
         text = data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise BenchError(f"{path}, line {line}: is neither UTF-8 nor UTF-16. Save it as UTF-8.") from error
     if "\0" in text:
         raise BenchError(f"{path}: holds bytes of no text. --file has to name a text file of this set.")

@@ -151,6 +151,7 @@ def _decode(data: bytes, name: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
+        data = error.object  # without its byte order mark
         line = data.count(b"\n", 0, error.start) + 1
         raise WordListError(
             f"{name}, line {line}: byte {data[error.start]:#04x} is not {encoding.removesuffix('-sig').upper()}. "

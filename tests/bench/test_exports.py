@@ -121,11 +121,12 @@ def test_what_a_harness_imports_needs_none_of_our_heavy_dependencies():
 
 def test_a_folder_is_replaced_only_if_it_was_exported(questions, tmp_path):
     target = tmp_path / "tasks"
+    questions = questions.assign(task=questions["task"].replace("count", "letter-count"))
     for _ in range(2):
         export_inspect(questions, target, 24)
         (target / ".DS_Store").touch()  # a Mac's Finder was there
     functions = re.findall(r"^def (\w+)", (target / "spelling_transfer_tasks.py").read_text(), re.MULTILINE)
-    assert functions == ["spelling_transfer_spelling", "spelling_transfer_position", "spelling_transfer_count"]
+    assert functions == ["spelling_transfer_spelling", "spelling_transfer_position", "spelling_transfer_letter_count"]
     other = tmp_path / "mine"
     other.mkdir()
     (other / "work.txt").write_text("mine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -51,7 +52,7 @@ HERE = Path(__file__).parent
 _INSPECT_TASK = '''
 
 @task
-def {group}_{task}():
+def {function}():
     """Asks our task {task!r}."""
     return exported_task(HERE, {task!r}, {max_tokens})
 '''
@@ -133,7 +134,10 @@ def export_inspect(
     _check_target(target)
     with whole_folder(target) as work:
         tasks = list(_write_questions(questions, work))
-        filled = [_INSPECT_TASK.format(group=GROUP, task=task, max_tokens=max_new_tokens) for task in tasks]
+        filled = [  # the name of a task may have hyphens
+            _INSPECT_TASK.format(function=re.sub(r"\W", "_", f"{GROUP}_{task}"), task=task, max_tokens=max_new_tokens)
+            for task in tasks
+        ]
         (work / "spelling_transfer_tasks.py").write_text(_INSPECT_PYTHON + "".join(filled), encoding="utf-8")
         if answers is not None:
             (work / "answers").mkdir()

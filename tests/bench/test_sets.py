@@ -156,7 +156,7 @@ def test_cutes_own_prompts_are_read_as_data_and_never_run(cute):
             "d.jsonl",
             json.dumps(STRAWBERRY),
             ["2", "ANSWER: 2, not 5", "2 of 5", "two"],
-            ["there are 5, no, 2", "none"],
+            ["there are 5, no, 2", "none", "2" * 5_000],
             [],
         ),
         (
@@ -165,6 +165,14 @@ def test_cutes_own_prompts_are_read_as_data_and_never_run(cute):
             lmentry("first", "w"),
             ["W.", "w w", 'The first letter of "wombat" is "w".', "wombat begins with w", "The letter w"],
             ["t", "w or t", "Wombat", ""],
+            [],
+        ),
+        (
+            "lmentry",
+            "f.json",
+            lmentry("first", "W").replace("wombat", "Wombat"),
+            ["W.", "the first letter of wombat is w"],
+            ["t", ""],
             [],
         ),
         ("rg_letter_counting", "x.jsonl", json.dumps(RG_COUNT), ["3"], ["4", "3."], ["3 times"]),

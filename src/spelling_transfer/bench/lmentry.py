@@ -47,9 +47,10 @@ class LMentry:
         """
         text = re.sub(" +", " ", output.strip().lower()).replace("_", " ")
         words = re.findall(r"\b[a-z\d]+\b", text)
-        letter = rf"(?:the letter )?[\"'.,]*\b{re.escape(item.answer)}\b[\"'.,]*"
+        right = item.answer.lower()
+        letter = rf"(?:the letter )?[\"'.,]*\b{re.escape(right)}\b[\"'.,]*"
         word = rf"(?:the word )?[\"'.,]*\b{re.escape(item.text.lower())}\b[\"'.,]*"
-        if set(words) == {item.answer} or re.fullmatch(rf"{letter}\.?", text):
+        if set(words) == {right} or re.fullmatch(rf"{letter}\.?", text):
             return True
         first = item.kind.startswith("first")
         end, verb, other = ("first", "(?:starts|begins)", "starting") if first else ("last", "ends", "final")

@@ -51,6 +51,13 @@ def test_what_stands_in_for_spelling_keeps_the_other_tasks_of_the_mixture(encode
     assert len(spelling) == len(wrong)
 
 
+def test_wrong_letters_have_the_prompts_of_the_spelling_arm(encoded):
+    hard = MixtureSettings(spelling_data_ratio=0.9, spelling_difficulty="hard")
+    spelling, wrong = (choose_arm(encoded, arm, hard) for arm in ("spelling", "wrong_letters"))
+    prompts = spelling.loc[spelling["task"] == "spelling", "example_id"]
+    assert set(wrong.loc[wrong["kind"] == "wrong_letters", "example_id"]) == set("wrong_letters-" + prompts)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.6])
 def test_rehearsal_is_the_same_share_of_every_arm(encoded, lines, share):
     for arm in TRAINED_ARMS:

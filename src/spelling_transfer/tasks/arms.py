@@ -68,8 +68,8 @@ def choose_arm(examples: pd.DataFrame, arm: TrainedArm, settings: MixtureSetting
 
     Spelling has the mixture of its settings, and so has the form control, whose spelling rows are to be answered by
     the base model. In an arm that stands in for spelling the mixture's other tasks stay, so that the two differ in
-    spelling alone. A direct arm has questions of its task. Where there are enough rows, every arm
-    has as many as the mixture.
+    spelling alone; wrong letters stand behind the mixture's own prompts where there are such rows. A direct arm has
+    questions of its task. Where there are enough rows, every arm has as many as the mixture.
 
     Args:
         examples: The encoded examples.
@@ -96,7 +96,9 @@ def choose_arm(examples: pd.DataFrame, arm: TrainedArm, settings: MixtureSetting
             f"example_mix.{setting}, or leave the arm out."
         )
     wanted = min(len(mixture) - len(kept), len(rows))
-    return examples.loc[[*kept.index, *sorted(first_by_hash(rows["example_id"], wanted, 0))]]
+    same = rows.index[rows["example_id"].isin(f"{WRONG_LETTERS}-" + mixture["example_id"])]
+    rest = first_by_hash(rows["example_id"].drop(same), wanted - len(same), 0)
+    return examples.loc[[*kept.index, *sorted([*same, *rest])]]
 
 
 def with_rehearsal(chosen: pd.DataFrame, lines: pd.DataFrame, share: float) -> pd.DataFrame:

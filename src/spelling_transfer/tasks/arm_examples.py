@@ -168,16 +168,19 @@ def make_token_examples(words: pd.DataFrame, tokenizer: ChatTokenizer) -> list[E
     """Returns one example a token of the training words, the wordings by turns.
 
     After TIPA (see :func:`indexed_examples`), which trains a model on the letters and places inside the tokens of its
-    own vocabulary. Only tokens of training words are used, so that the token-held-out test words stay unseen.
+    own vocabulary. Only tokens of training words are used, so that the token-held-out test words stay unseen, and none
+    that is a word of another split ("house" in "farmhouse").
 
     Args:
-        words: The frame of words with ``split``, ``ids_bare`` and ``ids_spaced``.
+        words: The frame of words with ``split``, ``stem``, ``ids_bare`` and ``ids_spaced``.
         tokenizer: The tokenizer.
     """
-    trained = words[words["split"] == "train"]
+    trained, others = words[words["split"] == "train"], words[words["split"] != "train"]
+    held_out = {*others["word"], *others["stem"]}
+    tokens = tokens_of([*trained["ids_bare"], *trained["ids_spaced"]], tokenizer)
     by_form = {bare: [each for each in TOKEN_TEMPLATES if each.bare == bare] for bare in (True, False)}
     examples = []
-    for number, (_, letters, spaced) in enumerate(tokens_of([*trained["ids_bare"], *trained["ids_spaced"]], tokenizer)):
+    for number, (_, letters, spaced) in enumerate(each for each in tokens if each[1].lower() not in held_out):
         templates = by_form[not spaced]
         template = templates[number % len(templates)]
         question, answer = template.text.format(word=letters), letters_with_places(letters.lower())

@@ -101,10 +101,12 @@ class EndpointAnswerer:
                     self.prompt_tokens[question] = count
                 return _read(question, reply, self._think_ids)
             if reply.status not in _AGAIN:
-                refused = [name for name in _OPTIONAL if name in self._fields and name in str(reply.error)]
+                # Anywhere in the body, as LM Studio's error is a text; but an error may name words of the question.
+                said = str(reply.body)
+                refused = [name for name in _OPTIONAL if name in fields and name in said and name not in question]
                 if not refused and reply.status in _NOT_THIS_ENDPOINT:
-                    said = reply.error.get("message") or "no reason"
-                    raise BenchError(f"The endpoint refuses with status {reply.status}: {said}")
+                    why = reply.error.get("message") or "no reason"
+                    raise BenchError(f"The endpoint refuses with status {reply.status}: {why}")
                 if not refused:
                     return f"the endpoint refuses it with status {reply.status} ({reply.error.get('code')})"
                 self._fields.pop(refused[0], None)

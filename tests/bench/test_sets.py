@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,12 @@ def test_reasoning_gym_is_generated_here():
         assert len(contents.items) == 20
         assert contents.broken == []
         assert contents.version.startswith("reasoning-gym 0.1.")
+
+
+def test_a_package_that_cannot_be_imported_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    with pytest.raises(BenchError, match=r"pip install reasoning-gym.* \(import of reasoning_gym halted"):
+        load_sets()["rg_spell_backward"].read(None, 20)
 
 
 @pytest.mark.parametrize("name", ["tase_count", "charbench", "strawberrybench", "lmentry", "cute"])

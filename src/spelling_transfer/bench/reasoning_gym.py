@@ -38,7 +38,7 @@ class _Generated:
         except (ImportError, PackageNotFoundError) as error:
             raise BenchError(
                 f"{self.name}: needs the package reasoning-gym (pip install reasoning-gym), or --file "
-                "with entries that it generated elsewhere."
+                f"with entries that it generated elsewhere ({error})."
             ) from error
         entries = create_dataset(self.generator, size=size, seed=SEED)
         fill(contents, [(f"entry {number}", entries[number]) for number in range(size)], make)

@@ -72,17 +72,16 @@ def summarise_words(word_tokens: pd.DataFrame, settings: WordAnalysis) -> dict[s
     """
     counted = word_tokens[word_tokens["is_listed"]]
     counted = counted.assign(band=band_of(counted["zipf_frequency"], settings.frequency_bands))
+    several = counted[counted["n_tokens"] > 1]
+    # Where fewer tokens would do: the order of the merges, not the length, decides how the tokenizer cuts.
+    longer = counted[counted["n_tokens"] > counted["fewest_tokens"]]
     return {
         "words": int(word_tokens["word"].nunique()),
         "forms": [_form_summary(counted[counted["form"] == form], form) for form in WORD_FORMS],
         "by_frequency": _by(counted, "band"),
         "by_length": _by(counted, "length"),
-        "multi_token_words": {
-            form: _top_multi_token(counted[counted["form"] == form], settings.top_words) for form in WORD_FORMS
-        },
-        "ambiguous_words": {
-            form: _top_ambiguous(counted[counted["form"] == form], settings.top_words) for form in WORD_FORMS
-        },
+        "multi_token_words": _top(several, ["letters_in_several_tokens"], settings.top_words),
+        "ambiguous_words": _top(longer, ["fewest_tokens", "shortest_ways", "ways"], settings.top_words),
     }
 
 
@@ -109,31 +108,16 @@ def _form_summary(rows: pd.DataFrame, form: Any) -> dict[str, Any]:
 def _by(rows: pd.DataFrame, column: str) -> list[dict[str, Any]]:
     groups = rows.groupby([column, "form"], observed=True)["n_tokens"]
     table = groups.agg(words="size", mean_tokens="mean", single_token_share=lambda counts: np.mean(counts == 1))
-    return [
-        {
-            column: str(key[0]) if column == "band" else int(key[0]),
-            "form": key[1],
-            "words": int(row["words"]),
-            "mean_tokens": round(float(row["mean_tokens"]), 4),
-            "single_token_share": round(float(row["single_token_share"]), 4),
-        }
-        for key, row in table.iterrows()
-    ]
+    return table.round(4).reset_index().to_dict("records")  # type: ignore[return-value]
 
 
-def _top_multi_token(rows: pd.DataFrame, count: int) -> list[dict[str, Any]]:
-    several = rows[rows["n_tokens"] > 1].sort_values("zipf_frequency", ascending=False, kind="stable")
-    columns = ["word", "zipf_frequency", "pieces", "n_tokens", "letters_in_several_tokens"]
-    return several.head(count)[columns].to_dict("records")  # type: ignore[return-value]
-
-
-def _top_ambiguous(rows: pd.DataFrame, count: int) -> list[dict[str, Any]]:
-    # Where fewer tokens would do: the order of the merges, not the length, decides how the tokenizer cuts.
-    longer = rows[rows["n_tokens"] > rows["fewest_tokens"]].sort_values(
-        "zipf_frequency", ascending=False, kind="stable"
-    )
-    columns = ["word", "zipf_frequency", "pieces", "n_tokens", "fewest_tokens", "shortest_ways", "ways"]
-    return longer.head(count)[columns].to_dict("records")  # type: ignore[return-value]
+def _top(rows: pd.DataFrame, columns: Sequence[str], count: int) -> dict[str, list[dict[str, Any]]]:
+    frequent = rows.sort_values("zipf_frequency", ascending=False, kind="stable")
+    shown = ["word", "zipf_frequency", "pieces", "n_tokens", *columns]
+    return {
+        form: frequent.loc[frequent["form"] == form, shown].head(count).to_dict("records")  # type: ignore[misc]
+        for form in WORD_FORMS
+    }
 
 
 def _mean(values: pd.Series[Any]) -> float:

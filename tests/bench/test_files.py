@@ -118,6 +118,7 @@ def test_parquet_is_read(tmp_path):
     row = {"id": "a", "word": "otter", "letter": "t", "question": "how many?", "answer": 2, "difficulty": "easy"}
     pd.DataFrame([row, {**row, "id": "b", "answer": 2}]).to_parquet(file)
     assert len(load_sets()["strawberrybench"].read(file, 0).items) == 2
-    file.write_bytes(file.read_bytes()[:-10])
+    assert len(load_sets()["strawberrybench"].read(file.rename(tmp_path / "TEST.PARQUET"), 0).items) == 2
+    file.write_bytes((tmp_path / "TEST.PARQUET").read_bytes()[:-10])
     with pytest.raises(BenchError, match="no Parquet file, or cut short"):
         load_sets()["strawberrybench"].read(file, 0)

@@ -82,10 +82,10 @@ def table(path: Path, columns: Sequence[str], contents: Contents) -> list[tuple[
         BenchError: A column is missing, or the file is no table.
     """
     data = load(path, contents)
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return _parquet(path, data, columns)
     text = decode(data, path)
-    if path.suffix in {".jsonl", ".json"}:
+    if path.suffix.lower() in {".jsonl", ".json"}:
         return json_rows(path, text, columns, contents)
     head, _, rest = text.partition("\n")
     if head.startswith("sep="):  # spreadsheets put it before the header

@@ -179,13 +179,15 @@ def test_the_command_asks_compares_and_stores(project):
     [
         (["vllm"], "There is no engine 'vllm'; there are ours, ours-drawn, transformers, mlx and URLs of endpoints."),
         (["ours@0"], "ours@0: a batch holds at least one question."),
-        (["ours", "ours"], "ours: is named twice"),
+        (["ours", "ours"], "An engine is named twice"),
+        (["ours@1", "http://127.0.0.1:9"], "names no model at /v1/models"),
         (["ours", "--arm=spelling"], "arm_adapters"),
         (["ours", "--arm=base", "--model", "x"], "give one."),
         (["http://127.0.0.1:9"], "http://127.0.0.1:9: names no model at /v1/models"),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_one_line(arguments, message, project):
+def test_what_cannot_be_compared_is_said_in_one_line_before_a_model_answers(arguments, message, project, monkeypatch):
+    monkeypatch.setattr("spelling_transfer.models.load_model", None)
     done = project.kedro_here("bench", "engines", *arguments)
     assert done.exit_code in (1, 2)
     assert message in " ".join(done.stderr.split())

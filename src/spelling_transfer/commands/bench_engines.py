@@ -71,6 +71,8 @@ def engines(
 
         if arm is not None and folder is not None:
             raise click.UsageError("--arm names an arm of this project, --model a folder: give one.")
+        if len(set(engines)) < len(engines):
+            raise click.UsageError("An engine is named twice. Give each once, or with another batch, such as ours@64.")
         specs = [_parsed(each) for each in engines or _DEFAULT]
         catalog = load_catalog(env)
         settings = EvaluationSettings.model_validate(catalog.load("params:evaluation"))
@@ -163,6 +165,10 @@ def _opened(
             if arm not in runs:
                 raise EvaluationError(f"--arm: there is no {arm}; trained here are {', '.join(runs)}.")
             _, adapter = runs[arm]
+    for _, engine, _ in specs:
+        if engine.startswith("http"):  # before others have answered for hours
+            with open_endpoint(engine):
+                pass
     for spec, engine, batch in specs:
         if engine == MLX:
             loaded = None  # one model in memory at a time

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from spelling_transfer.tasks.balance import BaselineError, Spreader, check_baselines, choose_equal, compute_baselines
+from spelling_transfer.tasks.base import TaskError
 from spelling_transfer.tasks.mixture import REAL
+from spelling_transfer.tasks.position import Position
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.words.randomness import shuffled
 
@@ -44,6 +46,15 @@ def test_questions_do_not_depend_on_the_order_of_words(words):
     backwards = {stem: families[stem][::-1] for stem in reversed(families)}
     assert choose_equal(TASKS["count"], families, 3) == choose_equal(TASKS["count"], backwards, 3)
     assert choose_equal(TASKS["count"], families, 3) != choose_equal(TASKS["count"], families, 4)
+
+
+def test_a_task_that_has_nothing_to_ask_of_a_word_is_named():
+    class Doubled(Position):
+        def arguments(self, word, template):
+            return [letter for letter in "abc" if word.count(letter) == 2]
+
+    with pytest.raises(TaskError, match="position: 'arguments' is empty for 'house'"):
+        Spreader(Doubled()).draw("house", Doubled.templates[0], random.Random(0))
 
 
 def test_no_letter_is_the_answer_at_a_place_too_often(words):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.tasks.base import Task, Template
+from spelling_transfer.tasks.base import Task, TaskError, Template
 from spelling_transfer.tasks.mixture import REAL, SPELLING
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.randomness import shuffled
@@ -105,8 +105,15 @@ class Spreader:
             word: The word.
             template: The wording, which may allow some arguments only.
             rng: Decides with which argument the search begins.
+
+        Raises:
+            TaskError: The task has nothing to ask of the word.
         """
         arguments = self._task.arguments(word, template)
+        if not arguments:
+            raise TaskError(
+                f"{self._task.name}: 'arguments' is empty for {word!r}. A task asks something of every word."
+            )
         if len(arguments) == 1:
             return arguments[0]
         start = rng.randrange(len(arguments))

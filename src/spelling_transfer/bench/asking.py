@@ -14,7 +14,6 @@ from spelling_transfer.bench.base import (
     Item,
     PublicSet,
     is_right_leniently,
-    mark_ours,
     read_leniently,
 )
 from spelling_transfer.evaluation.kept_answers import GREEDY
@@ -26,6 +25,8 @@ from spelling_transfer.models.vocabulary import Vocabulary
 from spelling_transfer.progress import progress_bar
 from spelling_transfer.statistics.intervals import CONFIDENCE, clustered_wilson_interval
 from spelling_transfer.statistics.paired import paired_difference
+from spelling_transfer.tasks.base import Example
+from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.randomness import key_of
 
@@ -156,10 +157,11 @@ def ask(public_set: PublicSet, items: Sequence[Item], answer: Answerer) -> tuple
     rows: list[dict[str, Any]] = []
     left_out: dict[str, int] = {}
     for form in FORMS:
-        asked = [item for item in items if form == "authors" or item.ours is not None]
-        questions = [_question(item, form) for item in asked]
-        answers = answer(questions, [item.prefill if form == "authors" else "" for item in asked])
-        for item, question, given in zip(asked, questions, answers, strict=True):
+        forms = [(item, item if form == "authors" else item.ours) for item in items]
+        asked = [(item, put) for item, put in forms if put is not None]
+        prefills = [item.prefill if form == "authors" else "" for item, _ in asked]
+        answers = answer([put.question for _, put in asked], prefills)
+        for (item, put), given in zip(asked, answers, strict=True):
             if isinstance(given, str):
                 left_out[f"{form}: {given}"] = left_out.get(f"{form}: {given}", 0) + 1
                 continue
@@ -170,11 +172,11 @@ def ask(public_set: PublicSet, items: Sequence[Item], answer: Answerer) -> tuple
                     "kind": item.kind,
                     "form": form,
                     "text": item.text,
-                    "question": question,
-                    "answer": item.answer if form == "authors" or item.ours is None else item.ours.answer,
+                    "question": put.question,
+                    "answer": put.answer,
                     "output": output,
                     "ended": ended,
-                    **_marks(public_set, item, form, output),
+                    **_marks(public_set, put, output),
                 }
             )
     if not rows:
@@ -183,18 +185,14 @@ def ask(public_set: PublicSet, items: Sequence[Item], answer: Answerer) -> tuple
     return pd.DataFrame(rows), left_out
 
 
-def _question(item: Item, form: str) -> str:
-    return item.question if form == "authors" or item.ours is None else item.ours.question
-
-
-def _marks(public_set: PublicSet, item: Item, form: str, output: str) -> dict[str, Any]:
-    if form == "ours" and item.ours is not None:
-        mark = mark_ours(item.ours, output)
+def _marks(public_set: PublicSet, put: Item | Example, output: str) -> dict[str, Any]:
+    if isinstance(put, Example):
+        mark = load_tasks()[put.task].mark(put, output)
         return {"correct": mark.exact, "lenient": mark.lenient, "invalid": mark.invalid, "read": mark.read}
-    correct, read = public_set.mark(item, output), read_leniently(item, output)
+    correct, read = public_set.mark(put, output), read_leniently(put, output)
     return {
         "correct": correct,
-        "lenient": correct or is_right_leniently(item, read),
+        "lenient": correct or is_right_leniently(put, read),
         "invalid": not correct and read is None,
         "read": read or "",
     }

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.tasks.base import Example
-from spelling_transfer.tasks.marking import Mark, read_letter, read_number, read_spelling, read_yes_or_no
+from spelling_transfer.tasks.marking import read_letter, read_number, read_spelling, read_yes_or_no
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.words.randomness import random_for
 
@@ -150,11 +150,6 @@ def as_task(task: str, word: str, answer: str, argument: str = "", *, shown: str
     )
     letters = example.answer.replace(example.separator, "") if example.separator else example.answer
     return example if letters == answer else None
-
-
-def mark_ours(example: Example, output: str) -> Mark:
-    """Judges an answer to our own wording, as the evaluation does."""
-    return load_tasks()[example.task].mark(example, output)
 
 
 def read_leniently(item: Item, output: str) -> str | None:

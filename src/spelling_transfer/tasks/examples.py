@@ -183,12 +183,7 @@ def _training_rows(words: pd.DataFrame, mix: ExampleMix, tasks: Mapping[str, Tas
                 yield f"{SPELLING}-train-{word}-plain", POOL, False, task.make(word, rng, template=wordings[0])
         for number in range(mix.spelling_per_word if task.name == SPELLING else mix.direct_per_word):
             for word in trained:
-                yield (
-                    f"{task.name}-train-{word}-{number}",
-                    POOL,
-                    True,
-                    _variant(task, word, number, spreader, mix),
-                )
+                yield f"{task.name}-train-{word}-{number}", POOL, True, _variant(task, word, number, spreader, mix)
 
 
 def _variant(task: Task, word: str, number: int, spreader: Spreader, mix: ExampleMix) -> Example:

@@ -240,7 +240,7 @@ def summarise_vocabulary(vocabulary: pd.DataFrame, report: TokenizerReport, *, e
         },
         "classes": [
             {"token_class": name, "tokens": int(vocabulary["token_class"].eq(name).sum()), "meaning": text}
-            for name, text in ((name, CLASS_DESCRIPTIONS[name]) for name in TOKEN_CLASSES)
+            for name, text in CLASS_DESCRIPTIONS.items()
         ],
         "scripts": {str(script): int(count) for script, count in base["script"].value_counts().items() if count},
         "characters": {

@@ -195,11 +195,13 @@ def test_another_tokenizer_is_measured_by_itself_and_not_by_the_published_model(
     assert "The prompts are the same: this template has one mode." in section.text
     catalog = results[0]
     made = {"template_cost": cost, "subset_coverage": {**catalog.load("subset_coverage"), "savings": found["savings"]}}
+    made["vocabulary_stats"] = {**catalog.load("vocabulary_stats"), "tokenizer": stats["tokenizer"]}
     (node,) = create_pipeline().only_nodes("token_analysis.report.report_tokens").nodes
     given = {each: made[each] if each in made else catalog.load(each) for each in node.inputs}
     document = " ".join(node.run(given)["token_findings"].split())
     assert "This template has one mode. The cost of thinking itself" in document
     assert "trimmed to the subset, mine would need" in document
+    assert "What a tokenizer's tokens hide" in document
     assert "the smaller the model" not in document
 
 

@@ -95,6 +95,22 @@ def test_the_wait_that_a_busy_endpoint_names_is_kept(scripted):
     assert waits == [1.0, 2.0, 4.0, 8.0]
 
 
+def test_what_waits_for_a_busy_endpoint_ends_with_the_others():
+    asked: list[str] = []
+
+    def reply(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        asked.append(body["messages"][0]["content"])
+        if asked[-1] == "thinks":
+            return completion("</think>3")
+        return error(503, "down") if asked[-1] == "busy" else completion("3")
+
+    with json_server(reply, headers={"Retry-After": "30"}) as url:
+        answer = EndpointAnswerer(EndpointClient(url, "m", timeout_seconds=5), 8)
+        with pytest.raises(BenchError, match="The endpoint thinks"):
+            answer(["first", "thinks", "busy"], [""] * 3)
+    assert asked.count("busy") <= 1
+
+
 def test_an_endpoint_that_is_not_there_gives_no_answer():
     waits: list[float] = []
     answer = EndpointAnswerer(EndpointClient("http://127.0.0.1:9", "m"), 8, wait=waits.append)

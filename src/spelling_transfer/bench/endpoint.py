@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -35,7 +35,7 @@ class EndpointAnswerer:
         max_new_tokens: Longest answer, in tokens.
         at_once: Requests at once, so the answers that it may compute side by side.
         think_ids: Tokens of the think tags, looked for where an endpoint shows the tokens of its answers.
-        wait: Waits so many seconds.
+        wait: Waits so many seconds; by default until then or until the answers are given up.
 
     Attributes:
         prompt_tokens: Of each question that was answered, how long its prompt was by the endpoint's own count.
@@ -48,12 +48,13 @@ class EndpointAnswerer:
         *,
         at_once: int = 8,
         think_ids: Collection[int] = (),
-        wait: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
         self.prompt_tokens: dict[str, int] = {}
         self._client = client
         self._at_once, self._think_ids = at_once, frozenset(think_ids)
-        self._wait = wait
+        self._given_up = threading.Event()
+        self._wait = wait or self._given_up.wait
         self._fields: dict[str, Any] = {
             "max_tokens": max_new_tokens,
             "temperature": 0.0,
@@ -87,6 +88,7 @@ class EndpointAnswerer:
                         answers[place] = answer
                         advance(1)
                 except BaseException:
+                    self._given_up.set()
                     pool.shutdown(cancel_futures=True)
                     raise
         return answers
@@ -94,6 +96,8 @@ class EndpointAnswerer:
     def _ask(self, question: str) -> tuple[str, bool] | str:
         reply = Reply(0, 0.0)
         for attempt in range(TRIES):
+            if self._given_up.is_set():
+                break
             fields = self._fields | ({"seed": seed_of(question)} if "seed" in self._fields else {})
             reply = self._client.ask(question, **fields)
             if reply.ok:

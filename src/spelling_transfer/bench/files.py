@@ -217,19 +217,14 @@ def check(contents: Contents, path: Path, versions: Mapping[str, str]) -> Conten
     return contents
 
 
-def straight(text: str) -> str:
-    """Returns a text with the curly quotes of spreadsheets and word processors made straight."""
-    return text.translate(_STRAIGHT)
-
-
 def cell(row: Row, column: str) -> str:
-    """Returns a field as text, without blanks around it.
+    """Returns a field as text, without blanks around it, and with straight quotes for those of word processors.
 
     Raises:
         RowError: It is empty.
     """
     value = row[column]
-    text = "" if value is None else straight(str(value)).strip()
+    text = "" if value is None else str(value).translate(_STRAIGHT).strip()
     if not text:
         raise RowError(f"{column} is empty")
     return text

@@ -64,10 +64,15 @@ def plain_tokenizer(
     added = {entry["id"]: entry for entry in content["added_tokens"]}
     ids = list(range(max([*vocabulary.values(), *added]) + 1))
     if keep is not None:
-        ids = sorted(_closed(keep, parts, vocabulary))
+        processor = content.get("post_processor") or {}
+        steps = [processor, *processor.get("processors", ())]
+        put_around = [token for step in steps for token in step.get("special_tokens", {}).values()]  # such as <s>
+        ids = sorted(_closed([*keep, *(i for token in put_around for i in token["ids"])], parts, vocabulary))
         place = {token: i for i, token in enumerate(ids)}
         model["vocab"] = {text: place[token] for text, token in vocabulary.items() if token in place}
         model["merges"] = [[a, b] for a, b in merges if {a, b, a + b} <= model["vocab"].keys()]
+        for token in put_around:
+            token["ids"] = [place[i] for i in token["ids"]]
         content["added_tokens"] = [{**entry, "id": place[token]} for token, entry in added.items() if token in place]
     config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     kept = {entry["content"] for entry in content["added_tokens"]}

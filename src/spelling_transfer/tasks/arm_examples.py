@@ -93,11 +93,8 @@ def wrong_letters(spelling: pd.DataFrame, seed: int) -> list[str]:
 
 
 def _next_of_another_family(circle: Sequence[str], place: int, stems: Mapping[str, str]) -> str | None:
-    for step in range(1, len(circle)):
-        candidate = circle[(place + step) % len(circle)]
-        if stems[candidate] != stems[circle[place]]:
-            return candidate
-    return None
+    others = (circle[(place + step) % len(circle)] for step in range(1, len(circle)))
+    return next((word for word in others if stems[word] != stems[circle[place]]), None)
 
 
 def rehearsal_lines(words: pd.DataFrame) -> pd.DataFrame:

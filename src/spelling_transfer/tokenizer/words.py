@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from itertools import pairwise
@@ -141,10 +142,5 @@ def splits_double_letter(pieces: Sequence[str]) -> bool:
 
 def letters_in_several(pieces: Sequence[str]) -> str:
     """Returns the letters that occur in more than one token: counting them takes more than one token."""
-    seen: set[str] = set()
-    several: set[str] = set()
-    for piece in pieces:
-        letters = set(piece.lower())
-        several |= seen & letters
-        seen |= letters
-    return "".join(sorted(filter(str.isalpha, several)))
+    tokens_with = Counter(letter for piece in pieces for letter in set(piece.lower()))
+    return "".join(sorted(letter for letter, tokens in tokens_with.items() if tokens > 1 and letter.isalpha()))

@@ -146,12 +146,12 @@ def parameters() -> str:
             rows = [_row(*each) for each in _settings(schema, schema.get("$defs", {}), values[name], "")]
             about = inspect.getdoc(model) or ""
             parts += [f"## {name}\n", about.split("\n\n")[0].replace("``", "`") + "\n"]
-            parts.append("\n".join(["| setting | in `base` | allowed | |", "|---|---|---|---|", *rows, ""]))
+            parts.append("\n".join(["| setting | in `base` | allowed | meaning |", "|---|---|---|---|", *rows, ""]))
     return "\n".join(parts)
 
 
 def datasets() -> str:
-    """Returns every dataset of the catalog: its class, its file, the node that makes it and those that read it."""
+    """Returns every dataset of the catalog: its class, its file, and what makes it."""
     from spelling_transfer.pipeline_registry import register_pipelines
 
     pipeline = register_pipelines()["__default__"]
@@ -229,4 +229,6 @@ def _allowed(field: Mapping[str, Any], known: Mapping[str, Any]) -> str:
         return ", ".join(f"`{each}`" for each in field.get("enum", [field.get("const")]))
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {field[key]}" for key, sign in signs.items() if key in field]
+    if "items" in field:
+        return f"list of {_allowed(field['items'], known)}"
     return ", ".join([str(field.get("type", "any")).replace("null", "nothing"), *bounds])

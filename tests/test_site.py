@@ -74,6 +74,10 @@ def test_the_reference_has_every_command_parameter_and_dataset(site: Path, proje
     assert 'id="kedro-bundle-push"' in pages["commands"]
     assert "study.n_trials" not in pages["parameters"]  # its group is the heading
     assert re.search(r"<code>n_trials</code></td>\s*<td><code>2</code></td>\s*<td>integer, ≥ 1", pages["parameters"])
+    assert "list of <code>few_shots</code>, <code>spell_first</code>" in pages["parameters"]
+    empty = re.findall(r"<code>(\w[\w.]*)</code></td>(?:\s*<td>[^\n]*</td>){2}\s*<td></td>", pages["parameters"])
+    assert empty == []
+    assert "<th></th>" not in "".join(pages.values())
     names = project_pipelines["__default__"].datasets()  # type: ignore[index]
     missing = [
         each for each in names if not each.startswith("param") and f"<code>{each}</code>" not in pages["datasets"]

@@ -18,26 +18,16 @@ from spelling_transfer.frozen import FrozenModel
 class ModelShape(FrozenModel):
     """The sizes of a decoder with grouped-query attention and a gated feed-forward layer, such as Qwen3."""
 
-    name: str = Field(min_length=1)
-    """What the model is called."""
-    vocabulary_rows: int = Field(ge=1)
-    """Rows of the embedding as published, those without a token included."""
-    hidden_size: int = Field(ge=1)
-    """Width of the hidden states."""
-    layers: int = Field(ge=1)
-    """Number of layers."""
-    attention_heads: int = Field(ge=1)
-    """Query heads of a layer."""
-    key_value_heads: int = Field(ge=1)
-    """Key and value heads of a layer."""
-    head_size: int = Field(ge=1)
-    """Width of one head."""
-    feed_forward_size: int = Field(ge=1)
-    """Width between the two halves of the feed-forward layer."""
-    tied_embeddings: bool = True
-    """Whether head and input embedding are one matrix."""
-    bytes_per_weight: float = Field(2.0, gt=0, le=8)
-    """2 for bfloat16 and float16, 4 for float32."""
+    name: str = Field(min_length=1, description="What the model is called.")
+    vocabulary_rows: int = Field(ge=1, description="Rows of the published embedding, those without a token included.")
+    hidden_size: int = Field(ge=1, description="Width of the hidden states.")
+    layers: int = Field(ge=1, description="Number of layers.")
+    attention_heads: int = Field(ge=1, description="Query heads of a layer.")
+    key_value_heads: int = Field(ge=1, description="Key and value heads of a layer.")
+    head_size: int = Field(ge=1, description="Width of one head.")
+    feed_forward_size: int = Field(ge=1, description="Width between the two halves of the feed-forward layer.")
+    tied_embeddings: bool = Field(True, description="Whether head and input embedding are one matrix.")
+    bytes_per_weight: float = Field(2.0, gt=0, le=8, description="2 for bfloat16 and float16, 4 for float32.")
 
     @classmethod
     def of_config(
@@ -75,14 +65,10 @@ class ModelShape(FrozenModel):
 class VocabularySavings(FrozenModel):
     """For which models the savings are computed, beside the one in use."""
 
-    reference: ModelShape
-    """A published model whose savings are computed from its shape."""
-    measure_head: bool = True
-    """Whether the head of the model in use is also timed on this machine."""
-    measured_positions: int = Field(32, ge=1, le=4_096)
-    """Positions of the timed product."""
-    measured_mb: float = Field(600.0, gt=0)
-    """Largest head, in 10^6 bytes of float32, that is timed; above it the work is computed alone."""
+    reference: ModelShape = Field(description="A published model whose savings are computed from its shape.")
+    measure_head: bool = Field(True, description="Whether the head of the model in use is also timed on this machine.")
+    measured_positions: int = Field(32, ge=1, le=4_096, description="Positions of the timed product.")
+    measured_mb: float = Field(600.0, gt=0, description="Largest head that is timed, in MB of float32.")
 
 
 def savings(shape: ModelShape, subset_size: int) -> dict[str, Any]:

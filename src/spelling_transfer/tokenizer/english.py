@@ -27,27 +27,20 @@ NAMED_REASON = "named by the rule"
 class TokenRule(FrozenModel):
     """A rule on the decoded bytes of a token. A token is in if its class is named here and the class's bounds hold."""
 
-    description: str = Field(min_length=1)
-    """What the rule keeps, in a line for people."""
-    classes: tuple[TokenClass, ...] = Field(min_length=1)
-    """Classes of tokens that are in."""
-    letters_of_words: bool = False
-    """Letters are in only if a listed word, or its plural, holds them: anywhere, or at its beginning where a space or
-    a capital shows that they begin a word. Single letters are always in, as spelling needs them."""
-    letter_cases: tuple[LetterCase, ...] = Field(LETTER_CASES, min_length=1)
-    """How letters may be written."""
-    signs: str | None = None
-    """Punctuation is in only if it is made of these signs; null allows every ASCII sign."""
-    max_signs: int | None = Field(None, ge=1, le=128)
-    """Most signs of one punctuation token; null sets no bound."""
-    max_blanks: int | None = Field(None, ge=1, le=128)
-    """Most spaces or newlines in a row; null sets no bound."""
-    joined_signs: str = ""
-    """Letters joined to one of these signs in front (``'s``, ``(the``) are in where the letters are."""
-    prompt_tokens: bool = False
-    """The tokens of the prompt and the end of an answer are in."""
-    also: tuple[str, ...] = ()
-    """Texts of further tokens that are in, such as the one for padding."""
+    description: str = Field(min_length=1, description="What the rule keeps, in a line for people.")
+    classes: tuple[TokenClass, ...] = Field(min_length=1, description="Classes of tokens that are in.")
+    letters_of_words: bool = Field(
+        False,
+        description="Letters are in only if a listed word, or its plural, has them: at its beginning where a space or "
+        "capital shows that they begin a word, else anywhere. Single letters are always in, as spelling needs them.",
+    )
+    letter_cases: tuple[LetterCase, ...] = Field(LETTER_CASES, min_length=1, description="How letters may be written.")
+    signs: str | None = Field(None, description="Punctuation is in only if made of these signs; null: any in ASCII.")
+    max_signs: int | None = Field(None, ge=1, le=128, description="Most signs of one punctuation token; null: any.")
+    max_blanks: int | None = Field(None, ge=1, le=128, description="Most spaces or newlines in a row; null: any.")
+    joined_signs: str = Field("", description="Letters joined to one of these in front are in where the letters are.")
+    prompt_tokens: bool = Field(False, description="The tokens of the prompt and the end of an answer are in.")
+    also: tuple[str, ...] = Field((), description="Texts of further tokens that are in, such as the one for padding.")
 
 
 ENGLISH = TokenRule(
@@ -69,10 +62,8 @@ ENGLISH = TokenRule(
 class TokenRules(FrozenModel):
     """All rules by name, and the one that training, evaluation and serving use."""
 
-    use: str = "english"
-    """Name of the rule whose tokens are the subset in use."""
-    rules: dict[str, TokenRule] = Field(min_length=1)
-    """The rules by name."""
+    use: str = Field("english", description="Name of the rule whose tokens are the subset in use.")
+    rules: dict[str, TokenRule] = Field(min_length=1, description="The rules by name.")
 
     @model_validator(mode="after")
     def _used_rule_is_known(self) -> TokenRules:

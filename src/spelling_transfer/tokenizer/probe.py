@@ -32,18 +32,14 @@ class LetterProbeError(SpellingTransferError):
 class LetterProbe(FrozenModel):
     """How the probe is fitted."""
 
-    enabled: bool = True
-    """Whether to probe at all; the rest of the analysis does not need it."""
-    max_tokens: int = Field(4_000, ge=100, le=200_000)
-    """Most tokens that are looked at, drawn at random; the time grows with it."""
-    folds: int = Field(5, ge=2, le=20)
-    """Parts of the cross-validation. Tokens with the same letters (case or space apart) are in one part."""
-    ridge_penalties: tuple[float, ...] = Field(PENALTIES, min_length=1)
-    """Ridge penalties; where there are several, the best one for each letter is chosen within each training part."""
-    resamples: int = Field(500, ge=100, le=100_000)
-    """Bootstrap resamples of the intervals."""
-    seed: int = Field(0, ge=0, lt=2**31)
-    """Seed of the draw, the shuffle and the bootstrap."""
+    enabled: bool = Field(True, description="Whether to probe at all; the rest of the analysis does not need it.")
+    max_tokens: int = Field(4_000, ge=100, le=200_000, description="Most tokens that are probed, drawn at random.")
+    folds: int = Field(5, ge=2, le=20, description="Parts of the cross-validation; tokens of equal letters share one.")
+    ridge_penalties: tuple[float, ...] = Field(
+        PENALTIES, min_length=1, description="Ridge penalties; each letter has the best one of each training part."
+    )
+    resamples: int = Field(500, ge=100, le=100_000, description="Bootstrap resamples of the intervals.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the draw, the shuffle and the bootstrap.")
 
 
 @dataclass(frozen=True)

@@ -193,8 +193,7 @@ class Segmentation:
 class SubsetCoverage(FrozenModel):
     """What is said of the texts that a subset cannot write."""
 
-    top_missing: int = Field(30, ge=1, le=10_000)
-    """How many of the missing tokens are listed for each kind of text, the most frequent first."""
+    top_missing: int = Field(30, ge=1, le=10_000, description="Missing tokens listed for each kind of text.")
 
 
 def cover(

@@ -29,8 +29,7 @@ class TemplateCostError(SpellingTransferError):
 class TemplateCost(FrozenModel):
     """Which questions the two renderings are compared on."""
 
-    questions: int = Field(1_000, ge=1, le=1_000_000)
-    """How many questions are rendered in both modes, spread over the examples."""
+    questions: int = Field(1_000, ge=1, le=1_000_000, description="Questions that are rendered in both modes.")
 
 
 def render_other_mode(tokenizer: ChatTokenizer, questions: Sequence[str]) -> list[str]:

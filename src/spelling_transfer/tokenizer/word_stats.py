@@ -20,11 +20,11 @@ class WordAnalysis(FrozenModel):
     """How words in tokens are summed up."""
 
     frequency_bands: dict[str, float] = Field(
-        {"very frequent": 5.0, "frequent": 4.0, "less frequent": 3.0, "rare": 0.0}, min_length=1
+        {"very frequent": 5.0, "frequent": 4.0, "less frequent": 3.0, "rare": 0.0},
+        min_length=1,
+        description="Lowest Zipf frequency of each band, the highest first; 5 is once in ten thousand words.",
     )
-    """Lowest Zipf frequency of each band of words by name, the highest first; 5 is once in ten thousand words."""
-    top_words: int = Field(30, ge=1, le=1_000)
-    """How many of the most frequent words of more than one token are listed for each form."""
+    top_words: int = Field(30, ge=1, le=1_000, description="Words of several tokens that are listed for each form.")
     contexts: dict[str, str] = Field(
         {
             "after a space": "Spell {word}.",
@@ -37,11 +37,10 @@ class WordAnalysis(FrozenModel):
             "after a hyphen": "Spell non-{word}.",
             "after an underscore": "Spell the_{word}.",
             "after a colon without a space": "Word:{word}",
-        }
+        },
+        description="Texts around a word, by name; what stands in front of it decides how it is cut.",
     )
-    """Texts around a word, by name; what stands in front of the word decides how it is cut."""
-    context_words: int = Field(1_000, ge=1, le=300_000)
-    """How many words, spread over the list, are put into each text."""
+    context_words: int = Field(1_000, ge=1, le=300_000, description="Words that are put into each text.")
 
     @field_validator("frequency_bands")
     @classmethod

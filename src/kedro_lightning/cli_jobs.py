@@ -27,7 +27,7 @@ from .platform.studios import StudiosApi
 @env_option
 @json_option
 def status(run_id: str | None, everything: bool, env: str | None, as_json: bool) -> None:
-    """Show the jobs of a run, or all jobs of this plugin that run now."""
+    """Show the jobs of a run, or all jobs of this plugin that run now; and Studios and deployments that run."""
     with one_message():
         _, config = settings(env)
         connection = connect(config.teamspace)

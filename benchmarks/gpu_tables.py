@@ -55,14 +55,16 @@ def render(results: dict[str, Any]) -> str:
     if versions.get("quick"):
         parts.append("**Made with `--quick`: a tiny model, which proves nothing.**")
     parts += [_training(details), _answers(details), _attention(details), _compared(results["rows"])]
-    if missing := [*results["failures"], *results["not_measured"]]:
-        parts.append("Not measured: " + "; ".join(_missing(each) for each in missing) + ".")
+    missing: dict[str, list[str]] = {}
+    for each in [*results["failures"], *results["not_measured"]]:
+        missing.setdefault(_why(each), []).append(f"{each['part']}, {each['contestant']}, {each['setting']}")
+    parts += [f"Not measured ({why}): {'; '.join(names)}." for why, names in missing.items()]
     return "\n\n".join(part for part in parts if part)
 
 
-def _missing(entry: dict[str, Any]) -> str:
-    why = entry["why"].strip().splitlines()[-1][:120] if entry["why"].strip() else "no reason given"
-    return f"{entry['part']}, {entry['contestant']}, {entry['setting']} ({why})"
+def _why(entry: dict[str, Any]) -> str:
+    why = entry["why"].strip() or "no reason given"
+    return str(why.splitlines()[-1].removeprefix("not measured: ")[:120])
 
 
 def _table(head: list[str], rows: list[list[str]], texts: int) -> str:

@@ -240,7 +240,7 @@ def test_tables_go_between_the_markers_and_nowhere_else(details: list[dict[str, 
     assert text.endswith("-->\n\nafter\n")
     assert "old" not in text
     assert "| 8 × 4 | ours | 640 | 50.0 | 9.0 | 11.0 | 1.0 | 16 |" in text
-    assert "train-512, ours, 512 × 1 (no memory)" in text
+    assert "Not measured (no memory): train-512, ours, 512 × 1.\n" in text
 
 
 def test_the_tables_of_the_page_are_those_of_the_committed_results() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from spelling_transfer.storage.bundles import pull
 from spelling_transfer.storage.bundles.local_files import RECORD, STAGING
 from spelling_transfer.storage.bundles.pull import fetch_content, pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
-from spelling_transfer.storage.bundles.stores import BundleStore
+from spelling_transfer.storage.bundles.stores import BundleStore, open_store
 from spelling_transfer.storage.bundles.verify import verify_bundle, verify_store
 from spelling_transfer.storage.bundles.versions import read_version
 from spelling_transfer.storage.errors import BundleError
@@ -34,6 +35,32 @@ def test_only_what_changed_is_sent_and_fetched_and_what_is_gone_goes(store: Bund
     pull_bundle(store, target, number=1)
     assert (target / "03_primary/words.parquet").is_file()
     assert (target / "08_reporting/empty").read_bytes() == b""
+
+
+def test_what_another_bundle_brought_stays(store: BundleStore, source: Path, tmp_path: Path):
+    push_bundle(source, store)
+    models, kept = tmp_path / "models", content(source)
+    models.mkdir()
+    (models / "best.txt").write_text("tuned there")
+    others = open_store(str(tmp_path / "others"))
+    for text in ("tuned there", "and better"):
+        (models / "best.txt").write_text(text)
+        push_bundle(models, others)
+    for number in (1, 2):
+        assert pull_bundle(others, source, number=number).removed_files == 0
+    assert content(source) == {**kept, "best.txt": b"and better"}
+
+
+@pytest.mark.parametrize(("first", "second"), [("table", "table/2026/table"), ("table/2026/table", "table")])
+def test_a_file_may_become_a_folder_and_a_folder_a_file(tmp_path: Path, first: str, second: str):
+    store, source, target = open_store(str(tmp_path / "store")), tmp_path / "source", tmp_path / "target"
+    for name in (first, second):
+        shutil.rmtree(source, ignore_errors=True)
+        (source / name).parent.mkdir(parents=True)
+        (source / name).write_text(name)
+        push_bundle(source, store)
+        pull_bundle(store, target)
+    assert content(target) == {second: second.encode()}
 
 
 def test_credentials_that_an_older_version_brought_stay(store: BundleStore, source: Path, tmp_path: Path):

@@ -103,7 +103,7 @@ def pull_bundle(
         wanted = {name for name, facts in manifest.files.items() if here.get(name) != facts.sha256}
         sizes = {manifest.files[name].sha256: manifest.files[name].size_bytes for name in wanted}
         received = _fetch(store, folder / STAGING, sizes, jobs, progress(sum(sizes.values())))
-        gone = _gone(folder, manifest, before)
+        gone = _gone(folder, manifest, before, store)
         if not overwrite:
             _refuse_what_changed_meanwhile(folder, found, {*wanted, *gone}, manifest.number)
         _put_in_place(folder, manifest, wanted, gone, targets)
@@ -230,9 +230,19 @@ def _resume(partial: Path, size_bytes: int, digest: Any) -> int:
         return stream.tell()
 
 
-def _gone(folder: Path, manifest: BundleManifest, before: BundleManifest | None) -> list[str]:
+def _gone(folder: Path, manifest: BundleManifest, before: BundleManifest | None, store: BundleStore) -> list[str]:
     gone = sorted(set(before.files) - set(manifest.files)) if before else []
+    if before is None or not gone or not _is_of(store, before):
+        return []
     return [name for name in gone if not may_hold_credentials(folder, name)]  # no version has them any more
+
+
+def _is_of(store: BundleStore, before: BundleManifest) -> bool:
+    """Whether a version is one of a store's, or what one comes from; the files of another bundle's are left alone."""
+    numbers = store.list_manifests()
+    if before.number < numbers[0]:  # pruned since
+        return True
+    return before.number in numbers and before.manifest_sha256.encode() in store.read_manifest(before.number)
 
 
 def _put_in_place(
@@ -246,6 +256,14 @@ def _put_in_place(
         staging.mkdir(exist_ok=True)
         if record.exists():
             record.replace(staging / _BEFORE)
+    for name in gone:  # first, as a file may have become a folder, or a folder a file
+        twin = twins.get(name.casefold())
+        if twin is not None and old[name].exists() and old[name].samefile(twin):
+            continue  # renamed in case alone, and this disk knows no difference
+        old[name].unlink(missing_ok=True)
+        for parent in list(Path(name).parents)[:-1]:
+            with suppress(OSError):  # not empty
+                (folder / parent).rmdir()
     users: dict[str, list[str]] = {}
     for name in sorted(wanted):
         users.setdefault(manifest.files[name].sha256, []).append(name)
@@ -258,14 +276,6 @@ def _put_in_place(
             else:
                 with whole_file(target) as partial:
                     shutil.copyfile(staging / sha256, partial)
-    for name in gone:
-        twin = twins.get(name.casefold())
-        if twin is not None and old[name].exists() and old[name].samefile(twin):
-            continue  # renamed in case alone, and this disk knows no difference
-        old[name].unlink(missing_ok=True)
-        for parent in list(Path(name).parents)[:-1]:
-            with suppress(OSError):  # not empty
-                (folder / parent).rmdir()
     write_bytes(record, manifest.to_bytes())
     shutil.rmtree(staging, ignore_errors=True)
 

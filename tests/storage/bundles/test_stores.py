@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,15 @@ def test_places_of_other_kinds_are_refused():
         with pytest.raises(StoreError) as caught:
             open_store(url)
         assert "hush" not in str(caught.value)
+
+
+def test_only_what_a_store_itself_left_half_written_is_removed(tmp_path: Path):
+    store, long_ago = open_store(str(tmp_path)), (1.0, 1.0)
+    own, film = tmp_path / "files/3f/.3f9a.0123.partial", tmp_path / "films/.film.partial"
+    for file in (own, film):
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, long_ago)
+    assert store.clean_up(3600) == 1
+    assert film.exists()
+    assert not own.exists()

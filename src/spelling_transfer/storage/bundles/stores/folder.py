@@ -11,6 +11,9 @@ from pathlib import Path
 from spelling_transfer.files import whole_file, write_bytes
 from spelling_transfer.storage.bundles.local_files import BLOCK_BYTES, clock_of
 from spelling_transfer.storage.bundles.stores.base import (
+    FILES,
+    LOCKS,
+    MANIFESTS,
     BundleStore,
     ContentChangedError,
     Counter,
@@ -58,7 +61,8 @@ class FolderStore(BundleStore):
 
     def clean_up(self, older_than_seconds: float) -> int:
         """Removes partial files that nobody is writing any more."""
-        old = [path for path, stored in self._find("**/.*.partial") if stored.age_seconds > older_than_seconds]
+        found = (each for folder in (FILES, MANIFESTS, LOCKS) for each in self._find(f"{folder}/**/.*.partial"))
+        old = [path for path, stored in found if stored.age_seconds > older_than_seconds]
         for path in old:
             path.unlink(missing_ok=True)
         return len(old)

@@ -56,8 +56,21 @@ def test_signed_versions(store: BundleStore, source: Path, tmp_path: Path):
         pull_bundle(store, tmp_path / "target", public_key=tmp_path / "theirs.pub")
     pull_bundle(store, tmp_path / "target", public_key=tmp_path / "ours.pub")
     assert verify_bundle(str(tmp_path / "target" / RECORD)) == []
+    # The same files, signed by somebody else, are a version of their own.
+    assert push_bundle(source, store, sign_key=tmp_path / "theirs.pem").number == 3
+    pull_bundle(store, tmp_path / "target", public_key=tmp_path / "theirs.pub")
+    assert not push_bundle(source, store, sign_key=tmp_path / "theirs.pem").is_new
     with pytest.raises(BundleError, match="not a private key"):
         push_bundle(source, store, sign_key=tmp_path / "ours.pub")
+
+
+def test_a_private_key_is_never_left_alone_nor_named_as_a_public_one(tmp_path: Path):
+    (tmp_path / "ours.pub").write_text("of another key")
+    with pytest.raises(BundleError, match=r"ours\.pub: exists already"):
+        make_keys(tmp_path / "ours.pem")
+    with pytest.raises(BundleError, match=r"Name the private one theirs\.pem"):
+        make_keys(tmp_path / "theirs.pub")
+    assert [file.name for file in tmp_path.iterdir()] == ["ours.pub"]
 
 
 def test_a_clock_that_is_wrong_changes_nothing(store: BundleStore, source: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,6 +7,7 @@ everything else in it. A signature is ed25519 over that hash, which stands for e
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -208,7 +209,7 @@ def make_keys(private_file: Path) -> Path:
     """Writes a private key, readable by its owner alone, and beside it the public one (``.pub``); returns its file.
 
     Raises:
-        BundleError: One of the files is there already, or cannot be written.
+        BundleError: One of the files is there already or cannot be written, or the private one has a public one's name.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -217,7 +218,11 @@ def make_keys(private_file: Path) -> Path:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     public_file = private_file.with_suffix(".pub")
+    if public_file == private_file:
+        raise BundleError(f"{private_file}: public keys end in .pub. Name the private one {private_file.stem}.pem.")
     try:
+        if public_file.exists():  # neither is written then
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(public_file))
         for file, data, mode in ((private_file, private, 0o600), (public_file, public, 0o644)):
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(descriptor, "wb") as stream:
@@ -229,21 +234,16 @@ def make_keys(private_file: Path) -> Path:
     return public_file
 
 
-def sign(manifest: BundleManifest, key_file: Path) -> BundleManifest:
-    """Returns the manifest with a signature.
-
-    Args:
-        manifest: A sealed manifest.
-        key_file: The private key, PEM, as ``kedro bundle keygen`` writes it.
-
-    Raises:
-        BundleError: There is no such key, or it is of another kind.
-    """
-    key = read_private_key(key_file)
+def sign(manifest: BundleManifest, key: Ed25519PrivateKey) -> BundleManifest:
+    """Returns a sealed manifest with a signature by a key of `read_private_key`."""
     value = key.sign(_DOMAIN + manifest.manifest_sha256.encode())
-    public = key.public_key().public_bytes_raw()
-    signature = Signature(public_key=b64encode(public).decode(), value=b64encode(value).decode())
+    signature = Signature(public_key=public_key_of(key), value=b64encode(value).decode())
     return manifest.model_copy(update={"signature": signature})
+
+
+def public_key_of(key: Ed25519PrivateKey) -> str:
+    """Returns the public key to a private one, as a signature has it."""
+    return b64encode(key.public_key().public_bytes_raw()).decode()
 
 
 def check_signature(manifest: BundleManifest, key_file: Path, source: str) -> None:

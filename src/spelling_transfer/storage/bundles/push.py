@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock as ThreadLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spelling_transfer.files import write_bytes
 from spelling_transfer.storage.bundles.local_files import (
@@ -22,6 +22,7 @@ from spelling_transfer.storage.bundles.local_files import (
 from spelling_transfer.storage.bundles.manifest import (
     BundleManifest,
     new_manifest,
+    public_key_of,
     read_private_key,
     read_record,
     sign,
@@ -30,6 +31,9 @@ from spelling_transfer.storage.bundles.stores import BundleStore
 from spelling_transfer.storage.bundles.stores.base import PART_BYTES, Counter, Progress, no_progress
 from spelling_transfer.storage.bundles.versions import Lock, latest_version, locked
 from spelling_transfer.storage.errors import BundleError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _RACES = 100
 
@@ -93,15 +97,14 @@ def push_bundle(
     Raises:
         BundleError: A file cannot be read, has a bad name or changed meanwhile; the store refuses. No version is made.
     """
-    if sign_key is not None:
-        read_private_key(sign_key)  # before anything is sent
+    key = None if sign_key is None else read_private_key(sign_key)  # before anything is sent
     files, left_out = scan_folder(folder, include, exclude, is_needed)
     if not files:
         raise BundleError(f"{folder}: there are no files to push.")
     if "://" not in store.url and Path(store.url).resolve().is_relative_to(folder.resolve()):
         raise BundleError(f"{store.url}: is inside the folder that is pushed, {folder}: it would contain itself.")
     cache = FactsCache(folder)
-    same = _unchanged(folder, files, cache, store, signed=sign_key is not None)
+    same = _unchanged(folder, files, cache, store, key)
     if same is not None and not rehash:
         _keep_record(folder, same)
         return PushResult(
@@ -115,7 +118,7 @@ def push_bundle(
         for file in files:  # the folder as a whole must have stood still
             file.check_unchanged()
         manifest = new_manifest(facts, folder, note)
-        manifest, is_new = _publish(store, manifest, latest, folder, sign_key)
+        manifest, is_new = _publish(store, manifest, latest, folder, key)
     _keep_record(folder, manifest)
     return PushResult(
         store.url, manifest.number, manifest.manifest_sha256, is_new, len(files), manifest.size_bytes,
@@ -124,7 +127,7 @@ def push_bundle(
 
 
 def _unchanged(
-    folder: Path, files: Sequence[LocalFile], cache: FactsCache, store: BundleStore, *, signed: bool
+    folder: Path, files: Sequence[LocalFile], cache: FactsCache, store: BundleStore, key: Ed25519PrivateKey | None
 ) -> BundleManifest | None:
     """Returns the latest version if the folder is it, no file had to be read to know, and all its content is there.
 
@@ -134,7 +137,7 @@ def _unchanged(
     facts = {file.name: known for file in files if (known := cache.get(file)) is not None}
     if latest is None or len(facts) < len(files):
         return None
-    if not _says_the_same(new_manifest(facts, folder, ""), latest, signed=signed):
+    if not _says_the_same(new_manifest(facts, folder, ""), latest, key):
         return None
     there = store.list_content()
     if any(sha256 not in there or there[sha256].size_bytes != size for sha256, size in latest.hashes.items()):
@@ -142,8 +145,9 @@ def _unchanged(
     return latest
 
 
-def _says_the_same(manifest: BundleManifest, latest: BundleManifest, *, signed: bool) -> bool:
-    return manifest.says_the_same(latest) and (not signed or latest.signature is not None)
+def _says_the_same(manifest: BundleManifest, latest: BundleManifest, key: Ed25519PrivateKey | None) -> bool:
+    signer = latest.signature.public_key if latest.signature else None
+    return manifest.says_the_same(latest) and (key is None or signer == public_key_of(key))
 
 
 def _keep_record(folder: Path, manifest: BundleManifest) -> None:
@@ -154,17 +158,21 @@ def _keep_record(folder: Path, manifest: BundleManifest) -> None:
 
 
 def _publish(
-    store: BundleStore, manifest: BundleManifest, latest: BundleManifest | None, folder: Path, sign_key: Path | None
+    store: BundleStore,
+    manifest: BundleManifest,
+    latest: BundleManifest | None,
+    folder: Path,
+    key: Ed25519PrivateKey | None,
 ) -> tuple[BundleManifest, bool]:
     for _ in range(_RACES):
-        if latest is not None and _says_the_same(manifest, latest, signed=sign_key is not None):
+        if latest is not None and _says_the_same(manifest, latest, key):
             return latest, False
         number = latest.number + 1 if latest else 1
         # What the folder was before it became what it is now is a parent as well.
         parents = sorted({each.manifest_sha256 for each in (latest, read_record(folder / RECORD)) if each})
         manifest = manifest.model_copy(update={"number": number, "parents": parents}).sealed()
-        if sign_key is not None:
-            manifest = sign(manifest, sign_key)
+        if key is not None:
+            manifest = sign(manifest, key)
         if store.create_manifest(number, manifest.to_bytes()):
             return manifest, True
         # Another push took the number. Its content and ours are both there; ours becomes the version after it.

@@ -172,6 +172,20 @@ def test_what_must_be_new_replaces_nothing(old: Path):
     assert list(old.parent.iterdir()) == [old]
 
 
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_what_must_be_new_is_written_where_a_file_has_one_name_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+):
+    def refuse(*_: object, **__: object) -> None:  # as memory sticks and some shares do
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_bytes(tmp_path / "new", b"first", replace=False)
+    with pytest.raises(FileExistsError):
+        write_bytes(tmp_path / "new", b"second", replace=False)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("new", b"first")]
+
+
 def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path: Path):
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "old").write_text("old")

@@ -74,7 +74,13 @@ def whole_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
         if replace:
             partial.replace(target)
         else:
-            target.hardlink_to(partial)  # a second name; unlike a move, this fails where the name is taken
+            try:
+                target.hardlink_to(partial)  # a second name; unlike a move, this fails where the name is taken
+            except FileExistsError:
+                raise
+            except OSError:  # such as on a memory stick, which has no second names: an empty file takes the name first
+                target.touch(exist_ok=False)
+                partial.replace(target)
     except OSError as error:
         _say_where(error, target)
         raise

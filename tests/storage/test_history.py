@@ -121,6 +121,10 @@ def test_a_run_of_chosen_nodes_or_one_that_failed_is_not_the_latest(project: Any
         monkeypatch.setenv("SPELLING_TRANSFER_RUN", name)
         assert project.kedro("run", *chosen).exit_code == (130 if name == "three" else 0)
         assert read_latest(str(project.path / "data")) == latest
+    # One folder for all runs is none of a run, wherever it lies.
+    project.write("conf/base/globals.yml", "model_profile: small\nstorage_root: data/mine/runs/here\n")
+    assert project.kedro("run").exit_code == 0
+    assert [path.name for path in (project.path / "data/mine").iterdir()] == ["runs"]
 
 
 def test_the_history_is_kept_on_s3_too(project: Any, s3: str, monkeypatch: pytest.MonkeyPatch):
@@ -151,6 +155,10 @@ def test_what_is_the_same_is_known_as_the_same_and_a_changed_folder_is_not(tmp_p
     assert before == describe_content(dataset)
     os.utime(file, (0, 0))
     assert describe_content(dataset) != before
+    (file.parent / "manifest.json").write_text("{}")
+    before = describe_content(dataset)
+    (file.parent / ".DS_Store").write_text("left by a Mac that looked into it")
+    assert before == describe_content(dataset)
 
 
 def test_the_history_is_found_from_a_folder_of_the_project_too(project: Any, monkeypatch: pytest.MonkeyPatch):

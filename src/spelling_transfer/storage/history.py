@@ -22,10 +22,10 @@ from kedro.framework.hooks import hook_impl
 from kedro.io.core import is_parameter
 
 from spelling_transfer import __version__
-from spelling_transfer.files import sha256_of
+from spelling_transfer.files import FINDER, sha256_of
 from spelling_transfer.storage.access import protocols, write_whole
 from spelling_transfer.storage.errors import DatasetFileError, cannot_read, explain_remote
-from spelling_transfer.storage.runs import how_to_go_on, is_part_of_a_run, move_latest, who
+from spelling_transfer.storage.runs import how_to_go_on, is_part_of_a_run, is_run_folder, move_latest, who
 from spelling_transfer.storage.table_parts import TablePartsDataset
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class StorageHook:
         self._write_history()
         found = yield
         root = "" if self._context is None else storage_root_of(self._context)
-        if "/runs/" in root and not is_part_of_a_run(run_params):
+        if is_run_folder(root) and not is_part_of_a_run(run_params):
             move_latest(root)
         return found
 
@@ -245,16 +245,13 @@ def describe_content(dataset: Any) -> dict[str, Any] | None:
     path = dataset._get_load_path().as_posix()
     filesystem.invalidate_cache()
     if filesystem.isdir(path):
+        found = sorted(filesystem.find(path, detail=True).items())
+        files = [each for each in found if not each[0].endswith(f"/{FINDER}")]
+        facts = [(name, info["size"], str(info.get("ETag") or info.get("mtime"))) for name, info in files]
         manifest = f"{path}/manifest.json"
-        if not filesystem.exists(manifest):
-            files = sorted(filesystem.find(path, detail=True).items())
-            facts = [(name, info["size"], str(info.get("ETag") or info.get("mtime"))) for name, info in files]
-            return {
-                "size_bytes": sum(size for _, size, _ in facts),
-                "sha256": hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
-            }
         # Of a folder in a store this is the pointer, which names the content by its hash.
-        return {"size_bytes": filesystem.du(path), "sha256": hashlib.sha256(filesystem.cat_file(manifest)).hexdigest()}
+        known_by = filesystem.cat_file(manifest) if filesystem.exists(manifest) else json.dumps(facts).encode()
+        return {"size_bytes": sum(size for _, size, _ in facts), "sha256": hashlib.sha256(known_by).hexdigest()}
     info = filesystem.info(path)
     content: dict[str, Any] = {"size_bytes": int(info["size"])}
     if "file" not in protocols(filesystem):

@@ -58,6 +58,11 @@ def run_folder(root: str) -> str:
     return f"{root}/runs/{name}"
 
 
+def is_run_folder(storage_root: str) -> bool:
+    """Whether :func:`run_folder` returned it: a folder for all runs may lie below one named ``runs``, too."""
+    return storage_root.endswith(f"/runs/{os.environ.get(VARIABLE)}")
+
+
 def how_to_go_on(storage_root: str) -> str | None:
     """Returns how to name a run that has a new name; without it the next process would not find what this one made.
 

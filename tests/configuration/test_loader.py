@@ -50,6 +50,14 @@ def test_a_group_takes_the_content_of_a_study_file_interpolations_included(conf)
     }
 
 
+@pytest.mark.parametrize("suffix", [".yml", ".yaml", ".json"])
+def test_every_kind_of_file_may_ask_for_a_value_of_ones_own(conf, suffix):
+    (conf / "base/globals.yml").write_text("root: data\nown: 3\n")
+    (conf / "base/catalog/tuning.yml").unlink()
+    (conf / f"base/catalog/tuning{suffix}").write_text('{"trials": {"filepath": "${globals:own}/${globals:root}"}}')
+    assert load(conf)["catalog"] == {"trials": {"filepath": "3/data"}}
+
+
 def test_a_file_may_ask_for_the_environment_of_the_run(conf):
     (conf / "base/parameters/report.yml").write_text("run_env: ${run_env:}\n")
     chosen = {env: load(conf, env) for env in ("gpu", "local", "base")}

@@ -14,7 +14,7 @@ from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from spelling_transfer.configuration.documents import ConfigurationError, parse_mapping
+from spelling_transfer.configuration.documents import SUFFIXES, ConfigurationError, parse_mapping
 from spelling_transfer.configuration.environment import check_environment
 from spelling_transfer.configuration.globals import check_globals
 from spelling_transfer.configuration.layers import Layer, Setting, leaves, merge, nest, value_at
@@ -134,11 +134,11 @@ class ProjectConfigLoader(OmegaConfigLoader):
         return Presets(folders, self._fs, shown_from=f"{self.project}/", resolve=self._resolved)
 
     def _names(self, pattern: re.Pattern[str]) -> set[str]:
-        return {name for file in self._files("*.yml") for name in pattern.findall(self._fs.cat_file(file).decode())}
+        return {name for file in self._files() for name in pattern.findall(self._fs.cat_file(file).decode())}
 
-    def _files(self, pattern: str) -> list[str]:
+    def _files(self) -> list[str]:
         folders = dict.fromkeys(self._get_conf_env_path(each) for each in (self.base_env, self.env or ""))
-        return [file for folder in folders for file in sorted(self._fs.glob(f"{folder}/**/{pattern}"))]
+        return [file for folder in folders for file in sorted(self._fs.find(folder)) if file.endswith(SUFFIXES)]
 
     def _place_of_global(self, name: str) -> str:
         base, environment, *_ = self._read_raw_config("globals")
@@ -199,7 +199,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
 
     def _explained(self, error: Exception) -> ConfigurationError:
         if isinstance(error, UnicodeDecodeError):
-            for file in self._files("*.y*ml"):
+            for file in self._files():
                 try:
                     self._fs.cat_file(file).decode("utf-8")
                 except UnicodeDecodeError as problem:

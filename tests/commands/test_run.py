@@ -81,12 +81,13 @@ class TestDefaults:
         assert counts(toy_project)["layers"] == 36
 
     def test_the_help_shows_what_was_taken_from_the_file(self, toy_project):
-        toy_project.write(".kedro.yml", "run:\n  runner: ThreadRunner\n  env: big\n")
+        toy_project.write(".kedro.yml", "run:\n  runner: ThreadRunner\n  env: big\n  params: {rate: 1e-4}\n")
         output = toy_project.kedro("run", "--help").output
         section = output.split("Defaults from .kedro.yml:")[1].split("Examples:")[0]
         assert [line.split() for line in section.strip().splitlines()] == [
             ["--runner", "ThreadRunner"],
             ["--env", "big"],
+            ["--params", "{'rate':", "0.0001}"],  # a number, as in every other file
         ]
         assert "kedro run --pipelines=local_prep,token_analysis" in output
 
@@ -96,7 +97,8 @@ class TestDefaults:
             ("run: {runer: SequentialRunner}", "run.runer is not an option of 'kedro run'; did you mean 'runner'?"),
             ("run: {config: x.yml}", "run.config is not an option of 'kedro run'"),
             ("runs: {env: base}", "unknown key 'runs'"),
-            ("run: {env: [unclosed}", "cannot be read as YAML"),
+            ("run: {env: [unclosed}", "not valid YAML"),
+            ("run: {env: base, env: local}", "the key 'env' is there twice"),
             ("run: just text", "expected 'run:' with options"),
             ("run: {only-missing-outputs: sometimes}", "'sometimes' is neither true nor false"),
             ("run: {env: {name: base}}", "should be a single value"),

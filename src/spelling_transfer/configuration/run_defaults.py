@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
-from spelling_transfer.configuration.documents import ConfigurationError
+from spelling_transfer.configuration.documents import ConfigurationError, read_mapping
 
 FILE_NAME = ".kedro.yml"
 
@@ -47,14 +46,9 @@ def read_defaults(file: Path, options: Sequence[click.Parameter]) -> dict[str, A
     Raises:
         ConfigurationError: As there.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problem = " ".join(str(error).split())
-        raise ConfigurationError(f"{file}: cannot be read as YAML ({problem}). Repair or remove it.") from error
     known = {name: option for option in options for name in _names(option) if option.name not in _NOT_A_DEFAULT}
     defaults = {}
-    for key, value in _section(file, content).items():
+    for key, value in _section(file).items():
         if (option := known.get(key)) is None:
             raise ConfigurationError(
                 f"{file}: run.{key} is not an option of 'kedro run'{_suggest(key, list(known))}. "
@@ -70,12 +64,12 @@ def describe(defaults: Mapping[str, Any], options: Sequence[click.Parameter]) ->
     return [(f"--{_option_name(option)}", str(defaults[option.name])) for option in options if option.name in defaults]
 
 
-def _section(file: Path, content: Any) -> dict[str, Any]:
-    content = {} if content is None else content
-    if not isinstance(content, dict) or not isinstance(content.get("run") or {}, dict):
+def _section(file: Path) -> dict[str, Any]:
+    content = read_mapping(file)
+    if not isinstance(content.get("run") or {}, dict):
         raise ConfigurationError(f"{file}: expected 'run:' with options and values below it, found {content!r}.")
     if unknown := set(content) - {"run"}:
-        raise ConfigurationError(f"{file}: unknown key {sorted(map(str, unknown))[0]!r}. The file has one key: 'run'.")
+        raise ConfigurationError(f"{file}: unknown key {min(unknown)!r}. The file has one key: 'run'.")
     return {str(key): value for key, value in (content.get("run") or {}).items()}
 
 

@@ -56,6 +56,12 @@ def test_a_missing_word_list_says_what_to_set(tmp_path: Path):
         dataset.load()
 
 
+def test_a_word_list_in_a_store_is_read_as_all_else_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://store.example.org")
+    with pytest.raises(DatasetError, match="not encrypted"):
+        WordListDataset(filepath="s3://bucket/words.txt").load()
+
+
 def test_the_embedded_tokenizer_is_read_once_until_released():
     dataset = ChatTokenizerDataset(folder=None)
     tokenizer = dataset.load()

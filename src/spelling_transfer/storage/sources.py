@@ -22,9 +22,9 @@ from kedro.utils import find_kedro_project
 from spelling_transfer.files import sha256_of
 from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError
 from spelling_transfer.models.gguf import Dtype, convert_gguf
-from spelling_transfer.storage.access import protocols
+from spelling_transfer.storage.access import check_transport, protocols
 from spelling_transfer.storage.bundles.local_files import file_facts
-from spelling_transfer.storage.errors import DatasetFileError, cannot_write
+from spelling_transfer.storage.errors import DatasetFileError, cannot_write, explain_remote, reason
 from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, ChatTokenizer, load_chat_tokenizer
 from spelling_transfer.words.word_list import WordListFile
 
@@ -78,18 +78,20 @@ class WordListDataset(_ReadOnly[WordListFile]):
             return WordListFile()
         path = get_filepath_str(self._filepath, self._protocol)
         try:
+            check_transport(self._fs)
             return WordListFile(name=self._filepath.name, data=self._fs.cat_file(path))
-        except OSError as error:
+        except Exception as error:
             raise DatasetError(
-                f"{path} cannot be read: {error.strerror or error}. Set 'filepath' of 'word_list' to a text or CSV "
-                "file of words, or to null for the built-in list."
+                explain_remote(error, path, "read")
+                or f"{path} cannot be read: {reason(error)}. Set 'filepath' of 'word_list' to a text or CSV file of "
+                "words, or to null for the built-in list."
             ) from error
 
     def fingerprint(self) -> dict[str, str]:
         """Returns by what the list is known: the hash of the file, or the version of the package that has the list."""
         if self._filepath is None:
             return {"wordfreq": version("wordfreq")}
-        if not self._exists():
+        if not self.exists():
             return {"sha256": "missing"}
         return {"sha256": hashlib.sha256(self.load().data or b"").hexdigest()}
 

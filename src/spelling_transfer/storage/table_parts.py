@@ -19,7 +19,7 @@ from kedro.io.core import get_protocol_and_path
 
 from spelling_transfer import __version__
 from spelling_transfer.storage.access import check_transport, write_whole
-from spelling_transfer.storage.errors import DatasetFileError, DatasetWriteError, cannot_read, cannot_write
+from spelling_transfer.storage.errors import DatasetFileError, DatasetWriteError, cannot_read, cannot_write, reason
 from spelling_transfer.storage.runs import who
 
 if TYPE_CHECKING:
@@ -57,17 +57,19 @@ class TableParts:
         try:
             check_transport(self._fs)
             names = self._names()
-            contents = self._fs.cat(names, on_error="omit") if names else {}
+            contents = self._fs.cat(names, on_error="return") if names else {}
         except Exception as error:
             raise DatasetFileError(cannot_read(self._location, error)) from error
         frames = []
         for name in names:
             try:
-                frame = pd.read_parquet(io.BytesIO(contents[name]))
+                if isinstance(content := contents[name], Exception):
+                    raise content
+                frame = pd.read_parquet(io.BytesIO(content))
                 if missing := set(ORIGIN) - set(frame.columns):
                     raise ValueError(f"it has no column {', '.join(sorted(missing))}")
-            except (OSError, ValueError, KeyError) as error:
-                _LOG.warning("%s: cannot be read and is left out (%s).", name, error)
+            except Exception as error:  # noqa: BLE001 - what one file lacks, the others have
+                _LOG.warning("%s: cannot be read and is left out (%s).", name, reason(error))
             else:
                 frames.append(frame)
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(ORIGIN))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bundle_fixtures import LARGE
 
+from spelling_transfer.storage.bundles.pull import pull_bundle
+from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore, StoreError, open_store
 from spelling_transfer.storage.errors import BundleError
 
@@ -49,3 +53,19 @@ def test_only_what_a_store_itself_left_half_written_is_removed(tmp_path: Path):
     assert store.clean_up(3600) == 1
     assert film.exists()
     assert not own.exists()
+
+
+def test_what_may_not_be_read_in_a_folder_is_named_and_not_taken_for_nothing(
+    shared_folder: Path, another_user: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(shared_folder / "cache"))
+    source, store = shared_folder / "source", open_store(str(shared_folder / "store"))
+    source.mkdir()
+    (source / "a").touch()
+    push_bundle(source, store)
+    content = next(file for file in (shared_folder / "store/files").rglob("*") if file.is_file())
+    for closed in (content, next((shared_folder / "store/manifests").iterdir()), shared_folder / "store/manifests"):
+        closed.chmod(0)
+        refused = pytest.raises(StoreError, match=f"{closed} cannot be read: Permission denied")
+        with another_user(), tempfile.TemporaryDirectory() as target, refused:
+            pull_bundle(store, Path(target))

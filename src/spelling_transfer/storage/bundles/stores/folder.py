@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -51,7 +52,8 @@ class FolderStore(BundleStore):
         """Appends to ``target`` what it lacks of some content."""
         source = self.root / content_key(sha256)
         try:
-            stream = source.open("rb")
+            with _reading(source):
+                stream = source.open("rb")
         except FileNotFoundError as error:
             raise MissingError(
                 f"{source}: a version refers to it, and it is missing. Push the bundle again from a folder that has it."
@@ -68,6 +70,8 @@ class FolderStore(BundleStore):
         return len(old)
 
     def _list(self, folder: str) -> Iterator[tuple[str, Stored]]:
+        with suppress(FileNotFoundError), _reading(self.root / folder):
+            os.scandir(self.root / folder).close()  # a search passes over what may not be read
         for path, stored in self._find(f"{folder}/**/[!.]*"):
             yield path.name, stored
 
@@ -80,7 +84,8 @@ class FolderStore(BundleStore):
                     yield path, Stored(status.st_size, now - status.st_mtime)
 
     def _read(self, key: str) -> bytes:
-        return (self.root / key).read_bytes()
+        with _reading(self.root / key):
+            return (self.root / key).read_bytes()
 
     def _write(self, key: str, data: bytes, sha256: str) -> None:
         check_hash(data, sha256, self.url)
@@ -111,3 +116,13 @@ def _explained(target: Path) -> Iterator[None]:
         raise StoreError(f"{error.filename or target}: {reason(error)}.") from error
     except OSError as error:
         raise StoreError(cannot_write(str(target), error)) from error
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{source} cannot be read: {reason(error)}.") from error

@@ -62,6 +62,12 @@ def test_a_folder_is_not_pushed_into_itself(source: Path):
     assert not (source / "store").exists()
 
 
+def test_a_note_that_is_too_long_is_refused_before_anything_is_sent(source: Path, tmp_path: Path):
+    with pytest.raises(BundleError, match="has 1001 characters; at most 1000"):
+        push_bundle(source, open_store(str(tmp_path / "store")), note="n" * 1001)
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_file_that_changes_while_it_is_read_makes_no_version(
     store: BundleStore, source: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Of manifests. One without a number has this one."""
+NOTE_LENGTH = 1000
 _DOMAIN = b"spelling-transfer bundle\n"  # a signature for this purpose is none for another
 
 
@@ -75,7 +76,7 @@ class BundleManifest(_Part):
     number: int = Field(ge=1, description="Number of the version; the next is one higher.")
     created_at: datetime = Field(description="When, by the clock of who pushed; the number gives the order.")
     created_by: str = Field(description="User and machine.")
-    note: str = Field("", max_length=1000, description="What the user says of it.")
+    note: str = Field("", max_length=NOTE_LENGTH, description="What the user says of it.")
     root: str = Field(".", description="Where the files are, as seen from the manifest.")
     files: dict[str, FileFacts] = Field(description="Each file by its path.")
     tokenizer_sha256: str | None = Field(None, description="Hash of the tokenizer that the examples were encoded with.")

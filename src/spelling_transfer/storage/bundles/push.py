@@ -20,6 +20,7 @@ from spelling_transfer.storage.bundles.local_files import (
     scan_folder,
 )
 from spelling_transfer.storage.bundles.manifest import (
+    NOTE_LENGTH,
     BundleManifest,
     new_manifest,
     public_key_of,
@@ -95,8 +96,11 @@ def push_bundle(
         ignore_locks: Push although a prune seems to be under way.
 
     Raises:
-        BundleError: A file cannot be read, has a bad name or changed meanwhile; the store refuses. No version is made.
+        BundleError: A file cannot be read, has a bad name or changed meanwhile; the note is too long; the
+            store refuses. No version is made.
     """
+    if len(note) > NOTE_LENGTH:
+        raise BundleError(f"--note: has {len(note)} characters; at most {NOTE_LENGTH} are allowed.")
     key = None if sign_key is None else read_private_key(sign_key)  # before anything is sent
     files, left_out = scan_folder(folder, include, exclude, is_needed)
     if not files:

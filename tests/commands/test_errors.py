@@ -129,6 +129,7 @@ def test_the_traceback_is_written_through_no_link(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(errors, "datetime", Now)
     monkeypatch.setattr(errors.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["kedro", "typed in another encoding: \udcff"])
     monkeypatch.chdir(tmp_path)
     victim = tmp_path / "victim"
     victim.write_text("mine")

@@ -89,7 +89,8 @@ def _describe_bug(error: Exception) -> str:
     for folder in (Path(find_kedro_project(Path.cwd()) or tempfile.gettempdir()) / "logs", Path(tempfile.gettempdir())):
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / name).open("x", encoding="utf-8") as file:  # in a folder of all users, no link is followed
+            # In a folder of all users, no link is followed.
+            with (folder / name).open("x", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{shlex.join(sys.argv)}\n\n{trace}")
             return f"{said} ({last.filename}:{last.lineno}). The whole traceback is in {folder / name}."
     return f"{said} ({last.filename}:{last.lineno}).\n{trace}"

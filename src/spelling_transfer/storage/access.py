@@ -45,8 +45,7 @@ def set_up_stores(conf_source: Path, env: str | None) -> None:
     import fsspec
 
     clean_variables("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    options = {**_DEFAULTS, **_read_entry(conf_source, env)}
-    fsspec.config.conf[_ENTRY] = options
+    fsspec.config.conf[_ENTRY] = {**_DEFAULTS, **_read_entry(conf_source, env)}
 
 
 def _read_entry(conf_source: Path, env: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from bundle_fixtures import content
 
-from spelling_transfer.storage.bundles.local_files import RECORD, STAGING, FileChangedError
+from spelling_transfer.storage.bundles.local_files import RECORD, STAGING
 from spelling_transfer.storage.bundles.pull import pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore, open_store
@@ -78,7 +78,7 @@ def test_a_file_that_changes_while_it_is_read_makes_no_version(
         (source / "03_primary/words.parquet").write_bytes(b"changed")
 
     monkeypatch.setattr(store, "put_bytes", put)
-    with pytest.raises(FileChangedError, match="changed while it was read"):
+    with pytest.raises(BundleError, match="changed while it was read"):
         push_bundle(source, store)
     assert store.list_manifests() == []
 

@@ -12,6 +12,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
@@ -39,10 +40,6 @@ _CREDENTIALS = re.compile(
 _MAX_PART_BYTES, _MAX_BYTES = 240, 900
 _PLAIN = re.compile(r"(?:[\w-][\w.-]{0,98}[\w-]/){0,7}[\w-][\w.-]{0,98}[\w-]", re.ASCII)
 """Most names are like this, and none of these is refused; with thousands of files the long way takes a while."""
-
-
-class FileChangedError(BundleError):
-    """A file changed while it was read."""
 
 
 def check_name(name: str, source: str) -> str:
@@ -134,14 +131,14 @@ class LocalFile:
         """Compares the file with how it was found.
 
         Raises:
-            FileChangedError: Something wrote to it since.
+            BundleError: Something wrote to it since.
         """
         try:
             now = _stamp(self.path.stat())
         except FileNotFoundError:
             now = (0, 0, 0, 0)
         if now != self.stamp:
-            raise FileChangedError(
+            raise BundleError(
                 f"{self.path}: changed while it was read. Wait until nothing writes to it, and run again."
             )
 
@@ -291,13 +288,9 @@ def file_facts(
         pyarrow.ArrowInvalid: A Parquet file's footer is damaged.
     """
     filesystem = filesystem or fsspec.filesystem("file")
-    digest, size = hashlib.sha256(data or b""), len(data or b"")
-    if data is None:
-        with filesystem.open(path, "rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                digest.update(block)
-                size += len(block)
-    facts: dict[str, Any] = {"sha256": digest.hexdigest(), "size_bytes": size}
+    with filesystem.open(path, "rb") if data is None else BytesIO(data) as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        facts: dict[str, Any] = {"sha256": sha256, "size_bytes": file.seek(0, os.SEEK_END)}
     if tables and path.endswith(".parquet"):
         import pyarrow.parquet as pq
 
@@ -311,8 +304,7 @@ def read_facts(file: LocalFile, data: bytes | None = None, *, tables: bool = Tru
     """Returns :func:`file_facts` of a local file that stands still.
 
     Raises:
-        FileChangedError: It changed while it was read.
-        BundleError: It cannot be read, or is a damaged table.
+        BundleError: It changed while it was read, cannot be read, or is a damaged table.
     """
     try:
         facts = file_facts(str(file.path), data=data, tables=tables)

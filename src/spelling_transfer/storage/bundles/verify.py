@@ -97,15 +97,10 @@ def _compare(name: str, path: str, expected: Mapping[str, Any], filesystem: fssp
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         size = filesystem.size(path)
         return [Problem(name, "unreadable", f"{expected.get('size_bytes')} bytes", f"{size} bytes, {error}")]
-    pairs: tuple[tuple[Kind, str], ...] = (
-        ("size", "size_bytes"),
-        ("sha256", "sha256"),
-        ("rows", "rows"),
-        ("schema", "schema"),
-    )
+    pairs: dict[Kind, str] = {"size": "size_bytes", "sha256": "sha256", "rows": "rows", "schema": "schema"}
     return [
         Problem(name, kind, str(expected[key]), str(found.get(key)))
-        for kind, key in pairs
+        for kind, key in pairs.items()
         if key in expected and expected[key] != found.get(key)
     ]
 

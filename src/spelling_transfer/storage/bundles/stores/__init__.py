@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spelling_transfer.storage.bundles.stores.base import BundleStore, ContentChangedError, Stored, StoreError
+from spelling_transfer.storage.bundles.stores.base import BundleStore, Stored, StoreError
 
-__all__ = ["BundleStore", "ContentChangedError", "StoreError", "Stored", "open_store"]
+__all__ = ["BundleStore", "StoreError", "Stored", "open_store"]
 
 
 def open_store(url: str, *, encryption: str = "auto", jobs: int = 8) -> BundleStore:

@@ -38,10 +38,6 @@ class MissingError(StoreError, FileNotFoundError):
     """What a version refers to is not there."""
 
 
-class ContentChangedError(BundleError):
-    """Content is not what its hash says: it changed while it was sent."""
-
-
 class Stored(NamedTuple):
     """An object as a store lists it.
 
@@ -67,7 +63,7 @@ class BundleStore(ABC):
         """Stores a large file; where a store takes parts, only those that an earlier attempt did not send.
 
         Raises:
-            ContentChangedError: The file is not what its hash says; nothing can be seen of it.
+            BundleError: The file is not what its hash says; nothing can be seen of it.
         """
 
     @abstractmethod
@@ -173,10 +169,10 @@ def check_hash(data: bytes, sha256: str, url: str) -> None:
     """Checks content that is to be stored where nobody else checks it.
 
     Raises:
-        ContentChangedError: Its hash is another.
+        BundleError: Its hash is another.
     """
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ContentChangedError(f"{url}: content {sha256[:12]} does not match its hash.")
+        raise BundleError(f"{url}: content {sha256[:12]} does not match its hash.")
 
 
 def append_rest(content: BinaryIO, target: Path, receive: Receiver) -> None:

@@ -16,7 +16,6 @@ from spelling_transfer.storage.bundles.stores.base import (
     LOCKS,
     MANIFESTS,
     BundleStore,
-    ContentChangedError,
     Counter,
     MissingError,
     Receiver,
@@ -26,7 +25,7 @@ from spelling_transfer.storage.bundles.stores.base import (
     check_hash,
     content_key,
 )
-from spelling_transfer.storage.errors import cannot_write, reason
+from spelling_transfer.storage.errors import BundleError, cannot_write, reason
 
 
 class FolderStore(BundleStore):
@@ -46,7 +45,7 @@ class FolderStore(BundleStore):
                     target.write(block)
                     count(len(block))
             if digest.hexdigest() != sha256:
-                raise ContentChangedError(f"{file}: changed while it was copied. Run again when nothing writes to it.")
+                raise BundleError(f"{file}: changed while it was copied. Run again when nothing writes to it.")
 
     def get_content(self, sha256: str, target: Path, receive: Receiver) -> None:
         """Appends to ``target`` what it lacks of some content."""

@@ -18,7 +18,6 @@ from spelling_transfer.errors import first_line
 from spelling_transfer.files import sha256_of
 from spelling_transfer.storage.bundles.stores.base import (
     BundleStore,
-    ContentChangedError,
     Counter,
     MissingError,
     Receiver,
@@ -28,6 +27,7 @@ from spelling_transfer.storage.bundles.stores.base import (
     check_hash,
     content_key,
 )
+from spelling_transfer.storage.errors import BundleError
 
 
 class LightningStore(BundleStore):
@@ -50,7 +50,7 @@ class LightningStore(BundleStore):
         """Stores a large file; the platform's library sends it in parts."""
         self._upload(content_key(sha256), file)
         if sha256_of(file) != sha256:  # what was sent is what is there now, or it changed meanwhile
-            raise ContentChangedError(f"{file}: changed while it was sent. Run again when nothing writes to it.")
+            raise BundleError(f"{file}: changed while it was sent. Run again when nothing writes to it.")
         count(file.stat().st_size)
 
     def get_content(self, sha256: str, target: Path, receive: Receiver) -> None:

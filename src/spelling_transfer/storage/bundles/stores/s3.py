@@ -17,7 +17,6 @@ from spelling_transfer.storage.access import check_endpoint, is_loopback_url
 from spelling_transfer.storage.bundles.stores.base import (
     FILES,
     BundleStore,
-    ContentChangedError,
     Counter,
     MissingError,
     Receiver,
@@ -26,7 +25,7 @@ from spelling_transfer.storage.bundles.stores.base import (
     content_key,
 )
 from spelling_transfer.storage.bundles.stores.s3_parts import FileInParts, send_parts
-from spelling_transfer.storage.errors import error_code, explain_remote
+from spelling_transfer.storage.errors import BundleError, error_code, explain_remote
 
 _ATTEMPTS = 6
 _BLOCK_BYTES = 1 << 18
@@ -166,7 +165,7 @@ class S3Store(BundleStore):
     def _explained(self, action: Literal["read", "write"], key: str) -> Iterator[None]:
         try:
             yield
-        except (StoreError, ContentChangedError):
+        except BundleError:
             raise
         except Exception as error:
             where = f"s3://{self._bucket}/{key if key.startswith(self._prefix) else self._prefix + key}"

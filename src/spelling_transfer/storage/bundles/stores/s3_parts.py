@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from spelling_transfer.storage.bundles.stores.base import PART_BYTES, ContentChangedError, Counter
-from spelling_transfer.storage.errors import error_code
+from spelling_transfer.storage.bundles.stores.base import PART_BYTES, Counter
+from spelling_transfer.storage.errors import BundleError, error_code
 
 _MAX_PARTS = 9_000  # of 10,000 that S3 allows
 
@@ -27,7 +27,7 @@ class FileInParts:
             sha256: What the hash of the whole must be.
 
         Raises:
-            ContentChangedError: It is another.
+            BundleError: It is another.
         """
         self.path = file
         self.part_bytes = max(PART_BYTES, math.ceil(file.stat().st_size / _MAX_PARTS / 2**20) << 20)
@@ -37,19 +37,19 @@ class FileInParts:
                 whole.update(part)
                 self.digests.append(hashlib.sha256(part).digest())
         if whole.hexdigest() != sha256:
-            raise ContentChangedError(f"{file}: changed while it was read. Run again when nothing writes to it.")
+            raise BundleError(f"{file}: changed while it was read. Run again when nothing writes to it.")
 
     def read(self, number: int) -> bytes:
         """Returns a part; the first is 1.
 
         Raises:
-            ContentChangedError: It is not what it was.
+            BundleError: It is not what it was.
         """
         with self.path.open("rb") as stream:
             stream.seek((number - 1) * self.part_bytes)
             data = stream.read(self.part_bytes)
         if hashlib.sha256(data).digest() != self.digests[number - 1]:
-            raise ContentChangedError(f"{self.path}: changed while it was sent. Run again when nothing does.")
+            raise BundleError(f"{self.path}: changed while it was sent. Run again when nothing does.")
         return data
 
 
@@ -71,7 +71,7 @@ def send_parts(
         Whether the object is there now; not if somebody ended the upload without completing it.
 
     Raises:
-        ContentChangedError: The file changes; nothing can be seen of it.
+        BundleError: The file changes; nothing can be seen of it.
         botocore.exceptions.ClientError: The server refuses.
     """
     target = {"Bucket": bucket, "Key": key}

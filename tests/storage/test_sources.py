@@ -287,14 +287,10 @@ def test_a_whole_download_is_enough_without_a_network(
     assert toy_project.kedro("doctor", "--offline").exit_code == 0
 
 
-def test_a_revision_has_to_be_named() -> None:
-    with pytest.raises(ModelFolderError, match="revision: missing for someone/tiny"):
-        HubModelDataset(repo_id="someone/tiny")
-
-
-def test_a_branch_is_no_revision() -> None:
-    with pytest.raises(ModelFolderError, match="'main' of someone/tiny is not a commit"):
-        HubModelDataset(repo_id="someone/tiny", revision="main")
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_a_revision_has_to_be_named_and_a_branch_is_none(revision: str | None) -> None:
+    with pytest.raises(ModelFolderError, match=f"{revision!r} of someone/tiny is not a commit"):
+        HubModelDataset(repo_id="someone/tiny", revision=revision)
 
 
 def test_what_is_read_is_never_written(tmp_path: Path) -> None:

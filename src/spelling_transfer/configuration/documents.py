@@ -123,24 +123,12 @@ def read_file(file: Path) -> dict[str, Any]:
     """
     if file.suffix not in SUFFIXES:
         raise ConfigurationError(f"{file}: is neither YAML nor JSON; the name must end in {', '.join(SUFFIXES)}.")
-    return parse_document(_text_of(file), str(file))
-
-
-def read_mapping(file: Path) -> dict[str, Any]:
-    """Reads a file of values by name; see `parse_mapping`.
-
-    Raises:
-        ConfigurationError: It is not there, or not valid.
-    """
-    return parse_mapping(_text_of(file), str(file))
-
-
-def _text_of(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigurationError(f"{file}: cannot be read: {reason}.") from error
+    return parse_document(text, str(file))
 
 
 def dump_document(content: Mapping[str, Any], suffix: str) -> str:

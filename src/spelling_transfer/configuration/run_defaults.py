@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from spelling_transfer.configuration.documents import ConfigurationError, read_mapping
+from spelling_transfer.configuration.documents import ConfigurationError, read_file
 
 FILE_NAME = ".kedro.yml"
 
@@ -65,7 +65,7 @@ def describe(defaults: Mapping[str, Any], options: Sequence[click.Parameter]) ->
 
 
 def _section(file: Path) -> dict[str, Any]:
-    content = read_mapping(file)
+    content = read_file(file)
     if not isinstance(content.get("run") or {}, dict):
         raise ConfigurationError(f"{file}: expected 'run:' with options and values below it, found {content!r}.")
     if unknown := set(content) - {"run"}:

@@ -203,17 +203,13 @@ class HistoryRecorder:
             return self._read[node.name, name]
         # A parameter, or the input of a node that read it on another machine.
         if name not in self._content:
-            self._content[name] = self._of_parameter(name) if is_parameter(name) else self._describe(name)
+            self._content[name] = self._describe(name)
         return self._content[name]
-
-    def _of_parameter(self, name: str) -> dict[str, Any] | None:
-        try:
-            return describe_value(self._catalog.load(name))
-        except Exception:  # noqa: BLE001 - see record
-            return None
 
     def _describe(self, name: str) -> dict[str, Any] | None:
         try:
+            if is_parameter(name):
+                return describe_value(self._catalog.load(name))
             return describe_content(self._catalog.get(name))
         except Exception as error:  # noqa: BLE001 - see record
             logger.warning("What %s holds could not be recorded in the history: %s", name, error)

@@ -267,12 +267,7 @@ class HubModelDataset(_ReadOnly[ModelFolder]):
         Raises:
             ModelFolderError: The revision is missing or not a commit.
         """
-        if revision is None:
-            raise ModelFolderError(
-                f"revision: missing for {repo_id}. Pin the commit, 40 hexadecimal digits: it stands on the "
-                "repository's page, under its history."
-            )
-        if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
             raise ModelFolderError(
                 f"revision: {revision!r} of {repo_id} is not a commit of 40 hexadecimal digits; a branch or a tag may "
                 "change under a study. The commit stands on the repository's page, under its history."

@@ -32,7 +32,8 @@ def test_what_is_pushed_arrives_whole_and_is_sent_once(store: BundleStore, sourc
 
 
 def test_patterns_choose_files(store: BundleStore, source: Path):
-    push_bundle(source, store, include=["0[36]_*"], exclude=["*/same.*"])
+    result = push_bundle(source, store, include=["0[36]_*", "7_model_output/*"], exclude=["*/same.*"])
+    assert result.left_out == ["7_model_output/*: no file is like this pattern"]  # mistyped: it is not in the version
     assert sorted(read_version(store).files) == ["03_primary/words.parquet", "06_models/adapter/model.safetensors"]
 
 

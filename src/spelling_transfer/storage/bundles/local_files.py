@@ -148,7 +148,8 @@ class FolderScan(NamedTuple):
 
     Attributes:
         files: The files that travel, in the order of their names.
-        left_out: What cannot travel and nobody needs, and what may hold credentials, each with the reason.
+        left_out: What cannot travel and nobody needs, what may hold credentials, and patterns that no file is
+            like, each with the reason.
     """
 
     files: list[LocalFile]
@@ -217,6 +218,8 @@ def scan_folder(
         left_out.append(f"{name}: {reason}, and no dataset needs it")
     files.sort(key=lambda file: file.name)
     check_names((file.name for file in files), str(root))
+    unused = (pattern for pattern in include if not any(_matches((file.name,), (pattern,)) for file in files))
+    left_out += [f"{pattern}: no file is like this pattern" for pattern in unused]
     return FolderScan(files, sorted(left_out))
 
 

@@ -110,8 +110,8 @@ def reason(error: BaseException) -> str:
     # error is, which is at the end of the chain then.
     root = next((one for one in before if isinstance(one, OSError) and one.errno not in (None, errno.ENOENT)), root)
     if isinstance(root, OSError) and root.strerror:
-        in_the_way = isinstance(root, FileExistsError | NotADirectoryError) and root.filename
-        return f"{root.strerror} ({root.filename})" if in_the_way else root.strerror
+        in_the_way = isinstance(root, FileExistsError | NotADirectoryError | IsADirectoryError) and root.filename
+        return f"{root.strerror} ({root.filename2 or root.filename})" if in_the_way else root.strerror
     return first_line(root)
 
 

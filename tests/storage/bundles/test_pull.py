@@ -63,6 +63,17 @@ def test_a_file_may_become_a_folder_and_a_folder_a_file(tmp_path: Path, first: s
     assert content(target) == {second: second.encode()}
 
 
+def test_a_folder_of_ones_own_in_the_way_of_a_file_is_named(tmp_path: Path):
+    store, source, mine = open_store(str(tmp_path / "store")), tmp_path / "source", tmp_path / "target/table/mine"
+    source.mkdir()
+    (source / "table").touch()
+    push_bundle(source, store)
+    mine.mkdir(parents=True)
+    with pytest.raises(BundleError, match=f"Is a directory .{mine.parent}"):
+        pull_bundle(store, tmp_path / "target")
+    assert mine.is_dir()
+
+
 def test_credentials_that_an_older_version_brought_stay(store: BundleStore, source: Path, tmp_path: Path):
     key = "conf/local/credentials.yml"
     (source / key).parent.mkdir(parents=True)

@@ -276,20 +276,19 @@ def _entries(storage_root: str, project: Path) -> Iterator[dict[str, Any]]:
     folder = f"{root}/{FOLDER}"
     try:
         filesystem.invalidate_cache()
-        names = filesystem.ls(folder, detail=False)
+        names = [name for name in filesystem.ls(folder, detail=False) if name.endswith(".json")]
+        # In a store all at once; one that cannot be read comes as its error.
+        contents = filesystem.cat(names, on_error="return") if names else {}
     except FileNotFoundError as error:
         if (message := explain_remote(error, storage_root, "read")) is not None:
             raise DatasetFileError(message) from error
         return
     except Exception as error:
         raise DatasetFileError(cannot_read(folder, error)) from error
-    for name in names:
-        if not name.endswith(".json"):
-            continue
+    for name, content in contents.items():
         try:
-            content = json.loads(filesystem.cat_file(name))
-            found = [entry for entry in content["entries"] if isinstance(entry, dict)]
-        except (OSError, ValueError, KeyError, TypeError):
+            found = [entry for entry in json.loads(content)["entries"] if isinstance(entry, dict)]
+        except (ValueError, KeyError, TypeError):
             logger.warning("%s: not a readable part of the history; left out.", name)
         else:
             yield from found

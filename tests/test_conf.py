@@ -11,6 +11,7 @@ import pytest
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
+from spelling_transfer.configuration.layers import nest
 from spelling_transfer.configuration.loader import ProjectConfigLoader
 from spelling_transfer.configuration.parameters import check_parameters
 from spelling_transfer.models.profile import ModelProfile, ModelShape
@@ -92,7 +93,7 @@ def ready(file: Path) -> dict[str, Any]:
     """Returns what a ready file holds in its environment, with what it extends."""
     env = file.parents[2].name
     loader = ProjectConfigLoader(conf_source=str(CONF), env="local" if env == "base" else env, **CONFIG_LOADER_ARGS)
-    return loader.presets().load(file.parent.name, file.stem)
+    return nest(loader.presets().expand({"extends": f"{file.parent.name}/{file.stem}"}, str(file)))
 
 
 def test_the_bucket_of_s3_is_named_once():

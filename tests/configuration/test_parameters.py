@@ -82,7 +82,7 @@ def refused(toy_project):
         pytest.param(
             "conf/base/globals.yml",
             "model_profile: medium",
-            "study/models: there is no 'medium'. Known: large, small.",
+            "conf/base/parameters/prep.yml:profile.extends: study/models: there is no 'medium'. Known: large, small.",
             id="unknown study file",
         ),
     ],

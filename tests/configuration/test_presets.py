@@ -40,10 +40,14 @@ def presets(tmp_path: Path) -> Presets:
     return Presets(folders, LocalFileSystem(), shown_from=f"{tmp_path}/")
 
 
+def load(presets: Presets, group: str, name: str) -> dict[str, Any]:
+    return nest(presets.expand({"extends": f"{group}/{name}"}, "mine.yml"))
+
+
 def test_a_file_builds_on_another_and_every_value_knows_its_file(presets: Presets, write: Write) -> None:
     write("base/study/training/small.yml", "version: 1\nlora: {r: 4, alpha: 8}\ntraining: {max_steps: 10}\n")
     write("base/study/training/longer.yml", "extends: small\ntraining: {max_steps: 100}\nlora: {r: 8}\n")
-    assert presets.load("training", "longer") == {"lora": {"r": 8, "alpha": 8}, "training": {"max_steps": 100}}
+    assert load(presets, "training", "longer") == {"lora": {"r": 8, "alpha": 8}, "training": {"max_steps": 100}}
     layer = presets.expand({"trial": {"extends": "longer"}}, "mine.yml")
     assert layer["trial", "lora", "alpha"].origin == "base/study/training/small.yml:lora.alpha"
     assert layer["trial", "lora", "r"].origin == "base/study/training/longer.yml:lora.r"
@@ -53,19 +57,19 @@ def test_several_files_are_put_together_the_last_one_wins(presets: Presets, writ
     write("base/study/training/a.yml", "lora: {r: 4}\n")
     write("base/study/evaluation/b.json", json.dumps({"lora": {"r": 5}, "patience": None}))
     write("base/study/training/c.yml", "extends: [a, evaluation/b]\n")
-    assert presets.load("training", "c") == {"lora": {"r": 5}, "patience": None}
+    assert load(presets, "training", "c") == {"lora": {"r": 5}, "patience": None}
 
 
 def test_an_environments_file_comes_first_and_may_extend_the_one_it_hides(presets: Presets, write: Write) -> None:
     write("base/study/lightning/t4.yml", "gpu_tier: t4\nmemory_gib: 15\n")
     write("gpu/study/lightning/t4.yml", "extends: t4\nmemory_gib: 14\n")
-    assert presets.load("lightning", "t4") == {"gpu_tier": "t4", "memory_gib": 14}
+    assert load(presets, "lightning", "t4") == {"gpu_tier": "t4", "memory_gib": 14}
 
 
 def test_entries_of_a_space_are_replaced_whole_and_can_be_dropped(presets: Presets, write: Write) -> None:
     write("base/study/search_spaces/a.yml", "lora.r: {values: [4, 8]}\nlora.alpha: {values: [8]}\n")
     write("base/study/search_spaces/b.yml", "extends: a\nlora.r: {low: 4, high: 64}\nlora.alpha: null\n")
-    assert presets.load("search_spaces", "b") == {"lora.r": {"low": 4, "high": 64}}
+    assert load(presets, "search_spaces", "b") == {"lora.r": {"low": 4, "high": 64}}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,8 @@ def test_entries_of_a_space_are_replaced_whole_and_can_be_dropped(presets: Prese
     [
         ({"a": "extends: b", "b": "extends: a"}, r"circle: .*a\.yml extends .*b\.yml extends .*a\.yml"),
         ({"a": "extends: a"}, "circle|there is no 'a'"),
-        ({"a": "extends: c", "bb": ""}, r"a\.yml: extends: study/training: there is no 'c'\. Known: a, bb\."),
+        ({"b": ""}, r"mine\.yml:extends: study/training: there is no 'a'\. Known: b\."),
+        ({"a": "extends: c", "bb": ""}, r"a\.yml:extends: study/training: there is no 'c'\. Known: a, bb\."),
         ({"a": "extends: lng", "long": ""}, "Did you mean 'long'"),
         ({"a": "extends: [3]"}, r"a\.yml:extends: 3 is not the name of a file"),
         ({"a": "version: 7"}, "version: 7 is not the version this release reads, 1"),
@@ -90,7 +95,7 @@ def test_what_cannot_be_followed_is_one_clear_error(
     for name, content in files.items():
         write(f"base/study/training/{name}.yml", content)
     with pytest.raises(ConfigurationError, match=message):
-        presets.load("training", "a")
+        load(presets, "training", "a")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_a_reference_stays_below_the_ready_settings(presets: Presets, write: Wri
     write("base/parameters/x.yml", "lora: {r: 4}")
     write("base/study/training/a.yml", f"extends: {reference}")
     with pytest.raises(ConfigurationError, match="cannot name a file of study/"):
-        presets.load("training", "a")
+        load(presets, "training", "a")
 
 
 def test_a_group_without_a_folder_must_name_one(presets: Presets) -> None:
@@ -123,7 +128,7 @@ class TestPlugins:
 
     def test_a_space_of_a_plugin_is_found_by_its_name(self, presets: Presets, register: Callable[[str], None]) -> None:
         register(f"{__name__}:plugin_space")
-        assert presets.load("search_spaces", "mine") == {"lora.r": {"values": [2, 4]}}
+        assert load(presets, "search_spaces", "mine") == {"lora.r": {"values": [2, 4]}}
         layer = presets.expand({"space": {"extends": "mine"}}, "--space")
         assert layer["space", "lora.r"].origin == "entry point mine:lora.r"
         assert presets.names("search_spaces") == ["mine"]
@@ -133,7 +138,7 @@ class TestPlugins:
     ) -> None:
         register(f"{__name__}:plugin_space")
         write("base/study/search_spaces/mine.yml", "lora.r: {values: [16]}\n")
-        assert presets.load("search_spaces", "mine") == {"lora.r": {"values": [16]}}
+        assert load(presets, "search_spaces", "mine") == {"lora.r": {"values": [16]}}
 
     @pytest.mark.parametrize(
         ("target", "message"),
@@ -147,7 +152,7 @@ class TestPlugins:
     ) -> None:
         register(target)
         with pytest.raises(ConfigurationError, match=f"Entry point 'mine'.*{message}"):
-            presets.load("search_spaces", "mine")
+            load(presets, "search_spaces", "mine")
 
 
 NO_SPACE = [1, 2]

@@ -17,7 +17,7 @@ from spelling_transfer.configuration.documents import (
     read_file,
     write_file,
 )
-from spelling_transfer.configuration.layers import Layer, Setting, merge, nest, overlay, under
+from spelling_transfer.configuration.layers import Layer, Setting, merge, overlay, under
 from spelling_transfer.files import NAME_RULE, is_name
 
 if TYPE_CHECKING:
@@ -62,18 +62,6 @@ class Presets:
         self._shown_from = shown_from
         self._resolve = resolve
 
-    def load(self, group: str, name: str) -> dict[str, Any]:
-        """Returns the settings of a file, with those it extends.
-
-        Args:
-            group: The folder, such as ``training``.
-            name: The file's name without its ending; for search spaces also the name of an entry point.
-
-        Raises:
-            ConfigurationError: There is no such file, it is not valid, or files extend each other in a circle.
-        """
-        return nest(self._layer(group, name, first=0, trail=()))
-
     def expand(
         self,
         content: Mapping[str, Any],
@@ -95,17 +83,17 @@ class Presets:
             trail: The files that led there.
 
         Raises:
-            ConfigurationError: As `load`.
+            ConfigurationError: There is no such file, it is not valid, or files extend each other in a circle.
         """
         layer: Layer = {}
-        for reference in _references(content, where := f"{place}:{_dotted((*at, EXTENDS))}"):
+        for reference in _references(content, where := Setting("", place, _dotted((*at, EXTENDS))).origin):
             folder, _, name = self._resolve(reference).rpartition("/")
             folder = folder or group or ""
             if not folder:
                 raise ConfigurationError(f"{where}: {name!r} names no folder; write one such as training/{name}.")
             # A file that extends its own name means the one it stands before: that of the base environment.
             first = own[2] + 1 if own is not None and own[:2] == (folder, name) else 0
-            layer = overlay(layer, self._layer(folder, name, first, trail))
+            layer = overlay(layer, self._layer(folder, name, first, trail, where))
         layer = {path: each._replace(extended=()) for path, each in layer.items()}
         for key, value in content.items():
             if key == EXTENDS:
@@ -151,10 +139,9 @@ class Presets:
             found |= set(entry_points(group=ENTRY_POINT_GROUP).names)
         return sorted(found)
 
-    def _layer(self, group: str, name: str, first: int, trail: tuple[str, ...]) -> Layer:
+    def _layer(self, group: str, name: str, first: int, trail: tuple[str, ...], where: str) -> Layer:
         if not all(is_name(part) for part in (*group.split("/"), name)):
-            by = f"{self._shown(trail[-1])}: " if trail else ""
-            raise ConfigurationError(f"{by}extends: {f'{group}/{name}'!r} cannot name a file of study/: {NAME_RULE}.")
+            raise ConfigurationError(f"{where}: {f'{group}/{name}'!r} cannot name a file of study/: {NAME_RULE}.")
         for place_in_order, folder in enumerate(self._folders[first:], start=first):
             for suffix in SUFFIXES:
                 file = f"{folder}/{group}/{name}{suffix}"
@@ -171,7 +158,7 @@ class Presets:
                 return self.expand(content, shown, group=group, own=own, trail=(*trail, file))
         if group == SPACES and (plugin := _plugin(name)) is not None:
             return self.expand(plugin, f"entry point {name}", group=group, trail=trail)
-        raise self._missing(group, name, trail)
+        raise self._missing(group, name, where)
 
     def _experiment(self, file: Path, shown: str, trail: tuple[Path, ...]) -> Layer:
         file = file.resolve()
@@ -188,15 +175,14 @@ class Presets:
             below.append(self._experiment(file.parent / reference, reference, (*trail, file)))
         return merge([*below, self.expand(_groups(content, shown), shown)])
 
-    def _missing(self, group: str, name: str, trail: tuple[str, ...]) -> ConfigurationError:
+    def _missing(self, group: str, name: str, where: str) -> ConfigurationError:
         known = self.names(group)
         close = difflib.get_close_matches(name, known, n=3)
-        by = f"{self._shown(trail[-1])}: extends: " if trail else ""
         hint = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
         hint += f"Known: {', '.join(known)}. " if known else "The folder has no files. "
         target = self._shown(f"{self._folders[-1]}/{group}/{name}.yml")
         return ConfigurationError(
-            f"{by}study/{group}: there is no {name!r}. {hint}Choose one of these or write {target}."
+            f"{where}: study/{group}: there is no {name!r}. {hint}Choose one of these or write {target}."
         )
 
     def _shown(self, file: str) -> str:

@@ -114,8 +114,8 @@ def test_an_unknown_study_file_lists_the_known_ones(conf):
     [
         ("base/study/models/small.yml", "layers: [2", r"small\.yml: not valid YAML"),
         ("base/parameters/tuning.yml", "tuning: [2", "not valid YAML"),
-        ("base/parameters/tuning.yml", "tuning: ${globals:nothing}", "Globals key 'nothing' not found"),
-        ("base/parameters/tuning.yml", "tuning: {extends: '${globals:nothing}'}", "Globals key 'nothing' not found"),
+        ("base/parameters/tuning.yml", "tuning: {a: {b: '${globals:nothing}'}}", r"tuning\.a\.b: Globals key"),
+        ("base/parameters/tuning.yml", "tuning: {extends: '${globals:nothing}'}", "extends: Globals key 'nothing'"),
         ("base/parameters/other.yml", "tuning: {seed: 8}", "Duplicate keys found"),
         ("base/globals.yml", "a: ${runtime_params:x}", "not supported for globals"),
     ],

@@ -18,7 +18,7 @@ from spelling_transfer.configuration.documents import SUFFIXES, ConfigurationErr
 from spelling_transfer.configuration.environment import check_environment
 from spelling_transfer.configuration.globals import check_globals
 from spelling_transfer.configuration.layers import Layer, Setting, leaves, merge, nest, value_at
-from spelling_transfer.configuration.presets import Presets
+from spelling_transfer.configuration.presets import EXTENDS, Presets
 from spelling_transfer.errors import SpellingTransferError, first_line
 from spelling_transfer.storage import set_up_stores
 
@@ -188,7 +188,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
         return {path: each._replace(value=value_at(values, path)) for path, each in layer.items()}
 
     def _resolved(self, reference: str) -> str:
-        return str(OmegaConf.create({"reference": reference})["reference"])
+        return str(OmegaConf.create({EXTENDS: reference})[EXTENDS])
 
     def _put_resolvers_in_place(self) -> None:
         # They are global to the process: another loader may have put in its own.
@@ -206,8 +206,9 @@ class ProjectConfigLoader(OmegaConfigLoader):
                     return ConfigurationError(
                         f"{self._shown(Path(file))}: not UTF-8 (byte {problem.start}). Save it as UTF-8."
                     )
-        # OmegaConf puts the full key and object type on further lines; the first says what is wrong.
-        return ConfigurationError(str(_raised_inside(error) or f"{self.conf_source}: {first_line(error)}"))
+        # OmegaConf puts the object's type and more on further lines; the first says what is wrong.
+        key = f"{name}: " if (name := getattr(error, "full_key", None)) else ""
+        return ConfigurationError(str(_raised_inside(error) or f"{self.conf_source}: {key}{first_line(error)}"))
 
 
 def _from_project(catalog: dict[str, Any], project: Path) -> dict[str, Any]:

@@ -168,6 +168,14 @@ def test_the_history_is_found_from_a_folder_of_the_project_too(project: Any, mon
     assert not (project.path / "src/data").exists()
 
 
+def test_a_run_in_a_folder_of_the_project_is_the_latest_of_the_project(project: Any, monkeypatch: pytest.MonkeyPatch):
+    project.write("conf/base/globals.yml", "model_profile: small\nstorage_root: ${run_folder:data}\n")
+    monkeypatch.setenv("SPELLING_TRANSFER_RUN", "one")
+    monkeypatch.chdir(project.path / "src")
+    assert project.kedro("run").exit_code == 0
+    assert (project.path / "data/latest.json").is_file()
+
+
 def test_the_history_travels_with_the_data(project: Any, tmp_path: Path):
     from spelling_transfer.storage.bundles.local_files import scan_folder
 

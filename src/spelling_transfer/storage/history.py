@@ -25,7 +25,14 @@ from spelling_transfer import __version__
 from spelling_transfer.files import FINDER, sha256_of
 from spelling_transfer.storage.access import protocols, write_whole
 from spelling_transfer.storage.errors import DatasetFileError, cannot_read, explain_remote
-from spelling_transfer.storage.runs import how_to_go_on, is_part_of_a_run, is_run_folder, move_latest, who
+from spelling_transfer.storage.runs import (
+    how_to_go_on,
+    is_part_of_a_run,
+    is_run_folder,
+    move_latest,
+    open_root,
+    who,
+)
 from spelling_transfer.storage.table_parts import TablePartsDataset
 
 if TYPE_CHECKING:
@@ -188,7 +195,7 @@ class HistoryRecorder:
         """Writes what was recorded below the storage root."""
         if not self.entries:
             return
-        filesystem, root = _open(storage_root, project)
+        filesystem, root = open_root(storage_root, project)
         name = "".join(character if character.isalnum() or character in ".-_" else "-" for character in self._run_id)
         data = json.dumps({"format": _FORMAT, "entries": self.entries}, indent=1).encode()
         # The parts of a run on other machines have its id too, and their own nodes on record.
@@ -272,7 +279,7 @@ def read_history(storage_root: str, project: Path) -> dict[str, list[dict[str, A
 
 
 def _entries(storage_root: str, project: Path) -> Iterator[dict[str, Any]]:
-    filesystem, root = _open(storage_root, project)
+    filesystem, root = open_root(storage_root, project)
     folder = f"{root}/{FOLDER}"
     try:
         filesystem.invalidate_cache()
@@ -292,10 +299,3 @@ def _entries(storage_root: str, project: Path) -> Iterator[dict[str, Any]]:
             logger.warning("%s: not a readable part of the history; left out.", name)
         else:
             yield from found
-
-
-def _open(storage_root: str, project: Path) -> tuple[Any, str]:
-    if "://" not in storage_root:
-        storage_root = str(project / storage_root)
-    filesystem, path = fsspec.core.url_to_fs(storage_root)
-    return filesystem, str(path).rstrip("/")

@@ -17,9 +17,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import fsspec
+from kedro.utils import find_kedro_project
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import NAME_RULE, is_name
@@ -101,7 +103,7 @@ def read_latest(root: str) -> str | None:
     Raises:
         RunNameError: The pointer is there but cannot be read.
     """
-    filesystem, path = fsspec.core.url_to_fs(root)
+    filesystem, path = open_root(root)
     location = f"{root}/{POINTER}"
     try:
         check_transport(filesystem)
@@ -120,6 +122,14 @@ def read_latest(root: str) -> str | None:
     return name
 
 
+def open_root(root: str, project: Path | None = None) -> tuple[Any, str]:
+    """Returns where data are kept as a file system and a path in it; a relative one begins at the project."""
+    if "://" not in root:
+        root = str((project or find_kedro_project(Path.cwd()) or Path.cwd()) / root)
+    filesystem, path = fsspec.core.url_to_fs(root)
+    return filesystem, str(path).rstrip("/")
+
+
 def move_latest(storage_root: str) -> None:
     """Points to a run; the last act of one that ended well.
 
@@ -130,7 +140,7 @@ def move_latest(storage_root: str) -> None:
         RunNameError: The pointer cannot be written.
     """
     root, _, name = storage_root.rpartition("/runs/")
-    filesystem, path = fsspec.core.url_to_fs(root)
+    filesystem, path = open_root(root)
     pointer = {"run": name, "moved_at": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
         write_whole(filesystem, f"{path}/{POINTER}", (json.dumps(pointer) + "\n").encode())

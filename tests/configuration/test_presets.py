@@ -81,6 +81,8 @@ def test_entries_of_a_space_are_replaced_whole_and_can_be_dropped(presets: Prese
         ({"a": "extends: c", "bb": ""}, r"a\.yml:extends: study/training: there is no 'c'\. Known: a, bb\."),
         ({"a": "extends: lng", "long": ""}, "Did you mean 'long'"),
         ({"a": "extends: [3]"}, r"a\.yml:extends: 3 is not the name of a file"),
+        ({"a": "lora: {extends: }"}, r"a\.yml:lora\.extends: None is not the name of a file"),
+        ({"a": "lora: {extends: ''}"}, r"a\.yml:lora\.extends: '' is not the name of a file"),
         ({"a": "version: 7"}, "version: 7 is not the version this release reads, 1"),
         ({"a": "version: true"}, "version: True"),
         ({"a": "[1, 2]"}, "expected settings by name, found list"),

@@ -198,10 +198,10 @@ def save_experiment(
 
 
 def _references(content: Mapping[str, Any], where: str) -> list[str]:
-    extended = content.get(EXTENDS) or []
+    extended = content.get(EXTENDS, [])
     references = extended if isinstance(extended, list) else [extended]
     for reference in references:
-        if not isinstance(reference, str):
+        if not isinstance(reference, str) or not reference:
             raise ConfigurationError(f"{where}: {reference!r} is not the name of a file.")
     return references
 

@@ -54,6 +54,7 @@ def test_a_group_takes_the_content_of_a_study_file_interpolations_included(conf)
 def test_every_kind_of_file_may_ask_for_a_value_of_ones_own(conf, suffix):
     (conf / "base/globals.yml").write_text("root: data\nown: 3\n")
     (conf / "base/catalog/tuning.yml").unlink()
+    (conf / "base/catalog/._tuning.yml").write_bytes(b"\x00\x05\xff left by a Mac")
     (conf / f"base/catalog/tuning{suffix}").write_text('{"trials": {"filepath": "${globals:own}/${globals:root}"}}')
     assert load(conf)["catalog"] == {"trials": {"filepath": "3/data"}}
 

@@ -77,7 +77,7 @@ def test_entries_of_a_space_are_replaced_whole_and_can_be_dropped(presets: Prese
     [
         ({"a": "extends: b", "b": "extends: a"}, r"circle: .*a\.yml extends .*b\.yml extends .*a\.yml"),
         ({"a": "extends: a"}, "circle|there is no 'a'"),
-        ({"b": ""}, r"mine\.yml:extends: study/training: there is no 'a'\. Known: b\."),
+        ({"b": "", "._b": ""}, r"mine\.yml:extends: study/training: there is no 'a'\. Known: b\."),
         ({"a": "extends: c", "bb": ""}, r"a\.yml:extends: study/training: there is no 'c'\. Known: a, bb\."),
         ({"a": "extends: lng", "long": ""}, "Did you mean 'long'"),
         ({"a": "extends: [3]"}, r"a\.yml:extends: 3 is not the name of a file"),

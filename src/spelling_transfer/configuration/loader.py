@@ -138,7 +138,8 @@ class ProjectConfigLoader(OmegaConfigLoader):
 
     def _files(self) -> list[str]:
         folders = dict.fromkeys(self._get_conf_env_path(each) for each in (self.base_env, self.env or ""))
-        return [file for folder in folders for file in sorted(self._fs.find(folder)) if file.endswith(SUFFIXES)]
+        found = [file for folder in folders for file in sorted(self._fs.find(folder)) if file.endswith(SUFFIXES)]
+        return [file for file in found if not self._is_hidden(file)]
 
     def _place_of_global(self, name: str) -> str:
         base, environment, *_ = self._read_raw_config("globals")

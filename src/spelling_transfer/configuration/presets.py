@@ -133,7 +133,7 @@ class Presets:
             str(file).rpartition("/")[2].removesuffix(suffix)
             for folder in self._folders
             for suffix in SUFFIXES
-            for file in self._files.glob(f"{folder}/{group}/*{suffix}")
+            for file in self._files.glob(f"{folder}/{group}/[!.]*{suffix}")
         }
         if group == SPACES:
             found |= set(entry_points(group=ENTRY_POINT_GROUP).names)

@@ -23,16 +23,9 @@ from kedro.io.core import is_parameter
 
 from spelling_transfer import __version__
 from spelling_transfer.files import FINDER, sha256_of
+from spelling_transfer.storage import runs
 from spelling_transfer.storage.access import protocols, write_whole
 from spelling_transfer.storage.errors import DatasetFileError, cannot_read, explain_remote
-from spelling_transfer.storage.runs import (
-    how_to_go_on,
-    is_part_of_a_run,
-    is_run_folder,
-    move_latest,
-    open_root,
-    who,
-)
 from spelling_transfer.storage.table_parts import TablePartsDataset
 
 if TYPE_CHECKING:
@@ -67,7 +60,7 @@ class StorageHook:
         if self._context is not None and storage_root_of(self._context):
             TablePartsDataset.run_id = str(run_params.get("run_id", "run"))
             self._history = HistoryRecorder(TablePartsDataset.run_id, run_params.get("env"), catalog)
-            if (named := how_to_go_on(storage_root_of(self._context))) is not None:
+            if (named := runs.how_to_go_on(storage_root_of(self._context))) is not None:
                 # At the start, as a run that is killed says nothing at its end.
                 logger.info("A new run begins. If it stops before its end, set %s to resume it.", named)
 
@@ -93,7 +86,7 @@ class StorageHook:
     def on_pipeline_error(self) -> None:
         """Writes the history of a run that stopped, and says how the next finds what it saved before."""
         self._write_history()
-        if self._context is not None and (named := how_to_go_on(storage_root_of(self._context))) is not None:
+        if self._context is not None and (named := runs.how_to_go_on(storage_root_of(self._context))) is not None:
             logger.warning("Set %s to resume this run with what it has saved.", named)
 
     # Around the others: what they say of the run rests on the history, and the pointer must not lead to a run whose
@@ -115,8 +108,8 @@ class StorageHook:
         self._write_history()
         found = yield
         root = "" if self._context is None else storage_root_of(self._context)
-        if is_run_folder(root) and not is_part_of_a_run(run_params):
-            move_latest(root)
+        if runs.is_run_folder(root) and not runs.is_part_of_a_run(run_params):
+            runs.move_latest(root)
         return found
 
     def _write_history(self) -> None:
@@ -174,7 +167,7 @@ class HistoryRecorder:
             {
                 "dataset": dataset,
                 "saved_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "by": who(),
+                "by": runs.who(),
                 "run_id": self._run_id,
                 "env": self._env,
                 "node": node.name,
@@ -195,7 +188,7 @@ class HistoryRecorder:
         """Writes what was recorded below the storage root."""
         if not self.entries:
             return
-        filesystem, root = open_root(storage_root, project)
+        filesystem, root = runs.open_root(storage_root, project)
         name = "".join(character if character.isalnum() or character in ".-_" else "-" for character in self._run_id)
         data = json.dumps({"format": _FORMAT, "entries": self.entries}, indent=1).encode()
         # The parts of a run on other machines have its id too, and their own nodes on record.
@@ -279,7 +272,7 @@ def read_history(storage_root: str, project: Path) -> dict[str, list[dict[str, A
 
 
 def _entries(storage_root: str, project: Path) -> Iterator[dict[str, Any]]:
-    filesystem, root = open_root(storage_root, project)
+    filesystem, root = runs.open_root(storage_root, project)
     folder = f"{root}/{FOLDER}"
     try:
         filesystem.invalidate_cache()

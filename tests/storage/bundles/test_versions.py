@@ -166,9 +166,10 @@ def test_a_damaged_manifest_stops_a_prune_before_anything_goes(store: BundleStor
     whole = manifest.read_text()
     for altered in (whole[:-20], whole.replace('"rows": 2', '"rows": 3'), whole.replace('"format": 1', '"format": 2')):
         manifest.write_text(altered)
-        with pytest.raises(BundleError, match=r"manifest|newer"):
+        what_to_do = "newer.*Update" if 'format": 2' in altered else "manifest.*remove that to do without"
+        with pytest.raises(BundleError, match=what_to_do):
             prune(store, 1)
-        with pytest.raises(BundleError, match=r"manifest|newer"):
+        with pytest.raises(BundleError, match=what_to_do):
             pull_bundle(store, tmp_path / "target")
     manifest.write_text(whole)
     assert verify_store(store)[1] == []

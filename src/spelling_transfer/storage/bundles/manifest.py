@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of manifests. One without a number has this one."""
 NOTE_LENGTH = 1000
+_WHAT_TO_DO = "Restore its file in manifests/, or remove that to do without this version."
 _DOMAIN = b"spelling-transfer bundle\n"  # a signature for this purpose is none for another
 
 
@@ -138,9 +139,9 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{source}: not a manifest ({error}).") from error
+        raise BundleError(f"{source}: not a manifest ({error}). {_WHAT_TO_DO}") from error
     if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
-        raise BundleError(f"{source}: not a manifest; it needs 'files'.")
+        raise BundleError(f"{source}: not a manifest; it needs 'files'. {_WHAT_TO_DO}")
     check_format(content, source)
     try:
         manifest = BundleManifest.model_validate(content)
@@ -149,7 +150,7 @@ def parse_manifest(data: bytes, source: str) -> BundleManifest:
         place = ".".join(map(str, detail["loc"]))
         raise BundleError(f"{source}: not a manifest of format {FORMAT}: {place}: {detail['msg']}.") from error
     if seal(content)["manifest_sha256"] != manifest.manifest_sha256:
-        raise BundleError(f"{source}: the manifest was altered: its hash does not match its content.")
+        raise BundleError(f"{source}: the manifest was altered: its hash does not match its content. {_WHAT_TO_DO}")
     check_names(manifest.files, source)
     return manifest
 

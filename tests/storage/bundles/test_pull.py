@@ -52,13 +52,22 @@ def test_what_another_bundle_brought_stays(store: BundleStore, source: Path, tmp
 
 
 @pytest.mark.parametrize(("first", "second"), [("table", "table/2026/table"), ("table/2026/table", "table")])
-def test_a_file_may_become_a_folder_and_a_folder_a_file(tmp_path: Path, first: str, second: str):
+def test_a_file_may_become_a_folder_and_a_folder_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str
+):
+    def cut(*_: Any) -> None:
+        raise KeyboardInterrupt
+
     store, source, target = open_store(str(tmp_path / "store")), tmp_path / "source", tmp_path / "target"
     for name in (first, second):
         shutil.rmtree(source, ignore_errors=True)
         (source / name).parent.mkdir(parents=True)
         (source / name).write_text(name)
         push_bundle(source, store)
+        with monkeypatch.context() as patch:
+            patch.setattr(pull, "write_bytes", cut)  # when all is in place but the record
+            with pytest.raises(KeyboardInterrupt):
+                pull_bundle(store, target)
         pull_bundle(store, target)
     assert content(target) == {second: second.encode()}
 

@@ -260,7 +260,8 @@ def _put_in_place(
         twin = twins.get(name.casefold())
         if twin is not None and old[name].exists() and old[name].samefile(twin):
             continue  # renamed in case alone, and this disk knows no difference
-        old[name].unlink(missing_ok=True)
+        if old[name].is_symlink() or find_file(folder, name):  # and not what an attempt before put there instead
+            old[name].unlink()
         for parent in list(Path(name).parents)[:-1]:
             with suppress(OSError):  # not empty
                 (folder / parent).rmdir()

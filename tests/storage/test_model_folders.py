@@ -144,6 +144,17 @@ def test_a_model_folder_comes_back_checked_from_a_local_copy(s3: str, tmp_path: 
     assert dataset.load() == loaded
 
 
+def test_a_copy_that_cannot_be_written_is_not_blamed_on_the_store(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    dataset = ModelFolderDataset(filepath=f"{s3}/adapter")
+    dataset.save(make_folder(tmp_path / "source", b"one"))
+    (tmp_path / "taken").write_text("no folder")
+    monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "taken"))
+    with pytest.raises(DatasetError, match=f"^{tmp_path}/taken.* cannot be written: Not a directory"):
+        dataset.load()
+
+
 def test_a_damaged_copy_is_fetched_again(s3: str, tmp_path: Path):
     dataset = ModelFolderDataset(filepath=f"{s3}/adapter")
     dataset.save(make_folder(tmp_path / "work", b"weights"))

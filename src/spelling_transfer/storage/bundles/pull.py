@@ -134,22 +134,22 @@ def _refuse_to_destroy(
     known = {name: facts.sha256 for name, facts in before.files.items()} if before else {}
     new = {name: facts.sha256 for name, facts in manifest.files.items()}
     changed = sorted(name for name, sha256 in here.items() if sha256 not in {known.get(name), new.get(name)})
-    if changed:
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        raise BundleError(
-            f"{folder}: {', '.join(changed[:3])}{more}: changed here, and version {manifest.number} "
-            "has something else. Push the folder first, or give --overwrite to lose the changes."
-        )
+    _refuse(folder, changed, f", and version {manifest.number} has something else.")
 
 
 def _refuse_what_changed_meanwhile(folder: Path, found: dict[str, LocalFile], names: set[str], number: int) -> None:
     # What was removed meanwhile, nobody can lose.
     now = _find_what_is_here(folder, names)
-    if changed := sorted(name for name, file in now.items() if file != found.get(name)):
+    changed = sorted(name for name, file in now.items() if file != found.get(name))
+    _refuse(folder, changed, f" while version {number} was fetched. No file was replaced.")
+
+
+def _refuse(folder: Path, changed: list[str], why: str) -> None:
+    if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise BundleError(
-            f"{folder}: {', '.join(changed[:3])}{more}: changed here while version {number} was fetched. No file was "
-            "replaced. Push the folder first, or give --overwrite to lose the changes."
+            f"{folder}: {', '.join(changed[:3])}{more}: changed here{why} Push the folder first, or give --overwrite "
+            "to lose the changes."
         )
 
 

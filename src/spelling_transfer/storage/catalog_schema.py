@@ -58,8 +58,5 @@ def _entry_model(kind: str, dataset: type[AbstractDataset[Any, Any]]) -> type[Ba
         fields[name] = (hint, ... if parameter.default is inspect.Parameter.empty else parameter.default)
     if "version" in parameters:
         fields["versioned"] = (bool, False)
-    return create_model(dataset.__name__, __config__=ConfigDict(extra="forbid"), __doc__=_first_line(dataset), **fields)
-
-
-def _first_line(dataset: type) -> str:
-    return (inspect.getdoc(dataset) or dataset.__name__).splitlines()[0]
+    about = (inspect.getdoc(dataset) or dataset.__name__).splitlines()[0]
+    return create_model(dataset.__name__, __config__=ConfigDict(extra="forbid"), __doc__=about, **fields)

@@ -12,7 +12,7 @@ import click
 from kedro.utils import find_kedro_project
 from rich.filesize import decimal
 
-from spelling_transfer.commands.errors import one_clear_error
+from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.commands.project import config_loader, enter_project, print_json
 from spelling_transfer.commands.streams import printable
 
@@ -230,7 +230,7 @@ def verify(place: str | None, number: int | None, drop_damaged: bool, env: str |
 
     PLACE is a manifest (a path or URL that ends in .json), a folder that was pushed or pulled, or a store of bundles;
     without it, the manifest that local_prep wrote. Exits with 0 if all is well, 1 if a file is missing or altered, 2 if
-    there is nothing to compare with.
+    they cannot be compared.
 
     \b
     Examples:
@@ -238,13 +238,12 @@ def verify(place: str | None, number: int | None, drop_damaged: bool, env: str |
       kedro bundle verify data
       kedro bundle verify s3://bucket/study --version 3
     """  # noqa: D301
-    from spelling_transfer.errors import SpellingTransferError
-
     try:
-        place, n_files, problems = _verify(place, number, drop_damaged, env)
-    except SpellingTransferError as error:
-        click.secho(str(error), fg="red", err=True)
-        raise SystemExit(2) from error
+        with one_clear_error(kept=_INTERRUPTED):
+            place, n_files, problems = _verify(place, number, drop_damaged, env)
+    except CommandError as error:
+        error.show()
+        raise SystemExit(2) from error  # 1 says that one is not as it should be
     if as_json:
         report = {"manifest": place, "files": n_files, "problems": [vars(problem) for problem in problems]}
         print_json(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import fsspec
@@ -115,6 +116,23 @@ def test_no_manifest_is_one_clear_error(tmp_path: Path, content: str | None):
     with pytest.raises(BundleError, match="manifest"):
         verify_bundle(str(file))
     assert CliRunner().invoke(bundle, ["verify", str(file)]).exit_code == 2
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/manifest.json", "s3://bucket/study"])
+def test_what_cannot_be_compared_is_not_called_altered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://store.example.org")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(bundle, ["verify", place])
+    assert (result.exit_code, "not encrypted" in result.output) == (2, True)
+
+
+def test_an_error_of_the_system_is_not_called_an_alteration(
+    store: BundleStore, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    push_bundle(source, store)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))  # where nothing can be kept
+    assert CliRunner().invoke(bundle, ["verify", store.url]).exit_code == 2
 
 
 def test_the_command_says_what_it_found(manifest: Path):

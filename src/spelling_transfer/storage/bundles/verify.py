@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 import fsspec
 
+from spelling_transfer.storage.access import check_transport
 from spelling_transfer.storage.bundles.local_files import check_names, file_facts
 from spelling_transfer.storage.bundles.manifest import BundleManifest, check_format, seal
 from spelling_transfer.storage.bundles.stores import BundleStore
 from spelling_transfer.storage.bundles.stores.base import Progress, no_progress
 from spelling_transfer.storage.bundles.versions import locked, read_version
-from spelling_transfer.storage.errors import BundleError
+from spelling_transfer.storage.errors import BundleError, explain_remote
 
 Kind = Literal["missing", "size", "sha256", "rows", "schema", "unreadable", "manifest"]
 
@@ -52,13 +53,15 @@ def read_manifest(url: str) -> dict[str, Any]:
     """
     filesystem, path = fsspec.core.url_to_fs(url)
     try:
+        check_transport(filesystem)
         manifest: Any = json.loads(filesystem.cat_file(path))
     except FileNotFoundError as error:
         raise BundleError(
             f"{url}: there is no manifest. Make it with 'kedro run --pipelines=local_prep', or name another."
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{url}: not a readable manifest ({error}).") from error
+    except Exception as error:
+        message = explain_remote(error, url, "read") or f"{url}: not a readable manifest ({error})."
+        raise BundleError(message) from error
     files = manifest.get("files") if isinstance(manifest, dict) and isinstance(manifest.get("root"), str) else None
     if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
         raise BundleError(f"{url}: not a bundle's manifest; it needs 'root' and 'files'.")

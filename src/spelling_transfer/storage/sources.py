@@ -450,10 +450,8 @@ class WorkFolderDataset(_ReadOnly[Path]):
 
 
 def _hash_of(files: list[Path]) -> dict[str, str]:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes() if file.is_file() else b"")
-    return {"sha256": digest.hexdigest()}
+    content = b"".join(file.read_bytes() for file in files if file.is_file())
+    return {"sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _project() -> Path:

@@ -20,6 +20,9 @@ from .judge import Judge, Mode
 from .policy import Policy
 from .tokens import judge_answers, judge_prompts
 
+_NOT_JUDGED = (408, 429)
+"""What an endpoint says without a look at what was asked: too slow, too many requests."""
+
 
 @dataclass(frozen=True)
 class ProbeReply:
@@ -163,8 +166,13 @@ def ask_endpoint(
     base = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     # An endpoint on this machine must not be looked for behind a proxy.
-    client = httpx.Client(base_url=base, headers=headers, timeout=timeout_seconds, trust_env=False)
-    name = model or _first_model(client, url)
+    try:
+        client = httpx.Client(base_url=base, headers=headers, timeout=timeout_seconds, trust_env=False)
+        name = model or _first_model(client)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
+        raise PolicyError(
+            f"{url}: the endpoint cannot be reached ({error}). Is it running, and is the address right?"
+        ) from error
 
     def ask(case: ProbeCase) -> ProbeReply:
         body = {"model": name, "messages": list(case.messages), "max_tokens": 24, **(fields or {}), **case.fields}
@@ -175,37 +183,31 @@ def ask_endpoint(
                 reply = client.post("/v1/chat/completions", json=body, params=case.query)
         except httpx.HTTPError as error:
             return ProbeReply(fault=f"{type(error).__name__}: {error}")
-        if 400 <= reply.status_code < 500:
+        if 400 <= reply.status_code < 500 and reply.status_code not in _NOT_JUDGED:
             return ProbeReply(refused=True, content=reply.text)
         if reply.status_code != 200:
             return ProbeReply(fault=f"status {reply.status_code}: {shorten(reply.text)}")
         try:
             return _read_stream(reply.text) if case.fields.get("stream") else _read_reply(reply.json())
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             return ProbeReply(fault=f"an answer that cannot be read ({error!r})")
 
     return ask
 
 
-def _first_model(client: Any, url: str) -> str:
-    import httpx
-
-    try:
-        reply = client.get("/v1/models")
-        models = reply.json()["data"] if reply.status_code == 200 else []
-    except (httpx.HTTPError, ValueError, KeyError) as error:
-        raise PolicyError(
-            f"{url}: the endpoint cannot be reached ({error}). Is it running, and is the address right?"
-        ) from error
+def _first_model(client: Any) -> str:
+    reply = client.get("/v1/models")
+    models = reply.json()["data"] if reply.status_code == 200 else []
     return str(models[0]["id"]) if models else "default"
 
 
 def _read_reply(body: dict[str, Any]) -> ProbeReply:
     choice = body["choices"][0]
     message = choice["message"]
+    content, reasoning = _read_message(message)
     return ProbeReply(
-        content=message.get("content") or "",
-        reasoning=_thoughts(message),
+        content=content,
+        reasoning=reasoning,
         token_ids=tuple(choice.get("token_ids") or message.get("token_ids") or ()),
         prompt_ids=tuple(body.get("prompt_token_ids") or ()),
     )
@@ -218,17 +220,21 @@ def _read_stream(text: str) -> ProbeReply:
         data = line.removeprefix("data:").strip()
         if not line.startswith("data:") or data == "[DONE]":
             continue
-        choice = json.loads(data)["choices"][0]
-        delta = choice.get("delta") or {}
-        content += delta.get("content") or ""
-        reasoning += _thoughts(delta)
-        ids += choice.get("token_ids") or []
+        for choice in json.loads(data)["choices"][:1]:  # a chunk of counts has none
+            said, thought = _read_message(choice.get("delta") or {})
+            content, reasoning = content + said, reasoning + thought
+            ids += choice.get("token_ids") or []
     return ProbeReply(content=content, reasoning=reasoning, token_ids=tuple(ids))
 
 
-def _thoughts(message: dict[str, Any]) -> str:
-    found = (message.get(name) for name in ("reasoning_content", "reasoning", "thinking", "reasoning_details"))
-    return " ".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in found if entry)
+def _read_message(message: dict[str, Any]) -> tuple[str, str]:
+    """Returns the content of a message and the thoughts beside it; some servers cut it into parts of either kind."""
+    content = message.get("content") or ""
+    parts = [] if isinstance(content, str) else content
+    fields = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+    found = [entry for part in (message, *parts) for name in fields if (entry := part.get(name))]
+    text = content if isinstance(content, str) else "".join(part.get("text") or "" for part in parts)
+    return text, " ".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in found)
 
 
 def _judge_reply(case: ProbeCase, reply: ProbeReply | None, judge: Judge, end: tuple[int, ...]) -> ProbeResult:

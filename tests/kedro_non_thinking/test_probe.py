@@ -20,6 +20,9 @@ from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 END = [151667, 271, 151668, 271]
 
 
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "w, o"}]}, {"type": "text", "text": "w o r d"}]
+
+
 def _message(content: str = "w o r d", **extra: Any) -> dict[str, Any]:
     message = {"role": "assistant", "content": content, **extra.pop("message", {})}
     return {"choices": [{"message": message, "token_ids": [64, 65], **extra}], "prompt_token_ids": [1, *END]}
@@ -87,11 +90,14 @@ def _last(body: dict[str, Any]) -> str:
             ),
             "stream/question",
         ),
+        (_thinks_when(lambda body: "tools" in body, _message(message={"content": PARTS})), "tools/think"),
+        (lambda body: (429, {}) if "tools" in body else _obedient(body), "tools/think"),
         (lambda body: (200, {**_message(), "prompt_token_ids": [151667, 198]}), "control/question"),
         (lambda body: (422, {}), "control/question"),
         (lambda body: (500, {}), "control/question"),
         (lambda body: (200, "no JSON"), "control/question"),
         (lambda body: (200, {"choices": []}), "control/question"),
+        (lambda body: (200, {"choices": [{"message": None}]}), "control/question"),
     ],
 )
 def test_an_endpoint_that_thinks_is_found(policy: Policy, answer: Answer, found: str) -> None:
@@ -113,9 +119,22 @@ def test_an_endpoint_that_does_not_know_token_ids_is_asked_without(policy: Polic
         assert run_probe(ask_endpoint(url), policy).passed
 
 
-def test_nobody_there_is_an_error_that_names_the_address() -> None:
+def test_parts_of_an_answer_and_chunks_without_one_are_read(policy: Policy) -> None:
+    counts = 'data: {"choices": [{"delta": {"content": "w"}}]}\n\ndata: {"choices": [], "usage": {}}\n\n'
+
+    def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
+        return (200, counts) if "stream" in body else (200, _message(message={"content": PARTS[1:]}))
+
+    cases = [case for case in probe_cases(policy) if case.name in ("control/question", "stream/question")]
+    with json_server(answer) as url:
+        report = run_probe(ask_endpoint(url), policy, cases)
+    assert [(result.answer, result.problems) for result in report.results] == [("w o r d", ()), ("w", ())]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://127.0.0.1:1x"])
+def test_nobody_there_is_an_error_that_names_the_address(url: str) -> None:
     with pytest.raises(PolicyError, match=r"127\.0\.0\.1:1"):
-        ask_endpoint("http://127.0.0.1:1", timeout_seconds=1)
+        ask_endpoint(url, timeout_seconds=1)
 
 
 @pytest.mark.parametrize(("answer", "code"), [(_obedient, 0), (lambda body: (200, _message("<think>")), 1)])

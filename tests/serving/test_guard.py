@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import uvicorn
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving import link as link_module
+from spelling_transfer.serving.deployable import read_card
+from spelling_transfer.serving.front import Front
 from spelling_transfer.serving.guard import CLIENT_GONE, Connection, Guard, Keys
 from spelling_transfer.serving.link import WorkerLink
+from spelling_transfer.serving.metrics import EndpointMetrics
 from spelling_transfer.serving.outcome import Outcome, finished
 from spelling_transfer.serving.process import RunningEndpoint
 from spelling_transfer.serving.protocol import RefusedRequestError
@@ -266,6 +270,34 @@ def test_a_client_that_is_slow_to_read_its_answer_takes_no_place_of_those_who_wa
             following.cancel()
 
     assert asyncio.run(asyncio.wait_for(asked(), 30)) == [b"event", b"event", b"answer"]
+
+
+def test_of_requests_that_come_at_once_no_more_wait_than_may(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "_WORKER", 'import sys; print("- ready {}", flush=True); sys.stdin.read()')
+    card = read_card(folder)
+    card = replace(card, settings=card.settings.model_copy(update={"max_waiting": 3, "requests_per_minute": None}))
+    link, metrics = WorkerLink({}), EndpointMetrics(folder, card, int)
+    app = Guard(Front(card, link, Keys({}, None), metrics).app(), card.settings, int, metrics.observe)
+    body = {"model": card.model, "messages": [{"role": "user", "content": QUESTION}]}
+
+    async def statuses() -> list[int]:
+        await link.start()
+        following = asyncio.create_task(link.run())
+        while not link.ready:
+            await asyncio.sleep(0.01)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            asked = [asyncio.create_task(client.post(PATH, json=body)) for _ in range(12)]
+            while sum(one.done() for one in asked) + len(link.waiting) < len(asked):
+                await asyncio.sleep(0.01)
+            await link.close()
+            await following
+            return [(await one).status_code for one in asked]
+
+    answered = asyncio.run(asyncio.wait_for(statuses(), 60))
+    assert sorted(answered) == [429] * 9 + [503] * 3  # the worker was ended while three waited
 
 
 @pytest.mark.parametrize("last", ['print("x event {", end="", flush=True)', 'print("never three", flush=True)'])

@@ -6,7 +6,6 @@ No ``from __future__ import annotations`` here: FastAPI reads the annotations as
 import asyncio
 import contextlib
 import json
-import math
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -93,12 +92,12 @@ class Front:
             for name, limit in {**most, "max_completion_tokens": settings.max_tokens_limit}.items():
                 fields[name]["maximum"] = limit
 
-    def authorize(self, request: Request) -> None:
+    async def authorize(self, request: Request) -> None:  # FastAPI runs what is not async in threads
         """Asks for the key where one is set, else for a name of this machine."""
         self._keys.check_host(request.headers.get("Host", ""))
         request.state.outcome.key = self._keys.name(request.headers.get("Authorization", ""))
 
-    def admit(self, request: Request) -> None:
+    async def admit(self, request: Request) -> None:
         """Bounds what a key asks, and refuses query parameters, which FastAPI would silently drop."""
         if request.query_params:
             name = next(iter(request.query_params))
@@ -117,13 +116,9 @@ class Front:
         return await self._answer("text", body, request)
 
     async def _answer(self, kind: str, body: AnswerRequest, request: Request) -> Response:
-        waiting = self._link.waiting
-        if len(waiting) >= self._card.settings.max_waiting:
-            said = f"{len(waiting)} requests wait, which is as many as may. Ask again a little later."
-            oldest = time.monotonic() - min(waiting.values())
-            raise RefusedRequestError(429, "queue_full", said, retry_after=max(1, math.ceil(oldest)))
         outcome: Outcome = request.state.outcome
-        events = _noted(self._link.ask(kind, body.model_dump_json(exclude_unset=True)), outcome)
+        payload, most = body.model_dump_json(exclude_unset=True), self._card.settings.max_waiting
+        events = _noted(self._link.ask(kind, payload, most), outcome)
         first = asyncio.ensure_future(anext(events))
         gone = asyncio.create_task(_disconnected(request))
         streams = False

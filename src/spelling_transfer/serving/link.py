@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import sys
 import time
 import uuid
@@ -91,14 +92,18 @@ class WorkerLink:
         for queue in self._said.values():
             queue.put_nowait((b"lost", b""))
 
-    async def ask(self, kind: str, payload: str = "{}") -> Events:
+    async def ask(self, kind: str, payload: str = "{}", most_waiting: float = math.inf) -> Events:
         """Asks the worker, and yields what it says: events of a stream, then the answer, each as JSON.
 
         Who stops listening takes the request back.
 
         Raises:
-            RefusedRequestError: The worker refused it, or ended before it answered.
+            RefusedRequestError: As many wait as may, or the worker refused it, or ended before it answered.
         """
+        if len(self.waiting) >= most_waiting:
+            said = f"{len(self.waiting)} requests wait, which is as many as may. Ask again a little later."
+            oldest = time.monotonic() - min(self.waiting.values())
+            raise RefusedRequestError(429, "queue_full", said, retry_after=max(1, math.ceil(oldest)))
         name = uuid.uuid4().hex
         queue = self._said[name] = asyncio.Queue()
         self.waiting[name] = time.monotonic()

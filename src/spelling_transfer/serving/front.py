@@ -30,6 +30,7 @@ from spelling_transfer.serving.protocol import (
     RefusedRequestError,
     failed,
     forbidden,
+    is_thinking_field,
     refusal_of_validation,
     rule_of,
 )
@@ -100,9 +101,9 @@ class Front:
     async def admit(self, request: Request) -> None:
         """Bounds what a key asks, and refuses query parameters, which FastAPI would silently drop."""
         if request.query_params:
-            name = next(iter(request.query_params))
+            name = max(request.query_params, key=is_thinking_field)  # a breach of policy before anything else
             message = f"{name}: query parameters are not accepted; settings belong into the JSON body."
-            if "think" in name.lower():
+            if is_thinking_field(name):
                 raise forbidden(NON_THINKING_ONLY, message, name, rule_of(name))
             raise RefusedRequestError(400, "unknown_field", message, name)
         self._keys.spend(request.state.outcome.key)

@@ -120,6 +120,12 @@ def _path(location: Sequence[str | int]) -> str:
 # include_reasoning, chat_template (a template of the client's own would be another prompt), …
 _THINKING_FIELD = re.compile(r"think|reasoning|chattemplate$")
 
+
+def is_thinking_field(name: str) -> bool:
+    """Whether a name is one under which some server or client sets a thinking mode."""
+    return _THINKING_FIELD.search(_letters(name)) is not None
+
+
 # What clients send without meaning anything by it: the values of OpenAI's fields that ask for what happens anyway.
 # Another value of such a field would change the answer, and is refused.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -374,7 +380,7 @@ _LONGEST_PATH = 200
 def _thinking_fields(data: Any) -> Iterator[tuple[str, Any]]:
     """Yields path and value of every field, at any depth, that would set a thinking mode."""
     for path, key, value in _entries(data):
-        if isinstance(key, str) and _THINKING_FIELD.search(_letters(key)):
+        if isinstance(key, str) and is_thinking_field(key):
             allowed = (path in ("enable_thinking", "chat_template_kwargs.enable_thinking") and value is False) or (
                 path == "reasoning_effort" and value in _NEUTRAL[path]
             )

@@ -13,14 +13,15 @@ import httpx
 import pytest
 import yaml
 from click.testing import CliRunner
-from json_server import Answer
+from json_server import Answer, json_server
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import ValidationError
 from tests.serving.conftest import QUESTION, MakeDeployable, Serve, completion, patient_endpoint
 
 from spelling_transfer.commands.canary import canary
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.canary import CanaryError, CanaryReport, ask_canaries
-from spelling_transfer.serving.client import EndpointClient
+from spelling_transfer.serving.client import EndpointClient, LoadSettings
 from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.metrics import EndpointMetrics
 from spelling_transfer.serving.outcome import Outcome
@@ -180,8 +181,9 @@ def test_an_endpoint_that_is_busy_or_down_says_nothing_of_drift(served_by: Serve
         (lambda _: completion("a", token_ids=[2], system_fingerprint="fp"), 1, True),
         (lambda _: completion("a", token_ids=[1], system_fingerprint="fp_other"), 0, False),
         (lambda _: (422, {"error": {"message": "not any more"}}), 1, True),
+        (lambda _: (200, {}), 1, True),
     ],
-    ids=["same", "other answer", "other model", "refused"],
+    ids=["same", "other answer", "other model", "refused", "no answer"],
 )
 def test_what_counts_as_drift(served_by: Serve, answer: Answer, changed: int, same_model: bool) -> None:
     before = [{"question": QUESTION, "output": "a", "token_ids": [1]}]
@@ -190,18 +192,43 @@ def test_what_counts_as_drift(served_by: Serve, answer: Answer, changed: int, sa
     assert report.unchanged_share == 1 - changed
 
 
+def test_a_canary_waits_as_long_as_the_endpoint_says_and_knows_another_model_that_refuses_it(
+    endpoint: RunningEndpoint,
+) -> None:
+    before = [{"question": QUESTION, "output": "a", "token_ids": [1]}]
+    statuses, waits = iter([429, 200]), list[float]()
+
+    def answer(_: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
+        status = next(statuses)
+        return completion("a", token_ids=[1], system_fingerprint="fp") if status == 200 else (status, {})
+
+    with json_server(answer, headers={"Retry-After": "7"}) as url, EndpointClient(url, "m") as client:
+        report = ask_canaries(client, {"fingerprint": "fp", "answers": before}, waits.append)
+    assert (waits, report.unchanged_share) == ([7.0], 1)
+    with EndpointClient(endpoint.url, "another-model") as client:
+        assert not ask_canaries(client, {"fingerprint": "fp", "answers": before}).same_model
+
+
+@pytest.mark.parametrize("clients", [[0], [1, -1], [101]])
+def test_clients_that_cannot_ask_at_once_are_refused_before_anything_runs(clients: list[int]) -> None:
+    with pytest.raises(ValidationError, match="clients"):
+        LoadSettings.model_validate({"clients": clients})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "not what a deployment check writes"),
         ('{"model": "m"}', "holds no answers"),
         ('{"model": "m", "answers": [{"question": "q", "token_ids": [], "output": ""}]}', "is the endpoint up"),
+        ('{"model": "m"}', "is no address"),
     ],
 )
 def test_canaries_that_cannot_be_asked_are_one_clear_error(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "conformance.json"
     file.write_text(content)
-    result = CliRunner().invoke(canary, ["--url", "http://127.0.0.1:9", "--conformance", str(file)])
+    url = "http://127.0.0.1:9x" if message == "is no address" else "http://127.0.0.1:9"
+    result = CliRunner().invoke(canary, ["--url", url, "--conformance", str(file)])
     assert result.exit_code == 1
     assert message in result.output
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,24 +50,31 @@ class CanaryReport:
         write_bytes(file, generate_latest(registry))
 
 
-def ask_canaries(client: EndpointClient, conformance: Mapping[str, Any]) -> CanaryReport:
+def ask_canaries(
+    client: EndpointClient, conformance: Mapping[str, Any], wait: Callable[[float], object] = time.sleep
+) -> CanaryReport:
     """Asks every question whose answer the check of the engine that runs wrote down; its place is its seed.
 
     Args:
         client: An open client.
         conformance: What the check wrote.
+        wait: Waits for so many seconds.
 
     Raises:
         CanaryError: It holds no answers, or the endpoint cannot be reached.
     """
-    running = (client.get("/info").body.get("model") or {}).get("settings") or {}
-    checked = (conformance.get("other_engines") or {}).get(running.get("engine"), conformance)
+    served = client.get("/info").body.get("model") or {}
+    engine = (served.get("settings") or {}).get("engine")
+    checked = (conformance.get("other_engines") or {}).get(engine, conformance)
     answers = checked.get("answers") or []
     if not answers:
         raise CanaryError("conformance: holds no answers. Run 'kedro run --pipelines=deployment_check' again.")
-    changed, fingerprints = [], set()
+    changed, fingerprints = [], {served["fingerprint"]} if "fingerprint" in served else set()
     for place, before in enumerate(answers):
         reply = client.ask(before["question"], seed=place, return_token_ids=True)
+        if reply.status == 429 and reply.retry_after_seconds is not None:  # a key's rate may be below so many questions
+            wait(min(reply.retry_after_seconds, 60.0))
+            reply = client.ask(before["question"], seed=place, return_token_ids=True)
         if reply.status in (0, 401, 403, 408, 429) or reply.status >= 500:
             said = reply.error.get("message", "no answer")
             if reply.status == 403:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.frozen import FrozenModel
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether the request was answered."""
-        return self.status == 200
+        """Whether a question was answered."""
+        return self.status == 200 and "choices" in self.body
 
     @property
     def text(self) -> str:
@@ -81,13 +82,20 @@ class EndpointClient:
             model: Name sent with each question.
             api_key: Sent as ``Authorization: Bearer …`` where given.
             timeout_seconds: Longest wait for one answer.
+
+        Raises:
+            SpellingTransferError: The address is none.
         """
         import httpx
 
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.model = model
+        try:
+            base = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise SpellingTransferError(f"{url}: is no address of an endpoint ({error}).") from error
         self._http = httpx.Client(
-            base_url=url,
+            base_url=base,
             headers=headers,
             timeout=timeout_seconds,
             # All connections stay open. Else httpcore closes idle ones, and one of these may have been given to another
@@ -155,7 +163,9 @@ def _reply(response: httpx.Response, seconds: float) -> Reply:
 class LoadSettings(FrozenModel):
     """How the endpoint is put under load."""
 
-    clients: tuple[int, ...] = Field((1, 4, 8), min_length=1, description="Concurrent clients, one measurement each.")
+    clients: tuple[Annotated[int, Field(ge=1, le=_CONNECTIONS)], ...] = Field(
+        (1, 4, 8), min_length=1, description="Concurrent clients, one measurement each."
+    )
     n_requests: int = Field(40, ge=1, le=100_000, description="Requests in each measurement.")
     n_warm_up: int = Field(8, ge=0, le=1_000, description="Requests before the first measurement, not counted.")
 

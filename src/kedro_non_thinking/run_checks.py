@@ -48,7 +48,8 @@ class RunChecks:
         for env in dict.fromkeys(envs):
             folder = source / env
             for file in sorted(folder.rglob("*")) if folder.is_dir() else ():
-                if file.suffix not in _CONFIGURATION or "credentials" in file.name or not file.is_file():
+                secret = "credentials" in str(file.relative_to(folder))
+                if file.suffix not in _CONFIGURATION or secret or not file.is_file():
                     continue
                 shown = self._scanner.shown(file)
                 if file.name == POLICY_FILE:
@@ -57,7 +58,7 @@ class RunChecks:
                     continue
                 self.note("configuration", shown)
                 # A broken file is not reported here: whoever loads it says what is wrong with it.
-                yield from self._scanner.scan_file(file).findings
+                yield from (finding for finding in self._scanner.scan_file(file).findings if finding.seen)
 
     def tree(self, place: str, value: Any, kind: str, *, deployment: bool = False) -> Iterator[Finding]:
         """Yields what is wrong with nested settings."""

@@ -196,6 +196,15 @@ def test_a_parameter_of_the_command_line_is_judged(project: Stranger) -> None:
         project.run(settings={"enable_thinking": True})
 
 
+def test_what_cannot_be_seen_in_a_file_stops_no_run_and_credentials_are_not_read(project: Stranger) -> None:
+    project.write("conf/base/serving_command.yml", "command: vllm serve $MODEL\n")
+    project.write("conf/base/credentials/store.yml", "enable_thinking: true\n")
+    project.run()
+    read = project.left("policy_report.json")["checked"]["configuration"]
+    assert "conf/base/serving_command.yml" in read
+    assert not any("credentials" in name for name in read)
+
+
 @pytest.mark.parametrize("base", ["dataclass", "BaseModel"])
 def test_a_default_of_the_class_that_kedro_makes_of_a_parameter_is_judged(project: Stranger, base: str) -> None:
     made = {"dataclass": "@dataclass\nclass Answers:", "BaseModel": "class Answers(BaseModel):"}[base]

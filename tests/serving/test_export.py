@@ -382,3 +382,9 @@ def test_another_adapter_than_the_deployables_is_refused(parts: Parts, tmp_path:
     deployable, base, _ = parts
     with pytest.raises(ExportError, match="another adapter"):
         write_export(deployable, base, base, TINY, tmp_path / "export", forms=FORMS)
+
+
+def test_a_form_that_was_asked_for_and_cannot_be_made_is_an_error(parts: Parts, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="Take --form=merged"):
+        write_export(*parts, TINY, tmp_path / "export", forms=["trimmed"])
+    assert not (tmp_path / "export").exists()

@@ -65,7 +65,7 @@ def write_export(
         a warning.
 
     Raises:
-        ExportError: Something else is at the target, or the adapter is not the deployable's.
+        ExportError: Something else is at the target, the adapter is not the deployable's, or nothing can be trimmed.
         SpellingTransferError: A folder cannot be loaded, or has no form of that kind.
     """
     if target.exists() and not _is_export(target) and (not target.is_dir() or any(target.iterdir())):
@@ -78,8 +78,10 @@ def write_export(
         )
     engine = AnswerEngine.load(deployable, "cpu")
     card, tokenizer, allowed_ids = engine.card, engine.tokenizer, engine.allowed_ids
-    is_whole = engine.loaded.vocabulary.token_ids is None
+    can_trim = engine.loaded.vocabulary.token_ids is None and allowed_ids is not None
     del engine  # one model in memory at a time
+    if "trimmed" in forms and not can_trim:
+        raise ExportError("trimmed: the base is trimmed itself, or there is no subset of tokens. Take --form=merged.")
     with whole_folder(target) as work:
 
         def plain(name: str, folder: ModelFolder, *, trim: bool = False) -> None:
@@ -97,7 +99,7 @@ def write_export(
         wanted = forms or FORMS
         if {"merged", "gguf"} & set(wanted):
             plain("merged", deployable)
-        if "trimmed" in wanted and is_whole and allowed_ids is not None:
+        if "trimmed" in wanted and can_trim:
             plain("trimmed", deployable, trim=True)
         if "gguf" in wanted:
             (work / "gguf").mkdir()

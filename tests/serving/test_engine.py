@@ -9,6 +9,7 @@ import pytest
 
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.models.load import load_model
+from spelling_transfer.serving.batch import DrawnAnswer
 from spelling_transfer.serving.deployable import SETTINGS_FILE, DeployableError, read_card
 from spelling_transfer.serving.engine import AnswerEngine
 from spelling_transfer.serving.protocol import ChatRequest, RefusedRequestError
@@ -200,6 +201,13 @@ def test_logprobs_are_those_of_the_model_among_what_may_be_answered(
     for place, entry in enumerate(given, start=len(prompt_ids)):
         assert entry.logprob == pytest.approx(float(logits[place - 1].log_softmax(-1)[rows[place]]), abs=1e-4)
     assert engine.answer([engine.prepare(ask(seed=1))])[0].choices[0].logprobs is None
+
+
+def test_the_bytes_of_parts_of_a_character_make_the_character(engine: AnswerEngine, tokenizer: ChatTokenizer) -> None:
+    (ids,) = tokenizer.encode_texts([" 🍓é"])
+    said = engine._logprobs(DrawnAnswer(0, ids, [0.0] * len(ids))).content
+    assert any("\ufffd" in entry.token for entry in said)
+    assert bytes(byte for entry in said for byte in entry.bytes).decode() == " 🍓é"
 
 
 def test_temperature_0_is_told_what_the_evaluation_does_instead(engine: AnswerEngine) -> None:

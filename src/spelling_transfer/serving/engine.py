@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from spelling_transfer.models.attention import NotStaticError
@@ -34,6 +35,7 @@ from spelling_transfer.serving.responses import (
     TokenLogprob,
     Usage,
 )
+from spelling_transfer.tokenizer.byte_level import UnsupportedTokenizerError, token_to_bytes
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
 _HALF_CHARACTER = "\ufffd"
@@ -263,10 +265,17 @@ class BaseEngine:
         tokens = [self.tokenizer.decode([token]) for token in answer.ids[start:]]
         return ChoiceLogprobs(
             content=[
-                TokenLogprob(token=token, logprob=logprob, bytes=list(token.encode()))
-                for token, logprob in zip(tokens, answer.logprobs[start:], strict=True)
+                TokenLogprob(token=token, logprob=logprob, bytes=list(self._bytes(token_id, token)))
+                for token_id, token, logprob in zip(answer.ids[start:], tokens, answer.logprobs[start:], strict=True)
             ]
         )
+
+    def _bytes(self, token_id: int, text: str) -> bytes:
+        """Returns the bytes of a token; its text does not say them where it is a part of a character."""
+        if _HALF_CHARACTER in text:
+            with suppress(UnsupportedTokenizerError):
+                return token_to_bytes(str(self.tokenizer.tokenizer.id_to_token(token_id)))
+        return text.encode()
 
 
 class AnswerEngine(BaseEngine):

@@ -51,7 +51,7 @@ _ASK = _user(PROBE_QUESTION)
 
 
 def probe_cases(policy: Policy) -> tuple[ProbeCase, ...]:
-    """Returns the attempts. Settings, switches and tags are those of the rules, so that a new one is probed, too."""
+    """Returns the attempts, each with a name of its own: all switches of the rules, their first settings and tag."""
     return tuple(_cases(policy))
 
 
@@ -61,13 +61,17 @@ def _cases(policy: Policy) -> Iterator[ProbeCase]:
     yield from _settings(policy)
     yield from _sampling(policy)
     yield from _conversations()
-    for switch in policy.rules.soft_switch.switches:
-        yield ProbeCase("soft-switch/end", (_user(f"{PROBE_QUESTION} {switch}"),))
-        yield ProbeCase("soft-switch/begin", (_user(f"{switch} {PROBE_QUESTION}"),))
-        yield ProbeCase("soft-switch/own-line", (_user(f"{PROBE_QUESTION}\n{switch}\n"),))
-        yield ProbeCase("soft-switch/upper-case", (_user(f"{PROBE_QUESTION} {switch.upper()}"),))
-        yield ProbeCase("soft-switch/after-its-opposite", (_user(f"{PROBE_QUESTION} /no_think {switch}"),))
-        yield ProbeCase("soft-switch/full-width", (_user(f"{PROBE_QUESTION} {switch.replace('/', chr(0xFF0F))}"),))
+    for place, switch in enumerate(policy.rules.soft_switch.switches):
+        texts = {
+            "end": f"{PROBE_QUESTION} {switch}",
+            "begin": f"{switch} {PROBE_QUESTION}",
+            "own-line": f"{PROBE_QUESTION}\n{switch}\n",
+            "upper-case": f"{PROBE_QUESTION} {switch.upper()}",
+            "after-its-opposite": f"{PROBE_QUESTION} /no_think {switch}",
+            "full-width": f"{PROBE_QUESTION} {switch.replace('/', chr(0xFF0F))}",
+        }
+        for variant, text in texts.items():
+            yield ProbeCase(f"soft-switch/{variant}{f'-{place + 1}' * (place > 0)}", (_user(text),))
     yield from _injected(policy.rules.think_tag.tags[0])
     for language, text in _LANGUAGES.items():
         yield ProbeCase(f"language/{language}", (_user(text),))
@@ -79,7 +83,7 @@ def _cases(policy: Policy) -> Iterator[ProbeCase]:
 
 
 def _settings(policy: Policy) -> Iterator[ProbeCase]:
-    """Every setting that the rules know, as a field of the request and inside the bodies that clients use."""
+    """Settings of the rules, as a field of the request and inside the bodies that clients use."""
     rules = policy.rules
     on = (*rules.thinking_switch.must_be_false[:6], "thinking", "reasoning")
     for key in on:

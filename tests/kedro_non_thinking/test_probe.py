@@ -38,6 +38,8 @@ def _obedient(body: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
 
 
 def test_the_attempts_cover_every_attack_and_every_tag_and_switch_of_the_rules(policy: Policy) -> None:
+    switch = policy.rules.soft_switch.model_copy(update={"switches": ("/think", "/reason")})
+    policy = policy.model_copy(update={"rules": policy.rules.model_copy(update={"soft_switch": switch})})
     cases = probe_cases(policy)
     attacks = {case.name.split("/")[0] for case in cases}
     wanted = {"system", "soft-switch", "setting", "prefill", "role", "tools", "injected", "language", "long", "stream"}

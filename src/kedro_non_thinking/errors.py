@@ -29,7 +29,7 @@ class PolicyViolationError(PolicyError):
             lines.append(f"  {finding.rule} at {finding.place}: {finding.message}")
             if finding.value:
                 lines.append(f"    value:  {finding.value}")
-            lines.append(f"    remedy: {policy.rule(finding.rule).remedy}")
+            lines.append(f"    remedy: {policy.by_id[finding.rule].remedy}")
         if len(self.findings) > limit:
             lines.append(f"  and {len(self.findings) - limit} more; 'kedro policy check' lists them.")
         super().__init__("\n".join(lines))

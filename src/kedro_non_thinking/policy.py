@@ -196,14 +196,6 @@ class Policy(_Settings):
         """Every rule by its id, in the order of the file format."""
         return {_hyphenate(name): getattr(self.rules, name) for name in Rules.model_fields}
 
-    def rule(self, rule_id: str) -> Rule:
-        """Returns the rule with this id.
-
-        Raises:
-            KeyError: There is no such rule.
-        """
-        return self.by_id[rule_id]
-
     @property
     def sampling(self) -> Sampling:
         """The sampling values that a deployed model uses: serving reads them here and nowhere else."""

@@ -117,12 +117,8 @@ class RunChecks:
                 for rule_id, rule in self._policy.by_id.items()
             ],
             "checked": {kind: sorted(names) for kind, names in sorted(self.evidence.checked.items())},
-            # A run scans no files and probes no model: these names belong to the format, and hold nothing here.
-            "files_checked": None,
-            "files_not_checked": None,
             "found": [{**finding.as_dict(), "place": finding.place} for finding in findings],
             "exemptions_used": [asdict(entry) for entry in exemptions],
-            "probe": None,
         }
 
 

@@ -194,7 +194,7 @@ def test_a_stream_that_nobody_hears_to_its_end_is_no_answer() -> None:
 
     async def send(message: Any) -> None: ...
 
-    guard = Guard(app, SETTINGS, lambda: 0, ended.append)
+    guard = Guard(app, SETTINGS, ended.append)
     for method in ("POST", "GET"):
         asyncio.run(guard({"type": "http", "method": method, "path": PATH, "headers": []}, receive, send))
     assert [outcome.status for outcome in ended] == [CLIENT_GONE, 200]
@@ -212,7 +212,7 @@ def test_who_was_refused_cannot_keep_a_connection_by_sending_on(
 
     async def sent_until_closed() -> bytes:
         config = uvicorn.Config(
-            Guard(never, settings, lambda: 0, lambda _: None),
+            Guard(never, settings, lambda _: None),
             http=Connection,
             ws="none",
             lifespan="off",
@@ -279,7 +279,7 @@ def test_of_requests_that_come_at_once_no_more_wait_than_may(
     card = read_card(folder)
     card = replace(card, settings=card.settings.model_copy(update={"max_waiting": 3, "requests_per_minute": None}))
     link, metrics = WorkerLink({}), EndpointMetrics(folder, card, int)
-    app = Guard(Front(card, link, Keys({}, None), metrics).app(), card.settings, int, metrics.observe)
+    app = Guard(Front(card, link, Keys({}, None), metrics).app(), card.settings, metrics.observe)
     body = {"model": card.model, "messages": [{"role": "user", "content": QUESTION}]}
 
     async def statuses() -> list[int]:

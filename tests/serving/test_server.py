@@ -299,7 +299,7 @@ def test_a_fault_of_ours_is_json_without_its_inside_and_one_line_of_the_log(
         raise RuntimeError("secret inside \ud800")
 
     app.add_api_route("/broken", broken)
-    response = TestClient(Guard(app, card.settings, lambda: 0, metrics.observe)).get("/broken")
+    response = TestClient(Guard(app, card.settings, metrics.observe)).get("/broken")
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal_error"
     assert "secret inside" not in response.text

@@ -14,7 +14,7 @@ _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 def remedy(rule_id: str, policy: Policy) -> str:
     """Returns what to do about a finding of a rule."""
-    return "Take the exemption out of policy.yml." if rule_id == UNUSED else policy.rule(rule_id).remedy
+    return "Take the exemption out of policy.yml." if rule_id == UNUSED else policy.by_id[rule_id].remedy
 
 
 def to_json(result: ScanResult, policy: Policy) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _rule(rule_id: str, policy: Policy) -> dict[str, Any]:
     if rule_id == UNUSED:
         text = "An exemption that lets nothing pass any more."
         return {"id": UNUSED, "shortDescription": {"text": text}, "help": {"text": "Take it out of policy.yml."}}
-    rule = policy.rule(rule_id)
+    rule = policy.by_id[rule_id]
     return {
         "id": rule_id,
         "shortDescription": {"text": rule.forbids},

@@ -36,23 +36,16 @@ class Guard:
     Args:
         app: The application; finds the `Outcome` as ``request.state.outcome``.
         settings: The limits.
-        waiting: Returns how many requests wait.
         watch: Is told how each request ended.
     """
 
-    def __init__(
-        self, app: ASGIApp, settings: EndpointSettings, waiting: Callable[[], int], watch: Callable[[Outcome], None]
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: EndpointSettings, watch: Callable[[Outcome], None]) -> None:
         self._app = app
         self._settings = settings
-        self._waiting = waiting
         self._watch = watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request, as ASGI has it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Handles one request, as ASGI has it; uvicorn is told to send nothing else."""
         outcome = Outcome(scope["method"], scope["path"])
         scope["state"] = {**scope.get("state", {}), "outcome": outcome}
         started = time.perf_counter()
@@ -79,7 +72,6 @@ class Guard:
             if outcome.status == 200 and outcome.path in ANSWERS and not outcome.finish_reasons:
                 outcome.status = 500 if outcome.code else CLIENT_GONE  # a stream that did not end
             outcome.seconds = time.perf_counter() - started
-            outcome.waiting = self._waiting()
             finished(outcome)
             self._watch(outcome)
 

@@ -101,9 +101,9 @@ class WorkerLink:
             RefusedRequestError: As many wait as may, or the worker refused it, or ended before it answered.
         """
         if len(self.waiting) >= most_waiting:
-            said = f"{len(self.waiting)} requests wait, which is as many as may. Ask again a little later."
+            full = f"{len(self.waiting)} requests wait, which is as many as may. Ask again a little later."
             oldest = time.monotonic() - min(self.waiting.values())
-            raise RefusedRequestError(429, "queue_full", said, retry_after=max(1, math.ceil(oldest)))
+            raise RefusedRequestError(429, "queue_full", full, retry_after=max(1, math.ceil(oldest)))
         name = uuid.uuid4().hex
         queue = self._said[name] = asyncio.Queue()
         self.waiting[name] = time.monotonic()

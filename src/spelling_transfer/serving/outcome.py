@@ -21,7 +21,6 @@ class Outcome:
         completion_tokens: Tokens generated, end tokens included.
         finish_reasons: Why each choice ended.
         seconds: From its first line to the last byte of the response.
-        waiting: Requests that waited or were being answered when it ended.
     """
 
     method: str
@@ -34,7 +33,6 @@ class Outcome:
     completion_tokens: int = 0
     finish_reasons: tuple[str, ...] = ()
     seconds: float = 0.0
-    waiting: int = 0
 
     @property
     def logged_path(self) -> str:

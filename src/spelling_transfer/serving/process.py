@@ -59,14 +59,12 @@ class RunningEndpoint:
     """An endpoint that answers.
 
     Attributes:
-        start_seconds: Time from the start of the process to the first healthy answer.
         process: Its first process, the leader of its group.
         stop_report: How it ended; ``None`` as long as it runs.
     """
 
     url: str
     model: str
-    start_seconds: float
     process: subprocess.Popen[bytes]
     listen: ListenSettings
     stop_report: StopReport | None = None
@@ -152,10 +150,9 @@ class _Launch:
 def _start(launch: _Launch, timeout_seconds: float) -> RunningEndpoint:
     for attempt in range(1, _PORT_ATTEMPTS + 1):
         listen = launch.listen or ListenSettings(port=_free_port())
-        started = time.monotonic()
         process = _spawn(launch, listen)
         local = "[::1]" if listen.host == "::" else "127.0.0.1"
-        running = RunningEndpoint(f"http://{local}:{listen.port}", launch.model, 0.0, process, listen)
+        running = RunningEndpoint(f"http://{local}:{listen.port}", launch.model, process, listen)
         try:
             _wait_until_healthy(running, timeout_seconds)
         except BaseException as error:  # also an interrupt must leave no process behind
@@ -167,7 +164,6 @@ def _start(launch: _Launch, timeout_seconds: float) -> RunningEndpoint:
             if "address already in use" in log_end.lower() and launch.listen is None and attempt < _PORT_ATTEMPTS:
                 continue
             raise EndpointError(f"{launch.folder}: {error}{log_end}") from error
-        running.start_seconds = time.monotonic() - started
         return running
     raise AssertionError("unreachable: the last attempt returns or raises")
 

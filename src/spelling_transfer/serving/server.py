@@ -121,7 +121,7 @@ async def _serve(
         app = Front(card, link, keys, metrics).app()
         server = uvicorn.Server(
             uvicorn.Config(
-                Guard(app, card.settings, lambda: len(link.waiting), metrics.observe),
+                Guard(app, card.settings, metrics.observe),
                 http=Connection,
                 ws="none",
                 lifespan="off",

@@ -130,7 +130,7 @@ def open_endpoint(url: str) -> EndpointClient:
         EndpointRefusedError: A key is of no use; no message shows one.
     """
     key = next(iter(endpoint_keys().values()), None)
-    client = EndpointClient(url.rstrip("/").removesuffix("/v1"), "", api_key=key)
+    client = EndpointClient(url, "", api_key=key)
     reply = client.get("/v1/models")
     try:
         client.model = str(reply.body["data"][0]["id"])

@@ -75,8 +75,11 @@ def ask_canaries(
         if reply.status == 429 and reply.retry_after_seconds is not None:  # a key's rate may be below so many questions
             wait(min(reply.retry_after_seconds, 60.0))
             reply = client.ask(before["question"], seed=place, return_token_ids=True)
+        said = reply.error.get("message", "no answer")
+        no_path = reply.status in (404, 405) and reply.error.get("code") != "model_not_found"
+        if no_path or (reply.ok and "choices" not in reply.body):
+            raise CanaryError(f"{said} (status {reply.status}): is this the address of an endpoint?")
         if reply.status in (0, 401, 403, 408, 429) or reply.status >= 500:
-            said = reply.error.get("message", "no answer")
             if reply.status == 403:
                 raise CanaryError(said)
             if reply.status in (0, 401):
@@ -85,6 +88,6 @@ def ask_canaries(
         if reply.ok:
             fingerprints.add(reply.body.get("system_fingerprint"))
         if not reply.ok or reply.token_ids != before["token_ids"]:
-            said = reply.text if reply.ok else f"refused: {reply.error.get('message')}"
-            changed.append({"question": before["question"], "expected": before["output"], "answer": said})
+            answer = reply.text if reply.ok else f"refused: {said}"
+            changed.append({"question": before["question"], "expected": before["output"], "answer": answer})
     return CanaryReport(len(answers), tuple(changed), fingerprints <= {conformance.get("fingerprint")})

@@ -41,8 +41,8 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether a question was answered."""
-        return self.status == 200 and "choices" in self.body
+        """Whether the request was answered."""
+        return self.status == 200
 
     @property
     def text(self) -> str:
@@ -78,7 +78,7 @@ class EndpointClient:
         """Opens the client.
 
         Args:
-            url: Address of the endpoint.
+            url: Address of the endpoint, with or without ``/v1``.
             model: Name sent with each question.
             api_key: Sent as ``Authorization: Bearer …`` where given.
             timeout_seconds: Longest wait for one answer.
@@ -91,7 +91,7 @@ class EndpointClient:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.model = model
         try:
-            base = httpx.URL(url)
+            base = httpx.URL(url.rstrip("/").removesuffix("/v1"))
         except httpx.InvalidURL as error:
             raise SpellingTransferError(f"{url}: is no address of an endpoint ({error}).") from error
         self._http = httpx.Client(

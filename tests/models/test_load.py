@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, GraniteConfig, GraniteForCausalLM
 
+from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder, ModelFolderError, write_manifest
 from spelling_transfer.models.generate import generate_answers
 from spelling_transfer.models.load import LoadedModel, load_model, read_embedding
@@ -77,6 +78,11 @@ def test_weights_that_are_none_are_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
     with pytest.raises(ModelFolderError, match="cannot be loaded as a causal language model"):
         load_model(ModelFolder(tmp_path), device="cpu")
+
+
+def test_a_device_that_is_not_here_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(SpellingTransferError, match="cuda is wanted, and torch finds none here"):
+        load_model(ModelFolder(tmp_path), device="cuda")
 
 
 def test_prompts_of_another_tokenizer_are_refused(tokenizer: ChatTokenizer) -> None:

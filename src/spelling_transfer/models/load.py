@@ -140,6 +140,7 @@ def load_model(
         device: Where to put it; the best device here by default.
 
     Raises:
+        SpellingTransferError: There is no such device here.
         ModelFolderError: The folder does not hold a loadable model, or the adapter belongs to another base.
         QuantisationError: The profile asks for 4 bits, and there is no CUDA or no bitsandbytes.
     """
@@ -148,6 +149,11 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
+    if device in ("cuda", "mps") and device != pick_device():
+        raise SpellingTransferError(
+            f"{device} is wanted, and torch finds none here. Choose another accelerator: in the settings, or with "
+            "--accelerator. What was checked on another kind of device has to be checked again on this one."
+        )
     if (folder.path / "adapter_config.json").is_file():  # transformers would put it on top, unasked
         raise ModelFolderError(
             f"{folder.path}: holds an adapter (adapter_config.json), which would change the model unseen. Move it into "

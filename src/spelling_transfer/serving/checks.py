@@ -180,8 +180,6 @@ def check_settings(
 
 
 def _tags_in(reply: Reply) -> bool:
-    if not reply.ok:
-        return False
     message = reply.body["choices"][0]["message"]
     beside = any(message.get(name) for name in ("reasoning_content", "reasoning"))
     rules = text_rules()

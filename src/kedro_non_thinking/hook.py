@@ -108,11 +108,6 @@ class NonThinkingPolicyHook:
                 checks.settle(checks.data(_place(name), _plain(name, value), "node inputs", deployment=deployment))
 
     @hook_impl
-    def before_dataset_loaded(self, dataset_name: str) -> None:
-        """Ensures that the rules are there, also in a process of a parallel runner, before anything is read."""
-        self._started()
-
-    @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
         """Checks what was loaded: texts, token ids, settings, model folders.
 

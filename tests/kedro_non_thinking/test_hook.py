@@ -307,10 +307,8 @@ def test_the_hook_runs_once_for_each_event_beside_the_entry_point_of_an_earlier_
 
 
 def test_a_process_without_a_context_has_the_rules_all_the_same(project: Stranger) -> None:
-    hook = NonThinkingPolicyHook()
-    hook.before_dataset_loaded("frame")
     with pytest.raises(PolicyViolationError, match="think-tag at dataset:frame"):
-        hook.after_dataset_loaded("frame", "<think>")
+        NonThinkingPolicyHook().after_dataset_loaded("frame", "<think>")
 
 
 def test_a_process_without_a_context_reads_the_rules_where_the_project_has_its_configuration(
@@ -320,7 +318,7 @@ def test_a_process_without_a_context_reads_the_rules_where_the_project_has_its_c
     monkeypatch.setattr("kedro.framework.project.settings", settings_of_project)
     project.write("settings/common/policy.yml", "no policy")
     with pytest.raises(PolicyFileError, match=r"settings/common/policy\.yml"):
-        NonThinkingPolicyHook().before_dataset_loaded("frame")
+        NonThinkingPolicyHook().after_dataset_loaded("frame", {})
 
 
 def test_the_evidence_says_how_long_the_checks_took(project: Stranger) -> None:

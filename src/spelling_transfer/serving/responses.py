@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 
 class AnswerMessage(BaseModel):
@@ -149,8 +149,6 @@ class ErrorBody(BaseModel):
 
 class ModelCard(BaseModel):
     """An entry of ``/v1/models``."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     id: str
     object: Literal["model"] = "model"

@@ -165,9 +165,10 @@ def ask_endpoint(
 
     base = url.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1")
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    # An endpoint on this machine must not be looked for behind a proxy.
     try:
-        client = httpx.Client(base_url=base, headers=headers, timeout=timeout_seconds, trust_env=False)
+        # An endpoint on this machine must not be looked for behind a proxy.
+        remote = httpx.URL(base).host not in ("127.0.0.1", "localhost", "::1")
+        client = httpx.Client(base_url=base, headers=headers, timeout=timeout_seconds, trust_env=remote)
         name = model or _first_model(client)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
         raise PolicyError(

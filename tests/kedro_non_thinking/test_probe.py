@@ -133,6 +133,18 @@ def test_parts_of_an_answer_and_chunks_without_one_are_read(policy: Policy) -> N
     assert [(result.answer, result.problems) for result in report.results] == [("w o r d", ()), ("w", ())]
 
 
+def test_an_endpoint_elsewhere_is_asked_through_the_proxy_and_one_here_is_not(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = probe_cases(policy)[:1]
+    with json_server(_obedient) as url:
+        monkeypatch.setenv("http_proxy", url)
+        monkeypatch.setenv("no_proxy", "")
+        assert run_probe(ask_endpoint("http://speller.invalid"), policy, control).passed
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        assert run_probe(ask_endpoint(url), policy, control).passed
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://127.0.0.1:1x"])
 def test_nobody_there_is_an_error_that_names_the_address(url: str) -> None:
     with pytest.raises(PolicyError, match=r"127\.0\.0\.1:1"):

@@ -208,6 +208,14 @@ def test_a_canary_waits_as_long_as_the_endpoint_says_and_knows_another_model_tha
         assert not ask_canaries(client, {"fingerprint": "fp", "answers": before}).same_model
 
 
+def test_an_endpoint_elsewhere_is_asked_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with json_server(lambda _: completion("a")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "")
+        with EndpointClient("http://speller.invalid", "m") as client:
+            assert client.ask(QUESTION).text == "a"
+
+
 @pytest.mark.parametrize("clients", [[0], [1, -1], [101]])
 def test_clients_that_cannot_ask_at_once_are_refused_before_anything_runs(clients: list[int]) -> None:
     with pytest.raises(ValidationError, match="clients"):

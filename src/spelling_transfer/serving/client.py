@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
 PERCENTILES = (50, 90, 95, 99)
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _CONNECTIONS = 100
 """Connections at once, as httpx has it by default."""
 
@@ -101,7 +102,7 @@ class EndpointClient:
             # All connections stay open. Else httpcore closes idle ones, and one of these may have been given to another
             # thread a moment ago, whose request then fails with "Bad file descriptor".
             limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
-            trust_env=False,  # loopback must not go through a proxy that the environment names
+            trust_env=base.host not in _THIS_MACHINE,  # which no proxy that the environment names can reach
         )
 
     def __enter__(self) -> Self:

@@ -160,6 +160,12 @@ def test_the_command_ends_as_the_probe_does(answer: Answer, code: int, tmp_path:
     assert json.loads(result.output)["passed"] is (code == 0)
 
 
+def test_why_a_plain_question_was_refused_is_said(policy: Policy) -> None:
+    with json_server(lambda _: (401, {"error": {"message": "send the key"}})) as url:
+        (result,) = run_probe(ask_endpoint(url), policy, probe_cases(policy)[:1]).results
+    assert "send the key" in result.problems[0]
+
+
 def test_the_command_ends_with_2_where_nobody_is_there(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(commands, ["policy", "probe", "http://127.0.0.1:1"]).exit_code == 2

@@ -257,11 +257,14 @@ def test_the_page_compares_engines_where_several_were_checked(ran: DataCatalog) 
         "checks": [*CHECKS, *theirs],
         "other_engines": {"vllm": {"versions": {"vllm": "0.32.0"}, "answers": answers}},
     }
+    load = load[load["n_clients"] > 1]
     loads = pd.concat([load, load.assign(engine="vllm", answers_per_second=1234.5)], ignore_index=True)
     page = html.unescape(render_deployment_page(both, probe, loads, plot_load(loads)))
     assert page.index(">vllm 0.32.0<") < page.index(">1 of 2<") < page.index(f">{len(answers)} of {len(answers)}<")
     assert page.index(">slots<") < page.index(">2 of 2<")
     assert "1,234.5" in page
+    assert ">1234.5<" not in page  # a card is of the engine that serves
+    assert "median latency, four clients, ms" in page
     assert "4 at once, slots" in page
 
 

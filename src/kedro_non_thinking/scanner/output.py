@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..findings import Finding, ScanResult, Unchecked
 from ..policy import UNUSED, Policy
@@ -129,5 +130,5 @@ def _unseen(finding: Finding) -> dict[str, Any]:
 
 def _location(path: str, line: int) -> dict[str, Any]:
     file = path.split("#", 1)[0]
-    artifact = {"uri": Path(file).as_uri()} if file.startswith("/") else {"uri": file, "uriBaseId": "ROOT"}
+    artifact = {"uri": Path(file).as_uri()} if file.startswith("/") else {"uri": quote(file), "uriBaseId": "ROOT"}
     return {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": max(line, 1)}}}

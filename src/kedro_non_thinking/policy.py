@@ -334,7 +334,8 @@ class Exemptions:
 
 def matches(pattern: str, path: str) -> bool:
     """Returns whether a path, with forward slashes, matches a glob; ``**`` stands for any number of folders."""
-    return _compile(pattern).fullmatch(path.split("#", 1)[0]) is not None
+    names = path, path.split("#", 1)[0]  # behind it may stand a column of a table, or the rest of the name
+    return any(_compile(pattern).fullmatch(name) is not None for name in names)
 
 
 def matches_any(patterns: Iterable[str], path: str) -> bool:

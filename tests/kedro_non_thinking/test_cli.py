@@ -180,7 +180,7 @@ def test_what_cannot_be_seen_is_listed_in_each_form_and_is_no_violation(project:
 
 
 def test_sarif_has_the_rules_the_results_and_what_was_not_checked(project: Path) -> None:
-    (project / "so bäd.yml").write_text("a: 1\nenable_thinking: true\n")
+    (project / "so bäd#.yml").write_text("a: 1\nenable_thinking: true\n")
     (project / "broken.py").write_text("def (")
     log: dict[str, Any] = json.loads(_run("check", "--format", "sarif").output)
     (run,) = log["runs"]
@@ -190,7 +190,7 @@ def test_sarif_has_the_rules_the_results_and_what_was_not_checked(project: Path)
     (result,) = run["results"]
     assert ids[result["ruleIndex"]] == result["ruleId"] == "thinking-switch"
     location = result["locations"][0]["physicalLocation"]
-    assert location["artifactLocation"] == {"uri": "so%20b%C3%A4d.yml", "uriBaseId": "ROOT"}
+    assert location["artifactLocation"] == {"uri": "so%20b%C3%A4d%23.yml", "uriBaseId": "ROOT"}
     assert location["region"]["startLine"] == 2
     (invocation,) = run["invocations"]
     assert invocation["executionSuccessful"] is False

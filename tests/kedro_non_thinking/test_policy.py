@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from kedro_non_thinking.errors import PolicyFileError
-from kedro_non_thinking.policy import Policy, find_policy_file, load_policy, parse_policy
+from kedro_non_thinking.policy import Policy, find_policy_file, load_policy, matches, parse_policy
 
 from .conftest import DEFAULT, ROOT
 
@@ -84,6 +84,14 @@ def test_a_project_without_a_policy_gets_the_one_of_the_plugin(tmp_path: Path, p
     file = find_policy_file(tmp_path)
     assert file is not None
     assert load_policy(file) == policy
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [("docs/c#.md", "docs/c#.md"), ("data/*", "data/a.parquet#b"), ("dataset:frame", "dataset:frame#a#b")],
+)
+def test_a_path_is_exempt_with_what_is_inside_it_and_by_its_whole_name(pattern: str, path: str) -> None:
+    assert matches(pattern, path)
 
 
 def test_every_rule_has_an_id_and_says_why_and_what_to_do(policy: Policy) -> None:

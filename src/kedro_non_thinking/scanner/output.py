@@ -129,6 +129,6 @@ def _unseen(finding: Finding) -> dict[str, Any]:
 
 
 def _location(path: str, line: int) -> dict[str, Any]:
-    file = path.split("#", 1)[0]
+    file = path if line else path.split("#", 1)[0]  # what is inside a table has no line
     artifact = {"uri": Path(file).as_uri()} if file.startswith("/") else {"uri": quote(file), "uriBaseId": "ROOT"}
     return {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": max(line, 1)}}}

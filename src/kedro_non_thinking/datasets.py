@@ -53,6 +53,8 @@ def judge_data(
         if not is_policy(data):
             yield from _tree(data, judge, deployment)
             yield from _judge_inside(data, judge, deployment)
+    elif isinstance(data, type):
+        return  # a class has the names of what its objects hold
     elif isinstance(folder := getattr(data, "path", data), Path) and folder.is_dir():
         yield from judge_folder(folder, judge, exported=exported)
     elif hasattr(data, "model_dump"):
@@ -140,6 +142,7 @@ def _arrow_column(series: Any) -> Any:
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         column = None
     if series.dtype == object and (column is None or pa.types.is_binary(column.type)):
-        # Of a column of this and that the texts are judged.
-        column = pa.array([value if isinstance(value, str) else None for value in series], type=pa.large_string())
+        # Of a column of this and that the texts are judged, whatever half a character may be in them.
+        texts = [value.encode("utf-8", "replace") if isinstance(value, str) else None for value in series]
+        column = pa.array(texts, type=pa.large_binary()).cast(pa.large_string())
     return column

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 
 from kedro_non_thinking.datasets import judge_data
 from kedro_non_thinking.judge import Judge
-from kedro_non_thinking.policy import load_policy
+from kedro_non_thinking.policy import Policy, load_policy
 from kedro_non_thinking.template import non_thinking_template
 from spelling_transfer.tokenizer.chat import QWEN3_TOKENIZER_SHA256, load_chat_tokenizer
 
@@ -42,6 +42,12 @@ def _examples(*rows: list[int], start: int = 6, tokenizer: str | None = None) ->
     if tokenizer is not None:
         frame.attrs["tokenizer_sha256"] = tokenizer
     return frame
+
+
+def test_classes_and_broken_texts_are_no_error() -> None:
+    assert _rules({"schema": Policy}) | _rules(Policy) == set()
+    broken = pd.DataFrame({"text": pd.Series(["\ud800", 1, "<think>"], dtype=object)})
+    assert _rules(broken) == {("text", "think-tag")}
 
 
 @pytest.mark.parametrize(

@@ -150,10 +150,11 @@ def judge_mapping(value: object) -> tuple[str, Finding] | None:
         return "template", finding(f"'template: {template}'", f"template: {template}", certain=certain)
     image = mapping.get("image")
     if isinstance(image, str) and _COMMAND.search(image):
-        parts = [mapping.get(name) for name in ("entrypoint", "command", "args")]
-        words = [word for part in parts if part for word in (part if isinstance(part, list) else [part])]
-        environment = mapping.get("environment") or mapping.get("env") or ""
-        text = " ".join(map(str, [image, *words, environment if is_hybrid(str(environment)) else ""]))
+        given = [mapping.get(name) for name in ("entrypoint", "command", "args")]
+        parts = [part if isinstance(part, list) else [part] for part in given if isinstance(part, (str, list))]
+        words = [word for part in parts for word in part]
+        said = [str(mapping[name]) for name in ("environment", "env") if name in mapping]
+        text = " ".join(map(str, [image, *words, *filter(is_hybrid, said)]))
         judged = next(judge_commands(text.replace("\n", " ")), None)
         where = next((name for name in ("command", "args", "entrypoint") if name in mapping), "image")
         return None if judged is None or _COMMAND.search(" ".join(map(str, words))) else (where, judged[1])
@@ -163,7 +164,7 @@ def judge_mapping(value: object) -> tuple[str, Finding] | None:
         return None
     datasets = mapping.get("datasets")
     kinds = [(as_dict(entry) or {}).get("type") for entry in datasets] if isinstance(datasets, list) else []
-    chats = "chat_template" in kinds or mapping.get("chat_template") in _TEMPLATE_OF_MODEL
+    chats = "chat_template" in map(str, kinds) or str(mapping.get("chat_template")) in _TEMPLATE_OF_MODEL
     if chats and key == "base_model":
         return key, finding("a training of chats", f"{key}: {model}", certain=is_hybrid(model))
     serves = any(_SERVES.fullmatch(name) for name in mapping)

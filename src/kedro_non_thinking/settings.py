@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from numbers import Integral
 from typing import Final
 
 from .findings import Finding, shorten
@@ -172,7 +173,7 @@ class SettingRules:
             return None
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         if abs(number - allowed) < 1e-9:
             return None
@@ -201,8 +202,9 @@ class SettingRules:
 
     def _no_think_id(self, key: str, value: object) -> Finding | None:
         ids = value if isinstance(value, (list, tuple)) else [value]
-        flat = [entry for part in ids for entry in (part if isinstance(part, (list, tuple)) else [part])]
-        if any(entry in self._think_ids for entry in flat if not isinstance(entry, bool)):
+        plain = [part.tolist() if hasattr(part, "tolist") else part for part in ids]  # an array, a tensor, a column
+        flat = [entry for part in plain for entry in (part if isinstance(part, (list, tuple)) else [part])]
+        if any(isinstance(entry, Integral) and entry in self._think_ids for entry in flat):
             return Finding("think-token", f"'{key}' holds a think token", _show(key, value))
         return None
 

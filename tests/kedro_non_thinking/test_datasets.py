@@ -44,6 +44,19 @@ def _examples(*rows: list[int], start: int = 6, tokenizer: str | None = None) ->
     return frame
 
 
+@pytest.mark.parametrize("value", [np.array([1, 2]), pd.Series([1, 2]), pd.DataFrame({"a": [1, 2]}), pd.NA, 10**400])
+def test_what_is_no_plain_value_under_a_name_of_a_rule_is_no_error(value: object) -> None:
+    for name in ("id", "token", "stop_token_ids", "temperature", "command", "environment", "chat_template"):
+        served = {name: value, "model": "m", "image": "vllm/vllm-openai"}
+        assert {rule for _, rule in _rules(served, deployment=True)} <= {"deployment-sampling"}
+    assert _rules({"eos_token_id": np.array([1, 151668])}) == {("eos_token_id", "think-token")}
+
+
+def test_a_list_of_templates_beside_a_model_is_judged_as_one() -> None:
+    named = [{"name": "default", "template": STOCK_TEMPLATE}]
+    assert ("chat_template", "chat-template") in _rules({"base_model": "Qwen/Qwen3-4B", "chat_template": named})
+
+
 def test_classes_and_broken_texts_are_no_error() -> None:
     assert _rules({"schema": Policy}) | _rules(Policy) == set()
     broken = pd.DataFrame({"text": pd.Series(["\ud800", 1, "<think>"], dtype=object)})

@@ -42,9 +42,6 @@ logger = logging.getLogger(__name__)
 class NonThinkingPolicyHook:
     """Checks configuration, parameters, datasets and the inputs of nodes."""
 
-    __name__ = "non_thinking_policy"
-    """Its name among hooks: that of the entry point of earlier versions, so that it is not registered twice."""
-
     def __init__(self) -> None:
         """Makes a hook without rules; they are read when a context is there."""
         self._lock = threading.Lock()

@@ -7,20 +7,17 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kedro.framework.hooks.manager import _create_hook_manager, _register_hooks, _register_hooks_entry_points
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.runner import AbstractRunner, ParallelRunner
 
 from kedro_non_thinking.errors import PolicyFileError, PolicyViolationError
 from kedro_non_thinking.hook import UNCHANGED, NonThinkingPolicyHook, policy_hook
-from spelling_transfer import settings
 
 from .conftest import DEFAULT
 
@@ -289,21 +286,6 @@ def test_a_broken_policy_stops_the_start_and_an_exemption_lets_pass(project: Str
     project.run()
     used = project.left("policy_report.json")["exemptions_used"]
     assert {entry["path"] for entry in used} == set(places)
-
-
-def test_the_hook_runs_once_for_each_event_beside_the_entry_point_of_an_earlier_version(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Earlier:
-        entry_points = metadata.EntryPoints(
-            [metadata.EntryPoint("non_thinking_policy", "kedro_non_thinking.hook:policy_hook", "kedro.hooks")]
-        )
-
-    monkeypatch.setattr(metadata, "distributions", lambda: [Earlier()])
-    manager = _create_hook_manager()
-    _register_hooks(manager, settings.HOOKS)
-    _register_hooks_entry_points(manager, ())
-    assert [plugin for plugin in manager.get_plugins() if isinstance(plugin, NonThinkingPolicyHook)] == [policy_hook]
 
 
 def test_a_process_without_a_context_has_the_rules_all_the_same(project: Stranger) -> None:

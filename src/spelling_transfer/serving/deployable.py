@@ -56,18 +56,8 @@ def write_deployable(
 ) -> ModelFolder:
     """Merges an adapter into its base and writes a folder that an endpoint can be started from.
 
-    Args:
-        base: The base model.
-        adapter: The adapter to merge.
-        profile: The base model's profile; its name is what clients send.
-        tokenizer: The tokenizer of training.
-        sampling: The policy's values.
-        allowed_ids: Token ids an answer may hold; ``None`` for all but the think tags.
-        settings: Engine, threads, batch and limits of the endpoint.
-        target: Where the folder is to stand.
-
-    Raises:
-        ModelFolderError: The adapter belongs to another base, or a folder cannot be loaded.
+    Arguments and errors as of `export_deployable`. The profile's name is what clients send; ``settings`` are engine,
+    threads, batch and limits of the endpoint.
     """
     said = {SETTINGS_FILE: settings.model_dump_json(indent=2) + "\n"}
     return export_deployable(base, adapter, profile, tokenizer, sampling, allowed_ids, target, beside=said)

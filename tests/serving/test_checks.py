@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from kedro_non_thinking import load_policy, probe_cases
+from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.checks import (
     Check,
     check_accepted,
@@ -14,7 +15,9 @@ from spelling_transfer.serving.checks import (
     check_settings,
 )
 from spelling_transfer.serving.client import EndpointClient
+from spelling_transfer.serving.deployable import read_card
 from spelling_transfer.serving.process import RunningEndpoint
+from spelling_transfer.serving.settings import ServedSettings
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 from .conftest import QUESTION, SAMPLING, Serve, completion
@@ -38,7 +41,7 @@ def test_a_server_that_is_gone_fails_instead_of_ending_the_check(tokenizer: Chat
     with EndpointClient("http://127.0.0.1:9", "m", timeout_seconds=2) as client:
         checks = [*check_refusals(client, SAMPLING), *check_accepted(client, SAMPLING, QUESTION)]
         checks += check_answers(client, tokenizer, [QUESTION])[0]
-        checks += check_settings(client, SAMPLING)
+        checks += check_settings(client, SAMPLING, ServedSettings())
     assert not any(check.passed for check in checks)
 
 
@@ -70,13 +73,15 @@ def test_each_fault_of_an_answer_is_found(
     assert by_id["answers/answered"].passed
 
 
-def test_our_own_endpoint_passes_every_check(client: EndpointClient, tokenizer: ChatTokenizer) -> None:
+def test_our_own_endpoint_passes_every_check(
+    client: EndpointClient, deployable: ModelFolder, tokenizer: ChatTokenizer
+) -> None:
     answer_checks, replies = check_answers(client, tokenizer, [QUESTION, "How do you spell banana ?"])
     checks = [
         *check_refusals(client, SAMPLING),
         *check_accepted(client, SAMPLING, QUESTION),
         *answer_checks,
-        *check_settings(client, SAMPLING),
+        *check_settings(client, SAMPLING, read_card(deployable).settings),
     ]
     assert [check for check in checks if not check.passed] == []
     assert len({check.id for check in checks}) == len(checks)

@@ -155,24 +155,21 @@ def check_answers(
     return checks, replies
 
 
-def check_settings(
-    client: EndpointClient, sampling: Sampling, settings: ServedSettings | None = None
-) -> Iterator[Check]:
+def check_settings(client: EndpointClient, sampling: Sampling, settings: ServedSettings) -> Iterator[Check]:
     """Reads what the endpoint says of itself.
 
     Args:
         client: An open client.
         sampling: The policy's values.
-        settings: What stands beside the model; ``None`` where that is not known.
+        settings: What stands beside the model.
     """
     info = client.get("/info").body.get("model") or {}
     sent = info.get("sampling")
     requirement = "The endpoint samples with the policy's four values, stated explicitly."
     yield Check("settings/sampling", requirement, sent == sampling.model_dump(), {"sampling": sent})
-    if settings is not None:
-        runs = info.get("settings")
-        requirement = "The endpoint runs with the engine, threads, batch and limits that stand beside the model."
-        yield Check("settings/as-exported", requirement, runs == settings.model_dump(), {"settings": runs})
+    runs = info.get("settings")
+    requirement = "The endpoint runs with the engine, threads, batch and limits that stand beside the model."
+    yield Check("settings/as-exported", requirement, runs == settings.model_dump(), {"settings": runs})
     models = [entry.get("id") for entry in client.get("/v1/models").body.get("data", [])]
     yield Check(
         "settings/models", "/v1/models lists the one model it serves.", models == [client.model], {"models": models}

@@ -134,27 +134,22 @@ class ChosenPrompts:
         return [name for name in REQUIRED_RIVALS if self.powers.get(name, 0.0) < POWER]
 
 
-def choose_prompts(
-    distributions: Sequence[np.ndarray],
-    wrong: Sequence[Mapping[str, np.ndarray]],
-    at_most: int = MOST_PROMPTS,
-) -> ChosenPrompts:
+def choose_prompts(distributions: Sequence[np.ndarray], wrong: Sequence[Mapping[str, np.ndarray]]) -> ChosenPrompts:
     """Chooses the fewest draws, and for these the fewest prompts, that reject every required rival, and others too.
 
     Args:
         distributions: The right probabilities at each candidate.
         wrong: Those of each rival at each candidate.
-        at_most: How many may be chosen.
     """
     for n_draws in N_DRAWS:
-        chosen = _choose(distributions, wrong, n_draws, at_most)
+        chosen = _choose(distributions, wrong, n_draws)
         if not chosen.unseen:
             break
     return chosen
 
 
 def _choose(
-    distributions: Sequence[np.ndarray], wrong: Sequence[Mapping[str, np.ndarray]], n_draws: int, at_most: int
+    distributions: Sequence[np.ndarray], wrong: Sequence[Mapping[str, np.ndarray]], n_draws: int
 ) -> ChosenPrompts:
     names = list(wrong[0]) if wrong else []
     required = np.array([name in REQUIRED_RIVALS for name in names])
@@ -164,7 +159,7 @@ def _choose(
         each[place] = [1.0 - power(right, rival[name], n_draws) for name in names]
     each = each.clip(1e-9, 1.0)
     places: list[int] = []
-    while len(places) < min(at_most, len(each)) and (wanted := missed > 1 - POWER).any():
+    while len(places) < min(MOST_PROMPTS, len(each)) and (wanted := missed > 1 - POWER).any():
         # The others have what the required ones leave; what is missed less often than it has to be counts no more.
         counted = wanted & required if (wanted & required).any() else wanted
         gain = (np.log(missed.clip(1 - POWER)) - np.log((missed * each).clip(1 - POWER)))[:, counted].sum(-1)

@@ -254,3 +254,5 @@ def test_canaries_are_compared_with_the_engine_that_runs(endpoint: RunningEndpoi
     assert not ask_canaries(client, found).changed
     found = {"fingerprint": fingerprint, "answers": other, "other_engines": {"slots": {"answers": asked}}}
     assert not ask_canaries(client, found).changed
+    with pytest.raises(CanaryError, match="holds no answers of the engine slots"):
+        ask_canaries(client, {"fingerprint": fingerprint, "settings": {"engine": "vllm"}, "answers": other})

@@ -64,11 +64,12 @@ def ask_canaries(
         CanaryError: It holds no answers, or the endpoint cannot be reached.
     """
     served = client.get("/info").body.get("model") or {}
-    engine = (served.get("settings") or {}).get("engine")
-    checked = (conformance.get("other_engines") or {}).get(engine, conformance)
-    answers = checked.get("answers") or []
+    first = (conformance.get("settings") or {}).get("engine")
+    engine = (served.get("settings") or {}).get("engine") or first
+    checked = {first or engine: conformance, **(conformance.get("other_engines") or {})}
+    answers = checked.get(engine, {}).get("answers")
     if not answers:
-        raise CanaryError("conformance: holds no answers. Run 'kedro run --pipelines=deployment_check' again.")
+        raise CanaryError(f"conformance: holds no answers of the engine {engine}. Check it: deployment_check.engines.")
     changed, fingerprints = [], {served["fingerprint"]} if "fingerprint" in served else set()
     for place, before in enumerate(answers):
         reply = client.ask(before["question"], seed=place, return_token_ids=True)

@@ -150,7 +150,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 _PART_SEPARATOR = "\n"  # as vLLM joins the text parts of a message
 
-
 _CHAT_ALONE = frozenset(
     {"audio", "function_call", "functions", "modalities", "parallel_tool_calls", "response_format", "tool_choice"}
     | {"tools", "top_logprobs"}

@@ -20,7 +20,6 @@ unset means no key. ``name:key`` gives a key a name for the log."""
 API_KEYS_FILE_VARIABLE = "SPELLING_TRANSFER_API_KEYS_FILE"
 """Environment variable with the path of a file of such keys, one a line."""
 
-
 Engine = Literal["slots", "vllm"]
 """What draws an endpoint's tokens."""
 

@@ -167,7 +167,7 @@ def ask_endpoint(
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
         # An endpoint on this machine must not be looked for behind a proxy.
-        remote = httpx.URL(base).host not in ("127.0.0.1", "localhost", "::1")
+        remote = httpx.URL(base).host not in ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104
         client = httpx.Client(base_url=base, headers=headers, timeout=timeout_seconds, trust_env=remote)
         name = model or _first_model(client)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:

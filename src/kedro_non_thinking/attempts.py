@@ -61,17 +61,14 @@ def _cases(policy: Policy) -> Iterator[ProbeCase]:
     yield from _settings(policy)
     yield from _sampling(policy)
     yield from _conversations()
-    for place, switch in enumerate(policy.rules.soft_switch.switches):
-        texts = {
-            "end": f"{PROBE_QUESTION} {switch}",
-            "begin": f"{switch} {PROBE_QUESTION}",
-            "own-line": f"{PROBE_QUESTION}\n{switch}\n",
-            "upper-case": f"{PROBE_QUESTION} {switch.upper()}",
-            "after-its-opposite": f"{PROBE_QUESTION} /no_think {switch}",
-            "full-width": f"{PROBE_QUESTION} {switch.replace('/', chr(0xFF0F))}",
-        }
-        for variant, text in texts.items():
-            yield ProbeCase(f"soft-switch/{variant}{f'-{place + 1}' * (place > 0)}", (_user(text),))
+    for place, switch in enumerate(policy.rules.soft_switch.switches, start=1):
+        n = f"-{place}" if place > 1 else ""
+        yield ProbeCase(f"soft-switch/end{n}", (_user(f"{PROBE_QUESTION} {switch}"),))
+        yield ProbeCase(f"soft-switch/begin{n}", (_user(f"{switch} {PROBE_QUESTION}"),))
+        yield ProbeCase(f"soft-switch/own-line{n}", (_user(f"{PROBE_QUESTION}\n{switch}\n"),))
+        yield ProbeCase(f"soft-switch/upper-case{n}", (_user(f"{PROBE_QUESTION} {switch.upper()}"),))
+        yield ProbeCase(f"soft-switch/after-its-opposite{n}", (_user(f"{PROBE_QUESTION} /no_think {switch}"),))
+        yield ProbeCase(f"soft-switch/full-width{n}", (_user(f"{PROBE_QUESTION} {switch.replace('/', chr(0xFF0F))}"),))
     yield from _injected(policy.rules.think_tag.tags[0])
     for language, text in _LANGUAGES.items():
         yield ProbeCase(f"language/{language}", (_user(text),))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
 
     from .findings import Finding
-    from .run_checks import Evidence, RunChecks
+    from .run_checks import RunChecks
 
 REPORT_DATASET = "policy_report"
 """If the catalog has a dataset of this name, the evidence of each run is saved to it."""
@@ -49,11 +49,6 @@ class NonThinkingPolicyHook:
         self._loaded: dict[str, int] = {}
         self._catalog: DataCatalog | None = None
         self._judged: dict[str, FileState | None] = {}
-
-    @property
-    def evidence(self) -> Evidence | None:
-        """What was checked since the context was made."""
-        return None if self._checks is None else self._checks.evidence
 
     # -- before anything runs ------------------------------------------------------------------------------------------
 

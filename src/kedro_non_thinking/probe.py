@@ -20,9 +20,6 @@ from .judge import Judge, Mode
 from .policy import Policy
 from .tokens import judge_answers, judge_prompts
 
-_NOT_JUDGED = (408, 429)
-"""What an endpoint says without a look at what was asked: too slow, too many requests."""
-
 
 @dataclass(frozen=True)
 class ProbeReply:
@@ -184,7 +181,7 @@ def ask_endpoint(
                 reply = client.post("/v1/chat/completions", json=body, params=case.query)
         except httpx.HTTPError as error:
             return ProbeReply(fault=f"{type(error).__name__}: {error}")
-        if 400 <= reply.status_code < 500 and reply.status_code not in _NOT_JUDGED:
+        if 400 <= reply.status_code < 500 and reply.status_code not in (408, 429):  # too slow or too often, not judged
             return ProbeReply(refused=True, content=reply.text)
         if reply.status_code != 200:
             return ProbeReply(fault=f"status {reply.status_code}: {shorten(reply.text)}")

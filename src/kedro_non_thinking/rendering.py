@@ -150,9 +150,8 @@ def judge_mapping(value: object) -> tuple[str, Finding] | None:
         return "template", finding(f"'template: {template}'", f"template: {template}", certain=certain)
     image = mapping.get("image")
     if isinstance(image, str) and _COMMAND.search(image):
-        given = [mapping.get(name) for name in ("entrypoint", "command", "args")]
-        parts = [part if isinstance(part, list) else [part] for part in given if isinstance(part, (str, list))]
-        words = [word for part in parts for word in part]
+        parts = [one for name in ("entrypoint", "command", "args") if isinstance(one := mapping.get(name), (str, list))]
+        words = [word for part in parts for word in (part if isinstance(part, list) else [part])]
         said = [str(mapping[name]) for name in ("environment", "env") if name in mapping]
         text = " ".join(map(str, [image, *words, *filter(is_hybrid, said)]))
         judged = next(judge_commands(text.replace("\n", " ")), None)

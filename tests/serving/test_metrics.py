@@ -166,7 +166,7 @@ def test_an_endpoint_that_is_what_was_checked_shows_no_drift(
     assert json.loads(drifted.output)["unchanged_share"] == pytest.approx(2 / 3)
 
 
-@pytest.mark.parametrize("status", [200, 401, 404, 405, 429, 503])
+@pytest.mark.parametrize("status", [200, 401, 403, 404, 405, 429, 503])
 def test_an_endpoint_that_is_busy_down_or_none_says_nothing_of_drift(served_by: Serve, status: int) -> None:
     before = [{"question": QUESTION, "output": "a", "token_ids": [1]}]
     client = served_by(lambda _: (status, {"error": {"message": "not now"}}))

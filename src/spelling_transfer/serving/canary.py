@@ -77,12 +77,10 @@ def ask_canaries(
             wait(min(reply.retry_after_seconds, 60.0))
             reply = client.ask(before["question"], seed=place, return_token_ids=True)
         said = reply.error.get("message", "no answer")
-        no_path = reply.status in (404, 405) and reply.error.get("code") != "model_not_found"
+        no_path = reply.status in (403, 404, 405) and reply.error.get("code") != "model_not_found"
         if no_path or (reply.ok and "choices" not in reply.body):
             raise CanaryError(f"{said} (status {reply.status}): is this the address of an endpoint?")
-        if reply.status in (0, 401, 403, 408, 429) or reply.status >= 500:
-            if reply.status == 403:
-                raise CanaryError(said)
+        if reply.status in (0, 401, 408, 429) or reply.status >= 500:
             if reply.status in (0, 401):
                 raise CanaryError(f"{said}: is the endpoint up, and its key set here?")
             raise CanaryError(f"{said} (status {reply.status}); this is no sign of drift; run it again later.")

@@ -183,11 +183,10 @@ class Front:
         return Response("not ready", 503, media_type="text/plain")
 
     async def _answers(self) -> bool:
-        try:
+        with contextlib.suppress(RefusedRequestError):
             async with aclosing(self._link.ask("ping")) as events:
                 return bool(await anext(events))
-        except RefusedRequestError:
-            return False
+        return False
 
 
 async def _noted(events: Events, outcome: Outcome) -> Events:

@@ -393,6 +393,24 @@ def test_a_trial_that_fails_does_not_end_the_study_but_if_all_do_it_says_why(tmp
     ]
 
 
+@pytest.mark.parametrize("how", [TrialFailedError("it diverged"), ValueError("no such luck"), None])
+def test_a_trial_that_ends_badly_after_another_worker_took_it_over_ends_no_study(
+    tmp_path: Path, how: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def taken_over() -> None:
+        with sqlite3.connect(tmp_path / "study.db") as connection:
+            connection.execute(
+                "UPDATE spelling_transfer_trials_v3 SET state='stopped', attempt=2, owner='other' WHERE number=1"
+            )
+        if how is not None:
+            raise how
+
+    meddles = Meddles(1, 12, taken_over)
+    trials = run_study(light_settings(n_trials=3, pruner="none"), light_defaults(), meddles, folder=tmp_path).trials
+    assert trials["state"].tolist() == ["complete", "stopped", "complete"]
+    assert "Trial 1 was taken over by another worker." in caplog.text
+
+
 def test_an_error_in_a_worker_reaches_the_user_in_its_own_words(tmp_path: Path) -> None:
     class Broken(LightStudy):
         def write(self, folder: Path) -> tuple[str, dict[str, object]]:

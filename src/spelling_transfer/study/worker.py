@@ -96,8 +96,11 @@ class Worker:
                 return
             if row.number == BASE_NUMBER:
                 self._score_base(row)
-            else:
+                continue
+            try:
                 self._run_trial(row)
+            except ClaimLostError:
+                _LOGGER.warning("Trial %d was taken over by another worker.", row.number)
 
     def _is_dead(self, row: TrialRow, time: float) -> bool:
         return is_lost(row, time, self._plan.settings.heartbeat_seconds)
@@ -131,11 +134,9 @@ class Worker:
                 self._discard(monitor.folder)
         except TrialInterruptedError:
             monitor.release()
-        except ClaimLostError:
-            _LOGGER.warning("Trial %d was taken over by another worker.", row.number)
         except TrialFailedError as error:
             monitor.fail(str(error))
-        except (SpellingTransferError, KeyboardInterrupt) as error:
+        except (ClaimLostError, SpellingTransferError, KeyboardInterrupt) as error:
             self._release(monitor, error)
             raise
         except Exception as error:

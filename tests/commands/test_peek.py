@@ -155,16 +155,16 @@ class TestWithoutAName:
         entry = "type: spelling_transfer.storage.TextDataset, filepath: data/note.txt"
         project.write(
             "conf/base/catalog/notes.yml",
-            f"note: {{{entry}, metadata: {{made_by: the end of every run}}}}\nfound: {{{entry}}}\n"
+            f"note: {{{entry}, metadata: {{made_by: the end of every run}}}}\nparam_x: {{{entry}}}\n"
             f"engines: {{{entry}, metadata: {{made_by: kedro bench engines}}}}\n",
         )
         lines = listed(project)
         assert (lines["note"]["made_by"], lines["note"]["command"]) == ("the end of every run", "kedro run")
-        assert (lines["found"]["made_by"], lines["found"]["command"]) == ("", "")
+        assert (lines["param_x"]["made_by"], lines["param_x"]["command"]) == ("", "")
         assert (lines["engines"]["made_by"], lines["engines"]["command"]) == ("kedro bench engines",) * 2
         output = project.kedro("peek").output
         assert "\nkedro bench engines\n" in output
-        assert output.index("inputs\n") < output.index("  found") < output.index("the end of every run: kedro run")
+        assert output.index("inputs\n") < output.index("  param_x") < output.index("the end of every run: kedro run")
 
     def test_nothing_is_loaded(self, project):
         for name in ("words.parquet", "counts.json"):

@@ -83,12 +83,13 @@ def list_datasets(context: KedroContext, pipelines: Mapping[str, Pipeline], env:
     Raises:
         DatasetError: The storage cannot be reached.
     """
+    from kedro.io.core import is_parameter
     from kedro.pipeline import Pipeline
 
     from spelling_transfer.storage.freshness import find_stale
 
     catalog = cast("DataCatalog", context.catalog)
-    names = sorted(name for name in catalog if not name.startswith("param"))
+    names = sorted(name for name in catalog if not is_parameter(name))
     # Kedro makes a dataset when it is first asked for, and not in several threads at once.
     datasets = {name: catalog[name] for name in names}
     with ThreadPoolExecutor(_AT_ONCE) as pool:

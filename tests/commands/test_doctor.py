@@ -57,6 +57,11 @@ def test_the_printed_page_says_the_same_and_what_to_do(project):
     assert "Everything that 'kedro run' needs is available." in result.stdout
 
 
+def test_brackets_in_a_path_are_shown(capsys):
+    doctor._print([doctor.Check("files", "storage", True, True, "/data/[old]/[/x]")])
+    assert "/data/[old]/[/x]" in capsys.readouterr().out
+
+
 def test_credentials_in_place_are_named_and_not_shown(project, monkeypatch):
     monkeypatch.setenv("LIGHTNING_API_KEY", "made-up-secret")
     result = project.kedro("doctor", "--offline", "--json")
@@ -229,6 +234,11 @@ def test_hosts_are_tried_and_only_an_open_one_is_reachable():
 
 def test_without_offline_the_hosts_are_looked_at(project, monkeypatch):
     monkeypatch.setattr(doctor, "HOSTS", {"127.0.0.1": 1})
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_BASE_URL", "wandb.local")
+        found = rows(project.kedro("doctor", "--json"))
+    assert found["127.0.0.1"]["group"] == "reachable"
+    assert found["Weights & Biases"]["remedy"].startswith("WANDB_BASE_URL, or base_url in wandb's own settings: Input ")
     monkeypatch.setattr(runs, "server_url", lambda: "http://localhost:1")
     result = project.kedro("doctor", "--json")
     assert result.exit_code == 0

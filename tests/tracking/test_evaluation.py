@@ -46,3 +46,17 @@ def test_who_is_not_signed_in_sends_nothing_and_a_refusal_is_a_warning(
         assert log_evaluation(TABLES, TrackingSettings(), study="nights", folder=tmp_path) is None
     assert "were not sent to Weights & Biases" in caplog.text
     wandb.teardown()
+
+
+@pytest.mark.parametrize(("name", "value"), [("WANDB_MODE", ""), ("WANDB_BASE_URL", "wandb.local")])
+def test_a_setting_of_wandb_that_is_not_valid_is_a_warning(
+    nobody: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert log_evaluation(TABLES, TrackingSettings(), study="nights", folder=tmp_path) is None
+    assert f"were not sent to Weights & Biases: {name}, or {name[6:].lower()} in wandb's own settings" in caplog.text

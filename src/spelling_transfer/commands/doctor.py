@@ -90,10 +90,14 @@ def _examine(offline: bool, env: str | None) -> list[Check]:
             if not offline:
                 groups["machines"] = lambda: check_machines(context)
         if not offline:
-            groups["hosts"] = lambda: check_reachable({**HOSTS, **_tracking_host()})
+            groups["hosts"] = lambda: check_reachable(HOSTS)
+            groups["Weights & Biases"] = lambda: check_reachable(_tracking_host())
         for name, group in groups.items():
             status.update(f"Looking at {name} ...")
-            found += group()
+            try:
+                found += group()
+            except SpellingTransferError as error:
+                found.append(Check(name, name, False, False, "not known", str(error)))
     return found
 
 
@@ -121,6 +125,7 @@ def _no_downloads() -> Iterator[None]:
 
 def _print(checks: list[Check]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -131,7 +136,7 @@ def _print(checks: list[Check]) -> None:
         if check.group != group:
             group = check.group
             table.add_row(f"[bold]{group}[/bold]", "", "")
-        table.add_row(f"  {check.name}", mark, check.found)
+        table.add_row(f"  {check.name}", mark, escape(check.found))
     console.print(table)
     for check in checks:
         if not check.ok:

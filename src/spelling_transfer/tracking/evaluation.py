@@ -33,11 +33,11 @@ def log_evaluation(
         The run's id; ``None`` where nothing was sent.
     """
     columns = {f"evaluation/{name}": _columns(table) for name, table in tables.items() if len(table)}
-    target = find_target(tracking, folder)
-    if target is None or not columns or not (target.online or asked_mode(tracking) == "offline"):
-        return None
     run_id = f"evaluation-{hashlib.sha256(repr(sorted(columns.items())).encode()).hexdigest()[:12]}"
     try:
+        target = find_target(tracking, folder)
+        if target is None or not columns or not (target.online or asked_mode(tracking) == "offline"):
+            return None
         run = TrackedRun(target, run_id, f"{study} (evaluation)", study, "evaluation", {"study": {"name": study}})
         run.log_tables(0, columns, {})
         run.finish()

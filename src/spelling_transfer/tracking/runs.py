@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from kedro_lightning import clean_variables
 from spelling_transfer.errors import SpellingTransferError, first_line
@@ -90,7 +90,11 @@ class Target:
 
 
 def load_wandb() -> Any:
-    """Returns the library, silenced: what a user should know of its errors is in ours, its log in its own files."""
+    """Returns the library, silenced: what a user should know of its errors is in ours, its log in its own files.
+
+    Raises:
+        TrackingError: One of its settings is not valid.
+    """
     # Reports to its makers; the end of a process waits for them.
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     clean_variables("WANDB_API_KEY")
@@ -99,7 +103,12 @@ def load_wandb() -> Any:
     import wandb
 
     logging.getLogger("wandb").propagate = False
-    wandb.setup(wandb.Settings(silent=True))
+    try:
+        wandb.setup(wandb.Settings(silent=True))
+    except ValidationError as error:
+        first = error.errors()[0]  # without the value, which may be a key
+        name = ".".join(map(str, first["loc"]))
+        raise TrackingError(f"WANDB_{name.upper()}, or {name} in wandb's own settings: {first['msg']}.") from error
     return wandb
 
 
@@ -234,8 +243,8 @@ def _table(columns: Columns) -> Any:
 def stop_process() -> None:
     """Ends wandb's own process at once, with all it still waits for, so that this process does not wait for it."""
     import psutil
+    import wandb
 
-    wandb = load_wandb()
     for child in psutil.Process().children():
         with suppress(psutil.Error):
             if child.name().startswith("wandb-core"):

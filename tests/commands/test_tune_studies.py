@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 import yaml
 from click.testing import Result
@@ -28,9 +29,11 @@ from spelling_transfer.commands.tune_plan import MODES, Plan, make_plan, studies
 from spelling_transfer.commands.tune_studies import dashboard_server, studies
 from spelling_transfer.configuration import save_experiment
 from spelling_transfer.configuration.documents import ConfigurationError
+from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.study.choices import planned_trials
 from spelling_transfer.study.config import Pruner, Sampler, TrialConfig
 from spelling_transfer.study.interfaces import Evaluation, Monitor, StudyInterruptedError, TrialOutcome
+from spelling_transfer.study.recommend import recommend
 from spelling_transfer.study.records import VERSION
 from spelling_transfer.study.run import run_study
 from spelling_transfer.study.space import _SETTINGS_OF_A_STUDY, read_space
@@ -170,6 +173,25 @@ def test_an_interrupted_study_goes_on_with_its_own_settings(tuning, light: Light
     assert light.trained == [0, 1, 2, 3, 4]
     (row,) = studies(tuning.path, None)
     assert (row["focus"], row["sampler"], row["done"]) == ("transfer", "random", 5)
+
+
+def test_a_study_none_of_whose_trials_was_completed_can_be_prolonged(
+    tuning, light: Light, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prune(config: TrialConfig, monitor: Monitor) -> TrialOutcome:
+        light.trained.append(config.training.seed)
+        return TrialOutcome([Evaluation(30, 0.1, 0.1, 0.1)], 1.0, 30, "pruned")
+
+    def run(plan: Plan) -> None:
+        folder = studies_folder(plan.project, plan.env) / plan.study.name
+        trials = run_study(plan.study, plan.trial, prune, folder=folder).trials
+        recommend(trials, pd.DataFrame(), plan.trial, study=plan.study, search_space={}, bootstrap=Bootstrap())
+
+    monkeypatch.setattr(command, "run_study_pipeline", run)
+    assert_refused(tuning.tune("--mode=random", "--trials=2", "--name=mine"), 1, "no trial was completed (2 pruned)")
+    for line in (["--trials=4"], []):
+        assert_refused(tuning.tune("--resume", "--name=mine", *line), 1, "no trial was completed (4 pruned)")
+    assert light.trained == [0, 1, 2, 3]
 
 
 def test_the_list_says_what_is_planned_what_was_killed_and_what_another_version_made(tuning, light: Light) -> None:

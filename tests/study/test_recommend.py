@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from spelling_transfer.statistics.resampling import Bootstrap
-from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.interfaces import StudyError
 from spelling_transfer.study.recommend import next_study, recommend
 
 MakeStudy = Callable[..., tuple[pd.DataFrame, pd.DataFrame]]
@@ -70,7 +71,7 @@ def test_pruned_and_failed_trials_are_never_recommended(make_study: MakeStudy) -
     assert found["finished"] == 1
     assert found["equivalent"] == []
     assert found["runner_up_selection_score"] is None
-    with pytest.raises(StudyConfigError, match=r"no trial was completed \(1 pruned, 1 failed\)"):
+    with pytest.raises(StudyError, match=r"no trial was completed \(1 pruned, 1 failed\)"):
         recommended(trials[trials["number"] != 1], marks)
 
 

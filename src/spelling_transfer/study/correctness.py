@@ -8,8 +8,7 @@ import pandas as pd
 
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import StudyResamples, resample_scores
-from spelling_transfer.study.config import StudyConfigError
-from spelling_transfer.study.interfaces import Evaluation
+from spelling_transfer.study.interfaces import Evaluation, StudyError
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 
 _OF_QUESTION = ["example_id", "task", "stem", "word", "difficulty"]
@@ -34,7 +33,7 @@ def read_correctness(curves: pd.DataFrame, questions: pd.DataFrame, base: Evalua
         model and the trial have it right). A trial whose evaluations were kept without it has no row.
 
     Raises:
-        StudyConfigError: The trials answered other questions.
+        StudyError: The trials answered other questions.
     """
     last = curves.sort_values(["number", "step"], kind="stable").drop_duplicates("number", keep="last")
     frames = [
@@ -51,10 +50,10 @@ def correctness_of(number: int, correct: Sequence[bool], questions: pd.DataFrame
     """Returns the correctness of one trial, as ``read_correctness`` does for all of them.
 
     Raises:
-        StudyConfigError: The trial or the base model answered other questions.
+        StudyError: The trial or the base model answered other questions.
     """
     if not len(correct) == len(base) == len(questions):
-        raise StudyConfigError(
+        raise StudyError(
             f"trial {number}: it answered {len(correct)} validation questions, the base model {len(base)}, and there "
             f"are {len(questions)}. The study holds trials on other questions: give it another name (study.name)."
         )
@@ -66,11 +65,11 @@ def base_correctness(correctness: pd.DataFrame, questions: pd.DataFrame) -> list
     """Returns which questions the base model has right, from the correctness of a study's trials.
 
     Raises:
-        StudyConfigError: The trials answered other questions; what is not known of the base model is not wrong.
+        StudyError: The trials answered other questions; what is not known of the base model is not wrong.
     """
     first = correctness.drop_duplicates("example_id").set_index("example_id")["base"]
     if n_missing := int((~questions["example_id"].isin(first.index)).sum()):
-        raise StudyConfigError(
+        raise StudyError(
             f"trial_marks: of {n_missing} of {len(questions)} validation questions it is not kept whether the base "
             "model has them right. The trials are of another run: run 'kedro run --pipelines=tuning' again."
         )

@@ -14,7 +14,7 @@ from spelling_transfer.study.config import StudyConfigError, StudySettings, Tria
 from spelling_transfer.study.confirm import ends
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.findings import FEW_TRIALS, warnings_of
-from spelling_transfer.study.interfaces import counted
+from spelling_transfer.study.interfaces import StudyError, counted
 from spelling_transfer.study.selection import selection_resamples
 from spelling_transfer.tasks.registry import TRAINED_TASK
 
@@ -42,12 +42,12 @@ def recommend(
         and the best; ``finished`` trials and ``warnings``; ``next_study`` and ``study``.
 
     Raises:
-        StudyConfigError: No trial was completed.
+        StudyError: No trial was completed.
     """
     finished = counted(trials).sort_values(["selection_score", "number"], ascending=[False, True], kind="stable")
     if finished.empty:
         states = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
-        raise StudyConfigError(
+        raise StudyError(
             f"study: no trial was completed ({states or 'there is none'}), so none can be recommended. Raise "
             "'study.n_trials', or set 'study.pruner' to none."
         )

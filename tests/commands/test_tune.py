@@ -219,7 +219,9 @@ class TestConfigurationFiles:
         (["--resume"], "--resume needs --name"),
         (["--resume", "--name=x", "--focus=transfer"], "leave out --focus"),
         (["--gpu-tier=v100"], "--gpu-tier"),
-        (["--mode=grid", "list"], "--mode is not an option of list"),
+        (["--resume", "--name=x", "--seed=0"], "leave out --seed"),
+        (["--seed=0", "list"], "--seed: options of list come after it"),
+        (["--json", "list"], "--json: options of list come after it"),
     ],
 )
 def test_misuse_is_exit_code_2(tuning, arguments: list[str], message: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import click
+from click.core import ParameterSource
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_option
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
@@ -97,8 +98,9 @@ def tune(context: click.Context, /, **options: Any) -> None:
       kedro tune --show-config --config data/06_models/tuning/best_config.json
     """  # noqa: D301
     if context.invoked_subcommand is not None:
-        if given := [name for name, value in options.items() if value not in (None, False, {})]:
-            raise click.UsageError(f"--{given[0].replace('_', '-')} is not an option of {context.invoked_subcommand}.")
+        name, typed = context.invoked_subcommand, ParameterSource.COMMANDLINE
+        if given := [each.opts[0] for each in tune.params if context.get_parameter_source(str(each.name)) is typed]:
+            raise click.UsageError(f"{given[0]}: options of {name} come after it: kedro tune {name} --help.")
         return
     _check(options)
     with one_clear_error(verbose=options["verbose"], env=options["env"]):
@@ -115,11 +117,11 @@ def _check(options: dict[str, Any]) -> None:
     if options["resume"]:
         if not options["name"]:
             raise click.UsageError("--resume needs --name, the study to resume.")
-        changed = [name for name in ("mode", "focus", "config", "space", "sampler", "pruner", "seed") if options[name]]
-        if changed or options["english_only"]:
-            name = changed[0] if changed else "english-only"
+        own = ("mode", "focus", "config", "space", "sampler", "pruner", "seed")
+        changed = [name for name in own if options[name] is not None] + ["english-only"] * options["english_only"]
+        if changed:
             raise click.UsageError(
-                f"--resume keeps the study's own settings: leave out --{name}. A study with others needs "
+                f"--resume keeps the study's own settings: leave out --{changed[0]}. A study with others needs "
                 "another --name."
             )
 

@@ -106,6 +106,14 @@ def test_each_worker_gets_a_gpu_of_its_own(
     for worker in range(2):
         assert ended(backend, backend.start(worker, shown, {})) == "finished"
         assert (tmp_path / "workers" / f"worker-{worker}.log").read_text() == f"{worker}\n"
+    for visible, workers in (("1", 1), ("1,GPU-ab,MIG-cd", 3), ("0,-1,1", 1)):  # a part of them, as a cluster grants it
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert fitting_workers(threads=1, model_bytes=0) == workers
+    for visible in ("", "-1", "NoDevFiles"):  # all are hidden
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert fitting_workers(threads=n_cores() + 1, model_bytes=0) == 1
+        assert ended(backend, backend.start(2, shown, {})) == "finished"
+        assert (tmp_path / "workers" / "worker-2.log").read_text().splitlines()[-1] == visible
 
 
 def test_workers_fit_cores_and_memory() -> None:

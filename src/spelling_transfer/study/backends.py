@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spelling_transfer.study.config import StudyConfigError, StudySettings
 from spelling_transfer.study.interfaces import StudyError, TrialBackend, WorkerState
-from spelling_transfer.study.machine import n_gpus
+from spelling_transfer.study.machine import visible_gpus
 from spelling_transfer.study.plan import StudyPlan
 from spelling_transfer.study.records import Records, TrialRow, is_finished
 from spelling_transfer.study.storage import StorageError
@@ -121,8 +121,7 @@ class LocalBackend:
 
 def _device(worker: int) -> dict[str, str]:
     """Returns the variable that gives a worker a GPU of its own, where there are several."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = visible.split(",") if visible else [str(each) for each in range(n_gpus())]
+    devices = visible_gpus()
     return {"CUDA_VISIBLE_DEVICES": devices[worker % len(devices)]} if len(devices) > 1 else {}
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from typing import Any
 
 import psutil
@@ -50,7 +52,7 @@ def worker_count(
             return 1
         return max(1, min(left, fitting_workers(threads, getattr(objective, "model_bytes", 0))))
     workers = int(settings.workers)
-    if workers * threads > n_cores() and workers > 1 and settings.backend == "local" and not n_gpus():
+    if workers * threads > n_cores() and workers > 1 and settings.backend == "local" and not visible_gpus():
         _LOGGER.warning(
             "study.workers: %d workers of %d threads share %d cores and will hinder each other; lower "
             "trial.training.threads or the number of workers.",
@@ -63,8 +65,8 @@ def worker_count(
 
 def fitting_workers(threads: int, model_bytes: int) -> int:
     """Returns how many workers this machine bears: one a GPU, else as many as its cores and free memory hold."""
-    if gpus := n_gpus():
-        return gpus
+    if gpus := visible_gpus():
+        return len(gpus)
     by_memory = int(psutil.virtual_memory().available / (_BYTES_PER_WORKER + 2 * model_bytes))
     return max(1, min(n_cores() // threads, by_memory))
 
@@ -76,15 +78,18 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
-def n_gpus() -> int:
-    """Returns the number of NVIDIA GPUs, without importing torch."""
+def visible_gpus() -> list[str]:
+    """Returns the NVIDIA GPUs this process may use, as CUDA_VISIBLE_DEVICES names them, without importing torch."""
     if shutil.which("nvidia-smi") is None:
-        return 0
+        return []
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return 0
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+        return []
+    there = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(there)) if visible is None else map(str.strip, visible.split(","))
+    return list(takewhile(re.compile(r"\d|GPU-|MIG-").match, names)) if there else []  # CUDA stops at what is no GPU
 
 
 def time_of_birth(pid: int) -> float:

@@ -214,8 +214,10 @@ class Material:
     An arm that fails does so with its folder written and its outcome not.
     """
 
-    def __init__(self, data: str = "words", fails: dict[str, BaseException] | None = None) -> None:
-        self.data, self.fails = data, fails or {}
+    def __init__(
+        self, data: str = "words", fails: dict[str, BaseException] | None = None, evaluate_every: int = 25
+    ) -> None:
+        self.data, self.fails, self.evaluate_every = data, fails or {}, evaluate_every
         self.trained: list[int] = []
 
     def identity(self) -> dict[str, str]:

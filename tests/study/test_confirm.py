@@ -112,12 +112,12 @@ def test_machines_that_train_together_take_nothing_over_and_leave_each_other_alo
     assert len(paths) == 2
 
 
-def test_another_configuration_or_other_data_is_another_run(tmp_path: Path) -> None:
-    material, other = Material(), Material("other words")
+def test_another_configuration_other_data_or_other_points_of_the_curve_are_another_run(tmp_path: Path) -> None:
+    material, others = Material(), [Material("other words"), Material(evaluate_every=10)]
     paths = {Retraining(material, tmp_path).run(config(seed))[0].path for seed in (1, 2)}
-    paths.add(Retraining(other, tmp_path).run(config(1))[0].path)
-    assert len(paths) == 3
-    assert (material.trained, other.trained) == ([1, 2], [1])
+    paths |= {Retraining(other, tmp_path).run(config(1))[0].path for other in others}
+    assert len(paths) == 4
+    assert [each.trained for each in (material, *others)] == [[1, 2], [1], [1]]
 
 
 def test_a_run_that_was_cut_short_or_altered_is_trained_again(tmp_path: Path) -> None:

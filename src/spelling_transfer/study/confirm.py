@@ -133,8 +133,9 @@ _FORMAT = 3
 class Retraining:
     """Trains adapters into a study's folder, or finds them there.
 
-    A run is known by the hash of its arm, its configuration and of all that it is trained and scored on. It is there
-    once its outcome is written, which comes last, so a run that was killed is trained again and one that ended is not.
+    A run is known by the hash of its arm, its configuration, all that it is trained and scored on, and the steps from
+    score to score. It is there once its outcome is written, which comes last, so a run that was killed is trained again
+    and one that ended is not.
 
     Args:
         material: What is trained and scored on; opened only where something must be trained.
@@ -153,9 +154,8 @@ class Retraining:
 
     def run(self, config: TrialConfig, arm: TrainedArm = SPELLING_ARM) -> tuple[ModelFolder, TrialOutcome]:
         """Returns the adapter of a configuration trained as an arm, and what its training left."""
-        known = json.dumps(
-            [_FORMAT, arm, config.model_dump(mode="json"), dict(self._material.identity())], sort_keys=True
-        )
+        trained_on, every = dict(self._material.identity()), self._material.evaluate_every
+        known = json.dumps([_FORMAT, arm, config.model_dump(mode="json"), trained_on, every], sort_keys=True)
         target = self._folder / hashlib.sha256(known.encode()).hexdigest()[:24]
         record = target.with_suffix(".json")
         if not self._together and (found := _found(target, record)) is not None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from spelling_transfer.bench import load_sets
+from spelling_transfer.commands.bench import _print
 
 
 @pytest.fixture
@@ -76,6 +77,16 @@ def test_without_the_words_nothing_is_asked_whose_answers_would_be_lost(project,
         file.with_suffix(".away").rename(file)
     assert done.exit_code == 1
     assert "words.parquet" in done.stderr  # and not that nobody answers there
+
+
+def test_the_name_that_an_endpoint_gives_its_model_is_printed_as_it_is(capsys):
+    arm = "[/org] model"
+    facts = dict.fromkeys(("set", "title", "version", "prompts", "decoding"), "x")
+    counts = dict.fromkeys(("items", "asked", "word_was_trained", "family_was_trained", "did_not_end"), 0)
+    score = {"kind": "k", "form": "f", "arm": arm, "seed": -1, "items": "all", "n": 1, "low": None}
+    score |= dict.fromkeys(("correct", "lenient", "invalid"), 1.0)
+    _print({**facts, **counts, "not_asked": {}, "broken": [], "scores": [score], "differences": []})
+    assert arm in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -302,9 +302,10 @@ def _print(report: dict[str, Any]) -> None:
         right, lenient, unread = (format_value(row[name], ".1%") for name in ("correct", "lenient", "invalid"))
         cells = [row["kind"], row["form"], arm, row["items"], f"{row['n']:,}", right + interval, lenient, unread]
         table.add_row(*cells)
-    console.print(table)
+    console.print(table, markup=False)
     for row in report["differences"]:
         console.print(
             f"{row['arm']} - {row['reference']}, {row['form']}, {row['items']} items: {100 * row['difference']:+.1f} "
-            f"points ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}), n = {row['n']:,}, p = {row['p_value']:.2g}"
+            f"points ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}), n = {row['n']:,}, p = {row['p_value']:.2g}",
+            markup=False,
         )

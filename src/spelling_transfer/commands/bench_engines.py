@@ -221,7 +221,7 @@ def _print(scores: Rows, pairs: Rows, differences: Rows, prompts: dict[str, dict
         lenient = f"{100 * row['lenient']:.1f}%" if row["n"] else "–"
         drawn = GREEDY if row["decoding"] == GREEDY else "drawn"
         shown.add_row(row["engine"], row["task"], f"{row['n']:,}", right, lenient, f"{row['not_ended']:,}", drawn)
-    console.print(shown)
+    console.print(shown, markup=False)
     for row in scores:
         if row["task"] == "all" and row["no_answer"]:
             console.print(f"  not scored, {row['engine']}: {row['no_answer']}", markup=False)
@@ -239,7 +239,7 @@ def _print(scores: Rows, pairs: Rows, differences: Rows, prompts: dict[str, dict
             differ = f"{row['differ']:,.0f}: {100 * row['share']:.1f}% ({interval})"
             place = f"{row['first_place']:.0f}" if row["differ"] else "–"
             shown.add_row(*named, differ, place, f"{row['gained']:,.0f}", f"{row['lost']:,.0f}")
-    console.print(shown)
+    console.print(shown, markup=False)
     for row in differences[:_MOST_LISTED]:
         said = f"    {row['engine']}: {row['output']!r}\n    {row['other']}: {row['output_other']!r}"
         console.print(f"  {row['question']}\n{said}", markup=False)

@@ -32,6 +32,7 @@ def test_the_commands(store: BundleStore, source: Path, tmp_path: Path, monkeypa
     assert json.loads(kedro("push", source, store.url, "--json"))["sent_bytes"] == 0
     assert "fetched 6 files" in kedro("pull", store.url, "target")
     assert "all as said" in kedro("verify", "target")
+    assert "is no store" in kedro("verify", "target", "--version", "1", code=2)
     assert "7 files, all as said" in kedro("verify", store.url)
     listed = kedro("list", store.url)
     assert "first" in listed

@@ -297,6 +297,8 @@ def _verify(
     if "://" not in place and (Path(place) / RECORD).is_file() and not (Path(place) / MANIFESTS).is_dir():
         place = str(Path(place) / RECORD)
     if place.endswith(".json"):
+        if number is not None or drop_damaged:
+            raise click.UsageError(f"{place}: is no store of bundles, so leave out --version and --drop-damaged.")
         return place, len(read_manifest(place)["files"]), verify_bundle(place)
     with _bar("reading") as progress:
         manifest, problems = verify_store(_open_place(place, env), number, drop_damaged=drop_damaged, progress=progress)

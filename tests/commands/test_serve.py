@@ -84,7 +84,9 @@ def test_what_is_served_is_that_of_the_environment(copy_project: Callable[..., A
     assert f"{project.path}/data/standard/06_models/deployable: no such folder" in served.output
     assert "deployment_check --env=standard'" in served.output
     checked = project.kedro_here("canary", "--env=standard", place="docs")
-    assert f"{project.path}/data/standard/08_reporting/deployment_check/conformance.json: not" in checked.output
+    assert (
+        f"{project.path}/data/standard/08_reporting/deployment_check/conformance.json: No such file" in checked.output
+    )
 
 
 def test_a_taken_port_is_named(deployable: ModelFolder) -> None:

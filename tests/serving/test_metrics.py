@@ -159,6 +159,8 @@ def test_an_endpoint_that_is_what_was_checked_shows_no_drift(
     result = CliRunner().invoke(canary, [*arguments, "--metrics-file", str(tmp_path / "canary.prom")])
     assert (result.exit_code, result.output) == (0, "3 of 3 answers are those of the check.\n")
     assert samples((tmp_path / "canary.prom").read_text())["canary_unchanged_share", ""] == 1
+    nowhere = CliRunner().invoke(canary, [*arguments, "--metrics-file", str(tmp_path / "conformance.json" / "x.prom")])
+    assert (nowhere.exit_code, "not what a deployment check writes" in nowhere.output) == (1, False)
     conformance["answers"][1]["token_ids"] = [1]
     (tmp_path / "conformance.json").write_text(json.dumps(conformance))
     drifted = CliRunner().invoke(canary, [*arguments, "--json"])

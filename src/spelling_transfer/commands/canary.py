@@ -36,24 +36,21 @@ def canary(url: str, conformance: Path | None, metrics_file: Path | None, as_jso
 
     The key comes from SPELLING_TRANSFER_API_KEY (or _API_KEYS_FILE). Exit code 1: an answer or the model changed.
     """
-    from spelling_transfer.errors import SpellingTransferError
     from spelling_transfer.serving.canary import ask_canaries
     from spelling_transfer.serving.client import EndpointClient
     from spelling_transfer.serving.settings import endpoint_keys
 
     with one_clear_error(env=env):
         checked = conformance or find_stored(env, "conformance")
-    try:
-        found = json.loads(checked.read_text(encoding="utf-8")) if isinstance(checked, Path) else checked
-        with EndpointClient(url, found["model"], api_key=next(iter(endpoint_keys().values()), None)) as client:
-            report = ask_canaries(client, found)
+        try:
+            found = json.loads(checked.read_text(encoding="utf-8")) if isinstance(checked, Path) else checked
+            with EndpointClient(url, found["model"], api_key=next(iter(endpoint_keys().values()), None)) as client:
+                report = ask_canaries(client, found)
+        except (ValueError, KeyError, TypeError) as error:
+            place = checked if isinstance(checked, Path) else "conformance"
+            raise click.ClickException(f"{place}: not what a deployment check writes ({error!r}).") from error
         if metrics_file is not None:
             report.write_metrics(metrics_file)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        place = checked if isinstance(checked, Path) else "conformance"
-        raise click.ClickException(f"{place}: not what a deployment check writes ({error!r}).") from error
-    except SpellingTransferError as error:
-        raise click.ClickException(str(error)) from error
     same = report.n_asked - len(report.changed)
     if as_json:
         print_json({"asked": report.n_asked, "unchanged_share": report.unchanged_share,

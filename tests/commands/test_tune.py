@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.commands.conftest import assert_refused
+
+from spelling_transfer.commands import tune as tune_command
+from spelling_transfer.commands.project import enter_project
+from spelling_transfer.commands.tune_plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -254,6 +259,18 @@ def test_rented_machines_need_what_runs_jobs_there(tuning, monkeypatch: pytest.M
     result = tuning.tune("--mode=lightning", "--gpu-tier=l4", "--dry-run")
     assert result.exit_code == 0, result.output
     assert "machine of your own" not in result.stdout
+
+
+def test_data_that_are_not_there_yet_are_made_with_the_parameters_given(
+    tuning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(tune_command, "run_pipeline", lambda *to, params, **_: made.update({to[2]: params}))
+    few = {"word_selection": {"max_words": 300}}
+    enter_project()
+    tune_command.run_study_pipeline(make_plan(tuning.path, None, {"mode": "single", "params": few}))
+    assert (made["local_prep"], made["token_analysis"]) == (few, few)
+    assert made["tuning"]["word_selection"] == few["word_selection"]
 
 
 def test_an_earlier_study_here_replaces_the_computed_time(tuning) -> None:

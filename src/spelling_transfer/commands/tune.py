@@ -201,7 +201,7 @@ def run_study_pipeline(plan: Plan) -> None:
 def _run(plan: Plan, pipeline: str, outputs: list[str]) -> None:
     from kedro_lightning import StudioRunner
 
-    params = plan.runtime_params if pipeline == "tuning" else {}
+    params = plan.runtime_params if pipeline == "tuning" else plan.params
     # Where trials are jobs of their own, the node that starts and watches them is not a job itself.
     runner = StudioRunner(here=[] if plan.study.backend == "local" else [_STUDY_NODE])
     run_pipeline(plan.project, plan.env, pipeline, outputs=outputs, params=params, runner=runner)

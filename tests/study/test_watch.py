@@ -88,8 +88,11 @@ def test_a_long_study_shows_what_runs_the_best_and_the_latest() -> None:
 
 def test_the_time_left_is_that_of_the_steps_left() -> None:
     assert seconds_left(STUDY.trials[3]) == pytest.approx(30.0)
-    # Complete 30 s, pruned 10 s, running 40 s in all: a trial takes 80/3 s. Left: 30 s of the running one, one to come.
-    assert study_seconds_left(STUDY) == pytest.approx(30 + 80 / 3)
+    # Complete 30 s, pruned 10 s, running 40 s in all: a trial takes 80/3 s. Left: 30 s of the running one, and two.
+    assert study_seconds_left(STUDY) == pytest.approx(30 + 2 * 80 / 3)
+    waiting = trial(3, "waiting", step=15, seconds=10.0)  # of a worker that was stopped: it goes on from there
+    stopped = replace(STUDY, trials=[*STUDY.trials[:3], waiting, trial(4, "running")])
+    assert study_seconds_left(stopped) == pytest.approx(30 + 2 * 80 / 3)
     assert study_seconds_left(replace(STUDY, trials=[])) is None
     assert headline(replace(STUDY, trials=[])) == "first: 0 of 6 trials"
 

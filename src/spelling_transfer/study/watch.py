@@ -327,7 +327,7 @@ def headline(study: StudySnapshot) -> str:
 
 
 def seconds_left(trial: TrialSnapshot) -> float:
-    """Returns how long a running trial will take yet if it takes all its steps."""
+    """Returns how long a trial that has begun will take yet if it takes all its steps."""
     return trial.seconds / max(1, trial.step) * (trial.max_steps - trial.step)
 
 
@@ -337,12 +337,11 @@ def study_seconds_left(study: StudySnapshot) -> float | None:
     if not begun:
         return None
     # What ended early is as likely among the trials to come as among those there were.
-    usual = sum(trial.seconds + (seconds_left(trial) if trial.state == "running" else 0.0) for trial in begun) / len(
-        begun
-    )
-    running = [trial for trial in study.trials if trial.state == "running"]
-    work = sum(seconds_left(trial) for trial in running if trial.step) + usual * (study.n_trials - len(study.trials))
-    return work / max(1, len(running))
+    open_ones = [trial for trial in begun if trial.state not in FINISHED_STATES]
+    left = sum(map(seconds_left, open_ones))
+    usual = (sum(trial.seconds for trial in begun) + left) / len(begun)
+    untouched = study.n_trials - len(open_ones) - sum(trial.state in FINISHED_STATES for trial in study.trials)
+    return (left + usual * untouched) / max(1, sum(trial.state == "running" for trial in study.trials))
 
 
 def _chosen(trials: Sequence[TrialSnapshot], rows: int) -> list[TrialSnapshot]:

@@ -136,6 +136,7 @@ def test_a_trial_whose_machine_is_taken_away_goes_on_elsewhere_from_its_newest_c
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"workers": "auto"}, r"study\.workers: auto counts what this machine bears.*--workers 4"),
         ({"place": "s3://data/studies"}, r"study\.storage: a file cannot be shared.*PostgreSQL"),
         ({"storage": "postgresql://me@127.0.0.1:1/x"}, r"study\.place: .*studies_place: s3://YOUR-BUCKET/studies"),
     ],

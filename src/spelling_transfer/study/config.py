@@ -136,7 +136,7 @@ class StudySettings(FrozenModel):
         description="Where workers run: local, or a name of spelling_transfer.trial_backends.",
     )
     workers: int | Literal["auto"] = Field(
-        1, description="Trials that run in parallel; auto fits them to cores and memory."
+        1, description="Trials that run in parallel; auto fits them to cores and memory here."
     )
     storage: str | None = Field(
         None, description="URL of the trials' database, such as postgresql+psycopg://user@host/studies; sqlite if null."

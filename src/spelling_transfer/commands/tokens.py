@@ -6,7 +6,7 @@ import shutil
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
@@ -24,8 +24,6 @@ from spelling_transfer.files import from_here
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from spelling_transfer.storage import TextDataset
 
 _PIPELINE, _PREPARATION = "token_analysis", "local_prep"
 _DOCUMENT = "docs/qwen3_token_analysis.md"
@@ -109,6 +107,8 @@ def analyse(parts: tuple[str, ...], env: str | None, document: Path | None = Non
     """
     from kedro.framework.project import pipelines
 
+    from spelling_transfer.pages.run_results import location
+
     project = enter_project()
     catalog = load_catalog(env)
     whole = set(parts) == set(_REPORTS)
@@ -121,7 +121,7 @@ def analyse(parts: tuple[str, ...], env: str | None, document: Path | None = Non
     catalog = load_catalog(env)  # anew, as datasets keep what they have read
     reports: dict[str, Any] = {part: catalog.load(_REPORTS[part]) for part in parts}
     if whole:
-        reports["page"] = str(cast("TextDataset", catalog["token_analysis_page"])._get_load_path())
+        reports["page"] = location(catalog["token_analysis_page"])
     if document is not None:
         reports["document"] = str(write_document(project, document, catalog.load("token_findings")))
     return reports

@@ -11,7 +11,8 @@ def test_it_writes_the_findings_and_says_where(tuning: TuningProject) -> None:
     assert result.exit_code == 0, result.output
     assert "docs/tuning_results.md" in result.output
     assert (tuning.path / "docs" / "tuning_results.md").read_text() == "# What tuning found\n"
-    assert tuning.tune("docs", "--output", "elsewhere.md").exit_code == 0
+    elsewhere = tuning.kedro_here("tune", "docs", "--output", "elsewhere.md", place="docs")
+    assert f"document  {tuning.path / 'elsewhere.md'}" in elsewhere.output  # from the project's folder
     assert (tuning.path / "elsewhere.md").read_text() == "# What tuning found\n"
     assert "The answer of the evaluation is left out: there is none yet" in result.output
 

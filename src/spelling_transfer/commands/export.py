@@ -10,6 +10,7 @@ from kedro.framework.cli.utils import env_option
 
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import enter_project, load_catalog
+from spelling_transfer.files import from_here
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
@@ -74,7 +75,9 @@ def export(forms: tuple[str, ...], target: Path, unchecked: bool, env: str | Non
             conformance=conformance if about == card.fingerprint else None,
         )
         size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-        click.echo(f"{target}: {', '.join(written)}, {size / 1e6:,.0f} MB. README.md says how each is opened.")
+        click.echo(
+            f"{from_here(str(place))}: {', '.join(written)}, {size / 1e6:,.0f} MB. README.md says how each is opened."
+        )
 
 
 def _found(catalog: DataCatalog, name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,7 +9,8 @@ import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
-from spelling_transfer.commands.project import enter_project, json_option, load_context, write_document
+from spelling_transfer.commands.project import enter_project, json_option, load_context, print_json, write_document
+from spelling_transfer.files import from_here
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -57,7 +57,10 @@ def write_docs(output: Path, as_json: bool, env: str | None) -> None:
         if not left_out:
             found = with_answer(found, catalog.load("verdict"), catalog.load("arm_effects"))
         target = write_document(project, output, found)
-    click.echo(json.dumps({"document": str(target)}) if as_json else f"document  {output}")
+    if as_json:
+        print_json({"document": str(target)})
+    else:
+        click.echo(f"document  {from_here(str(target))}")
     if left_out:
         click.echo(f"The answer of the evaluation is left out: {left_out}.", err=True)
 

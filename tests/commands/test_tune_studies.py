@@ -29,9 +29,8 @@ from spelling_transfer.commands.tune_plan import MODES, Plan, make_plan, studies
 from spelling_transfer.commands.tune_studies import dashboard_server, studies
 from spelling_transfer.configuration import save_experiment
 from spelling_transfer.configuration.documents import ConfigurationError
-from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.study.choices import planned_trials
-from spelling_transfer.study.config import Pruner, Sampler, TrialConfig
+from spelling_transfer.study.config import AnalysisSettings, Pruner, Sampler, TrialConfig
 from spelling_transfer.study.interfaces import Evaluation, Monitor, StudyInterruptedError, TrialOutcome
 from spelling_transfer.study.recommend import recommend
 from spelling_transfer.study.records import VERSION
@@ -185,7 +184,7 @@ def test_a_study_none_of_whose_trials_was_completed_can_be_prolonged(
     def run(plan: Plan) -> None:
         folder = studies_folder(plan.project, plan.env) / plan.study.name
         trials = run_study(plan.study, plan.trial, prune, folder=folder).trials
-        recommend(trials, pd.DataFrame(), plan.trial, study=plan.study, search_space={}, bootstrap=Bootstrap())
+        recommend(trials, pd.DataFrame(), {}, plan.study, plan.trial, AnalysisSettings())
 
     monkeypatch.setattr(command, "run_study_pipeline", run)
     assert_refused(tuning.tune("--mode=random", "--trials=2", "--name=mine"), 1, "no trial was completed (2 pruned)")

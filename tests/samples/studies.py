@@ -15,9 +15,8 @@ from plotly.graph_objects import Figure
 
 from spelling_transfer.models.folder import ModelFolder, new_folder
 from spelling_transfer.pages import study_figures
-from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
-from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 from spelling_transfer.study.confirm import confirm, new_seeds
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.findings import (
@@ -38,7 +37,8 @@ SPACE: dict[str, Any] = {
 }
 BASE = {"spelling": 0.3, "position": 0.2, "count": 0.4}
 FAMILIES = 150
-BOOTSTRAP = Bootstrap(n_resamples=199)
+ANALYSIS = AnalysisSettings(n_resamples=199, importance_seeds=2)
+BOOTSTRAP = ANALYSIS.bootstrap
 
 
 def marks_of_gains(
@@ -150,7 +150,7 @@ def _study_findings(n: int = 3, *, seeds: int = 1, with_control: bool = True) ->
     analysis = analyse_transfer(
         trials, curves, base, sampler=study.sampler, startup_trials=study.startup_trials, bootstrap=BOOTSTRAP
     )
-    first = recommend(trials, marks, TrialConfig(), study=study, search_space=SPACE, bootstrap=BOOTSTRAP)
+    first = recommend(trials, marks, SPACE, study, TrialConfig(), ANALYSIS)
     again = new_seeds(trials, seeds)
     run_marks = marks_of_gains(again, [{"spelling": 0.3, "position": 0.06, "count": -0.04}] * seeds)
     shares = run_marks.groupby(["number", "task"])["exact"].mean().unstack()
@@ -165,8 +165,8 @@ def _study_findings(n: int = 3, *, seeds: int = 1, with_control: bool = True) ->
         analysis=analysis,
         changes=measure_changes(trials, resample_correctness(marks, BOOTSTRAP)),
         patterns=find_patterns(trials, marks, analysis["base"], bootstrap=BOOTSTRAP),
-        importance=rate_settings(trials, SPACE, seeds=2),
-        best=confirm(first, runs, run_marks, control, study=study, bootstrap=BOOTSTRAP),
+        importance=rate_settings(trials, SPACE, ANALYSIS),
+        best=confirm(first, runs, run_marks, control, study, ANALYSIS),
         search_space=SPACE,
         environment={"system": "Linux", "architecture": "x86_64", "processors": 2, "accelerator": "none",
                      "python": "3.11.9", "packages": {"torch": "2.9", "peft": "0.19", "optuna": "5.0"}},

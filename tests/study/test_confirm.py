@@ -11,9 +11,8 @@ from scipy import stats
 from tests.samples.studies import Material
 
 from spelling_transfer.models.folder import ModelFolder
-from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, transfer_score
-from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 from spelling_transfer.study.confirm import Retraining, confirm, new_seeds, typical_run
 
 GainedMarks = Callable[..., pd.DataFrame]
@@ -31,7 +30,7 @@ def confirmed(marks: pd.DataFrame, control: pd.DataFrame) -> dict[str, Any]:
     runs = shares.rename(columns={"number": "seed"}).assign(steps=60, loss=0.1)
     runs["transfer_score"] = transfer_score(runs["spelling"], runs["position"], runs["count"])
     runs["selection_score"] = runs["spelling"]
-    return confirm(RECOMMENDED, runs, marks, control, study=STUDY, bootstrap=Bootstrap(n_resamples=499))
+    return confirm(RECOMMENDED, runs, marks, control, STUDY, AnalysisSettings(n_resamples=499))
 
 
 def test_new_seeds_are_new_and_the_middle_run_is_kept() -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from spelling_transfer.statistics.resampling import Bootstrap
+from spelling_transfer.study.config import AnalysisSettings
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.findings import analyse_transfer, find_patterns, measure_changes, rate_settings
 from spelling_transfer.study.interfaces import Evaluation
@@ -173,9 +174,10 @@ def test_trials_with_one_and_the_same_gain_have_no_interval(make_study: MakeStud
 
 def test_importance_is_rated_on_the_finished_trials_and_on_the_settings_all_of_them_have(make_study: MakeStudy) -> None:
     trials, _ = make_study([{"spelling": 0.02 * number} for number in range(12)])
-    found = rate_settings(trials, {}, seeds=2)
+    analysis = AnalysisSettings(importance_seeds=2)
+    found = rate_settings(trials, {}, analysis)
     assert set(found["setting"]) == {"lora.r", "training.learning_rate"}
     hopeless = trials.assign(number=trials["number"] + 12, state="pruned", selection_score=-9.0)
     some = pd.concat([trials.assign(**{"lora.alpha": [8, None] * 6}), hopeless])
-    pd.testing.assert_frame_equal(rate_settings(some, {}, seeds=2), found)
-    assert rate_settings(trials.assign(state="failed", selection_score=np.nan), {}, seeds=2).empty
+    pd.testing.assert_frame_equal(rate_settings(some, {}, analysis), found)
+    assert rate_settings(trials.assign(state="failed", selection_score=np.nan), {}, analysis).empty

@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from spelling_transfer.statistics.resampling import Bootstrap
-from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 from spelling_transfer.study.interfaces import StudyError
 from spelling_transfer.study.recommend import next_study, recommend
 
@@ -21,9 +20,7 @@ SPACE: dict[str, Any] = {
 def recommended(trials: pd.DataFrame, marks: pd.DataFrame, **changes: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {"n_trials": len(trials), "sampler": "random", "space": SPACE, **changes}
     study = StudySettings.model_validate(settings)
-    return recommend(
-        trials, marks, TrialConfig(), study=study, search_space=study.space, bootstrap=Bootstrap(n_resamples=499)
-    )
+    return recommend(trials, marks, study.space, study, TrialConfig(), AnalysisSettings(n_resamples=499))
 
 
 def test_the_best_is_given_in_full_with_its_interval(make_study: MakeStudy) -> None:

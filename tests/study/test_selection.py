@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import FOCUS_WEIGHTS, FocusWeights, transfer_score
-from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.interfaces import Evaluation
 from spelling_transfer.study.monitor import scored_row
@@ -82,9 +82,8 @@ def test_a_study_recommends_the_trial_that_spells(make_study):
     study = StudySettings(space={"lora.r": {"values": [4, 8]}}, sampler="random")
 
     def chosen(frame: pd.DataFrame) -> int:
-        space, bootstrap = study.space, Bootstrap(n_resamples=199)
-        found = recommend(frame, marks, TrialConfig(), study=study, search_space=space, bootstrap=bootstrap)
-        return int(found["trial"])
+        analysis = AnalysisSettings(n_resamples=199)
+        return int(recommend(frame, marks, study.space, study, TrialConfig(), analysis)["trial"])
 
     assert chosen(trials) == 0
     assert chosen(trials.assign(selection_score=trials["transfer_score"])) == 1  # as it was chosen before

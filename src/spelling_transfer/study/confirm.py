@@ -19,7 +19,7 @@ from spelling_transfer.models.folder import ModelFolder, ModelFolderError
 from spelling_transfer.statistics.intervals import Interval, t_interval
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, Resampled
-from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.interfaces import TrialOutcome, evaluation_of
 from spelling_transfer.tasks.arms import SPELLING_ARM, TrainedArm
@@ -46,9 +46,8 @@ def confirm(
     runs: pd.DataFrame,
     marks: pd.DataFrame,
     control_marks: pd.DataFrame,
-    *,
     study: StudySettings,
-    bootstrap: Bootstrap,
+    analysis: AnalysisSettings,
 ) -> dict[str, Any]:
     """Returns the recommendation with what its configuration scored with new seeds.
 
@@ -64,7 +63,7 @@ def confirm(
     """
     kept = typical_run(runs)
     config = {**recommendation["config"], "training": {**recommendation["config"]["training"], "seed": kept}}
-    found = resample_correctness(marks, bootstrap)
+    found = resample_correctness(marks, analysis.bootstrap)
     scores, base = _mean(found.transfer_scores(study.weights)), found.base_transfer_score(study.weights)
     gain = Resampled(scores.value - base.value, scores.resamples - base.resamples)
     gains = _mean(found.gains())
@@ -84,7 +83,7 @@ def confirm(
         "gain_interval": ends(gain.interval()),
         "tasks": {task: float(runs[task].mean()) for task in SCORED_TASKS},
         "task_gains": {task: ends(gains.interval(place)) for place, task in enumerate(SCORED_TASKS)},
-        "control": _against_control(marks, control_marks, study, bootstrap),
+        "control": _against_control(marks, control_marks, study, analysis.bootstrap),
     }
     return {**recommendation, "config": config, "confirmation": confirmation}
 

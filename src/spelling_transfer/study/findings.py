@@ -24,7 +24,7 @@ from spelling_transfer.statistics.intervals import (
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.statistics.scores import SCORED_TASKS, StudyResamples
 from spelling_transfer.study.choices import NUMBERED
-from spelling_transfer.study.config import StudySettings, TrialConfig
+from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.interfaces import Evaluation, counted
 from spelling_transfer.tasks.registry import UNTRAINED_TASKS
@@ -199,18 +199,19 @@ def find_patterns(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def rate_settings(trials: pd.DataFrame, search_space: dict[str, Any], *, seeds: int, seed: int = 0) -> pd.DataFrame:
+def rate_settings(trials: pd.DataFrame, search_space: dict[str, Any], analysis: AnalysisSettings) -> pd.DataFrame:
     """Returns the importance of each searched setting for the score that trials are ranked by; see ``rate_importance``.
 
     Args:
         trials: One row a trial; the columns with a dot are the settings that were varied.
         search_space: The entries of the space by setting name.
-        seeds: How often the trials are drawn anew.
-        seed: The first seed.
+        analysis: How often the trials are drawn anew, and the first seed.
     """
     kept = counted(trials).dropna(subset=["selection_score"])
     names = [name for name in kept.columns if "." in name and kept[name].notna().all()]
-    return rate_importance(kept[names], kept["selection_score"], search_space, seeds=seeds, seed=seed)
+    return rate_importance(
+        kept[names], kept["selection_score"], search_space, seeds=analysis.importance_seeds, seed=analysis.seed
+    )
 
 
 def _by_setting(trials: pd.DataFrame, base: dict[str, float], confidence: float) -> Iterator[dict[str, Any]]:

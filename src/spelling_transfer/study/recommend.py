@@ -10,7 +10,7 @@ import pandas as pd
 from spelling_transfer.statistics.intervals import Interval, wilson_interval
 from spelling_transfer.statistics.resampling import Bootstrap
 from spelling_transfer.study.choices import NUMBERED
-from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig, setting_names
+from spelling_transfer.study.config import AnalysisSettings, StudyConfigError, StudySettings, TrialConfig, setting_names
 from spelling_transfer.study.confirm import ends
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.findings import FEW_TRIALS, warnings_of
@@ -27,11 +27,10 @@ _BIASED = (
 def recommend(
     trials: pd.DataFrame,
     marks: pd.DataFrame,
-    defaults: TrialConfig,
-    *,
-    study: StudySettings,
     search_space: dict[str, Any],
-    bootstrap: Bootstrap,
+    study: StudySettings,
+    defaults: TrialConfig,
+    analysis: AnalysisSettings,
 ) -> dict[str, Any]:
     """Returns what a study recommends, before it is confirmed with new seeds.
 
@@ -53,7 +52,7 @@ def recommend(
         )
     rows = [_described(row, trials, defaults) for _, row in finished.iterrows()]
     best = rows[0]
-    intervals = _differences(best["trial"], marks, study, bootstrap)
+    intervals = _differences(best["trial"], marks, study, analysis.bootstrap)
     for row in rows:
         own, difference = intervals.get(row["trial"], (None, None))
         row["interval"] = None if own is None else ends(own)

@@ -1,4 +1,4 @@
-"""Nodes of the tuning that look at trials: what transferred, what matters, what to take."""
+"""Nodes of the tuning that look at trials: what transferred, its figures, its page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from spelling_transfer.pages.documents import write_study_document
 from spelling_transfer.pages.study import render_tuning_page
 from spelling_transfer.pipelines.reports import take_figures
 from spelling_transfer.study.config import AnalysisSettings, StudySettings, TrialConfig
-from spelling_transfer.study.confirm import confirm
 from spelling_transfer.study.correctness import resample_correctness
 from spelling_transfer.study.findings import StudyFindings, analyse_transfer, find_patterns, measure_changes
-from spelling_transfer.study.findings import rate_settings as rate_importance_of
 from spelling_transfer.study.interfaces import Evaluation
-from spelling_transfer.study.recommend import recommend
 
 
 def analyse(
@@ -39,49 +36,6 @@ def analyse(
     )
     changes = measure_changes(trials, resample_correctness(trial_marks, analysis.bootstrap))
     return found, changes, find_patterns(trials, trial_marks, found["base"], analysis.bootstrap)
-
-
-def rate_settings(trials: pd.DataFrame, search_space: dict[str, Any], analysis: AnalysisSettings) -> pd.DataFrame:
-    """Rates how much each searched setting matters for the score that trials are ranked by, by two methods."""
-    return rate_importance_of(trials, search_space, seeds=analysis.importance_seeds, seed=analysis.seed)
-
-
-def choose(
-    trials: pd.DataFrame,
-    trial_marks: pd.DataFrame,
-    search_space: dict[str, Any],
-    study: StudySettings,
-    trial: TrialConfig,
-    analysis: AnalysisSettings,
-) -> dict[str, Any]:
-    """Recommends a configuration, says which others are not clearly worse, and what to run next."""
-    return recommend(
-        trials,
-        trial_marks,
-        trial,
-        study=study,
-        search_space=search_space,
-        bootstrap=analysis.bootstrap,
-    )
-
-
-def confirm_best(
-    recommendation: dict[str, Any],
-    confirmation_runs: pd.DataFrame,
-    confirmation_marks: pd.DataFrame,
-    control_marks: pd.DataFrame,
-    study: StudySettings,
-    analysis: AnalysisSettings,
-) -> dict[str, Any]:
-    """Adds what the recommended configuration scored with new seeds, and against its form control."""
-    return confirm(
-        recommendation,
-        confirmation_runs,
-        confirmation_marks,
-        control_marks,
-        study=study,
-        bootstrap=analysis.bootstrap,
-    )
 
 
 def plot(

@@ -8,6 +8,9 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from spelling_transfer.pipelines.reports import figure_inputs
 from spelling_transfer.pipelines.tuning import analysis, nodes
+from spelling_transfer.study.confirm import confirm
+from spelling_transfer.study.findings import rate_settings
+from spelling_transfer.study.recommend import recommend
 
 _MATERIAL = ["base_model", "tokenizer", "examples", "encoded_examples", "english_subset"]
 _STUDY = ["params:study", "params:trial"]
@@ -64,13 +67,13 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 name="analyse_transfer",
             ),
             node(
-                analysis.rate_settings,
+                rate_settings,
                 inputs=["trials", "search_space", "params:analysis"],
                 outputs="parameter_importance",
                 name="rate_settings",
             ),
             node(
-                analysis.choose,
+                recommend,
                 inputs=["trials", "trial_marks", "search_space", *_STUDY, "params:analysis"],
                 outputs="recommendation",
                 name="recommend",
@@ -91,7 +94,7 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
                 tags=["gpu"],
             ),
             node(
-                analysis.confirm_best,
+                confirm,
                 inputs=[
                     "recommendation",
                     "confirmation_runs",

@@ -207,6 +207,14 @@ def test_a_random_trial_depends_on_seed_and_number_alone(seed: int, number: int)
     TrialConfig().varied(first)
 
 
+def test_whole_ends_make_no_whole_numbers_of_a_setting_that_has_none() -> None:
+    space = space_of({"training.weight_decay": {"low": 0, "high": 1}, "training.max_steps": {"low": 1, "high": 9}})
+    found = rows(space, study("random", n_trials=20))
+    assert all(0 < row["training.weight_decay"] < 1 for row in found)
+    assert all(isinstance(row["training.max_steps"], int) for row in found)
+    assert space_of(space.as_data()).as_data() == space.as_data()
+
+
 def test_random_trials_differ_from_each_other_and_between_seeds() -> None:
     space = space_of({"training.learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}})
     drawn = [choices_of(space, study("random", seed=seed), number) for seed in range(5) for number in range(20)]

@@ -209,6 +209,8 @@ def _read_entry(name: str, entry: Any) -> Entry:
         raise StudyConfigError(
             f"study.space: {name}: {entry!r} is not a candidate list or range: {_first(error)}."
         ) from error
+    if isinstance(read, Range) and isinstance(TrialConfig().value(name), float):
+        read = read.model_copy(update={"low": float(read.low), "high": float(read.high)})  # 0 to 1 is not 0 or 1
     for other in sorted(read.needs()):
         if other not in known:
             raise StudyConfigError(f"study.space: {name}: depends on {other}: no such setting{meant(other, known)}.")

@@ -215,6 +215,16 @@ def test_whole_ends_make_no_whole_numbers_of_a_setting_that_has_none() -> None:
     assert space_of(space.as_data()).as_data() == space.as_data()
 
 
+@pytest.mark.parametrize("sampler", ["grid", "one_at_a_time", "random", "qmc"])
+def test_a_share_of_a_whole_number_is_one_where_the_setting_is(sampler: str) -> None:
+    steps = {"training.max_steps": {"low": 100, "high": 1000}}
+    space = space_of({"training.warmup_steps": {"follows": "training.max_steps", "ratios": [0.1, 0.25]}, **steps})
+    for row in rows(space, study(sampler, n_trials=20)):
+        assert TrialConfig().varied(row).training.warmup_steps == row["training.warmup_steps"]
+        shares = [abs(row["training.warmup_steps"] - share * row["training.max_steps"]) for share in (0.1, 0.25)]
+        assert min(shares) <= 0.5
+
+
 def test_random_trials_differ_from_each_other_and_between_seeds() -> None:
     space = space_of({"training.learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}})
     drawn = [choices_of(space, study("random", seed=seed), number) for seed in range(5) for number in range(20)]

@@ -74,8 +74,7 @@ def most_steps(space: SearchSpace) -> int:
     default = space.defaults.training.max_steps
     if entry is None:
         return default
-    known = {other: space.default(other) for other in entry.needs()}
-    searched = [int(entry.settle(value, known)) for value in entry.grid()]
+    searched = [int(space.value("training.max_steps", value, {})) for value in entry.grid()]
     return max([*searched, default] if entry.when else searched)
 
 

@@ -82,9 +82,8 @@ class Ratio(_Listed):
         return f"{name} / {self.follows}"
 
     def settle(self, drawn: Value, choices: dict[str, Any]) -> Any:
-        """Returns the factor times the other setting: a whole number where that is one and so is the product."""
-        value = float(drawn) * choices[self.follows]
-        return int(value) if isinstance(choices[self.follows], int) and value == int(value) else value
+        """Returns the factor times the other setting."""
+        return float(drawn) * choices[self.follows]
 
     def needs(self) -> set[str]:
         """Returns the settings that must be known before this one."""

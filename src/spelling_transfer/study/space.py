@@ -78,9 +78,21 @@ class SearchSpace:
         for name, entry in self.entries.items():
             parameter = entry.parameter(name)
             searched = parameter in drawn and self.is_active(name, choices)
-            known = {other: self.default(other) for other in entry.needs()} | choices
-            choices[name] = entry.settle(drawn[parameter], known) if searched else self.default(name)
+            choices[name] = self.value(name, drawn[parameter], choices) if searched else self.default(name)
         return choices
+
+    def value(self, name: str, drawn: Any, choices: Mapping[str, Any]) -> Any:
+        """Returns a setting's value from what was drawn, rounded where the setting is a whole number.
+
+        Args:
+            name: The setting.
+            drawn: What was drawn.
+            choices: Values of the settings before it; of those that are missing, the defaults.
+        """
+        entry = self.entries[name]
+        known = {other: self.default(other) for other in entry.needs()} | dict(choices)
+        value = entry.settle(drawn, known)
+        return round(value) if isinstance(value, float) and isinstance(self.defaults.value(name), int) else value
 
     def broken(self, choices: Mapping[str, Any]) -> list[Constraint]:
         """Returns the constraints that a configuration breaks."""
@@ -257,7 +269,7 @@ def _check_values(name: str, entry: Entry, space: SearchSpace) -> None:
         of = [space.default(entry.follows)] if followed is None else followed.grid()
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in of):
             raise StudyConfigError(f"study.space: {name}: follows {entry.follows}, which is not a number.")
-        values = [entry.settle(ratio, {entry.follows: value}) for ratio in entry.ratios for value in of]
+        values = [space.value(name, ratio, {entry.follows: value}) for ratio in entry.ratios for value in of]
     else:
         values = list(entry.values) if isinstance(entry, Candidates) else [entry.low, entry.high]
     is_whole = isinstance(space.defaults.value(name), int)

@@ -75,6 +75,13 @@ def test_a_trial_is_scored_where_it_ends() -> None:
     assert row["transfer_score"] == pytest.approx(0.5 * position + 0.5 * count + bonus)
 
 
+def test_a_default_of_none_is_tried_beside_the_values() -> None:
+    space = {"lora.target_modules": {"values": ["q_proj"]}, "training.logits_mb": {"low": 8, "high": 16, "step": 8}}
+    trials = run_study(study(sampler="one_at_a_time", n_trials=None, space=space), TrialConfig(), objective).trials
+    assert trials["lora.target_modules"].fillna("default").tolist() == ["default", "q_proj", "default", "default"]
+    assert trials["training.logits_mb"].dropna().tolist() == [8, 16]
+
+
 def test_patience_stops_a_trial_that_no_longer_gains() -> None:
     trials = run_study(study(patience=1, space={"lora.r": {"values": [4, 8]}}), TrialConfig(), objective).trials
     assert trials["state"].unique().tolist() == ["stopped"]

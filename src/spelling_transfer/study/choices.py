@@ -81,9 +81,8 @@ def most_steps(space: SearchSpace) -> int:
 def values_of(space: SearchSpace, name: str) -> list[Any]:
     """Returns what is drawn for a setting one at a time: its default, then its values."""
     entry = space.entries[name]
-    default = _default_drawn(space).get(entry.parameter(name))
-    values = entry.grid()
-    return values if default is None or default in values else [default, *values]
+    default, values = _default_drawn(space)[entry.parameter(name)], entry.grid()
+    return values if default in values else [default, *values]
 
 
 def nearest(space: SearchSpace, drawn: dict[str, Any]) -> dict[str, Any]:

@@ -213,6 +213,7 @@ def test_another_project_of_the_same_environment_is_left_alone(installed: Enviro
     [
         (["new", "full"], 1, "full exists already. Give the name of a new or empty folder."),
         (["new", "full/file/below"], 1, "below cannot be made: "),
+        (["new", "a [b]"], 1, "a [b]: Kedro cannot work in a folder whose path has [ or {."),
         (
             ["run"],
             2,

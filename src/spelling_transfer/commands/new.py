@@ -80,9 +80,11 @@ def make_project(folder: Path) -> None:
         folder: The project's folder; it is new or empty.
 
     Raises:
-        click.ClickException: The folder holds something, or cannot be made.
+        click.ClickException: The folder holds something, cannot be made, or has a path that Kedro cannot work in.
     """
     folder = folder.absolute()
+    if {"[", "{"} & set(str(folder)):
+        raise click.ClickException(f"{folder}: Kedro cannot work in a folder whose path has [ or {{. Give another one.")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise click.ClickException(f"{folder} exists already. Give the name of a new or empty folder.")

@@ -13,7 +13,7 @@ from kedro.utils import find_kedro_project
 from rich.filesize import decimal
 
 from spelling_transfer.commands.errors import CommandError, one_clear_error
-from spelling_transfer.commands.project import config_loader, enter_project, print_json
+from spelling_transfer.commands.project import config_loader, enter_project, json_option, print_json
 from spelling_transfer.commands.streams import printable
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _INTERRUPTED = "What was finished is kept; the same command resumes from there."
 _DEFAULT_DATASET = "prep_manifest"
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _env_option = click.option(
     "--env", "-e", default=None, envvar="KEDRO_ENV", help="Kedro environment, for the credentials of S3."
 )
@@ -58,7 +57,7 @@ def bundle() -> None:
 @_jobs_option
 @_locks_option
 @_env_option
-@_json_option
+@json_option
 def push(
     folder: Path, store: str, note: str, sign_key: Path | None, encryption: str, rehash: bool, jobs: int,
     ignore_locks: bool, env: str | None, as_json: bool, include: tuple[str, ...], exclude: tuple[str, ...],
@@ -114,7 +113,7 @@ def push(
 )
 @_jobs_option
 @_env_option
-@_json_option
+@json_option
 def pull(
     store: str, folder: Path, number: int | None, overwrite: bool, public_key: Path | None, jobs: int,
     env: str | None, as_json: bool,
@@ -154,7 +153,7 @@ def pull(
 @bundle.command("list", short_help="List the versions of the bundle at STORE.")
 @click.argument("store")
 @_env_option
-@_json_option
+@json_option
 def list_(store: str, env: str | None, as_json: bool) -> None:
     """List the versions of the bundle at STORE: when, by whom, how large, and what is new in each.
 
@@ -194,7 +193,7 @@ def list_(store: str, env: str | None, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @_locks_option
 @_env_option
-@_json_option
+@json_option
 def prune(store: str, keep: int, dry_run: bool, ignore_locks: bool, env: str | None, as_json: bool) -> None:
     """Remove all but the latest versions at STORE, and what no other version refers to.
 
@@ -224,7 +223,7 @@ def prune(store: str, keep: int, dry_run: bool, ignore_locks: bool, env: str | N
 @click.option("--version", "number", type=click.IntRange(1), default=None, help="Of a store: the version.")
 @click.option("--drop-damaged", is_flag=True, help="Of a store: remove damaged content, so that a push sends it again.")
 @_env_option
-@_json_option
+@json_option
 def verify(place: str | None, number: int | None, drop_damaged: bool, env: str | None, as_json: bool) -> None:
     """Compare every file of a bundle with its manifest.
 

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 import click
-from kedro.framework.cli.utils import env_option
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import find_stored, json_option, print_json
 
 
 @click.command(
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT_SETTINGS,
     epilog="\b\nExample, each hour from cron:\n"
     "  kedro canary --metrics-file /var/lib/node_exporter/spelling_transfer.prom",
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from kedro.framework.cli.utils import env_option
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import enter_project, load_catalog
@@ -20,7 +20,7 @@ _FORMS = ("merged", "trimmed", "adapter", "gguf")
 
 
 @click.command(
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT_SETTINGS,
     epilog="\b\nExample:\n  kedro export --form=gguf\n  ollama create speller -f data/06_models/export/gguf/Modelfile",
 )
 @click.option(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from kedro.framework.cli.utils import env_option
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 
 from spelling_transfer.commands.errors import one_clear_error
 from spelling_transfer.commands.project import find_stored
@@ -21,7 +21,7 @@ _START_SECONDS = 3600.0
 
 
 @click.command(
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT_SETTINGS,
     epilog="\b\nExample, the second line in another terminal:\n  kedro serve --port 8000\n"
     "  curl -s http://127.0.0.1:8000/v1/models",
 )

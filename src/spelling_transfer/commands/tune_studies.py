@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,10 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
 from spelling_transfer.commands.errors import CommandError, one_clear_error
 from spelling_transfer.commands.project import config_loader, enter_project, json_option, print_json
 from spelling_transfer.commands.tune_plan import studies_folder
+from spelling_transfer.study.interfaces import COUNTED_STATES, FINISHED_STATES, StudySnapshot
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
-
-    from spelling_transfer.study.interfaces import StudySnapshot
-
-_DONE = ("complete", "stopped", "pruned", "failed")
 
 
 @click.command("list", context_settings=CONTEXT_SETTINGS)
@@ -86,8 +82,8 @@ def _row(name: str, folder: Path, file: Path | None) -> dict[str, Any]:
 
 
 def _progress(study: StudySnapshot) -> dict[str, Any]:
-    done = [trial for trial in study.trials if trial.state in _DONE]
-    counted = [trial for trial in done if trial.state in ("complete", "stopped") and trial.curve]
+    done = [trial for trial in study.trials if trial.state in FINISHED_STATES]
+    counted = [trial for trial in done if trial.state in COUNTED_STATES and trial.curve]
     scores = [trial.curve[-1]["selection_score"] for trial in counted]
     running = any(trial.state == "running" for trial in study.trials)
     state = "finished" if len(done) == study.n_trials else "running" if running else "can be resumed"
@@ -188,4 +184,7 @@ def sync(name: str, as_json: bool, env: str | None) -> None:
             config_loader(project, env, kept.get("params"))["parameters"].get("tracking", {})
         )
         report = sync_study(read_study(recorded, folder, kept.get("study")), tracking, folder)
-        click.echo(json.dumps(report._asdict()) if as_json else str(report))
+        if as_json:
+            print_json(report._asdict())
+        else:
+            click.echo(str(report))

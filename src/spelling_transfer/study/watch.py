@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from spelling_transfer.statistics.scores import SCORED_TASKS
 from spelling_transfer.study.interfaces import (
+    COUNTED_STATES,
     FINISHED_STATES,
     Evaluation,
     StudyObserver,
@@ -356,7 +357,7 @@ def _chosen(trials: Sequence[TrialSnapshot], rows: int) -> list[TrialSnapshot]:
 
 
 def _best(trials: Sequence[TrialSnapshot]) -> TrialSnapshot | None:
-    scored = [trial for trial in trials if trial.curve and trial.state in ("complete", "stopped")]
+    scored = [trial for trial in trials if trial.curve and trial.state in COUNTED_STATES]
     return max(scored, key=lambda trial: trial.curve[-1]["selection_score"], default=None)
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
@@ -21,9 +21,6 @@ from spelling_transfer.commands.project import (
     write_document,
 )
 from spelling_transfer.files import from_here
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _PIPELINE, _PREPARATION = "token_analysis", "local_prep"
 _DOCUMENT = "docs/qwen3_token_analysis.md"
@@ -166,17 +163,11 @@ def _show_words(words: tuple[str, ...], env: str | None, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    _print_table(
-        ["written", "form", "tokens", "cut as", "ids"],
-        [
-            [f"“{row['text']}”", FORM_DESCRIPTIONS[row["form"]], row["n_tokens"], row["pieces"], _joined(row["ids"])]
-            for row in rows
-        ],
-    )
-
-
-def _joined(ids: list[int]) -> str:
-    return " ".join(map(str, ids))
+    shown = []
+    for row in rows:
+        ids = " ".join(map(str, row["ids"]))
+        shown.append([f"“{row['text']}”", FORM_DESCRIPTIONS[row["form"]], row["n_tokens"], row["pieces"], ids])
+    _print_table(["written", "form", "tokens", "cut as", "ids"], shown)
 
 
 def _print(reports: dict[str, Any]) -> None:
@@ -254,6 +245,7 @@ def _print_coverage(coverage: dict[str, Any], rule: str) -> None:
 
 
 def _print_table(headings: list[str], rows: list[list[Any]]) -> None:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -263,14 +255,6 @@ def _print_table(headings: list[str], rows: list[list[Any]]) -> None:
         table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row))
-    console = _console()
-    console.print(table)
-    console.print()
-
-
-def _console() -> Console:
-    from rich.console import Console
-
     # Where the output is no terminal, a narrow default width would only break the lines.
     width = None if Console().is_terminal else max(shutil.get_terminal_size().columns, 120)
-    return Console(highlight=False, width=width)
+    Console(highlight=False, width=width).print(table, "")

@@ -20,7 +20,8 @@ def configuration_data(plan: Plan) -> dict[str, Any]:
     return {
         "version": CONFIG_VERSION,
         "settings": {
-            _name(path): {"value": setting.value, "origin": setting.origin} for path, setting in plan.settings.items()
+            ".".join(path): {"value": setting.value, "origin": setting.origin}
+            for path, setting in plan.settings.items()
         },
         "constraints": [str(constraint) for constraint in plan.space.constraints],
     }
@@ -31,7 +32,7 @@ def print_configuration(plan: Plan) -> None:
     by_place: dict[str, list[tuple[str, str, str]]] = {}
     for path, setting in plan.settings.items():
         place, _, key = setting.origin.partition(":")
-        by_place.setdefault(place, []).append((_name(path), _short(setting.value), key))
+        by_place.setdefault(place, []).append((".".join(path), _short(setting.value), key))
     width = max(len(name) for rows in by_place.values() for name, _, _ in rows)
     for place, rows in by_place.items():
         click.secho(place, bold=True)
@@ -117,10 +118,6 @@ def _duration(hours: float) -> str:
         return f"{hours:.1f} hours"
     number, unit = (round(hours * 60), "minute") if hours * 60 >= 1 else (round(hours * 3600), "second")
     return f"{number} {unit}{'' if number == 1 else 's'}"
-
-
-def _name(path: tuple[str, ...]) -> str:
-    return ".".join(path)
 
 
 def _short(value: Any) -> str:

@@ -393,11 +393,11 @@ def test_a_trial_that_fails_does_not_end_the_study_but_if_all_do_it_says_why(tmp
     assert failed["transfer_score"].isna().all()
     with pytest.raises(StudyError, match=r"Each of the 2 trials.*learning rate is too high"):
         run_study(light_settings(n_trials=2), light_defaults(), replace(LightStudy(), fail=0.0), folder=tmp_path)
-    diverged = Meddles(1, 12, failing(TrialFailedError("The loss is nan at step 12")))
-    assert run_study(light_settings(n_trials=2), light_defaults(), diverged).trials["state"].tolist() == [
-        "complete",
-        "failed",
-    ]
+    for error in (TrialFailedError("The loss is nan at step 12"), ValueError("no such luck")):
+        folder, diverges = tmp_path / type(error).__name__, Meddles(1, 12, failing(error))
+        trials = run_study(light_settings(n_trials=2), light_defaults(), diverges, folder=folder).trials
+        assert trials["state"].tolist() == ["complete", "failed"]
+        assert [file.name for file in folder.glob("trials/*/*")] == ["steps.log"] * 2  # and no checkpoint of step 7
 
 
 @pytest.mark.parametrize("how", [TrialFailedError("it diverged"), ValueError("no such luck"), None])

@@ -129,13 +129,12 @@ class Worker:
             adapter = monitor.folder / "adapter"
             # Below the study's folder: that of another machine has another path.
             monitor.finish(outcome, str(adapter.relative_to(self._plan.folder)) if adapter.is_dir() else "")
-            shutil.rmtree(monitor.folder / "checkpoints", ignore_errors=True)
-            if self._discard is not None:
-                self._discard(monitor.folder)
+            self._clear(monitor.folder)
         except TrialInterruptedError:
             monitor.release()
         except TrialFailedError as error:
             monitor.fail(str(error))
+            self._clear(monitor.folder)
         except (ClaimLostError, SpellingTransferError, KeyboardInterrupt) as error:
             self._release(monitor, error)
             raise
@@ -150,6 +149,12 @@ class Worker:
                 raise full from error
             _LOGGER.warning("Trial %d failed.", row.number, exc_info=error)
             monitor.fail(f"{type(error).__name__}: {error}")
+            self._clear(monitor.folder)
+
+    def _clear(self, trial: Path) -> None:
+        shutil.rmtree(trial / "checkpoints", ignore_errors=True)
+        if self._discard is not None:
+            self._discard(trial)
 
     @staticmethod
     def _release(monitor: TrialMonitor, error: BaseException) -> None:

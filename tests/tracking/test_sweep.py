@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
-from spelling_transfer.study.interfaces import Evaluation, Monitor, TrialOutcome, Verdict
+from spelling_transfer.study.interfaces import Evaluation, Monitor, StudyError, TrialOutcome, Verdict
 from spelling_transfer.study.space import SearchSpace, read_space
 from spelling_transfer.tracking import sweep
 from spelling_transfer.tracking.runs import TrackingError, TrackingSettings, require_target, stop_process
@@ -152,6 +152,8 @@ def test_the_trials_of_a_sweep_run_on_the_executor_and_are_its_runs(tmp_path: Pa
 def test_a_sweep_that_the_server_ends_early_leaves_what_there_is_and_goes_on_later(
     tmp_path: Path, server: FakeWandb
 ) -> None:
+    with pytest.raises(StudyError, match="'swept' has no trial: its sweep at Weights & Biases gave none"):
+        run_tracked_study(settings(), TrialConfig(), Objective(), TrackingSettings(), folder=tmp_path)
     server.jobs = [job("run-a")]
     first = run_tracked_study(settings(), TrialConfig(), Objective(), TrackingSettings(), folder=tmp_path)
     assert first.trials["number"].tolist() == [0]

@@ -309,10 +309,12 @@ class StudySession:
         """Returns the tables of the study.
 
         Raises:
-            StudyError: Every trial failed.
+            StudyError: Every trial failed, or there is none.
         """
         rows = self._records.trials()
-        if rows and all(row.state == "failed" for row in rows):
+        if not rows:
+            raise StudyError(f"{self.plan.settings.name!r} has no trial: its sweep at Weights & Biases gave none.")
+        if all(row.state == "failed" for row in rows):
             raise StudyError(
                 f"Each of the {len(rows)} trials of {self.plan.settings.name!r} failed; the first: {rows[0].error}"
             )

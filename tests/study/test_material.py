@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from spelling_transfer.study.run import StudySession, run_study
 from spelling_transfer.study.trial import MAX_ANSWER_TOKENS
 from spelling_transfer.tasks.encoding import encode_examples
 from spelling_transfer.tasks.examples import ExampleMix, write_examples
+from spelling_transfer.tasks.mixture import MixtureSettings
 from spelling_transfer.tasks.registry import load_tasks
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.difficulty import rate_difficulty, structural_score
@@ -96,6 +99,15 @@ def test_an_answer_may_be_as_long_as_the_longest_right_one(material: TrialMateri
     long = material.encoded.assign(label_start=material.encoded["input_ids"].map(len) - 40)
     assert replace(material, encoded=long).open().max_answer_tokens == 40
     assert material.open().max_answer_tokens == MAX_ANSWER_TOKENS
+
+
+def test_a_search_over_mixtures_keeps_the_examples_of_one_in_memory(material: TrialMaterial) -> None:
+    runner, mixtures = material.open(), [MixtureSettings(spelling_data_ratio=share) for share in (0.5, 0.6)]
+    first = weakref.ref(runner._training_examples(mixtures[0], "spelling"))
+    assert runner._training_examples(mixtures[0], "spelling") is first()
+    runner._training_examples(mixtures[1], "spelling")
+    gc.collect()
+    assert first() is None
 
 
 @pytest.mark.parametrize(("step", "kept"), [(3, 3), (5, 5), (5, 4), (8, 8)])

@@ -94,7 +94,8 @@ class TrialRunner:
             if arm == FORM_CONTROL:
                 rows = self._with_own_answers(rows)
             rows = with_rehearsal(rows, self.lines, settings.rehearsal_share)
-            self._chosen[settings, arm] = EncodedExamples(rows, self.loaded.vocabulary, self.tokenizer.end_id)
+            made = EncodedExamples(rows, self.loaded.vocabulary, self.tokenizer.end_id)
+            self._chosen = {(settings, arm): made}  # the last alone: a search over mixtures has one a trial
         return self._chosen[settings, arm]
 
     def _answers(self, prompts: list[list[int]]) -> list[list[int]]:

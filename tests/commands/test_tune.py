@@ -46,6 +46,7 @@ def test_a_sweep_is_shown_before_it_begins(tuning) -> None:
     sweep = tuning.plan("--mode", "sweep")["sweep"]
     assert sweep["parameters"]["lora.r"] == {"values": [8, 16, 32]}
     assert_refused(tuning.tune("--mode", "sweep", "--sampler", "qmc", "--dry-run"), 1, "is not supported by sweeps")
+    assert_refused(tuning.tune("--mode", "sweep", "--workers", "2", "--dry-run"), 1, "one trial runs at a time")
 
 
 def test_the_plain_plan_says_what_it_takes_and_nothing_is_run(tuning) -> None:

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
+from spelling_transfer.study.config import StudySettings, TrialConfig
 from spelling_transfer.study.interfaces import NoTrialLeftError, Objective, ObjectiveSource, StudyObserver, StudyResult
 from spelling_transfer.study.records import Proposal
 from spelling_transfer.study.run import StudySession, run_study
+from spelling_transfer.study.space import read_space
 from spelling_transfer.tracking.delivery import Ledger
 from spelling_transfer.tracking.runs import TrackingSettings, require_target
 from spelling_transfer.tracking.sweep import SweepAgent, proposal_of, sweep_config
@@ -56,17 +57,12 @@ def _run_sweep(
     folder: Path,
     observers: Sequence[StudyObserver],
 ) -> StudyResult:
-    if settings.workers not in (1, "auto"):
-        raise StudyConfigError(
-            f"study.workers: {settings.workers}: with --mode sweep one trial runs at a time. Leave --workers out, or "
-            "take another mode."
-        )
+    config = sweep_config(settings, read_space(settings.space, defaults))
     online = tracking.model_copy(update={"mode": "online"})
     session = StudySession(settings.model_copy(update={"workers": 1}), defaults, objective, folder)
     try:
         if session.is_finished():
             return session.result()
-        config = sweep_config(settings, session.plan.space)
         agent = SweepAgent(require_target(online, folder))
         ledger = Ledger(folder)
         if ledger.sweep is None:

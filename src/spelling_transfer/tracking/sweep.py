@@ -54,8 +54,13 @@ def sweep_config(settings: StudySettings, space: SearchSpace) -> dict[str, Any]:
         space: Its space.
 
     Raises:
-        StudyConfigError: Sweeps have no such sampler.
+        StudyConfigError: Sweeps have no such sampler, or there is more than one worker.
     """
+    if settings.workers not in (1, "auto"):
+        raise StudyConfigError(
+            f"study.workers: {settings.workers}: with --mode sweep one trial runs at a time. Leave --workers out, or "
+            "take another mode."
+        )
     method = _METHODS.get(settings.sampler)
     if method is None:
         raise StudyConfigError(

@@ -39,6 +39,7 @@ from spelling_transfer.study.plan import StudyPlan, read_plan, write_plan
 from spelling_transfer.study.records import Records
 from spelling_transfer.study.run import run_study
 from spelling_transfer.study.storage import StorageError, open_engine, recorded_name, storage_url
+from spelling_transfer.study.watch import Snapshots
 
 
 def objective(config: TrialConfig, monitor: Callable[[Evaluation], Verdict]) -> TrialOutcome:
@@ -382,6 +383,17 @@ def test_a_folder_that_was_renamed_is_told_from_one_without_a_study(tmp_path: Pa
 def test_resuming_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyConfigError, match="there is no study 'light'"):
         run_study(light_settings(resume=True), light_defaults(), Untouchable(), folder=tmp_path)
+
+
+def test_of_what_has_not_changed_nothing_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_study(light_settings(n_trials=2), light_defaults(), LightStudy(), folder=tmp_path)
+    records = Records(open_engine(storage_url(None, tmp_path)), "light")
+    snapshots = Snapshots(StudyPlan(light_settings(n_trials=2), light_defaults(), tmp_path), records)
+    first = snapshots.take()
+    monkeypatch.setattr(records, "steps", None)
+    assert snapshots.take() == first
+    assert first.base["spelling"] == 0.1
+    records.engine.dispose()
 
 
 def test_a_trial_that_fails_does_not_end_the_study_but_if_all_do_it_says_why(tmp_path: Path) -> None:

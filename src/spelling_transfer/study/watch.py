@@ -53,27 +53,28 @@ class Snapshots:
     def __init__(self, plan: StudyPlan, records: Records) -> None:
         self._plan = plan
         self.records = records
-        self._seen: dict[int, tuple[tuple[Any, ...], TrialSnapshot]] = {}
+        self._versions: dict[int, tuple[Any, ...]] = {}
+        self._trials: dict[int, TrialSnapshot] = {}
         self._base: dict[str, float] = {}
 
     def take(self) -> StudySnapshot:
         """Returns where the study stands."""
         rows = self.records.rows()
-        changed = [row for row in rows if row.number not in self._seen or self._seen[row.number][0] != _version(row)]
+        changed = [row for row in rows if self._versions.get(row.number) != _version(row)]
         numbers = [row.number for row in changed]
         curves = self.records.steps("evaluation", numbers) if numbers else {}
         metrics = self.records.steps("metrics", numbers) if numbers else {}
         for row in changed:
+            self._versions[row.number] = _version(row)
             if row.number == BASE_NUMBER:
                 self._base = {name: each[name] for each in curves.get(row.number, ()) for name in _SCORES}
             else:
-                snapshot = self._trial(row, curves.get(row.number, ()), metrics.get(row.number, ()))
-                self._seen[row.number] = (_version(row), snapshot)
+                self._trials[row.number] = self._trial(row, curves.get(row.number, ()), metrics.get(row.number, ()))
         return StudySnapshot(
             name=self._plan.settings.name,
             settings=self._plan.settings.model_dump(mode="json"),
             n_trials=self._plan.n_trials,
-            trials=tuple(self._seen[number][1] for number in sorted(self._seen)),
+            trials=tuple(self._trials[number] for number in sorted(self._trials)),
             base=self._base,
         )
 

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval, number_families
+from spelling_transfer.statistics.intervals import (
+    CONFIDENCE,
+    NO_INTERVAL,
+    Floats,
+    Interval,
+    number_families,
+    percentile_interval,
+)
 
 Integers = NDArray[np.integer[Any]]
 
@@ -120,10 +127,5 @@ def sums_interval(sums: Floats, statistic: Callable[..., Floats], bootstrap: Boo
         statistic: Takes one array a column and returns its value in each resample.
         bootstrap: The level of confidence.
     """
-    from scipy.stats import quantile
-
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = statistic(*sums.T)
-        tail = (1 - bootstrap.confidence) / 2
-        low, high = quantile(values, np.array([tail, 1 - tail]))
-    return Interval(float(low), float(high))
+        return percentile_interval(statistic(*sums.T), confidence=bootstrap.confidence)

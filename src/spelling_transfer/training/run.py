@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -50,15 +49,11 @@ class TrainingResult:
     Attributes:
         losses: Mean cross entropy a label token at each step.
         steps: Optimiser steps taken.
-        seconds: Time they took.
-        examples_per_second: Throughput.
         metrics: The rows that were logged, as `StepMetrics` makes them.
     """
 
     losses: list[float]
     steps: int
-    seconds: float
-    examples_per_second: float
     metrics: list[Metrics] = field(default_factory=list)
 
 
@@ -164,16 +159,12 @@ def fit(
         nullcontext() if settings.compile else fused_kernels(model, trainer.strategy.root_device.type),
         without_plans(),
     ):
-        started = time.perf_counter()
         try:
             _fit(trainer, module, data, resume[0] if resume else None, checkpoints)
         finally:
             module.release()
-        seconds = time.perf_counter() - started
     module.make_whole().eval()
-    steps = len(module.losses)
-    done = (steps - data.first_step) * min(settings.batch_size * settings.grad_accum_steps, len(examples))
-    return TrainingResult(module.losses, steps, seconds, done / seconds, rows)
+    return TrainingResult(module.losses, len(module.losses), rows)
 
 
 def _fit(

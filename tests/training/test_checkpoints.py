@@ -19,12 +19,12 @@ from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
 from spelling_transfer.tokenizer.chat import load_chat_tokenizer
 from spelling_transfer.training.callbacks import EverySteps
-from spelling_transfer.training.checkpoints import CheckpointError, Checkpoints, WholeFiles
+from spelling_transfer.training.checkpoints import CheckpointError, Checkpoints, WholeFiles, fingerprint
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import EncodedExamples
 from spelling_transfer.training.run import train
 
-from .conftest import lora_losses, make_encoded, make_loaded
+from .conftest import lora_losses, make_encoded, make_loaded, make_settings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {
@@ -176,6 +176,17 @@ def test_a_checkpoint_on_another_base_is_refused(
                 train(base, examples, TrainingSettings(**SETTINGS), checkpoints=Checkpoints(tmp_path, every_steps=2))
         else:
             train(base, examples, TrainingSettings(**SETTINGS), checkpoints=Checkpoints(tmp_path, every_steps=2))
+
+
+def test_another_adapter_or_token_subset_is_another_run(loaded: LoadedModel, examples: EncodedExamples) -> None:
+    found = set()
+    changes = {"r": 4, "alpha": 8, "dropout": 0.1, "use_dora": True, "use_rslora": True}
+    for change in ({}, *({name: value} for name, value in changes.items())):
+        start = LoadedModel(copy.deepcopy(loaded.model), loaded.vocabulary)
+        model = attach_lora(start, LoraSettings(**{"r": 2, "alpha": 4, "dropout": 0.0, **change}), ("q_proj",))
+        found.add(fingerprint(make_settings(), examples, model))
+    found.add(fingerprint(make_settings(), examples, model, torch.arange(5)))
+    assert len(found) == len(changes) + 2
 
 
 def test_a_failed_write_leaves_the_checkpoint_that_was_there(

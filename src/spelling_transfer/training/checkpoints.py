@@ -25,6 +25,7 @@ _LOGGER = logging.getLogger(__name__)
 _KEPT = 2
 _NOT_OF_THE_RESULT = {"log_every_steps", "batch_size", "grad_accum_steps", "pass_tokens", "logits_mb", "cuda_graphs"}
 """Settings that may differ between a run and the one that resumes it; of the first two, the product may not."""
+_OF_THE_ADAPTER = ("r", "lora_alpha", "lora_dropout", "use_dora", "use_rslora")
 _PROBED_VALUES = 64
 """Values of each frozen tensor by which base models are distinguished."""
 
@@ -78,18 +79,23 @@ def checkpoint_callback(checkpoints: Checkpoints) -> ModelCheckpoint:
     )
 
 
-def fingerprint(settings: TrainingSettings, examples: EncodedExamples, model: Any) -> str:
-    """Returns a hash of everything that must be equal for a run to be resumed: settings, examples, layers, base."""
+def fingerprint(
+    settings: TrainingSettings, examples: EncodedExamples, model: Any, subset_rows: torch.Tensor | None = None
+) -> str:
+    """Returns a hash of all that must be equal to resume a run: settings, examples, token subset, adapter, base."""
     digest = hashlib.sha256(settings.model_dump_json(exclude=_NOT_OF_THE_RESULT).encode())
     digest.update(str(settings.batch_size * settings.grad_accum_steps).encode())
     named = list(model.named_parameters())
     digest.update("\n".join(name for name, p in named if p.requires_grad).encode())
+    for adapter in getattr(model, "peft_config", {}).values():
+        digest.update(repr([getattr(adapter, name) for name in _OF_THE_ADAPTER]).encode())
     # Where everything is trained, the weights at the start are the base.
     base = [p for _, p in named if not p.requires_grad] or [p for _, p in named]
     for parameter in base:
         some = parameter.detach().flatten()[:_PROBED_VALUES].float().cpu()
         digest.update(some.numpy().tobytes())
-    for array in (examples.rows, examples.offsets, examples.label_start):
+    subset = [] if subset_rows is None else [subset_rows.cpu().numpy()]
+    for array in (examples.rows, examples.offsets, examples.label_start, *subset):
         digest.update(array.tobytes())
     return digest.hexdigest()
 
@@ -100,7 +106,7 @@ def latest_checkpoint(checkpoints: Checkpoints, expected_fingerprint: str) -> tu
     One whose weights are no numbers counts as damaged.
 
     Raises:
-        CheckpointError: The checkpoint is of a run with other settings, data, layers or another base.
+        CheckpointError: The checkpoint is of a run with other settings, data, adapter or another base.
     """
     for _, file in sorted(_files(checkpoints.folder), reverse=True):
         try:
@@ -113,7 +119,7 @@ def latest_checkpoint(checkpoints: Checkpoints, expected_fingerprint: str) -> tu
             continue
         if its_fingerprint != expected_fingerprint:
             raise CheckpointError(
-                f"{file}: belongs to a run with other settings, examples or layers, or on another base model, so it "
+                f"{file}: belongs to a run with other settings, examples or adapter, or on another base model, so it "
                 f"cannot be resumed. Give this run a folder of its own, or remove {checkpoints.folder}."
             )
         return file, step

@@ -133,7 +133,7 @@ def fit(
     settings, examples, model = module.settings, data.examples, module.model
     resume = None
     if checkpoints is not None:
-        module.fingerprint = fingerprint(settings, examples, model)
+        module.fingerprint = fingerprint(settings, examples, model, module.subset_rows)
         if trainer.is_global_zero:
             remove_partial_files(checkpoints)
         resume = latest_checkpoint(checkpoints, module.fingerprint)

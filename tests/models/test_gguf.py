@@ -158,6 +158,9 @@ def test_a_folder_with_another_model_is_left_alone(small: tuple[Path, str, dict]
         (work / "config.json").write_text("{}")
     with pytest.raises(ModelFolderError, match="other: holds another model"):
         convert_gguf(file, tmp_path / "other", sha256=sha256)
+    (tmp_path / "other" / "manifest.json").unlink()
+    with pytest.raises(ModelFolderError, match="other: holds something else"):
+        convert_gguf(file, tmp_path / "other", sha256=sha256)
 
 
 def test_wrong_files_are_one_clear_error_each(small: tuple[Path, str, dict], tmp_path: Path) -> None:

@@ -63,6 +63,16 @@ def test_all_weights_learn_to_spell_and_are_a_model_of_their_own(
     assert [tokenizer.decode(ids) for ids in answers] == [" ".join(word) for word in encoded["example_id"][:8]]
 
 
+def test_what_is_no_model_is_not_replaced(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "mine.txt").write_text("mine")
+    assert main([*arguments, f"--out={tmp_path / 'letters'}"]) == 1
+    assert "letters: holds something else than a model" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "letters").iterdir()] == ["mine.txt"]
+
+
 def test_a_model_with_a_tokenizer_of_its_own_ends_answers_as_that_does(
     own_chat: Callable[[], ChatTokenizer], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.folder import ModelFolder, ModelFolderError
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.vocabulary import Vocabulary
 from spelling_transfer.tasks.base import Template
@@ -270,3 +270,5 @@ def test_the_model_is_made_measured_and_written_with_its_card(
     assert again.model.get_input_embeddings().weight.dtype == torch.float32
     measured = measure(again, tokenizer, TASKS, ["deaf"]).set_index("probe")["right"]
     assert measured.to_dict() == manifest["scores"]
+    with pytest.raises(ModelFolderError, match="holds something else"):
+        make_model(words, load_tasks(), tokenizer, SETTINGS, tmp_path)  # whose folder "model" would be gone

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spelling_transfer.errors import SpellingTransferError
-from spelling_transfer.files import sha256_of, whole_folder
+from spelling_transfer.files import FINDER, sha256_of, whole_folder
 
 MANIFEST = "manifest.json"
 _ENDS = 1 << 20
@@ -148,6 +148,22 @@ def new_folder(target: Path, notes: dict[str, Any]) -> Iterator[Path]:
                 raise
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         write_manifest(work, notes)
+
+
+def check_replaceable(target: Path) -> None:
+    """Checks that no data of somebody is lost where a model is written.
+
+    Raises:
+        ModelFolderError: Something that is no model of ours stands there.
+    """
+    if (
+        target.exists()
+        and not (target / MANIFEST).is_file()
+        and (not target.is_dir() or any(file.name != FINDER for file in target.iterdir()))
+    ):
+        raise ModelFolderError(
+            f"{target}: holds something else than a model, which is not replaced. Name another folder."
+        )
 
 
 def write_manifest(folder: Path, notes: dict[str, Any]) -> None:

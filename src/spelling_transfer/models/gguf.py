@@ -16,7 +16,7 @@ from typing import Any, Literal
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from spelling_transfer.files import sha256_of
-from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError, new_folder
+from spelling_transfer.models.folder import MANIFEST, ModelFolder, ModelFolderError, check_replaceable, new_folder
 
 _MAGIC = b"GGUF"
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -35,6 +35,7 @@ def convert_gguf(file: Path, target: Path, *, sha256: str, dtype: Dtype = "float
         ModelFolderError: The file is missing, has another hash, is no GGUF file, or holds a model or a tokenizer that
             cannot be converted; or the folder holds something else.
     """
+    check_replaceable(target)
     if (target / MANIFEST).is_file():
         folder = ModelFolder.open(target)
         made_from = folder.manifest().get("gguf_sha256"), folder.manifest().get("dtype")

@@ -18,7 +18,7 @@ from pytorch_lightning.strategies import StrategyRegistry
 
 from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.files import sha256_of
-from spelling_transfer.models.folder import ModelFolder, new_folder
+from spelling_transfer.models.folder import ModelFolder, check_replaceable, new_folder
 from spelling_transfer.models.load import load_model, pick_device
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.trainable import LoraSettings, attach_lora, save_adapter, train_all_weights
@@ -158,6 +158,8 @@ class TrainingCLI(LightningCLI):
     def fit(self, model: SpellingModule, datamodule: SpellingData, **_: Any) -> None:
         """Trains, and writes the result."""
         config = self.config["fit"]
+        if config["out"]:
+            check_replaceable(Path(config["out"]))
         check_weights(model.model, lightning_precision(model.settings.precision, model.device.type))
         datamodule.read(model)
         folder = config["checkpoints"]

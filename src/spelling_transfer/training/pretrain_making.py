@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from spelling_transfer.models.folder import ModelFolder
+from spelling_transfer.models.folder import ModelFolder, check_replaceable
 from spelling_transfer.models.vocabulary import Vocabulary
 from spelling_transfer.tasks.base import Task
 from spelling_transfer.tasks.registry import CORE_TASKS
@@ -43,9 +43,13 @@ def make_model(
         device: Where to train.
         command: What the card says the model was made by.
         say: Told what is going on.
+
+    Raises:
+        ModelFolderError: Something else stands at the target.
     """
     import torch
 
+    check_replaceable(target)
     started = time.perf_counter()
     ids = pretraining_vocabulary(words, tasks, tokenizer)
     core = {name: tasks[name] for name in CORE_TASKS}

@@ -43,6 +43,7 @@ def models(tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory) -
     assert package is not None
     assert package.submodule_search_locations
     official = Path(package.submodule_search_locations[0]) / "tokenizer_files"
+    loaded.model.generation_config.repetition_penalty = 1.1
     with new_folder(folder / "base", {}) as work:
         loaded.model.save_pretrained(str(work))
         (work / TOKEN_IDS_FILE).write_text(json.dumps(sorted(ids)))
@@ -66,6 +67,7 @@ def test_a_template_that_can_think_leaves_in_the_form_that_cannot(
     assert {problem.rule for _, problem in judge_folder(models[0].path, judge, exported=True)} >= {"chat-template"}
     deployable = export(models, tokenizer, tmp_path / "deployable")
     assert list(judge_folder(deployable.path, judge, exported=True)) == []
+    assert "repetition_penalty" not in (deployable.path / "generation_config.json").read_text()
     # Our own endpoint takes the folder's tokenizer, and asks with the prompt of training.
     engine = AnswerEngine.load(deployable, device="cpu")
     body = {"model": "tiny", "messages": [{"role": "user", "content": QUESTION}]}

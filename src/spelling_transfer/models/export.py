@@ -46,6 +46,8 @@ def export_deployable(
         ModelFolderError: The adapter belongs to another base, a folder cannot be loaded, or the base's own tokenizer
             renders another prompt than the tokenizer of training.
     """
+    from transformers import GenerationConfig
+
     loaded = load_merged(base, profile, adapter)
     merged = loaded.model
     end_row = int(loaded.vocabulary.to_rows([tokenizer.end_id])[0])
@@ -60,7 +62,8 @@ def export_deployable(
         "sampling": sampling.model_dump(),
     }
     with new_folder(target, notes) as work:
-        merged.generation_config.update(do_sample=True, eos_token_id=end_row, **sampling.model_dump())
+        # In place of the base's own, which may hold more than is sampled with here, such as a repetition penalty.
+        merged.generation_config = GenerationConfig(do_sample=True, eos_token_id=end_row, **sampling.model_dump())
         merged.save_pretrained(str(work), safe_serialization=True)
         own = tokenizer.folder or base.path
         for place in (base.path / TOKEN_IDS_FILE, own / _TOKENIZER, own / _CONFIG, own / _TEMPLATE):

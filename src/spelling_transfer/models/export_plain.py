@@ -48,6 +48,8 @@ def write_plain(
     Raises:
         UnsupportedTokenizerError: Tokens are to be left out, and the tokenizer is no byte-level BPE.
     """
+    from transformers import GenerationConfig
+
     vocabulary = loaded.vocabulary
     keep: list[int] | None = None if vocabulary.token_ids is None else vocabulary.token_ids.tolist()
     if trim and keep is None and allowed_ids is not None:
@@ -66,7 +68,7 @@ def write_plain(
         silent = [place[token] for token in plain.token_ids if token not in answer]
     model, end = loaded.model, place[tokenizer.end_id]
     model.config.update({"eos_token_id": end, "pad_token_id": end, "bos_token_id": None})
-    model.generation_config.update(
+    model.generation_config = GenerationConfig(
         do_sample=True, eos_token_id=end, pad_token_id=end, suppress_tokens=silent or None, **sampling.model_dump()
     )
     model.save_pretrained(str(target), safe_serialization=True)

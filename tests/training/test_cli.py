@@ -86,6 +86,11 @@ def test_a_model_with_a_tokenizer_of_its_own_ends_answers_as_that_does(
     assert main(["fit", f"--model.base={tmp_path}", f"--data.encoded={tmp_path / 'encoded.parquet'}", *steps]) == 0
 
 
+def test_float16_may_be_asked_for_where_there_is_cuda(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spelling_transfer.training.cli.pick_device", lambda: "cuda")  # Lightning takes what is there
+    assert main([*arguments, "--model.training.precision=fp16"]) == 0
+
+
 def test_a_configuration_file_says_the_same(arguments: list[str], tmp_path: Path) -> None:
     out = tmp_path / "adapter"
     (tmp_path / "run.yml").write_text("model:\n  training:\n    max_steps: 2\n    optimizer: sgd\n  lora:\n    r: 2\n")

@@ -160,7 +160,7 @@ class TrainingCLI(LightningCLI):
         config = self.config["fit"]
         if config["out"]:
             check_replaceable(Path(config["out"]))
-        check_weights(model.model, lightning_precision(model.settings.precision, model.device.type))
+        check_weights(model.model)
         datamodule.read(model)
         folder = config["checkpoints"]
         checkpoints = Checkpoints(Path(folder), config["checkpoint_every"]) if folder else None

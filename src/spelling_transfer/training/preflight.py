@@ -148,8 +148,8 @@ def lightning_precision(asked: Precision, device: str) -> LightningPrecision:
     return "16-mixed"
 
 
-def check_weights(model: Any, precision: LightningPrecision) -> None:
-    """Checks that what is trained can be trained in this precision.
+def check_weights(model: Any) -> None:
+    """Checks that what is trained is not too coarse to be trained.
 
     Raises:
         DeviceError: Trainable weights in float16, whose updates vanish and which a gradient scaler refuses.
@@ -157,6 +157,6 @@ def check_weights(model: Any, precision: LightningPrecision) -> None:
     half = [name for name, p in model.named_parameters() if p.requires_grad and p.dtype == torch.float16]
     if half:
         raise DeviceError(
-            f"{len(half)} trained weights are float16 (first: {half[0]}), too coarse for small updates "
-            f"(precision {precision}). Load the model in float32 or bfloat16 ('dtype' of its profile)."
+            f"{len(half)} trained weights are float16 (first: {half[0]}), too coarse for small updates. "
+            "Load the model in float32 or bfloat16 ('dtype' of its profile)."
         )

@@ -96,7 +96,7 @@ def train(
     devices = devices or devices_here()
     device = pick_device()
     precision = lightning_precision(settings.precision, device)
-    check_weights(loaded.model, precision)
+    check_weights(loaded.model)
     data = AnswerData(examples, settings, check_examples(examples, loaded.model, settings, subset_rows))
     with quiet():
         trainer = pl.Trainer(

@@ -43,13 +43,14 @@ def test_memory_that_is_really_out_is_recognised() -> None:
     assert is_out_of_memory(caught.value)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize(("dropout", "batching"), [(0.0, "padded"), (0.3, "padded"), (0.0, "packed")])
 def test_memory_that_runs_out_halves_the_passes_and_the_step_stays_the_same(
     loaded: LoadedModel,
     examples: EncodedExamples,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     dropout: float,
+    batching: str,
 ) -> None:
     undisturbed = lora_losses(loaded, examples, dropout=dropout)
     real, sizes = loss_at, []
@@ -62,7 +63,7 @@ def test_memory_that_runs_out_halves_the_passes_and_the_step_stays_the_same(
 
     monkeypatch.setattr(module_file, "loss_at", bounded)
     with caplog.at_level("INFO"):
-        losses = lora_losses(loaded, examples, dropout=dropout)
+        losses = lora_losses(loaded, examples, dropout=dropout, batching=batching)
     assert "the step stays the same" in caplog.text
     assert max(sizes) < 10
     if not dropout:  # with dropout a step of other passes draws other numbers

@@ -49,11 +49,13 @@ def test_rows_are_the_same_at_every_width() -> None:
 
 def test_memory_that_ran_out_halves_the_passes_until_one_example_is_left() -> None:
     cutter = Cutter(tokens=400, widths=(40,))
-    assert cutter.halve(8, 40)
+    assert cutter.halve(8, 320)
     assert cutter.tokens == 160
-    assert cutter.halve(4, 40)
+    assert cutter.halve(4, 160)
     assert not cutter.halve(1, 40)
     assert cutter.tokens == 80
+    assert cutter.halve(2, 100)  # the largest is one long example; others are still cut
+    assert cutter.tokens == 40
 
 
 @given(st.lists(st.integers(1, 2_000), min_size=1, max_size=60))

@@ -150,8 +150,10 @@ class AnswerModule(pl.LightningModule):
             self._set_random_state(random_state)
 
     def _can_cut(self, data: AnswerData, step: Step) -> bool:
-        rows, width = max((batch.input_ids.shape for batch in step.passes), key=math.prod)
-        if self.trainer.world_size > 1 or not data.cutter.halve(rows, width):
+        tokens = max(batch.input_ids.numel() for batch in step.passes)
+        # Examples of a pass at most: packed, a row holds several; filled up to a fixed shape, a pass has more rows.
+        examples = max(len(step.indices) - len(step.passes) + 1, *(len(batch.input_ids) for batch in step.passes))
+        if self.trainer.world_size > 1 or not data.cutter.halve(examples, tokens):
             return False
         if self.static is not None:
             self.settle()

@@ -68,15 +68,19 @@ class Cutter:
             passes += np.array_split(order[start:end], number)
         return passes
 
-    def halve(self, rows: int, width: int) -> bool:
-        """Makes passes half as large as one that ran out of memory.
+    def halve(self, examples: int, tokens: int) -> bool:
+        """Makes passes half as large as the largest of those that ran out of memory.
+
+        Args:
+            examples: Examples of a pass at most.
+            tokens: Rows times width of the largest.
 
         Returns:
             Whether that was possible; a single example cannot be cut.
         """
-        if rows == 1:
+        if examples == 1:
             return False
-        self.tokens = smaller = rows * width // 2
+        self.tokens = smaller = min(self.tokens, tokens) // 2
         _LOGGER.info("Out of memory: passes of at most %d tokens from here on; the step stays the same.", smaller)
         return True
 

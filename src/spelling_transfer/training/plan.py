@@ -114,7 +114,7 @@ def prepare_static(static: StaticStep, data: AnswerData) -> None:
             static.forget()
             torch.cuda.empty_cache()
             if is_out_of_memory(error):
-                if not data.cutter.halve(data.shapes.rows, max(data.shapes.labels)):
+                if not data.cutter.halve(data.shapes.rows, data.shapes.rows * max(data.shapes.labels)):
                     raise
             elif static.captures:
                 beginning = " ".join(str(error).split())[:200]

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from kedro_non_thinking import ThinkTokenMask
 from spelling_transfer.models import generate
-from spelling_transfer.models.generate import AnswerHead, Sampling, SharedPrefix, common_length, generate_answers
+from spelling_transfer.models.generate import (
+    AnswerHead,
+    ContextLengthError,
+    Sampling,
+    SharedPrefix,
+    common_length,
+    generate_answers,
+)
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.vocabulary import UnknownTokenError
@@ -42,6 +49,15 @@ def test_greedy_equals_transformers_generate(
         end = int(loaded.vocabulary.to_rows([tokenizer.end_id])[0])
         rows = rows[: rows.index(end)] if end in rows else rows
         assert loaded.vocabulary.to_ids(rows).tolist() == answer
+
+
+def test_a_prompt_beyond_the_context_is_named(
+    loaded: LoadedModel, tokenizer: ChatTokenizer, some_prompts: list[list[int]]
+) -> None:
+    context = loaded.model.config.max_position_embeddings
+    long = some_prompts[0][:-8] + some_prompts[0][-8:-7] * (context - 30) + some_prompts[0][-8:]
+    with pytest.raises(ContextLengthError, match=rf"number 3 of 4, has {len(long)} tokens.*24.*context of {context}"):
+        generate_answers(loaded, tokenizer, [*some_prompts[:2], long, some_prompts[2]])
 
 
 def test_each_token_of_an_answer_stands_one_place_further(

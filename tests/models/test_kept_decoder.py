@@ -16,7 +16,6 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from spelling_transfer.models import generate, kept_decoder
 from spelling_transfer.models.decode import Admission, StaticDecoder
 from spelling_transfer.models.generate import Sampling, generate_answers
-from spelling_transfer.models.kept_decoder import ContextLengthError
 from spelling_transfer.models.load import LoadedModel, load_model
 from spelling_transfer.models.profile import ModelProfile
 from spelling_transfer.models.trainable import LoraSettings, attach_lora
@@ -269,15 +268,6 @@ def test_a_call_in_mixed_precision_uses_no_decoder_of_another_and_forbids_none(
     assert "mixed precision" in fallbacks(caplog)[0]
     assert generate_answers(embedded, tokenizer, prompts, **how) == expected
     decoder_of(embedded)
-
-
-def test_a_prompt_beyond_the_context_is_named(
-    embedded: LoadedModel, tokenizer: ChatTokenizer, prompts: list[list[int]]
-) -> None:
-    context = embedded.model.config.max_position_embeddings
-    long = prompts[0][:-8] + prompts[0][-8:-7] * (context - 30) + prompts[0][-8:]
-    with pytest.raises(ContextLengthError, match=rf"number 3 of 4, has {len(long)} tokens.*24.*context of {context}"):
-        generate_answers(embedded, tokenizer, [*prompts[:2], long, prompts[2]])
 
 
 def small(**changes: Any) -> LoadedModel:

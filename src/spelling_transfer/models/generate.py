@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.frozen import FrozenModel
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.models.vocabulary import until_end
@@ -47,6 +48,10 @@ class Sampling(FrozenModel):
     min_p: float = Field(ge=0.0, le=1.0)
 
 
+class ContextLengthError(SpellingTransferError):
+    """A prompt and its answer are longer than what the model can look at."""
+
+
 def generate_answers(
     loaded: LoadedModel,
     tokenizer: ChatTokenizer,
@@ -78,6 +83,7 @@ def generate_answers(
         Token ids of each answer, the end token left out. An answer that did not end holds ``max_new_tokens`` ids.
 
     Raises:
+        ContextLengthError: A prompt and its answer exceed the model's context.
         ModelFolderError: The tokenizer is not the model's.
         UnknownTokenError: A prompt holds a token the model does not have.
         ValueError: ``sampling`` without one seed a prompt.
@@ -90,6 +96,14 @@ def generate_answers(
     batch_size = batch_size or default_batch_size(loaded.device.type)
     if not prompts:
         return []
+    longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
+    context = getattr(loaded.backbone.config, "max_position_embeddings", None)
+    if context is not None and len(prompts[longest]) + max_new_tokens > context:
+        raise ContextLengthError(
+            f"prompts: the longest, number {longest + 1} of {len(prompts)}, has {len(prompts[longest])} tokens, and "
+            f"with {max_new_tokens} for the answer that is more than the model's context of {context}. Shorten it, or "
+            "lower max_new_tokens."
+        )
     head, head_key = answer_head(loaded, tokenizer, allowed_ids)
     end_row = int(loaded.vocabulary.to_rows([tokenizer.end_id])[0])
     numbers = None if sampling is None or seeds is None else random_numbers(seeds, max_new_tokens)

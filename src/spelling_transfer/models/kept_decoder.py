@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.attention import NotStaticError, check_attention
 from spelling_transfer.models.capture import CaptureError, GraphPool, free_bytes
 from spelling_transfer.models.decode import PREFILLED_SHARE, Choose, DecoderSize, StaticDecoder, rounded
@@ -35,10 +34,6 @@ _MEMORY_SHARE = 0.8
 
 class _NoRoomError(NotStaticError):
     """There is too little memory for now; later, or for shorter prompts, there may be enough."""
-
-
-class ContextLengthError(SpellingTransferError):
-    """A prompt and its answer are longer than what the model can look at."""
 
 
 @dataclass(frozen=True)
@@ -86,18 +81,9 @@ def answers_in_slots(
         Rows of some answers by the place of the prompt, the end left out.
 
     Raises:
-        ContextLengthError: A prompt and its answer exceed the model's context.
         NotStaticError: The model or the machine allows no decoder. What was not yielded is not answered.
     """
-    longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
-    columns = len(prompts[longest]) + max_new_tokens
-    context = getattr(loaded.backbone.config, "max_position_embeddings", None)
-    if context is not None and columns > context:
-        raise ContextLengthError(
-            f"prompts: the longest, number {longest + 1} of {len(prompts)}, has {len(prompts[longest])} tokens, and "
-            f"with {max_new_tokens} for the answer that is more than the model's context of {context}. Shorten it, or "
-            "lower max_new_tokens."
-        )
+    columns = max(map(len, prompts)) + max_new_tokens
     wanted = DecoderSize(_slots(len(prompts), batch_size), rounded(columns), max_new_tokens)
     casts = torch.is_autocast_enabled(loaded.device.type)  # for this call alone, as a rule
     key = key, end_row, tuple(prefix.tolist()), casts, _addresses(loaded.model)

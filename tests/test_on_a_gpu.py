@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -28,6 +29,7 @@ from spelling_transfer.serving.batch import PreparedRequest, RunningBatch
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.training.config import TrainingSettings
 from spelling_transfer.training.data import EncodedExamples
+from spelling_transfer.training.pretrain import PretrainSettings, Trainer
 from spelling_transfer.training.run import train
 
 pytestmark = pytest.mark.skipif(
@@ -150,6 +152,15 @@ def test_captured_steps_are_the_eager_ones(losses: Callable[..., list[float]]) -
     assert captured == pytest.approx(losses(cuda_graphs=False), abs=1e-4)
     assert captured == pytest.approx(losses(batch_size=2, grad_accum_steps=4), abs=1e-4)
     assert captured == pytest.approx(losses(precision="bf16"), rel=0.05)
+
+
+def test_each_stage_of_pretraining_records_its_steps() -> None:
+    trainer = Trainer(load("cuda").model.train(), PretrainSettings(), np.arange(100))
+    rows = torch.arange(128).reshape(2, 64) % 100
+    for go_on in (trainer.widen, trainer.restart, trainer.widen):
+        losses = [float(trainer.step(rows, rows > 0, torch.arange(64).expand(2, -1), 1e-3)) for _ in range(6)]
+        assert losses[-1] < losses[0]
+        go_on()
 
 
 def test_compiled_layers_take_the_same_steps(

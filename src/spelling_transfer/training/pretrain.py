@@ -149,6 +149,7 @@ class Trainer:
             place[torch.from_numpy(label_rows)] = torch.arange(len(label_rows))
         self._place = place.to(self._device)
         self._rows = None if label_rows is None else torch.from_numpy(label_rows).to(self._device)
+        self._pool.renew()
         # What is allocated once, at the first steps, must not be part of the graph.
         self._run = Captured(self._pool, calls_before=3)
 

@@ -195,6 +195,7 @@ def whole(tokenizer: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory) ->
     config = LlamaConfig(
         vocab_size=len(own.token_ids) + 5, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=128, tie_word_embeddings=False,
+        attention_bias=True,
     )  # fmt: skip
     with new_folder(folder / "base", {}) as work:
         LlamaForCausalLM(config).save_pretrained(str(work))

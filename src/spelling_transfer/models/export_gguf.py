@@ -149,4 +149,4 @@ def _rotated(key: str, tensor: torch.Tensor, config: Any) -> torch.Tensor:
     n_heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(key.split(".")[-2])
     if n_heads is None:
         return tensor
-    return tensor.reshape(n_heads, 2, -1, tensor.shape[-1]).swapaxes(1, 2).reshape(tensor.shape)
+    return tensor.reshape(n_heads, 2, -1, *tensor.shape[1:]).swapaxes(1, 2).reshape(tensor.shape)

@@ -38,7 +38,7 @@ from spelling_transfer.training.run import fit, quiet, seeded
 _DESCRIPTION = (
     "Trains a base model on encoded examples, without Kedro. Example: python -m spelling_transfer.training fit "
     "--model.base data/01_raw/models/tiny-qwen3 --data.encoded data/05_model_input/encoded_examples.parquet "
-    "--model.training.max_steps 60 --out adapter"
+    "--model.training.max_steps 60 --model.training.warmup_steps 10 --out adapter"
 )
 
 

@@ -27,8 +27,9 @@ def base(loaded: LoadedModel, tokenizer: ChatTokenizer, tmp_path: Path) -> Path:
 @pytest.fixture
 def arguments(base: Path, encoded: pd.DataFrame, tmp_path: Path) -> list[str]:
     half = [*["train"] * 8, *["test"] * 2]
-    frame = encoded.assign(word=encoded["example_id"], split=half, task="spelling")
-    frame.to_parquet(tmp_path / "encoded.parquet")
+    frame = encoded.assign(word=encoded["example_id"], split=half, kind="real", task="spelling")
+    not_real = frame.head(1).assign(kind="wrong_letters", label_start=0)  # an error, were it trained on
+    pd.concat([frame, not_real]).to_parquet(tmp_path / "encoded.parquet")
     settings = {"max_steps": 4, "warmup_steps": 1, "batch_size": 4, "grad_accum_steps": 1, "threads": 1}
     settings |= {"log_every_steps": 2, "learning_rate": 0.01}
     given = [f"--model.training.{name}={value}" for name, value in settings.items()]
@@ -80,7 +81,14 @@ def test_a_model_with_a_tokenizer_of_its_own_ends_answers_as_that_does(
     shape = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
     LlamaForCausalLM(LlamaConfig(vocab_size=300, **shape)).save_pretrained(tmp_path)
     (prompt,), answer = tokenizer.encode_prompts(["a"]), [97, tokenizer.end_id]
-    names = {"example_id": "a", "word": "a", "split": "train", "task": "spelling", "label_start": len(prompt)}
+    names = {
+        "example_id": "a",
+        "word": "a",
+        "split": "train",
+        "kind": "real",
+        "task": "spelling",
+        "label_start": len(prompt),
+    }
     pd.DataFrame([{**names, "input_ids": [*prompt, *answer]}]).to_parquet(tmp_path / "encoded.parquet")
     steps = ["--model.training.max_steps=1", "--model.training.warmup_steps=0", "--model.training.threads=1"]
     assert main(["fit", f"--model.base={tmp_path}", f"--data.encoded={tmp_path / 'encoded.parquet'}", *steps]) == 0
@@ -119,7 +127,9 @@ def test_a_run_resumes_from_its_checkpoints(
     [
         ("--data.split=nowhere", "data.split: no examples of nowhere"),
         ("--data.tasks=[juggling]", "data.task: no examples of juggling"),
+        ("--data.kind=invented", "data.kind: no examples of invented"),
         ("--data.encoded=absent.parquet", "data.encoded: absent.parquet does not exist"),
+        ("--data.encoded=README.md", "data.encoded: README.md holds no encoded examples"),
         ("--model.base=absent", "absent: no such model folder"),
     ],
 )

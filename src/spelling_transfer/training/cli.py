@@ -96,13 +96,15 @@ class SpellingData(AnswerData):
     Args:
         encoded: ``encoded_examples.parquet``, as ``kedro run --pipelines local_prep`` leaves it.
         split: Which of its splits to train on.
+        kind: Which kind of its examples; ``real`` is the mixture, others are for other arms.
         tasks: Tasks to train on; all by default.
     """
 
-    def __init__(self, encoded: Path, split: str = "train", tasks: list[str] | None = None) -> None:
+    def __init__(self, encoded: Path, split: str = "train", kind: str = "real", tasks: list[str] | None = None) -> None:
         pl.LightningDataModule.__init__(self)  # the examples come when the model is known
         self.encoded = encoded
         self.split = split
+        self.kind = kind
         self.tasks = tasks
         self.first_step = 0
         self.cutter, self.shapes = Cutter(), None
@@ -111,14 +113,18 @@ class SpellingData(AnswerData):
         """Reads the examples, and checks them against the model.
 
         Raises:
-            TrainingDataError: The file is not there, or holds nothing of what is asked for.
+            TrainingDataError: The file is not there or another one, or holds nothing of what is asked for.
         """
         if not self.encoded.is_file():
             raise TrainingDataError(
                 f"data.encoded: {self.encoded} does not exist. Make it with 'kedro run --pipelines local_prep'."
             )
-        frame = pd.read_parquet(self.encoded)
-        for column, wanted in (("split", [self.split]), ("task", self.tasks)):
+        try:
+            frame = pd.read_parquet(self.encoded)
+            frame[["split", "kind", "task", "example_id", "input_ids", "label_start"]]
+        except (KeyError, ValueError) as error:
+            raise TrainingDataError(f"data.encoded: {self.encoded} holds no encoded examples ({error}).") from error
+        for column, wanted in (("split", [self.split]), ("kind", [self.kind]), ("task", self.tasks)):
             if wanted is None:
                 continue
             known = sorted(frame[column].unique())

@@ -91,7 +91,9 @@ def test_a_model_with_a_tokenizer_of_its_own_ends_answers_as_that_does(
     }
     pd.DataFrame([{**names, "input_ids": [*prompt, *answer]}]).to_parquet(tmp_path / "encoded.parquet")
     steps = ["--model.training.max_steps=1", "--model.training.warmup_steps=0", "--model.training.threads=1"]
-    assert main(["fit", f"--model.base={tmp_path}", f"--data.encoded={tmp_path / 'encoded.parquet'}", *steps]) == 0
+    for base, out in ((tmp_path, tmp_path / "once"), (tmp_path / "once", tmp_path / "twice")):
+        given = [f"--model.base={base}", f"--data.encoded={tmp_path / 'encoded.parquet'}", f"--out={out}", *steps]
+        assert main(["fit", "--model.method=full", *given]) == 0
 
 
 def test_float16_may_be_asked_for_where_there_is_cuda(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

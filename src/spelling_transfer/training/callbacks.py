@@ -28,15 +28,11 @@ class StepStatistics:
         loss: Mean cross entropy a label token.
         grad_norm: Norm of the gradient before it was clipped.
         learning_rate: The rate the step was taken with.
-        examples: Examples of the step.
-        label_tokens: Their label tokens.
     """
 
     loss: float
     grad_norm: float
     learning_rate: float
-    examples: int
-    label_tokens: int
 
 
 def memory_mb(device: torch.device) -> float:

@@ -76,18 +76,16 @@ class SpellingModule(AnswerModule):
 
     def save(self, target: Path) -> None:
         """Writes the adapter, or the model, as a folder with its manifest."""
-        origin = {"base_sha256": self.base.sha256}
+        notes = {"base_sha256": self.base.sha256, "training": self.settings.model_dump(mode="json")}
         if self.method == "lora":
-            notes = {"kind": "adapter", **origin, "lora": self.lora.model_dump(mode="json")}
-        else:
-            notes = {"kind": "model", **origin}
-        with new_folder(target, {**notes, "training": self.settings.model_dump(mode="json")}) as work:
-            if self.method == "lora":
+            with new_folder(target, {"kind": "adapter", "lora": self.lora.model_dump(mode="json"), **notes}) as work:
                 save_adapter(self.model, work, self.base.path.name)
-            else:
-                self.model.save_pretrained(str(work), safe_serialization=True)
-            if self.method == "full" and (self.base.path / TOKEN_IDS_FILE).is_file():
-                shutil.copy(self.base.path / TOKEN_IDS_FILE, work)
+            return
+        with new_folder(target, {"kind": "model", **notes}) as work:
+            self.model.save_pretrained(str(work), safe_serialization=True)
+            for name in (TOKEN_IDS_FILE, "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+                if (self.base.path / name).is_file():
+                    shutil.copy(self.base.path / name, work)
 
 
 class SpellingData(AnswerData):

@@ -21,7 +21,7 @@ class Ledger:
         last: What is known of the last step.
     """
 
-    last: StepStatistics = field(default_factory=lambda: StepStatistics(math.nan, math.nan, math.nan, 0, 0))
+    last: StepStatistics = field(default_factory=lambda: StepStatistics(math.nan, math.nan, math.nan))
     _open: deque[tuple[StepStatistics, tuple[int, ...], torch.Tensor, Any]] = field(default_factory=deque)
 
     def enter(self, statistics: StepStatistics, indices: tuple[int, ...], outcome: torch.Tensor) -> None:

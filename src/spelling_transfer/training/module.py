@@ -164,7 +164,7 @@ class AnswerModule(pl.LightningModule):
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         learning_rate = rate_of(scheduler)
         self.step_size = len(step.indices), step.label_tokens
-        ahead = StepStatistics(math.nan, math.nan, learning_rate, len(step.indices), step.label_tokens)
+        ahead = StepStatistics(math.nan, math.nan, learning_rate)
         if self.static is not None:
             self.static.share.fill_(1.0 / step.label_tokens)
             for batch in step.passes:

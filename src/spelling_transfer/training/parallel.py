@@ -11,7 +11,6 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 
-from kedro_lightning import machine_count
 from spelling_transfer.models.load import backbone, base_of
 from spelling_transfer.training.errors import DeviceError
 
@@ -29,11 +28,6 @@ class Devices:
     number: int = 1
     strategy: Literal["ddp", "fsdp"] = "ddp"
     machines: int = 1
-
-
-def devices_here() -> Devices:
-    """Returns the devices of a training that was not told of any: one, or one on each machine of its job."""
-    return Devices(machines=machine_count())
 
 
 def make_strategy(devices: Devices) -> Any:

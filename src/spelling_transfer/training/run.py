@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from kedro_lightning import machine_count
 from spelling_transfer.models.attention import without_plans
 from spelling_transfer.models.generate import cpu_threads
 from spelling_transfer.models.kernels import fused_kernels
@@ -38,7 +39,7 @@ from spelling_transfer.training.errors import (
     memory_advice,
 )
 from spelling_transfer.training.module import AnswerModule
-from spelling_transfer.training.parallel import Devices, devices_here, make_strategy
+from spelling_transfer.training.parallel import Devices, make_strategy
 from spelling_transfer.training.preflight import check_examples, check_weights, lightning_precision
 
 
@@ -93,7 +94,7 @@ def train(
         TrainingStopped: SIGTERM; the step was finished and, with ``checkpoints``, saved.
     """
     loaded.free_decoder()
-    devices = devices or devices_here()
+    devices = devices or Devices(machines=machine_count())
     device = pick_device()
     precision = lightning_precision(settings.precision, device)
     check_weights(loaded.model)

@@ -133,7 +133,7 @@ def encoded(tokenizer: ChatTokenizer) -> pd.DataFrame:
 
 @pytest.fixture
 def losses(tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> Callable[..., list[float]]:
-    base = load("cpu")
+    base = load("cuda")
 
     def run(**changes: Any) -> list[float]:
         start = LoadedModel(copy.deepcopy(base.model), base.vocabulary)
@@ -141,7 +141,9 @@ def losses(tokenizer: ChatTokenizer, encoded: pd.DataFrame) -> Callable[..., lis
         attach_lora(start, LoraSettings(r=4, alpha=8, dropout=0.0), ("q_proj", "v_proj"))
         examples = EncodedExamples(encoded, base.vocabulary, tokenizer.end_id)
         shared = {"learning_rate": 1e-3, "batch_size": 8, "grad_accum_steps": 1, "max_steps": 8, "warmup_steps": 1}
-        return train(start, examples, TrainingSettings(**{"precision": "fp32", **shared, **changes})).losses
+        found = train(start, examples, TrainingSettings(**{"precision": "fp32", **shared, **changes})).losses
+        assert {weight.device.type for weight in start.model.parameters()} == {"cuda"}  # where it came from
+        return found
 
     return run
 

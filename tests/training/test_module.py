@@ -13,8 +13,10 @@ import torch
 from spelling_transfer.models.load import LoadedModel
 from spelling_transfer.training.callbacks import EverySteps
 from spelling_transfer.training.checkpoints import Checkpoints
+from spelling_transfer.training.copies import ComputeCopies
 from spelling_transfer.training.data import EncodedExamples
 from spelling_transfer.training.errors import DeviceError, TrainingDivergedError
+from spelling_transfer.training.module import AnswerModule
 from spelling_transfer.training.optimizers import make_optimizer, make_schedule
 from spelling_transfer.training.run import train
 
@@ -78,6 +80,14 @@ def test_an_eight_bit_optimiser_comes_from_bitsandbytes(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "bitsandbytes", module)
     optimizer = make_optimizer([weight], settings(optimizer="adamw_8bit", weight_decay=0.1), fused=True)
     assert (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (1e-3, 0.1)
+
+
+def test_a_model_stays_where_it_was_when_lightning_puts_it_away(loaded: LoadedModel) -> None:
+    loaded.model.to("meta")  # in place of a GPU: nothing can be brought from there to main memory
+    module = AnswerModule(loaded, make_settings())
+    module.copies = ComputeCopies(loaded.model, torch.bfloat16)
+    module.cpu()
+    assert {(weight.device.type, weight.dtype) for weight in loaded.model.parameters()} == {("meta", torch.float32)}
 
 
 def poison(loaded: LoadedModel, at_step: int) -> EverySteps:

@@ -63,7 +63,9 @@ def export_deployable(
     }
     with new_folder(target, notes) as work:
         # In place of the base's own, which may hold more than is sampled with here, such as a repetition penalty.
-        merged.generation_config = GenerationConfig(do_sample=True, eos_token_id=end_row, **sampling.model_dump())
+        merged.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+            do_sample=True, eos_token_id=end_row, **sampling.model_dump()
+        )
         merged.save_pretrained(str(work), safe_serialization=True)
         own = tokenizer.folder or base.path
         for place in (base.path / TOKEN_IDS_FILE, own / _TOKENIZER, own / _CONFIG, own / _TEMPLATE):

@@ -68,7 +68,7 @@ def write_plain(
         silent = [place[token] for token in plain.token_ids if token not in answer]
     model, end = loaded.model, place[tokenizer.end_id]
     model.config.update({"eos_token_id": end, "pad_token_id": end, "bos_token_id": None})
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=True, eos_token_id=end, pad_token_id=end, suppress_tokens=silent or None, **sampling.model_dump()
     )
     model.save_pretrained(str(target), safe_serialization=True)

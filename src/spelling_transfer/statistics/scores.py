@@ -175,7 +175,10 @@ class Resampled:
 
     def interval(self, *place: int, confidence: float = CONFIDENCE) -> Interval:
         """Returns the percentile interval of one of the numbers; none where a resample leaves it undefined."""
-        return percentile_interval(self.resamples[:, *place], confidence=confidence)
+        values = self.resamples
+        for index in place:
+            values = values[:, index]
+        return percentile_interval(values, confidence=confidence)
 
     def at(self, place: int) -> Resampled:
         """Returns the numbers at a place of the first axis."""

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -38,6 +38,8 @@ class AnswerModule(pl.LightningModule):
         subset_rows: Rows of the token subset the softmax runs over, ascending; ``None`` for all rows.
     """
 
+    subset_rows: torch.Tensor | None
+
     def __init__(
         self,
         loaded: LoadedModel,
@@ -49,7 +51,7 @@ class AnswerModule(pl.LightningModule):
         # A step is several passes whose sum of losses is divided by their label tokens once: gradient accumulation
         # by Lightning would divide each pass by its own.
         self.automatic_optimization = False
-        self.model = loaded.model
+        self.model, self._came_from = loaded.model, loaded.device
         self.settings = settings
         self.register_buffer("subset_rows", subset_rows, persistent=False)
         self.fingerprint = ""
@@ -86,6 +88,11 @@ class AnswerModule(pl.LightningModule):
         if isinstance(self.trainer.strategy, Sharded) and self._plain is None:
             self.__dict__["_plain"] = without_weights(self.model)
             shard(self.model, self.device_mesh, over_subset=self.subset_rows is not None)
+
+    def cpu(self) -> Self:
+        """Leaves the model where it came from; Lightning, at the end of a run, would leave it in main memory."""
+        self.release()  # the originals of copies are no part of the model until then
+        return self.to(self._came_from)
 
     def release(self) -> None:
         """Lets go of what was made for the steps of a run; the model has its own weights again."""

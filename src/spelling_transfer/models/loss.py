@@ -68,10 +68,8 @@ def answer_hidden_states(
     Returns:
         Hidden states of shape ``(labels, hidden)`` and their target rows of shape ``(labels,)``.
     """
-    inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-    if position_ids is not None:
-        inputs["position_ids"] = position_ids
-    states = backbone(model)(**inputs).last_hidden_state
+    given = {"attention_mask": attention_mask, "position_ids": position_ids, "use_cache": False}
+    states = backbone(model)(input_ids=input_ids, **given).last_hidden_state
     # The state at position t predicts the token at t + 1.
     wanted = labels[:, 1:] != IGNORED_LABEL
     return states[:, :-1][wanted], labels[:, 1:][wanted]
@@ -103,10 +101,8 @@ def loss_at(
     Raises:
         LossError: As in `answer_only_loss`.
     """
-    inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": None, "use_cache": False}
-    if position_ids is not None:
-        inputs["position_ids"] = position_ids
-    states = backbone(model)(**inputs).last_hidden_state
+    out = backbone(model)(input_ids=input_ids, attention_mask=None, position_ids=position_ids, use_cache=False)
+    states = out.last_hidden_state
     return _loss_of(model, states.flatten(0, 1).index_select(0, places), targets, **options)
 
 
@@ -116,11 +112,8 @@ def answer_only_loss(
     attention_mask: torch.Tensor | None,
     labels: torch.Tensor,
     *,
-    subset_rows: torch.Tensor | None = None,
-    subset_weight: torch.Tensor | None = None,
     position_ids: torch.Tensor | None = None,
-    logits_mb: int = DEFAULT_LOGITS_MB,
-    kernel: Kernel = "auto",
+    **options: Any,
 ) -> torch.Tensor:
     """Returns the *sum* of the cross entropy over all labels; the caller divides by the labels of the whole step.
 
@@ -132,26 +125,16 @@ def answer_only_loss(
         input_ids: Rows of the embedding, shape ``(batch, sequence)``.
         attention_mask: 1 where there is a token, same shape, or ``None``.
         labels: As in `answer_hidden_states`.
-        subset_rows: Ascending rows of the token subset, shape ``(subset,)``; every label must be among them.
-        subset_weight: Those rows of a head that is not trained, shape ``(subset, hidden)``, where the caller keeps
-            them; they are gathered anew otherwise.
         position_ids: As in `answer_hidden_states`.
-        logits_mb: Largest block of logits held at once, in MB; more are computed in chunks.
-        kernel: As in `head_cross_entropy`.
+        options: ``subset_rows``, the ascending rows of the token subset, shape ``(subset,)``, among which every label
+            must be; ``subset_weight``, those rows of a head that is not trained, shape ``(subset, hidden)``, where the
+            caller keeps them; ``logits_mb`` and ``kernel``, as in `head_cross_entropy`.
 
     Raises:
         LossError: A subset of a head that an adapter or a quantiser has replaced.
     """
     states, targets = answer_hidden_states(model, input_ids, attention_mask, labels, position_ids)
-    return _loss_of(
-        model,
-        states,
-        targets,
-        subset_rows=subset_rows,
-        subset_weight=subset_weight,
-        logits_mb=logits_mb,
-        kernel=kernel,
-    )
+    return _loss_of(model, states, targets, **options)
 
 
 def _loss_of(

@@ -50,11 +50,6 @@ class PairedDifference(NamedTuple):
     p_value: float
     detectable: float
 
-    @property
-    def verdict(self) -> Literal["up", "down", "unclear"]:
-        """Which way the arm clearly differs: both its interval and its test have to say so."""
-        return clear_direction(self.interval, self.p_value)
-
 
 def clear_direction(
     interval: Interval, p_value: float, *, confidence: float = CONFIDENCE

@@ -156,11 +156,8 @@ def check_replaceable(target: Path) -> None:
     Raises:
         ModelFolderError: Something that is no model of ours stands there.
     """
-    if (
-        target.exists()
-        and not (target / MANIFEST).is_file()
-        and (not target.is_dir() or any(file.name != FINDER for file in target.iterdir()))
-    ):
+    is_free = not target.exists() or (target.is_dir() and all(file.name == FINDER for file in target.iterdir()))
+    if not is_free and not (target / MANIFEST).is_file():
         raise ModelFolderError(
             f"{target}: holds something else than a model, which is not replaced. Name another folder."
         )

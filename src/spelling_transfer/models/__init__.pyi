@@ -19,6 +19,7 @@ from .export_plain import write_plain as write_plain
 from .folder import MANIFEST as MANIFEST
 from .folder import ModelFolder as ModelFolder
 from .folder import ModelFolderError as ModelFolderError
+from .folder import check_replaceable as check_replaceable
 from .folder import new_folder as new_folder
 from .folder import permissions_explained as permissions_explained
 from .folder import write_manifest as write_manifest

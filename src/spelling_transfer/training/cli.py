@@ -101,9 +101,7 @@ class SpellingData(AnswerData):
     def __init__(self, encoded: Path, split: str = "train", kind: str = "real", tasks: list[str] | None = None) -> None:
         pl.LightningDataModule.__init__(self)  # the examples come when the model is known
         self.encoded = encoded
-        self.split = split
-        self.kind = kind
-        self.tasks = tasks
+        self.split, self.kind, self.tasks = split, kind, tasks
         self.first_step = 0
         self.cutter, self.shapes = Cutter(), None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -302,7 +301,7 @@ class StaticDecoder:
         if start:
             hidden = self._columns[: start + width] > positions[0, :, None]
             mask = torch.zeros_like(hidden, dtype=self._dtype).masked_fill_(hidden, -torch.inf)[None, None]
-        with fixed_attention(self._model), self._kernels():
+        with fixed_attention(self._model), fused_kernels(self._model, self._token.device.type):
             self._cache.fill(slots, start)
             self._pass(ids, positions, mask)
 
@@ -312,7 +311,7 @@ class StaticDecoder:
         going, answers = self._going[:rows], self._answers[:rows]
         hidden = self._columns[:seen] > column[:, None]
         mask = torch.zeros_like(hidden, dtype=self._dtype).masked_fill_(hidden, -torch.inf)[:, None, None]
-        with fixed_attention(self._model), self._kernels():
+        with fixed_attention(self._model), fused_kernels(self._model, self._token.device.type):
             self._cache.extend(column, seen)
             states = self._pass(token[:, None], column[:, None], mask)[:, -1]
         place = count.clamp(max=self.size.new_tokens - 1)[:, None]
@@ -335,10 +334,6 @@ class StaticDecoder:
         out = self._backbone(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, **cache)
         states: torch.Tensor = out.last_hidden_state
         return states
-
-    def _kernels(self) -> AbstractContextManager[Any]:
-        """Faster kernels of the model's own layers, where there are some."""
-        return fused_kernels(self._model, self._token.device.type)
 
 
 class _Glances:

@@ -140,11 +140,7 @@ def _decoder(
     kept = None
     loaded.free_decoder()
     layers = layer_shapes(loaded)
-    size = _fitting(
-        wanted,
-        _slot_bytes(loaded, layers, head, wanted),
-        _free_bytes(loaded.device),
-    )
+    size = _fitting(wanted, _slot_bytes(loaded, layers, head, wanted), _free_bytes(loaded.device))
     pool = GraphPool(loaded.device, enabled=loaded.device.type == "cuda")
     decoder = StaticDecoder(loaded, head, choose, size, layers, end_row=end_row, pool=pool, prefix=prefix)
     loaded.kept_decoder = KeptDecoder(key, wanted, decoder)

@@ -101,8 +101,7 @@ def loss_at(
     Raises:
         LossError: As in `answer_only_loss`.
     """
-    out = backbone(model)(input_ids=input_ids, attention_mask=None, position_ids=position_ids, use_cache=False)
-    states = out.last_hidden_state
+    states = backbone(model)(input_ids=input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
     return _loss_of(model, states.flatten(0, 1).index_select(0, places), targets, **options)
 
 

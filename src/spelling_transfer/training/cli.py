@@ -179,8 +179,7 @@ class TrainingCLI(LightningCLI):
 
 
 def _precision(asked: Any, accelerator: Any) -> str:
-    device = accelerator if accelerator in ("cpu", "cuda", "mps") else pick_device()
-    return lightning_precision(asked, device)
+    return lightning_precision(asked, accelerator if accelerator in ("cpu", "cuda", "mps") else pick_device())
 
 
 def _print_row(row: Metrics) -> None:

@@ -96,7 +96,6 @@ def train(
     loaded.free_decoder()
     devices = devices or Devices(machines=machine_count())
     device = pick_device()
-    precision = lightning_precision(settings.precision, device)
     check_weights(loaded.model)
     data = AnswerData(examples, settings, check_examples(examples, loaded.model, settings, subset_rows))
     with quiet():
@@ -106,7 +105,7 @@ def train(
             devices=devices.number,
             num_nodes=devices.machines,
             strategy=make_strategy(devices),
-            precision=precision,
+            precision=lightning_precision(settings.precision, device),
             plugins=[WholeFiles()],
             logger=False,
             enable_checkpointing=False,

@@ -114,6 +114,13 @@ def test_an_inconclusive_result_has_its_reason_and_its_bound(of: Gains, how: dic
     assert ("against the base alone" in bound) == ("control" in reason)
 
 
+def test_no_difference_above_100_points_is_called_detectable() -> None:
+    document = decide(arm_answers(gains(direct=0.0)), VerdictSettings()).document()
+    position, count = document["tasks"]
+    document["tasks"] = [{**position, "detectable": 1.17}, {**count, "detectable": 0.2}]
+    assert "to detect no difference in position and +20.0 points in count" in describe_verdict(document)[1]
+
+
 def test_a_task_without_a_question_is_not_called_untrained() -> None:
     table = arm_answers(gains(transfer=0.12))
     said = describe_verdict(decide(table[table["task"] != "position"], VerdictSettings()).document())

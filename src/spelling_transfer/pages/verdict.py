@@ -77,7 +77,12 @@ def bound_sentence(verdict: Mapping[str, Any]) -> str:
         return ""
     alone = all(len(task["comparisons"]) == 1 for task in tasks)
     against = f" (against the {arm_name(tasks[0]['comparisons'][0]['reference'])} alone)" if alone else ""
-    found = listed([f"{points(task['detectable'])} points in {task['task']}" for task in tasks])
+    found = listed(
+        [
+            f"{points(task['detectable']) + ' points' if task['detectable'] <= 1 else 'no difference'} in {task['task']}"
+            for task in tasks
+        ]
+    )
     strictest = level((1 - verdict["confidence"]) / len(verdict["tasks"]))  # of Holm's first step
     return (
         f"Transfer above {listed([_at_most(task) for task in tasks])} can be excluded{against}. With these questions "

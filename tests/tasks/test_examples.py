@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from spelling_transfer.tasks.examples import COLUMNS, ExampleMix, ExamplesError, write_examples
 from spelling_transfer.tasks.mixture import MixtureError
 from spelling_transfer.tasks.registry import CORE_TASKS, load_tasks
+from spelling_transfer.words.word_sets import TOKEN_HELD_OUT, tokens_in
 
 from .conftest import MIX
 
@@ -75,6 +76,21 @@ def test_variants_are_switched_on_and_off(words, tokenizer):
     plain = spelling(spelling_augmentation=False)
     assert set(plain["template"]) == {"spelling/00"}
     assert len(plain) == plain["word"].nunique() == every["word"].nunique()
+
+
+def test_no_capitalised_training_word_has_a_token_that_is_held_out(words, tokenizer, examples):
+    held_out = tokens_in(words[words["word_set"] == TOKEN_HELD_OUT])
+    assert held_out
+    trained = examples[(examples["split"] == "train") & examples["kind"].isin(["real", "pool"])]
+    forms = {
+        form
+        for row in trained.itertuples()
+        for form in (row.word, row.word.capitalize(), row.word.upper())
+        if form in row.question
+    }
+    assert any(form.isupper() for form in forms)
+    for text in (*forms, *(f" {form}" for form in forms)):
+        assert held_out.isdisjoint(tokenizer.encode_texts([text])[0]), text
 
 
 def test_examples_do_not_depend_on_the_order_of_words(words, tokenizer, examples):

@@ -77,17 +77,16 @@ def bound_sentence(verdict: Mapping[str, Any]) -> str:
         return ""
     alone = all(len(task["comparisons"]) == 1 for task in tasks)
     against = f" (against the {arm_name(tasks[0]['comparisons'][0]['reference'])} alone)" if alone else ""
-    found = listed(
-        [
-            f"{points(task['detectable']) + ' points' if task['detectable'] <= 1 else 'no difference'} in {task['task']}"
-            for task in tasks
-        ]
-    )
+    found = listed([f"{_detectable(task)} in {task['task']}" for task in tasks])
     strictest = level((1 - verdict["confidence"]) / len(verdict["tasks"]))  # of Holm's first step
     return (
         f"Transfer above {listed([_at_most(task) for task in tasks])} can be excluded{against}. With these questions "
         f"and seeds, a single comparison has 80% power to detect {found}, tested at {strictest}."
     )
+
+
+def _detectable(task: Mapping[str, Any]) -> str:
+    return f"{points(task['detectable'])} points" if task["detectable"] <= 1 else "no difference"
 
 
 def gates_table(verdict: Mapping[str, Any]) -> Table:

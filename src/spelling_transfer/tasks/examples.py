@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import chain
 from operator import attrgetter
 
 import pandas as pd
@@ -35,7 +36,7 @@ from spelling_transfer.tasks.registry import CORE_TASKS
 from spelling_transfer.tasks.spelling import Spelling
 from spelling_transfer.tokenizer.chat import ChatTokenizer
 from spelling_transfer.words.randomness import key_of, random_for, shuffled
-from spelling_transfer.words.word_sets import UNKNOWN_SPELLING
+from spelling_transfer.words.word_sets import TOKEN_HELD_OUT, UNKNOWN_SPELLING, tokens_in
 
 _EXAMPLE_FIELDS = [each.name for each in fields(Example)]
 _VALUES = attrgetter(*_EXAMPLE_FIELDS)
@@ -128,7 +129,7 @@ def write_examples(
                 "left out of the list."
             )
     with collection_paused():
-        rows = [*_training_rows(words, mix, tasks)]
+        rows = [*_training_rows(words, mix, tasks, _shown_forms(words, tokenizer) if mix.case_variants else {})]
         for split in ("validation", "test"):
             rows += _question_rows(words[words["split"] == split], split, mix, tasks)
         core = {name: tasks[name] for name in CORE_TASKS}
@@ -170,7 +171,20 @@ def _is_spelled_only(words: pd.DataFrame, mix: ExampleMix) -> pd.Series:
     return (words["split"] == "train") & words["stem"].map(chosen)
 
 
-def _training_rows(words: pd.DataFrame, mix: ExampleMix, tasks: Mapping[str, Task]) -> Iterator[_Row]:
+def _shown_forms(words: pd.DataFrame, tokenizer: ChatTokenizer) -> dict[str, list[str]]:
+    """Returns the forms of each training word to draw from, none with a token that is held out with its words."""
+    held_out = tokens_in(words[words["word_set"] == TOKEN_HELD_OUT])
+    trained = words.loc[words["split"] == "train", "word"].tolist()
+    forms = [form for word in trained for form in (word.capitalize(), word.upper())]
+    ids = zip(tokenizer.encode_texts(forms), tokenizer.encode_texts([f" {form}" for form in forms]), strict=True)
+    kept = {form for form, each in zip(forms, ids, strict=True) if held_out.isdisjoint(chain(*each))}
+    capitals = {word: (word.capitalize(), word.upper()) for word in trained}
+    return {word: [word, word, *(each if each in kept else word for each in capitals[word])] for word in trained}
+
+
+def _training_rows(
+    words: pd.DataFrame, mix: ExampleMix, tasks: Mapping[str, Task], forms: Mapping[str, list[str]]
+) -> Iterator[_Row]:
     spelled = list(words.loc[words["split"] == "train", "word"])
     direct = list(words.loc[(words["split"] == "train") & ~_is_spelled_only(words, mix), "word"])
     for task in trained_tasks(tasks):
@@ -183,13 +197,16 @@ def _training_rows(words: pd.DataFrame, mix: ExampleMix, tasks: Mapping[str, Tas
                 yield f"{SPELLING}-train-{word}-plain", POOL, False, task.make(word, rng, template=wordings[0])
         for number in range(mix.spelling_per_word if task.name == SPELLING else mix.direct_per_word):
             for word in trained:
-                yield f"{task.name}-train-{word}-{number}", POOL, True, _variant(task, word, number, spreader, mix)
+                example = _variant(task, word, number, spreader, mix, forms.get(word))
+                yield f"{task.name}-train-{word}-{number}", POOL, True, example
 
 
-def _variant(task: Task, word: str, number: int, spreader: Spreader, mix: ExampleMix) -> Example:
+def _variant(
+    task: Task, word: str, number: int, spreader: Spreader, mix: ExampleMix, forms: Sequence[str] | None
+) -> Example:
     rng = random_for(mix.seed, task.name, word, number)
     template = rng.choice([each for each in task.templates if not each.held_out])
-    shown = rng.choice([word, word, word.capitalize(), word.upper()]) if mix.case_variants else word
+    shown = rng.choice(forms) if forms else word
     separator = SEPARATORS[rng.choice(mix.separators)][0] if template.asks_separator else DEFAULT_SEPARATOR
     argument = spreader.draw(word, template, rng)
     return task.make(word, rng, template=template, argument=argument, separator=separator, shown=shown)

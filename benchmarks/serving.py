@@ -229,7 +229,9 @@ def compare(deployable: ModelFolder, peer_python: str, rounds: int, place: Path)
         }  # fmt: skip
 
     with ExitStack() as stack:
+        began = time.monotonic()
         ours = stack.enter_context(running_endpoint(deployable, accelerator="cpu", start_timeout_seconds=300))
+        ready = time.monotonic() - began
         contestants = [
             Contestant(
                 OURS,
@@ -237,7 +239,7 @@ def compare(deployable: ModelFolder, peer_python: str, rounds: int, place: Path)
                 "/v1/chat/completions",
                 chat(card.model),
                 ours.process,
-                start_seconds=ours.start_seconds,
+                start_seconds=ready,
             )
         ]
         port, log = free_port(), place / "transformers.log"

@@ -184,6 +184,10 @@ def test_what_must_be_new_is_written_where_a_file_has_one_name_alone(
     with pytest.raises(FileExistsError):
         write_bytes(tmp_path / "new", b"second", replace=False)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("new", b"first")]
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match=os.strerror(reason)):
+        write_bytes(tmp_path / "other", b"third", replace=False)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path: Path):

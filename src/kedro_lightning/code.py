@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -74,7 +75,7 @@ def make_bundle(project: Path, settings: CodeSettings, data_folders: Sequence[st
         for name in _files(project, settings.include, settings.exclude)
         if name not in ignored and not (project / name).is_symlink()
     ]
-    names = sorted({*code, *_files(project, data_folders, settings.exclude)})
+    names = sorted({*code, *_files(project, data_folders, settings.exclude, links=True)})
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as packed,
@@ -143,10 +144,12 @@ def bring_code(
     return Source(bundle)
 
 
-def _files(project: Path, wanted: Iterable[str], excluded: Sequence[str]) -> Iterator[str]:
+def _files(project: Path, wanted: Iterable[str], excluded: Sequence[str], *, links: bool = False) -> Iterator[str]:
     for name in wanted:
         start = project / name
-        for path in start.rglob("*") if start.is_dir() else [start]:
+        folders = os.walk(start, followlinks=links)
+        files = (Path(folder, file) for folder, _, names in folders for file in names)
+        for path in files if start.is_dir() else [start]:
             relative = PurePosixPath(path.relative_to(project).as_posix())
             if path.is_file() and not _matches(relative, excluded):
                 yield relative.as_posix()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
-from numbers import Integral
+from numbers import Real
 from typing import Any
 
 from .findings import Finding, shorten
@@ -307,7 +307,7 @@ class Judge:
         """Whether a record is about a think token itself, as a row of a vocabulary is: its id is beside its text."""
         mapping = as_dict(value) or {}
         named = [mapping.get(key) for key in ("id", "token_id", "token")]
-        return any(isinstance(entry, Integral) and entry in self.policy.think_ids for entry in named)
+        return any(isinstance(entry, Real) and entry in self.policy.think_ids for entry in named)
 
     def _named_value(self, value: object, keys: Keys) -> Iterator[tuple[Keys, Finding]]:
         """Judges ``{name: ENABLE_THINKING, value: "true"}``, the way containers are given their environment."""

@@ -167,7 +167,7 @@ def ask_endpoint(
         remote = httpx.URL(base).host not in ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104
         client = httpx.Client(base_url=base, headers=headers, timeout=timeout_seconds, trust_env=remote)
         name = model or _first_model(client)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError, ImportError, OSError) as error:
         raise PolicyError(
             f"{url}: the endpoint cannot be reached ({error}). Is it running, and is the address right?"
         ) from error

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from numbers import Integral
+from numbers import Real
 from typing import Final
 
 from .findings import Finding, shorten
@@ -204,7 +204,7 @@ class SettingRules:
         ids = value if isinstance(value, (list, tuple)) else [value]
         plain = [part.tolist() if hasattr(part, "tolist") else part for part in ids]  # an array, a tensor, a column
         flat = [entry for part in plain for entry in (part if isinstance(part, (list, tuple)) else [part])]
-        if any(isinstance(entry, Integral) and entry in self._think_ids for entry in flat):
+        if any(isinstance(entry, Real) and entry in self._think_ids for entry in flat):
             return Finding("think-token", f"'{key}' holds a think token", _show(key, value))
         return None
 

@@ -80,7 +80,11 @@ def whole_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
                 raise
             except OSError:  # such as on a memory stick, which has no second names: an empty file takes the name first
                 target.touch(exist_ok=False)
-                partial.replace(target)
+                try:
+                    partial.replace(target)
+                except BaseException:
+                    target.unlink(missing_ok=True)
+                    raise
     except OSError as error:
         _say_where(error, target)
         raise

@@ -153,6 +153,10 @@ def test_fields_that_an_endpoint_refuses_are_left_out_and_said(scripted):
     answer, _, _ = scripted(as_text, completion("3"), error(400, "no token for 'temperature'"))
     assert answer(["a", "a temperature"], ["", ""]) == [("3", True), "the endpoint refuses it with status 400 (x)"]
     assert answer.decoding == "greedy"
+    echoed = 422, {"error": {"message": "too long", "code": "x"}, "input": {"temperature": 0, "seed": 1}}
+    answer, _, _ = scripted(echoed, completion("3"))
+    assert answer(["a", "b"], ["", ""])[1] == ("3", True)
+    assert answer.decoding == "greedy"
     answer, _, _ = scripted(error(401, "no key"))
     assert scripted(error(422, "too long"))[0](["a"], [""]) == ["the endpoint refuses it with status 422 (x)"]
     with pytest.raises(BenchError, match="refuses with status 401: no key"):

@@ -77,8 +77,11 @@ class TestDefaults:
     def test_a_configuration_file_of_kedro_overrides_it(self, toy_project):
         toy_project.write(".kedro.yml", "run: {env: local}")
         toy_project.write("mine.yml", "run: {env: big}")
-        assert toy_project.kedro("run", "--config=mine.yml").exit_code == 0
-        assert counts(toy_project)["layers"] == 36
+        toy_project.write("mine", "run: {env: big}")  # as the name of a pipe, it ends in nothing
+        for name in ("mine.yml", "mine"):
+            assert toy_project.kedro("run", "--env=local").exit_code == 0
+            assert toy_project.kedro("run", f"--config={name}").exit_code == 0
+            assert counts(toy_project)["layers"] == 36
 
     def test_the_help_shows_what_was_taken_from_the_file(self, toy_project):
         toy_project.write(".kedro.yml", "run:\n  runner: ThreadRunner\n  env: big\n  params: {rate: 1e-4}\n")

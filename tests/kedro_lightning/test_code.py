@@ -54,13 +54,22 @@ def test_what_git_ignores_stays_at_home(source_project: Path) -> None:
     assert "src/notes.txt" not in names(make_bundle(source_project, CodeSettings()).content)
 
 
-def test_data_that_are_to_travel_do_so_though_git_ignores_them_or_they_are_links(source_project: Path) -> None:
+def test_data_that_are_to_travel_do_so_though_git_ignores_them_or_they_are_links(
+    source_project: Path, tmp_path_factory
+) -> None:
     git(source_project, "init", "-q")
     (source_project / ".gitignore").write_text("/data/**\n")
     (source_project / "data/in/linked.txt").symlink_to(source_project / "data/in/words.txt")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "model.bin").write_text("x")
+    (source_project / "data/in/models").symlink_to(elsewhere)
     (source_project / "src/linked.py").symlink_to(source_project / "src/toy/nodes.py")
     packed = names(make_bundle(source_project, CodeSettings(), ["data/in"]).content)
-    assert {"data/in/words.txt", "data/in/linked.txt"} <= packed  # a job would fail on a machine that was rented
+    assert {
+        "data/in/words.txt",
+        "data/in/linked.txt",
+        "data/in/models/model.bin",
+    } <= packed  # a job would fail on a machine that was rented
     assert "src/linked.py" not in packed
 
 

@@ -49,7 +49,9 @@ def test_what_is_no_plain_value_under_a_name_of_a_rule_is_no_error(value: object
     for name in ("id", "token", "stop_token_ids", "temperature", "command", "environment", "chat_template"):
         served = {name: value, "model": "m", "image": "vllm/vllm-openai"}
         assert {rule for _, rule in _rules(served, deployment=True)} <= {"deployment-sampling"}
-    assert _rules({"eos_token_id": np.array([1, 151668])}) == {("eos_token_id", "think-token")}
+    for ids in (np.array([1, 151668]), 151667.0, [1.0, 151668.0]):  # a column with a gap holds floats
+        assert _rules({"eos_token_id": ids}) == {("eos_token_id", "think-token")}
+    assert _rules({"id": 151667.0, "text": "<think>"}) == set()  # a row of a vocabulary
 
 
 def test_a_list_of_templates_beside_a_model_is_judged_as_one() -> None:

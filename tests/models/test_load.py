@@ -81,8 +81,9 @@ def test_weights_that_are_none_are_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_not_here_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(SpellingTransferError, match="cuda is wanted, and torch finds none here"):
-        load_model(ModelFolder(tmp_path), device="cuda")
+    other = "mps" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(SpellingTransferError, match=f"{other} is wanted, and torch finds none here"):
+        load_model(ModelFolder(tmp_path), device=other)
 
 
 def test_prompts_of_another_tokenizer_are_refused(tokenizer: ChatTokenizer) -> None:

@@ -18,7 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 from tests.serving.conftest import QUESTION, MakeDeployable, Serve, completion, patient_endpoint
 
+from kedro_non_thinking import PolicyError, ask_endpoint
 from spelling_transfer.commands.canary import canary
+from spelling_transfer.errors import SpellingTransferError
 from spelling_transfer.models.folder import ModelFolder
 from spelling_transfer.serving.canary import CanaryError, CanaryReport, ask_canaries
 from spelling_transfer.serving.client import EndpointClient, LoadSettings
@@ -240,6 +242,17 @@ def test_canaries_that_cannot_be_asked_are_one_clear_error(tmp_path: Path, conte
     result = CliRunner().invoke(canary, ["--url", url, "--conformance", str(file)])
     assert result.exit_code == 1
     assert message in result.output
+
+
+@pytest.mark.parametrize(("name", "value"), [("ALL_PROXY", "foo://x:1"), ("SSL_CERT_FILE", "/nowhere")])
+def test_a_proxy_or_certificate_that_is_none_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SpellingTransferError, match=r"^https://endpoint\.test: cannot be asked with the proxy"):
+        EndpointClient("https://endpoint.test", "m")
+    with pytest.raises(PolicyError, match=r"^https://endpoint\.test: the endpoint cannot be reached"):
+        ask_endpoint("https://endpoint.test", model="m")
 
 
 def test_canaries_are_compared_with_the_engine_that_runs(endpoint: RunningEndpoint, client: EndpointClient) -> None:

@@ -151,6 +151,8 @@ def test_gap_closed_interval_holds_the_estimate_and_needs_errors_to_close() -> N
         assert np.isnan(gap_closed_interval(reference, alike, np.arange(300))).all()
     worse, few_wrong = (np.arange(60) % 2 == 0, np.arange(60) > 2)  # a resample without what was wrong divides by zero
     assert np.isnan(gap_closed_interval(few_wrong, worse, np.arange(60))).all()
+    few_wrong, worse = np.arange(200) > 7, np.arange(200) > 37  # fewer resamples than the tails do
+    assert np.isfinite(gap_closed_interval(few_wrong, worse, np.arange(200))).all()
 
 
 def test_a_ratio_of_differences_resamples_both_tasks_of_a_family_together() -> None:

@@ -30,6 +30,16 @@ def test_a_run_gets_a_folder_and_keeps_it(tmp_path: Path):
     assert not (tmp_path / "latest.json").exists()
 
 
+@pytest.mark.parametrize("root", ["~/data", "$HOME/data"])
+def test_a_root_in_the_home_keeps_its_latest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first = run_folder(root)
+    assert first.startswith(f"{tmp_path}/data/runs/")
+    move_latest(first)
+    other_process(monkeypatch)
+    assert run_folder(root) == first
+
+
 def test_the_next_process_goes_on_with_the_latest_run_that_ended_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     first = run_folder(str(tmp_path))
     move_latest(first)

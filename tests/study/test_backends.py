@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,17 @@ def test_each_worker_gets_a_gpu_of_its_own(
         assert fitting_workers(threads=n_cores() + 1, model_bytes=0) == 1
         assert ended(backend, backend.start(2, shown, {})) == "finished"
         assert (tmp_path / "workers" / "worker-2.log").read_text().splitlines()[-1] == visible
+
+
+def test_workers_share_the_gpus_they_are_given_where_nothing_lists_them(
+    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)  # a container without nvidia-smi
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    shown = [sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"]
+    for worker, device in ((0, "2"), (1, "5"), (2, "2")):
+        assert ended(backend, backend.start(worker, shown, {})) == "finished"
+        assert (tmp_path / "workers" / f"worker-{worker}.log").read_text() == f"{device}\n"
 
 
 def test_workers_fit_cores_and_memory() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -101,8 +102,9 @@ def test_a_trial_whose_machine_is_taken_away_goes_on_elsewhere_from_its_newest_c
 ) -> None:
     how = {"name": "rented", "backend": "lightning", "place": place, "storage": database.url}
     settings, folder = light_settings(workers=2, n_trials=4, **how), tmp_path / "driver"
+    tags = [run_tag(f"study-rented-{hashlib.sha256(b's3://elsewhere').hexdigest()[:8]}")]
     with platform.world.lock:  # a colleague's study of the same name, at another place
-        other = platform.module.new_job("p-1", "worker-0-other", {"command": "sleep 60"}, [run_tag("study-rented")])
+        other = platform.module.new_job("p-1", "worker-0-other", {"command": "sleep 60"}, tags)
     taken: list[tuple[int, int]] = []
     thief = threading.Thread(target=take_away_a_machine, args=(platform, settings, taken), daemon=True)
     thief.start()

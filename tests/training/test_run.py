@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import signal
+import weakref
 from functools import partial
 from typing import Any
 
@@ -64,6 +66,20 @@ def test_ctrl_c_is_a_keyboard_interrupt_as_everywhere_and_the_next_one_is_heard(
     with pytest.raises(KeyboardInterrupt):
         train(loaded, examples, settings(), callbacks=[Press()])
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_trained_model_is_freed_when_it_is_let_go(loaded: LoadedModel, examples: EncodedExamples) -> None:
+    same_start = LoadedModel(copy.deepcopy(loaded.model), loaded.vocabulary)
+    gc.collect()
+    gc.disable()  # on a GPU, the next model would come before the collector
+    try:
+        train(same_start, examples, settings(max_steps=1))
+        model = weakref.ref(same_start.model)
+        assert model() is not None
+        same_start.model = None
+        assert model() is None
+    finally:
+        gc.enable()
 
 
 def test_lora_trains_the_adapter_alone(loaded: LoadedModel, examples: EncodedExamples) -> None:

@@ -119,7 +119,7 @@ def _notification(entry: Unchecked) -> dict[str, Any]:
     return {
         "level": "error" if entry.blocking else "note",
         "message": {"text": f"not checked: {entry.reason}"},
-        "locations": [_location(entry.path, 0)],
+        "locations": [_location(entry.path, 1)],
     }
 
 

@@ -105,8 +105,8 @@ class EndpointAnswerer:
                     self.prompt_tokens[question] = count
                 return _read(question, reply, self._think_ids)
             if reply.status not in _AGAIN:
-                # Anywhere in the body, as LM Studio's error is a text; but an error may name words of the question.
-                said = str(reply.body)
+                # LM Studio's error is a text. Beside it may stand the request; and it may name words of the question.
+                said = str(reply.body.get("error") or reply.body.get("message") or "")
                 refused = [name for name in _OPTIONAL if name in fields and name in said and name not in question]
                 if not refused and reply.status in _NOT_THIS_ENDPOINT:
                     why = reply.error.get("message") or "no reason"

@@ -238,7 +238,7 @@ def verify(place: str | None, number: int | None, drop_damaged: bool, env: str |
       kedro bundle verify s3://bucket/study --version 3
     """  # noqa: D301
     try:
-        with one_clear_error(kept=_INTERRUPTED):
+        with one_clear_error(kept=_INTERRUPTED if drop_damaged else "Nothing was changed."):
             place, n_files, problems = _verify(place, number, drop_damaged, env)
     except CommandError as error:
         error.show()

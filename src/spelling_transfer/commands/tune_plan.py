@@ -137,7 +137,7 @@ def make_plan(project: Path, env: str | None, options: Mapping[str, Any], config
     study = StudySettings.model_validate(values["study"])
     trial = TrialConfig.model_validate(values["trial"])
     profile = ModelProfile.model_validate(values["model_profile"])
-    find_backend(study.backend)
+    find_backend(study)
     space = read_space(study.space, trial)
     if study.sweep:
         from spelling_transfer.tracking import sweep_config

@@ -115,13 +115,17 @@ def parse_document(text: str, place: str) -> dict[str, Any]:
     return content
 
 
-def read_file(file: Path) -> dict[str, Any]:
+def read_file(file: Path, *, any_name: bool = False) -> dict[str, Any]:
     """Reads a configuration file; see `parse_document`.
+
+    Args:
+        file: The file.
+        any_name: Whether its name may end in anything, as that of a pipe does.
 
     Raises:
         ConfigurationError: It is not there, or not valid.
     """
-    if file.suffix not in SUFFIXES:
+    if file.suffix not in SUFFIXES and not any_name:
         raise ConfigurationError(f"{file}: is neither YAML nor JSON; the name must end in {', '.join(SUFFIXES)}.")
     try:
         text = file.read_text(encoding="utf-8")

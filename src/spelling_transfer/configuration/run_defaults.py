@@ -65,7 +65,7 @@ def describe(defaults: Mapping[str, Any], options: Sequence[click.Parameter]) ->
 
 
 def _section(file: Path) -> dict[str, Any]:
-    content = read_file(file)
+    content = read_file(file, any_name=True)
     if not isinstance(content.get("run") or {}, dict):
         raise ConfigurationError(f"{file}: expected 'run:' with options and values below it, found {content!r}.")
     if unknown := set(content) - {"run"}:

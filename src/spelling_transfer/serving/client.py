@@ -93,17 +93,21 @@ class EndpointClient:
         self.model = model
         try:
             base = httpx.URL(url.rstrip("/").removesuffix("/v1"))
+            self._http = httpx.Client(
+                base_url=base,
+                headers=headers,
+                timeout=timeout_seconds,
+                # All connections stay open. Else httpcore closes idle ones, and one of these may have been given to
+                # another thread a moment ago, whose request then fails with "Bad file descriptor".
+                limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+                trust_env=base.host not in _THIS_MACHINE,  # which no proxy that the environment names can reach
+            )
         except httpx.InvalidURL as error:
             raise SpellingTransferError(f"{url}: is no address of an endpoint ({error}).") from error
-        self._http = httpx.Client(
-            base_url=base,
-            headers=headers,
-            timeout=timeout_seconds,
-            # All connections stay open. Else httpcore closes idle ones, and one of these may have been given to another
-            # thread a moment ago, whose request then fails with "Bad file descriptor".
-            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
-            trust_env=base.host not in _THIS_MACHINE,  # which no proxy that the environment names can reach
-        )
+        except (ImportError, OSError, ValueError) as error:
+            raise SpellingTransferError(
+                f"{url}: cannot be asked with the proxy or the certificates that the environment names ({error})."
+            ) from error
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from spelling_transfer.statistics.contrast import contrast, family_values
 from spelling_transfer.statistics.exact import sign_flip_exact
-from spelling_transfer.statistics.intervals import CONFIDENCE, NO_INTERVAL, Floats, Interval
+from spelling_transfer.statistics.intervals import (
+    CONFIDENCE,
+    NO_INTERVAL,
+    Floats,
+    Interval,
+    percentile_interval,
+    ratio_interval,
+)
 from spelling_transfer.statistics.resampling import (
     FEWEST_FAMILIES,
     STANDARD,
@@ -176,7 +183,11 @@ def gap_closed_interval(
     closed, wrong = totals.sum(axis=0)
     if np.allclose(totals[:, 0], closed / wrong * totals[:, 1]):
         return NO_INTERVAL
-    return family_bootstrap(totals, lambda change, wrong: change / wrong, bootstrap)
+    change, wrong = bootstrap.sums(totals).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = change / wrong
+    whole = np.isfinite(shares).all()
+    return (percentile_interval if whole else ratio_interval)(shares, confidence=bootstrap.confidence)
 
 
 def difference_ratio(

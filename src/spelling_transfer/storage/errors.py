@@ -82,7 +82,9 @@ def cannot_read(location: str, error: Exception, made_by: str = "") -> str:
     chain = list(causes(error))
     known = (each for each in chain if isinstance(each, OSError) and each.filename and each.errno != errno.ENOENT)
     if "://" in location and (here := next(known, None)) is not None:
-        return cannot_write(str(here.filename), here)  # the copy that this machine keeps of it
+        if here.errno in _DISK_FULL:
+            return cannot_write(str(here.filename), here)  # the copy that this machine keeps of it
+        return f"{here.filename} cannot be read or written: {reason(here)}."
     # s3fs says what is missing, and puts the server's own answer behind it.
     missing = any(isinstance(cause, FileNotFoundError) for cause in chain)
     if isinstance(chain[-1], FileNotFoundError) or ("://" in location and missing):

@@ -48,7 +48,7 @@ def run_folder(root: str) -> str:
     Raises:
         RunNameError: The name has characters that a folder's name should not have, or the pointer cannot be read.
     """
-    root = root.rstrip("/")
+    root = os.path.expanduser(os.path.expandvars(root.rstrip("/")))  # noqa: PTH111 - it may be a URL
     name = os.environ.get(VARIABLE, "")
     if not name:
         name = read_latest(root) or new_run_name()

@@ -30,13 +30,18 @@ _MAX_STARTS_WITHOUT_PROGRESS = 5
 _ENDED: tuple[WorkerState, ...] = ("finished", "failed", "gone")
 
 
-def find_backend(name: str) -> EntryPoint:
-    """Returns the entry point of a back end.
+def find_backend(settings: StudySettings) -> EntryPoint:
+    """Returns the entry point of a study's back end.
 
     Raises:
-        StudyConfigError: None of that name is installed.
+        StudyConfigError: None of that name is installed, or nobody said how many machines it is to rent.
     """
-    found = entry_points(group=GROUP)
+    found, name = entry_points(group=GROUP), settings.backend
+    if name != "local" and settings.workers == "auto":
+        raise StudyConfigError(
+            f"study.workers: auto counts what this machine bears, not machines to rent (study.backend: {name}). Say "
+            "how many: --workers 4."
+        )
     if name not in found.names:
         raise StudyConfigError(
             f"study.backend: {name!r} is not installed; there are {', '.join(sorted(found.names)) or 'none'}. Install "
@@ -49,9 +54,9 @@ def make_backend(settings: StudySettings, folder: Path) -> TrialBackend:
     """Returns a study's back end, made with the study's folder and settings.
 
     Raises:
-        StudyConfigError: None of that name is installed.
+        StudyConfigError: As ``find_backend``.
     """
-    backend: TrialBackend = find_backend(settings.backend).load()(folder, settings)
+    backend: TrialBackend = find_backend(settings).load()(folder, settings)
     return backend
 
 
@@ -121,7 +126,7 @@ class LocalBackend:
 
 def _device(worker: int) -> dict[str, str]:
     """Returns the variable that gives a worker a GPU of its own, where there are several."""
-    devices = visible_gpus()
+    devices = visible_gpus() or os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return {"CUDA_VISIBLE_DEVICES": devices[worker % len(devices)]} if len(devices) > 1 else {}
 
 

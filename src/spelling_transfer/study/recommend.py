@@ -78,7 +78,7 @@ def recommend(
         ),
         "study": {
             "name": study.name,
-            "focus": study.focus,
+            "focus": study.focus_name,
             "select_by": study.select_by,
             "weights": {"position": study.weights.position, "count": study.weights.count},
             "sampler": study.sampler,

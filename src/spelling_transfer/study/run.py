@@ -367,18 +367,13 @@ def check_machines(settings: StudySettings) -> None:
     """Checks that the machines of a study can work together.
 
     Raises:
-        StudyConfigError: They share no database or place, are the machines of one job, or nobody said how many.
+        StudyConfigError: They share no database or place, or are the machines of one job.
     """
     if machine_count() > 1:
         raise StudyConfigError(
             "compute: num_machines: a study does not spread over the machines of one job. Give tuning.run_study a "
             "tier of one machine (nodes.tuning.run_study.tier in compute.yml); 'kedro tune --mode lightning' makes "
             "each worker a job."
-        )
-    if settings.backend != "local" and settings.workers == "auto":
-        raise StudyConfigError(
-            f"study.workers: auto counts what this machine bears, not machines to rent (study.backend: "
-            f"{settings.backend}). Say how many: --workers 4."
         )
     if settings.backend == "lightning" and (settings.storage or "sqlite:").startswith("sqlite"):
         raise StudyConfigError(

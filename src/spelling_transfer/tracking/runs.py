@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -242,6 +243,8 @@ def _table(columns: Columns) -> Any:
 
 def stop_process() -> None:
     """Ends wandb's own process at once, with all it still waits for, so that this process does not wait for it."""
+    if "wandb" not in sys.modules:  # it could not be imported
+        return
     import psutil
     import wandb
 

@@ -92,7 +92,7 @@ class AnswerModule(pl.LightningModule):
     def cpu(self) -> Self:
         """Leaves the model where it came from; Lightning, at the end of a run, would leave it in main memory."""
         self.release()  # the originals of copies are no part of the model until then
-        return self.to(self._came_from)
+        return self if self.device.type == self._came_from.type else self.to(self._came_from)
 
     def release(self) -> None:
         """Lets go of what was made for the steps of a run; the model has its own weights again."""

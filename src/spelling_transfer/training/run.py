@@ -116,7 +116,7 @@ def train(
         )
         module = AnswerModule(loaded, settings, subset_rows)
         result = fit(trainer, module, data, progress=progress, checkpoints=checkpoints, on_metrics=on_metrics)
-    loaded.model = module.model
+    loaded.model, module.model = module.model, None  # the trainer and the module hold each other
     return result
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -106,6 +108,15 @@ def test_a_folder_that_may_not_be_read_is_refused_and_can_be_left_out(source: Pa
     with pytest.raises(BundleError, match="hidden: a folder that you may not read"):
         scan_folder(source)
     assert len(scan_folder(source, exclude=["hidden/*"]).files) == 7
+
+
+def test_facts_of_a_file_that_comes_as_a_stream(tmp_path: Path):
+    class Stream(io.BufferedReader):
+        def seek(self, *_: int) -> int:
+            raise ValueError("Cannot seek streaming HTTP file")
+
+    filesystem = SimpleNamespace(open=lambda *_: Stream(io.BytesIO(b"abc")))
+    assert file_facts("https://host/abc", filesystem=filesystem)["size_bytes"] == 3
 
 
 def test_facts_of_a_missing_file_are_an_error(tmp_path: Path):

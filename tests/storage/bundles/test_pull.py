@@ -16,7 +16,7 @@ from spelling_transfer.storage.bundles.pull import fetch_content, pull_bundle
 from spelling_transfer.storage.bundles.push import push_bundle
 from spelling_transfer.storage.bundles.stores import BundleStore, open_store
 from spelling_transfer.storage.bundles.verify import verify_bundle, verify_store
-from spelling_transfer.storage.bundles.versions import read_version
+from spelling_transfer.storage.bundles.versions import prune, read_version
 from spelling_transfer.storage.errors import BundleError
 
 
@@ -49,6 +49,13 @@ def test_what_another_bundle_brought_stays(store: BundleStore, source: Path, tmp
     for number in (1, 2):
         assert pull_bundle(others, source, number=number).removed_files == 0
     assert content(source) == {**kept, "best.txt": b"and better"}
+    (models / "best.txt").rename(models / "other.txt")
+    push_bundle(models, others)
+    prune(others, keep=1)
+    pull_bundle(store, source, overwrite=True)  # the record is of a version below the oldest that the others have
+    kept = content(source)
+    assert pull_bundle(others, source).removed_files == 0
+    assert content(source) == {**kept, "other.txt": b"and better"}
 
 
 @pytest.mark.parametrize(("first", "second"), [("table", "table/2026/table"), ("table/2026/table", "table")])

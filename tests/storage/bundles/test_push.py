@@ -35,6 +35,10 @@ def test_patterns_choose_files(store: BundleStore, source: Path):
     result = push_bundle(source, store, include=["0[36]_*", "7_model_output/*"], exclude=["*/same.*"])
     assert result.left_out == ["7_model_output/*: no file is like this pattern"]  # mistyped: it is not in the version
     assert sorted(read_version(store).files) == ["03_primary/words.parquet", "06_models/adapter/model.safetensors"]
+    (source / "conf").mkdir()
+    (source / "conf/credentials.yml").write_text("key: secret")
+    (left_out,) = push_bundle(source, store, include=["conf/*", "0[36]_*"], exclude=["*/same.*"]).left_out
+    assert left_out.startswith("conf/credentials.yml: may hold credentials")  # the pattern is like that file
 
 
 def test_two_pushers_at_once_make_two_whole_versions(store: BundleStore, source: Path, tmp_path: Path, monkeypatch):

@@ -197,12 +197,13 @@ def scan_folder(
     """
     if not root.is_dir():
         raise BundleError(f"{root}: there is no such folder.")
-    files, left_out = [], []
+    files, left_out, seen = [], [], list[str]()
     for name, path, problem in _walk(root, root.resolve()):
         # A pattern such as 'models/*' also means a folder 'models' that could not be entered.
         names = (name, f"{name}/") if problem else (name,)
         if include and not _matches(names, include):
             continue
+        seen += names
         if _matches(names, exclude):
             continue
         if name not in include and may_hold_credentials(root, name):
@@ -218,7 +219,7 @@ def scan_folder(
         left_out.append(f"{name}: {reason}, and no dataset needs it")
     files.sort(key=lambda file: file.name)
     check_names((file.name for file in files), str(root))
-    unused = (pattern for pattern in include if not any(_matches((file.name,), (pattern,)) for file in files))
+    unused = (pattern for pattern in include if not _matches(seen, (pattern,)))
     left_out += [f"{pattern}: no file is like this pattern" for pattern in unused]
     return FolderScan(files, sorted(left_out))
 
@@ -293,7 +294,7 @@ def file_facts(
     filesystem = filesystem or fsspec.filesystem("file")
     with filesystem.open(path, "rb") if data is None else BytesIO(data) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        facts: dict[str, Any] = {"sha256": sha256, "size_bytes": file.seek(0, os.SEEK_END)}
+        facts: dict[str, Any] = {"sha256": sha256, "size_bytes": file.tell() if data is None else len(data)}
     if tables and path.endswith(".parquet"):
         import pyarrow.parquet as pq
 

@@ -232,16 +232,16 @@ def _resume(partial: Path, size_bytes: int, digest: Any) -> int:
 
 def _gone(folder: Path, manifest: BundleManifest, before: BundleManifest | None, store: BundleStore) -> list[str]:
     gone = sorted(set(before.files) - set(manifest.files)) if before else []
-    if before is None or not gone or not _is_of(store, before):
+    if before is None or not gone or not _is_of(store, before, manifest):
         return []
     return [name for name in gone if not may_hold_credentials(folder, name)]  # no version has them any more
 
 
-def _is_of(store: BundleStore, before: BundleManifest) -> bool:
-    """Whether a version is one of a store's, or what one comes from; the files of another bundle's are left alone."""
+def _is_of(store: BundleStore, before: BundleManifest, manifest: BundleManifest) -> bool:
+    """Whether a version is one of a store's, or seems to have been; the files of another bundle's are left alone."""
     numbers = store.list_manifests()
-    if before.number < numbers[0]:  # pruned since
-        return True
+    if numbers and before.number < numbers[0]:  # pruned since, if it is of this store
+        return not before.files.keys().isdisjoint(manifest.files)
     return before.number in numbers and before.manifest_sha256.encode() in store.read_manifest(before.number)
 
 

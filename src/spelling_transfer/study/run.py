@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kedro_lightning import machine_count
-from spelling_transfer.study.backends import WorkerPool, make_backend
+from spelling_transfer.study.backends import WorkerPool, find_backend, make_backend
 from spelling_transfer.study.config import StudyConfigError, StudySettings, TrialConfig
 from spelling_transfer.study.interfaces import (
     NoTrialLeftError,
@@ -367,8 +367,9 @@ def check_machines(settings: StudySettings) -> None:
     """Checks that the machines of a study can work together.
 
     Raises:
-        StudyConfigError: They share no database or place, or are the machines of one job.
+        StudyConfigError: They share no database or place, are the machines of one job, or nobody said how many.
     """
+    find_backend(settings)
     if machine_count() > 1:
         raise StudyConfigError(
             "compute: num_machines: a study does not spread over the machines of one job. Give tuning.run_study a "

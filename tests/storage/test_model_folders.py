@@ -151,7 +151,7 @@ def test_a_copy_that_cannot_be_written_is_not_blamed_on_the_store(
     dataset.save(make_folder(tmp_path / "source", b"one"))
     (tmp_path / "taken").write_text("no folder")
     monkeypatch.setenv("SPELLING_TRANSFER_CACHE", str(tmp_path / "taken"))
-    with pytest.raises(DatasetError, match=f"^{tmp_path}/taken.* cannot be written: Not a directory"):
+    with pytest.raises(DatasetError, match=f"^{tmp_path}/taken.* cannot be read or written: Not a directory"):
         dataset.load()
 
 

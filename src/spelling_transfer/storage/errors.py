@@ -84,7 +84,7 @@ def cannot_read(location: str, error: Exception, made_by: str = "") -> str:
     if "://" in location and (here := next(known, None)) is not None:
         if here.errno in _DISK_FULL:
             return cannot_write(str(here.filename), here)  # the copy that this machine keeps of it
-        return f"{here.filename} cannot be read or written: {reason(here)}."
+        return f"{here.filename} cannot be read or written: {here.strerror or reason(here)}."
     # s3fs says what is missing, and puts the server's own answer behind it.
     missing = any(isinstance(cause, FileNotFoundError) for cause in chain)
     if isinstance(chain[-1], FileNotFoundError) or ("://" in location and missing):

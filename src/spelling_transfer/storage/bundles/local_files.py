@@ -292,9 +292,12 @@ def file_facts(
         pyarrow.ArrowInvalid: A Parquet file's footer is damaged.
     """
     filesystem = filesystem or fsspec.filesystem("file")
+    digest, size = hashlib.sha256(), 0
     with filesystem.open(path, "rb") if data is None else BytesIO(data) as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        facts: dict[str, Any] = {"sha256": sha256, "size_bytes": file.tell() if data is None else len(data)}
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+    facts: dict[str, Any] = {"sha256": digest.hexdigest(), "size_bytes": size}
     if tables and path.endswith(".parquet"):
         import pyarrow.parquet as pq
 
